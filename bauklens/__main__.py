@@ -1,0 +1,6 @@
+"""``python -m bauklens`` is the ``bauklens`` command."""
+
+from bauklens.cli import main
+
+if __name__ == "__main__":
+    main()

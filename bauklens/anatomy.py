@@ -1,0 +1,197 @@
+"""Where the embedding output, the blocks and the tail of a causal language model are, found by running it once."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.prompt import text_config
+from bauklens.trace import evaluating, state_of
+
+_PROBE = 8
+"""Positions of the prompt that are enough to see in which order the modules run."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a model that a lens needs, as dotted names.
+
+    Attributes:
+        model_class: name of the model's class.
+        embedding: the module that hands over block 0's input (``transformer.drop`` in GPT-2), or None where no module's
+            output is that input.
+        blocks_path: the list that holds the blocks.
+        blocks: the blocks, in the order in which they run.
+        tail: the modules that run after the last block, in order; the head is the last.
+        reshaping: those of the tail, before the head, that change the state's width (``project_out`` in OPT-350M).
+        width: size of a hidden state.
+        vocabulary: number of logits.
+        block_output: what the last block returns, as a template.
+    """
+
+    model_class: str
+    embedding: str | None
+    blocks_path: str
+    blocks: tuple[str, ...]
+    tail: tuple[str, ...]
+    reshaping: tuple[str, ...]
+    width: int
+    vocabulary: int
+    block_output: Any
+
+    @property
+    def head(self) -> str:
+        """The module that makes logits of a state."""
+        return self.tail[-1]
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The modules between the last block and the head that keep the state's width."""
+        return tuple(name for name in self.tail[:-1] if name not in self.reshaping)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One module that ran: when it began and ended, the tensor it was given first, and what it returned."""
+
+    name: str
+    began: int
+    ended: int
+    given: torch.Tensor | None
+    returned: Any
+
+
+_resolved: WeakKeyDictionary[nn.Module, Anatomy] = WeakKeyDictionary()
+
+
+def resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
+    """Finds the parts of a model by running it on the first few positions of a prompt; remembered for each model.
+
+    Args:
+        model: a causal language model of transformers, or one of the same shape.
+        token_ids: (1, position).
+
+    Raises:
+        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order.
+    """
+    if model not in _resolved:
+        _resolved[model] = _resolve(model, token_ids[:, :_PROBE])
+    return _resolved[model]
+
+
+def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Runs a model without a cache -> logits (batch, position, vocabulary).
+
+    Raises:
+        LensError: the model is an encoder-decoder or returns no logits for each position.
+    """
+    kind = type(model).__name__
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
+    output = model(input_ids=token_ids, use_cache=False, return_dict=True, **options)
+    logits = getattr(output, "logits", None)
+    if logits is None:
+        raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
+        raise LensError(f"{kind} returns no logits for each position; a lens needs a causal language model")
+    return logits
+
+
+def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
+    with evaluating(model):
+        calls, logits = _record(model, token_ids)
+    path, blocks = _find_blocks(model, calls)
+    by_name = {call.name: call for call in calls}
+    last = by_name[blocks[-1]]
+    tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits)
+    if not tail:
+        raise LensError(f"{type(model).__name__} runs no module after its last block {blocks[-1]!r}, so it has no head")
+    given = by_name[blocks[0]].given
+    handed = [call.name for call in calls if call.ended < by_name[blocks[0]].began and call.returned is given]
+    return Anatomy(
+        model_class=type(model).__name__,
+        embedding=handed[-1] if handed and given is not None else None,
+        blocks_path=path,
+        blocks=tuple(blocks),
+        tail=tuple(call.name for call in tail),
+        reshaping=tuple(call.name for call in tail[:-1] if not _keeps_shape(call)),
+        width=state_of(last.returned).shape[-1],
+        vocabulary=logits.shape[-1],
+        block_output=last.returned,
+    )
+
+
+def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], torch.Tensor]:
+    """Runs the model and lists the calls of its modules, in the order in which they began, with the logits."""
+    calls: list[_Call] = []
+    running: list[tuple[int, torch.Tensor | None]] = []
+    clock = iter(range(1 << 62))
+
+    def begin(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        tensors = [each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor)]
+        running.append((next(clock), tensors[0] if tensors else None))
+
+    def end_of(name: str) -> Any:
+        def end(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+            began, given = running.pop()
+            calls.append(_Call(name, began, next(clock), given, output))
+
+        return end
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name:
+                hooks.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+                hooks.callback(module.register_forward_hook(end_of(name)).remove)
+        logits = model_logits(model, token_ids)
+    return sorted(calls, key=lambda call: call.began), logits
+
+
+def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
+    """The outermost list of modules that ran in order, once each; of several, the one as long as the config says."""
+    order = [call.name for call in calls]
+    found: dict[str, list[str]] = {}
+    for path, names in _module_lists(model):
+        ran = [name for name in order if name in set(names)]
+        nested = any(path.startswith(outer + ".") for outer in found)
+        if ran and not nested and ran == [name for name in names if name in set(ran)]:
+            found[path] = ran
+    hint = getattr(text_config(model), "num_hidden_layers", None)
+    if not found:
+        wanted = f" of {hint} modules" if hint else ""
+        raise LensError(f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order")
+    path = max(found, key=lambda each: (len(found[each]) == hint, len(found[each])))
+    return path, found[path]
+
+
+def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            yield path, [f"{path}.{child}" for child, _ in module.named_children()]
+
+
+def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> list[_Call]:
+    """The calls after the last block up to the head, outermost first; one that holds the head is opened up."""
+    declared = model.get_output_embeddings()  # type: ignore[operator]
+    wide = [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
+    heads = [call for call in wide if declared is not None and model.get_submodule(call.name) is declared]
+    if not wide:
+        return []
+    head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))
+    tail: list[_Call] = []
+    for call in after:
+        holds_head = call.name != head.name and call.began < head.began and call.ended > head.ended
+        if call.began <= head.began and not holds_head and not any(call.began < each.ended for each in tail):
+            tail.append(call)
+    return tail
+
+
+def _keeps_shape(call: _Call) -> bool:
+    return (
+        call.given is not None and isinstance(call.returned, torch.Tensor) and call.given.shape == call.returned.shape
+    )

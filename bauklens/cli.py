@@ -1,0 +1,245 @@
+"""The ``bauklens`` command."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from bauklens import __version__
+from bauklens.errors import LensError, out_of_memory
+from bauklens.files import require_writable, write_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bauklens.result import LensResult
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FAILED = 2
+_INTERRUPTED = 130
+
+
+class _OneLineErrors(click.Group):
+    """Says every error of a user in one line on stderr and ends with status 2, without a traceback."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **options | {"standalone_mode": False}) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(_FAILED)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            _fail(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
+        except LensError as error:
+            _fail(str(error))
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            sys.exit(_INTERRUPTED)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(_FAILED)
+
+
+def _model_options(command: Command) -> Command:
+    options = [
+        click.option("--model", default="demo", show_default=True, help="Hub id, folder, .gguf file, or demo."),
+        click.option("--device", help="Such as cpu or cuda:0; by default CUDA where there is one."),
+        click.option("--device-map", help="Such as auto: spread over devices and offload, through accelerate."),
+        click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
+        click.option("--revision", help="Branch, tag or commit on the hub."),
+        click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _lens_options(command: Command) -> Command:
+    options = [
+        click.option(
+            "--stream",
+            default="hidden",
+            show_default=True,
+            metavar="[hidden|delta]",
+            help="States after every block, or what every block adds.",
+        ),
+        click.option("--topk", default=5, show_default=True, help="Tokens to keep in each cell."),
+        click.option(
+            "--norm",
+            default="own",
+            show_default=True,
+            type=click.Choice(["own", "final", "none"]),
+            help="What a state goes through before the head.",
+        ),
+        click.option("--look", default="default", show_default=True, type=click.Choice(["default", "classic"])),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def main() -> None:
+    """See what a language model was about to say after every block.
+
+    Example: bauklens lens "The Eiffel Tower is located in the city of" -o lens.html
+    """
+
+
+@main.command()
+@click.argument("prompt")
+@_model_options
+@_lens_options
+@click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
+@click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
+def lens(
+    prompt: str,
+    stream: str,
+    topk: int,
+    norm: str,
+    look: str,
+    position: int,
+    output: Path | None,
+    json_path: str | None,
+    **model_options: Any,
+) -> None:
+    """Print what the model was about to say after every block of PROMPT.
+
+    Example: bauklens lens "The Space Needle is located in" --stream delta -o delta.html
+    """
+    for path in (output, json_path if json_path != "-" else None):
+        if path is not None:
+            require_writable(path)
+    if not prompt:
+        raise LensError("the prompt is empty: pass at least one token")
+    model, tokenizer = _load(model_options)
+    from bauklens.lens import logit_lens
+    from bauklens.select import chosen_positions
+
+    result = logit_lens(model, tokenizer, prompt, stream=stream, topk=topk, norm=None if norm == "none" else norm)
+    (shown,) = chosen_positions(len(result.tokens), position)
+    if output is not None:
+        result.to_html(output, look=look)
+    if json_path == "-":
+        click.echo(result.to_json())
+    else:
+        if json_path is not None:
+            write_atomically(json_path, result.to_json().encode())
+        _print_table(result, shown)
+    if output is not None:
+        click.echo(f"wrote {output}", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_model_options
+@_lens_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+@click.option("--title", help="The report's heading.")
+def report(
+    file: Path, stream: str, topk: int, norm: str, look: str, output: Path, title: str | None, **model_options: Any
+) -> None:
+    """Write one HTML report of all prompts in FILE.
+
+    FILE holds one prompt a line, or, where its name ends in .jsonl, one object a line with "prompt" and, if wanted,
+    "title".
+
+    Example: bauklens report prompts.txt -o report.html
+    """
+    require_writable(output)
+    prompts = read_prompts(file)
+    model, tokenizer = _load(model_options)
+    from tqdm import tqdm
+
+    from bauklens.lens import logit_lens
+    from bauklens.page import save_report
+
+    results = []
+    for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=None):
+        try:
+            result = logit_lens(
+                model, tokenizer, prompt, stream=stream, topk=topk, norm=None if norm == "none" else norm
+            )
+        except LensError as error:
+            raise LensError(f"{file}, line {line}: {error}") from None
+        results.append((heading, result))
+    save_report(results, output, title=title or file.stem, look=look)
+    click.echo(f"wrote {output}", err=True)
+
+
+@main.command()
+@_model_options
+@click.option("--prompt", default="The Eiffel Tower is in", show_default=True, help="What the check is run on.")
+def inspect(prompt: str, **model_options: Any) -> None:
+    """Print the anatomy of a model: its blocks, its tail, and the check against its own logits.
+
+    Example: bauklens inspect --model gpt2-xl
+    """
+    model, tokenizer = _load(model_options)
+    from rich.console import Console
+    from rich.text import Text
+
+    from bauklens.inspection import describe
+
+    console = Console()
+    for name, value in describe(model, tokenizer, prompt):
+        console.print(Text(f"{name:<12}", style="cyan") + Text(value), soft_wrap=True)
+
+
+def read_prompts(file: Path) -> list[tuple[int, str, str]]:
+    """(line number, heading, prompt) of every prompt in a file; blank lines are passed over.
+
+    Raises:
+        LensError: the file cannot be read, holds no prompt, or a line of a .jsonl file is no object with a prompt.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise LensError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LensError(f"cannot read {file}: it is not UTF-8 text") from None
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise LensError(f"{file} holds no prompt")
+    if file.suffix != ".jsonl":
+        return [(number, line, line) for number, line in numbered]
+    return [(number, *_json_prompt(file, number, line)) for number, line in numbered]
+
+
+def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LensError(f"{file}, line {number}: not JSON ({error.msg})") from None
+    prompt = entry.get("prompt") if isinstance(entry, dict) else None
+    if not isinstance(prompt, str) or not prompt:
+        raise LensError(f'{file}, line {number}: looked for an object with a "prompt" that is text')
+    return str(entry.get("title") or prompt), prompt
+
+
+def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
+    from bauklens.loading import load
+
+    wanted = {name: value for name, value in options.items() if value}
+    return load(wanted.pop("model"), **wanted)
+
+
+def _print_table(result: "LensResult", position: int) -> None:
+    from rich.console import Console
+
+    from bauklens.terminal import position_table
+
+    Console().print(position_table(result, position))

@@ -1,0 +1,11 @@
+"""The one exception that bauklens raises for what its user can mend."""
+
+
+class LensError(ValueError):
+    """Says in one line what was looked for, what was found, and what to pass instead."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the want of memory, as Python, torch on CUDA, or torch on the CPU says it."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"OutOfMemoryError", "MemoryError"}) or "DefaultCPUAllocator" in str(error)

@@ -1,0 +1,53 @@
+"""Files are replaced only once they are whole."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from bauklens.errors import LensError
+
+
+def require_writable(path: str | Path) -> Path:
+    """Says before long work whether a file could be written.
+
+    Raises:
+        LensError: the path is a folder, or its folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise LensError(f"cannot write {path}: it is a folder; name a file")
+    if not path.parent.is_dir():
+        raise LensError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise LensError(f"cannot write {path}: permission denied")
+    return path
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Writes a file beside its place and moves it there, so that a reader sees the old one or the whole new one.
+
+    Raises:
+        LensError: the path cannot be written.
+    """
+    path = require_writable(path).resolve()
+    beside = None
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe stays what it is
+            path.write_bytes(content)
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            beside = Path(file.name)
+            file.write(content)
+        beside.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+        beside.replace(path)
+    except OSError as error:
+        raise LensError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

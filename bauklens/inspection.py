@@ -1,0 +1,44 @@
+"""What ``bauklens inspect`` says of a model."""
+
+from typing import Any
+
+from torch import nn
+
+from bauklens.lens import check, run
+from bauklens.prompt import context_length, text_config
+from bauklens.provenance import model_name
+
+_NO_TOKENIZER = [0, 1, 2, 3]
+
+
+def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, str]]:
+    """(name, value) of each part of a model that a lens needs, as text to be printed.
+
+    Args:
+        prompt: what the check is run on; without a tokenizer it is run on the ids 0 to 3.
+
+    Raises:
+        LensError: as :func:`bauklens.logit_lens` does.
+    """
+    ran = run(model, tokenizer, prompt if tokenizer is not None else _NO_TOKENIZER)
+    anatomy = ran.anatomy
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    context = context_length(model)
+    return [
+        ("model", model_name(model)),
+        ("type", f"{getattr(text_config(model), 'model_type', 'unknown')} ({anatomy.model_class})"),
+        ("embedding", anatomy.embedding or f"the input of {anatomy.blocks[0]}"),
+        ("blocks", f"{len(anatomy.blocks)} ({anatomy.blocks[0]} .. {anatomy.blocks[-1]})"),
+        ("width", f"{anatomy.width:,}"),
+        ("vocabulary", f"{anatomy.vocabulary:,}"),
+        ("context", f"{context:,} tokens" if context else "not bounded by the configuration"),
+        ("parameters", f"{parameters:,}"),
+        ("dtype", str(ran.final.dtype).removeprefix("torch.")),
+        ("device", str(ran.final.device)),
+        *((("tail",) if not index else ("",)) + (_named(model, name),) for index, name in enumerate(anatomy.tail)),
+        ("check", f"the last block's logits differ from the model's own by at most {check(ran):.2g}"),
+    ]
+
+
+def _named(model: nn.Module, name: str) -> str:
+    return f"{name} ({type(model.get_submodule(name)).__name__})"

@@ -1,0 +1,171 @@
+"""logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bauklens.anatomy import Anatomy, resolve
+from bauklens.decode import Decoded, decode
+from bauklens.errors import LensError
+from bauklens.measure import magnitude
+from bauklens.prompt import Prompt, encode
+from bauklens.provenance import model_name, provenance
+from bauklens.result import LensResult
+from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.stream import EMBED, Stream, trace_stream
+from bauklens.tokens import token_texts
+
+STREAMS = ("hidden", "delta")
+NORMS = ("own", "final", None)
+
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.03, torch.float16: 0.03}
+"""Of the largest logit: above what rounding makes, far below what a missed norm, scale or cap makes."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One prompt, run once through one model."""
+
+    model: nn.Module
+    tokenizer: Any
+    prompt: Prompt
+    token_ids: torch.Tensor  # (1, position)
+    anatomy: Anatomy
+    stream: Stream
+
+    @property
+    def final(self) -> torch.Tensor:
+        """(position, hidden), the last block's output."""
+        return self.stream.states[-1]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is to be decoded: states (layer, position, hidden), and what they are called."""
+
+    name: str
+    states: torch.Tensor
+    labels: list[str]
+    positions: list[int]
+
+
+def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
+    """Runs a prompt through a model and keeps its residual stream; raises as :func:`logit_lens` does."""
+    token_ids = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, token_ids)
+    return Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
+
+
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    stream: str = "hidden",
+    topk: int = 5,
+    layers: Layers = None,
+    positions: Positions = None,
+    norm: str | None = "own",
+) -> LensResult:
+    """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
+
+    The logit lens is nostalgebraist's ("interpreting GPT: the logit lens", 2020).
+
+    Args:
+        model: any causal language model of transformers, on any device or spread over several by accelerate.
+        tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
+        prompt: a string, a list of token ids, or a 1-D tensor of them.
+        stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
+            block adds.
+        topk: tokens to keep in each cell, 1 .. vocabulary.
+        layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None is all.
+        positions: the positions to decode (negative ones count from the last); None is all.
+        norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
+            with the scale that it has for the last block's output at that position, and without constant terms, so
+            that the logits of "embed" and of all deltas add up. None: nothing, the head alone.
+
+    Returns:
+        The rows, with the check that the last block's logits, decoded here, are the model's own.
+
+    Raises:
+        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
+            language model; a state is NaN or infinite; memory runs out; or the check fails.
+    """
+    arguments = {"stream": stream, "topk": topk, "layers": layers, "positions": positions, "norm": norm}
+    one_of("stream", stream, STREAMS)
+    one_of("norm", norm, NORMS)
+    token_ids = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, token_ids)
+    checked_topk(topk, anatomy.vocabulary)
+    labels = [str(layer) for layer in range(len(anatomy.blocks))]
+    labels = [EMBED, *labels] if stream == "hidden" else labels
+    rows = chosen_layers(labels, layers)
+    columns = chosen_positions(token_ids.shape[1], positions)
+    ran = Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
+    states = ran.stream.states if stream == "hidden" else ran.stream.deltas
+    chosen = Rows(stream, states[rows][:, columns], [labels[row] for row in rows], columns)
+    return lens_of(ran, chosen, topk=topk, norm=norm, arguments=arguments)
+
+
+def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
+    """Decodes rows of a run to a result; raises as :func:`logit_lens` does."""
+    decoded = _decode(ran, rows.states, rows.positions, topk, norm)
+    last_cell = (rows.labels[-1], rows.positions[-1]) == (str(len(ran.anatomy.blocks) - 1), len(ran.final) - 1)
+    in_table = rows.name == "hidden" and norm == "own" and last_cell
+    token_ids = ran.token_ids[0, rows.positions].tolist()
+    vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])
+    return LensResult(
+        model=model_name(ran.model),
+        prompt=_prompt_text(ran),
+        stream=rows.name,
+        decoder="logit",
+        norm=norm,
+        token_ids=np.array(token_ids),
+        tokens=tuple(vocabulary[token_id] for token_id in token_ids),
+        positions=np.array(rows.positions),
+        layers=tuple(rows.labels),
+        top_ids=decoded.top_ids.numpy(),
+        top_probs=decoded.top_probs.numpy(),
+        magnitude=magnitude(rows.states).cpu().numpy(),
+        vocabulary=vocabulary,
+        check={"max_abs_logit_difference": check(ran, decoded.last_logits if in_table else None)},
+        provenance=provenance(ran.model, rows.states, arguments),
+    )
+
+
+def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
+    """The largest difference between the last block's logits at the last position, decoded here, and the model's own.
+
+    Args:
+        last_logits: (vocabulary,), the logits of a table that ends with that place; None decodes it alone.
+
+    Raises:
+        LensError: the difference is more than rounding, so that no row could be trusted.
+    """
+    if last_logits is None:
+        last_logits = _decode(ran, ran.final[None, -1:], [len(ran.final) - 1], 1, "own").last_logits
+    own = ran.stream.last_logits.float()
+    difference = float((last_logits.to(own.device).float() - own).abs().nan_to_num(nan=torch.inf).max())
+    largest = float(own.abs().max())
+    if not difference <= _TOLERANCE.get(ran.final.dtype, 0.03) * max(1.0, largest):
+        raise LensError(
+            f"the lens of {ran.anatomy.model_class} does not end in the model's own logits: they differ by "
+            f"{difference:.3g} of {largest:.3g}; found blocks {ran.anatomy.blocks_path} "
+            f"and tail {', '.join(ran.anatomy.tail)}"
+        )
+    return difference
+
+
+def _decode(ran: Run, states: torch.Tensor, positions: list[int], topk: int, norm: str | None) -> Decoded:
+    return decode(
+        ran.model, ran.anatomy, ran.token_ids, states, torch.tensor(positions), topk=topk, norm=norm, final=ran.final
+    )
+
+
+def _prompt_text(ran: Run) -> str:
+    if isinstance(ran.prompt, str):
+        return ran.prompt
+    return ran.tokenizer.decode(ran.token_ids[0].tolist()) if ran.tokenizer is not None else ""

@@ -1,0 +1,90 @@
+"""show_logit_lens(): the call of the GPT-2-XL notebook that this package comes from."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.lens import Rows, Run, lens_of, run
+from bauklens.page import Colour, fragment
+from bauklens.prompt import Prompt
+from bauklens.result import LensResult
+from bauklens.select import checked_topk
+
+States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Shown(LensResult):
+    """A result that a cell has shown already: as that cell's value it is not shown again."""
+
+    cell: int | None = None
+
+    def _repr_html_(self) -> str | None:  # type: ignore[override]
+        return None if self.cell is not None and self.cell == _running_cell() else super()._repr_html_()
+
+
+def show_logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    topk: int = 5,
+    color: Colour | None = None,
+    hs: States | None = None,
+) -> LensResult:
+    """Shows the logit lens of a prompt in a notebook, background by magnitude and ink by probability, and returns it.
+
+    Args:
+        model, tokenizer, prompt, topk: as for :func:`bauklens.logit_lens`.
+        color: background at the largest magnitude: a CSS name, ``#rrggbb``, or red, green and blue in 0..255.
+        hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
+            them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.
+
+    Raises:
+        LensError: as for :func:`bauklens.logit_lens`, or ``hs`` is of another shape.
+    """
+    ran = run(model, tokenizer, prompt)
+    checked_topk(topk, ran.anatomy.vocabulary)
+    given = hs(model, tokenizer, prompt) if callable(hs) else hs
+    states = ran.stream.states[1:] if given is None else _checked(given, ran)
+    rows = Rows(
+        name="hidden" if given is None else "given",
+        states=states,
+        labels=[str(layer) for layer in range(len(states))],
+        positions=list(range(states.shape[1])),
+    )
+    result = lens_of(ran, rows, topk=topk, norm="own", arguments={"topk": topk, "color": color, "hs": _name(hs)})
+    html = fragment(result, look="classic", color=color)
+    cell = _running_cell()
+    if cell is not None:
+        from IPython.display import HTML, display
+
+        display(HTML(html))  # type: ignore[no-untyped-call]
+    return _Shown(**{each.name: getattr(result, each.name) for each in fields(LensResult)}, cell=cell)
+
+
+def _checked(given: Any, ran: Run) -> torch.Tensor:
+    positions, width = ran.final.shape
+    if not isinstance(given, torch.Tensor) or given.dim() != 4 or given.shape[1:] != (1, positions, width):
+        found = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else type(given).__name__
+        raise LensError(f"hs must be (layer, 1, {positions}, {width}) for this model and prompt; got {found}")
+    if not given.isfinite().all():
+        raise LensError("hs holds NaN or infinity")
+    return given[:, 0].detach().to(ran.final)
+
+
+def _name(hs: States | None) -> str | None:
+    if isinstance(hs, torch.Tensor):
+        return f"tensor {tuple(hs.shape)}"
+    return getattr(hs, "__name__", repr(hs)) if hs is not None else None
+
+
+def _running_cell() -> int | None:
+    """The number of the notebook cell that runs now; None outside of IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return None if shell is None else int(shell.execution_count)

@@ -1,0 +1,131 @@
+"""Results -> one fragment for a notebook, or one self-contained page that makes no request."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.result import LensResult
+from bauklens.table import largest_magnitude, table, templates
+
+LOOKS = ("default", "classic")
+"""Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
+
+Colour = str | Sequence[int]
+"""A CSS colour name, ``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
+
+_STREAMS = {"hidden": "Hidden states", "delta": "Deltas between layers", "given": "Given states"}
+_NORMS = {
+    "own": "the model’s own final norm",
+    "final": "the final norm, at the scale of the final state",
+    None: "no norm, the head alone",
+}
+_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})|[a-zA-Z]+")
+
+
+def fragment(result: LensResult, *, look: str = "default", color: Colour | None = None) -> str:
+    """The HTML of one result with its style, for a notebook.
+
+    Args:
+        look: one of :data:`LOOKS`.
+        color: the classic look's colour at the largest magnitude.
+
+    Raises:
+        LensError: an unknown look or colour.
+    """
+    return templates().get_template("fragment.html").render(style=_style(), figure=_figure(result, look, color))
+
+
+def page(
+    results: Iterable[LensResult | tuple[str, LensResult]],
+    *,
+    title: str | None = None,
+    look: str = "default",
+    color: Colour | None = None,
+) -> str:
+    """The HTML of a page with all results; see :func:`save_report`."""
+    titled = [each if isinstance(each, tuple) else (each.prompt, each) for each in results]
+    if not titled:
+        raise LensError("a report needs at least one result")
+    title = title or (titled[0][0] if len(titled) == 1 else "") or "What the model was about to say"
+    sections: list[dict[str, Any]] = [
+        {
+            "heading": heading,
+            "data": _json(result),
+            "provenance": _provenance(result),
+            "figure": _figure(result, look, color),
+        }
+        for heading, result in titled
+    ]
+    for above, section in zip([title, *(heading for heading, _ in titled)], sections, strict=False):
+        section["repeats"] = section["heading"] == above
+    return templates().get_template("page.html").render(title=title, style=_style(), sections=sections)
+
+
+def save_report(
+    results: LensResult | Iterable[LensResult | tuple[str, LensResult]],
+    path: str | Path,
+    *,
+    title: str | None = None,
+    look: str = "default",
+    color: Colour | None = None,
+) -> None:
+    """Writes one HTML file that holds every result, its data as JSON, and its provenance, and makes no request.
+
+    Args:
+        results: a result, or several; each may come with a heading, as (heading, result).
+        path: the file; it is replaced only once the new one is whole.
+        title: the page's heading.
+        look: one of :data:`LOOKS`.
+        color: the classic look's colour at the largest magnitude: a CSS name, ``#rrggbb``, or three numbers 0..255.
+
+    Raises:
+        LensError: no result, an unknown look or colour, or a path that cannot be written.
+    """
+    several = [results] if isinstance(results, LensResult) else results
+    write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
+
+
+def _figure(result: LensResult, look: str, color: Colour | None) -> dict[str, Any]:
+    if look not in LOOKS:
+        raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
+    return {
+        "table": table(result),
+        "look": look,
+        "color": None if color is None else _css_colour(color),
+        "stream": _STREAMS.get(result.stream, result.stream),
+        "norm": _NORMS.get(result.norm, result.norm),
+        "largest": largest_magnitude(result),
+        "result": result,
+    }
+
+
+def _css_colour(color: Colour) -> str:
+    if isinstance(color, str) and _COLOUR.fullmatch(color):
+        return color
+    if not isinstance(color, str) and len(color) == 3 and all(0 <= int(each) <= 255 for each in color):
+        return "rgb({} {} {})".format(*(int(each) for each in color))
+    raise LensError(f"unknown colour {color!r}: pass a CSS name, '#rrggbb', or three numbers 0..255")
+
+
+def _json(result: LensResult) -> Markup:
+    """JSON that is inert inside a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
+
+
+def _provenance(result: LensResult) -> list[tuple[str, str]]:
+    lines = []
+    for name, value in result.provenance.items():
+        shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        lines.append((name, shown))
+    return lines
+
+
+def _style() -> Markup:
+    return Markup((Path(__file__).parent / "viewer" / "lens.css").read_text(encoding="utf-8"))  # noqa: S704

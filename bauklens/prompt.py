@@ -1,0 +1,84 @@
+"""A prompt -> the ids that the model is given, checked before anything runs."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+
+Prompt = Any
+"""A string, a list of token ids, or a tensor of them, of shape (position,) or (1, position)."""
+
+
+def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+    """Turns a prompt into token ids as the tokenizer does by default, special tokens included.
+
+    Args:
+        model: a causal language model; its vocabulary and context bound the ids.
+        tokenizer: one of transformers; may be None where the prompt is ids.
+        prompt: a string, a list of ids, or a tensor of ids of shape (position,) or (1, position).
+
+    Returns:
+        int64 ids (1, position), on the device of the model's embedding.
+
+    Raises:
+        LensError: the prompt is empty, is longer than the model's context, holds an id outside of the vocabulary, or is
+            a text without a tokenizer.
+    """
+    token_ids = _token_ids(tokenizer, prompt)
+    count = token_ids.shape[1]
+    if count == 0:
+        raise LensError("the prompt is empty: pass at least one token")
+    context = context_length(model)
+    if context is not None and count > context:
+        raise LensError(
+            f"the prompt has {count:,} tokens and the model's context is {context:,}: pass a shorter prompt"
+        )
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
+    outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
+    if outside:
+        raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
+    return token_ids.to(input_device(model))
+
+
+def context_length(model: nn.Module) -> int | None:
+    """The longest prompt in tokens that the model's configuration names, or None where it names none."""
+    length = getattr(text_config(model), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the model's text decoder; None where the model has no configuration."""
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where the token ids go: the embedding's device, or the CPU where accelerate keeps its weights on ``meta``."""
+    weight = next(iter(model.get_input_embeddings().parameters()), None)  # type: ignore[operator]
+    return torch.device("cpu") if weight is None or weight.is_meta else weight.device
+
+
+def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+    if isinstance(prompt, str):
+        if not prompt:
+            raise LensError("the prompt is empty: pass at least one token")
+        if tokenizer is None:
+            raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise LensError("the prompt is not valid Unicode: it holds half of a surrogate pair")
+        prompt = tokenizer(prompt)["input_ids"]
+    try:
+        token_ids = torch.as_tensor(prompt)
+    except (TypeError, ValueError, RuntimeError):
+        raise LensError(f"a prompt is a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}") from None
+    if token_ids.dim() == 2 and token_ids.shape[0] == 1:
+        token_ids = token_ids[0]
+    if token_ids.dim() != 1 or (token_ids.numel() and (token_ids.is_floating_point() or token_ids.dtype == torch.bool)):
+        raise LensError(
+            f"a prompt is a string, a list of token ids, or a 1-D tensor of them; "
+            f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}"
+        )
+    return token_ids.long()[None]  # (1, position)

@@ -1,0 +1,58 @@
+"""Where a result comes from: the model, what ran it, and what it was asked."""
+
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens import __version__
+
+_PACKAGES = ("torch", "transformers", "accelerate", "numpy")
+
+
+def model_name(model: nn.Module) -> str:
+    """The name that the model was loaded by; of a folder, its last part, so that a report tells no one's paths."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+
+
+def provenance(model: nn.Module, states: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Model, revision, dtype, device, versions, date (UTC, ISO 8601) and arguments, as plain values."""
+    return {
+        "model": model_name(model),
+        "model class": type(model).__name__,
+        "revision": getattr(getattr(model, "config", None), "_commit_hash", None),
+        "dtype": str(states.dtype).removeprefix("torch."),
+        "device": _device(states.device),
+        "packages": {"bauklens": __version__, "python": platform.python_version()}
+        | {name: _version(name) for name in _PACKAGES},
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "arguments": {name: _plain(value) for name, value in arguments.items()},
+    }
+
+
+def _device(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """An argument as JSON can hold it: a tensor or range as a list, a slice as its text."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Iterable):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,250 @@
+"""LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as safetensors_arrays
+from safetensors.numpy import save as safetensors_bytes
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+FORMAT = "bauklens.lens"
+VERSION = 1
+
+_DTYPES = {
+    "token_ids": np.int64,
+    "positions": np.int64,
+    "top_ids": np.int64,
+    "top_probs": np.float32,
+    "magnitude": np.float32,
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LensResult:
+    """The rows of a lens over a prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
+
+    Attributes:
+        model: name of the model.
+        prompt: the text that the lens was asked about.
+        stream: ``"hidden"``, ``"delta"``, or ``"given"`` for states that the caller handed over.
+        decoder: how a state was brought to the final basis; ``"logit"``: as it is.
+        norm: ``"own"``, ``"final"`` or None; see :func:`bauklens.logit_lens`.
+        token_ids: (position,) int64, the prompt's ids at the positions shown.
+        tokens: (position,), their texts.
+        positions: (position,) int64, where in the prompt they stand, from 0.
+        layers: (layer,), the rows' labels: ``"embed"``, ``"0"``, ``"1"``, ...
+        top_ids: (layer, position, k) int64, the most probable tokens, most probable first.
+        top_probs: (layer, position, k) float32, their probabilities, 0..1.
+        magnitude: (layer, position) float32, the L2 norm of the state that was decoded.
+        vocabulary: id -> text of every id that occurs.
+        check: ``"max_abs_logit_difference"``, the largest difference between the logits of the last block's output at
+            the last position, decoded here, and the model's own.
+        provenance: model, revision, dtype, device, versions of packages, date, and every argument.
+    """
+
+    model: str
+    prompt: str
+    stream: str
+    decoder: str
+    norm: str | None
+    token_ids: np.ndarray
+    tokens: tuple[str, ...]
+    positions: np.ndarray
+    layers: tuple[str, ...]
+    top_ids: np.ndarray
+    top_probs: np.ndarray
+    magnitude: np.ndarray
+    vocabulary: Mapping[int, str]
+    check: Mapping[str, float]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, dtype in _DTYPES.items():
+            array = np.array(getattr(self, name), dtype=dtype)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        for name in ("tokens", "layers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("vocabulary", "check", "provenance"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        self._require_matching_shapes()
+
+    def _require_matching_shapes(self) -> None:
+        grid = (len(self.layers), len(self.tokens))
+        shapes = {
+            "token_ids": self.token_ids.shape == grid[1:],
+            "positions": self.positions.shape == grid[1:],
+            "top_ids": self.top_ids.ndim == 3 and self.top_ids.shape[:2] == grid,
+            "top_probs": self.top_probs.shape == self.top_ids.shape,
+            "magnitude": self.magnitude.shape == grid,
+        }
+        for name, right in shapes.items():
+            if not right:
+                raise LensError(
+                    f"{name} has shape {getattr(self, name).shape}, which does not match "
+                    f"{grid[0]} layers and {grid[1]} positions"
+                )
+        missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
+        if missing:
+            raise LensError(f"the vocabulary lacks the text of token id {min(missing)}")
+
+    @property
+    def topk(self) -> int:
+        """How many tokens each cell holds."""
+        return int(self.top_ids.shape[2])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LensResult) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        rows, columns = self.magnitude.shape
+        return f"<LensResult of {self.model}: {self.stream}, {rows} layers x {columns} positions, top {self.topk}>"
+
+    def _repr_html_(self) -> str:
+        from bauklens.page import fragment
+
+        return fragment(self)
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None, look: str = "default") -> str:
+        """One self-contained page that makes no request when it is opened.
+
+        Args:
+            path: where to write it, atomically; None writes nothing.
+            title: heading of the page.
+            look: ``"default"`` or ``"classic"``; see :func:`bauklens.save_report`.
+
+        Returns:
+            The page's HTML.
+        """
+        from bauklens.page import page, save_report
+
+        if path is not None:
+            save_report(self, path, title=title, look=look)
+        return page([self], title=title, look=look)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A tidy data frame, one line for each layer, position and rank.
+
+        Columns: layer (ordered), position, token (the prompt's, at that position), rank (from 1), predicted (text),
+        probability (0..1), magnitude, token_id, predicted_id.
+
+        Raises:
+            LensError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise LensError("to_frame() needs pandas: pip install 'bauklens[frame]'") from None
+        layer, column, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
+        predicted_id = self.top_ids.ravel()
+        return pandas.DataFrame(
+            {
+                "layer": pandas.Categorical.from_codes(layer, categories=list(self.layers), ordered=True),
+                "position": self.positions[column],
+                "token": np.array(self.tokens, dtype=object)[column],
+                "rank": rank + 1,
+                "predicted": [self.vocabulary[each] for each in predicted_id.tolist()],
+                "probability": self.top_probs.ravel(),
+                "magnitude": self.magnitude[layer, column],
+                "token_id": self.token_ids[column],
+                "predicted_id": predicted_id,
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
+
+        Every float32 is written as the shortest number that reads back as the same float32.
+        """
+        head = {"format": FORMAT, "version": VERSION}
+        return head | {each.name: _plain(getattr(self, each.name)) for each in fields(LensResult)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "LensResult":
+        """The result that :meth:`to_dict` wrote.
+
+        Raises:
+            LensError: not of this format or version, or a part is missing or of the wrong shape.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise LensError(f"not a lens result: looked for format {FORMAT!r}")
+        if data.get("version") != VERSION:
+            raise LensError(f"a lens result of version {data.get('version')!r}; this bauklens reads version {VERSION}")
+        missing = [each.name for each in fields(LensResult) if each.name not in data]
+        if missing:
+            raise LensError(f"a lens result without {', '.join(missing)}")
+        values = {each.name: data[each.name] for each in fields(LensResult)}
+        try:
+            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
+            return LensResult(**values)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise LensError(f"a damaged lens result: {error}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Writes ``.safetensors`` or ``.json``, both lossless; the file is replaced only once it is whole.
+
+        Raises:
+            LensError: another suffix, or a path that cannot be written.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            write_atomically(path, self.to_json().encode())
+        elif path.suffix == ".safetensors":
+            data = self.to_dict()
+            arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _DTYPES}
+            rest = {name: value for name, value in data.items() if name not in arrays}
+            write_atomically(path, safetensors_bytes(arrays, metadata={FORMAT: json.dumps(rest)}))
+        else:
+            raise LensError(f"a result is saved as .safetensors or .json; got {path.name!r}")
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    @staticmethod
+    def load(path: str | Path) -> "LensResult":
+        """Reads what :meth:`save` wrote, by its content.
+
+        Raises:
+            LensError: the file cannot be read, or is damaged.
+        """
+        path = Path(path)
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise LensError(f"cannot read {path}: {error.strerror}") from None
+        try:
+            return LensResult.from_dict(json.loads(raw) if raw[:1] == b"{" else _from_safetensors(raw))
+        except LensError as error:
+            raise LensError(f"cannot read {path}: {error}") from None
+        except (ValueError, KeyError, TypeError, SafetensorError):
+            raise LensError(f"cannot read {path}: it is damaged, or no lens result") from None
+
+
+def _from_safetensors(raw: bytes) -> dict[str, Any]:
+    header_size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + header_size])
+    rest: dict[str, Any] = json.loads(header["__metadata__"][FORMAT])
+    return rest | safetensors_arrays(raw)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        shortest = value.astype(str).astype(np.float64) if value.dtype == np.float32 else value
+        return shortest.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,82 @@
+"""What a caller asks for -> which rows, columns and tokens that is, or one line that says what there is."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bauklens.errors import LensError
+
+Layers = int | str | Iterable[int | str] | None
+Positions = int | slice | Iterable[int] | None
+
+
+def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
+    """Refuses a value that is not known.
+
+    >>> one_of("stream", "hiden", ("hidden", "delta"))
+    Traceback (most recent call last):
+    bauklens.errors.LensError: unknown stream 'hiden': pass one of 'hidden', 'delta'
+    """
+    if value not in known:
+        raise LensError(f"unknown {name} {value!r}: pass one of {', '.join(map(repr, known))}")
+
+
+def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
+    """Indices of the rows wanted, by label or by number; a negative number counts from the last.
+
+    >>> chosen_layers(["embed", "0", "1"], ["embed", 1, -1])
+    [0, 2, 2]
+    """
+    if wanted is None:
+        return list(range(len(labels)))
+    each_wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
+    if not each_wanted:
+        raise LensError("layers is empty: pass at least one, or None for all")
+    return [_row(labels, each) for each in each_wanted]
+
+
+def chosen_positions(count: int, wanted: Positions) -> list[int]:
+    """The positions wanted of a prompt of ``count`` tokens; a negative one counts from the last.
+
+    >>> chosen_positions(4, [0, -1])
+    [0, 3]
+    """
+    if wanted is None:
+        return list(range(count))
+    if isinstance(wanted, slice):
+        wanted = range(count)[wanted]
+    chosen = []
+    for each in wanted if isinstance(wanted, Iterable) else [wanted]:
+        position = _integer("position", each)
+        if not -count <= position < count:
+            raise LensError(f"unknown position {position}: the prompt has {count} tokens, at 0 .. {count - 1}")
+        chosen.append(position % count)
+    if not chosen:
+        raise LensError("positions is empty: pass at least one, or None for all")
+    return chosen
+
+
+def checked_topk(topk: Any, vocabulary: int) -> int:
+    """``topk`` where it is in 1 .. vocabulary."""
+    count = _integer("topk", topk)
+    if not 1 <= count <= vocabulary:
+        raise LensError(f"topk is {count}: pass 1 .. {vocabulary:,}, the size of the vocabulary")
+    return count
+
+
+def _row(labels: Sequence[str], wanted: int | str) -> int:
+    blocks = [label for label in labels if label.isdecimal()]
+    text = str(wanted)
+    if text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
+        text = blocks[int(text)]
+    if text not in labels:
+        first = "'embed', " if len(blocks) < len(labels) else ""
+        raise LensError(f"unknown layer {wanted!r}: this lens has {first}0 .. {len(blocks) - 1}")
+    return labels.index(text)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise LensError(f"{name} is {value!r}: pass a whole number") from None

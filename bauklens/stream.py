@@ -1,0 +1,141 @@
+"""The residual stream of a prompt: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.anatomy import Anatomy, model_logits, resolve
+from bauklens.errors import LensError
+from bauklens.prompt import Prompt, encode
+from bauklens.trace import TraceDict, evaluating, state_of
+
+EMBED = "embed"
+"""The row before block 0."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one forward pass left.
+
+    Attributes:
+        states: (1 + layer, position, hidden), the input of block 0 and then the output of every block, in the model's
+            dtype, on the device of the last block's output.
+        last_logits: (vocabulary,), the model's own at the last position.
+    """
+
+    states: torch.Tensor
+    last_logits: torch.Tensor
+
+    @property
+    def deltas(self) -> torch.Tensor:
+        """(layer, position, hidden), each block's output minus its input."""
+        return self.states.diff(dim=0)
+
+
+def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) -> Stream:
+    """Runs a prompt through a model once, and keeps the stream before block 0 and after every block.
+
+    Args:
+        model: the model that ``anatomy`` was found in.
+        token_ids: (1, position).
+
+    Raises:
+        LensError: a state is not (1, position, hidden), or holds NaN or infinity.
+    """
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(output: Any, layer: str) -> Any:
+        kept[layer] = state_of(output).detach().clone()
+        return output
+
+    before = anatomy.embedding or EMBED
+    names = [*([anatomy.embedding] if anatomy.embedding else []), *anatomy.blocks]
+    block_input = _keeping_input(model.get_submodule(anatomy.blocks[0]), kept) if before == EMBED else nullcontext()
+    with evaluating(model), block_input, TraceDict(model, names, retain_output=False, edit_output=keep):
+        logits = model_logits(model, token_ids, **_last_logits_only(model))
+    device = kept[anatomy.blocks[-1]].device
+    states = [kept.pop(name).to(device) for name in (before, *anatomy.blocks)]
+    expected = (1, token_ids.shape[1], anatomy.width)
+    for name, state in zip((before, *anatomy.blocks), states, strict=True):
+        if state.shape != expected:
+            raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
+    stacked = torch.cat(states)  # (1 + layer, position, hidden)
+    _refuse_unfinite(stacked)
+    return Stream(stacked, logits[0, -1])
+
+
+def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+    """The output of every block.
+
+    Args:
+        model: any causal language model of transformers.
+        tokenizer: its tokenizer; may be None where the prompt is ids.
+        prompt: a string, a list of token ids, or a 1-D tensor of them.
+
+    Returns:
+        (layer, 1, position, hidden), in the model's dtype: layer i is the stream after block i.
+
+    Raises:
+        LensError: see :func:`bauklens.logit_lens`.
+    """
+    return _stream_of(model, tokenizer, prompt).states[1:, None]
+
+
+def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+    """What every block adds to the stream: its output minus its input.
+
+    The input of block 0 is what the embedding dropout hands over (``transformer.drop`` in GPT-2 and GPT-J); in models
+    without one it is the input of block 0 itself.
+
+    Args:
+        model, tokenizer, prompt: as for :func:`get_hidden_states`.
+
+    Returns:
+        (layer, 1, position, hidden), in the model's dtype.
+
+    Raises:
+        LensError: see :func:`bauklens.logit_lens`.
+    """
+    return _stream_of(model, tokenizer, prompt).deltas[:, None]
+
+
+def _stream_of(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Stream:
+    token_ids = encode(model, tokenizer, prompt)
+    return trace_stream(model, resolve(model, token_ids), token_ids)
+
+
+@contextmanager
+def _keeping_input(block: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Keeps a copy of the first tensor that a block is given, before the block can change it in place."""
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        given = next(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
+        kept[EMBED] = given.detach().clone()
+
+    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _last_logits_only(model: nn.Module) -> dict[str, int]:
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+def _refuse_unfinite(states: torch.Tensor) -> None:
+    """Names the first place at which a state is NaN or infinite."""
+    bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position)
+    if bad.any():
+        row, position = bad.nonzero()[0].tolist()
+        layer = EMBED if row == 0 else f"layer {row - 1}"
+        overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
+        raise LensError(
+            f"the hidden state of {layer} at position {position} holds NaN or infinity"
+            + (overflow if states.dtype == torch.float16 else "")
+        )

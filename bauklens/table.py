@@ -1,0 +1,91 @@
+"""LensResult -> a static HTML table: a row a layer, a column a position, each cell coloured by two numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from bauklens.result import LensResult
+from bauklens.tokens import visible
+
+_LONGEST = 200
+"""Characters of a token's text that a cell carries; the rest would never be seen."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    probability: str
+    magnitude: str
+    hover: str
+    position: int
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """The templates in ``bauklens/viewer``; everything that they show is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "viewer"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def table(result: LensResult) -> Markup:
+    """The table of a result.
+
+    Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
+    ``--m``, the magnitude over :func:`largest_magnitude`, at most 1; a stylesheet makes colours of them.
+    """
+    columns = [(int(position), _text(token)) for position, token in zip(result.positions, result.tokens, strict=True)]
+    return Markup(templates().get_template("table.html").render(columns=columns, rows=_rows(result, columns)))  # noqa: S704
+
+
+def largest_magnitude(result: LensResult) -> float:
+    """The largest magnitude from position 1 on, as that of position 0 dwarfs all others; of position 0 where alone."""
+    later = result.magnitude[:, result.positions >= 1]
+    magnitudes = later if later.size else result.magnitude
+    return float(magnitudes.max(initial=0.0))
+
+
+def _rows(result: LensResult, columns: list[tuple[int, str]]) -> Iterator[tuple[str, list[_Cell]]]:
+    texts = {token_id: _text(text) for token_id, text in result.vocabulary.items()}
+    relative = np.minimum(result.magnitude / (largest_magnitude(result) or 1.0), 1.0)
+    for row, layer in enumerate(result.layers):
+        cells = []
+        for column, (position, token) in enumerate(columns):
+            top = [
+                (texts[token_id], probability)
+                for token_id, probability in zip(
+                    result.top_ids[row, column].tolist(), result.top_probs[row, column].tolist(), strict=True
+                )
+            ]
+            lines = [f"layer {layer}, position {position}: {token}"]
+            lines.append(f"magnitude {result.magnitude[row, column]:.4g}")
+            lines += [f"{probability:7.2%}  {text}" for text, probability in top]
+            cells.append(
+                _Cell(
+                    text=top[0][0],
+                    probability=_number(top[0][1]),
+                    magnitude=_number(relative[row, column]),
+                    hover="\n".join(lines),
+                    position=position,
+                )
+            )
+        yield layer, cells
+
+
+def _text(text: str) -> str:
+    seen = visible(text[: _LONGEST + 1])
+    return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
+
+
+def _number(value: float) -> str:
+    """Three decimals without what CSS does not need: .83, 0, 1."""
+    return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

@@ -1,0 +1,82 @@
+"""Which TraceDict is used, what a block's output is made of, and how a model is left as it was."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens import tracedict
+from bauklens.errors import LensError
+
+log = logging.getLogger(__name__)
+
+
+def _choose() -> type[Any]:
+    """baukit's class where baukit imports; it fails in many ways (a torchvision that does not match: RuntimeError)."""
+    try:
+        from baukit import TraceDict
+    except Exception as error:
+        log.debug("tracing with bauklens' own TraceDict, as baukit does not import: %r", error)
+        return tracedict.TraceDict
+    log.debug("tracing with baukit's TraceDict")
+    return TraceDict  # type: ignore[no-any-return]
+
+
+TraceDict = _choose()
+
+
+def state_of(output: Any) -> torch.Tensor:
+    """The hidden state in what a block returns: the tensor itself, or the first element of a tuple or list.
+
+    Raises:
+        LensError: there is no tensor in that place.
+    """
+    state = output if isinstance(output, torch.Tensor) else output[0] if isinstance(output, (tuple, list)) else None
+    if not isinstance(state, torch.Tensor):
+        raise LensError(
+            f"a block returned {type(output).__name__}; looked for a tensor, or a tuple that starts with one"
+        )
+    return state
+
+
+def with_state(output: Any, state: torch.Tensor) -> Any:
+    """What a block returned, with another hidden state in it."""
+    if isinstance(output, torch.Tensor):
+        return state
+    items = [state, *output[1:]]
+    return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each module is in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        if training:
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
+    """Puts other modules in the places of a model that the dotted names name; afterwards the model's own are back."""
+    originals = {name: model.get_submodule(name) for name in replacements}
+    try:
+        for name, module in replacements.items():
+            _place(model, name, module)
+        yield
+    finally:
+        for name, module in originals.items():
+            _place(model, name, module)
+
+
+def _place(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

@@ -84,11 +84,7 @@ def load(
 
 
 def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
-    shared: dict[str, Any] = {
-        key: options[key]
-        for key in ("gguf_file", "revision", "trust_remote_code", "token", "local_files_only")
-        if key in options
-    }
+    shared = {key: value for key, value in options.items() if key in _SHARED}
     config = AutoConfig.from_pretrained(source, **shared)
     if getattr(config, "is_encoder_decoder", False):
         raise LensError(f"{source} is a {config.model_type}, an encoder-decoder; a lens needs a causal language model")

@@ -1,0 +1,80 @@
+"""Fixtures: tiny models, the demo model, and a real browser."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import shutil
+
+import pytest
+import torch
+
+import bauklens
+from tests import tiny
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--hub", action="store_true", help="run the tests that need weights from the model hub")
+
+
+def pytest_configure(config):
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    if config.getoption("--hub"):
+        os.environ.pop("HF_HUB_OFFLINE", None)
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.get_closest_marker("hub") and not config.getoption("--hub"):
+            item.add_marker(pytest.mark.skip(reason="needs the model hub: run pytest --hub where it can be reached"))
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(params=tiny.NAMES)
+def model(request):
+    return tiny.tiny_model(request.param)
+
+
+@pytest.fixture
+def gpt2():
+    return tiny.tiny_model("gpt2")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return tiny.tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The demo model with its real weights; a machine without the package fails here and says what to install."""
+    return bauklens.load("demo", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def eiffel(demo):
+    """The lens that the README shows."""
+    return bauklens.logit_lens(*demo, "The Eiffel Tower is located in the city of")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "no Chromium on this machine: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()

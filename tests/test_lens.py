@@ -1,0 +1,374 @@
+"""The lens against full forward passes, and against plain computations."""
+
+from contextlib import ExitStack
+
+import accelerate
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, GPT2ForSequenceClassification, T5Config, T5ForConditionalGeneration
+
+import bauklens
+from bauklens.anatomy import resolve
+from bauklens.decode import decode
+from bauklens.lens import run
+from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, hook_count, tiny_model
+
+EVERYWHERE = torch.arange(len(PROMPT))
+
+
+def full_logits(model, layer, states=None):
+    """Logits of a whole forward pass in which every block after ``layer`` hands on what it was given.
+
+    With ``states`` the blocks hand on these instead.
+    """
+
+    def hand_on(module, inputs, output):
+        state = inputs[0] if states is None else states
+        return state if torch.is_tensor(output) else (state, *output[1:])
+
+    with ExitStack() as hooks, torch.no_grad():
+        for block in list(block_list(model))[layer + 1 :]:
+            hooks.callback(block.register_forward_hook(hand_on).remove)
+        return model(input_ids=torch.tensor([PROMPT]), use_cache=False).logits[0].float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_is_that_of_a_forward_pass_whose_later_blocks_hand_on_their_input(name, dtype):
+    model = tiny_model(name, dtype)
+    lens = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY)
+    assert lens.layers == ("embed", "0", "1", "2")
+    for row in range(1 + LAYERS):
+        expected = torch.softmax(full_logits(model, row - 1), dim=-1)
+        probabilities = torch.zeros_like(expected).scatter(
+            1, torch.from_numpy(lens.top_ids[row].copy()), torch.from_numpy(lens.top_probs[row].copy())
+        )
+        assert torch.allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stream", ["hidden", "delta"])
+def test_the_last_row_is_the_models_own_output(name, dtype, stream):
+    model = tiny_model(name, dtype)
+    lens = bauklens.logit_lens(model, None, PROMPT, stream=stream)
+    own = full_logits(model, LAYERS)
+    assert lens.check["max_abs_logit_difference"] <= (1e-4 if dtype == torch.float32 else 0.03 * own.abs().max())
+    if stream == "hidden":
+        top = torch.softmax(own, dim=-1).topk(5)
+        assert np.allclose(lens.top_probs[-1], top.values, atol=1e-5)
+        if dtype == torch.float32:
+            assert np.array_equal(lens.top_ids[-1], top.indices)
+
+
+def test_a_missed_soft_cap_would_show():
+    model = tiny_model("gemma2")
+    states = run(model, None, PROMPT).final
+    with torch.no_grad():
+        uncapped = model.lm_head(model.model.norm(states))
+    assert uncapped.abs().max() > 3 * model.config.final_logit_softcapping
+    assert full_logits(model, LAYERS).abs().max() <= model.config.final_logit_softcapping
+
+
+def test_a_tail_that_is_not_the_models_own_is_refused(gpt2):
+    """A hook on the norm that acts on the first pass only makes the lens and the model disagree."""
+    ran = run(gpt2, None, PROMPT)
+    times = []
+
+    def once(module, inputs, output):
+        times.append(1)
+        return output * 5 if len(times) == 1 else output
+
+    gpt2.transformer.ln_f.register_forward_hook(once)
+    with pytest.raises(
+        bauklens.LensError, match=r"does not end in the model's own logits.*transformer\.h.*ln_f, lm_head"
+    ):
+        bauklens.logit_lens(gpt2, None, PROMPT)
+    assert ran.anatomy.norms == ("transformer.ln_f",)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deltas_through_the_norm(name):
+    model = tiny_model(name)
+    deltas = bauklens.get_hidden_state_deltas(model, None, PROMPT)
+    lens = bauklens.logit_lens(model, None, PROMPT, stream="delta", topk=3)
+    assert lens.layers == ("0", "1", "2")
+    for layer in range(LAYERS):
+        expected = torch.softmax(full_logits(model, -1, states=deltas[layer]), dim=-1).topk(3)
+        assert np.allclose(lens.top_probs[layer], expected.values, atol=1e-5)
+        assert np.array_equal(lens.top_ids[layer], expected.indices)
+    assert np.allclose(lens.magnitude, deltas[:, 0].norm(dim=-1), rtol=1e-5)
+
+
+def test_without_a_norm_the_head_alone_decodes(gpt2):
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, norm=None, topk=4)
+    states = bauklens.get_hidden_states(gpt2, None, PROMPT)[:, 0]
+    expected = torch.softmax(states @ gpt2.lm_head.weight.T, dim=-1).topk(4)
+    assert np.array_equal(lens.top_ids[1:], expected.indices)
+    assert np.allclose(lens.top_probs[1:], expected.values, atol=1e-5)
+
+
+def rows_of_logits(model, ran, states, norm):
+    """Decoded logits of every row, recovered whole through a top-k as wide as the vocabulary, up to a constant."""
+    decoded = decode(model, ran.anatomy, ran.token_ids, states, EVERYWHERE, topk=VOCABULARY, norm=norm, final=ran.final)
+    logits = torch.empty(*decoded.top_probs.shape).scatter(
+        -1, decoded.top_ids, decoded.top_probs.double().log().float()
+    )
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gptj", "llama", "opt", "bloom"])
+def test_at_the_final_scale_the_contributions_add_up_to_the_logits(name):
+    model = tiny_model(name)
+    model.get_output_embeddings().weight.div_(12)  # no probability may vanish here
+    ran = run(model, None, PROMPT)
+    parts = torch.cat([ran.stream.states[:1], ran.stream.deltas])
+    contributions = rows_of_logits(model, ran, parts, "final").sum(0)
+    constant = full_logits(model, -1, states=torch.zeros(1, len(PROMPT), parts.shape[-1]))
+    own = full_logits(model, LAYERS) - constant
+    assert torch.allclose(contributions, own - own.mean(dim=-1, keepdim=True), atol=1e-3)
+
+
+def test_a_norm_that_is_no_norm_cannot_be_frozen(gpt2):
+    gpt2.transformer.ln_f.register_forward_hook(lambda module, inputs, output: output.tanh())
+    with pytest.raises(bauklens.LensError, match="norm='final' needs a LayerNorm or an RMSNorm"):
+        bauklens.logit_lens(gpt2, None, PROMPT, stream="delta", norm="final")
+    assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
+
+
+class TestWhatIsAskedFor:
+    def test_layers_and_positions_are_those_of_the_whole(self, model):
+        whole = bauklens.logit_lens(model, None, PROMPT)
+        part = bauklens.logit_lens(model, None, PROMPT, layers=["embed", 2, -2], positions=[3, -1])
+        assert part.layers == ("embed", "2", "1")
+        assert part.positions.tolist() == [3, 9]
+        assert part.token_ids.tolist() == [PROMPT[3], PROMPT[9]]
+        assert np.array_equal(part.top_ids, whole.top_ids[[0, 3, 2]][:, [3, 9]])
+        assert np.allclose(part.top_probs, whole.top_probs[[0, 3, 2]][:, [3, 9]], atol=1e-6)
+        assert np.array_equal(part.magnitude, whole.magnitude[[0, 3, 2]][:, [3, 9]])
+        assert part.check["max_abs_logit_difference"] < 1e-4
+
+    def test_one_of_each(self, gpt2):
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=1, positions=-1, topk=1)
+        assert lens.top_ids.shape == (1, 1, 1)
+
+    def test_a_slice_of_positions(self, gpt2):
+        assert bauklens.logit_lens(gpt2, None, PROMPT, positions=slice(-3, None)).positions.tolist() == [7, 8, 9]
+
+    def test_a_prompt_of_one_token(self, model):
+        lens = bauklens.logit_lens(model, None, [5])
+        assert lens.magnitude.shape == (1 + LAYERS, 1)
+        assert "<table" in lens.to_html()
+
+    def test_the_prompt_may_be_text_ids_or_a_tensor(self, gpt2, tokenizer):
+        token_ids = tokenizer(TEXT)["input_ids"]
+        lenses = [bauklens.logit_lens(gpt2, tokenizer, each) for each in (TEXT, token_ids, torch.tensor(token_ids))]
+        assert lenses[0].prompt == lenses[1].prompt == TEXT
+        assert all(np.array_equal(lenses[0].top_probs, each.top_probs) for each in lenses)
+
+    def test_tokens_have_their_texts_or_their_ids(self, gpt2, tokenizer):
+        lens = bauklens.logit_lens(gpt2, tokenizer, "the city")
+        assert lens.tokens == ("the", " city")
+        assert bauklens.logit_lens(gpt2, None, [7, 8]).tokens == ("<7>", "<8>")
+
+    def test_provenance_says_everything(self, gpt2):
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=range(2), topk=2)
+        assert lens.provenance["dtype"] == "float32"
+        assert lens.provenance["device"] == "cpu"
+        assert lens.provenance["packages"]["torch"] == torch.__version__
+        assert lens.provenance["arguments"] == {
+            "stream": "hidden",
+            "topk": 2,
+            "layers": [0, 1],
+            "positions": None,
+            "norm": "own",
+        }
+
+
+class TestMemory:
+    @pytest.mark.parametrize("rows", [1, 3, 7, 1000])
+    def test_tiles_of_any_size_give_the_same(self, model, rows):
+        ran = run(model, None, PROMPT)
+        given = (model, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE)
+        whole, tiled = (decode(*given, topk=5, final=ran.final, tile_rows=each) for each in (None, rows))
+        assert torch.equal(whole.top_ids, tiled.top_ids)
+        assert torch.allclose(whole.top_probs, tiled.top_probs, atol=1e-6)
+        assert torch.allclose(whole.last_logits, tiled.last_logits, atol=1e-4)
+
+    def test_only_one_tile_of_logits_exists_at_a_time(self, gpt2):
+        ran = run(gpt2, None, PROMPT)
+        shapes = []
+        gpt2.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final, tile_rows=8)
+        assert sum(shape[0] * shape[1] for shape in shapes) == 4 * len(PROMPT)
+        assert max(shape[0] * shape[1] for shape in shapes) <= 8
+
+    def test_where_memory_runs_out_the_tile_is_halved_and_the_answer_is_the_same(self, gpt2):
+        plain = bauklens.logit_lens(gpt2, None, PROMPT)
+        sizes = []
+
+        def no_more_than_four_rows(module, inputs):
+            rows = inputs[0].shape[0] * inputs[0].shape[1]
+            sizes.append(rows)
+            if rows > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        hook = gpt2.lm_head.register_forward_pre_hook(no_more_than_four_rows)
+        lens = bauklens.logit_lens(gpt2, None, PROMPT)
+        hook.remove()
+        assert max(sizes) == 40
+        assert np.array_equal(plain.top_ids, lens.top_ids)
+        assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
+
+    def test_memory_for_no_row_at_all_is_one_clear_error(self, gpt2):
+        resolve(gpt2, torch.tensor([PROMPT]))
+        ran = run(gpt2, None, PROMPT)
+
+        def none_at_all(module, inputs):
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+        gpt2.lm_head.register_forward_pre_hook(none_at_all)
+        with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
+            decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+        assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
+
+    def test_the_forward_pass_asks_for_the_last_logits_only(self):
+        model = tiny_model("llama")
+        resolve(model, torch.tensor([PROMPT]))
+        shapes = []
+        model.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        run(model, None, PROMPT)
+        assert shapes == [(1, 1, VOCABULARY)]
+
+
+class TestAccelerate:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_model_offloaded_to_memory(self, name):
+        plain = bauklens.logit_lens(tiny_model(name), None, PROMPT)
+        model = accelerate.cpu_offload(tiny_model(name), execution_device=torch.device("cpu"))
+        assert block_list(model)[0].state_dict().popitem()[1].is_meta
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        assert np.array_equal(plain.top_ids, lens.top_ids)
+        assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
+
+    def test_a_model_offloaded_to_disk_every_norm(self, tmp_path):
+        plain = tiny_model("llama")
+        model = accelerate.disk_offload(tiny_model("llama"), str(tmp_path), execution_device=torch.device("cpu"))
+        assert model.lm_head.weight.is_meta
+        for norm in ("own", "final", None):
+            expected, lens = (
+                bauklens.logit_lens(each, None, PROMPT, stream="delta", norm=norm) for each in (plain, model)
+            )
+            assert np.array_equal(expected.top_ids, lens.top_ids)
+            assert np.allclose(expected.top_probs, lens.top_probs, atol=1e-6)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("prompt", "message"),
+        [
+            ([], "the prompt is empty"),
+            (list(range(65)), "65 tokens and the model's context is 64"),
+            ([1, 320], "token id 320 is not in the model's vocabulary of 320"),
+            ([-1], "token id -1 is not in"),
+            ("text", "needs a tokenizer"),
+            ([1.5], "a prompt is a string"),
+            (torch.zeros(2, 3, dtype=torch.long), r"got shape \(2, 3\)"),
+            ([True, False], "torch.bool"),
+            (None, "a prompt is a string"),
+            (["a"], "a prompt is a string"),
+        ],
+    )
+    def test_prompts(self, gpt2, prompt, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(gpt2, None, prompt)
+
+    @pytest.mark.parametrize(("prompt", "message"), [("", "the prompt is empty"), ("a\udc80", "not valid Unicode")])
+    def test_texts(self, gpt2, tokenizer, prompt, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(gpt2, tokenizer, prompt)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"topk": 0}, r"topk is 0: pass 1 .. 320"),
+            ({"topk": 321}, r"topk is 321: pass 1 .. 320"),
+            ({"topk": 2.5}, "topk is 2.5: pass a whole number"),
+            ({"layers": [3]}, r"unknown layer 3: this lens has 'embed', 0 .. 2"),
+            ({"layers": [-4]}, "unknown layer -4"),
+            ({"layers": "emb"}, "unknown layer 'emb'"),
+            ({"layers": "embed", "stream": "delta"}, r"unknown layer 'embed': this lens has 0 .. 2"),
+            ({"layers": []}, "layers is empty"),
+            ({"positions": [10]}, r"unknown position 10: the prompt has 10 tokens, at 0 .. 9"),
+            ({"positions": -11}, "unknown position -11"),
+            ({"positions": "a"}, "position is 'a': pass a whole number"),
+            ({"positions": []}, "positions is empty"),
+            ({"stream": "hiden"}, "unknown stream 'hiden': pass one of 'hidden', 'delta'"),
+            ({"norm": "none"}, "unknown norm 'none': pass one of 'own', 'final', None"),
+        ],
+    )
+    def test_arguments(self, gpt2, arguments, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(gpt2, None, PROMPT, **arguments)
+        assert hook_count(gpt2) == 0
+
+    def test_a_model_without_a_head(self):
+        headless = AutoModel.from_config(CONFIGS["gpt2"]())
+        with pytest.raises(bauklens.LensError, match="GPT2Model has no head: load it with AutoModelForCausalLM"):
+            bauklens.logit_lens(headless, None, PROMPT)
+
+    def test_an_encoder_decoder(self):
+        model = T5ForConditionalGeneration(
+            T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
+        )
+        with pytest.raises(bauklens.LensError, match="T5ForConditionalGeneration is an encoder-decoder"):
+            bauklens.logit_lens(model, None, [1, 2, 3])
+
+    def test_a_classification_head(self):
+        config = CONFIGS["gpt2"]()
+        config.pad_token_id = 0
+        with pytest.raises(bauklens.LensError, match="returns no logits for each position"):
+            bauklens.logit_lens(GPT2ForSequenceClassification(config), None, PROMPT)
+
+    def test_logits_that_are_not_finite(self, gpt2):
+        run(gpt2, None, PROMPT)
+        gpt2.lm_head.register_forward_hook(lambda module, inputs, output: output * torch.nan)
+        with pytest.raises(bauklens.LensError, match="the logits of row 0 at position 0 hold NaN or infinity"):
+            bauklens.logit_lens(gpt2, None, PROMPT)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+    def test_an_interrupt_while_decoding_leaves_the_model_whole(self, gpt2, error):
+        blocks = list(block_list(gpt2))
+        ran = run(gpt2, None, PROMPT)
+
+        def stop(module, inputs):
+            raise error
+
+        hook = gpt2.lm_head.register_forward_pre_hook(stop)
+        with pytest.raises(error):
+            decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+        hook.remove()
+        assert list(block_list(gpt2)) == blocks
+        assert hook_count(gpt2) == 0
+
+
+def test_an_anatomy_is_remembered_and_does_not_keep_its_model_alive():
+    import gc
+    import weakref
+
+    model = tiny_model("gpt2")
+    first = resolve(model, torch.tensor([PROMPT]))
+    assert resolve(model, torch.tensor([PROMPT])) is first
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_hook_of_the_callers_on_a_block_acts_once(gpt2):
+    """The blocks stand aside while a state is decoded, so that a hook on one cannot change the state again."""
+    gpt2.transformer.h[2].register_forward_hook(lambda module, inputs, output: output * 2)
+    lens = bauklens.logit_lens(gpt2, None, PROMPT)
+    own = torch.softmax(full_logits(gpt2, LAYERS), dim=-1).topk(5)
+    assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)

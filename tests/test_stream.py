@@ -1,0 +1,136 @@
+"""Hidden states and deltas against hooks set by hand, and a model that is left as it was."""
+
+import pytest
+import torch
+
+import bauklens
+from bauklens.anatomy import resolve
+from bauklens.stream import trace_stream
+from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, hook_count, tiny_model
+
+
+def by_hand(model, token_ids):
+    """The input of block 0 and the output of every block, seen by plain hooks."""
+    seen = []
+    blocks = block_list(model)
+    hooks = [blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))]
+    for block in blocks:
+        hooks.append(
+            block.register_forward_hook(
+                lambda module, inputs, output: seen.append((output if torch.is_tensor(output) else output[0]).clone())
+            )
+        )
+    with torch.no_grad():
+        logits = model(input_ids=token_ids, use_cache=False).logits
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(seen), logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_states_are_what_the_blocks_return(name, dtype):
+    model = tiny_model(name, dtype)
+    expected, _ = by_hand(model, torch.tensor([PROMPT]))
+    states = bauklens.get_hidden_states(model, None, PROMPT)
+    deltas = bauklens.get_hidden_state_deltas(model, None, PROMPT)
+    assert states.shape == deltas.shape == (LAYERS, 1, len(PROMPT), WIDTH)
+    assert states.dtype == deltas.dtype == dtype
+    assert torch.equal(states, expected[1:])
+    assert torch.equal(deltas, expected[1:] - expected[:-1])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gptj"])
+def test_the_first_delta_starts_from_what_the_embedding_dropout_hands_over(name):
+    model = tiny_model(name)
+    dropped = []
+    hook = model.transformer.drop.register_forward_hook(lambda module, inputs, output: dropped.append(output.clone()))
+    states, deltas = (
+        get(model, None, PROMPT) for get in (bauklens.get_hidden_states, bauklens.get_hidden_state_deltas)
+    )
+    hook.remove()
+    assert resolve(model, torch.tensor([PROMPT])).embedding == "transformer.drop"
+    assert torch.equal(deltas[0], states[0] - dropped[-1])
+
+
+def test_embedding_and_deltas_add_up_to_the_last_state(model):
+    token_ids = torch.tensor([PROMPT])
+    stream = trace_stream(model, resolve(model, token_ids), token_ids)
+    assert torch.allclose(stream.states[0] + stream.deltas.sum(0), stream.states[-1], atol=1e-5)
+
+
+def test_tracing_changes_no_logits(model):
+    token_ids = torch.tensor([PROMPT])
+    _, plain = by_hand(model, token_ids)
+    traced = trace_stream(model, resolve(model, token_ids), token_ids)
+    _, after = by_hand(model, token_ids)
+    assert torch.allclose(traced.last_logits, plain[0, -1], atol=1e-4)
+    with torch.no_grad():
+        last = model(input_ids=token_ids, use_cache=False, logits_to_keep=1).logits
+    assert torch.equal(traced.last_logits, last[0, -1])
+    assert torch.equal(plain, after)
+    assert hook_count(model) == 0
+
+
+def test_a_text_is_read_by_the_tokenizer(gpt2, tokenizer):
+    token_ids = tokenizer(TEXT)["input_ids"]
+    assert torch.equal(
+        bauklens.get_hidden_states(gpt2, tokenizer, TEXT), bauklens.get_hidden_states(gpt2, None, token_ids)
+    )
+    assert torch.equal(
+        bauklens.get_hidden_states(gpt2, tokenizer, TEXT),
+        bauklens.get_hidden_states(gpt2, None, torch.tensor(token_ids)),
+    )
+
+
+def test_a_hook_of_the_callers_is_seen(gpt2):
+    plain = bauklens.get_hidden_states(gpt2, None, PROMPT)
+    gpt2.transformer.h[1].register_forward_hook(lambda module, inputs, output: output + 1)
+    edited = bauklens.get_hidden_states(gpt2, None, PROMPT)
+    assert torch.equal(edited[0], plain[0])
+    assert torch.allclose(edited[1], plain[1] + 1)
+
+
+class TestLeavesTheModelAsItWas:
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_after_an_error(self, model, error):
+        def fail(*_):
+            raise error
+
+        resolve(model, torch.tensor([PROMPT]))
+        hook = block_list(model)[1].register_forward_hook(fail)
+        with pytest.raises(error):
+            bauklens.get_hidden_states(model, None, PROMPT)
+        hook.remove()
+        assert hook_count(model) == 0
+
+    def test_after_an_error_of_the_first_run(self, gpt2):
+        hook = gpt2.transformer.h[1].register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bauklens.get_hidden_states(gpt2, None, PROMPT)
+        hook.remove()
+        assert hook_count(gpt2) == 0
+
+    def test_mode_and_gradients(self, gpt2):
+        gpt2.train().requires_grad_(True)
+        gpt2.transformer.h[0].eval()
+        modes = {name: module.training for name, module in gpt2.named_modules()}
+        first, second = (bauklens.get_hidden_states(gpt2, None, PROMPT) for _ in range(2))
+        assert torch.equal(first, second)  # dropout was off
+        assert not first.requires_grad
+        assert {name: module.training for name, module in gpt2.named_modules()} == modes
+        assert all(parameter.requires_grad for parameter in gpt2.parameters())
+
+
+def test_an_overflow_is_named_by_layer_and_position():
+    model = tiny_model("llama", torch.float16)
+    model.model.layers[1].mlp.down_proj.weight.fill_(60000)
+    with pytest.raises(bauklens.LensError, match=r"layer 1 at position \d holds NaN or infinity \(float16 overflows"):
+        bauklens.get_hidden_states(model, None, PROMPT)
+
+
+def test_a_nan_in_the_embedding_is_named():
+    model = tiny_model("llama")
+    model.model.embed_tokens.weight[44] = torch.nan
+    with pytest.raises(bauklens.LensError, match=r"embed at position 2 holds NaN or infinity$"):
+        bauklens.get_hidden_states(model, None, PROMPT)

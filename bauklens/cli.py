@@ -28,7 +28,7 @@ class _OneLineErrors(click.Group):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         try:
-            sys.exit(super().main(*args, **options | {"standalone_mode": False}) or 0)
+            sys.exit(super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             sys.exit(_FAILED)

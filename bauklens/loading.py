@@ -77,7 +77,7 @@ def load(
                 options["local_files_only"] = True
         model, tokenizer = _load(source, options)
         if name == "demo":
-            model.config._name_or_path = DEMO
+            model.name_or_path = model.config._name_or_path = DEMO
         if target is not None:
             model.to(target)
     return model.eval().requires_grad_(False), tokenizer
@@ -100,13 +100,18 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
+    """The tokenizer, or None where a folder holds none; transformers 5 then makes one of no words."""
     try:
-        return AutoTokenizer.from_pretrained(source, **shared)
+        tokenizer = AutoTokenizer.from_pretrained(source, **shared)
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         if not Path(source).is_dir():
             raise
-        log.warning("%s holds no tokenizer that loads (%s): pass prompts as token ids", source, _first_line(error))
+        log.debug("no tokenizer in %s", source, exc_info=error)
+        tokenizer = None
+    if tokenizer is None or not tokenizer.vocab_size:
+        log.warning("%s holds no tokenizer that loads: pass prompts as token ids", source)
         return None
+    return tokenizer
 
 
 def _located(name: str) -> tuple[str, dict[str, Any]]:

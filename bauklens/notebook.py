@@ -49,10 +49,12 @@ def show_logit_lens(
     """
     ran = run(model, tokenizer, prompt)
     checked_topk(topk, ran.anatomy.vocabulary)
-    given = hs(model, tokenizer, prompt) if callable(hs) else hs
-    states = ran.stream.states[1:] if given is None else _checked(given, ran)
+    if hs is None:
+        states = ran.stream.states[1:]
+    else:
+        states = _checked(hs(model, tokenizer, prompt) if callable(hs) else hs, ran)
     rows = Rows(
-        name="hidden" if given is None else "given",
+        name="hidden" if hs is None else "given",
         states=states,
         labels=[str(layer) for layer in range(len(states))],
         positions=list(range(states.shape[1])),

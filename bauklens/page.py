@@ -52,7 +52,8 @@ def page(
     titled = [each if isinstance(each, tuple) else (each.prompt, each) for each in results]
     if not titled:
         raise LensError("a report needs at least one result")
-    title = title or (titled[0][0] if len(titled) == 1 else "") or "What the model was about to say"
+    headings = [heading for heading, _ in titled]
+    title = title or (headings[0] if len(set(headings)) == 1 else "") or "What the model was about to say"
     sections: list[dict[str, Any]] = [
         {
             "heading": heading,
@@ -62,7 +63,7 @@ def page(
         }
         for heading, result in titled
     ]
-    for above, section in zip([title, *(heading for heading, _ in titled)], sections, strict=False):
+    for above, section in zip([title, *headings], sections, strict=False):
         section["repeats"] = section["heading"] == above
     return templates().get_template("page.html").render(title=title, style=_style(), sections=sections)
 

@@ -45,8 +45,8 @@ def _token_text(tokenizer: Any, token_id: int) -> str:
     if "\ufffd" in text:
         raw = _piece_bytes(piece)
         return text if raw is None or raw.decode("utf-8", "replace") != text else _bytes_text(raw)
-    if piece.startswith("▁") and not text.startswith(" "):  # SentencePiece drops a text's first space
-        return " " + text
+    if piece.startswith("▁"):  # SentencePiece drops the first space of a text
+        return " " * (len(piece) - len(piece.lstrip("▁"))) + text.lstrip(" ")
     return text or piece
 
 

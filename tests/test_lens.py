@@ -12,7 +12,8 @@ import bauklens
 from bauklens.anatomy import resolve
 from bauklens.decode import decode
 from bauklens.lens import run
-from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, hook_count, tiny_model
+from bauklens.trace import state_of, with_state
+from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, first_input, hook_count, tiny_model
 
 EVERYWHERE = torch.arange(len(PROMPT))
 
@@ -23,13 +24,13 @@ def full_logits(model, layer, states=None):
     With ``states`` the blocks hand on these instead.
     """
 
-    def hand_on(module, inputs, output):
-        state = inputs[0] if states is None else states
+    def hand_on(module, inputs, keywords, output):
+        state = first_input(inputs, keywords) if states is None else states
         return state if torch.is_tensor(output) else (state, *output[1:])
 
     with ExitStack() as hooks, torch.no_grad():
         for block in list(block_list(model))[layer + 1 :]:
-            hooks.callback(block.register_forward_hook(hand_on).remove)
+            hooks.callback(block.register_forward_hook(hand_on, with_kwargs=True).remove)
         return model(input_ids=torch.tensor([PROMPT]), use_cache=False).logits[0].float()
 
 
@@ -208,13 +209,13 @@ class TestMemory:
         plain = bauklens.logit_lens(gpt2, None, PROMPT)
         sizes = []
 
-        def no_more_than_four_rows(module, inputs):
+        def no_more_than_ten_rows(module, inputs):
             rows = inputs[0].shape[0] * inputs[0].shape[1]
             sizes.append(rows)
-            if rows > 4:
+            if rows > 10:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
-        hook = gpt2.lm_head.register_forward_pre_hook(no_more_than_four_rows)
+        hook = gpt2.lm_head.register_forward_pre_hook(no_more_than_ten_rows)
         lens = bauklens.logit_lens(gpt2, None, PROMPT)
         hook.remove()
         assert max(sizes) == 40
@@ -368,7 +369,8 @@ def test_an_anatomy_is_remembered_and_does_not_keep_its_model_alive():
 
 def test_a_hook_of_the_callers_on_a_block_acts_once(gpt2):
     """The blocks stand aside while a state is decoded, so that a hook on one cannot change the state again."""
-    gpt2.transformer.h[2].register_forward_hook(lambda module, inputs, output: output * 2)
+    hook = lambda module, inputs, output: with_state(output, state_of(output) * 2)  # noqa: E731
+    gpt2.transformer.h[2].register_forward_hook(hook)
     lens = bauklens.logit_lens(gpt2, None, PROMPT)
     own = torch.softmax(full_logits(gpt2, LAYERS), dim=-1).topk(5)
     assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)

@@ -1,19 +1,25 @@
 """Hidden states and deltas against hooks set by hand, and a model that is left as it was."""
 
+import inspect
+
 import pytest
 import torch
 
 import bauklens
 from bauklens.anatomy import resolve
 from bauklens.stream import trace_stream
-from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, hook_count, tiny_model
+from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
 
 
 def by_hand(model, token_ids):
     """The input of block 0 and the output of every block, seen by plain hooks."""
     seen = []
     blocks = block_list(model)
-    hooks = [blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))]
+    hooks = [
+        blocks[0].register_forward_pre_hook(
+            lambda module, inputs, keywords: seen.append(first_input(inputs, keywords).clone()), with_kwargs=True
+        )
+    ]
     for block in blocks:
         hooks.append(
             block.register_forward_hook(
@@ -66,7 +72,8 @@ def test_tracing_changes_no_logits(model):
     _, after = by_hand(model, token_ids)
     assert torch.allclose(traced.last_logits, plain[0, -1], atol=1e-4)
     with torch.no_grad():
-        last = model(input_ids=token_ids, use_cache=False, logits_to_keep=1).logits
+        keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        last = model(input_ids=token_ids, use_cache=False, **keep).logits
     assert torch.equal(traced.last_logits, last[0, -1])
     assert torch.equal(plain, after)
     assert hook_count(model) == 0
@@ -85,7 +92,7 @@ def test_a_text_is_read_by_the_tokenizer(gpt2, tokenizer):
 
 def test_a_hook_of_the_callers_is_seen(gpt2):
     plain = bauklens.get_hidden_states(gpt2, None, PROMPT)
-    gpt2.transformer.h[1].register_forward_hook(lambda module, inputs, output: output + 1)
+    gpt2.transformer.h[1].mlp.register_forward_hook(lambda module, inputs, output: output + 1)
     edited = bauklens.get_hidden_states(gpt2, None, PROMPT)
     assert torch.equal(edited[0], plain[0])
     assert torch.allclose(edited[1], plain[1] + 1)

@@ -75,6 +75,11 @@ def block_list(model):
     return inner.h if hasattr(inner, "h") else inner.decoder.layers if hasattr(inner, "decoder") else inner.layers
 
 
+def first_input(inputs, keywords):
+    """The state that a block is given: most are called with it in place, GPT-J of transformers 4.51 by name."""
+    return inputs[0] if inputs else keywords["hidden_states"]
+
+
 def hook_count(model):
     """How many forward hooks of any kind a model carries."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())

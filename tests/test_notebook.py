@@ -1,0 +1,94 @@
+"""show_logit_lens() in a real IPython, and against a plain computation."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+import bauklens
+from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
+from tests.tiny import LAYERS, PROMPT, tiny_model, tiny_tokenizer
+
+
+def plain_lens(model, states, k):
+    """The notebook's own way: final norm, head, softmax of everything, top-k."""
+    with torch.no_grad():
+        return torch.softmax(model.lm_head(model.transformer.ln_f(states[:, 0])), dim=-1).topk(k)
+
+
+@pytest.mark.parametrize("hs", [None, get_hidden_states, get_hidden_state_deltas], ids=["none", "states", "deltas"])
+@pytest.mark.parametrize("name", ["gpt2", "gptj"])
+def test_against_a_plain_computation(name, hs):
+    model = tiny_model(name)
+    states = (hs or get_hidden_states)(model, None, PROMPT)
+    expected = plain_lens(model, states, 4)
+    for given in (hs, hs and states):
+        lens = show_logit_lens(model, None, PROMPT, 4, None, given)
+        assert lens.layers == ("0", "1", "2")
+        assert np.array_equal(lens.top_ids, expected.indices)
+        assert np.allclose(lens.top_probs, expected.values, atol=1e-6)
+        assert np.allclose(lens.magnitude, states[:, 0].norm(dim=-1), rtol=1e-5)
+        assert lens.check["max_abs_logit_difference"] < 1e-4
+        assert lens.stream == ("hidden" if hs is None else "given")
+
+
+def test_the_notebooks_arguments(gpt2, tokenizer):
+    lens = show_logit_lens(gpt2, tokenizer, "the city", topk=3, color=[200, 20, 20], hs=get_hidden_state_deltas)
+    assert lens.topk == 3
+    assert lens.provenance["arguments"] == {"topk": 3, "color": [200, 20, 20], "hs": "get_hidden_state_deltas"}
+
+
+def test_the_result_is_a_result_like_any_other(gpt2, tokenizer, tmp_path):
+    lens = show_logit_lens(gpt2, tokenizer, "the city")
+    lens.save(tmp_path / "lens.json")
+    assert bauklens.LensResult.load(tmp_path / "lens.json") == lens
+    assert "<table" in lens._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def shell():
+    shell = InteractiveShell.instance()
+    shell.run_cell("import bauklens; from bauklens import *; from IPython.display import display")
+    shell.user_ns.update(model=tiny_model("gpt2"), tokenizer=tiny_tokenizer())
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+def tables(shell, code):
+    """How many lens tables a cell shows, displayed and as its value."""
+    ran = shell.run_cell(f"%%capture shown\n{code}", store_history=True)
+    assert ran.success
+    displayed = [output.data.get("text/html", "") for output in shell.user_ns["shown"].outputs]
+    return sum(html.count("<table") for html in displayed), displayed
+
+
+def test_a_result_shows_itself(shell):
+    count, displayed = tables(shell, "logit_lens(model, tokenizer, 'the city')")
+    assert count == 1
+    assert "<style>" in displayed[0]
+
+
+def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
+    count, displayed = tables(shell, "kept = show_logit_lens(model, tokenizer, 'the city', color='teal')")
+    assert count == 1
+    assert re.search(r'class="bauklens classic" style="--classic:teal"', displayed[0])
+    assert tables(shell, "show_logit_lens(model, tokenizer, 'the city')")[0] == 1
+    assert tables(shell, "for each in ('the', 'city'): show_logit_lens(model, tokenizer, each)")[0] == 2
+    assert tables(shell, "kept")[0] == 1
+    assert tables(shell, "display(kept)")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("hs", "message"),
+    [
+        (torch.zeros(LAYERS, 1, 4, 32), r"hs must be \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)"),
+        (torch.zeros(LAYERS, len(PROMPT), 32), "got shape"),
+        (lambda model, tokenizer, prompt: None, "got NoneType"),
+        (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs holds NaN or infinity"),
+    ],
+)
+def test_states_of_another_shape(gpt2, hs, message):
+    with pytest.raises(bauklens.LensError, match=message):
+        show_logit_lens(gpt2, None, PROMPT, hs=hs)

@@ -1,0 +1,181 @@
+"""Results: frozen, saved and loaded without loss, and without torch."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import bauklens
+from bauklens import LensError, LensResult
+from tests.made import HOSTILE, made
+from tests.tiny import PROMPT
+
+
+@pytest.fixture
+def result(gpt2, tokenizer):
+    return bauklens.logit_lens(gpt2, tokenizer, PROMPT, layers=["embed", 2], positions=range(1, 5), topk=3)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_what_was_saved_loads_equal(result, tmp_path, suffix):
+    path = tmp_path / f"lens{suffix}"
+    result.save(path)
+    loaded = LensResult.load(path)
+    assert loaded == result
+    for name in ("token_ids", "positions", "top_ids", "top_probs", "magnitude"):
+        before, after = getattr(result, name), getattr(loaded, name)
+        assert before.dtype == after.dtype
+        assert before.tobytes() == after.tobytes()
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@given(hnp.arrays(np.float32, (2, 3), elements=st.floats(0, 2.0**100, width=32)))
+def test_every_float_survives_json(magnitude):
+    result = made(2, 3, magnitude=magnitude)
+    assert LensResult.from_dict(json.loads(result.to_json())).magnitude.tobytes() == result.magnitude.tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_hostile_texts_survive(tmp_path, suffix):
+    result = made(texts=HOSTILE, columns=len(HOSTILE))
+    result.save(tmp_path / f"lens{suffix}")
+    assert LensResult.load(tmp_path / f"lens{suffix}") == result
+
+
+def test_the_documented_format(result):
+    data = result.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert {key: data[key] for key in ("format", "version", "stream", "decoder", "norm", "layers", "positions")} == {
+        "format": "bauklens.lens",
+        "version": 1,
+        "stream": "hidden",
+        "decoder": "logit",
+        "norm": "own",
+        "layers": ["embed", "2"],
+        "positions": [1, 2, 3, 4],
+    }
+    assert np.shape(data["top_ids"]) == np.shape(data["top_probs"]) == (2, 4, 3)
+    assert np.shape(data["magnitude"]) == (2, 4)
+    assert data["vocabulary"][str(data["top_ids"][0][0][0])] == result.vocabulary[data["top_ids"][0][0][0]]
+    assert data["check"]["max_abs_logit_difference"] < 1e-4
+
+
+def test_a_result_is_frozen(result):
+    with pytest.raises(ValueError, match="read-only"):
+        result.top_probs[0, 0, 0] = 1
+    with pytest.raises(AttributeError):
+        result.model = "other"
+    with pytest.raises(TypeError):
+        result.vocabulary[0] = "other"
+
+
+def test_a_result_does_not_change_with_the_array_it_was_made_of():
+    magnitude = np.ones((3, 4), dtype=np.float32)
+    result = made(magnitude=magnitude)
+    magnitude[0, 0] = 7
+    assert result.magnitude[0, 0] == 1
+
+
+def test_the_frame_is_tidy(result):
+    frame = result.to_frame()
+    assert list(frame.columns)[:7] == [
+        "layer",
+        "position",
+        "token",
+        "rank",
+        "predicted",
+        "probability",
+        "magnitude",
+    ]
+    assert len(frame) == 2 * 4 * 3
+    cell = frame[(frame["layer"] == "2") & (frame["position"] == 3)]
+    assert cell["rank"].tolist() == [1, 2, 3]
+    assert cell["predicted_id"].tolist() == result.top_ids[1, 2].tolist()
+    assert cell["predicted"].tolist() == [result.vocabulary[each] for each in result.top_ids[1, 2].tolist()]
+    assert cell["probability"].tolist() == result.top_probs[1, 2].tolist()
+    assert set(cell["magnitude"]) == {result.magnitude[1, 2]}
+    assert set(cell["token"]) == {result.tokens[2]}
+    assert frame["layer"].min() == "embed"
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"{}",
+            b"\x00" * 100,
+            b'{"format": "other"}',
+            b'{"format": "bauklens.lens", "version": 1}',
+            b"\xff\xfe garbage",
+            b"\x10\x00\x00\x00\x00\x00\x00\x00{not a header   ",
+        ],
+    )
+    def test_a_damaged_file_is_one_clear_error(self, tmp_path, content):
+        path = tmp_path / "lens.json"
+        path.write_bytes(content)
+        with pytest.raises(LensError, match=r"cannot read .*lens\.json: "):
+            LensResult.load(path)
+
+    @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+    def test_a_file_cut_off_anywhere_is_one_clear_error(self, result, tmp_path, suffix):
+        path = tmp_path / f"lens{suffix}"
+        result.save(path)
+        whole = path.read_bytes()
+        for size in range(0, len(whole), max(1, len(whole) // 40)):
+            path.write_bytes(whole[:size])
+            with pytest.raises(LensError, match="cannot read"):
+                LensResult.load(path)
+
+    def test_a_newer_version_is_named(self):
+        with pytest.raises(LensError, match="version 2; this bauklens reads version 1"):
+            LensResult.from_dict(made().to_dict() | {"version": 2})
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("top_probs", [[[0.5]]]),
+            ("tokens", ["a"]),
+            ("magnitude", [[1.0]]),
+            ("positions", [0]),
+            ("top_ids", [[0]]),
+            ("vocabulary", {}),
+            ("vocabulary", {"x": "y"}),
+            ("vocabulary", []),
+            ("layers", None),
+        ],
+    )
+    def test_parts_that_do_not_match_are_refused(self, name, value):
+        with pytest.raises(LensError):
+            LensResult.from_dict(made().to_dict() | {name: value})
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(LensError, match=r"cannot read .*No such file"):
+            LensResult.load(tmp_path / "none.json")
+
+    def test_places_that_cannot_be_written(self, tmp_path):
+        for path in (tmp_path, tmp_path / "none" / "lens.json"):
+            with pytest.raises(LensError, match=r"cannot write|saved as"):
+                made().save(path)
+        with pytest.raises(LensError, match=r"saved as \.safetensors or \.json; got 'lens\.txt'"):
+            made().save(tmp_path / "lens.txt")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_result_loads_and_renders_without_torch(result, tmp_path):
+    result.save(tmp_path / "lens.safetensors")
+    program = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from bauklens import LensResult\n"
+        f"lens = LensResult.load({str(tmp_path / 'lens.safetensors')!r})\n"
+        f"lens.to_html({str(tmp_path / 'lens.html')!r}); assert '<table' in lens._repr_html_()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert "<table" in (tmp_path / "lens.html").read_text(encoding="utf-8")

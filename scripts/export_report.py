@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""GPT-2-XL or GPT-J, on CUDA where there is one, to one HTML report: what is there after every block, and what each adds.
+
+scripts/export_report.py --model EleutherAI/gpt-j-6B --dtype float16 -o report.html "The Space Needle is located in"
+"""
+
+from pathlib import Path
+
+import click
+
+import bauklens
+
+
+@click.command(help=__doc__)
+@click.argument("prompts", nargs=-1)
+@click.option("--model", default="gpt2-xl", show_default=True, help="Hub id, folder, .gguf file, or demo.")
+@click.option("--device", help="By default CUDA where there is one.")
+@click.option("--device-map", help="Such as auto: spread over devices and offload.")
+@click.option("--dtype", default="auto", show_default=True)
+@click.option("--topk", default=10, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+def main(
+    prompts: tuple[str, ...],
+    model: str,
+    device: str | None,
+    device_map: str | None,
+    dtype: str,
+    topk: int,
+    output: Path,
+) -> None:
+    try:
+        loaded, tokenizer = bauklens.load(model, device=device, device_map=device_map, dtype=dtype)
+        results = [
+            (prompt, bauklens.logit_lens(loaded, tokenizer, prompt, stream=stream, topk=topk))
+            for prompt in prompts or (". The Space Needle is located in",)
+            for stream in ("hidden", "delta")
+        ]
+        bauklens.save_report(results, output, title=f"{results[0][1].model}, layer by layer")
+    except bauklens.LensError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"wrote {output}")
+
+
+if __name__ == "__main__":
+    main()

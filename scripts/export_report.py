@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""GPT-2-XL or GPT-J, on CUDA where there is one, to one HTML report: what is there after every block, and what each adds.
+"""GPT-2-XL or GPT-J to one HTML report, on CUDA where there is one: the state after every block, and what each adds.
 
 scripts/export_report.py --model EleutherAI/gpt-j-6B --dtype float16 -o report.html "The Space Needle is located in"
 """
@@ -28,6 +28,7 @@ def main(
     topk: int,
     output: Path,
 ) -> None:
+    """Writes two tables for each prompt."""
     try:
         loaded, tokenizer = bauklens.load(model, device=device, device_map=device_map, dtype=dtype)
         results = [

@@ -157,9 +157,11 @@ def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
     order = [call.name for call in calls]
     found: dict[str, list[str]] = {}
     for path, names in _module_lists(model):
-        ran = [name for name in order if name in set(names)]
+        members = set(names)
+        ran = [name for name in order if name in members]
+        called = set(ran)
         nested = any(path.startswith(outer + ".") for outer in found)
-        if ran and not nested and ran == [name for name in names if name in set(ran)]:
+        if ran and not nested and ran == [name for name in names if name in called]:
             found[path] = ran
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:

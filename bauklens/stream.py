@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bauklens.anatomy import Anatomy, model_logits, resolve
-from bauklens.errors import LensError
+from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import Prompt, encode
 from bauklens.trace import TraceDict, evaluating, state_of
 
@@ -45,7 +45,7 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
         token_ids: (1, position).
 
     Raises:
-        LensError: a state is not (1, position, hidden), or holds NaN or infinity.
+        LensError: a state is not (1, position, hidden), or holds NaN or infinity; or memory runs out.
     """
     kept: dict[str, torch.Tensor] = {}
 
@@ -56,8 +56,16 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
     before = anatomy.embedding or EMBED
     names = [*([anatomy.embedding] if anatomy.embedding else []), *anatomy.blocks]
     block_input = _keeping_input(model.get_submodule(anatomy.blocks[0]), kept) if before == EMBED else nullcontext()
-    with evaluating(model), block_input, TraceDict(model, names, retain_output=False, edit_output=keep):
-        logits = model_logits(model, token_ids, **_last_logits_only(model))
+    try:
+        with evaluating(model), block_input, TraceDict(model, names, retain_output=False, edit_output=keep):
+            logits = model_logits(model, token_ids, **_last_logits_only(model))
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise LensError(
+            f"out of memory in the forward pass of {token_ids.shape[1]:,} tokens: pass a shorter prompt, or load the "
+            "model with dtype='float16' or device_map='auto'"
+        ) from None
     device = kept[anatomy.blocks[-1]].device
     states = [kept.pop(name).to(device) for name in (before, *anatomy.blocks)]
     expected = (1, token_ids.shape[1], anatomy.width)

@@ -136,6 +136,17 @@ def test_an_overflow_is_named_by_layer_and_position():
         bauklens.get_hidden_states(model, None, PROMPT)
 
 
+def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2):
+    resolve(gpt2, torch.tensor([PROMPT]))
+
+    def no_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    gpt2.transformer.h[1].mlp.register_forward_pre_hook(no_memory)
+    with pytest.raises(bauklens.LensError, match="out of memory in the forward pass of 10 tokens: pass a shorter"):
+        bauklens.get_hidden_states(gpt2, None, PROMPT)
+
+
 def test_a_nan_in_the_embedding_is_named():
     model = tiny_model("llama")
     model.model.embed_tokens.weight[44] = torch.nan

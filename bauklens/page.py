@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
-from bauklens.result import LensResult
+from bauklens.result import LensResult, readable_magnitude
 from bauklens.table import largest_magnitude, table, templates
 
 LOOKS = ("default", "classic")
 """Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
 
 Colour = str | Sequence[int]
-"""A CSS colour name, ``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
+"""``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
 
 _STREAMS = {"hidden": "Hidden states", "delta": "Deltas between layers", "given": "Given states"}
 _NORMS = {
@@ -25,7 +25,7 @@ _NORMS = {
     "final": "the final norm, at the scale of the final state",
     None: "no norm, the head alone",
 }
-_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})|[a-zA-Z]+")
+_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
 def fragment(result: LensResult, *, look: str = "default", color: Colour | None = None) -> str:
@@ -49,7 +49,10 @@ def page(
     color: Colour | None = None,
 ) -> str:
     """The HTML of a page with all results; see :func:`save_report`."""
-    titled = [each if isinstance(each, tuple) else (each.prompt, each) for each in results]
+    titled = [each if isinstance(each, tuple) else (getattr(each, "prompt", ""), each) for each in results]
+    for _, result in titled:
+        if not isinstance(result, LensResult):
+            raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
     if not titled:
         raise LensError("a report needs at least one result")
     headings = [heading for heading, _ in titled]
@@ -83,7 +86,7 @@ def save_report(
         path: the file; it is replaced only once the new one is whole.
         title: the page's heading.
         look: one of :data:`LOOKS`.
-        color: the classic look's colour at the largest magnitude: a CSS name, ``#rrggbb``, or three numbers 0..255.
+        color: the classic look's colour at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
 
     Raises:
         LensError: no result, an unknown look or colour, or a path that cannot be written.
@@ -101,7 +104,7 @@ def _figure(result: LensResult, look: str, color: Colour | None) -> dict[str, An
         "color": None if color is None else _css_colour(color),
         "stream": _STREAMS.get(result.stream, result.stream),
         "norm": _NORMS.get(result.norm, result.norm),
-        "largest": largest_magnitude(result),
+        "largest": readable_magnitude(largest_magnitude(result)),
         "result": result,
     }
 
@@ -111,7 +114,7 @@ def _css_colour(color: Colour) -> str:
         return color
     if not isinstance(color, str) and len(color) == 3 and all(0 <= int(each) <= 255 for each in color):
         return "rgb({} {} {})".format(*(int(each) for each in color))
-    raise LensError(f"unknown colour {color!r}: pass a CSS name, '#rrggbb', or three numbers 0..255")
+    raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers 0..255")
 
 
 def _json(result: LensResult) -> Markup:
@@ -121,11 +124,16 @@ def _json(result: LensResult) -> Markup:
 
 
 def _provenance(result: LensResult) -> list[tuple[str, str]]:
-    lines = []
+    lines = [("prompt", result.prompt)]
     for name, value in result.provenance.items():
-        shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-        lines.append((name, shown))
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+        lines.append((name, _said(value)))
     return lines
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _style() -> Markup:

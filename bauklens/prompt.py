@@ -1,5 +1,6 @@
 """A prompt -> the ids that the model is given, checked before anything runs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from bauklens.errors import LensError
 
 Prompt = Any
-"""A string, a list of token ids, or a tensor of them, of shape (position,) or (1, position)."""
+"""A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
 
 
 def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
@@ -23,9 +24,14 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
         int64 ids (1, position), on the device of the model's embedding.
 
     Raises:
-        LensError: the prompt is empty, is longer than the model's context, holds an id outside of the vocabulary, or is
-            a text without a tokenizer.
+        LensError: the model is none of transformers; or the prompt is empty, is longer than the model's context, holds
+            an id outside of the vocabulary, or is a text without a tokenizer.
     """
+    if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
+        raise LensError(
+            f"the model is a {type(model).__name__}: pass what load() returns first, or a causal language model of "
+            "transformers"
+        )
     token_ids = _token_ids(tokenizer, prompt)
     count = token_ids.shape[1]
     if count == 0:
@@ -35,7 +41,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
         raise LensError(
             f"the prompt has {count:,} tokens and the model's context is {context:,}: pass a shorter prompt"
         )
-    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
     vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
     outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
     if outside:
@@ -70,6 +76,8 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
         if any("\ud800" <= character <= "\udfff" for character in prompt):
             raise LensError("the prompt is not valid Unicode: it holds half of a surrogate pair")
         prompt = tokenizer(prompt)["input_ids"]
+    if isinstance(prompt, Mapping):
+        raise LensError("a prompt is a string or token ids; got a mapping: pass its ['input_ids']")
     try:
         token_ids = torch.as_tensor(prompt)
     except (TypeError, ValueError, RuntimeError):

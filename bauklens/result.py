@@ -48,8 +48,9 @@ class LensResult:
         top_probs: (layer, position, k) float32, their probabilities, 0..1.
         magnitude: (layer, position) float32, the L2 norm of the state that was decoded.
         vocabulary: id -> text of every id that occurs.
-        check: ``"max_abs_logit_difference"``, the largest difference between the logits of the last block's output at
-            the last position, decoded here, and the model's own.
+        check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
+            logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
+            whatever the rows are.
         provenance: model, revision, dtype, device, versions of packages, date, and every argument.
     """
 
@@ -147,7 +148,7 @@ class LensResult:
         try:
             import pandas
         except ImportError:
-            raise LensError("to_frame() needs pandas: pip install 'bauklens[frame]'") from None
+            raise LensError("to_frame() needs pandas: pip install pandas") from None
         layer, column, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
         predicted_id = self.top_ids.ravel()
         return pandas.DataFrame(
@@ -232,6 +233,24 @@ class LensResult:
             raise LensError(f"cannot read {path}: {error}") from None
         except (ValueError, KeyError, TypeError, SafetensorError):
             raise LensError(f"cannot read {path}: it is damaged, or no lens result") from None
+
+
+def readable_probability(probability: float) -> str:
+    """Five characters: three decimals, or a power of ten where these would be zero.
+
+    >>> readable_probability(0.7034), readable_probability(0.00002)
+    ('0.703', '2e-05')
+    """
+    return f"{probability:.3f}" if probability >= 0.0005 or probability == 0 else f"{probability:.0e}"
+
+
+def readable_magnitude(magnitude: float) -> str:
+    """Four digits, and no power of ten above a thousand.
+
+    >>> readable_magnitude(786.23), readable_magnitude(23849.7)
+    ('786.2', '23,850')
+    """
+    return f"{magnitude:,.0f}" if magnitude >= 1000 else f"{magnitude:.4g}"
 
 
 def _from_safetensors(raw: bytes) -> dict[str, Any]:

@@ -24,15 +24,15 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
 def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
     """Indices of the rows wanted, by label or by number; a negative number counts from the last.
 
-    >>> chosen_layers(["embed", "0", "1"], ["embed", 1, -1])
-    [0, 2, 2]
+    >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
+    [0, 2]
     """
     if wanted is None:
         return list(range(len(labels)))
     each_wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     if not each_wanted:
         raise LensError("layers is empty: pass at least one, or None for all")
-    return [_row(labels, each) for each in each_wanted]
+    return _distinct("layer", [_row(labels, each) for each in each_wanted], labels)
 
 
 def chosen_positions(count: int, wanted: Positions) -> list[int]:
@@ -53,7 +53,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
         chosen.append(position % count)
     if not chosen:
         raise LensError("positions is empty: pass at least one, or None for all")
-    return chosen
+    return _distinct("position", chosen, range(count))
 
 
 def checked_topk(topk: Any, vocabulary: int) -> int:
@@ -62,6 +62,13 @@ def checked_topk(topk: Any, vocabulary: int) -> int:
     if not 1 <= count <= vocabulary:
         raise LensError(f"topk is {count}: pass 1 .. {vocabulary:,}, the size of the vocabulary")
     return count
+
+
+def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
+    twice = [each for each in chosen if chosen.count(each) > 1]
+    if twice:
+        raise LensError(f"{name} {labels[twice[0]]} is asked for twice")
+    return chosen
 
 
 def _row(labels: Sequence[str], wanted: int | str) -> int:
@@ -77,6 +84,6 @@ def _row(labels: Sequence[str], wanted: int | str) -> int:
 
 def _integer(name: str, value: Any) -> int:
     try:
-        return operator.index(value)
+        return int(operator.index(value))
     except TypeError:
         raise LensError(f"{name} is {value!r}: pass a whole number") from None

@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bauklens.result import LensResult
+from bauklens.result import LensResult, readable_magnitude, readable_probability
 from bauklens.tokens import visible
 
 _LONGEST = 200
@@ -67,8 +67,8 @@ def _rows(result: LensResult, columns: list[tuple[int, str]]) -> Iterator[tuple[
                 )
             ]
             lines = [f"layer {layer}, position {position}: {token}"]
-            lines.append(f"magnitude {result.magnitude[row, column]:.4g}")
-            lines += [f"{probability:7.2%}  {text}" for text, probability in top]
+            lines.append(f"magnitude {readable_magnitude(result.magnitude[row, column])}")
+            lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
             cells.append(
                 _Cell(
                     text=top[0][0],

@@ -1,16 +1,23 @@
 """LensResult -> a rich table of one position: layers down, the most probable tokens across."""
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bauklens.errors import LensError
-from bauklens.result import LensResult
+from bauklens.result import LensResult, readable_probability
 from bauklens.tokens import visible
 
+_WIDEST = 24
+_UNBOUNDED = 10_000
 
-def position_table(result: LensResult, position: int) -> Table:
-    """The most probable tokens of every layer at one position of the prompt.
+
+def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
+    """Prints the most probable tokens of every layer at one position of the prompt.
+
+    A terminal is given as many columns as fit, and told how many do not; a pipe or file is given all.
 
     Args:
         position: where in the prompt; it must be one of ``result.positions``.
@@ -22,25 +29,39 @@ def position_table(result: LensResult, position: int) -> Table:
     if not found.size:
         raise LensError(f"the result holds no position {position}; it holds {result.positions.tolist()}")
     column = int(found[0])
-    table = Table(
-        title=Text(f"{result.model}, {result.stream}, position {position}: {visible(result.tokens[column])}"),
-        caption=Text(
-            f"check: last block against the model's own logits, {result.check['max_abs_logit_difference']:.2g}"
-        ),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    ranks = [[_cell(result, row, column, rank) for row in range(len(result.layers))] for rank in range(result.topk)]
+    shown = _how_many_fit(ranks, console.width)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
-    for rank in range(result.topk):
-        table.add_column(f"top {rank + 1}", no_wrap=True, max_width=24)
-    for row, layer in enumerate(result.layers):
-        table.add_row(layer, *(_cell(result, row, column, rank) for rank in range(result.topk)))
-    return table
+    for rank in range(shown):
+        table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
+    for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
+        table.add_row(layer, *cells)
+    console.print(
+        Text(f"{result.model}, {result.stream}, position {position}: {visible(result.tokens[column])}"), soft_wrap=True
+    )
+    console.print(table)
+    if shown < result.topk:
+        console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
+    difference = result.check["max_abs_logit_difference"]
+    console.print(Text(f"check: last block against the model's own logits, {difference:.2g}", style="dim"))
+
+
+def _how_many_fit(ranks: list[list[Text]], width: int) -> int:
+    """The columns that fit in a width beside that of the layers; at least one."""
+    room = width - len(" layer ")
+    shown = 0
+    for cells in ranks:
+        room -= min(_WIDEST, max(cell_len(cell.plain) for cell in cells)) + 2
+        shown += room >= 0
+    return max(1, shown)
 
 
 def _cell(result: LensResult, row: int, column: int, rank: int) -> Text:
     probability = float(result.top_probs[row, column, rank])
     style = "bold" if probability >= 0.5 else "dim" if probability < 0.05 else ""
     text = visible(result.vocabulary[int(result.top_ids[row, column, rank])])
-    return Text(f"{probability:.3f} {text}", style=style, overflow="ellipsis")
+    return Text(f"{readable_probability(probability)} {text}", style=style, overflow="ellipsis")

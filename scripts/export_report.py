@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """GPT-2-XL or GPT-J to one HTML report, on CUDA where there is one: the state after every block, and what each adds.
 
-scripts/export_report.py --model EleutherAI/gpt-j-6B --dtype float16 -o report.html "The Space Needle is located in"
+.venv/bin/python scripts/export_report.py --model EleutherAI/gpt-j-6B --dtype float16 -o report.html "The Eiffel Tower"
 """
 
+import sys
 from pathlib import Path
 
 import click
 
 import bauklens
 
+DEFAULT = ". The Space Needle is located in"
 
-@click.command(help=__doc__)
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("prompts", nargs=-1)
 @click.option("--model", default="gpt2-xl", show_default=True, help="Hub id, folder, .gguf file, or demo.")
 @click.option("--device", help="By default CUDA where there is one.")
@@ -28,17 +31,18 @@ def main(
     topk: int,
     output: Path,
 ) -> None:
-    """Writes two tables for each prompt."""
+    """Writes two tables for each of PROMPTS; without any, for the notebook's."""
     try:
         loaded, tokenizer = bauklens.load(model, device=device, device_map=device_map, dtype=dtype)
         results = [
             (prompt, bauklens.logit_lens(loaded, tokenizer, prompt, stream=stream, topk=topk))
-            for prompt in prompts or (". The Space Needle is located in",)
+            for prompt in prompts or (DEFAULT,)
             for stream in ("hidden", "delta")
         ]
         bauklens.save_report(results, output, title=f"{results[0][1].model}, layer by layer")
     except bauklens.LensError as error:
-        raise click.UsageError(str(error)) from None
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
     click.echo(f"wrote {output}")
 
 

@@ -77,7 +77,7 @@ def every_pair():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     ("look", "color"),
-    [("default", None), ("classic", None), *(("classic", each) for each in ("black", "white", "yellow", "#ff0000"))],
+    [("default", None), ("classic", None), *(("classic", each) for each in ("#000", "#fff", "#ffff00", [255, 0, 0]))],
 )
 def test_every_ink_can_be_read(show, scheme, look, color):
     page, _, _ = show(page_html([every_pair()], look=look, color=color, title="T"), scheme=scheme)

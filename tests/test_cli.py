@@ -1,5 +1,6 @@
 """The command as a person runs it: real processes, real files."""
 
+import io
 import json
 import os
 import signal
@@ -8,8 +9,11 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 
 from bauklens import LensResult
+from bauklens.terminal import print_position
+from tests.made import made
 from tests.tiny import CONFIGS, tiny_model, tiny_tokenizer
 
 
@@ -26,9 +30,9 @@ def folder(tmp_path_factory):
 def command(tmp_path, folder):
     """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
 
-    def run(*arguments, model=folder, columns="120", program=(sys.executable, "-m", "bauklens")):
+    def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens")):
         chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect"} else []
-        environment = os.environ | {"COLUMNS": columns, "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         return subprocess.run(
             [*program, arguments[0], *chosen, *arguments[1:]],
             capture_output=True,
@@ -60,6 +64,28 @@ def test_lens_prints_layers_down_and_top_k_across(command, folder):
     assert lines[1] == ["layer", "top", "1", "top", "2"]
     assert [line[0] for line in lines[3:7]] == ["embed", "0", "1", "2"]
     assert float(lines[3][1]) <= 1
+
+
+def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
+    ran = command("lens", "the city", "--topk", "40")
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[2].split()[-1] == "40"
+    assert "…" not in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_a_terminal_is_given_what_fits():
+    result = made(3, 2, 9, texts=["a" * 9, "b" * 30])
+    for width in (20, 60, 80, 200):
+        console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+        print_position(result, 1, console)
+        lines = console.file.getvalue().splitlines()
+        table = [line for line in lines if line.strip()][1:6]
+        shown = table[0].count("top")
+        assert max(len(line.rstrip()) for line in table) <= width
+        assert (f"top {shown} of 9" in console.file.getvalue()) == (shown < 9)
+        assert all(line.count("a" * 9) + line.count("b" * 16 + "…") == shown for line in table[2:]) or width == 20
 
 
 def test_another_position(command):
@@ -139,10 +165,10 @@ class TestBadInput:
         [
             (["lens", ""], ["the prompt is empty"]),
             (["lens", "the " * 200], ["tokens and the model's context is 64"]),
-            (["lens", "the", "--topk", "0"], ["topk is 0", "1 .. 320"]),
+            (["lens", "the", "--topk", "0"], ["--topk", "x>=1"]),
             (["lens", "the", "--topk", "321"], ["topk is 321"]),
             (["lens", "the", "--topk", "many"], ["--topk", "bauklens lens --help"]),
-            (["lens", "the", "--stream", "attn"], ["unknown stream 'attn'", "'hidden', 'delta'"]),
+            (["lens", "the", "--stream", "attn"], ["--stream", "'hidden', 'delta'"]),
             (["lens", "the", "--position", "1"], ["unknown position 1", "1 token"]),
             (["lens", "the", "--look", "loud"], ["--look"]),
             (["lens", "the", "--dtype", "int8"], ["unknown dtype 'int8'"]),

@@ -279,6 +279,7 @@ class TestBadInput:
             ([True, False], "torch.bool"),
             (None, "a prompt is a string"),
             (["a"], "a prompt is a string"),
+            ({"input_ids": [1]}, r"pass its \['input_ids'\]"),
         ],
     )
     def test_prompts(self, gpt2, prompt, message):
@@ -301,6 +302,8 @@ class TestBadInput:
             ({"layers": "emb"}, "unknown layer 'emb'"),
             ({"layers": "embed", "stream": "delta"}, r"unknown layer 'embed': this lens has 0 .. 2"),
             ({"layers": []}, "layers is empty"),
+            ({"layers": [2, -1]}, "layer 2 is asked for twice"),
+            ({"positions": [0, -10]}, "position 0 is asked for twice"),
             ({"positions": [10]}, r"unknown position 10: the prompt has 10 tokens, at 0 .. 9"),
             ({"positions": -11}, "unknown position -11"),
             ({"positions": "a"}, "position is 'a': pass a whole number"),
@@ -313,6 +316,11 @@ class TestBadInput:
         with pytest.raises(bauklens.LensError, match=message):
             bauklens.logit_lens(gpt2, None, PROMPT, **arguments)
         assert hook_count(gpt2) == 0
+
+    @pytest.mark.parametrize("model", ["gpt2", None, torch.nn.Linear(2, 2)])
+    def test_what_is_no_model(self, model):
+        with pytest.raises(bauklens.LensError, match="pass what load"):
+            bauklens.logit_lens(model, None, PROMPT)
 
     def test_a_model_without_a_head(self):
         headless = AutoModel.from_config(CONFIGS["gpt2"]())

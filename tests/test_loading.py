@@ -78,6 +78,7 @@ class TestTheDemo:
         file = loading._demo_file()
         assert file.suffix == ".gguf"
         model, tokenizer = bauklens.load(file, device="cpu")
+        assert model.name_or_path == file.name
         kept = dict(demo[0].named_parameters())
         assert all(torch.equal(parameter, kept[name]) for name, parameter in model.named_parameters())
         assert tokenizer("The Eiffel")["input_ids"] == demo[1]("The Eiffel")["input_ids"]
@@ -107,18 +108,38 @@ class TestTheDemo:
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("name", [None, 5, ""])
+    def test_names(self, name):
+        with pytest.raises(bauklens.LensError, match="a model's name is text"):
+            bauklens.load(name)
+
+    def test_a_revision_of_what_is_here(self):
+        with pytest.raises(bauklens.LensError, match="demo is on this machine: leave it out"):
+            bauklens.load("demo", revision="main")
+
+    def test_a_cache_that_cannot_be_written(self, monkeypatch, tmp_path):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path / "file"))
+        with pytest.raises(bauklens.LensError, match=r"cannot load 'demo'.*(File exists|Not a directory)"):
+            bauklens.load("demo")
+
+    def test_a_file_of_another_kind(self, tmp_path):
+        (tmp_path / "model.txt").write_text("")
+        with pytest.raises(bauklens.LensError, match=r"model\.txt is a file, but no \.gguf file"):
+            bauklens.load(tmp_path / "model.txt")
+
     def test_device_and_device_map(self):
         with pytest.raises(bauklens.LensError, match="pass device or device_map, not both"):
             bauklens.load("demo", device="cpu", device_map="auto")
 
     @pytest.mark.parametrize("device", ["cuda:99", "quantum", "meta:x"])
     def test_devices(self, device):
-        with pytest.raises(bauklens.LensError, match=f"no device '{device}'"):
+        with pytest.raises(bauklens.LensError, match=f"no device '{device}' here: pass cpu"):
             bauklens.load("demo", device=device)
 
-    @pytest.mark.parametrize("dtype", ["float33", "int8", "nn"])
+    @pytest.mark.parametrize("dtype", ["float33", "int8", "nn", torch.int8])
     def test_dtypes(self, dtype):
-        with pytest.raises(bauklens.LensError, match=f"unknown dtype '{dtype}'"):
+        with pytest.raises(bauklens.LensError, match=r"unknown dtype .*: pass auto, float32"):
             bauklens.load("demo", dtype=dtype)
 
     def test_an_encoder_decoder(self, tmp_path):

@@ -71,9 +71,9 @@ def test_a_result_shows_itself(shell):
 
 
 def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
-    count, displayed = tables(shell, "kept = show_logit_lens(model, tokenizer, 'the city', color='teal')")
+    count, displayed = tables(shell, "kept = show_logit_lens(model, tokenizer, 'the city', color='#088')")
     assert count == 1
-    assert re.search(r'class="bauklens classic" style="--classic:teal"', displayed[0])
+    assert re.search(r'class="bauklens classic" style="--classic:#088"', displayed[0])
     assert tables(shell, "show_logit_lens(model, tokenizer, 'the city')")[0] == 1
     assert tables(shell, "for each in ('the', 'city'): show_logit_lens(model, tokenizer, each)")[0] == 2
     assert tables(shell, "kept")[0] == 1
@@ -83,7 +83,7 @@ def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
 @pytest.mark.parametrize(
     ("hs", "message"),
     [
-        (torch.zeros(LAYERS, 1, 4, 32), r"hs must be \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)"),
+        (torch.zeros(LAYERS, 1, 4, 32), r"hs must be a torch tensor \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)"),
         (torch.zeros(LAYERS, len(PROMPT), 32), "got shape"),
         (lambda model, tokenizer, prompt: None, "got NoneType"),
         (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs holds NaN or infinity"),

@@ -66,22 +66,25 @@ class _Call:
     returned: Any
 
 
-_resolved: WeakKeyDictionary[nn.Module, Anatomy] = WeakKeyDictionary()
+_resolved: WeakKeyDictionary[nn.Module, tuple[int, Anatomy]] = WeakKeyDictionary()
 
 
 def resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
-    """Finds the parts of a model by running it on the first few positions of a prompt; remembered for each model.
+    """Finds the parts of a model by running it on a few positions; remembered while it has the same modules.
 
     Args:
         model: a causal language model of transformers, or one of the same shape.
-        token_ids: (1, position).
+        token_ids: (1, position); the first few are run.
 
     Raises:
         LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order.
     """
-    if model not in _resolved:
-        _resolved[model] = _resolve(model, token_ids[:, :_PROBE])
-    return _resolved[model]
+    modules = _fingerprint(model)
+    known, anatomy = _resolved.get(model, (None, None))
+    if anatomy is None or known != modules:
+        anatomy = _resolve(model, token_ids[:, :_PROBE])
+        _resolved[model] = (modules, anatomy)
+    return anatomy
 
 
 def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -100,6 +103,13 @@ def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> t
     if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
         raise LensError(f"{kind} returns no logits for each position; a lens needs a causal language model")
     return logits
+
+
+def _fingerprint(model: nn.Module) -> int:
+    """Changes when a module is added, removed or replaced, or the head grows."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    outputs = tuple(getattr(getattr(head, "weight", None), "shape", ()))
+    return hash((outputs, *((name, id(module)) for name, module in model.named_modules())))
 
 
 def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:

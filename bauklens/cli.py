@@ -1,8 +1,12 @@
 """The ``bauklens`` command."""
 
+import io
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -11,6 +15,7 @@ import click
 from bauklens import __version__
 from bauklens.errors import LensError, out_of_memory
 from bauklens.files import require_writable, write_atomically
+from bauklens.tokens import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +32,9 @@ class _OneLineErrors(click.Group):
     """Says every error of a user in one line on stderr and ends with status 2, without a traceback."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a pipe may have an encoding without ␣
+                stream.reconfigure(errors="backslashreplace")
         try:
             sys.exit(super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -37,6 +45,11 @@ class _OneLineErrors(click.Group):
             _fail(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
         except LensError as error:
             _fail(str(error))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            _fail(f"cannot write: {error.strerror}")
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             sys.exit(_INTERRUPTED)
@@ -47,7 +60,7 @@ class _OneLineErrors(click.Group):
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(_FAILED)
 
 
@@ -208,7 +221,7 @@ def read_prompts(file: Path) -> list[tuple[int, str, str]]:
         LensError: the file cannot be read, holds no prompt, or a line of a .jsonl file is no object with a prompt.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise LensError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -233,12 +246,26 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
-    from bauklens.loading import hide_progress, load
+    with _interrupts_after():
+        from bauklens.loading import hide_progress, load
 
     if not sys.stderr.isatty():
         hide_progress()
     wanted = {name: value for name, value in options.items() if value}
     return load(wanted.pop("model"), **wanted)
+
+
+@contextmanager
+def _interrupts_after() -> Iterator[None]:
+    """Keeps Ctrl-C back until the long imports are done: raised within one, it can be swallowed there."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _print_table(result: "LensResult", position: int) -> None:

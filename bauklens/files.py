@@ -14,6 +14,10 @@ def require_writable(path: str | Path) -> Path:
         LensError: the path is a folder, or its folder does not exist or cannot be written.
     """
     path = Path(path)
+    try:
+        path.exists()
+    except OSError as error:
+        raise LensError(f"cannot write {path}: {error.strerror}") from None
     if path.is_dir():
         raise LensError(f"cannot write {path}: it is a folder; name a file")
     if not path.parent.is_dir():
@@ -29,13 +33,14 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Raises:
         LensError: the path cannot be written.
     """
-    path = require_writable(path).resolve()
+    path = require_writable(path)
     beside = None
     try:
         if path.exists() and not path.is_file():  # a device or a pipe stays what it is
             path.write_bytes(content)
             return
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        path = path.resolve()
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".bauklens-", delete=False) as file:
             beside = Path(file.name)
             file.write(content)
         beside.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())

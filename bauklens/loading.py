@@ -65,7 +65,7 @@ def load(
     if device is not None and device_map is not None:
         raise LensError("pass device or device_map, not both")
     target = None if device_map is not None else _checked_device(device)
-    options: dict[str, Any] = {_DTYPE: _checked_dtype(dtype), **kwargs}
+    options: dict[str, Any] = {_DTYPE: _checked_dtype(dtype), "trust_remote_code": False, **kwargs}
     if device_map is not None:
         options["device_map"] = device_map
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
@@ -196,7 +196,8 @@ def _convert(file: Path, folder: Path) -> None:
         model.hf_quantizer = None
         model.save_pretrained(unfinished)
         AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(unfinished)
-        if not folder.is_dir():
+        if not (folder / "config.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # what is left of another attempt
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -212,7 +213,7 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         log.debug("device %s", device, exc_info=error)
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
@@ -241,6 +242,10 @@ def _explained(name: str) -> Iterator[None]:
         if out_of_memory(error):
             raise LensError(
                 f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
+            ) from None
+        if "trust_remote_code" in str(error):
+            raise LensError(
+                f"{name!r} comes with code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
         if isinstance(error, OSError) and name != "demo" and not Path(name).expanduser().exists():
             raise LensError(

@@ -71,7 +71,8 @@ def show_logit_lens(
 
 def _checked(given: Any, ran: Run) -> torch.Tensor:
     positions, width = ran.final.shape
-    if not isinstance(given, torch.Tensor) or given.dim() != 4 or given.shape[1:] != (1, positions, width):
+    fits = isinstance(given, torch.Tensor) and given.dim() == 4 and given.shape[1:] == (1, positions, width)
+    if not fits or not len(given):
         found = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else type(given).__name__
         raise LensError(
             f"hs must be a torch tensor (layer, 1, {positions}, {width}) for this model and prompt; got {found}"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
-from bauklens.result import LensResult, readable_magnitude
+from bauklens.readable import readable_magnitude
+from bauklens.result import LensResult
 from bauklens.table import largest_magnitude, table, templates
 
 LOOKS = ("default", "classic")
@@ -49,7 +50,7 @@ def page(
     color: Colour | None = None,
 ) -> str:
     """The HTML of a page with all results; see :func:`save_report`."""
-    titled = [each if isinstance(each, tuple) else (getattr(each, "prompt", ""), each) for each in results]
+    titled = [each if isinstance(each, tuple) else (_heading(each), each) for each in results]
     for _, result in titled:
         if not isinstance(result, LensResult):
             raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
@@ -109,12 +110,20 @@ def _figure(result: LensResult, look: str, color: Colour | None) -> dict[str, An
     }
 
 
-def _css_colour(color: Colour) -> str:
+def _heading(result: LensResult) -> str:
+    return getattr(result, "prompt", "") or "".join(getattr(result, "tokens", ()))
+
+
+def _css_colour(color: Any) -> str:
     if isinstance(color, str) and _COLOUR.fullmatch(color):
         return color
-    if not isinstance(color, str) and len(color) == 3 and all(0 <= int(each) <= 255 for each in color):
-        return "rgb({} {} {})".format(*(int(each) for each in color))
+    if isinstance(color, (list, tuple)) and len(color) == 3 and all(map(_is_byte, color)):
+        return "rgb({:.0f} {:.0f} {:.0f})".format(*color)
     raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers 0..255")
+
+
+def _is_byte(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 255
 
 
 def _json(result: LensResult) -> Markup:
@@ -126,13 +135,15 @@ def _json(result: LensResult) -> Markup:
 def _provenance(result: LensResult) -> list[tuple[str, str]]:
     lines = [("prompt", result.prompt)]
     for name, value in result.provenance.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
         lines.append((name, _said(value)))
     return lines
 
 
 def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_said, value))
     return "none" if value is None else str(value)
 
 

@@ -75,7 +75,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
         if any("\ud800" <= character <= "\udfff" for character in prompt):
             raise LensError("the prompt is not valid Unicode: it holds half of a surrogate pair")
-        prompt = tokenizer(prompt)["input_ids"]
+        prompt = tokenizer(prompt, verbose=False)["input_ids"]
     if isinstance(prompt, Mapping):
         raise LensError("a prompt is a string or token ids; got a mapping: pass its ['input_ids']")
     try:

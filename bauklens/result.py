@@ -1,6 +1,5 @@
 """LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -8,17 +7,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as safetensors_arrays
-from safetensors.numpy import save as safetensors_bytes
 
+from bauklens import storage
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = "bauklens.lens"
+    from bauklens.page import Colour
+
+FORMAT = storage.FORMAT
 VERSION = 1
 
 _DTYPES = {
@@ -71,34 +70,49 @@ class LensResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, dtype in _DTYPES.items():
-            array = np.array(getattr(self, name), dtype=dtype)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        for name in ("model", "prompt", "stream", "decoder"):
+            _require(isinstance(getattr(self, name), str), f"{name} is no text")
+        _require(self.norm is None or isinstance(self.norm, str), "norm is no text")
         for name in ("tokens", "layers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            texts = getattr(self, name)
+            _require(
+                isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),
+                f"{name} are no texts",
+            )
+            object.__setattr__(self, name, tuple(texts))
+        for name, dtype in _DTYPES.items():
+            object.__setattr__(self, name, _frozen_array(name, getattr(self, name), dtype))
         for name in ("vocabulary", "check", "provenance"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            _require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
         self._require_matching_shapes()
+        self._require_sense()
 
     def _require_matching_shapes(self) -> None:
         grid = (len(self.layers), len(self.tokens))
         shapes = {
             "token_ids": self.token_ids.shape == grid[1:],
             "positions": self.positions.shape == grid[1:],
-            "top_ids": self.top_ids.ndim == 3 and self.top_ids.shape[:2] == grid,
+            "top_ids": self.top_ids.ndim == 3 and self.top_ids.shape[:2] == grid and self.top_ids.shape[2] > 0,
             "top_probs": self.top_probs.shape == self.top_ids.shape,
             "magnitude": self.magnitude.shape == grid,
         }
         for name, right in shapes.items():
-            if not right:
-                raise LensError(
-                    f"{name} has shape {getattr(self, name).shape}, which does not match "
-                    f"{grid[0]} layers and {grid[1]} positions"
-                )
+            found = getattr(self, name).shape
+            _require(right, f"{name} has shape {found}, which does not match {grid[0]} layers and {grid[1]} positions")
+
+    def _require_sense(self) -> None:
+        _require(min(len(self.layers), len(self.tokens)) > 0, "there is no cell")
+        _require(len(set(self.layers)) == len(self.layers), "a layer stands there twice")
+        _require(bool((self.positions >= 0).all()), "a position is negative")
+        _require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
+        _require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
+        _require(isinstance(self.check.get("max_abs_logit_difference"), (int, float)), "check has no difference")
+        _require(
+            all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text"
+        )
         missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
-        if missing:
-            raise LensError(f"the vocabulary lacks the text of token id {min(missing)}")
+        _require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
 
     @property
     def topk(self) -> int:
@@ -110,6 +124,9 @@ class LensResult:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LensResult.from_dict, (self.to_dict(),)
+
     def __repr__(self) -> str:
         rows, columns = self.magnitude.shape
         return f"<LensResult of {self.model}: {self.stream}, {rows} layers x {columns} positions, top {self.topk}>"
@@ -119,22 +136,30 @@ class LensResult:
 
         return fragment(self)
 
-    def to_html(self, path: str | Path | None = None, *, title: str | None = None, look: str = "default") -> str:
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        title: str | None = None,
+        look: str = "default",
+        color: "Colour | None" = None,
+    ) -> str:
         """One self-contained page that makes no request when it is opened.
 
         Args:
             path: where to write it, atomically; None writes nothing.
             title: heading of the page.
-            look: ``"default"`` or ``"classic"``; see :func:`bauklens.save_report`.
+            look, color: as for :func:`bauklens.save_report`.
 
         Returns:
             The page's HTML.
         """
-        from bauklens.page import page, save_report
+        from bauklens.page import page
 
+        html = page([self], title=title, look=look, color=color)
         if path is not None:
-            save_report(self, path, title=title, look=look)
-        return page([self], title=title, look=look)
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
 
     def to_frame(self) -> "pandas.DataFrame":
         """A tidy data frame, one line for each layer, position and rank.
@@ -191,7 +216,7 @@ class LensResult:
         try:
             values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return LensResult(**values)
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
             raise LensError(f"a damaged lens result: {error}") from None
 
     def save(self, path: str | Path) -> None:
@@ -200,20 +225,11 @@ class LensResult:
         Raises:
             LensError: another suffix, or a path that cannot be written.
         """
-        path = Path(path)
-        if path.suffix == ".json":
-            write_atomically(path, self.to_json().encode())
-        elif path.suffix == ".safetensors":
-            data = self.to_dict()
-            arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _DTYPES}
-            rest = {name: value for name, value in data.items() if name not in arrays}
-            write_atomically(path, safetensors_bytes(arrays, metadata={FORMAT: json.dumps(rest)}))
-        else:
-            raise LensError(f"a result is saved as .safetensors or .json; got {path.name!r}")
+        storage.write(Path(path), self.to_dict(), {name: getattr(self, name) for name in _DTYPES})
 
     def to_json(self) -> str:
         """:meth:`to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return storage.as_json(self.to_dict())
 
     @staticmethod
     def load(path: str | Path) -> "LensResult":
@@ -222,42 +238,30 @@ class LensResult:
         Raises:
             LensError: the file cannot be read, or is damaged.
         """
-        path = Path(path)
         try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise LensError(f"cannot read {path}: {error.strerror}") from None
-        try:
-            return LensResult.from_dict(json.loads(raw) if raw[:1] == b"{" else _from_safetensors(raw))
+            return LensResult.from_dict(storage.read(Path(path)))
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
-        except (ValueError, KeyError, TypeError, SafetensorError):
-            raise LensError(f"cannot read {path}: it is damaged, or no lens result") from None
 
 
-def readable_probability(probability: float) -> str:
-    """Five characters: three decimals, or a power of ten where these would be zero.
-
-    >>> readable_probability(0.7034), readable_probability(0.00002)
-    ('0.703', '2e-05')
-    """
-    return f"{probability:.3f}" if probability >= 0.0005 or probability == 0 else f"{probability:.0e}"
+def _require(right: bool, what: str) -> None:
+    if not right:
+        raise LensError(what)
 
 
-def readable_magnitude(magnitude: float) -> str:
-    """Four digits, and no power of ten above a thousand.
+def _frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
+    array = np.array(value)
+    whole = np.issubdtype(dtype, np.integer)
+    _require(bool(np.issubdtype(array.dtype, np.integer if whole else np.number)), f"{name} holds what is no number")
+    array = array.astype(dtype)
+    array.setflags(write=False)
+    return array
 
-    >>> readable_magnitude(786.23), readable_magnitude(23849.7)
-    ('786.2', '23,850')
-    """
-    return f"{magnitude:,.0f}" if magnitude >= 1000 else f"{magnitude:.4g}"
 
-
-def _from_safetensors(raw: bytes) -> dict[str, Any]:
-    header_size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + header_size])
-    rest: dict[str, Any] = json.loads(header["__metadata__"][FORMAT])
-    return rest | safetensors_arrays(raw)
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Any) -> Any:
@@ -266,4 +270,4 @@ def _plain(value: Any) -> Any:
         return shortest.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

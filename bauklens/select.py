@@ -29,6 +29,7 @@ def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
     """
     if wanted is None:
         return list(range(len(labels)))
+    wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted
     each_wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     if not each_wanted:
         raise LensError("layers is empty: pass at least one, or None for all")
@@ -45,6 +46,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
         return list(range(count))
     if isinstance(wanted, slice):
         wanted = range(count)[wanted]
+    wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted
     chosen = []
     for each in wanted if isinstance(wanted, Iterable) else [wanted]:
         position = _integer("position", each)

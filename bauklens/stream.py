@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,10 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
         kept[layer] = state_of(output).detach().clone()
         return output
 
-    before = anatomy.embedding or EMBED
-    names = [*([anatomy.embedding] if anatomy.embedding else []), *anatomy.blocks]
-    block_input = _keeping_input(model.get_submodule(anatomy.blocks[0]), kept) if before == EMBED else nullcontext()
+    block_input = _keeping_input(model.get_submodule(anatomy.blocks[0]), kept)
+    blocks = TraceDict(model, anatomy.blocks, retain_output=False, edit_output=keep)
     try:
-        with evaluating(model), block_input, TraceDict(model, names, retain_output=False, edit_output=keep):
+        with evaluating(model), block_input, blocks:
             logits = model_logits(model, token_ids, **_last_logits_only(model))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -67,9 +66,10 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
             "model with dtype='float16' or device_map='auto'"
         ) from None
     device = kept[anatomy.blocks[-1]].device
-    states = [kept.pop(name).to(device) for name in (before, *anatomy.blocks)]
+    names = (EMBED, *anatomy.blocks)
+    states = [kept.pop(name).to(device) for name in names]
     expected = (1, token_ids.shape[1], anatomy.width)
-    for name, state in zip((before, *anatomy.blocks), states, strict=True):
+    for name, state in zip(names, states, strict=True):
         if state.shape != expected:
             raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
     stacked = torch.cat(states)  # (1 + layer, position, hidden)

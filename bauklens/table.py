@@ -9,7 +9,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bauklens.result import LensResult, readable_magnitude, readable_probability
+from bauklens.readable import readable_magnitude, readable_probability
+from bauklens.result import LensResult
 from bauklens.tokens import visible
 
 _LONGEST = 200

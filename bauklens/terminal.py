@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bauklens.errors import LensError
-from bauklens.result import LensResult, readable_probability
-from bauklens.tokens import visible
+from bauklens.readable import readable_probability
+from bauklens.result import LensResult
+from bauklens.tokens import printable, visible
 
 _WIDEST = 24
 _UNBOUNDED = 10_000
@@ -39,10 +40,9 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     for rank in range(shown):
         table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
     for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
-        table.add_row(layer, *cells)
-    console.print(
-        Text(f"{result.model}, {result.stream}, position {position}: {visible(result.tokens[column])}"), soft_wrap=True
-    )
+        table.add_row(Text(printable(layer)), *cells)
+    of_what = printable(f"{result.model}, {result.stream}, position {position}")
+    console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
         console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))

@@ -7,6 +7,12 @@ from typing import Any
 
 _MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥", "\xa0": "⍽"}
 _UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
+_IGNORED = {
+    *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+    *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+}
+"""Letters and marks that have no shape of their own: Unicode's default ignorable code points, and the blank Braille."""
+
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -78,4 +84,14 @@ def visible(text: str) -> str:
 def _visible_character(character: str) -> str:
     if character in _MARKS:
         return _MARKS[character]
-    return f"⟨U+{ord(character):04X}⟩" if unicodedata.category(character) in _UNSEEN else character
+    unseen = unicodedata.category(character) in _UNSEEN or ord(character) in _IGNORED
+    return f"⟨U+{ord(character):04X}⟩" if unseen else character
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: its spaces as they are, and nothing that could move the cursor or set a colour.
+
+    >>> printable("a b\x1b[31m")
+    'a b⟨U+001B⟩[31m'
+    """
+    return "".join(each if each == " " else _visible_character(each) for each in text)

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -50,18 +52,29 @@ def with_state(output: Any, state: torch.Tensor) -> Any:
     return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
+_locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_locks_lock = Lock()
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each module is in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        if training:
-            model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    """Evaluation mode without gradients; afterwards each module is in the mode that it was in.
+
+    One thread at a time has a model like this, as the modes, the hooks and the modules that stand in for others are the
+    model's own; another waits.
+    """
+    with _locks_lock:
+        lock = _locks.setdefault(model, RLock())
+    with lock:
+        training = [module for module in model.modules() if module.training]
+        try:
+            if training:
+                model.eval()
+            with torch.no_grad():
+                yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 @contextmanager

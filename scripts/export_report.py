@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import bauklens
+from bauklens.files import require_writable
 
 DEFAULT = ". The Space Needle is located in"
 
@@ -33,6 +34,7 @@ def main(
 ) -> None:
     """Writes two tables for each of PROMPTS; without any, for the notebook's."""
     try:
+        require_writable(output)
         loaded, tokenizer = bauklens.load(model, device=device, device_map=device_map, dtype=dtype)
         results = [
             (prompt, bauklens.logit_lens(loaded, tokenizer, prompt, stream=stream, topk=topk))

@@ -1,5 +1,6 @@
 """The command as a person runs it: real processes, real files."""
 
+import copy
 import io
 import json
 import os
@@ -7,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bauklens import LensResult
+from bauklens.cli import read_prompts
 from bauklens.terminal import print_position
 from tests.made import made
-from tests.tiny import CONFIGS, tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +33,16 @@ def folder(tmp_path_factory):
 def command(tmp_path, folder):
     """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
 
-    def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens")):
+    def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens"), stdin="", environment=None):
         chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect"} else []
-        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"} | (environment or {})
         return subprocess.run(
             [*program, arguments[0], *chosen, *arguments[1:]],
             capture_output=True,
             text=True,
             cwd=tmp_path,
             env=environment,
+            input=stdin,
             check=False,
         )
 
@@ -114,7 +118,9 @@ def test_json_on_standard_output_is_json_alone(command):
 
 
 def test_the_installed_command_is_the_module(command):
-    assert command("--version").stdout == command("--version", program=["bauklens"]).stdout
+    assert (
+        command("--version").stdout == command("--version", program=[Path(sys.executable).parent / "bauklens"]).stdout
+    )
     assert command("lens", "--help", model=None).stdout.startswith("Usage: ")
 
 
@@ -211,26 +217,66 @@ class TestBadInput:
         assert_one_line(command("lens", "the", "-o", "lens.html", model=model), part)
         assert list(tmp_path.iterdir()) == []
 
-    def test_ctrl_c(self, folder, tmp_path):
-        """Interrupted while it works, it says so in a word and leaves no file behind."""
+    @pytest.mark.parametrize("seconds", [0.7, 1.5, 2.5, 5])
+    def test_ctrl_c(self, folder, tmp_path, seconds):
+        """Interrupted while it imports, loads or works, it says so in a word and leaves no file behind."""
+        prompts = tmp_path / "prompts.txt"
+        prompts.write_text("the city of the sea is in the tower\n" * 20_000, encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "bauklens", "lens", "the", "--model", str(folder), "-o", "lens.html"],
+            [sys.executable, "-m", "bauklens", "report", "prompts.txt", "--model", str(folder), "-o", "report.html"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(2)
+        time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
-        assert process.returncode == 130, stderr
+        assert process.returncode in (130, -signal.SIGINT), stderr  # both are 130 to a shell
         assert "Traceback" not in stderr
         assert stderr.splitlines()[-1] == "interrupted"
         assert stdout == ""
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == [prompts]
+
+    def test_control_characters_are_not_sent_to_the_terminal(self, command):
+        ran = command("lens", "the", model="./m\x1b]0;owned\x07")
+        assert_one_line(ran, "⟨U+001B⟩]0;owned⟨U+0007⟩")
+
+    def test_code_that_comes_with_a_model_does_not_run_unasked(self, command, tmp_path):
+        (tmp_path / "remote").mkdir()
+        (tmp_path / "remote" / "evil.py").write_text("open('ran', 'w')\nclass Config: pass\n")
+        (tmp_path / "remote" / "config.json").write_text(
+            json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}})
+        )
+        ran = command("lens", "the", model="./remote", stdin="y\ny\n")
+        assert_one_line(ran, "trust_remote_code")
+        assert not (tmp_path / "ran").exists()
 
 
-def test_configs_are_tiny():
-    assert all(
-        getattr(config(), "n_embd", None) in (32, None) and config().hidden_size == 32 for config in CONFIGS.values()
-    )
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_pipe_of_another_encoding(command, encoding):
+    ran = command("lens", "the city", environment={"PYTHONIOENCODING": encoding})
+    assert ran.returncode == 0, ran.stderr
+    assert "\\u2423city" in ran.stdout
+
+
+def test_a_pipe_that_is_closed(folder):
+    line = f"{sys.executable} -m bauklens lens 'the city' --json - --model {folder} | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
+
+
+def test_an_over_long_prompt_is_one_line_where_the_tokenizer_has_a_limit(command, folder, tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "limited")
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.model_max_length = 64
+    tokenizer.save_pretrained(tmp_path / "limited")
+    assert_one_line(command("lens", "the " * 200, model=tmp_path / "limited"), "the model's context is 64")
+
+
+def test_prompts_end_at_line_ends_only(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "a\xe2\x80\xa8b"}\r\n')
+    (tmp_path / "a.txt").write_text("a\x85b\nc", encoding="utf-8")
+    assert read_prompts(tmp_path / "a.jsonl") == [(1, "a\u2028b", "a\u2028b")]
+    assert [prompt for _, _, prompt in read_prompts(tmp_path / "a.txt")] == ["a\x85b", "c"]

@@ -25,6 +25,8 @@ ORDER = [
     "measure",
     "decode",
     "provenance",
+    "readable",
+    "storage",
     "result",
     "table",
     "page",
@@ -38,8 +40,8 @@ ORDER = [
 ]
 """Each module imports only modules above it."""
 
-STANDARD_ONLY = {"errors", "files", "tokens", "select"}
-WITHOUT_TORCH = STANDARD_ONLY | {"__init__", "result", "table", "page", "terminal", "cli", "__main__"}
+STANDARD_ONLY = {"errors", "files", "tokens", "select", "readable"}
+WITHOUT_TORCH = STANDARD_ONLY | {"__init__", "storage", "result", "table", "page", "terminal", "cli", "__main__"}
 
 
 def imports(name, *, top_level):

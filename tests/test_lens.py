@@ -1,5 +1,8 @@
 """The lens against full forward passes, and against plain computations."""
 
+import copy
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import accelerate
@@ -10,8 +13,9 @@ from transformers import AutoModel, GPT2ForSequenceClassification, T5Config, T5F
 
 import bauklens
 from bauklens.anatomy import resolve
-from bauklens.decode import decode
+from bauklens.decode import FrozenNorm, decode
 from bauklens.lens import run
+from bauklens.measure import magnitude
 from bauklens.trace import state_of, with_state
 from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, first_input, hook_count, tiny_model
 
@@ -138,6 +142,123 @@ def test_a_norm_that_is_no_norm_cannot_be_frozen(gpt2):
     assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("weight", [0.02, 30])
+def test_a_norm_of_any_weight_is_frozen_as_what_it_is(name, dtype, weight):
+    model = tiny_model(name)
+    norm = model.model.norm if name == "llama" else model.transformer.ln_f
+    norm.weight.fill_(weight)
+    model.to(dtype)
+    frozen = FrozenNorm(norm, run(model, None, PROMPT).final + 0.5)
+    assert frozen.centred == (name == "gpt2")
+
+
+def test_at_the_final_scale_each_position_has_its_own(model):
+    whole = bauklens.logit_lens(model, None, PROMPT, stream="delta", norm="final")
+    part = bauklens.logit_lens(model, None, PROMPT, stream="delta", norm="final", positions=[7, 2])
+    assert np.array_equal(part.top_ids, whole.top_ids[:, [7, 2]])
+    assert np.allclose(part.top_probs, whole.top_probs[:, [7, 2]], atol=1e-6)
+
+
+class TestTheCheck:
+    @pytest.mark.parametrize("column", [slice(None), slice(-1, None), slice(0, 1)], ids=["all", "last", "first"])
+    def test_it_is_the_largest_difference_of_all_logits(self, gpt2, column):
+        """A hook that moves the logits of a replay, and not those of the last position alone, is what it finds."""
+
+        def move(module, inputs, output):
+            if output.shape[0] * output.shape[1] > 1:
+                output[..., column] += 0.01
+
+        run(gpt2, None, PROMPT)
+        gpt2.lm_head.register_forward_hook(move)
+        lens = bauklens.logit_lens(gpt2, None, PROMPT)
+        assert lens.check["max_abs_logit_difference"] == pytest.approx(0.01, abs=1e-3)
+
+    @pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min])
+    def test_tokens_that_the_model_leaves_out_hide_nothing(self, gpt2, mask):
+        def leave_out(module, inputs, output):
+            output[..., 5] = mask
+
+        def and_shrink(module, inputs, output):
+            leave_out(module, inputs, output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1))
+
+        hook = gpt2.lm_head.register_forward_hook(leave_out)
+        assert bauklens.logit_lens(gpt2, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
+        hook.remove()
+        gpt2.lm_head.register_forward_hook(and_shrink)
+        with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+            bauklens.logit_lens(gpt2, None, PROMPT)
+
+    def test_a_common_offset_hides_nothing(self, gpt2):
+        def offset(module, inputs, output):
+            output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1).sub_(1e4)
+
+        gpt2.lm_head.register_forward_hook(offset)
+        with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+            bauklens.logit_lens(gpt2, None, PROMPT)
+
+
+class TestAModelThatChanges:
+    def test_a_block_more_or_less_is_seen(self):
+        model = tiny_model("llama")
+        bauklens.logit_lens(model, None, PROMPT)
+        model.model.layers.append(copy.deepcopy(model.model.layers[0]))
+        model.config.num_hidden_layers = LAYERS + 1
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        assert lens.layers == ("embed", "0", "1", "2", "3")
+        assert np.allclose(lens.top_probs[-1], torch.softmax(full_logits(model, 9), -1).topk(5).values, atol=1e-5)
+        del model.model.layers[0]
+        assert bauklens.logit_lens(model, None, PROMPT).layers == ("embed", "0", "1", "2")
+
+    @pytest.mark.parametrize("size", [305, 400])
+    def test_another_vocabulary_is_seen(self, size):
+        model = tiny_model("llama")
+        bauklens.logit_lens(model, None, PROMPT)
+        model.resize_token_embeddings(size, mean_resizing=False)
+        assert bauklens.logit_lens(model, None, PROMPT, topk=size).topk == size
+
+
+def test_threads_wait_for_each_other():
+    model = tiny_model("llama")
+    prompts = [PROMPT[n:] + PROMPT[:n] for n in range(8)] * 3
+    alone = [bauklens.logit_lens(model, None, prompt) for prompt in prompts]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda prompt: bauklens.logit_lens(model, None, prompt), prompts))
+    assert all(np.array_equal(one.top_ids, other.top_ids) for one, other in zip(alone, together, strict=True))
+    assert hook_count(model) == 0
+    assert len({type(block) for block in block_list(model)} & {type(b) for b in block_list(tiny_model("llama"))}) == 1
+
+
+def triple(module, inputs):
+    inputs[0].mul_(3)
+
+
+class TestInPlace:
+    """What a model changes in place was kept as it was handed over."""
+
+    def test_the_input_of_block_0(self, gpt2):
+        plain = run(gpt2, None, PROMPT).stream.states
+        gpt2.transformer.h[0].ln_1.register_forward_pre_hook(triple)
+        assert torch.equal(run(gpt2, None, PROMPT).stream.states[0], plain[0])
+
+    def test_the_output_of_a_block(self, gpt2):
+        plain = run(gpt2, None, PROMPT).stream.states
+        gpt2.transformer.h[1].register_forward_pre_hook(triple)
+        assert torch.equal(run(gpt2, None, PROMPT).stream.states[1], plain[1])
+
+    def test_the_state_that_is_decoded(self, gpt2):
+        ran = run(gpt2, None, PROMPT)
+        before = ran.stream.states.clone()
+        gpt2.transformer.ln_f.register_forward_pre_hook(triple)
+        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+        assert torch.equal(ran.stream.states, before)
+
+
+def test_a_magnitude_does_not_overflow():
+    assert magnitude(torch.full((1, 32), 30_000.0, dtype=torch.float16)).item() == pytest.approx(169_706, rel=1e-3)
+
+
 class TestWhatIsAskedFor:
     def test_layers_and_positions_are_those_of_the_whole(self, model):
         whole = bauklens.logit_lens(model, None, PROMPT)
@@ -171,17 +292,18 @@ class TestWhatIsAskedFor:
     def test_tokens_have_their_texts_or_their_ids(self, gpt2, tokenizer):
         lens = bauklens.logit_lens(gpt2, tokenizer, "the city")
         assert lens.tokens == ("the", " city")
+        assert bauklens.logit_lens(gpt2, tokenizer, "z a Z").tokens == ("z", " a", " ", "Z")
         assert bauklens.logit_lens(gpt2, None, [7, 8]).tokens == ("<7>", "<8>")
 
     def test_provenance_says_everything(self, gpt2):
-        lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=range(2), topk=2)
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=(layer for layer in range(2)), topk=2)
         assert lens.provenance["dtype"] == "float32"
         assert lens.provenance["device"] == "cpu"
         assert lens.provenance["packages"]["torch"] == torch.__version__
         assert lens.provenance["arguments"] == {
             "stream": "hidden",
             "topk": 2,
-            "layers": [0, 1],
+            "layers": ("0", "1"),
             "positions": None,
             "norm": "own",
         }
@@ -204,6 +326,19 @@ class TestMemory:
         decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final, tile_rows=8)
         assert sum(shape[0] * shape[1] for shape in shapes) == 4 * len(PROMPT)
         assert max(shape[0] * shape[1] for shape in shapes) <= 8
+
+    def test_one_tile_is_gone_before_the_next_is_made(self, gpt2):
+        ran = run(gpt2, None, PROMPT)
+        made, alive = [], []
+
+        def watch(module, inputs, output):
+            alive.append(sum(each() is not None for each in made))
+            made.append(weakref.ref(output))
+
+        gpt2.lm_head.register_forward_hook(watch)
+        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final, tile_rows=8)
+        assert len(alive) > 4
+        assert not any(alive)
 
     def test_where_memory_runs_out_the_tile_is_halved_and_the_answer_is_the_same(self, gpt2):
         plain = bauklens.logit_lens(gpt2, None, PROMPT)
@@ -302,6 +437,9 @@ class TestBadInput:
             ({"layers": "emb"}, "unknown layer 'emb'"),
             ({"layers": "embed", "stream": "delta"}, r"unknown layer 'embed': this lens has 0 .. 2"),
             ({"layers": []}, "layers is empty"),
+            ({"layers": torch.tensor(3)}, "unknown layer 3"),
+            ({"layers": torch.tensor([0, 3])}, "unknown layer 3"),
+            ({"positions": np.array(10)}, "unknown position 10"),
             ({"layers": [2, -1]}, "layer 2 is asked for twice"),
             ({"positions": [0, -10]}, "position 0 is asked for twice"),
             ({"positions": [10]}, r"unknown position 10: the prompt has 10 tokens, at 0 .. 9"),
@@ -364,7 +502,6 @@ class TestBadInput:
 
 def test_an_anatomy_is_remembered_and_does_not_keep_its_model_alive():
     import gc
-    import weakref
 
     model = tiny_model("gpt2")
     first = resolve(model, torch.tensor([PROMPT]))

@@ -37,7 +37,7 @@ def test_against_a_plain_computation(name, hs):
 def test_the_notebooks_arguments(gpt2, tokenizer):
     lens = show_logit_lens(gpt2, tokenizer, "the city", topk=3, color=[200, 20, 20], hs=get_hidden_state_deltas)
     assert lens.topk == 3
-    assert lens.provenance["arguments"] == {"topk": 3, "color": [200, 20, 20], "hs": "get_hidden_state_deltas"}
+    assert lens.provenance["arguments"] == {"topk": 3, "color": (200, 20, 20), "hs": "get_hidden_state_deltas"}
 
 
 def test_the_result_is_a_result_like_any_other(gpt2, tokenizer, tmp_path):
@@ -85,6 +85,7 @@ def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
     [
         (torch.zeros(LAYERS, 1, 4, 32), r"hs must be a torch tensor \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)"),
         (torch.zeros(LAYERS, len(PROMPT), 32), "got shape"),
+        (torch.zeros(0, 1, len(PROMPT), 32), "got shape"),
         (lambda model, tokenizer, prompt: None, "got NoneType"),
         (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs holds NaN or infinity"),
     ],

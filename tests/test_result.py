@@ -1,6 +1,8 @@
 """Results: frozen, saved and loaded without loss, and without torch."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -74,6 +76,28 @@ def test_a_result_is_frozen(result):
         result.vocabulary[0] = "other"
 
 
+def test_provenance_is_frozen_all_the_way_down(result):
+    with pytest.raises(TypeError):
+        result.provenance["arguments"]["topk"] = 99
+
+
+def test_a_result_can_be_copied_and_pickled(result):
+    assert copy.deepcopy(result) == pickle.loads(pickle.dumps(result)) == result
+
+
+def test_json_may_begin_with_a_line_end(result, tmp_path):
+    (tmp_path / "lens.json").write_text("\n" + result.to_json(), encoding="utf-8")
+    assert LensResult.load(tmp_path / "lens.json") == result
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_half_a_surrogate_pair_survives(tmp_path, suffix):
+    result = made(texts=["\udc80"], prompt="\ud800")
+    result.save(tmp_path / f"lens{suffix}")
+    assert LensResult.load(tmp_path / f"lens{suffix}") == result
+    assert "⟨U+DC80⟩" in result.to_html(tmp_path / "lens.html")
+
+
 def test_a_result_does_not_change_with_the_array_it_was_made_of():
     magnitude = np.ones((3, 4), dtype=np.float32)
     result = made(magnitude=magnitude)
@@ -112,6 +136,7 @@ class TestDamage:
             b"[]",
             b"{}",
             b"\x00" * 100,
+            b'{"a":' * 100_000,
             b'{"format": "other"}',
             b'{"format": "bauklens.lens", "version": 1}',
             b"\xff\xfe garbage",
@@ -150,6 +175,22 @@ class TestDamage:
             ("vocabulary", {"x": "y"}),
             ("vocabulary", []),
             ("layers", None),
+            ("layers", "012"),
+            ("layers", ["0", "0", "1"]),
+            ("check", {}),
+            ("check", "abc"),
+            ("tokens", [1, 2, 3, 4]),
+            ("vocabulary", {str(n): None for n in range(4)}),
+            ("norm", []),
+            ("stream", []),
+            ("prompt", 5),
+            ("provenance", None),
+            ("top_ids", [[[]] * 4] * 3),
+            ("top_ids", [[[0.7, 0.2]] * 4] * 3),
+            ("top_ids", [[[10**30, 0]] * 4] * 3),
+            ("top_probs", [[[25, 0]] * 4] * 3),
+            ("magnitude", [[float("nan")] * 4] * 3),
+            ("positions", [-1, 0, 1, 2]),
         ],
     )
     def test_parts_that_do_not_match_are_refused(self, name, value):

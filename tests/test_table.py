@@ -1,8 +1,10 @@
 """The table and the pages as text."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +46,8 @@ def test_a_cell_for_each_layer_and_position():
 
 
 def test_a_cell_carries_two_numbers():
-    result = made(2, 3, 1, probabilities=[[[0.1234], [1], [0]], [[0.5], [1e-9], [0.0309]]])
+    top = np.array([[0.1234, 1, 0], [0.5, 1e-9, 0.0309]])
+    result = made(2, 3, 2, probabilities=np.stack([top, top / 3], axis=-1))
     styles = [each["style"] for each in Elements(table(result)).all("td")]
     assert styles == [
         "--p:.123;--m:.167",
@@ -162,7 +165,23 @@ class TestPage:
 
     def test_a_device_is_written_to_and_not_replaced(self):
         save_report(made(), "/dev/null")
-        assert not __import__("pathlib").Path("/dev/null").is_file()
+        assert not Path("/dev/null").is_file()
+
+    def test_nothing_is_left_of_a_write_that_fails(self, tmp_path, monkeypatch):
+        def fail(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", fail)
+        with pytest.raises(LensError, match="No space left on device"):
+            save_report(made(), tmp_path / "report.html")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_name_that_is_too_long(self, tmp_path):
+        with pytest.raises(LensError, match="File name too long"):
+            save_report(made(), tmp_path / ("x" * 300))
+
+    def test_ids_without_a_text_have_a_heading(self):
+        assert "<h1><bdi>a b</bdi></h1>" in page([made(columns=2, prompt="")])
 
     def test_bad_input(self, tmp_path):
         for path, message in [(tmp_path, "it is a folder"), (tmp_path / "no" / "file.html", "there is no folder")]:
@@ -183,15 +202,16 @@ class TestPage:
     def test_colours(self, color, css):
         assert f'style="--classic:{css}"' in fragment(made(), look="classic", color=color)
 
-    @pytest.mark.parametrize("color", ["red", "red;}", "url(x)", "#12", [1, 2], [0, 0, 256], '"'])
+    @pytest.mark.parametrize(
+        "color",
+        ["red", 5, b"red", ["a", "b", "c"], [float("nan"), 0, 0], "red;}", "url(x)", "#12", [1, 2], [0, 0, 256], '"'],
+    )
     def test_colours_that_are_none(self, color):
         with pytest.raises(LensError, match="unknown colour"):
             fragment(made(), look="classic", color=color)
 
 
 def umask():
-    import os
-
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -69,6 +69,7 @@ def test_ids_without_a_text_read_as_ids(tokenizer):
         ("a\u202eb\u200d", "a⟨U+202E⟩b⟨U+200D⟩"),
         ("\u0301", "◌\u0301"),
         ("\udc80", "⟨U+DC80⟩"),
+        ("\u3164\u2800\ufe0f", "⟨U+3164⟩⟨U+2800⟩⟨U+FE0F⟩"),
         ("", ""),
     ],
 )

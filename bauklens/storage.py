@@ -1,0 +1,63 @@
+"""A result's plain data <-> a file: .json, or .safetensors with the arrays losslessly and the rest in its header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as arrays_of
+from safetensors.numpy import save as bytes_of
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+
+FORMAT = "bauklens.lens"
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """One line of JSON; half a surrogate pair becomes an escape when it is encoded with ``backslashreplace``."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Writes a file by its suffix; it is replaced only once it is whole.
+
+    Args:
+        data: everything, as plain lists and numbers.
+        arrays: those of ``data`` that are arrays.
+
+    Raises:
+        LensError: another suffix, or a path that cannot be written.
+    """
+    if path.suffix == ".json":
+        write_atomically(path, as_json(data).encode("utf-8", "backslashreplace"))
+    elif path.suffix == ".safetensors":
+        rest = {name: value for name, value in data.items() if name not in arrays}
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_atomically(path, bytes_of(whole, metadata={FORMAT: json.dumps(rest)}))
+    else:
+        raise LensError(f"a result is saved as .safetensors or .json; got {path.name!r}")
+
+
+def read(path: Path) -> Any:
+    """The plain data in a file, told by its content.
+
+    Raises:
+        LensError: it cannot be read, or is neither.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise LensError(str(error.strerror)) from None
+    try:
+        return json.loads(raw) if raw.lstrip()[:1] == b"{" else _from_safetensors(raw)
+    except (ValueError, KeyError, TypeError, SafetensorError, RecursionError, MemoryError):
+        raise LensError("it is damaged, or no lens result") from None
+
+
+def _from_safetensors(raw: bytes) -> dict[str, Any]:
+    header_size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + header_size])
+    rest: dict[str, Any] = json.loads(header["__metadata__"][FORMAT])
+    return rest | arrays_of(raw)

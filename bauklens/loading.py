@@ -245,7 +245,7 @@ def _explained(name: str) -> Iterator[None]:
             ) from None
         if "trust_remote_code" in str(error):
             raise LensError(
-                f"{name!r} comes with code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
+                f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
         if isinstance(error, OSError) and name != "demo" and not Path(name).expanduser().exists():
             raise LensError(

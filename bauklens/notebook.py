@@ -71,15 +71,16 @@ def show_logit_lens(
 
 def _checked(given: Any, ran: Run) -> torch.Tensor:
     positions, width = ran.final.shape
-    fits = isinstance(given, torch.Tensor) and given.dim() == 4 and given.shape[1:] == (1, positions, width)
-    if not fits or not len(given):
-        found = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else type(given).__name__
+    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else ()
+    if len(shape) != 4 or shape[1:] != (1, positions, width) or not shape[0]:
+        found = f"shape {shape}" if isinstance(given, torch.Tensor) else type(given).__name__
         raise LensError(
             f"hs must be a torch tensor (layer, 1, {positions}, {width}) for this model and prompt; got {found}"
         )
     if not given.isfinite().all():
         raise LensError("hs holds NaN or infinity")
-    return given[:, 0].detach().to(ran.final)
+    states: torch.Tensor = given[:, 0].detach().to(ran.final)
+    return states
 
 
 def _name(hs: States | None) -> str | None:

@@ -79,12 +79,13 @@ def resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
     Raises:
         LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order.
     """
-    modules = _fingerprint(model)
-    known, anatomy = _resolved.get(model, (None, None))
-    if anatomy is None or known != modules:
-        anatomy = _resolve(model, token_ids[:, :_PROBE])
-        _resolved[model] = (modules, anatomy)
-    return anatomy
+    with evaluating(model):
+        modules = _fingerprint(model)
+        known, anatomy = _resolved.get(model, (None, None))
+        if anatomy is None or known != modules:
+            anatomy = _resolve(model, token_ids[:, :_PROBE])
+            _resolved[model] = (modules, anatomy)
+        return anatomy
 
 
 def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -113,8 +114,7 @@ def _fingerprint(model: nn.Module) -> int:
 
 
 def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
-    with evaluating(model):
-        calls, logits = _record(model, token_ids)
+    calls, logits = _record(model, token_ids)
     path, blocks = _find_blocks(model, calls)
     by_name = {call.name: call for call in calls}
     last = by_name[blocks[-1]]

@@ -53,10 +53,13 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
         kept[layer] = state_of(output).detach().clone()
         return output
 
-    block_input = _keeping_input(model.get_submodule(anatomy.blocks[0]), kept)
-    blocks = TraceDict(model, anatomy.blocks, retain_output=False, edit_output=keep)
+    options = {"retain_output": False, "edit_output": keep}
     try:
-        with evaluating(model), block_input, blocks:
+        with (
+            evaluating(model),
+            _keeping_input(model.get_submodule(anatomy.blocks[0]), kept),
+            TraceDict(model, anatomy.blocks, **options),
+        ):
             logits = model_logits(model, token_ids, **_last_logits_only(model))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):

@@ -162,41 +162,45 @@ def test_at_the_final_scale_each_position_has_its_own(model):
 
 
 class TestTheCheck:
+    @pytest.fixture
+    def llama(self):
+        return tiny_model("llama")
+
     @pytest.mark.parametrize("column", [slice(None), slice(-1, None), slice(0, 1)], ids=["all", "last", "first"])
-    def test_it_is_the_largest_difference_of_all_logits(self, gpt2, column):
+    def test_it_is_the_largest_difference_of_all_logits(self, llama, column):
         """A hook that moves the logits of a replay, and not those of the last position alone, is what it finds."""
 
         def move(module, inputs, output):
             if output.shape[0] * output.shape[1] > 1:
                 output[..., column] += 0.01
 
-        run(gpt2, None, PROMPT)
-        gpt2.lm_head.register_forward_hook(move)
-        lens = bauklens.logit_lens(gpt2, None, PROMPT)
+        run(llama, None, PROMPT)
+        llama.lm_head.register_forward_hook(move)
+        lens = bauklens.logit_lens(llama, None, PROMPT)
         assert lens.check["max_abs_logit_difference"] == pytest.approx(0.01, abs=1e-3)
 
     @pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min])
-    def test_tokens_that_the_model_leaves_out_hide_nothing(self, gpt2, mask):
+    def test_tokens_that_the_model_leaves_out_hide_nothing(self, llama, mask):
         def leave_out(module, inputs, output):
             output[..., 5] = mask
 
         def and_shrink(module, inputs, output):
             leave_out(module, inputs, output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1))
 
-        hook = gpt2.lm_head.register_forward_hook(leave_out)
-        assert bauklens.logit_lens(gpt2, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
+        hook = llama.lm_head.register_forward_hook(leave_out)
+        assert bauklens.logit_lens(llama, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
         hook.remove()
-        gpt2.lm_head.register_forward_hook(and_shrink)
+        llama.lm_head.register_forward_hook(and_shrink)
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
-            bauklens.logit_lens(gpt2, None, PROMPT)
+            bauklens.logit_lens(llama, None, PROMPT)
 
-    def test_a_common_offset_hides_nothing(self, gpt2):
+    def test_a_common_offset_hides_nothing(self, llama):
         def offset(module, inputs, output):
             output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1).sub_(1e4)
 
-        gpt2.lm_head.register_forward_hook(offset)
+        llama.lm_head.register_forward_hook(offset)
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
-            bauklens.logit_lens(gpt2, None, PROMPT)
+            bauklens.logit_lens(llama, None, PROMPT)
 
 
 class TestAModelThatChanges:
@@ -221,7 +225,7 @@ class TestAModelThatChanges:
 
 def test_threads_wait_for_each_other():
     model = tiny_model("llama")
-    prompts = [PROMPT[n:] + PROMPT[:n] for n in range(8)] * 3
+    prompts = [PROMPT[n:] + PROMPT[:n] for n in range(8)] * 10
     alone = [bauklens.logit_lens(model, None, prompt) for prompt in prompts]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda prompt: bauklens.logit_lens(model, None, prompt), prompts))

@@ -15,7 +15,10 @@ def main(page: Path, picture: Path) -> None:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
         tab = chromium.new_page(viewport={"width": 1000, "height": 1400}, device_scale_factor=2)
         tab.goto(page.resolve().as_uri())
-        tab.locator("figure").first.evaluate("figure => figure.style.cssText += '; width: max-content; padding: 16px'")
+        tab.locator("figure").first.evaluate(
+            "figure => { figure.style.width = figure.querySelector('table').offsetWidth + 'px';"
+            " figure.style.padding = '16px'; }"
+        )
         tab.locator("figure").first.screenshot(path=picture)
         chromium.close()
 

@@ -93,7 +93,7 @@ def test_tokens_stand_above_and_below():
 def test_the_check_stands_under_each_table():
     for html in (fragment(made()), page([made(), made()])):
         assert html.count('class="check"') == html.count("<table")
-    assert "at most 1.2e-05" in fragment(made(check={"max_abs_logit_difference": 1.23e-5}))
+    assert "to within 1.2e-05" in fragment(made(check={"max_abs_logit_difference": 1.23e-5}))
 
 
 class TestHostileTexts:

@@ -32,6 +32,9 @@ class Anatomy:
         width: size of a hidden state.
         vocabulary: number of logits.
         block_output: what the last block returns, as a template.
+        plain: whether a state is (1, position, width); one that is not is decoded whole, never a part of it.
+        position_axis: which axis of a state runs along the positions.
+        streams: how many places a state has for each position along that axis (2 where an n-gram stream is appended).
     """
 
     model_class: str
@@ -43,6 +46,9 @@ class Anatomy:
     width: int
     vocabulary: int
     block_output: Any
+    plain: bool
+    position_axis: int
+    streams: int
 
     @property
     def head(self) -> str:
@@ -122,6 +128,9 @@ def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
     if not tail:
         raise LensError(f"{type(model).__name__} runs no module after its last block {blocks[-1]!r}, so it has no head")
     given = by_name[blocks[0]].given
+    shape = state_of(last.returned).shape
+    plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
+    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last)
     handed = [call.name for call in calls if call.ended < by_name[blocks[0]].began and call.returned is given]
     return Anatomy(
         model_class=type(model).__name__,
@@ -130,10 +139,29 @@ def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
         blocks=tuple(blocks),
         tail=tuple(call.name for call in tail),
         reshaping=tuple(call.name for call in tail[:-1] if not _keeps_shape(call)),
-        width=state_of(last.returned).shape[-1],
+        width=shape[-1],
         vocabulary=logits.shape[-1],
         block_output=last.returned,
+        plain=plain,
+        position_axis=axis,
+        streams=streams,
     )
+
+
+def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: _Call) -> tuple[int, int]:
+    """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
+
+    Raises:
+        LensError: none does.
+    """
+    calls, _ = _record(model, token_ids.repeat(1, 2))
+    longer = state_of(next(call.returned for call in calls if call.name == block.name)).shape
+    shape = state_of(block.returned).shape
+    grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
+    if len(grown) != 1 or len(longer) != len(shape):
+        raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
+    axis = grown[0]
+    return axis, (longer[axis] - shape[axis]) // token_ids.shape[1]
 
 
 def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], torch.Tensor]:
@@ -163,7 +191,11 @@ def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], tor
 
 
 def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once each; of several, the one as long as the config says."""
+    """The outermost list of modules that ran in order, once each; of several, one as long as the config says.
+
+    Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
+    the tail alone: a state is decoded by whatever runs after it.
+    """
     order = [call.name for call in calls]
     found: dict[str, list[str]] = {}
     for path, names in _module_lists(model):
@@ -177,7 +209,13 @@ def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
     if not found:
         wanted = f" of {hint} modules" if hint else ""
         raise LensError(f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order")
-    path = max(found, key=lambda each: (len(found[each]) == hint, len(found[each])))
+
+    def rank(path: str) -> tuple[bool, bool, int]:
+        last = found[path][-1]
+        has_parts = any(True for _ in model.get_submodule(last).children())
+        return len(found[path]) == hint, has_parts, order.index(last)
+
+    path = max(found, key=rank)
     return path, found[path]
 
 
@@ -188,11 +226,15 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
 
 
 def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> list[_Call]:
-    """The calls after the last block up to the head, outermost first; one that holds the head is opened up."""
+    """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
+
+    The head is the one that the model declares, where that ran (its output may be wider than the logits, which some
+    models cut off where the vocabulary is padded), or else the innermost module that returns as many numbers.
+    """
     declared = model.get_output_embeddings()  # type: ignore[operator]
+    heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
     wide = [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
-    heads = [call for call in wide if declared is not None and model.get_submodule(call.name) is declared]
-    if not wide:
+    if not heads and not wide:
         return []
     head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))
     tail: list[_Call] = []

@@ -82,6 +82,15 @@ class Tail:
         self._states, self.positions = states, positions
         return model_logits(self._model, token_ids.expand(len(states), -1))
 
+    def whole_logits(self, state: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """A state of any shape, of the whole prompt -> (1, position, vocabulary), at some of its positions.
+
+        Args:
+            token_ids: (prompt,), the prompt's ids.
+        """
+        self._states = state
+        return model_logits(self._model, token_ids[None])[:, positions]
+
     def block_output(self) -> Any:
         """What a block that stands aside returns: a copy, as a model may change it in place."""
         return with_state(self._template, self._states.clone())
@@ -160,8 +169,13 @@ def replaying(model: nn.Module, anatomy: Anatomy, norm: str | None, final: torch
         final: (position, hidden), the last block's output.
 
     Raises:
-        LensError: ``norm="final"`` and the model's final norm is no LayerNorm or RMSNorm.
+        LensError: ``norm="final"`` and the model's final norm is no LayerNorm or RMSNorm of states (position, hidden).
     """
+    if norm == "final" and not anatomy.plain:
+        raise LensError(
+            f"norm='final' needs states of shape (position, hidden), and those of {anatomy.model_class} are not: "
+            "pass norm='own'"
+        )
     with evaluating(model):
         tail = Tail(model, anatomy.block_output)
         functions: dict[str, Callable[..., Any]] = {
@@ -192,18 +206,20 @@ def decode(
 
     Args:
         token_ids: (1, prompt), the prompt's ids.
-        states: (layer, position, hidden).
-        positions: (position,) int64 on the CPU, where in the prompt the states stand.
+        states: (layer, position, hidden); or, where the model's states are not (position, hidden), whole states of the
+            prompt, (layer, ...), which are decoded one after another.
+        positions: (position,) int64 on the CPU, where in the prompt the states stand, or which of them count.
         topk: tokens to keep of each row.
         norm, final: as for :func:`replaying`; final is (prompt, hidden).
         tile_rows: most rows to decode at once; by default as many as make 64 MiB of logits. Where memory runs out, the
-            tile is halved and the work goes on.
+            tile is halved and the work goes on. A whole state is one tile.
 
     Raises:
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
-    limit = tile_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
-    shape = (*states.shape[:2], topk)
+    smallest = 1 if anatomy.plain else len(positions)
+    limit = max(smallest, tile_rows or _LOGIT_BYTES // (4 * anatomy.vocabulary)) if anatomy.plain else smallest
+    shape = (len(states), len(positions), topk)
     top_ids = torch.empty(shape, dtype=torch.int64)
     top_probs = torch.empty(shape, dtype=torch.float32)
     last_logits = torch.empty(0)
@@ -222,16 +238,18 @@ def decode(
             )
             where = positions[places]
             try:
-                logits = tail.logits(states[layers, places], token_ids[0, where], where)
+                if anatomy.plain:
+                    logits = tail.logits(states[layers, places], token_ids[0, where], where)
+                else:
+                    logits = tail.whole_logits(states[tile.layers[0]], token_ids[0], where)
                 logits = logits if offset is None else logits - offset
                 ids, probabilities = top_probabilities(logits, topk)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                if tile.rows == 1:
-                    raise LensError(
-                        f"out of memory on {states.device} for the logits of a single row: {error}"
-                    ) from None
+                if tile.rows <= smallest:
+                    rows = "a single row" if anatomy.plain else "a single layer"
+                    raise LensError(f"out of memory on {states.device} for the logits of {rows}: {error}") from None
                 limit = tile.rows // 2
                 pending.append(tile)
                 _free(error)

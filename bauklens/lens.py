@@ -10,7 +10,7 @@ from torch import nn
 from bauklens.anatomy import Anatomy, resolve
 from bauklens.decode import Decoded, decode
 from bauklens.errors import LensError
-from bauklens.measure import magnitude
+from bauklens.measure import magnitude, whole_magnitude
 from bauklens.prompt import Prompt, encode
 from bauklens.provenance import model_name, provenance
 from bauklens.result import LensResult
@@ -42,13 +42,13 @@ class Run:
 
     @property
     def final(self) -> torch.Tensor:
-        """(position, hidden), the last block's output."""
+        """(position, hidden), or whole in its own shape: the last block's output."""
         return self.stream.states[-1]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What is to be decoded: states (layer, position, hidden), and what they are called."""
+    """What is to be decoded: states (layer, position, hidden) or whole (layer, ...), and what they are called."""
 
     name: str
     states: torch.Tensor
@@ -111,7 +111,7 @@ def logit_lens(
     ran = Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
     states = ran.stream.states if stream == "hidden" else ran.stream.deltas
     states = states if layers is None else states[rows]
-    states = states if positions is None else states[:, columns]
+    states = states if positions is None or not anatomy.plain else states[:, columns]
     chosen = Rows(stream, states, [labels[row] for row in rows], columns)
     arguments = {
         "stream": stream,
@@ -126,7 +126,7 @@ def logit_lens(
 def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`logit_lens` does."""
     decoded = _decode(ran, rows.states, rows.positions, topk, norm)
-    last_cell = (rows.labels[-1], rows.positions[-1]) == (str(len(ran.anatomy.blocks) - 1), len(ran.final) - 1)
+    last_cell = (rows.labels[-1], rows.positions[-1]) == (str(len(ran.anatomy.blocks) - 1), ran.token_ids.shape[1] - 1)
     in_table = rows.name == "hidden" and norm == "own" and last_cell
     token_ids = ran.token_ids[0, rows.positions].tolist()
     vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])
@@ -142,7 +142,7 @@ def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dic
         layers=tuple(rows.labels),
         top_ids=decoded.top_ids.numpy(),
         top_probs=decoded.top_probs.numpy(),
-        magnitude=magnitude(rows.states).cpu().numpy(),
+        magnitude=_magnitude(ran, rows).cpu().numpy(),
         vocabulary=vocabulary,
         check={"max_abs_logit_difference": check(ran, decoded.last_logits if in_table else None)},
         provenance=provenance(ran.model, rows.states, arguments),
@@ -159,7 +159,8 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
         LensError: the difference is more than rounding, so that no row could be trusted.
     """
     if last_logits is None:
-        last_logits = _decode(ran, ran.final[None, -1:], [len(ran.final) - 1], 1, "own").last_logits
+        state = ran.final[-1:] if ran.anatomy.plain else ran.final
+        last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], 1, "own").last_logits
     own = ran.stream.last_logits.float()
     decoded = last_logits.to(own.device).float()
     real = own.abs() < _MASKED
@@ -180,6 +181,14 @@ def _decode(ran: Run, states: torch.Tensor, positions: list[int], topk: int, nor
     return decode(
         ran.model, ran.anatomy, ran.token_ids, states, torch.tensor(positions), topk=topk, norm=norm, final=ran.final
     )
+
+
+def _magnitude(ran: Run, rows: Rows) -> torch.Tensor:
+    """(layer, position) float32."""
+    if ran.anatomy.plain:
+        return magnitude(rows.states)
+    count = ran.token_ids.shape[1]
+    return whole_magnitude(rows.states, ran.anatomy.position_axis, count, ran.anatomy.streams)[:, rows.positions]
 
 
 def _prompt_text(ran: Run) -> str:

@@ -18,6 +18,23 @@ def top_probabilities(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch
     return top.indices, top.values
 
 
+def whole_magnitude(states: torch.Tensor, axis: int, positions: int, streams: int) -> torch.Tensor:
+    """The L2 norm at every position of states that are not (position, hidden): over all their other axes.
+
+    Args:
+        states: (layer, *shape).
+        axis: which axis of the shape runs along the positions; what it has before them (a prefix) is left out.
+        positions: how many there are.
+        streams: places along the axis for each position, one stream after another.
+
+    Returns:
+        (layer, position) float32.
+    """
+    along = states.movedim(axis + 1, 1).flatten(2)[:, -streams * positions :]  # (layer, streams * position, rest)
+    apart = along.reshape(len(states), streams, positions, -1)
+    return magnitude(apart.transpose(1, 2).flatten(2))
+
+
 def magnitude(states: torch.Tensor) -> torch.Tensor:
     """The L2 norm of every state, (..., hidden) -> (...) float32."""
     norms: torch.Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=torch.float32)

@@ -57,7 +57,7 @@ def show_logit_lens(
         name="hidden" if hs is None else "given",
         states=states,
         labels=[str(layer) for layer in range(len(states))],
-        positions=list(range(states.shape[1])),
+        positions=list(range(ran.token_ids.shape[1])),
     )
     result = lens_of(ran, rows, topk=topk, norm="own", arguments={"topk": topk, "color": color, "hs": _name(hs)})
     html = fragment(result, look="classic", color=color)
@@ -70,16 +70,15 @@ def show_logit_lens(
 
 
 def _checked(given: Any, ran: Run) -> torch.Tensor:
-    positions, width = ran.final.shape
+    expected = (1, *ran.final.shape) if ran.anatomy.plain else tuple(ran.final.shape)
     shape = tuple(given.shape) if isinstance(given, torch.Tensor) else ()
-    if len(shape) != 4 or shape[1:] != (1, positions, width) or not shape[0]:
+    if shape[1:] != expected or not shape[0]:
         found = f"shape {shape}" if isinstance(given, torch.Tensor) else type(given).__name__
-        raise LensError(
-            f"hs must be a torch tensor (layer, 1, {positions}, {width}) for this model and prompt; got {found}"
-        )
+        wanted = ", ".join(map(str, expected))
+        raise LensError(f"hs must be a torch tensor (layer, {wanted}) for this model and prompt; got {found}")
     if not given.isfinite().all():
         raise LensError("hs holds NaN or infinity")
-    states: torch.Tensor = given[:, 0].detach().to(ran.final)
+    states: torch.Tensor = (given[:, 0] if ran.anatomy.plain else given).detach().to(ran.final)
     return states
 
 

@@ -1,7 +1,7 @@
 """The residual stream of a prompt: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,8 @@ class Stream:
 
     Attributes:
         states: (1 + layer, position, hidden), the input of block 0 and then the output of every block, in the model's
-            dtype, on the device of the last block's output.
+            dtype, on the device of the last block's output. Where the model's states are not (1, position, hidden),
+            they stand here in their own shape: (1 + layer, ...).
         last_logits: (vocabulary,), the model's own at the last position.
     """
 
@@ -33,7 +34,7 @@ class Stream:
 
     @property
     def deltas(self) -> torch.Tensor:
-        """(layer, position, hidden), each block's output minus its input."""
+        """(layer, position, hidden) or (layer, ...), each block's output minus its input."""
         return self.states.diff(dim=0)
 
 
@@ -45,7 +46,7 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
         token_ids: (1, position).
 
     Raises:
-        LensError: a state is not (1, position, hidden), or holds NaN or infinity; or memory runs out.
+        LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
     """
     kept: dict[str, torch.Tensor] = {}
 
@@ -71,11 +72,11 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
     device = kept[anatomy.blocks[-1]].device
     names = (EMBED, *anatomy.blocks)
     states = [kept.pop(name).to(device) for name in names]
-    expected = (1, token_ids.shape[1], anatomy.width)
+    expected = (1, token_ids.shape[1], anatomy.width) if anatomy.plain else tuple(states[-1].shape)
     for name, state in zip(names, states, strict=True):
         if state.shape != expected:
             raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
-    stacked = torch.cat(states)  # (1 + layer, position, hidden)
+    stacked = torch.cat(states) if anatomy.plain else torch.stack(states)  # (1 + layer, position, hidden) or (.., ...)
     _refuse_unfinite(stacked)
     return Stream(stacked, logits[0, -1])
 
@@ -89,12 +90,13 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
         prompt: a string, a list of token ids, or a 1-D tensor of them.
 
     Returns:
-        (layer, 1, position, hidden), in the model's dtype: layer i is the stream after block i.
+        (layer, 1, position, hidden), in the model's dtype: layer i is the stream after block i. In the few models whose
+        states have another shape, (layer, *shape).
 
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
     """
-    return _stream_of(model, tokenizer, prompt).states[1:, None]
+    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.states[1:])
 
 
 def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
@@ -107,17 +109,22 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
         model, tokenizer, prompt: as for :func:`get_hidden_states`.
 
     Returns:
-        (layer, 1, position, hidden), in the model's dtype.
+        As for :func:`get_hidden_states`.
 
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
     """
-    return _stream_of(model, tokenizer, prompt).deltas[:, None]
+    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas)
 
 
-def _stream_of(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Stream:
+def _as_handed_over(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, part: Callable[[Stream], torch.Tensor]
+) -> torch.Tensor:
+    """A part of a prompt's stream with the batch axis that the model's states have."""
     token_ids = encode(model, tokenizer, prompt)
-    return trace_stream(model, resolve(model, token_ids), token_ids)
+    anatomy = resolve(model, token_ids)
+    states = part(trace_stream(model, anatomy, token_ids))
+    return states[:, None] if anatomy.plain else states
 
 
 @contextmanager
@@ -141,10 +148,11 @@ def _last_logits_only(model: nn.Module) -> dict[str, int]:
 
 def _refuse_unfinite(states: torch.Tensor) -> None:
     """Names the first place at which a state is NaN or infinite."""
-    bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position)
+    bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position), or more axes
     if bad.any():
-        row, position = bad.nonzero()[0].tolist()
+        row, *place = bad.nonzero()[0].tolist()
         layer = EMBED if row == 0 else f"layer {row - 1}"
+        position = place[0] if len(place) == 1 else tuple(place)
         overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
         raise LensError(
             f"the hidden state of {layer} at position {position} holds NaN or infinity"

@@ -26,12 +26,14 @@ class Anatomy:
         embedding: the module that hands over block 0's input (``transformer.drop`` in GPT-2), or None where no module's
             output is that input.
         blocks_path: the list that holds the blocks.
-        blocks: the blocks, in the order in which they run.
+        blocks: the blocks, in the order in which they run; a block that runs again stands there again.
         tail: the modules that run after the last block, in order; the head is the last.
         reshaping: those of the tail, before the head, that change the state's width (``project_out`` in OPT-350M).
         width: size of a hidden state.
         vocabulary: number of logits.
         block_output: what the last block returns, as a template.
+        parts: which elements of that make up the state; (0,) but for blocks that hand on several streams.
+        takes: which of the tensors that a block is given are these, in the same order.
         plain: whether a state is (1, position, width); one that is not is decoded whole, never a part of it.
         position_axis: which axis of a state runs along the positions.
         streams: how many places a state has for each position along that axis (2 where an n-gram stream is appended).
@@ -46,9 +48,17 @@ class Anatomy:
     width: int
     vocabulary: int
     block_output: Any
+    parts: tuple[int, ...]
+    takes: tuple[int, ...]
     plain: bool
     position_axis: int
     streams: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the blocks are called in a table: their places in the list, or in the run where one runs again."""
+        places = tuple(name.rpartition(".")[2] for name in self.blocks)
+        return places if len(set(places)) == len(places) else tuple(map(str, range(len(places))))
 
     @property
     def head(self) -> str:
@@ -63,12 +73,12 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class _Call:
-    """One module that ran: when it began and ended, the tensor it was given first, and what it returned."""
+    """One module that ran: when it began and ended, the tensors that it was given, and what it returned."""
 
     name: str
     began: int
     ended: int
-    given: torch.Tensor | None
+    given: tuple[torch.Tensor, ...]
     returned: Any
 
 
@@ -97,19 +107,24 @@ def resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
 def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
     """Runs a model without a cache -> logits (batch, position, vocabulary).
 
+    A model of several codebooks (MusicGen) is given the ids in each of them, and the logits are those of the first.
+
     Raises:
         LensError: the model is an encoder-decoder or returns no logits for each position.
     """
     kind = type(model).__name__
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
-    output = model(input_ids=token_ids, use_cache=False, return_dict=True, **options)
+    codebooks = getattr(text_config(model), "num_codebooks", 1)
+    output = model(
+        input_ids=token_ids.repeat_interleave(codebooks, dim=0), use_cache=False, return_dict=True, **options
+    )
     logits = getattr(output, "logits", None)
     if logits is None:
         raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
     if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
         raise LensError(f"{kind} returns no logits for each position; a lens needs a causal language model")
-    return logits
+    return logits[::codebooks]
 
 
 def _fingerprint(model: nn.Module) -> int:
@@ -122,16 +137,17 @@ def _fingerprint(model: nn.Module) -> int:
 def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
     calls, logits = _record(model, token_ids)
     path, blocks = _find_blocks(model, calls)
-    by_name = {call.name: call for call in calls}
-    last = by_name[blocks[-1]]
+    ran = [call for call in calls if call.name in set(blocks)]
+    first, last = ran[0], ran[-1]
+    parts, takes = _parts(ran)
     tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits)
     if not tail:
         raise LensError(f"{type(model).__name__} runs no module after its last block {blocks[-1]!r}, so it has no head")
-    given = by_name[blocks[0]].given
-    shape = state_of(last.returned).shape
+    shape = state_of(last.returned, parts).shape
+    given = first.given[takes[0]] if first.given[takes[0] :] else None
     plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
-    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last)
-    handed = [call.name for call in calls if call.ended < by_name[blocks[0]].began and call.returned is given]
+    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last, parts)
+    handed = [call.name for call in calls if call.ended < first.began and call.returned is given]
     return Anatomy(
         model_class=type(model).__name__,
         embedding=handed[-1] if handed and given is not None else None,
@@ -142,21 +158,45 @@ def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
         width=shape[-1],
         vocabulary=logits.shape[-1],
         block_output=last.returned,
+        parts=parts,
+        takes=takes,
         plain=plain,
         position_axis=axis,
         streams=streams,
     )
 
 
-def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: _Call) -> tuple[int, int]:
+def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """The tensors that a module is given, in order."""
+    return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
+
+
+def _parts(blocks: list[_Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The elements of a block's output that make up its state, and where among its tensors the next block takes them.
+
+    They are the first element, and those of the same shape that the next block is given as they are.
+    """
+    returned = blocks[0].returned
+    if len(blocks) < 2 or not isinstance(returned, (tuple, list)):
+        return (0,), (0,)
+    shape = state_of(returned).shape
+    taken = {id(each): place for place, each in enumerate(blocks[1].given) if each.shape == shape}
+    more = [place for place, each in enumerate(returned) if place and id(each) in taken]
+    parts = (0, *more)
+    return parts, tuple(taken.get(id(returned[part]), 0) for part in parts)
+
+
+def _along_positions(
+    model: nn.Module, token_ids: torch.Tensor, block: _Call, parts: tuple[int, ...]
+) -> tuple[int, int]:
     """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
 
     Raises:
         LensError: none does.
     """
     calls, _ = _record(model, token_ids.repeat(1, 2))
-    longer = state_of(next(call.returned for call in calls if call.name == block.name)).shape
-    shape = state_of(block.returned).shape
+    longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
+    shape = state_of(block.returned, parts).shape
     grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
     if len(grown) != 1 or len(longer) != len(shape):
         raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
@@ -167,12 +207,11 @@ def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: _Call) ->
 def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], torch.Tensor]:
     """Runs the model and lists the calls of its modules, in the order in which they began, with the logits."""
     calls: list[_Call] = []
-    running: list[tuple[int, torch.Tensor | None]] = []
+    running: list[tuple[int, tuple[torch.Tensor, ...]]] = []
     clock = iter(range(1 << 62))
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        tensors = [each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor)]
-        running.append((next(clock), tensors[0] if tensors else None))
+        running.append((next(clock), tensors_in(inputs, keywords)))
 
     def end_of(name: str) -> Any:
         def end(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
@@ -191,7 +230,7 @@ def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], tor
 
 
 def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once each; of several, one as long as the config says.
+    """The outermost list of modules that ran in order, once or in rounds; of several, one as long as the config says.
 
     Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
     the tail alone: a state is decoded by whatever runs after it.
@@ -203,7 +242,8 @@ def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
         ran = [name for name in order if name in members]
         called = set(ran)
         nested = any(path.startswith(outer + ".") for outer in found)
-        if ran and not nested and ran == [name for name in names if name in called]:
+        round_ = [name for name in names if name in called]
+        if ran and not nested and ran == round_ * (len(ran) // len(round_)):
             found[path] = ran
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:
@@ -213,7 +253,7 @@ def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
     def rank(path: str) -> tuple[bool, bool, int]:
         last = found[path][-1]
         has_parts = any(True for _ in model.get_submodule(last).children())
-        return len(found[path]) == hint, has_parts, order.index(last)
+        return len(found[path]) == hint, has_parts, len(order) - order[::-1].index(last)
 
     path = max(found, key=rank)
     return path, found[path]
@@ -246,6 +286,4 @@ def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> li
 
 
 def _keeps_shape(call: _Call) -> bool:
-    return (
-        call.given is not None and isinstance(call.returned, torch.Tensor) and call.given.shape == call.returned.shape
-    )
+    return bool(call.given) and isinstance(call.returned, torch.Tensor) and call.given[0].shape == call.returned.shape

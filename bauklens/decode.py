@@ -65,10 +65,10 @@ class _Tile:
 class Tail:
     """The model's own tail as a function of states; made by :func:`replaying`, and good while that lasts."""
 
-    def __init__(self, model: nn.Module, template: Any) -> None:
+    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         self.positions = torch.empty(0, dtype=torch.int64)
         self._model = model
-        self._template = template
+        self._anatomy = anatomy
         self._states = torch.empty(0)
 
     def logits(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Tail:
 
     def block_output(self) -> Any:
         """What a block that stands aside returns: a copy, as a model may change it in place."""
-        return with_state(self._template, self._states.clone())
+        return with_state(self._anatomy.block_output, self._states.clone(), self._anatomy.parts)
 
 
 class _StandIn(nn.Module):
@@ -177,7 +177,7 @@ def replaying(model: nn.Module, anatomy: Anatomy, norm: str | None, final: torch
             "pass norm='own'"
         )
     with evaluating(model):
-        tail = Tail(model, anatomy.block_output)
+        tail = Tail(model, anatomy)
         functions: dict[str, Callable[..., Any]] = {
             name: lambda *_, **__: tail.block_output() for name in anatomy.blocks
         }

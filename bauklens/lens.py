@@ -104,8 +104,7 @@ def logit_lens(
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
     topk = checked_topk(topk, anatomy.vocabulary)
-    labels = [str(layer) for layer in range(len(anatomy.blocks))]
-    labels = [EMBED, *labels] if stream == "hidden" else labels
+    labels = [EMBED, *anatomy.labels] if stream == "hidden" else list(anatomy.labels)
     rows = chosen_layers(labels, layers)
     columns = chosen_positions(token_ids.shape[1], positions)
     ran = Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
@@ -126,7 +125,7 @@ def logit_lens(
 def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`logit_lens` does."""
     decoded = _decode(ran, rows.states, rows.positions, topk, norm)
-    last_cell = (rows.labels[-1], rows.positions[-1]) == (str(len(ran.anatomy.blocks) - 1), ran.token_ids.shape[1] - 1)
+    last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
     in_table = rows.name == "hidden" and norm == "own" and last_cell
     token_ids = ran.token_ids[0, rows.positions].tolist()
     vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])

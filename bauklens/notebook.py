@@ -56,7 +56,7 @@ def show_logit_lens(
     rows = Rows(
         name="hidden" if hs is None else "given",
         states=states,
-        labels=[str(layer) for layer in range(len(states))],
+        labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
         positions=list(range(ran.token_ids.shape[1])),
     )
     result = lens_of(ran, rows, topk=topk, norm="own", arguments={"topk": topk, "color": color, "hs": _name(hs)})

@@ -80,7 +80,7 @@ def _row(labels: Sequence[str], wanted: int | str) -> int:
         text = blocks[int(text)]
     if text not in labels:
         first = "'embed', " if len(blocks) < len(labels) else ""
-        raise LensError(f"unknown layer {wanted!r}: this lens has {first}0 .. {len(blocks) - 1}")
+        raise LensError(f"unknown layer {wanted!r}: this lens has {first}{blocks[0]} .. {blocks[-1]}")
     return labels.index(text)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.anatomy import Anatomy, model_logits, resolve
+from bauklens.anatomy import Anatomy, model_logits, resolve, tensors_in
 from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import Prompt, encode
 from bauklens.trace import TraceDict, evaluating, state_of
@@ -48,17 +48,17 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
     Raises:
         LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
     """
-    kept: dict[str, torch.Tensor] = {}
+    kept: list[torch.Tensor] = []
 
-    def keep(output: Any, layer: str) -> Any:
-        kept[layer] = state_of(output).detach().clone()
+    def keep(output: Any) -> Any:
+        kept.append(state_of(output, anatomy.parts).detach().clone())
         return output
 
     options = {"retain_output": False, "edit_output": keep}
     try:
         with (
             evaluating(model),
-            _keeping_input(model.get_submodule(anatomy.blocks[0]), kept),
+            _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
             TraceDict(model, anatomy.blocks, **options),
         ):
             logits = model_logits(model, token_ids, **_last_logits_only(model))
@@ -69,15 +69,20 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
             f"out of memory in the forward pass of {token_ids.shape[1]:,} tokens: pass a shorter prompt, or load the "
             "model with dtype='float16' or device_map='auto'"
         ) from None
-    device = kept[anatomy.blocks[-1]].device
     names = (EMBED, *anatomy.blocks)
-    states = [kept.pop(name).to(device) for name in names]
+    if len(kept) != len(names):
+        raise LensError(
+            f"{len(kept) - 1} of {len(anatomy.blocks)} blocks of {anatomy.model_class} ran on this prompt; "
+            "a lens needs all"
+        )
+    states = [state.to(kept[-1].device) for state in kept]
+    kept.clear()
     expected = (1, token_ids.shape[1], anatomy.width) if anatomy.plain else tuple(states[-1].shape)
     for name, state in zip(names, states, strict=True):
         if state.shape != expected:
             raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
     stacked = torch.cat(states) if anatomy.plain else torch.stack(states)  # (1 + layer, position, hidden) or (.., ...)
-    _refuse_unfinite(stacked)
+    _refuse_unfinite(stacked, (EMBED, *(f"layer {label}" for label in anatomy.labels)))
     return Stream(stacked, logits[0, -1])
 
 
@@ -128,12 +133,14 @@ def _as_handed_over(
 
 
 @contextmanager
-def _keeping_input(block: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Keeps a copy of the first tensor that a block is given, before the block can change it in place."""
+def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: list[torch.Tensor]) -> Iterator[None]:
+    """Keeps a copy of the state that a block is first given, before the block can change it in place."""
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        given = next(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
-        kept[EMBED] = given.detach().clone()
+        if not kept:
+            given = tensors_in(inputs, keywords)
+            state = given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes])
+            kept.append(state.detach().clone())
 
     hook = block.register_forward_pre_hook(keep, with_kwargs=True)
     try:
@@ -146,15 +153,14 @@ def _last_logits_only(model: nn.Module) -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _refuse_unfinite(states: torch.Tensor) -> None:
+def _refuse_unfinite(states: torch.Tensor, names: tuple[str, ...]) -> None:
     """Names the first place at which a state is NaN or infinite."""
     bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position), or more axes
     if bad.any():
         row, *place = bad.nonzero()[0].tolist()
-        layer = EMBED if row == 0 else f"layer {row - 1}"
         position = place[0] if len(place) == 1 else tuple(place)
         overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
         raise LensError(
-            f"the hidden state of {layer} at position {position} holds NaN or infinity"
+            f"the hidden state of {names[row]} at position {position} holds NaN or infinity"
             + (overflow if states.dtype == torch.float16 else "")
         )

@@ -1,0 +1,134 @@
+"""Every causal language model type of transformers, built tiny: each row against a full forward pass."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+import bauklens
+from bauklens.anatomy import resolve, tensors_in
+
+SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
+"""Name -> ``base_model_type``, ``overrides`` of its configuration, and where needed the classes to use."""
+
+PROMPT = list(range(5, 13))
+
+CANNOT_RUN_ALONE = {"gemma4_assistant", "gemma4_unified_assistant"}
+"""They read the cache of another model."""
+
+NO_LENS = {"xlm"}
+"""Its layers are spread over four lists, none of which returns the stream."""
+
+MORE_BETWEEN_BLOCKS = {"blt", "blt@decoder", "hrm_text"}
+"""Their forward adds something between two blocks, so that a block is given more than the state before it."""
+
+
+exact = set()
+
+
+def build(name):
+    spec = SPECS[name]
+    config_class = getattr(transformers, spec.get("config_class", ""), None) or CONFIG_MAPPING[spec["base_model_type"]]
+    model_class = getattr(transformers, spec.get("model_class", ""), None)
+    config = config_class(**spec["overrides"])
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        if spec.get("patch") == "gemma3n_stub_vision":
+            whole = transformers.AutoModel.from_config
+            patch.setattr(
+                transformers.AutoModel,
+                "from_config",
+                lambda config, **given: (
+                    nn.Identity() if config.model_type == "gemma3n_vision" else whole(config, **given)
+                ),
+            )
+        model = (model_class(config) if model_class else AutoModelForCausalLM.from_config(config)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.15)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+        head = model.get_output_embeddings()
+        if getattr(head, "weight", None) is not None:
+            head.weight.mul_(12)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 3_000_000
+    return model
+
+
+def full_probabilities(model, anatomy, row, *, hold):
+    """Softmax of a full forward pass in which every block from the ``row``-th on hands on what it was given.
+
+    With ``hold`` they hand on the state after the block before them.
+    """
+    held, ran = [], []
+
+    def hand_on(module, inputs, keywords, output):
+        tensors = tensors_in(inputs, keywords)
+        given = [tensors[place].clone() for place in anatomy.takes]
+        place = len(ran)
+        ran.append(place)
+        if place == 0 and row == 0:
+            held.append(given)
+        if place == row - 1:
+            returned = [output] if torch.is_tensor(output) else [output[part] for part in anatomy.parts]
+            held.append([each.clone() for each in returned])
+        if place < row:
+            return None
+        state = held[0] if hold else given
+        if torch.is_tensor(output):
+            return state[0]
+        items = list(output)
+        for part, each in zip(anatomy.parts, state, strict=True):
+            items[part] = each
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+
+    codebooks = getattr(model.config, "num_codebooks", 1)
+    with ExitStack() as hooks, torch.no_grad():
+        for block in dict.fromkeys(anatomy.blocks):
+            hook = model.get_submodule(block).register_forward_hook(hand_on, with_kwargs=True)
+            hooks.callback(hook.remove)
+        logits = model(input_ids=torch.tensor([PROMPT] * codebooks), use_cache=False).logits
+    return torch.softmax(logits[0].float(), dim=-1)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", [name for name in SPECS if name not in NO_LENS])
+def test_every_row_is_exact(name):
+    model = build(name)
+    anatomy = resolve(model, torch.tensor([PROMPT]))
+    lens = bauklens.logit_lens(model, None, PROMPT, topk=anatomy.vocabulary)
+    assert lens.check["max_abs_logit_difference"] < 1e-3
+    assert len(lens.layers) == 1 + len(anatomy.blocks) >= 3
+    for row in range(len(lens.layers)):
+        expected = full_probabilities(model, anatomy, row, hold=name in MORE_BETWEEN_BLOCKS)
+        found = torch.zeros_like(expected).scatter(
+            1, torch.from_numpy(lens.top_ids[row].copy()), torch.from_numpy(lens.top_probs[row].copy())
+        )
+        assert torch.allclose(found, expected, atol=1e-4), f"row {lens.layers[row]}"
+    exact.add(SPECS[name]["base_model_type"])
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", sorted(NO_LENS))
+def test_what_has_no_lens_is_refused(name):
+    with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+        bauklens.logit_lens(build(name), None, PROMPT)
+
+
+def test_the_count(request, capsys):
+    """All types of the mapping are there but those that cannot run alone; prints how many are exact."""
+    known = {spec["base_model_type"] for spec in SPECS.values()}
+    assert set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - known <= CANNOT_RUN_ALONE
+    if request.config.option.keyword or len(request.session.items) < len(SPECS):
+        pytest.skip("counts only where all types were run")
+    types = exact & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    with capsys.disabled():
+        print(f"\nexact: {len(types)} of {len(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - CANNOT_RUN_ALONE)} types")
+    assert len(types) >= len(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - CANNOT_RUN_ALONE - NO_LENS)

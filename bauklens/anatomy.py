@@ -72,7 +72,7 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """One module that ran: when it began and ended, the tensors that it was given, and what it returned."""
 
     name: str
@@ -135,7 +135,7 @@ def _fingerprint(model: nn.Module) -> int:
 
 
 def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
-    calls, logits = _record(model, token_ids)
+    calls, logits = record(model, token_ids)
     path, blocks = _find_blocks(model, calls)
     ran = [call for call in calls if call.name in set(blocks)]
     first, last = ran[0], ran[-1]
@@ -171,7 +171,13 @@ def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch
     return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
 
 
-def _parts(blocks: list[_Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def state_in(returned: Any) -> torch.Tensor | None:
+    """The first tensor of what a module returns; None where it returns none there."""
+    first = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
+    return first if isinstance(first, torch.Tensor) else None
+
+
+def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The elements of a block's output that make up its state, and where among its tensors the next block takes them.
 
     They are the first element, and those of the same shape that the next block is given as they are.
@@ -186,15 +192,13 @@ def _parts(blocks: list[_Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return parts, tuple(taken.get(id(returned[part]), 0) for part in parts)
 
 
-def _along_positions(
-    model: nn.Module, token_ids: torch.Tensor, block: _Call, parts: tuple[int, ...]
-) -> tuple[int, int]:
+def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
     """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
 
     Raises:
         LensError: none does.
     """
-    calls, _ = _record(model, token_ids.repeat(1, 2))
+    calls, _ = record(model, token_ids.repeat(1, 2))
     longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
     shape = state_of(block.returned, parts).shape
     grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
@@ -204,19 +208,26 @@ def _along_positions(
     return axis, (longer[axis] - shape[axis]) // token_ids.shape[1]
 
 
-def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], torch.Tensor]:
-    """Runs the model and lists the calls of its modules, in the order in which they began, with the logits."""
-    calls: list[_Call] = []
+def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -> tuple[list[Call], torch.Tensor]:
+    """Runs the model and lists the calls of its modules, in the order in which they began, with the logits.
+
+    Args:
+        copies: keep copies of the first tensors returned, which the model cannot change in place later; by default the
+            very tensors are kept, which can be followed from module to module.
+    """
+    calls: list[Call] = []
     running: list[tuple[int, tuple[torch.Tensor, ...]]] = []
     clock = iter(range(1 << 62))
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        running.append((next(clock), tensors_in(inputs, keywords)))
+        given = tensors_in(inputs, keywords)
+        running.append((next(clock), tuple(each.clone() for each in given) if copies else given))
 
     def end_of(name: str) -> Any:
         def end(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
             began, given = running.pop()
-            calls.append(_Call(name, began, next(clock), given, output))
+            kept = state_in(output) if copies else output
+            calls.append(Call(name, began, next(clock), given, kept.clone() if copies and kept is not None else kept))
 
         return end
 
@@ -229,7 +240,7 @@ def _record(model: nn.Module, token_ids: torch.Tensor) -> tuple[list[_Call], tor
     return sorted(calls, key=lambda call: call.began), logits
 
 
-def _find_blocks(model: nn.Module, calls: list[_Call]) -> tuple[str, list[str]]:
+def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
     """The outermost list of modules that ran in order, once or in rounds; of several, one as long as the config says.
 
     Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
@@ -265,7 +276,7 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
             yield path, [f"{path}.{child}" for child, _ in module.named_children()]
 
 
-def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> list[_Call]:
+def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor) -> list[Call]:
     """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
 
     The head is the one that the model declares, where that ran (its output may be wider than the logits, which some
@@ -277,7 +288,7 @@ def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> li
     if not heads and not wide:
         return []
     head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))
-    tail: list[_Call] = []
+    tail: list[Call] = []
     for call in after:
         holds_head = call.name != head.name and call.began < head.began and call.ended > head.ended
         if call.began <= head.began and not holds_head and not any(call.began < each.ended for each in tail):
@@ -285,5 +296,5 @@ def _find_tail(model: nn.Module, after: list[_Call], logits: torch.Tensor) -> li
     return tail
 
 
-def _keeps_shape(call: _Call) -> bool:
+def _keeps_shape(call: Call) -> bool:
     return bool(call.given) and isinstance(call.returned, torch.Tensor) and call.given[0].shape == call.returned.shape

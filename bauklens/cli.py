@@ -84,8 +84,8 @@ def _lens_options(command: Command) -> Command:
             "--stream",
             default="hidden",
             show_default=True,
-            type=click.Choice(["hidden", "delta"]),
-            help="States after every block, or what every block adds.",
+            type=click.Choice(["hidden", "delta", "attention", "mlp", "mid"]),
+            help="States after every block, what every block adds, what its sublayers add, or the state between them.",
         ),
         click.option(
             "--topk", default=5, show_default=True, type=click.IntRange(min=1), help="Tokens to keep in a cell."

@@ -1,7 +1,8 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from bauklens.prompt import Prompt, encode
 from bauklens.provenance import model_name, provenance
 from bauklens.result import LensResult
 from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chosen_positions, one_of
-from bauklens.stream import EMBED, Stream, trace_stream
+from bauklens.stream import EMBED, Edit, Stream, trace_stream
+from bauklens.sublayers import Sublayers, find_sublayers
 from bauklens.tokens import token_texts
 
-STREAMS = ("hidden", "delta")
+STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
 NORMS = ("own", "final", None)
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.005}
@@ -63,17 +65,48 @@ def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
     return Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
 
 
+@overload
 def logit_lens(
     model: nn.Module,
     tokenizer: Any,
     prompt: Prompt,
     *,
-    stream: str = "hidden",
+    stream: str = ...,
+    topk: int = ...,
+    layers: Layers = ...,
+    positions: Positions = ...,
+    norm: str | None = ...,
+    edit_output: Edit | None = ...,
+) -> LensResult: ...
+
+
+@overload
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    stream: Sequence[str],
+    topk: int = ...,
+    layers: Layers = ...,
+    positions: Positions = ...,
+    norm: str | None = ...,
+    edit_output: Edit | None = ...,
+) -> list[LensResult]: ...
+
+
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    stream: str | Sequence[str] = "hidden",
     topk: int = 5,
     layers: Layers = None,
     positions: Positions = None,
     norm: str | None = "own",
-) -> LensResult:
+    edit_output: Edit | None = None,
+) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
     The logit lens is nostalgebraist's ("interpreting GPT: the logit lens", 2020).
@@ -83,7 +116,9 @@ def logit_lens(
         tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
         prompt: a string, a list of token ids, or a 1-D tensor of them.
         stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
-            block adds.
+            block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
+            that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
+            results, of one forward pass.
         topk: tokens to keep in each cell, 1 .. vocabulary.
         layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None is all.
         positions: the positions to decode (negative ones count from the last); None is all.
@@ -91,35 +126,70 @@ def logit_lens(
             with the scale that it has for the last block's output at that position, and without constant terms, so
             that the logits of "embed" and of all deltas add up (before a soft-cap, where the model has one: each row
             is capped by itself). None: nothing, the head alone.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
+            what the model goes on with (None: the output as it is). The check is against the edited model's logits.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
 
     Raises:
         LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
-            language model; a state is NaN or infinite; memory runs out; or the check fails.
+            language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
     """
-    one_of("stream", stream, STREAMS)
+    names = [stream] if isinstance(stream, str) else list(stream)
+    for name in names:
+        one_of("stream", name, STREAMS)
     one_of("norm", norm, NORMS)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
     topk = checked_topk(topk, anatomy.vocabulary)
-    labels = [EMBED, *anatomy.labels] if stream == "hidden" else list(anatomy.labels)
-    rows = chosen_layers(labels, layers)
-    columns = chosen_positions(token_ids.shape[1], positions)
-    ran = Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
-    states = ran.stream.states if stream == "hidden" else ran.stream.deltas
+    layers = list(layers) if isinstance(layers, Iterator) else layers
+    positions = list(positions) if isinstance(positions, Iterator) else positions
+    chosen_positions(token_ids.shape[1], positions)
+    for name in names:
+        chosen_layers(_labels(anatomy, name), layers)
+    sublayers = _sublayers(model, anatomy, token_ids, names)
+    traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output)
+    ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced)
+    results = []
+    for name in names:
+        rows = _rows(ran, name, layers, positions)
+        arguments = {
+            "stream": name,
+            "topk": topk,
+            "layers": None if layers is None else rows.labels,
+            "positions": None if positions is None else rows.positions,
+            "norm": norm,
+            "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
+        }
+        results.append(lens_of(ran, rows, topk=topk, norm=norm, arguments=arguments))
+    return results[0] if isinstance(stream, str) else results
+
+
+def _labels(anatomy: Anatomy, name: str) -> list[str]:
+    return [EMBED, *anatomy.labels] if name == "hidden" else list(anatomy.labels)
+
+
+def _rows(ran: Run, name: str, layers: Layers, positions: Positions) -> Rows:
+    """The rows of a stream that are asked for."""
+    labels, states = _labels(ran.anatomy, name), ran.stream.named(name)
+    rows, columns = chosen_layers(labels, layers), chosen_positions(ran.token_ids.shape[1], positions)
     states = states if layers is None else states[rows]
-    states = states if positions is None or not anatomy.plain else states[:, columns]
-    chosen = Rows(stream, states, [labels[row] for row in rows], columns)
-    arguments = {
-        "stream": stream,
-        "topk": topk,
-        "layers": None if layers is None else chosen.labels,
-        "positions": None if positions is None else columns,
-        "norm": norm,
-    }
-    return lens_of(ran, chosen, topk=topk, norm=norm, arguments=arguments)
+    states = states if positions is None or not ran.anatomy.plain else states[:, columns]
+    return Rows(name, states, [labels[row] for row in rows], columns)
+
+
+def _sublayers(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor, names: Sequence[str]) -> Sublayers | None:
+    """The sublayers where a stream needs them; refuses ``mid`` where both are given the same state."""
+    if not {"attention", "mlp", "mid"} & set(names):
+        return None
+    found = find_sublayers(model, anatomy, token_ids)
+    if "mid" in names and not found.sequential:
+        raise LensError(
+            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
+            "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
+        )
+    return found
 
 
 def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:

@@ -20,7 +20,14 @@ LOOKS = ("default", "classic")
 Colour = str | Sequence[int]
 """``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
 
-_STREAMS = {"hidden": "Hidden states", "delta": "Deltas between layers", "given": "Given states"}
+_STREAMS = {
+    "hidden": "Hidden states",
+    "delta": "Deltas between layers",
+    "attention": "What attention writes",
+    "mlp": "What the MLP writes",
+    "mid": "The stream between attention and MLP",
+    "given": "Given states",
+}
 _NORMS = {
     "own": "the model’s own final norm",
     "final": "the final norm, at the scale of the final state",

@@ -12,7 +12,11 @@ from torch import nn
 from bauklens.anatomy import Anatomy, model_logits, resolve, tensors_in
 from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import Prompt, encode
+from bauklens.sublayers import Sublayers, Written, written
 from bauklens.trace import TraceDict, evaluating, state_of
+
+Edit = Callable[[Any, str], Any]
+"""``fn(output, layer)``: what a block returns and its name -> what the model goes on with."""
 
 EMBED = "embed"
 """The row before block 0."""
@@ -27,10 +31,19 @@ class Stream:
             dtype, on the device of the last block's output. Where the model's states are not (1, position, hidden),
             they stand here in their own shape: (1 + layer, ...).
         last_logits: (vocabulary,), the model's own at the last position.
+        written: what the sublayers wrote, where that was asked for.
     """
 
     states: torch.Tensor
     last_logits: torch.Tensor
+    written: Written | None = None
+
+    def named(self, name: str) -> torch.Tensor:
+        """``"hidden"``, ``"delta"``, or one of what the sublayers wrote: ``"attention"``, ``"mid"``, ``"mlp"``."""
+        if name in ("hidden", "delta"):
+            return self.states if name == "hidden" else self.deltas
+        assert self.written is not None
+        return {"attention": self.written.attention, "mid": self.written.mid, "mlp": self.written.mlp}[name]
 
     @property
     def deltas(self) -> torch.Tensor:
@@ -38,19 +51,37 @@ class Stream:
         return self.states.diff(dim=0)
 
 
-def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) -> Stream:
+def trace_stream(
+    model: nn.Module,
+    anatomy: Anatomy,
+    token_ids: torch.Tensor,
+    *,
+    sublayers: Sublayers | None = None,
+    edit_output: Edit | None = None,
+) -> Stream:
     """Runs a prompt through a model once, and keeps the stream before block 0 and after every block.
 
     Args:
         model: the model that ``anatomy`` was found in.
         token_ids: (1, position).
+        sublayers: those of every block, where what they write is wanted too.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
+            what the model goes on with (None: the output as it is).
 
     Raises:
         LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
     """
     kept: list[torch.Tensor] = []
 
-    def keep(output: Any) -> Any:
+    outputs: dict[str, torch.Tensor] = {}
+    blocks = set(anatomy.blocks)
+
+    def keep(output: Any, layer: str) -> Any:
+        if layer not in blocks:
+            outputs[layer] = state_of(output).detach().clone()
+            return output
+        edited = edit_output(output, layer) if edit_output is not None else None
+        output = output if edited is None else edited
         kept.append(state_of(output, anatomy.parts).detach().clone())
         return output
 
@@ -59,7 +90,7 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
         with (
             evaluating(model),
             _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-            TraceDict(model, anatomy.blocks, **options),
+            TraceDict(model, [*anatomy.blocks, *(sublayers.names if sublayers else ())], **options),
         ):
             logits = model_logits(model, token_ids, **_last_logits_only(model))
     except (RuntimeError, MemoryError) as error:
@@ -83,7 +114,10 @@ def trace_stream(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) ->
             raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
     stacked = torch.cat(states) if anatomy.plain else torch.stack(states)  # (1 + layer, position, hidden) or (.., ...)
     _refuse_unfinite(stacked, (EMBED, *(f"layer {label}" for label in anatomy.labels)))
-    return Stream(stacked, logits[0, -1])
+    if sublayers is None:
+        return Stream(stacked, logits[0, -1])
+    outputs = {name: output.to(stacked.device) for name, output in outputs.items()}
+    return Stream(stacked, logits[0, -1], written(sublayers, outputs, stacked))
 
 
 def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:

@@ -174,7 +174,7 @@ class TestBadInput:
             (["lens", "the", "--topk", "0"], ["--topk", "x>=1"]),
             (["lens", "the", "--topk", "321"], ["topk is 321"]),
             (["lens", "the", "--topk", "many"], ["--topk", "bauklens lens --help"]),
-            (["lens", "the", "--stream", "attn"], ["--stream", "'hidden', 'delta'"]),
+            (["lens", "the", "--stream", "attn"], ["--stream", "'hidden', 'delta', 'attention', 'mlp', 'mid'"]),
             (["lens", "the", "--position", "1"], ["unknown position 1", "1 token"]),
             (["lens", "the", "--look", "loud"], ["--look"]),
             (["lens", "the", "--dtype", "int8"], ["unknown dtype 'int8'"]),

@@ -21,6 +21,7 @@ ORDER = [
     "trace",
     "prompt",
     "anatomy",
+    "sublayers",
     "stream",
     "measure",
     "decode",

@@ -310,6 +310,7 @@ class TestWhatIsAskedFor:
             "layers": ("0", "1"),
             "positions": None,
             "norm": "own",
+            "edit_output": None,
         }
 
 
@@ -450,7 +451,7 @@ class TestBadInput:
             ({"positions": -11}, "unknown position -11"),
             ({"positions": "a"}, "position is 'a': pass a whole number"),
             ({"positions": []}, "positions is empty"),
-            ({"stream": "hiden"}, "unknown stream 'hiden': pass one of 'hidden', 'delta'"),
+            ({"stream": "hiden"}, "unknown stream 'hiden': pass one of 'hidden', 'delta', 'attention'"),
             ({"norm": "none"}, "unknown norm 'none': pass one of 'own', 'final', None"),
         ],
     )

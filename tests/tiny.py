@@ -42,8 +42,13 @@ NAMES = list(CONFIGS)
 
 def tiny_model(name, dtype=torch.float32, seed=0):
     """A fresh tiny model: every weight, bias and norm random, the head's weights scaled up."""
+    return with_random_weights(CONFIGS[name](), dtype, seed)
+
+
+def with_random_weights(config, dtype=torch.float32, seed=0):
+    """A fresh model of a configuration, in the same way."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

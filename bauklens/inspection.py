@@ -7,6 +7,7 @@ from torch import nn
 from bauklens.lens import check, run
 from bauklens.prompt import context_length, text_config
 from bauklens.provenance import model_name
+from bauklens.wrappers import unwrapped
 
 _NO_TOKENIZER = [0, 1, 2, 3]
 
@@ -20,6 +21,7 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
     Raises:
         LensError: as :func:`bauklens.logit_lens` does.
     """
+    model = unwrapped(model)
     ran = run(model, tokenizer, prompt if tokenizer is not None else _NO_TOKENIZER)
     anatomy = ran.anatomy
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -19,6 +19,7 @@ from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chos
 from bauklens.stream import EMBED, Edit, Stream, trace_stream
 from bauklens.sublayers import Sublayers, find_sublayers
 from bauklens.tokens import token_texts
+from bauklens.wrappers import unwrapped
 
 STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
 NORMS = ("own", "final", None)
@@ -60,6 +61,7 @@ class Rows:
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
     """Runs a prompt through a model and keeps its residual stream; raises as :func:`logit_lens` does."""
+    model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
     return Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
@@ -112,7 +114,8 @@ def logit_lens(
     The logit lens is nostalgebraist's ("interpreting GPT: the logit lens", 2020).
 
     Args:
-        model: any causal language model of transformers, on any device or spread over several by accelerate.
+        model: any causal language model of transformers, on any device or spread over several by accelerate; one that
+            torch.compile, DataParallel, PEFT or NNsight has wrapped is unwrapped.
         tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
         prompt: a string, a list of token ids, or a 1-D tensor of them.
         stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
@@ -140,6 +143,7 @@ def logit_lens(
     for name in names:
         one_of("stream", name, STREAMS)
     one_of("norm", norm, NORMS)
+    model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
     topk = checked_topk(topk, anatomy.vocabulary)

@@ -14,6 +14,7 @@ from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import Prompt, encode
 from bauklens.sublayers import Sublayers, Written, written
 from bauklens.trace import TraceDict, evaluating, state_of
+from bauklens.wrappers import unwrapped
 
 Edit = Callable[[Any, str], Any]
 """``fn(output, layer)``: what a block returns and its name -> what the model goes on with."""
@@ -160,6 +161,7 @@ def _as_handed_over(
     model: nn.Module, tokenizer: Any, prompt: Prompt, part: Callable[[Stream], torch.Tensor]
 ) -> torch.Tensor:
     """A part of a prompt's stream with the batch axis that the model's states have."""
+    model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
     states = part(trace_stream(model, anatomy, token_ids))

@@ -19,6 +19,7 @@ ORDER = [
     "select",
     "tracedict",
     "trace",
+    "wrappers",
     "prompt",
     "anatomy",
     "sublayers",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -85,21 +86,26 @@ class Call:
 _resolved: WeakKeyDictionary[nn.Module, tuple[int, Anatomy]] = WeakKeyDictionary()
 
 
-def resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
+def resolve(
+    model: nn.Module, token_ids: torch.Tensor, *, blocks: str | None = None, head: str | None = None
+) -> Anatomy:
     """Finds the parts of a model by running it on a few positions; remembered while it has the same modules.
 
     Args:
         model: a causal language model of transformers, or one of the same shape.
         token_ids: (1, position); the first few are run.
+        blocks: dotted name of the list of blocks, where the one that is found is not the right one.
+        head: dotted name of the module that makes logits of a state, likewise.
 
     Raises:
-        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order.
+        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order; or there are no
+            such modules as ``blocks`` and ``head`` name.
     """
     with evaluating(model):
-        modules = _fingerprint(model)
+        modules = hash((_fingerprint(model), blocks, head))
         known, anatomy = _resolved.get(model, (None, None))
         if anatomy is None or known != modules:
-            anatomy = _resolve(model, token_ids[:, :_PROBE])
+            anatomy = _resolve(model, token_ids[:, :_PROBE], blocks, head)
             _resolved[model] = (modules, anatomy)
         return anatomy
 
@@ -134,15 +140,21 @@ def _fingerprint(model: nn.Module) -> int:
     return hash((outputs, *((name, id(module)) for name, module in model.named_modules())))
 
 
-def _resolve(model: nn.Module, token_ids: torch.Tensor) -> Anatomy:
+def _resolve(model: nn.Module, token_ids: torch.Tensor, path: str | None, head: str | None) -> Anatomy:
+    for name in (path, head):
+        _require_module(model, name)
     calls, logits = record(model, token_ids)
-    path, blocks = _find_blocks(model, calls)
+    path, blocks = _find_blocks(model, calls) if path is None else (path, _given_blocks(model, path, calls))
     ran = [call for call in calls if call.name in set(blocks)]
     first, last = ran[0], ran[-1]
     parts, takes = _parts(ran)
-    tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits)
+    tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits, head)
     if not tail:
-        raise LensError(f"{type(model).__name__} runs no module after its last block {blocks[-1]!r}, so it has no head")
+        named = f"no module {head!r}" if head else "no module that returns logits"
+        raise LensError(
+            f"{type(model).__name__} runs {named} after its last block {blocks[-1]!r}: pass head= or blocks= with the "
+            "names of the right ones"
+        )
     shape = state_of(last.returned, parts).shape
     given = first.given[takes[0]] if first.given[takes[0] :] else None
     plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
@@ -259,7 +271,10 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:
         wanted = f" of {hint} modules" if hint else ""
-        raise LensError(f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order")
+        raise LensError(
+            f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order; "
+            'pass blocks="path"'
+        )
 
     def rank(path: str) -> tuple[bool, bool, int]:
         last = found[path][-1]
@@ -276,15 +291,41 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
             yield path, [f"{path}.{child}" for child, _ in module.named_children()]
 
 
-def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor) -> list[Call]:
+def _require_module(model: nn.Module, name: str | None) -> None:
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if name is not None and name not in modules:
+        near = get_close_matches(name, modules, n=3, cutoff=0.4)
+        raise LensError(
+            f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {', '.join(near)}" if near else "")
+        )
+
+
+def _given_blocks(model: nn.Module, path: str, calls: list[Call]) -> list[str]:
+    """The modules of a list that the caller names, in the order in which they ran."""
+    members = {id(child) for child in model.get_submodule(path).children()}
+    ran = [call.name for call in calls if id(model.get_submodule(call.name)) in members]
+    if not ran:
+        what = "holds no modules" if not members else "holds modules none of which ran"
+        raise LensError(f"blocks={path!r} {what}: pass the list that holds the blocks of {type(model).__name__}")
+    return ran
+
+
+def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named: str | None) -> list[Call]:
     """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
 
-    The head is the one that the model declares, where that ran (its output may be wider than the logits, which some
-    models cut off where the vocabulary is padded), or else the innermost module that returns as many numbers.
+    The head is the one that the caller names; or the one that the model declares, where that ran (its output may be
+    wider than the logits, which some models cut off where the vocabulary is padded); or else the innermost module that
+    returns as many numbers.
     """
     declared = model.get_output_embeddings()  # type: ignore[operator]
     heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
-    wide = [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
+    if named is not None:
+        heads = [call for call in after if call.name == named]
+    wide = (
+        []
+        if named is not None
+        else [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
+    )
     if not heads and not wide:
         return []
     head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))

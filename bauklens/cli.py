@@ -117,6 +117,8 @@ def main() -> None:
 @click.argument("prompt")
 @_model_options
 @_lens_options
+@click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
+@click.option("--head", help="Dotted name of the head, likewise.")
 @click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
 @click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
@@ -126,6 +128,8 @@ def lens(
     topk: int,
     norm: str,
     look: str,
+    blocks: str | None,
+    head: str | None,
     position: int,
     output: Path | None,
     json_path: str | None,
@@ -144,7 +148,16 @@ def lens(
     from bauklens.lens import logit_lens
     from bauklens.select import chosen_positions
 
-    result = logit_lens(model, tokenizer, prompt, stream=stream, topk=topk, norm=None if norm == "none" else norm)
+    result = logit_lens(
+        model,
+        tokenizer,
+        prompt,
+        stream=stream,
+        topk=topk,
+        norm=None if norm == "none" else norm,
+        blocks=blocks,
+        head=head,
+    )
     (shown,) = chosen_positions(len(result.tokens), position)
     if output is not None:
         result.to_html(output, look=look)

@@ -79,6 +79,8 @@ def logit_lens(
     positions: Positions = ...,
     norm: str | None = ...,
     edit_output: Edit | None = ...,
+    blocks: str | None = ...,
+    head: str | None = ...,
 ) -> LensResult: ...
 
 
@@ -94,6 +96,8 @@ def logit_lens(
     positions: Positions = ...,
     norm: str | None = ...,
     edit_output: Edit | None = ...,
+    blocks: str | None = ...,
+    head: str | None = ...,
 ) -> list[LensResult]: ...
 
 
@@ -108,6 +112,8 @@ def logit_lens(
     positions: Positions = None,
     norm: str | None = "own",
     edit_output: Edit | None = None,
+    blocks: str | None = None,
+    head: str | None = None,
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
@@ -131,6 +137,8 @@ def logit_lens(
             is capped by itself). None: nothing, the head alone.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
+        blocks, head: dotted names of the list of blocks and of the head, where what is found by running the model is
+            not right (:func:`bauklens.anatomy.resolve`).
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
@@ -145,7 +153,7 @@ def logit_lens(
     one_of("norm", norm, NORMS)
     model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
-    anatomy = resolve(model, token_ids)
+    anatomy = resolve(model, token_ids, blocks=blocks, head=head)
     topk = checked_topk(topk, anatomy.vocabulary)
     layers = list(layers) if isinstance(layers, Iterator) else layers
     positions = list(positions) if isinstance(positions, Iterator) else positions
@@ -164,6 +172,8 @@ def logit_lens(
             "layers": None if layers is None else rows.labels,
             "positions": None if positions is None else rows.positions,
             "norm": norm,
+            "blocks": blocks,
+            "head": head,
             "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
         }
         results.append(lens_of(ran, rows, topk=topk, norm=norm, arguments=arguments))
@@ -245,7 +255,8 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
         raise LensError(
             f"the lens of {ran.anatomy.model_class} does not end in the model's own logits: they differ by "
             f"{difference:.3g}, where the best is {spread:.3g} above the median; found blocks "
-            f"{ran.anatomy.blocks_path} and tail {', '.join(ran.anatomy.tail)}"
+            f"{ran.anatomy.blocks_path} and tail {', '.join(ran.anatomy.tail)}: pass blocks= or head= with the names "
+            "of the right ones"
         )
     return difference
 

@@ -311,6 +311,8 @@ class TestWhatIsAskedFor:
             "positions": None,
             "norm": "own",
             "edit_output": None,
+            "blocks": None,
+            "head": None,
         }
 
 
@@ -503,6 +505,54 @@ class TestBadInput:
         hook.remove()
         assert list(block_list(gpt2)) == blocks
         assert hook_count(gpt2) == 0
+
+
+class TestNamedModules:
+    def test_naming_what_is_found_changes_nothing(self, model):
+        found = resolve(model, torch.tensor([PROMPT]))
+        plain = bauklens.logit_lens(model, None, PROMPT)
+        named = bauklens.logit_lens(model, None, PROMPT, blocks=found.blocks_path, head=found.head)
+        assert np.array_equal(plain.top_ids, named.top_ids)
+        assert named.provenance["arguments"]["head"] == found.head
+
+    def test_other_blocks_are_used(self):
+        """A list of two of the blocks is a lens of these two."""
+        model = tiny_model("llama")
+        model.some = torch.nn.ModuleList(model.model.layers[1:])
+        model.model.layers = torch.nn.ModuleList([model.model.layers[0], *model.some])
+        lens = bauklens.logit_lens(model, None, PROMPT, blocks="some")
+        whole = bauklens.logit_lens(model, None, PROMPT, blocks="model.layers")
+        assert lens.layers == ("embed", "1", "2")
+        assert np.array_equal(lens.top_ids, whole.top_ids[1:])
+
+    @pytest.mark.parametrize(
+        ("named", "message"),
+        [
+            (
+                {"blocks": "transformer.hh"},
+                r"GPT2LMHeadModel has no module 'transformer\.hh'; the nearest: transformer\.h",
+            ),
+            ({"blocks": "lm_head"}, "blocks='lm_head' holds no modules"),
+            ({"head": "lm_heads"}, r"has no module 'lm_heads'; the nearest: lm_head"),
+            ({"head": "transformer.wte"}, r"runs no module 'transformer\.wte' after its last block"),
+        ],
+    )
+    def test_names_of_nothing(self, gpt2, named, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(gpt2, None, PROMPT, **named)
+
+    def test_an_empty_list(self, gpt2):
+        gpt2.empty = torch.nn.ModuleList()
+        gpt2.unused = torch.nn.ModuleList([torch.nn.Linear(2, 2)])
+        with pytest.raises(bauklens.LensError, match="blocks='empty' holds no modules"):
+            bauklens.logit_lens(gpt2, None, PROMPT, blocks="empty")
+        with pytest.raises(bauklens.LensError, match="blocks='unused' holds modules none of which ran"):
+            bauklens.logit_lens(gpt2, None, PROMPT, blocks="unused")
+
+    def test_blocks_that_are_not_the_last_thing_before_the_tail_fail_the_check(self, gpt2):
+        gpt2.norms = torch.nn.ModuleList([block.ln_2 for block in gpt2.transformer.h])
+        with pytest.raises(bauklens.LensError):
+            bauklens.logit_lens(gpt2, None, PROMPT, blocks="norms")
 
 
 def test_an_anatomy_is_remembered_and_does_not_keep_its_model_alive():

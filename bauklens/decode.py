@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from bauklens.anatomy import Anatomy, model_logits
+from bauklens.anatomy import Anatomy
+from bauklens.calls import model_logits
 from bauklens.errors import LensError, out_of_memory
 from bauklens.measure import top_probabilities
 from bauklens.trace import evaluating, swapped, with_state

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.anatomy import Anatomy, model_logits, resolve, tensors_in
+from bauklens.anatomy import Anatomy, resolve
+from bauklens.calls import model_logits, tensors_in
 from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import Prompt, encode
 from bauklens.sublayers import Sublayers, Written, written

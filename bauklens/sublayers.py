@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.anatomy import Anatomy, Call, record
+from bauklens.anatomy import Anatomy
+from bauklens.calls import Call, record
 from bauklens.errors import LensError
 from bauklens.trace import evaluating
 

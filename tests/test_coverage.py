@@ -12,7 +12,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import bauklens
-from bauklens.anatomy import resolve, tensors_in
+from bauklens.anatomy import resolve
+from bauklens.calls import tensors_in
 
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
 """Name -> ``base_model_type``, ``overrides`` of its configuration, and where needed the classes to use."""

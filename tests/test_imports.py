@@ -21,6 +21,7 @@ ORDER = [
     "trace",
     "wrappers",
     "prompt",
+    "calls",
     "anatomy",
     "sublayers",
     "stream",

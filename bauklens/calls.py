@@ -1,0 +1,88 @@
+"""One forward pass of a model, its logits, and the list of the modules that ran in it."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.prompt import text_config
+
+
+@dataclass(frozen=True)
+class Call:
+    """One module that ran: when it began and ended, the tensors that it was given, and what it returned."""
+
+    name: str
+    began: int
+    ended: int
+    given: tuple[torch.Tensor, ...]
+    returned: Any
+
+
+def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Runs a model without a cache -> logits (batch, position, vocabulary).
+
+    A model of several codebooks (MusicGen) is given the ids in each of them, and the logits are those of the first.
+
+    Raises:
+        LensError: the model is an encoder-decoder or returns no logits for each position.
+    """
+    kind = type(model).__name__
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
+    codebooks = getattr(text_config(model), "num_codebooks", 1)
+    output = model(
+        input_ids=token_ids.repeat_interleave(codebooks, dim=0), use_cache=False, return_dict=True, **options
+    )
+    logits = getattr(output, "logits", None)
+    if logits is None:
+        raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
+        raise LensError(f"{kind} returns no logits for each position; a lens needs a causal language model")
+    return logits[::codebooks]
+
+
+def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -> tuple[list[Call], torch.Tensor]:
+    """Runs the model and lists the calls of its modules, in the order in which they began, with the logits.
+
+    Args:
+        copies: keep copies of the first tensors returned, which the model cannot change in place later; by default the
+            very tensors are kept, which can be followed from module to module.
+    """
+    calls: list[Call] = []
+    running: list[tuple[int, tuple[torch.Tensor, ...]]] = []
+    clock = iter(range(1 << 62))
+
+    def begin(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        given = tensors_in(inputs, keywords)
+        running.append((next(clock), tuple(each.clone() for each in given) if copies else given))
+
+    def end_of(name: str) -> Any:
+        def end(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+            began, given = running.pop()
+            kept = state_in(output) if copies else output
+            calls.append(Call(name, began, next(clock), given, kept.clone() if copies and kept is not None else kept))
+
+        return end
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name:
+                hooks.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+                hooks.callback(module.register_forward_hook(end_of(name)).remove)
+        logits = model_logits(model, token_ids)
+    return sorted(calls, key=lambda call: call.began), logits
+
+
+def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """The tensors that a module is given, in order."""
+    return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
+
+
+def state_in(returned: Any) -> torch.Tensor | None:
+    """The first tensor of what a module returns; None where it returns none there."""
+    first = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
+    return first if isinstance(first, torch.Tensor) else None

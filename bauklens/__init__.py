@@ -20,8 +20,10 @@ _ROOMS = {
     "get_hidden_states": "stream",
     "load": "loading",
     "logit_lens": "lens",
+    "nearest_tokens": "neurons",
     "save_report": "page",
     "show_logit_lens": "notebook",
+    "top_neurons": "neurons",
 }
 
 __all__ = [
@@ -32,14 +34,17 @@ __all__ = [
     "get_hidden_states",
     "load",
     "logit_lens",
+    "nearest_tokens",
     "save_report",
     "show_logit_lens",
+    "top_neurons",
 ]
 
 if TYPE_CHECKING:
     from bauklens.errors import LensError
     from bauklens.lens import logit_lens
     from bauklens.loading import load
+    from bauklens.neurons import nearest_tokens, top_neurons
     from bauklens.notebook import show_logit_lens
     from bauklens.page import save_report
     from bauklens.result import LensResult

@@ -35,11 +35,20 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
         ("vocabulary", f"{anatomy.vocabulary:,}"),
         ("context", f"{context:,} tokens" if context else "not bounded by the configuration"),
         ("parameters", f"{parameters:,}"),
+        ("embeddings", f"{'tied' if _tied(model, anatomy.head) else 'not tied'} (input and output)"),
         ("dtype", str(ran.final.dtype).removeprefix("torch.")),
         ("device", str(ran.final.device)),
         *((("tail",) if not index else ("",)) + (_named(model, name),) for index, name in enumerate(anatomy.tail)),
         ("check", f"the last block's logits differ from the model's own by at most {check(ran):.2g}"),
     ]
+
+
+def _tied(model: nn.Module, head: str) -> bool:
+    weights = [
+        getattr(module, "weight", None)
+        for module in (model.get_input_embeddings(), model.get_submodule(head))  # type: ignore[operator]
+    ]
+    return weights[0] is not None and weights[0] is weights[1]
 
 
 def _named(model: nn.Module, name: str) -> str:

@@ -49,6 +49,19 @@ def fragment(result: LensResult, *, look: str = "default", color: Colour | None 
     return templates().get_template("fragment.html").render(style=_style(), figure=_figure(result, look, color))
 
 
+def ranking_fragment(
+    caption: str, corner: str, columns: list[str], rows: list[tuple[str, list[tuple[str, float, str]]]]
+) -> str:
+    """The HTML of a table of ranked things with its style, for a notebook.
+
+    Args:
+        corner: what the rows' labels are.
+        rows: (label, cells); a cell is its text, its share of the largest (0..1), and a hover text.
+    """
+    template = templates().get_template("ranking.html")
+    return template.render(style=_style(), caption=caption, corner=corner, columns=columns, rows=rows)
+
+
 def page(
     results: Iterable[LensResult | tuple[str, LensResult]],
     *,

@@ -170,15 +170,11 @@ class LensResult:
         Raises:
             LensError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise LensError("to_frame() needs pandas: pip install pandas") from None
         layer, column, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
         predicted_id = self.top_ids.ravel()
-        return pandas.DataFrame(
+        frame = data_frame(
             {
-                "layer": pandas.Categorical.from_codes(layer, categories=list(self.layers), ordered=True),
+                "layer": layer,
                 "position": self.positions[column],
                 "token": np.array(self.tokens, dtype=object)[column],
                 "rank": rank + 1,
@@ -189,6 +185,10 @@ class LensResult:
                 "predicted_id": predicted_id,
             }
         )
+        frame["layer"] = (
+            frame["layer"].astype("category").cat.rename_categories(dict(enumerate(self.layers))).cat.as_ordered()
+        )
+        return frame
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
@@ -242,6 +242,19 @@ class LensResult:
             return LensResult.from_dict(storage.read(Path(path)))
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
+
+
+def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
+    """A pandas data frame of columns.
+
+    Raises:
+        LensError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise LensError("a data frame needs pandas: pip install pandas") from None
+    return pandas.DataFrame(columns)
 
 
 def _require(right: bool, what: str) -> None:

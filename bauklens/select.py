@@ -58,11 +58,11 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
     return _distinct("position", chosen, range(count))
 
 
-def checked_topk(topk: Any, vocabulary: int) -> int:
-    """``topk`` where it is in 1 .. vocabulary."""
-    count = _integer("topk", topk)
-    if not 1 <= count <= vocabulary:
-        raise LensError(f"topk is {count}: pass 1 .. {vocabulary:,}, the size of the vocabulary")
+def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
+    """A number of things to keep, where it is in 1 .. most."""
+    count = _integer(name, topk)
+    if not 1 <= count <= most:
+        raise LensError(f"{name} is {count}: pass 1 .. {most:,}, as many as there are")
     return count
 
 

@@ -33,8 +33,10 @@ ORDER = [
     "result",
     "table",
     "page",
+    "ranking",
     "terminal",
     "lens",
+    "neurons",
     "inspection",
     "notebook",
     "loading",
@@ -44,7 +46,17 @@ ORDER = [
 """Each module imports only modules above it."""
 
 STANDARD_ONLY = {"errors", "files", "tokens", "select", "readable"}
-WITHOUT_TORCH = STANDARD_ONLY | {"__init__", "storage", "result", "table", "page", "terminal", "cli", "__main__"}
+WITHOUT_TORCH = STANDARD_ONLY | {
+    "__init__",
+    "storage",
+    "result",
+    "table",
+    "page",
+    "ranking",
+    "terminal",
+    "cli",
+    "__main__",
+}
 
 
 def imports(name, *, top_level):

@@ -436,7 +436,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"topk": 0}, r"topk is 0: pass 1 .. 320"),
+            ({"topk": 0}, r"topk is 0: pass 1 .. 320, as many as there are"),
             ({"topk": 321}, r"topk is 321: pass 1 .. 320"),
             ({"topk": 2.5}, "topk is 2.5: pass a whole number"),
             ({"layers": [3]}, r"unknown layer 3: this lens has 'embed', 0 .. 2"),

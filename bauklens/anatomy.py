@@ -99,6 +99,11 @@ def resolve(
         return anatomy
 
 
+def forget(model: nn.Module) -> None:
+    """Lets :func:`resolve` look at a model anew."""
+    _resolved.pop(model, None)
+
+
 def _fingerprint(model: nn.Module) -> int:
     """Changes when a module is added, removed or replaced, or the head grows."""
     head = model.get_output_embeddings()  # type: ignore[operator]

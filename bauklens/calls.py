@@ -28,11 +28,16 @@ def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> t
     A model of several codebooks (MusicGen) is given the ids in each of them, and the logits are those of the first.
 
     Raises:
-        LensError: the model is an encoder-decoder or returns no logits for each position.
+        LensError: the model is an encoder-decoder or a masked one, or returns no logits for each position.
     """
     kind = type(model).__name__
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
+    if kind.endswith("ForMaskedLM"):
+        raise LensError(
+            f"{kind} is a masked language model, which reads what comes after a position; a lens needs a causal one "
+            "(AutoModelForCausalLM)"
+        )
     codebooks = getattr(text_config(model), "num_codebooks", 1)
     output = model(
         input_ids=token_ids.repeat_interleave(codebooks, dim=0), use_cache=False, return_dict=True, **options

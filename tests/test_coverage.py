@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 import bauklens
 from bauklens.anatomy import resolve
 from bauklens.calls import tensors_in
+from bauklens.inspection import describe
 
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
 """Name -> ``base_model_type``, ``overrides`` of its configuration, and where needed the classes to use."""
@@ -113,6 +114,9 @@ def test_every_row_is_exact(name):
             1, torch.from_numpy(lens.top_ids[row].copy()), torch.from_numpy(lens.top_probs[row].copy())
         )
         assert torch.allclose(found, expected, atol=1e-4), f"row {lens.layers[row]}"
+    said = dict(describe(model, None, ""))
+    assert said["blocks"].startswith(f"{len(anatomy.blocks)} (")
+    assert float(said["check"].rpartition(" ")[2]) < 1e-3
     exact.add(SPECS[name]["base_model_type"])
 
 

@@ -9,7 +9,14 @@ import accelerate
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, GPT2ForSequenceClassification, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2ForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import bauklens
 from bauklens.anatomy import resolve
@@ -478,6 +485,13 @@ class TestBadInput:
         )
         with pytest.raises(bauklens.LensError, match="T5ForConditionalGeneration is an encoder-decoder"):
             bauklens.logit_lens(model, None, [1, 2, 3])
+
+    def test_a_masked_language_model(self):
+        config = BertConfig(
+            hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320
+        )
+        with pytest.raises(bauklens.LensError, match="BertForMaskedLM is a masked language model"):
+            bauklens.logit_lens(BertForMaskedLM(config).eval(), None, PROMPT)
 
     def test_a_classification_head(self):
         config = CONFIGS["gpt2"]()

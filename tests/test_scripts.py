@@ -26,3 +26,14 @@ def test_export_report_says_what_is_wrong(tmp_path):
     assert ran.returncode == 2
     assert "there is no folder ./none" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_benchmark(tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
+    arguments = ["--model", str(tmp_path / "tiny"), "--tokens", "16", "--rounds", "1"]
+    ran = subprocess.run([sys.executable, SCRIPTS / "benchmark.py", *arguments], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    rows = [line.split("│")[1:4] for line in ran.stdout.splitlines() if "│" in line]
+    assert [row[0].strip() for row in rows][:2] == ["forward pass", "resolve, the first time"]
+    assert all(float(row[1]) > 0 for row in rows)
+    assert float(rows[0][2]) == 1

@@ -195,7 +195,10 @@ def _convert(file: Path, folder: Path) -> None:
             del model.config.quantization_config
         model.hf_quantizer = None
         model.save_pretrained(unfinished)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(unfinished)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does without
+            tokenizer.add_bos_token = False
+        tokenizer.save_pretrained(unfinished)
         if not (folder / "config.json").is_file():
             shutil.rmtree(folder, ignore_errors=True)  # what is left of another attempt
             unfinished.rename(folder)

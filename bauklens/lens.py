@@ -148,6 +148,8 @@ def logit_lens(
             language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
     """
     names = [stream] if isinstance(stream, str) else list(stream)
+    if not names:
+        raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
     for name in names:
         one_of("stream", name, STREAMS)
     one_of("norm", norm, NORMS)

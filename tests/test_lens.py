@@ -461,6 +461,7 @@ class TestBadInput:
             ({"positions": "a"}, "position is 'a': pass a whole number"),
             ({"positions": []}, "positions is empty"),
             ({"stream": "hiden"}, "unknown stream 'hiden': pass one of 'hidden', 'delta', 'attention'"),
+            ({"stream": []}, "stream is empty: pass at least one of hidden"),
             ({"norm": "none"}, "unknown norm 'none': pass one of 'own', 'final', None"),
         ],
     )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bauklens.anatomy import Anatomy, resolve
-from bauklens.calls import Call, record
+from bauklens.calls import Call, model_logits, record
 from bauklens.errors import LensError
 from bauklens.prompt import Prompt, encode
 from bauklens.provenance import model_name
@@ -47,8 +47,8 @@ def top_neurons(
     mlp = find_sublayers(model, anatomy, token_ids).mlp[row]
     with evaluating(model):
         name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, token_ids)
-        with TraceDict(model, [name], retain_output=False, retain_input=True) as trace:
-            model(input_ids=token_ids, use_cache=False)
+        with TraceDict(model, [name], retain_output=False, retain_input=True, stop=True) as trace:
+            model_logits(model, token_ids)
         inner = trace[name].input.reshape(token_ids.shape[1], -1)[column]  # (neuron,)
         contributions = inner.float().abs() * rows.float().norm(dim=-1)
         top = contributions.topk(checked_topk(k, len(inner), "k"))

@@ -18,7 +18,7 @@ _PROBE = 8
 _DEEPEST = 3
 """Levels below a block at which a sublayer is looked for."""
 
-_GRAINS = 16
+_GRAINS = 4
 """Rounding of one dtype that a sum of three may show."""
 
 _LEAST = 1e-3

@@ -15,6 +15,7 @@ import bauklens
 from bauklens.anatomy import resolve
 from bauklens.calls import tensors_in
 from bauklens.inspection import describe
+from tests.tiny import randomised
 
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
 """Name -> ``base_model_type``, ``overrides`` of its configuration, and where needed the classes to use."""
@@ -37,7 +38,7 @@ NEEDS_FLOAT32 = {"inkling2_text", "xlstm"}
 MIXED = {"mamba2"}
 """Its blocks return float32 whatever the model's dtype; here its embedding is decoded in float32 as well."""
 
-exact = set()
+run, exact = set(), set()
 
 
 def build(name):
@@ -56,16 +57,7 @@ def build(name):
                     nn.Identity() if config.model_type == "gemma3n_vision" else whole(config, **given)
                 ),
             )
-        model = (model_class(config) if model_class else AutoModelForCausalLM.from_config(config)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.15)
-            else:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-        head = model.get_output_embeddings()
-        if getattr(head, "weight", None) is not None:
-            head.weight.mul_(12)
+        model = randomised(model_class(config) if model_class else AutoModelForCausalLM.from_config(config))
     assert sum(parameter.numel() for parameter in model.parameters()) < 3_000_000
     return model
 
@@ -136,6 +128,7 @@ def test_what_does_not_run_in_half_precision(name):
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", [name for name in SPECS if name not in NO_LENS])
 def test_every_row_is_exact(name):
+    run.add(name)
     model = build(name)
     anatomy = resolve(model, torch.tensor([PROMPT]))
     assert_every_row(model, anatomy, name, atol=1e-4)
@@ -147,17 +140,25 @@ def test_every_row_is_exact(name):
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("name", "labels"), [("mllama", ("0", "2")), ("hrm_text", tuple("012345"))])
+def test_a_row_is_called_by_its_blocks_place_in_the_list_or_in_the_run(name, labels):
+    """mllama passes over its second block on text; hrm_text runs its three twice."""
+    anatomy = resolve(build(name), torch.tensor([PROMPT]))
+    assert anatomy.labels == labels
+
+
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", sorted(NO_LENS))
 def test_what_has_no_lens_is_refused(name):
     with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
         bauklens.logit_lens(build(name), None, PROMPT)
 
 
-def test_the_count(request, capsys):
+def test_the_count(capsys):
     """All types of the mapping are there but those that cannot run alone; prints how many are exact."""
     known = {spec["base_model_type"] for spec in SPECS.values()}
     assert set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - known <= CANNOT_RUN_ALONE
-    if request.config.option.keyword or len(request.session.items) < len(SPECS):
+    if run != set(SPECS) - NO_LENS:
         pytest.skip("counts only where all types were run")
     types = exact & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     with capsys.disabled():

@@ -26,6 +26,7 @@ ORDER = [
     "sublayers",
     "stream",
     "measure",
+    "replay",
     "decode",
     "provenance",
     "readable",

@@ -20,9 +20,10 @@ from transformers import (
 
 import bauklens
 from bauklens.anatomy import resolve
-from bauklens.decode import FrozenNorm, decode
+from bauklens.decode import decode
 from bauklens.lens import run
 from bauklens.measure import magnitude
+from bauklens.replay import FrozenNorm
 from bauklens.trace import state_of, with_state
 from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, first_input, hook_count, tiny_model
 

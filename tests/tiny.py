@@ -45,17 +45,24 @@ def tiny_model(name, dtype=torch.float32, seed=0):
     return with_random_weights(CONFIGS[name](), dtype, seed)
 
 
-def with_random_weights(config, dtype=torch.float32, seed=0):
-    """A fresh model of a configuration, in the same way."""
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config).eval()
+def randomised(model):
+    """Every weight, bias and norm random, and the head's weights scaled up."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.15)
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
-        model.get_output_embeddings().weight.mul_(12)
+        head = model.get_output_embeddings()
+        if getattr(head, "weight", None) is not None:
+            head.weight.mul_(12)
+    return model.eval()
+
+
+def with_random_weights(config, dtype=torch.float32, seed=0):
+    """A fresh model of a configuration, in the same way."""
+    torch.manual_seed(seed)
+    model = randomised(AutoModelForCausalLM.from_config(config))
     assert sum(parameter.numel() for parameter in model.parameters()) < 100_000
     assert model.get_output_embeddings().weight.shape[0] == VOCABULARY
     return model.to(dtype).requires_grad_(False)

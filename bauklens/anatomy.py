@@ -1,101 +1,94 @@
-"""Where the embedding output, the blocks and the tail of a causal language model are, found by running it once."""
+"""resolve(): the parts of any causal language model, how its tail is decoded, and the proof that this is right."""
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from bauklens.calls import Call, record
+from bauklens.calls import Call, naming_want_of_memory, record
 from bauklens.errors import LensError
-from bauklens.prompt import text_config
+from bauklens.head import PostOps, find_post_ops, is_readable, probe_logits
+from bauklens.layout import Layout, find_layout, require_module
+from bauklens.proof import prove
+from bauklens.replay import replaying
+from bauklens.sublayers import Sublayers, find_sublayers
 from bauklens.trace import evaluating, state_of
 
 _PROBE = 8
-"""Positions of the prompt that are enough to see in which order the modules run."""
+"""Positions of the prompt that are enough to see in which order the modules run, and what they do."""
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """The parts of a model that a lens needs, as dotted names.
+class Anatomy(Layout):
+    """The parts of a model, and how a state is decoded.
 
     Attributes:
-        model_class: name of the model's class.
-        embedding: the module that hands over block 0's input (``transformer.drop`` in GPT-2), or None where no module's
-            output is that input.
-        blocks_path: the list that holds the blocks.
-        blocks: the blocks, in the order in which they run; a block that runs again stands there again.
-        tail: the modules that run after the last block, in order; the head is the last.
-        reshaping: those of the tail, before the head, that change the state's width (``project_out`` in OPT-350M).
-        width: size of a hidden state.
-        vocabulary: number of logits.
-        block_output: what the last block returns, as a template.
-        parts: which elements of that make up the state; (0,) but for blocks that hand on several streams.
-        takes: which of the tensors that a block is given are these, in the same order.
-        plain: whether a state is (1, position, width); one that is not is decoded whole, never a part of it.
-        position_axis: which axis of a state runs along the positions.
-        streams: how many places a state has for each position along that axis (2 where an n-gram stream is appended).
+        sublayers: attention and MLP of every block; None where they are not found.
+        no_sublayers: why not, as an error would say it.
+        norm: the module that the caller named to stand between a state and the head; None: the model's own tail.
+        post_ops: what follows the head, where states are decoded by the product of the head's input and its weights;
+            None where they are decoded by the model's own forward, replayed to its end.
+        proof: the largest difference between the last block's logits, decoded in this way, and the model's own, on the
+            first positions of the prompt that the model was resolved with; NaN where its states or logits there are
+            not finite, which is for those who read them to say.
     """
 
-    model_class: str
-    embedding: str | None
-    blocks_path: str
-    blocks: tuple[str, ...]
-    tail: tuple[str, ...]
-    reshaping: tuple[str, ...]
-    width: int
-    vocabulary: int
-    block_output: Any
-    parts: tuple[int, ...]
-    takes: tuple[int, ...]
-    plain: bool
-    position_axis: int
-    streams: int
+    sublayers: Sublayers | None
+    no_sublayers: str
+    norm: str | None
+    post_ops: PostOps | None
+    proof: float
+
+    def require_sublayers(self) -> Sublayers:
+        """The sublayers, or a LensError that says why there are none."""
+        if self.sublayers is None:
+            raise LensError(self.no_sublayers)
+        return self.sublayers
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """What the blocks are called in a table: their places in the list, or in the run where one runs again."""
-        places = tuple(name.rpartition(".")[2] for name in self.blocks)
-        return places if len(set(places)) == len(places) else tuple(map(str, range(len(places))))
-
-    @property
-    def head(self) -> str:
-        """The module that makes logits of a state."""
-        return self.tail[-1]
-
-    @property
-    def norms(self) -> tuple[str, ...]:
-        """The modules between the last block and the head that keep the state's width."""
-        return tuple(name for name in self.tail[:-1] if name not in self.reshaping)
+    def decoding(self) -> str:
+        """How a state is decoded, in words."""
+        through = f"through {self.norm}" if self.norm else "through the model's own forward"
+        if self.post_ops is None:
+            return f"{through}, to the logits"
+        ends = "" if self.post_ops == PostOps() else f", and then {self.post_ops}"
+        return f"{through} to the head's input, by the product with the head's weights{ends}"
 
 
 _resolved: WeakKeyDictionary[nn.Module, tuple[int, Anatomy]] = WeakKeyDictionary()
 
 
 def resolve(
-    model: nn.Module, token_ids: torch.Tensor, *, blocks: str | None = None, head: str | None = None
+    model: nn.Module,
+    token_ids: torch.Tensor,
+    *,
+    blocks: str | None = None,
+    norm: str | None = None,
+    head: str | None = None,
 ) -> Anatomy:
-    """Finds the parts of a model by running it on a few positions; remembered while it has the same modules.
+    """Finds the parts of a model by running it on a few positions; remembered while it has the same modules and hooks.
 
     Args:
         model: a causal language model of transformers, or one of the same shape.
         token_ids: (1, position); the first few are run.
         blocks: dotted name of the list of blocks, where the one that is found is not the right one.
-        head: dotted name of the module that makes logits of a state, likewise.
+        norm: dotted name of the module that a state goes through before the head, where what runs in the model's own
+            forward between the last block and the head is not right.
+        head: dotted name of the module that makes logits of a state.
 
     Raises:
-        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order; or there are no
-            such modules as ``blocks`` and ``head`` name.
+        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order; there are no such
+            modules as ``blocks``, ``norm`` and ``head`` name; or what is decoded is not what the model says.
     """
     with evaluating(model):
-        modules = hash((_fingerprint(model), blocks, head))
         known, anatomy = _resolved.get(model, (None, None))
-        if anatomy is None or known != modules:
-            anatomy = _resolve(model, token_ids[:, :_PROBE], blocks, head)
-            _resolved[model] = (modules, anatomy)
+        present = hash((_fingerprint(model), blocks, norm, head))
+        if anatomy is None or known != present:
+            anatomy = _resolve(model, token_ids[:, :_PROBE], blocks, norm, head)
+            if not math.isnan(anatomy.proof):
+                _resolved[model] = (present, anatomy)
         return anatomy
 
 
@@ -105,165 +98,77 @@ def forget(model: nn.Module) -> None:
 
 
 def _fingerprint(model: nn.Module) -> int:
-    """Changes when a module is added, removed or replaced, or the head grows."""
+    """Changes when a module or a hook is added, removed or replaced, or the head grows."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     outputs = tuple(getattr(getattr(head, "weight", None), "shape", ()))
-    return hash((outputs, *((name, id(module)) for name, module in model.named_modules())))
-
-
-def _resolve(model: nn.Module, token_ids: torch.Tensor, path: str | None, head: str | None) -> Anatomy:
-    for name in (path, head):
-        _require_module(model, name)
-    calls, logits = record(model, token_ids)
-    path, blocks = _find_blocks(model, calls) if path is None else (path, _given_blocks(model, path, calls))
-    ran = [call for call in calls if call.name in set(blocks)]
-    first, last = ran[0], ran[-1]
-    parts, takes = _parts(ran)
-    tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits, head)
-    if not tail:
-        named = f"no module {head!r}" if head else "no module that returns logits"
-        raise LensError(
-            f"{type(model).__name__} runs {named} after its last block {blocks[-1]!r}: pass head= or blocks= with the "
-            "names of the right ones"
-        )
-    shape = state_of(last.returned, parts).shape
-    given = first.given[takes[0]] if first.given[takes[0] :] else None
-    plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
-    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last, parts)
-    handed = [call.name for call in calls if call.ended < first.began and call.returned is given]
-    return Anatomy(
-        model_class=type(model).__name__,
-        embedding=handed[-1] if handed and given is not None else None,
-        blocks_path=path,
-        blocks=tuple(blocks),
-        tail=tuple(call.name for call in tail),
-        reshaping=tuple(call.name for call in tail[:-1] if not _keeps_shape(call)),
-        width=shape[-1],
-        vocabulary=logits.shape[-1],
-        block_output=last.returned,
-        parts=parts,
-        takes=takes,
-        plain=plain,
-        position_axis=axis,
-        streams=streams,
+    modules = (
+        (name, id(module), type(module), *module._forward_hooks, *module._forward_pre_hooks)
+        for name, module in model.named_modules()
     )
+    return hash((outputs, *modules))
 
 
-def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The elements of a block's output that make up its state, and where among its tensors the next block takes them.
+def _resolve(
+    model: nn.Module, token_ids: torch.Tensor, blocks: str | None, norm: str | None, head: str | None
+) -> Anatomy:
+    require_module(model, norm)
+    with naming_want_of_memory(token_ids.shape[1]):
+        calls, logits = record(model, token_ids, copies=True)
+    layout = find_layout(model, token_ids, calls, logits, blocks=blocks, head=head)
+    last = next(call for call in reversed(calls) if call.name == layout.blocks[-1])
+    final = state_of(last.result, layout.parts)
+    final = final[0] if layout.plain else final  # (position, hidden), or whole
+    post_ops, proof = _way(model, layout, norm, token_ids, final, logits)
+    if math.isnan(proof):
+        sublayers, reason = None, "states or logits are not finite at the prompt's first positions"
+    else:
+        sublayers, reason = _sublayers(layout, calls)
+    return Anatomy(**vars(layout), sublayers=sublayers, no_sublayers=reason, norm=norm, post_ops=post_ops, proof=proof)
 
-    They are the first element, and those of the same shape that the next block is given as they are.
-    """
-    returned = blocks[0].returned
-    if len(blocks) < 2 or not isinstance(returned, (tuple, list)):
-        return (0,), (0,)
-    shape = state_of(returned).shape
-    taken = {id(each): place for place, each in enumerate(blocks[1].given) if each.shape == shape}
-    more = [place for place, each in enumerate(returned) if place and id(each) in taken]
-    parts = (0, *more)
-    return parts, tuple(taken.get(id(returned[part]), 0) for part in parts)
 
-
-def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
-    """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
+def _way(
+    model: nn.Module,
+    layout: Layout,
+    norm: str | None,
+    token_ids: torch.Tensor,
+    final: torch.Tensor,
+    own: torch.Tensor,
+) -> tuple[PostOps | None, float]:
+    """The fast way where its proof holds, or else the replay; and the proof.
 
     Raises:
-        LensError: none does.
+        LensError: neither proof holds.
     """
-    calls, _ = record(model, token_ids.repeat(1, 2))
-    longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
-    shape = state_of(block.returned, parts).shape
-    grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
-    if len(grown) != 1 or len(longer) != len(shape):
-        raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
-    axis = grown[0]
-    return axis, (longer[axis] - shape[axis]) // token_ids.shape[1]
+    if not final.isfinite().all() or own.isnan().any():
+        return None, math.nan
+    positions = torch.arange(token_ids.shape[1])
+    head = model.get_submodule(layout.head)
+    if layout.plain and is_readable(head):
+        try:
+            with replaying(model, layout, "own", final, through=norm, to_head=True) as tail:
+                inputs = tail.head_inputs(final[None], token_ids[0], positions)
+                probe = probe_logits(inputs, len(head.weight))  # type: ignore[arg-type]
+                post_ops = find_post_ops(probe, tail.after_head, inputs.dtype)
+            if post_ops is not None:
+                decoded = post_ops(head(inputs))[..., : layout.vocabulary]
+                return post_ops, prove(layout, decoded, own, final.dtype)
+        except (LensError, RuntimeError, IndexError, TypeError, ValueError):
+            pass  # the model's forward looks into its logits, or makes more of them than a function of each
+    if norm is not None and not layout.plain:
+        raise LensError(f"norm={norm!r} needs states of (position, hidden); those of {layout.model_class} are not")
+    with replaying(model, layout, "own", final, through=norm) as tail:
+        decode = tail.logits if layout.plain else tail.whole_logits
+        try:
+            decoded = decode(final[None] if layout.plain else final, token_ids[0], positions)
+        except RuntimeError as error:
+            if norm is None:
+                raise
+            raise LensError(f"norm={norm!r} does not lead from a state to the head {layout.head!r}: {error}") from None
+    return None, prove(layout, decoded, own, final.dtype)
 
 
-def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once or in rounds; of several, one as long as the config says.
-
-    Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
-    the tail alone: a state is decoded by whatever runs after it.
-    """
-    order = [call.name for call in calls]
-    found: dict[str, list[str]] = {}
-    for path, names in _module_lists(model):
-        members = set(names)
-        ran = [name for name in order if name in members]
-        called = set(ran)
-        nested = any(path.startswith(outer + ".") for outer in found)
-        round_ = [name for name in names if name in called]
-        if ran and not nested and ran == round_ * (len(ran) // len(round_)):
-            found[path] = ran
-    hint = getattr(text_config(model), "num_hidden_layers", None)
-    if not found:
-        wanted = f" of {hint} modules" if hint else ""
-        raise LensError(
-            f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order; "
-            'pass blocks="path"'
-        )
-
-    def rank(path: str) -> tuple[bool, bool, int]:
-        last = found[path][-1]
-        has_parts = any(True for _ in model.get_submodule(last).children())
-        return len(found[path]) == hint, has_parts, len(order) - order[::-1].index(last)
-
-    path = max(found, key=rank)
-    return path, found[path]
-
-
-def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList):
-            yield path, [f"{path}.{child}" for child, _ in module.named_children()]
-
-
-def _require_module(model: nn.Module, name: str | None) -> None:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if name is not None and name not in modules:
-        near = get_close_matches(name, modules, n=3, cutoff=0.4)
-        raise LensError(
-            f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {', '.join(near)}" if near else "")
-        )
-
-
-def _given_blocks(model: nn.Module, path: str, calls: list[Call]) -> list[str]:
-    """The modules of a list that the caller names, in the order in which they ran."""
-    members = {id(child) for child in model.get_submodule(path).children()}
-    ran = [call.name for call in calls if id(model.get_submodule(call.name)) in members]
-    if not ran:
-        what = "holds no modules" if not members else "holds modules none of which ran"
-        raise LensError(f"blocks={path!r} {what}: pass the list that holds the blocks of {type(model).__name__}")
-    return ran
-
-
-def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named: str | None) -> list[Call]:
-    """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
-
-    The head is the one that the caller names; or the one that the model declares, where that ran (its output may be
-    wider than the logits, which some models cut off where the vocabulary is padded); or else the innermost module that
-    returns as many numbers.
-    """
-    declared = model.get_output_embeddings()  # type: ignore[operator]
-    heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
-    if named is not None:
-        heads = [call for call in after if call.name == named]
-    wide = (
-        []
-        if named is not None
-        else [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
-    )
-    if not heads and not wide:
-        return []
-    head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))
-    tail: list[Call] = []
-    for call in after:
-        holds_head = call.name != head.name and call.began < head.began and call.ended > head.ended
-        if call.began <= head.began and not holds_head and not any(call.began < each.ended for each in tail):
-            tail.append(call)
-    return tail
-
-
-def _keeps_shape(call: Call) -> bool:
-    return bool(call.given) and isinstance(call.returned, torch.Tensor) and call.given[0].shape == call.returned.shape
+def _sublayers(layout: Layout, calls: list[Call]) -> tuple[Sublayers | None, str]:
+    try:
+        return find_sublayers(layout, calls), ""
+    except LensError as error:
+        return None, str(error)

@@ -1,25 +1,57 @@
 """One forward pass of a model, its logits, and the list of the modules that ran in it."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from bauklens.errors import LensError
+from bauklens.errors import LensError, out_of_memory
 from bauklens.prompt import text_config
 
 
 @dataclass(frozen=True)
 class Call:
-    """One module that ran: when it began and ended, the tensors that it was given, and what it returned."""
+    """One module that ran.
+
+    Attributes:
+        name: its dotted name.
+        began, ended: when, as places in one count.
+        given: the tensors that it was given, in order; these very tensors, so that they can be followed from module to
+            module.
+        returned: what it returned, likewise; a later module may have changed it in place.
+        inputs, result: copies of ``given`` and ``returned`` as they were then; none without ``copies``.
+    """
 
     name: str
     began: int
     ended: int
     given: tuple[torch.Tensor, ...]
     returned: Any
+    inputs: tuple[torch.Tensor, ...] = ()
+    result: Any = None
+
+    @property
+    def output(self) -> torch.Tensor | None:
+        """The first tensor of ``result``; None where the module returned none there."""
+        first = self.result[0] if isinstance(self.result, (tuple, list)) and self.result else self.result
+        return first if isinstance(first, torch.Tensor) else None
+
+
+@contextmanager
+def naming_want_of_memory(positions: int) -> Iterator[None]:
+    """Makes one clear error of the want of memory in a forward pass of so many positions."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise LensError(
+            f"out of memory in the forward pass of {positions:,} tokens: pass a shorter prompt, or load the model with "
+            "dtype='float16' or device_map='auto'"
+        ) from None
 
 
 def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -54,22 +86,21 @@ def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -
     """Runs the model and lists the calls of its modules, in the order in which they began, with the logits.
 
     Args:
-        copies: keep copies of the first tensors returned, which the model cannot change in place later; by default the
-            very tensors are kept, which can be followed from module to module.
+        copies: keep copies of the tensors given and returned as well.
     """
     calls: list[Call] = []
-    running: list[tuple[int, tuple[torch.Tensor, ...]]] = []
+    running: list[tuple[int, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]] = []
     clock = iter(range(1 << 62))
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         given = tensors_in(inputs, keywords)
-        running.append((next(clock), tuple(each.clone() for each in given) if copies else given))
+        running.append((next(clock), given, tuple(each.clone() for each in given) if copies else ()))
 
     def end_of(name: str) -> Any:
-        def end(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
-            began, given = running.pop()
-            kept = state_in(output) if copies else output
-            calls.append(Call(name, began, next(clock), given, kept.clone() if copies and kept is not None else kept))
+        def end(_module: nn.Module, _inputs: tuple[Any, ...], returned: Any) -> None:
+            began, given, inputs = running.pop()
+            result = _copied(returned) if copies else None
+            calls.append(Call(name, began, next(clock), given, returned, inputs, result))
 
         return end
 
@@ -87,7 +118,10 @@ def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch
     return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
 
 
-def state_in(returned: Any) -> torch.Tensor | None:
-    """The first tensor of what a module returns; None where it returns none there."""
-    first = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
-    return first if isinstance(first, torch.Tensor) else None
+def _copied(returned: Any) -> Any:
+    """A tensor, or the tensors in a tuple or list, copied; what else a module returns is not looked into."""
+    if isinstance(returned, torch.Tensor):
+        return returned.clone()
+    if isinstance(returned, (tuple, list)):
+        return [each.clone() if isinstance(each, torch.Tensor) else each for each in returned]
+    return None

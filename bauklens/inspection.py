@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from bauklens.anatomy import Anatomy
 from bauklens.lens import check, run
 from bauklens.prompt import context_length, text_config
 from bauklens.provenance import model_name
@@ -39,8 +40,19 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
         ("dtype", str(ran.final.dtype).removeprefix("torch.")),
         ("device", str(ran.final.device)),
         *((("tail",) if not index else ("",)) + (_named(model, name),) for index, name in enumerate(anatomy.tail)),
+        ("decoding", anatomy.decoding),
+        ("sublayers", _sublayers(anatomy)),
         ("check", f"the last block's logits differ from the model's own by at most {check(ran):.2g}"),
     ]
+
+
+def _sublayers(anatomy: Anatomy) -> str:
+    """The names of the first block's, from the block on."""
+    if anatomy.sublayers is None:
+        return "none found that add up to what a block adds"
+    first = anatomy.sublayers.attention[0], anatomy.sublayers.mlp[0]
+    attention, mlp = (str(each).replace(f"{anatomy.blocks[0]}.", "") for each in first)
+    return f"{attention}, then {mlp}" if anatomy.sublayers.sequential else f"{attention} beside {mlp}"
 
 
 def _tied(model: nn.Module, head: str) -> bool:

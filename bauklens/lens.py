@@ -1,7 +1,7 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -13,23 +13,17 @@ from bauklens.decode import Decoded, decode
 from bauklens.errors import LensError
 from bauklens.measure import magnitude, whole_magnitude
 from bauklens.prompt import Prompt, encode
+from bauklens.proof import prove
 from bauklens.provenance import model_name, provenance
 from bauklens.result import LensResult
 from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.stream import EMBED, Edit, Stream, trace_stream
-from bauklens.sublayers import Sublayers, find_sublayers
+from bauklens.sublayers import Sublayers
 from bauklens.tokens import token_texts
 from bauklens.wrappers import unwrapped
 
 STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
 NORMS = ("own", "final", None)
-
-_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.005}
-"""Of the spread of the logits: above what rounding makes, far below what a missed norm, scale or cap makes."""
-
-
-_MASKED = 1e30
-"""Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +128,12 @@ def logit_lens(
         norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
             with the scale that it has for the last block's output at that position, and without constant terms, so
             that the logits of "embed" and of all deltas add up (before a soft-cap, where the model has one: each row
-            is capped by itself). None: nothing, the head alone.
+            is capped by itself). None: nothing, the head alone. The dotted name of a module: that one, where what runs
+            between the last block and the head in the model's own forward is not right.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
-        blocks, head: dotted names of the list of blocks and of the head, where what is found by running the model is
-            not right (:func:`bauklens.anatomy.resolve`).
+        blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
+            model are not right (:func:`bauklens.anatomy.resolve`).
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
@@ -152,17 +147,17 @@ def logit_lens(
         raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
     for name in names:
         one_of("stream", name, STREAMS)
-    one_of("norm", norm, NORMS)
     model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
-    anatomy = resolve(model, token_ids, blocks=blocks, head=head)
+    named = _named_norm(norm)
+    anatomy = resolve(model, token_ids, blocks=blocks, norm=named, head=head)
     topk = checked_topk(topk, anatomy.vocabulary)
     layers = list(layers) if isinstance(layers, Iterator) else layers
     positions = list(positions) if isinstance(positions, Iterator) else positions
     chosen_positions(token_ids.shape[1], positions)
     for name in names:
         chosen_layers(_labels(anatomy, name), layers)
-    sublayers = _sublayers(model, anatomy, token_ids, names)
+    sublayers = _sublayers(anatomy, names)
     traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output)
     ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced)
     results = []
@@ -178,8 +173,17 @@ def logit_lens(
             "head": head,
             "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
         }
-        results.append(lens_of(ran, rows, topk=topk, norm=norm, arguments=arguments))
+        results.append(lens_of(ran, rows, topk=topk, norm=norm if named is None else "own", arguments=arguments))
     return results[0] if isinstance(stream, str) else results
+
+
+def _named_norm(norm: str | None) -> str | None:
+    """The norm where it names a module, and is not one of the three kinds."""
+    if norm in NORMS:
+        return None
+    if not isinstance(norm, str) or "." not in norm:
+        one_of("norm", norm, NORMS)
+    return norm
 
 
 def _labels(anatomy: Anatomy, name: str) -> list[str]:
@@ -195,11 +199,11 @@ def _rows(ran: Run, name: str, layers: Layers, positions: Positions) -> Rows:
     return Rows(name, states, [labels[row] for row in rows], columns)
 
 
-def _sublayers(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor, names: Sequence[str]) -> Sublayers | None:
+def _sublayers(anatomy: Anatomy, names: Sequence[str]) -> Sublayers | None:
     """The sublayers where a stream needs them; refuses ``mid`` where both are given the same state."""
     if not {"attention", "mlp", "mid"} & set(names):
         return None
-    found = find_sublayers(model, anatomy, token_ids)
+    found = anatomy.require_sublayers()
     if "mid" in names and not found.sequential:
         raise LensError(
             f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
@@ -209,7 +213,19 @@ def _sublayers(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor, name
 
 
 def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
-    """Decodes rows of a run to a result; raises as :func:`logit_lens` does."""
+    """Decodes rows of a run to a result; raises as :func:`logit_lens` does.
+
+    Where the fast way fails, as the model no longer does what it did when it was looked at, it is replayed.
+    """
+    try:
+        return _lens_of(ran, rows, topk, norm, arguments)
+    except LensError:
+        if ran.anatomy.post_ops is None:
+            raise
+        return _lens_of(replace(ran, anatomy=replace(ran.anatomy, post_ops=None)), rows, topk, norm, arguments)
+
+
+def _lens_of(ran: Run, rows: Rows, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
     decoded = _decode(ran, rows.states, rows.positions, topk, norm)
     last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
     in_table = rows.name == "hidden" and norm == "own" and last_cell
@@ -220,7 +236,7 @@ def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dic
         prompt=_prompt_text(ran),
         stream=rows.name,
         decoder="logit",
-        norm=norm,
+        norm=ran.anatomy.norm or norm,
         token_ids=np.array(token_ids),
         tokens=tuple(vocabulary[token_id] for token_id in token_ids),
         positions=np.array(rows.positions),
@@ -246,21 +262,7 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
     if last_logits is None:
         state = ran.final[-1:] if ran.anatomy.plain else ran.final
         last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], 1, "own").last_logits
-    own = ran.stream.last_logits.float()
-    decoded = last_logits.to(own.device).float()
-    real = own.abs() < _MASKED
-    masked_alike = torch.equal(real, decoded.abs() < _MASKED) and torch.equal(own[~real].sign(), decoded[~real].sign())
-    difference = float((decoded - own)[real].abs().max()) if masked_alike and real.any() else torch.inf
-    spread = float(own[real].max() - own[real].median()) if real.any() else 0.0
-    grain = torch.finfo(ran.final.dtype).eps * float(own[real].abs().max()) if real.any() else 0.0
-    if not difference <= 2 * grain + _TOLERANCE.get(ran.final.dtype, 0.02) * spread:
-        raise LensError(
-            f"the lens of {ran.anatomy.model_class} does not end in the model's own logits: they differ by "
-            f"{difference:.3g}, where the best is {spread:.3g} above the median; found blocks "
-            f"{ran.anatomy.blocks_path} and tail {', '.join(ran.anatomy.tail)}: pass blocks= or head= with the names "
-            "of the right ones"
-        )
-    return difference
+    return prove(ran.anatomy, last_logits, ran.stream.last_logits, ran.final.dtype)
 
 
 def _decode(ran: Run, states: torch.Tensor, positions: list[int], topk: int, norm: str | None) -> Decoded:

@@ -12,7 +12,7 @@ from bauklens.prompt import Prompt, encode
 from bauklens.provenance import model_name
 from bauklens.ranking import NearestTokens, TopNeurons
 from bauklens.select import checked_topk, chosen_layers, chosen_positions, one_of
-from bauklens.sublayers import Sublayer, find_sublayers
+from bauklens.sublayers import Sublayer
 from bauklens.tokens import token_texts
 from bauklens.trace import TraceDict, evaluating
 from bauklens.wrappers import unwrapped
@@ -44,7 +44,7 @@ def top_neurons(
     anatomy = resolve(model, token_ids)
     (row,) = chosen_layers(anatomy.labels, layer)
     (column,) = chosen_positions(token_ids.shape[1], position)
-    mlp = find_sublayers(model, anatomy, token_ids).mlp[row]
+    mlp = anatomy.require_sublayers().mlp[row]
     with evaluating(model):
         name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, token_ids)
         with TraceDict(model, [name], retain_output=False, retain_input=True, stop=True) as trace:
@@ -125,37 +125,40 @@ def _second_projection(
         LensError: what the MLP writes is not the output of one projection.
     """
     calls, _ = record(model, token_ids[:, :_PROBE], copies=True)
-    wrote = next(call for call in calls if call.name == mlp.name)
-    inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.given]
-    for call in sorted(inside, key=lambda call: -call.ended):
+    wrote = next(call for call in calls if call.name == mlp.names[0])
+    inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
+    for call in sorted(inside if len(mlp.names) == 1 else [], key=lambda call: -call.ended):
         weight = getattr(model.get_submodule(call.name), "weight", None)
         if weight is None or weight.dim() != 2 or not _hands_over(call, wrote):
             continue
         for rows in (weight.T, weight):  # Linear: (hidden, neuron); Conv1D: (neuron, hidden)
-            if rows.shape == (call.given[0].shape[-1], anatomy.width) and _projects(model, call, rows):
+            if rows.shape == (call.inputs[0].shape[-1], anatomy.width) and _projects(model, call, rows):
                 return call.name, rows
     raise LensError(
-        f"what {mlp.name} of {anatomy.model_class} writes is not the output of one projection whose weights can be "
+        f"what {mlp} of {anatomy.model_class} writes is not the output of one projection whose weights can be "
         "read (a mixture of experts, or offloaded or quantized weights), so it has no neurons to rank"
     )
 
 
 def _hands_over(call: Call, wrote: Call) -> bool:
     """Whether what a module returned is what the sublayer wrote, or what the norm on its output was given."""
-    ends = [wrote.returned, *wrote.given[:1]]
+    output, ends = call.output, [wrote.output, *wrote.inputs[:1]]
+    if output is None:
+        return False
     return any(
-        end.numel() == call.returned.numel() and torch.equal(end.flatten(), call.returned.flatten()) for end in ends
+        end is not None and end.numel() == output.numel() and torch.equal(end.flatten(), output.flatten())
+        for end in ends
     )
 
 
 def _projects(model: nn.Module, call: Call, rows: torch.Tensor) -> bool:
     """Whether a module's output is its input times these rows, plus its bias."""
-    if rows.is_meta or not rows.is_floating_point():
+    if rows.is_meta or not rows.is_floating_point() or call.output is None:
         return False
     bias = getattr(model.get_submodule(call.name), "bias", None)
-    found = call.given[0].float() @ rows.float() + (0 if bias is None else bias.float())
-    tolerance = 16 * torch.finfo(call.returned.dtype).eps * float(call.returned.abs().max())
-    return bool((found - call.returned.float()).abs().max() <= max(tolerance, 1e-5))
+    found = call.inputs[0].float() @ rows.float() + (0 if bias is None else bias.float())
+    tolerance = 16 * torch.finfo(call.output.dtype).eps * float(call.output.abs().max())
+    return bool((found - call.output.float()).abs().max() <= max(tolerance, 1e-5))
 
 
 def _readable(weight: torch.Tensor, name: str) -> torch.Tensor:

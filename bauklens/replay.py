@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.anatomy import Anatomy
 from bauklens.calls import model_logits
 from bauklens.errors import LensError
+from bauklens.layout import Layout
 from bauklens.trace import evaluating, swapped, with_state
 
 _EPSILON_NAMES = ("eps", "epsilon", "variance_epsilon")
@@ -22,13 +22,21 @@ _MOVED = 0.1
 
 
 class Tail:
-    """The model's own tail as a function of states; made by :func:`replaying`, and good while that lasts."""
+    """The model's own tail as a function of states; made by :func:`replaying`, and good while that lasts.
 
-    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
+    Attributes:
+        head: the model's own head.
+        positions: where in the prompt the states at hand stand.
+    """
+
+    def __init__(self, model: nn.Module, layout: Layout) -> None:
+        self.head = model.get_submodule(layout.head)
         self.positions = torch.empty(0, dtype=torch.int64)
         self._model = model
-        self._anatomy = anatomy
+        self._layout = layout
         self._states = torch.empty(0)
+        self._head_inputs = torch.empty(0)
+        self._head_returns: torch.Tensor | None = None
 
     def logits(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(layer, position, hidden) -> (layer, position, vocabulary).
@@ -50,9 +58,43 @@ class Tail:
         self._states = state
         return model_logits(self._model, token_ids[None])[:, positions]
 
+    def head_inputs(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """(layer, position, hidden) -> (layer, position, head width), what the head is given; arguments as above."""
+        self._head_returns = None
+        self.logits(states, token_ids, positions)
+        return self._head_inputs
+
+    def after_head(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the model makes of these as its head's logits; in the place of the states that were given last."""
+        self._head_returns = logits
+        count, width = self._states.shape[:2]
+        return model_logits(self._model, torch.zeros(count, width, dtype=torch.int64, device=logits.device))
+
+    def at_head(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the head returns where it stands aside: the logits at hand, or none, as its input is all that counts."""
+        self._head_inputs = inputs
+        return inputs.new_empty((*inputs.shape[:-1], 0)) if self._head_returns is None else self._head_returns
+
     def block_output(self) -> Any:
         """What a block that stands aside returns: a copy, as a model may change it in place."""
-        return with_state(self._anatomy.block_output, self._states.clone(), self._anatomy.parts)
+        return with_state(self._layout.block_output, self._states.clone(), self._layout.parts)
+
+
+class _NamedTail(Tail):
+    """A module that the caller names, and the head; what else the model's own forward does is left out."""
+
+    def __init__(self, model: nn.Module, layout: Layout, norm: str) -> None:
+        super().__init__(model, layout)
+        self._norm = model.get_submodule(norm)
+
+    def logits(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.head_inputs(states, token_ids, positions))
+        return logits
+
+    def head_inputs(self, states: torch.Tensor, _token_ids: torch.Tensor, _positions: torch.Tensor) -> torch.Tensor:
+        self._states = states
+        inputs: torch.Tensor = self._norm(states)
+        return inputs
 
 
 class _StandIn(nn.Module):
@@ -120,39 +162,51 @@ class FrozenNorm:
 
 
 @contextmanager
-def replaying(model: nn.Module, anatomy: Anatomy, norm: str | None, final: torch.Tensor) -> Iterator[Tail]:
+def replaying(
+    model: nn.Module,
+    layout: Layout,
+    norm: str | None,
+    final: torch.Tensor,
+    *,
+    through: str | None = None,
+    to_head: bool = False,
+) -> Iterator[Tail]:
     """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
 
     Args:
         norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, the head alone.
         final: (position, hidden), the last block's output.
+        through: the one module that stands between a state and the head, in the place of the model's own tail.
+        to_head: the head stands aside as well: states go as far as its input.
 
     Raises:
         LensError: ``norm="final"`` and the model's final norm is no LayerNorm or RMSNorm of states (position, hidden).
     """
-    if norm == "final" and not anatomy.plain:
+    if norm == "final" and not layout.plain:
         raise LensError(
-            f"norm='final' needs states of shape (position, hidden), and those of {anatomy.model_class} are not: "
+            f"norm='final' needs states of shape (position, hidden), and those of {layout.model_class} are not: "
             "pass norm='own'"
         )
     with evaluating(model):
-        tail = Tail(model, anatomy)
+        tail = Tail(model, layout) if through is None else _NamedTail(model, layout, through)
         functions: dict[str, Callable[..., Any]] = {
-            name: lambda *_, **__: tail.block_output() for name in anatomy.blocks
+            name: lambda *_, **__: tail.block_output() for name in layout.blocks
         }
         if norm is None:
-            functions |= {name: lambda states, *_, **__: states for name in anatomy.norms}
-        elif norm == "final" and anatomy.norms:
-            frozen = FrozenNorm(_only_norm(model, anatomy), final)
-            functions[anatomy.norms[0]] = lambda states: frozen(states, tail.positions)
+            functions |= {name: lambda states, *_, **__: states for name in layout.norms}
+        elif norm == "final" and layout.norms:
+            frozen = FrozenNorm(_only_norm(model, layout), final)
+            functions[layout.norms[0]] = lambda states: frozen(states, tail.positions)
+        if to_head:
+            functions[layout.head] = lambda inputs, *_, **__: tail.at_head(inputs)
         with swapped(model, {name: _StandIn(model.get_submodule(name), each) for name, each in functions.items()}):
             yield tail
 
 
-def _only_norm(model: nn.Module, anatomy: Anatomy) -> nn.Module:
-    if len(anatomy.norms) > 1:
+def _only_norm(model: nn.Module, layout: Layout) -> nn.Module:
+    if len(layout.norms) > 1:
         raise LensError(
-            f"norm='final' needs one final norm; found {', '.join(anatomy.norms)} in {anatomy.model_class}: "
+            f"norm='final' needs one final norm; found {', '.join(layout.norms)} in {layout.model_class}: "
             "pass norm='own'"
         )
-    return model.get_submodule(anatomy.norms[0])
+    return model.get_submodule(layout.norms[0])

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from bauklens.anatomy import Anatomy, resolve
-from bauklens.calls import model_logits, tensors_in
-from bauklens.errors import LensError, out_of_memory
+from bauklens.calls import model_logits, naming_want_of_memory, tensors_in
+from bauklens.errors import LensError
 from bauklens.prompt import Prompt, encode
 from bauklens.sublayers import Sublayers, Written, written
 from bauklens.trace import TraceDict, evaluating, state_of
@@ -88,20 +88,13 @@ def trace_stream(
         return output
 
     options = {"retain_output": False, "edit_output": keep}
-    try:
-        with (
-            evaluating(model),
-            _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-            TraceDict(model, [*anatomy.blocks, *(sublayers.names if sublayers else ())], **options),
-        ):
-            logits = model_logits(model, token_ids, **_last_logits_only(model))
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise LensError(
-            f"out of memory in the forward pass of {token_ids.shape[1]:,} tokens: pass a shorter prompt, or load the "
-            "model with dtype='float16' or device_map='auto'"
-        ) from None
+    with (
+        naming_want_of_memory(token_ids.shape[1]),
+        evaluating(model),
+        _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
+        TraceDict(model, [*anatomy.blocks, *(sublayers.names if sublayers else ())], **options),
+    ):
+        logits = model_logits(model, token_ids, **_last_logits_only(model))
     names = (EMBED, *anatomy.blocks)
     if len(kept) != len(names):
         raise LensError(

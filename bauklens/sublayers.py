@@ -2,24 +2,24 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from bauklens.anatomy import Anatomy
-from bauklens.calls import Call, record
+from bauklens.calls import Call
 from bauklens.errors import LensError
-from bauklens.trace import evaluating
-
-_PROBE = 8
+from bauklens.layout import Layout
 
 _DEEPEST = 3
 """Levels below a block at which a sublayer is looked for."""
 
+_MODULES = (2, 3)
+"""Modules that make up what a block adds: one for each sublayer, or two for one of them."""
+
 _GRAINS = 4
-"""Rounding of one dtype that a sum of three may show."""
+"""Rounding of one dtype that a sum may show."""
 
 _LEAST = 1e-3
 """A module that is added with less than this is not added at all."""
@@ -27,18 +27,22 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True)
 class Sublayer:
-    """A module whose output is, times a scale, what a sublayer writes.
+    """The modules whose outputs, times their scales, are what a sublayer writes.
 
     Attributes:
-        name: dotted name of the module: the sublayer itself, or the norm that the block applies to its output.
-        scale: what the block multiplies the output by before it adds it.
-        adds: the module is given the stream and returns it with its own part added, as in Bloom; its part is then the
-            difference.
+        names: dotted names: the sublayer itself, or the norm that the block applies to its output; two where a block
+            adds up two of a kind (the experts of a mixture and a shared one, a state space model and an attention).
+        scales: what the block multiplies each output by before it adds it.
+        adds: the one module is given the stream and returns it with its own part added, as in Bloom; its part is then
+            the difference.
     """
 
-    name: str
-    scale: float
-    adds: bool
+    names: tuple[str, ...]
+    scales: tuple[float, ...]
+    adds: bool = False
+
+    def __str__(self) -> str:
+        return " + ".join(self.names)
 
 
 @dataclass(frozen=True)
@@ -57,30 +61,28 @@ class Sublayers:
     @property
     def names(self) -> tuple[str, ...]:
         """The modules to trace."""
-        return tuple(each.name for each in (*self.attention, *self.mlp))
+        return tuple(name for each in (*self.attention, *self.mlp) for name in each.names)
 
 
-def find_sublayers(model: nn.Module, anatomy: Anatomy, token_ids: torch.Tensor) -> Sublayers:
-    """Finds, in every block, the two modules whose outputs make up what the block adds.
+def find_sublayers(layout: Layout, calls: list[Call]) -> Sublayers:
+    """Finds, in every block, the modules whose outputs make up what the block adds.
 
     Args:
-        token_ids: (1, position); the first few are run.
+        calls: a run recorded with copies.
 
     Raises:
-        LensError: a block has no two such modules.
+        LensError: a block has no such modules.
     """
-    if not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
+    if not layout.plain or len(set(layout.blocks)) < len(layout.blocks):
         raise LensError(
-            f"{anatomy.model_class} has no single stream of (position, hidden): pass stream='hidden' or 'delta'"
+            f"{layout.model_class} has no single stream of (position, hidden): pass stream='hidden' or 'delta'"
         )
-    with evaluating(model):
-        calls, _ = record(model, token_ids[:, :_PROBE], copies=True)
-    members = set(anatomy.blocks)
-    pairs = [_pair_in(anatomy, call, calls) for call in calls if call.name in members]
+    members = set(layout.blocks)
+    pairs = [_pair_in(layout, call, calls) for call in calls if call.name in members]
     return Sublayers(
-        attention=tuple(first for first, _, _ in pairs),
-        mlp=tuple(second for _, second, _ in pairs),
-        sequential=all(sequential for _, _, sequential in pairs),
+        attention=tuple(pair.first for pair in pairs),
+        mlp=tuple(pair.second for pair in pairs),
+        sequential=all(pair.sequential for pair in pairs),
     )
 
 
@@ -111,7 +113,7 @@ def written(sublayers: Sublayers, outputs: dict[str, torch.Tensor], states: torc
     if wrong.any():
         layer, position = wrong.nonzero()[0].tolist()
         raise LensError(
-            f"what {sublayers.attention[layer].name} and {sublayers.mlp[layer].name} write does not add up to what the "
+            f"what {sublayers.attention[layer]} and {sublayers.mlp[layer]} write does not add up to what the "
             f"block adds at position {position}: pass stream='hidden' or 'delta'"
         )
     return Written(attention, mid, mlp)
@@ -123,34 +125,55 @@ def _added(
     """The stream after a sublayer of every block, and what the sublayer wrote into it."""
     parts = []
     for sublayer, state in zip(sublayers, stream, strict=True):
-        output = outputs[sublayer.name].reshape(state.shape)
-        parts.append(output - state if sublayer.adds else sublayer.scale * output)
+        whole = torch.zeros_like(state)
+        for name, scale in zip(sublayer.names, sublayer.scales, strict=True):
+            whole = whole + scale * outputs[name].reshape(state.shape)
+        parts.append(whole - state if sublayer.adds else whole)
     wrote = torch.stack(parts)  # (layer, position, hidden)
     return stream + wrote, wrote
 
 
-def _pair_in(anatomy: Anatomy, block: Call, calls: list[Call]) -> tuple[Sublayer, Sublayer, bool]:
-    before, after = block.given[anatomy.takes[0]], block.returned
+class _Pair(NamedTuple):
+    """The two sublayers of one block."""
+
+    first: Sublayer
+    second: Sublayer
+    sequential: bool
+
+
+class _Writer(NamedTuple):
+    """A call inside a block, and its output in the shape of a state."""
+
+    call: Call
+    output: torch.Tensor
+
+
+def _pair_in(layout: Layout, block: Call, calls: list[Call]) -> _Pair:
+    before, after = block.inputs[layout.takes[0]], block.output
+    assert after is not None
     inside = list(_writers(block, calls, after.shape))
-    for first, second in _in_order_of_depth(inside):
-        pair = _as_writes(first, second, before, after) or _as_adders(first, second, before, after)
-        if pair is not None:
-            mid = first.returned if pair[0].adds else before + pair[0].scale * first.returned
-            return *pair, _is_given(mid, first, calls, block)
+    for count in _MODULES:
+        for writers in sorted(combinations(inside, count), key=_depth):
+            scales = _scales(writers, before, after)
+            if scales is not None:
+                return _split(writers, scales, before, calls, block)
+            if count == 2 and _hand_on(writers[0], writers[1], before, after):
+                first, second = (Sublayer((each.call.name,), (1.0,), adds=True) for each in writers)
+                return _Pair(first, second, _is_given(writers[0].output, writers[0], calls, block))
     raise LensError(
-        f"{block.name} of {anatomy.model_class} has no attention and MLP whose outputs add up to what it adds: "
-        f"looked at {', '.join(call.name.removeprefix(block.name + '.') for call in inside)}; "
+        f"{block.name} of {layout.model_class} has no attention and MLP whose outputs add up to what it adds: "
+        f"looked at {', '.join(each.call.name.removeprefix(block.name + '.') for each in inside)}; "
         "pass stream='hidden' or 'delta'"
     )
 
 
-def _writers(block: Call, calls: list[Call], shape: torch.Size) -> Iterator[Call]:
+def _writers(block: Call, calls: list[Call], shape: torch.Size) -> Iterator[_Writer]:
     """The calls inside a block that return as much as a state, in its shape, in the order in which they ended."""
     for call in sorted(calls, key=lambda call: call.ended):
         depth = call.name.count(".") - block.name.count(".")
         inside = block.began < call.began and call.ended < block.ended
-        if inside and depth <= _DEEPEST and call.returned is not None and fits(call.returned, shape):
-            yield replace(call, returned=call.returned.reshape(shape))
+        if inside and depth <= _DEEPEST and call.output is not None and fits(call.output, shape):
+            yield _Writer(call, call.output.reshape(shape))
 
 
 def fits(output: torch.Tensor, shape: tuple[int, ...]) -> bool:
@@ -158,38 +181,48 @@ def fits(output: torch.Tensor, shape: tuple[int, ...]) -> bool:
     return output.shape[-1:] == shape[-1:] and output.numel() == math.prod(shape)
 
 
-def _in_order_of_depth(inside: list[Call]) -> list[tuple[Call, Call]]:
-    """Every two of the calls, the first ended before the second; the outermost pairs first."""
-    pairs = [(first, second) for place, second in enumerate(inside) for first in inside[:place]]
-    return sorted(pairs, key=lambda pair: pair[0].name.count(".") + pair[1].name.count("."))
+def _depth(writers: tuple[_Writer, ...]) -> int:
+    return sum(each.call.name.count(".") for each in writers)
 
 
-def _as_writes(
-    first: Call, second: Call, before: torch.Tensor, after: torch.Tensor
-) -> tuple[Sublayer, Sublayer] | None:
-    """after = before + a first + b second, with a and b by least squares."""
-    parts = torch.stack([first.returned.flatten(), second.returned.flatten()], dim=1).double()  # (place, 2)
+def _split(
+    writers: tuple[_Writer, ...], scales: tuple[float, ...], before: torch.Tensor, calls: list[Call], block: Call
+) -> _Pair:
+    """The modules as two sublayers: the first ends where a later module is given the stream that it has written into.
+
+    Where none is, the first module alone is the first sublayer.
+    """
+    for place in range(1, len(writers)):
+        mid = before + sum(scale * each.output for scale, each in zip(scales[:place], writers[:place], strict=True))
+        if _is_given(mid, writers[place - 1], calls, block):
+            return _Pair(*_sublayers(writers, scales, place), sequential=True)
+    return _Pair(*_sublayers(writers, scales, 1), sequential=False)
+
+
+def _sublayers(writers: tuple[_Writer, ...], scales: tuple[float, ...], place: int) -> tuple[Sublayer, Sublayer]:
+    names = tuple(each.call.name for each in writers)
+    return Sublayer(names[:place], scales[:place]), Sublayer(names[place:], scales[place:])
+
+
+def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Tensor) -> tuple[float, ...] | None:
+    """By least squares, the scales with which the outputs add up to after - before; None where they do not."""
+    outputs = torch.stack([each.output.flatten() for each in writers], dim=1).double()  # (place, module)
     added = (after.double() - before.double()).flatten()
-    gram = parts.T @ parts
-    if torch.linalg.matrix_rank(gram, hermitian=True) < 2:
+    gram = outputs.T @ outputs
+    if torch.linalg.matrix_rank(gram, hermitian=True) < len(writers):
         return None
-    scales = torch.linalg.solve(gram, parts.T @ added)
-    if not _close(parts @ scales, added, after) or scales.abs().min() < _LEAST:
+    scales = torch.linalg.solve(gram, outputs.T @ added)
+    if not _close(outputs @ scales, added, after) or scales.abs().min() < _LEAST:
         return None
     grain = 4 * torch.finfo(after.dtype).eps
-    a, b = (1.0 if abs(scale - 1) < grain else scale for scale in scales.tolist())
-    return Sublayer(first.name, a, adds=False), Sublayer(second.name, b, adds=False)
+    return tuple(1.0 if abs(scale - 1) < grain else scale for scale in scales.tolist())
 
 
-def _as_adders(
-    first: Call, second: Call, before: torch.Tensor, after: torch.Tensor
-) -> tuple[Sublayer, Sublayer] | None:
-    """The first is given the stream before the block, among others, and the second what the first returned."""
-    mid = first.returned
-    goes_on = _is_among(before, first.given) and _is_among(mid, second.given) and torch.equal(second.returned, after)
-    if not goes_on or len(first.given) < 2 or len(second.given) < 2 or torch.equal(mid, before):
-        return None
-    return Sublayer(first.name, 1.0, adds=True), Sublayer(second.name, 1.0, adds=True)
+def _hand_on(first: _Writer, second: _Writer, before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether the first is given the stream before the block, among others, and the second what the first returned."""
+    mid = first.output
+    goes_on = _is_among(before, first.call) and _is_among(mid, second.call) and torch.equal(second.output, after)
+    return goes_on and len(first.call.inputs) > 1 and len(second.call.inputs) > 1 and not torch.equal(mid, before)
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor, after: torch.Tensor) -> bool:
@@ -197,12 +230,12 @@ def _close(found: torch.Tensor, expected: torch.Tensor, after: torch.Tensor) -> 
     return bool((found - expected).abs().max() <= max(tolerance, 1e-9))
 
 
-def _is_among(tensor: torch.Tensor, given: tuple[Any, ...]) -> bool:
-    return any(each.shape == tensor.shape and torch.equal(each, tensor) for each in given)
+def _is_among(tensor: torch.Tensor, call: Call) -> bool:
+    return any(each.shape == tensor.shape and torch.equal(each, tensor) for each in call.inputs)
 
 
-def _is_given(mid: torch.Tensor, first: Call, calls: list[Call], block: Call) -> bool:
+def _is_given(mid: torch.Tensor, first: _Writer, calls: list[Call], block: Call) -> bool:
     """Whether a module of the block that begins after the first sublayer is given the stream between the two."""
-    later = [call for call in calls if first.ended < call.began and call.ended < block.ended]
-    tensors = [each for call in later for each in call.given if each.shape == mid.shape]
+    later = [call for call in calls if first.call.ended < call.began and call.ended < block.ended]
+    tensors = [each for call in later for each in call.inputs if each.shape == mid.shape]
     return any(_close(each.double(), mid.double(), mid) for each in tensors)

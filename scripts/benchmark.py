@@ -17,7 +17,6 @@ from rich.table import Table
 import bauklens
 from bauklens import anatomy
 from bauklens.calls import model_logits
-from bauklens.sublayers import find_sublayers
 from bauklens.trace import evaluating
 
 
@@ -56,13 +55,11 @@ def main(model: str, device: str | None, tokens: int, rounds: int) -> None:
         anatomy.forget(loaded)
         return anatomy.resolve(loaded, token_ids)
 
-    known = anatomy.resolve(loaded, token_ids)
     found = medians(
         {
             "forward pass": forward,
             "resolve, the first time": resolve,
             "resolve, remembered": lambda: anatomy.resolve(loaded, token_ids),
-            "find the sublayers": lambda: find_sublayers(loaded, known, token_ids),
             "hidden states": lambda: bauklens.get_hidden_states(loaded, None, prompt),
             "lens, last position": lambda: bauklens.logit_lens(loaded, None, prompt, positions=-1),
             "lens, all positions": lambda: bauklens.logit_lens(loaded, None, prompt),

@@ -386,9 +386,10 @@ class TestMemory:
 
     def test_the_forward_pass_asks_for_the_last_logits_only(self):
         model = tiny_model("llama")
-        resolve(model, torch.tensor([PROMPT]))
         shapes = []
         model.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        resolve(model, torch.tensor([PROMPT]))
+        shapes.clear()
         run(model, None, PROMPT)
         assert shapes == [(1, 1, VOCABULARY)]
 

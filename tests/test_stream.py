@@ -136,14 +136,21 @@ def test_an_overflow_is_named_by_layer_and_position():
         bauklens.get_hidden_states(model, None, PROMPT)
 
 
-def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2):
-    resolve(gpt2, torch.tensor([PROMPT]))
+@pytest.mark.parametrize("known", [True, False])
+def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2, known):
+    full = []
 
     def no_memory(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        if full:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
     gpt2.transformer.h[1].mlp.register_forward_pre_hook(no_memory)
-    with pytest.raises(bauklens.LensError, match="out of memory in the forward pass of 10 tokens: pass a shorter"):
+    if known:
+        resolve(gpt2, torch.tensor([PROMPT]))
+    full.append(True)
+    with pytest.raises(
+        bauklens.LensError, match=f"out of memory in the forward pass of {10 if known else 8} tokens: pass a"
+    ):
         bauklens.get_hidden_states(gpt2, None, PROMPT)
 
 

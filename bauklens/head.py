@@ -1,0 +1,97 @@
+"""The head's product by our own hand: where its weights can be read, and what the model does to its logits is known."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+_DIGITS = 7
+"""Significant digits of a scale or a cap that a float32 probe vouches for."""
+
+_SMALL, _LARGE = 1e-4, 3e4
+"""Logits of a probe: from where tanh is a line to where it is flat, for any cap in use (5 to 50)."""
+
+
+@dataclass(frozen=True)
+class PostOps:
+    """What a model makes of its head's logits: ``cap tanh(scale x / cap)``, or ``scale x`` where it has no cap.
+
+    The soft-cap is that of Gemma 2 (Gemma Team 2024, section 2); the scale that of Cohere and Granite.
+
+    Attributes:
+        scale, cap: as in the formula.
+        float32: whether the model does this in float32, whatever the dtype of its head.
+    """
+
+    scale: float = 1.0
+    cap: float | None = None
+    float32: bool = False
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Any shape -> the same."""
+        logits = logits.float() if self.float32 else logits
+        logits = logits if self.scale == 1 else logits * self.scale
+        return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
+
+    def __str__(self) -> str:
+        scaled = "x" if self.scale == 1 else f"{self.scale:g} x"
+        return scaled if self.cap is None else f"{self.cap:g} tanh({scaled} / {self.cap:g})"
+
+
+def is_readable(head: nn.Module) -> bool:
+    """Whether a head is nothing but its weights: a Linear without hooks, not wrapped, offloaded or quantized."""
+    return (
+        type(head) is nn.Linear
+        and "forward" not in vars(head)  # accelerate replaces it where a module is offloaded or spread
+        and not (head._forward_hooks or head._forward_pre_hooks or is_parametrized(head))
+        and head.weight.is_floating_point()
+        and not head.weight.is_meta
+    )
+
+
+def probe_logits(like: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """(..., vocabulary) float32 of both signs and all sizes, for inputs of the head (..., hidden)."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand((*like.shape[:-1], vocabulary), generator=generator).to(like.device)
+    size = _SMALL * (_LARGE / _SMALL) ** drawn
+    return torch.where(torch.rand(drawn.shape, generator=generator).to(like.device) < 0.5, -size, size)
+
+
+def find_post_ops(
+    probe: torch.Tensor, after_head: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+) -> PostOps | None:
+    """What a model does to each of its head's logits; None where it does anything else (leaves some out, say).
+
+    Args:
+        probe: as :func:`probe_logits` makes it.
+        after_head: the head's logits (..., vocabulary) -> the model's, fewer where the head's vocabulary is padded.
+        dtype: that of the head's logits.
+    """
+    found = _fitted(probe, after_head(probe))
+    if found is None or found == PostOps() or dtype == torch.float32:
+        return found
+    probe = probe.to(dtype)
+    returned = after_head(probe).float()
+    ways = [replace(found, float32=float32) for float32 in (False, True)]
+    return min(ways, key=lambda way: float((way(probe)[..., : returned.shape[-1]].float() - returned).abs().max()))
+
+
+def _fitted(probe: torch.Tensor, returned: torch.Tensor) -> PostOps | None:
+    if returned.shape[:-1] != probe.shape[:-1] or not 0 < returned.shape[-1] <= probe.shape[-1]:
+        return None
+    probe = probe[..., : returned.shape[-1]]
+    if torch.equal(returned.float(), probe.to(returned.dtype).float()):
+        return PostOps()
+    near = probe.abs() < 10 * _SMALL
+    scale = _rounded((returned.double() / probe.double())[near].median())
+    for found in (PostOps(scale), PostOps(scale, _rounded(returned.abs().max()))):
+        grain = 8 * torch.finfo(returned.dtype).eps
+        if torch.allclose(found(probe.double()), returned.double(), rtol=grain, atol=0):
+            return found
+    return None
+
+
+def _rounded(value: torch.Tensor) -> float:
+    return float(f"{float(value):.{_DIGITS}g}")

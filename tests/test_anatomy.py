@@ -1,0 +1,170 @@
+"""How a tail is decoded: by the head's product where that is proved, by the replay where not, never wrongly."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import CohereConfig, GraniteConfig
+
+import bauklens
+from bauklens.anatomy import resolve
+from bauklens.head import PostOps, find_post_ops, is_readable, probe_logits
+from tests.tiny import LAYERS, PROMPT, VOCABULARY, tiny_model, with_random_weights
+
+IDS = torch.tensor([PROMPT])
+
+_SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCABULARY,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (lambda: GraniteConfig(**_SMALL, logits_scaling=8.0), PostOps(scale=0.125)),
+        (lambda: CohereConfig(**_SMALL, logit_scale=0.0625), PostOps(scale=0.0625)),
+    ],
+    ids=["granite divides", "cohere multiplies"],
+)
+def test_a_scale_is_found_by_running(config, expected, dtype):
+    found = resolve(with_random_weights(config(), dtype), IDS)
+    assert found.post_ops == expected
+    assert found.proof < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_soft_cap_is_found_by_running(dtype):
+    found = resolve(tiny_model("gemma2", dtype), IDS)
+    assert found.post_ops == PostOps(cap=5.0)
+    assert "5 tanh(x / 5)" in found.decoding
+    assert found.sublayers is not None
+    assert found.sublayers.attention[0].names == ("model.layers.0.post_attention_layernorm",)
+
+
+class TestPostOps:
+    PROBE = probe_logits(torch.empty(1, 8, 4), 500)
+
+    def found(self, after_head, dtype=torch.float32):
+        return find_post_ops(self.PROBE, after_head, dtype)
+
+    def test_nothing(self):
+        assert self.found(lambda x: x) == PostOps()
+        assert self.found(lambda x: x[..., :480].half().float()) is None
+        assert self.found(lambda x: x[..., :480].clone()) == PostOps()
+
+    @pytest.mark.parametrize(("scale", "cap"), [(1, 30), (0.25, 50), (4, 5), (1 / 3, 15)])
+    def test_scale_and_cap_in_any_order(self, scale, cap):
+        before = self.found(lambda x: cap * torch.tanh(x * scale / cap))
+        after = self.found(lambda x: scale * cap * torch.tanh(x / cap))
+        assert before == PostOps(pytest.approx(scale, rel=1e-5), cap)
+        assert after == PostOps(pytest.approx(scale, rel=1e-5), pytest.approx(scale * cap, rel=1e-5))
+
+    def test_in_which_dtype(self):
+        def capped(x):
+            return 30 * torch.tanh(x / 30)
+
+        assert self.found(capped, torch.bfloat16) == PostOps(cap=30)
+        assert self.found(lambda x: capped(x.float()), torch.bfloat16) == PostOps(cap=30, float32=True)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            lambda x: x.log_softmax(-1),
+            lambda x: x + 1,
+            lambda x: x.masked_fill(torch.arange(x.shape[-1]) == 77, -torch.inf),
+            lambda x: x.roll(1, -1),
+            torch.relu,
+            lambda x: x[:, :1],
+        ],
+        ids=["log softmax", "offset", "a token left out", "rolled", "relu", "fewer positions"],
+    )
+    def test_anything_else_is_not_taken_for_it(self, other):
+        assert self.found(other) is None
+
+
+class TestTheWay:
+    """What is decoded by the replay agrees with what is decoded by the product."""
+
+    def assert_replayed_alike(self, model, plain):
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        assert resolve(model, IDS).post_ops is None
+        assert np.array_equal(lens.top_ids, plain.top_ids)
+        assert np.allclose(lens.top_probs, plain.top_probs, atol=1e-6)
+
+    @pytest.mark.parametrize("name", ["gpt2", "gemma2", "opt_350m"])
+    def test_a_head_that_is_not_its_weights_alone(self, name):
+        model = tiny_model(name)
+        plain = bauklens.logit_lens(model, None, PROMPT)
+        assert resolve(model, IDS).post_ops is not None
+        hook = model.lm_head.register_forward_hook(lambda module, inputs, output: None)
+        self.assert_replayed_alike(model, plain)
+        hook.remove()
+        assert resolve(model, IDS).post_ops is not None
+
+    def test_a_hook_on_the_head_acts(self):
+        model = tiny_model("llama")
+        bauklens.logit_lens(model, None, PROMPT)
+        model.lm_head.register_forward_hook(lambda module, inputs, output: output.flip(-1))
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        with torch.no_grad():
+            own = model(input_ids=IDS).logits[0]
+        assert np.array_equal(lens.top_ids[-1], own.topk(5).indices)
+
+    def test_a_model_that_leaves_tokens_out(self):
+        model = tiny_model("llama")
+        forward = model.forward
+
+        def without_the_best(**given):
+            output = forward(**given)
+            output.logits[..., 100:] = -torch.inf
+            return output
+
+        model.forward = without_the_best
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        assert resolve(model, IDS).post_ops is None
+        assert lens.top_ids.max() < 100
+
+    def test_a_configuration_that_changes_later(self):
+        """The cap is found when the model is looked at first; another is seen by the check, and then replayed."""
+        model = tiny_model("gemma2")
+        bauklens.logit_lens(model, None, PROMPT)
+        model.config.final_logit_softcapping = 2.0
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        with torch.no_grad():
+            own = model(input_ids=IDS).logits[0]
+        assert own.abs().max() <= 2
+        assert np.allclose(lens.top_probs[-1], own.softmax(-1).topk(5).values, atol=1e-6)
+
+    def test_what_counts_as_weights_alone(self):
+        linear = torch.nn.Linear(4, 9)
+        assert is_readable(linear)
+        assert not is_readable(linear.to("meta"))
+        assert not is_readable(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 9)))
+        assert not is_readable(torch.nn.Sequential(torch.nn.Linear(4, 9)))
+
+
+class TestANamedNorm:
+    def test_the_models_own(self, gpt2):
+        plain = bauklens.logit_lens(gpt2, None, PROMPT)
+        named = bauklens.logit_lens(gpt2, None, PROMPT, norm="transformer.ln_f")
+        assert np.array_equal(plain.top_ids, named.top_ids)
+        assert np.allclose(plain.top_probs, named.top_probs, atol=1e-6)
+        assert named.norm == "transformer.ln_f"
+
+    @pytest.mark.parametrize(
+        ("norm", "message"),
+        [
+            ("transformer.h.0.ln_1", r"does not end in the model's own logits.*pass blocks=, norm= or head="),
+            ("transformer.lnf", r"has no module 'transformer\.lnf'; the nearest: .*transformer\.ln_f"),
+            ("transformer.h.0.mlp.c_fc", "does not lead from a state to the head 'lm_head'"),
+            ("layer", "unknown norm 'layer': pass one of 'own', 'final', None"),
+        ],
+    )
+    def test_another(self, gpt2, norm, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(gpt2, None, PROMPT, norm=norm)

@@ -1,5 +1,6 @@
 """One forward pass of a model, its logits, and the list of the modules that ran in it."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,12 +66,20 @@ def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> t
     kind = type(model).__name__
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
+    if kind.endswith(("Classification", "QuestionAnswering", "MultipleChoice", "Prediction")):
+        raise LensError(
+            f"{kind} has a head of another kind; a lens needs a causal language model (AutoModelForCausalLM)"
+        )
+    if "input_ids" not in inspect.signature(type(model).forward).parameters:
+        raise LensError(f"{kind} reads no token ids; a lens needs a causal language model (AutoModelForCausalLM)")
     if kind.endswith("ForMaskedLM"):
         raise LensError(
             f"{kind} is a masked language model, which reads what comes after a position; a lens needs a causal one "
             "(AutoModelForCausalLM)"
         )
     codebooks = getattr(text_config(model), "num_codebooks", 1)
+    if getattr(text_config(model), "output_router_logits", False):  # a loss of the experts, which replayed blocks lack
+        options["output_router_logits"] = False
     output = model(
         input_ids=token_ids.repeat_interleave(codebooks, dim=0), use_cache=False, return_dict=True, **options
     )

@@ -38,8 +38,16 @@ class _Tile:
     positions: range
 
     @property
-    def rows(self) -> int:
+    def count(self) -> int:
         return len(self.layers) * len(self.positions)
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.layers.start, self.layers.stop)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.positions.start, self.positions.stop)
 
     def halves(self) -> list["_Tile"]:
         """Two tiles that make up this one, the later first, so that the earlier is taken first from a stack."""
@@ -51,15 +59,39 @@ class _Tile:
 
 
 @dataclass(frozen=True)
-class _Product:
-    """The fast way: the model's own forward as far as the head's input, and the product with the head's weights."""
+class _Source:
+    """The states to decode, and the three ways from a tile of them to logits.
+
+    Attributes:
+        token_ids: (prompt,).
+        positions: (position,), where in the prompt the columns stand.
+    """
 
     tail: Tail
     anatomy: Anatomy
+    states: torch.Tensor
+    token_ids: torch.Tensor
+    positions: torch.Tensor
 
-    def __call__(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """(layer, position, hidden) -> (layer, position, vocabulary)."""
-        assert self.anatomy.post_ops is not None
+    def logits(self, tile: _Tile) -> torch.Tensor:
+        """(layer, position, vocabulary)."""
+        if self.anatomy.whole:
+            return self._whole_logits(self.states[tile.layers[0]], self.positions[tile.columns])
+        return self._logits(self.states[tile.rows, tile.columns], self.positions[tile.columns])
+
+    def constant_logits(self) -> torch.Tensor:
+        """(1, 1, vocabulary), what the tail gives for nothing (the head's bias)."""
+        if self.anatomy.whole:
+            return self._whole_logits(torch.zeros_like(self.states[0]), self.positions[:1])
+        return self._logits(torch.zeros_like(self.states[:1, :1]), self.positions[:1])
+
+    def _whole_logits(self, state: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return self.tail.whole_logits(state[None] if self.anatomy.plain else state, self.token_ids, positions)
+
+    def _logits(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        token_ids = self.token_ids[positions]
+        if self.anatomy.post_ops is None:
+            return self.tail.logits(states, token_ids, positions)
         logits = self.tail.head(self.tail.head_inputs(states, token_ids, positions))
         return self.anatomy.post_ops(logits)[..., : self.anatomy.vocabulary]
 
@@ -91,53 +123,42 @@ def decode(
     Raises:
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
-    smallest = 1 if anatomy.plain else len(positions)
-    limit = max(smallest, tile_rows or _LOGIT_BYTES // (4 * anatomy.vocabulary)) if anatomy.plain else smallest
+    smallest = len(positions) if anatomy.whole else 1
+    limit = smallest if anatomy.whole else max(1, tile_rows or _LOGIT_BYTES // (4 * anatomy.vocabulary))
     shape = (len(states), len(positions), topk)
     top_ids = torch.empty(shape, dtype=torch.int64)
     top_probs = torch.empty(shape, dtype=torch.float32)
     last_logits = torch.empty(0)
     pending = [_Tile(range(shape[0]), range(shape[1]))]
     bar = tqdm(total=shape[0] * shape[1], desc="Decoding", unit="row", delay=2, leave=False, disable=None)
-    by_product = anatomy.post_ops is not None
-    with bar, replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=by_product) as tail:
-        decode_rows = _Product(tail, anatomy) if by_product else tail.logits
-        offset = None
-        if norm == "final":  # what the tail gives for nothing (the head's bias) is left out, so that rows add up
-            offset = decode_rows(torch.zeros_like(states[:1, :1]), token_ids[0, positions[:1]], positions[:1])
+    to_head = anatomy.post_ops is not None
+    with bar, replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=to_head) as tail:
+        source = _Source(tail, anatomy, states, token_ids[0], positions)
+        offset = source.constant_logits() if norm == "final" else 0.0  # left out, so that rows add up
         while pending:
             tile = pending.pop()
-            if tile.rows > limit:
+            if tile.count > limit:
                 pending += tile.halves()
                 continue
-            layers, places = (
-                slice(tile.layers.start, tile.layers.stop),
-                slice(tile.positions.start, tile.positions.stop),
-            )
-            where = positions[places]
             try:
-                if anatomy.plain:
-                    logits = decode_rows(states[layers, places], token_ids[0, where], where)
-                else:
-                    logits = tail.whole_logits(states[tile.layers[0]], token_ids[0], where)
-                logits = logits if offset is None else logits - offset
+                logits = source.logits(tile) - offset
                 ids, probabilities = top_probabilities(logits, topk)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                if tile.rows <= smallest:
-                    rows = "a single row" if anatomy.plain else "a single layer"
+                if tile.count <= smallest:
+                    rows = "a single layer" if anatomy.whole else "a single row"
                     raise LensError(f"out of memory on {states.device} for the logits of {rows}: {error}") from None
-                limit = tile.rows // 2
+                limit = tile.count // 2
                 pending.append(tile)
                 _free(error)
                 continue
             if not probabilities.isfinite().all():
-                raise _unfinite_logits(probabilities, tile, where)
-            top_ids[layers, places], top_probs[layers, places] = ids.cpu(), probabilities.cpu()
+                raise _unfinite_logits(probabilities, tile, positions)
+            top_ids[tile.rows, tile.columns], top_probs[tile.rows, tile.columns] = ids.cpu(), probabilities.cpu()
             if not pending:
                 last_logits = logits[-1, -1].clone()
-            bar.update(tile.rows)
+            bar.update(tile.count)
             del logits  # before the next tile's are made
     return Decoded(top_ids, top_probs, last_logits)
 
@@ -151,7 +172,8 @@ def _free(error: BaseException) -> None:
 
 def _unfinite_logits(probabilities: torch.Tensor, tile: _Tile, positions: torch.Tensor) -> LensError:
     row, place = (~probabilities.isfinite().all(dim=-1)).nonzero()[0].tolist()
+    position = int(positions[tile.positions[place]])
     return LensError(
-        f"the logits of row {tile.layers[row]} at position {int(positions[place])} hold NaN or infinity "
+        f"the logits of row {tile.layers[row]} at position {position} hold NaN or infinity "
         "(float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
     )

@@ -51,12 +51,12 @@ def is_readable(head: nn.Module) -> bool:
     )
 
 
-def probe_logits(like: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """(..., vocabulary) float32 of both signs and all sizes, for inputs of the head (..., hidden)."""
+def probe_logits(like: torch.Tensor) -> torch.Tensor:
+    """Numbers of both signs and all sizes, in the shape of the head's logits, in float32."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.rand((*like.shape[:-1], vocabulary), generator=generator).to(like.device)
-    size = _SMALL * (_LARGE / _SMALL) ** drawn
-    return torch.where(torch.rand(drawn.shape, generator=generator).to(like.device) < 0.5, -size, size)
+    size, sign = torch.rand((2, *like.shape), generator=generator, dtype=torch.float32).to(like.device)
+    size = _SMALL * (_LARGE / _SMALL) ** size
+    return torch.where(sign < 0.5, -size, size)
 
 
 def find_post_ops(

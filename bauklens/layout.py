@@ -197,12 +197,18 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
 
 def require_module(model: nn.Module, name: str | None) -> None:
     """Refuses a name that no module of the model has, and offers the nearest; None passes."""
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if name is not None and name not in modules:
-        near = get_close_matches(name, modules, n=3, cutoff=0.4)
-        raise LensError(
-            f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {', '.join(near)}" if near else "")
-        )
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise LensError(f"blocks, norm and head are named by text, such as 'model.layers'; got {type(name).__name__}")
+    if name not in dict(model.named_modules(remove_duplicate=False)):
+        near = ", ".join(nearest_modules(model, name))
+        raise LensError(f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {near}" if near else ""))
+
+
+def nearest_modules(model: nn.Module, name: Any) -> list[str]:
+    """The modules whose names are nearest to one that none has."""
+    return get_close_matches(str(name), (each for each, _ in model.named_modules(remove_duplicate=False)), 3, 0.4)
 
 
 def _given_blocks(model: nn.Module, path: str, calls: list[Call]) -> list[str]:

@@ -1,6 +1,6 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from bauklens.anatomy import Anatomy, resolve
+from bauklens.anatomy import Anatomy, forget, resolve
 from bauklens.decode import Decoded, decode
 from bauklens.errors import LensError
+from bauklens.layout import nearest_modules
 from bauklens.measure import magnitude, whole_magnitude
 from bauklens.prompt import Prompt, encode
-from bauklens.proof import prove
+from bauklens.proof import NotProvedError, prove
 from bauklens.provenance import model_name, provenance
 from bauklens.result import LensResult
 from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chosen_positions, one_of
@@ -128,8 +129,9 @@ def logit_lens(
         norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
             with the scale that it has for the last block's output at that position, and without constant terms, so
             that the logits of "embed" and of all deltas add up (before a soft-cap, where the model has one: each row
-            is capped by itself). None: nothing, the head alone. The dotted name of a module: that one, where what runs
-            between the last block and the head in the model's own forward is not right.
+            is capped by itself). None: no norm; the head, and what else the model does before and after it. The dotted
+            name of a module: that one, where what runs in the model's own forward between the last block and the head
+            is not right.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
         blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
@@ -142,14 +144,16 @@ def logit_lens(
         LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
             language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
     """
-    names = [stream] if isinstance(stream, str) else list(stream)
+    names = [stream] if isinstance(stream, str) or not isinstance(stream, Iterable) else list(stream)
     if not names:
         raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
     for name in names:
         one_of("stream", name, STREAMS)
+    if edit_output is not None and not callable(edit_output):
+        raise LensError(f"edit_output must be a function of (output, layer); got {type(edit_output).__name__}")
     model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
-    named = _named_norm(norm)
+    named = _named_norm(model, norm)
     anatomy = resolve(model, token_ids, blocks=blocks, norm=named, head=head)
     topk = checked_topk(topk, anatomy.vocabulary)
     layers = list(layers) if isinstance(layers, Iterator) else layers
@@ -177,13 +181,14 @@ def logit_lens(
     return results[0] if isinstance(stream, str) else results
 
 
-def _named_norm(norm: str | None) -> str | None:
+def _named_norm(model: nn.Module, norm: Any) -> str | None:
     """The norm where it names a module, and is not one of the three kinds."""
     if norm in NORMS:
         return None
-    if not isinstance(norm, str) or "." not in norm:
-        one_of("norm", norm, NORMS)
-    return norm
+    if norm not in dict(model.named_modules()):
+        near = "".join(f", {each!r}" for each in nearest_modules(model, norm))
+        raise LensError(f"unknown norm {norm!r}: pass 'own', 'final' or None, or the name of a module{near}")
+    return str(norm)
 
 
 def _labels(anatomy: Anatomy, name: str) -> list[str]:
@@ -195,7 +200,7 @@ def _rows(ran: Run, name: str, layers: Layers, positions: Positions) -> Rows:
     labels, states = _labels(ran.anatomy, name), ran.stream.named(name)
     rows, columns = chosen_layers(labels, layers), chosen_positions(ran.token_ids.shape[1], positions)
     states = states if layers is None else states[rows]
-    states = states if positions is None or not ran.anatomy.plain else states[:, columns]
+    states = states if positions is None or ran.anatomy.whole else states[:, columns]
     return Rows(name, states, [labels[row] for row in rows], columns)
 
 
@@ -215,11 +220,13 @@ def _sublayers(anatomy: Anatomy, names: Sequence[str]) -> Sublayers | None:
 def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`logit_lens` does.
 
-    Where the fast way fails, as the model no longer does what it did when it was looked at, it is replayed.
+    Where the fast way fails, as the model no longer does what it did when it was looked at, it is replayed, and looked
+    at anew the next time.
     """
     try:
         return _lens_of(ran, rows, topk, norm, arguments)
-    except LensError:
+    except NotProvedError:
+        forget(ran.model)
         if ran.anatomy.post_ops is None:
             raise
         return _lens_of(replace(ran, anatomy=replace(ran.anatomy, post_ops=None)), rows, topk, norm, arguments)
@@ -260,7 +267,7 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
         LensError: the difference is more than rounding, so that no row could be trusted.
     """
     if last_logits is None:
-        state = ran.final[-1:] if ran.anatomy.plain else ran.final
+        state = ran.final if ran.anatomy.whole else ran.final[-1:]
         last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], 1, "own").last_logits
     return prove(ran.anatomy, last_logits, ran.stream.last_logits, ran.final.dtype)
 
@@ -274,7 +281,8 @@ def _decode(ran: Run, states: torch.Tensor, positions: list[int], topk: int, nor
 def _magnitude(ran: Run, rows: Rows) -> torch.Tensor:
     """(layer, position) float32."""
     if ran.anatomy.plain:
-        return magnitude(rows.states)
+        norms = magnitude(rows.states)
+        return norms[:, rows.positions] if ran.anatomy.whole else norms
     count = ran.token_ids.shape[1]
     return whole_magnitude(rows.states, ran.anatomy.position_axis, count, ran.anatomy.streams)[:, rows.positions]
 

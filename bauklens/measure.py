@@ -37,5 +37,6 @@ def whole_magnitude(states: torch.Tensor, axis: int, positions: int, streams: in
 
 def magnitude(states: torch.Tensor) -> torch.Tensor:
     """The L2 norm of every state, (..., hidden) -> (...) float32."""
-    norms: torch.Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=torch.float32)
-    return norms
+    wide = torch.float64 if states.dtype == torch.float64 else torch.float32
+    norms: torch.Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=wide)
+    return norms.float()

@@ -12,6 +12,10 @@ _MASKED = 1e30
 """Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
 
 
+class NotProvedError(LensError):
+    """What was decoded is not what the model says."""
+
+
 def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch.dtype) -> float:
     """The largest difference between decoded logits and the model's own.
 
@@ -20,7 +24,7 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
         dtype: that of the states.
 
     Raises:
-        LensError: the difference is more than rounding, so that nothing decoded in this way could be trusted.
+        NotProvedError: the difference is more than rounding, so that nothing decoded in this way could be trusted.
     """
     own = own.float()
     decoded = decoded.to(own.device).float()
@@ -46,8 +50,8 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
     return float(differences.max())
 
 
-def _not_proved(layout: Layout, difference: str) -> LensError:
-    return LensError(
+def _not_proved(layout: Layout, difference: str) -> NotProvedError:
+    return NotProvedError(
         f"the lens of {layout.model_class} does not end in the model's own logits: {difference}; found blocks "
         f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the names of the "
         "right ones"

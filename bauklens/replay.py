@@ -55,7 +55,7 @@ class Tail:
         Args:
             token_ids: (prompt,), the prompt's ids.
         """
-        self._states = state
+        self._states, self.positions = state, torch.arange(len(token_ids))
         return model_logits(self._model, token_ids[None])[:, positions]
 
     def head_inputs(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -64,11 +64,10 @@ class Tail:
         self.logits(states, token_ids, positions)
         return self._head_inputs
 
-    def after_head(self, logits: torch.Tensor) -> torch.Tensor:
-        """What the model makes of these as its head's logits; in the place of the states that were given last."""
+    def after_head(self, logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """What the model makes of these as its head's logits, in the place of the states that were given last."""
         self._head_returns = logits
-        count, width = self._states.shape[:2]
-        return model_logits(self._model, torch.zeros(count, width, dtype=torch.int64, device=logits.device))
+        return model_logits(self._model, token_ids.expand(len(logits), -1))
 
     def at_head(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the head returns where it stands aside: the logits at hand, or none, as its input is all that counts."""
@@ -81,15 +80,17 @@ class Tail:
 
 
 class _NamedTail(Tail):
-    """A module that the caller names, and the head; what else the model's own forward does is left out."""
+    """A module that the caller names, the head, and what the model's own forward makes of the head's logits."""
 
     def __init__(self, model: nn.Module, layout: Layout, norm: str) -> None:
         super().__init__(model, layout)
         self._norm = model.get_submodule(norm)
 
     def logits(self, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.head_inputs(states, token_ids, positions))
-        return logits
+        return self.after_head(self.head(self.head_inputs(states, token_ids, positions)), token_ids)
+
+    def whole_logits(self, state: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return self.logits(state, token_ids, torch.arange(len(token_ids)))[:, positions]
 
     def head_inputs(self, states: torch.Tensor, _token_ids: torch.Tensor, _positions: torch.Tensor) -> torch.Tensor:
         self._states = states
@@ -197,7 +198,7 @@ def replaying(
         elif norm == "final" and layout.norms:
             frozen = FrozenNorm(_only_norm(model, layout), final)
             functions[layout.norms[0]] = lambda states: frozen(states, tail.positions)
-        if to_head:
+        if to_head or through is not None:
             functions[layout.head] = lambda inputs, *_, **__: tail.at_head(inputs)
         with swapped(model, {name: _StandIn(model.get_submodule(name), each) for name, each in functions.items()}):
             yield tail

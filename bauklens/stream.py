@@ -83,7 +83,9 @@ def trace_stream(
             outputs[layer] = state_of(output).detach().clone()
             return output
         edited = edit_output(output, layer) if edit_output is not None else None
-        output = output if edited is None else edited
+        if edited is not None:
+            _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
+            output = edited
         kept.append(state_of(output, anatomy.parts).detach().clone())
         return output
 
@@ -94,7 +96,7 @@ def trace_stream(
         _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
         TraceDict(model, [*anatomy.blocks, *(sublayers.names if sublayers else ())], **options),
     ):
-        logits = model_logits(model, token_ids, **_last_logits_only(model))
+        logits = model_logits(model, token_ids, **({} if anatomy.hooked else _last_logits_only(model)))
     names = (EMBED, *anatomy.blocks)
     if len(kept) != len(names):
         raise LensError(
@@ -177,6 +179,14 @@ def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: list[torch.Te
         yield
     finally:
         hook.remove()
+
+
+def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
+    if edited.shape != state.shape:
+        raise LensError(
+            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}, which returned one of "
+            f"{tuple(state.shape)}"
+        )
 
 
 def _last_logits_only(model: nn.Module) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -75,22 +75,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     with lock:
         training = [module for module in model.modules() if module.training]
         try:
-            if training:
-                model.eval()
-            with torch.no_grad():
+            for module in training:  # not eval(), upon which some modules act (LoRA's may merge their weights)
+                module.training = False
+            with torch.no_grad(), _eager(model):
                 yield
         finally:
             for module in training:
                 module.training = True
 
 
+def _eager(model: nn.Module) -> AbstractContextManager[Any]:
+    """Runs what was compiled in place as it was written, as compiled code would be compiled again for every hook."""
+    compiled = any(
+        module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
+        for module in model.modules()
+    )
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
 @contextmanager
 def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
     """Puts other modules in the places of a model that the dotted names name; afterwards the model's own are back."""
-    originals = {name: model.get_submodule(name) for name in replacements}
+    standing_in = {id(model.get_submodule(name)): module for name, module in replacements.items()}
+    originals = {  # under each of its names, as one module may stand in several places
+        name: module for name, module in model.named_modules(remove_duplicate=False) if id(module) in standing_in
+    }
     try:
-        for name, module in replacements.items():
-            _place(model, name, module)
+        for name, module in originals.items():
+            _place(model, name, standing_in[id(module)])
         yield
     finally:
         for name, module in originals.items():

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from transformers import CohereConfig, GraniteConfig
+from transformers import CohereConfig, GraniteConfig, MixtralConfig
 
 import bauklens
 from bauklens.anatomy import resolve
 from bauklens.head import PostOps, find_post_ops, is_readable, probe_logits
-from tests.tiny import LAYERS, PROMPT, VOCABULARY, tiny_model, with_random_weights
+from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
 
 IDS = torch.tensor([PROMPT])
 
@@ -47,7 +47,7 @@ def test_a_soft_cap_is_found_by_running(dtype):
 
 
 class TestPostOps:
-    PROBE = probe_logits(torch.empty(1, 8, 4), 500)
+    PROBE = probe_logits(torch.empty(1, 8, 500))
 
     def found(self, after_head, dtype=torch.float32):
         return find_post_ops(self.PROBE, after_head, dtype)
@@ -101,9 +101,11 @@ class TestTheWay:
         model = tiny_model(name)
         plain = bauklens.logit_lens(model, None, PROMPT)
         assert resolve(model, IDS).post_ops is not None
-        hook = model.lm_head.register_forward_hook(lambda module, inputs, output: None)
+        forward = model.lm_head.forward
+        pass_output_through(model.lm_head, lambda module, inputs, output: None)
         self.assert_replayed_alike(model, plain)
-        hook.remove()
+        del model.lm_head.forward
+        assert model.lm_head.forward == forward
         assert resolve(model, IDS).post_ops is not None
 
     def test_a_hook_on_the_head_acts(self):
@@ -129,16 +131,16 @@ class TestTheWay:
         assert resolve(model, IDS).post_ops is None
         assert lens.top_ids.max() < 100
 
-    def test_a_configuration_that_changes_later(self):
-        """The cap is found when the model is looked at first; another is seen by the check, and then replayed."""
-        model = tiny_model("gemma2")
+    def test_a_scale_that_changes_unseen(self):
+        """Another than was found at first is seen by the check and replayed, and found the next time."""
+        model = with_random_weights(CohereConfig(**_SMALL, logit_scale=0.0625))
         bauklens.logit_lens(model, None, PROMPT)
-        model.config.final_logit_softcapping = 2.0
+        model.logit_scale = 0.5
         lens = bauklens.logit_lens(model, None, PROMPT)
         with torch.no_grad():
             own = model(input_ids=IDS).logits[0]
-        assert own.abs().max() <= 2
         assert np.allclose(lens.top_probs[-1], own.softmax(-1).topk(5).values, atol=1e-6)
+        assert resolve(model, IDS).post_ops == PostOps(scale=0.5)
 
     def test_what_counts_as_weights_alone(self):
         linear = torch.nn.Linear(4, 9)
@@ -160,11 +162,129 @@ class TestANamedNorm:
         ("norm", "message"),
         [
             ("transformer.h.0.ln_1", r"does not end in the model's own logits.*pass blocks=, norm= or head="),
-            ("transformer.lnf", r"has no module 'transformer\.lnf'; the nearest: .*transformer\.ln_f"),
-            ("transformer.h.0.mlp.c_fc", "does not lead from a state to the head 'lm_head'"),
-            ("layer", "unknown norm 'layer': pass one of 'own', 'final', None"),
+            (
+                "transformer.lnf",
+                r"unknown norm 'transformer\.lnf': pass 'own', 'final' or None, or .*, 'transformer\.ln_f'",
+            ),
+            (
+                "transformer.h.0.mlp.c_fc",
+                r"norm='transformer\.h\.0\.mlp\.c_fc' does not lead from a state to the logits",
+            ),
+            ("transformer.h.0.attn", "does not lead from a state to the logits"),
+            (5, "unknown norm 5: pass 'own', 'final' or None, or the name of a module"),
         ],
     )
     def test_another(self, gpt2, norm, message):
         with pytest.raises(bauklens.LensError, match=message):
             bauklens.logit_lens(gpt2, None, PROMPT, norm=norm)
+
+
+def full_probabilities(model, row):
+    """Of a full forward pass in which the blocks from the ``row``-th on hand on what they were given."""
+    hooks = [
+        block.register_forward_hook(lambda module, inputs, keywords, output: inputs[0], with_kwargs=True)
+        for block in list(block_list(model))[row:]
+    ]
+    with torch.no_grad():
+        logits = model(input_ids=IDS, use_cache=False).logits[0]
+    for hook in hooks:
+        hook.remove()
+    return logits.softmax(-1)
+
+
+HOOKS = {
+    "last position": lambda output: output[:, -1].mul_(-1),
+    "third position": lambda output: output[:, 2].mul_(-1),
+    "first of the batch": lambda output: output[0].mul_(-1),
+    "a late position": lambda output: output[:, 9].mul_(-1),
+}
+ASKED = [{"positions": 3}, {"positions": slice(1, None)}, {"layers": [0, 1]}, {}, {"positions": [9, 2]}]
+
+
+class TestHooksOfTheCaller:
+    """They see what they see in a forward pass: a batch of one, and all positions, whatever is asked for."""
+
+    @pytest.mark.parametrize("where", ["transformer.ln_f", "lm_head", "transformer.drop", "transformer.h.1", ""])
+    @pytest.mark.parametrize("hook", HOOKS)
+    def test_they_act_where_they_would(self, gpt2, where, hook):
+        def act(module, inputs, output):
+            HOOKS[hook](getattr(output, "logits", output))
+
+        gpt2.get_submodule(where).register_forward_hook(act)
+        expected = [full_probabilities(gpt2, row) for row in range(1 + LAYERS)]
+        for asked in ASKED:
+            lens = bauklens.logit_lens(gpt2, None, PROMPT, topk=VOCABULARY, **asked)
+            for row, layer in enumerate(lens.layers):
+                whole = expected[0 if layer == "embed" else int(layer) + 1][lens.positions.tolist()]
+                found = torch.zeros_like(whole).scatter(
+                    1, torch.from_numpy(lens.top_ids[row].copy()), torch.from_numpy(lens.top_probs[row].copy())
+                )
+                assert torch.allclose(found, whole, atol=1e-5), (asked, layer)
+            assert lens.magnitude.shape == (len(lens.layers), len(lens.positions))
+
+    def test_other_streams(self, gpt2):
+        plain = bauklens.logit_lens(gpt2, None, PROMPT, stream="delta", norm="final", positions=[2, 5])
+        gpt2.lm_head.register_forward_hook(lambda module, inputs, output: None)
+        hooked = bauklens.logit_lens(gpt2, None, PROMPT, stream="delta", norm="final", positions=[2, 5])
+        assert np.array_equal(plain.top_ids, hooked.top_ids)
+        assert np.allclose(plain.magnitude, hooked.magnitude)
+        assert np.allclose(plain.top_probs, hooked.top_probs, atol=1e-6)
+
+
+class TestWhatChangesBetweenCalls:
+    def test_the_dtype(self):
+        model = tiny_model("gemma2")
+        bauklens.logit_lens(model, None, PROMPT)
+        lens = bauklens.logit_lens(model.to(torch.bfloat16), None, PROMPT)
+        assert np.array_equal(
+            lens.top_ids, bauklens.logit_lens(tiny_model("gemma2", torch.bfloat16), None, PROMPT).top_ids
+        )
+
+    @pytest.mark.parametrize("cap", [None, 2.0, 80.0])
+    def test_the_configuration_of_a_cap(self, cap):
+        model = tiny_model("gemma2")
+        bauklens.logit_lens(model, None, PROMPT)
+        model.config.final_logit_softcapping = cap
+        assert resolve(model, IDS).post_ops == PostOps(cap=cap)
+
+    def test_a_forward_that_leaves_tokens_out(self):
+        model = tiny_model("llama")
+        bauklens.logit_lens(model, None, PROMPT)
+
+        def leave_out(module, inputs, output):
+            output.logits[..., 77] = -torch.inf
+
+        pass_output_through(model, leave_out)
+        assert not (bauklens.logit_lens(model, None, PROMPT).top_ids == 77).any()
+
+
+def test_one_block_in_several_places():
+    model = tiny_model("llama")
+    block = model.model.layers[0]
+    model.model.layers = torch.nn.ModuleList([block, block, block])
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    assert lens.layers == ("embed", "0", "1", "2")
+    with torch.no_grad():
+        own = model(input_ids=IDS, use_cache=False).logits[0].softmax(-1)
+    assert np.array_equal(lens.top_ids[-1], own.topk(5).indices)
+    assert all(each is block for each in model.model.layers)
+
+
+def test_a_double_model(gpt2):
+    lens = bauklens.logit_lens(gpt2.double(), None, PROMPT)
+    assert lens.check["max_abs_logit_difference"] < 1e-9
+    assert lens.magnitude.dtype == np.float32
+
+
+def test_a_loss_of_the_experts_is_left_out():
+    config = MixtralConfig(**_SMALL, num_local_experts=2, output_router_logits=True)
+    lens = bauklens.logit_lens(with_random_weights(config), None, PROMPT)
+    assert lens.check["max_abs_logit_difference"] < 1e-4
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_forward_compiled_in_place_is_run_as_written(gpt2):
+    plain = bauklens.logit_lens(gpt2, None, PROMPT)
+    gpt2.compile()
+    lens = bauklens.logit_lens(gpt2, None, PROMPT)
+    assert np.array_equal(plain.top_ids, lens.top_ids)

@@ -25,7 +25,19 @@ from bauklens.lens import run
 from bauklens.measure import magnitude
 from bauklens.replay import FrozenNorm
 from bauklens.trace import state_of, with_state
-from tests.tiny import CONFIGS, LAYERS, NAMES, PROMPT, TEXT, VOCABULARY, block_list, first_input, hook_count, tiny_model
+from tests.tiny import (
+    CONFIGS,
+    LAYERS,
+    NAMES,
+    PROMPT,
+    TEXT,
+    VOCABULARY,
+    block_list,
+    first_input,
+    hook_count,
+    pass_output_through,
+    tiny_model,
+)
 
 EVERYWHERE = torch.arange(len(PROMPT))
 
@@ -176,14 +188,14 @@ class TestTheCheck:
 
     @pytest.mark.parametrize("column", [slice(None), slice(-1, None), slice(0, 1)], ids=["all", "last", "first"])
     def test_it_is_the_largest_difference_of_all_logits(self, llama, column):
-        """A hook that moves the logits of a replay, and not those of the last position alone, is what it finds."""
+        """A head that moves the logits of a replay, and not those of the last position alone, is what it finds."""
 
         def move(module, inputs, output):
             if output.shape[0] * output.shape[1] > 1:
                 output[..., column] += 0.01
 
         run(llama, None, PROMPT)
-        llama.lm_head.register_forward_hook(move)
+        pass_output_through(llama.lm_head, move)
         lens = bauklens.logit_lens(llama, None, PROMPT)
         assert lens.check["max_abs_logit_difference"] == pytest.approx(0.01, abs=1e-3)
 
@@ -195,10 +207,11 @@ class TestTheCheck:
         def and_shrink(module, inputs, output):
             leave_out(module, inputs, output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1))
 
-        hook = llama.lm_head.register_forward_hook(leave_out)
+        forward = llama.lm_head.forward
+        pass_output_through(llama.lm_head, leave_out)
         assert bauklens.logit_lens(llama, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
-        hook.remove()
-        llama.lm_head.register_forward_hook(and_shrink)
+        llama.lm_head.forward = forward
+        pass_output_through(llama.lm_head, and_shrink)
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 
@@ -206,7 +219,7 @@ class TestTheCheck:
         def offset(module, inputs, output):
             output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1).sub_(1e4)
 
-        llama.lm_head.register_forward_hook(offset)
+        pass_output_through(llama.lm_head, offset)
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 
@@ -359,15 +372,14 @@ class TestMemory:
         plain = bauklens.logit_lens(gpt2, None, PROMPT)
         sizes = []
 
-        def no_more_than_ten_rows(module, inputs):
+        def no_more_than_ten_rows(module, inputs, output):
             rows = inputs[0].shape[0] * inputs[0].shape[1]
             sizes.append(rows)
             if rows > 10:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
-        hook = gpt2.lm_head.register_forward_pre_hook(no_more_than_ten_rows)
+        pass_output_through(gpt2.lm_head, no_more_than_ten_rows)
         lens = bauklens.logit_lens(gpt2, None, PROMPT)
-        hook.remove()
         assert max(sizes) == 40
         assert np.array_equal(plain.top_ids, lens.top_ids)
         assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
@@ -387,7 +399,7 @@ class TestMemory:
     def test_the_forward_pass_asks_for_the_last_logits_only(self):
         model = tiny_model("llama")
         shapes = []
-        model.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        pass_output_through(model.lm_head, lambda module, inputs, output: shapes.append(tuple(output.shape)))
         resolve(model, torch.tensor([PROMPT]))
         shapes.clear()
         run(model, None, PROMPT)
@@ -464,7 +476,7 @@ class TestBadInput:
             ({"positions": []}, "positions is empty"),
             ({"stream": "hiden"}, "unknown stream 'hiden': pass one of 'hidden', 'delta', 'attention'"),
             ({"stream": []}, "stream is empty: pass at least one of hidden"),
-            ({"norm": "none"}, "unknown norm 'none': pass one of 'own', 'final', None"),
+            ({"norm": "none"}, "unknown norm 'none': pass 'own', 'final' or None, or the name of a module"),
         ],
     )
     def test_arguments(self, gpt2, arguments, message):
@@ -499,7 +511,7 @@ class TestBadInput:
     def test_a_classification_head(self):
         config = CONFIGS["gpt2"]()
         config.pad_token_id = 0
-        with pytest.raises(bauklens.LensError, match="returns no logits for each position"):
+        with pytest.raises(bauklens.LensError, match="GPT2ForSequenceClassification has a head of another kind"):
             bauklens.logit_lens(GPT2ForSequenceClassification(config), None, PROMPT)
 
     def test_logits_that_are_not_finite(self, gpt2):

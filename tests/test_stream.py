@@ -148,9 +148,7 @@ def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2, known
     if known:
         resolve(gpt2, torch.tensor([PROMPT]))
     full.append(True)
-    with pytest.raises(
-        bauklens.LensError, match=f"out of memory in the forward pass of {10 if known else 8} tokens: pass a"
-    ):
+    with pytest.raises(bauklens.LensError, match="out of memory in the forward pass of 10 tokens: pass a"):
         bauklens.get_hidden_states(gpt2, None, PROMPT)
 
 

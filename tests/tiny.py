@@ -92,6 +92,21 @@ def first_input(inputs, keywords):
     return inputs[0] if inputs else keywords["hidden_states"]
 
 
+def pass_output_through(module, function):
+    """Has a module hand over ``function(module, inputs, output)``, or its output where that is None; not by a hook.
+
+    Hooks outside of the blocks have a prompt decoded whole; this leaves the lens as it is.
+    """
+    forward = module.forward
+
+    def changed(*inputs, **keywords):
+        output = forward(*inputs, **keywords)
+        returned = function(module, inputs, output)
+        return output if returned is None else returned
+
+    module.forward = changed
+
+
 def hook_count(model):
     """How many forward hooks of any kind a model carries."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())

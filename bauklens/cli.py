@@ -97,6 +97,13 @@ def _lens_options(command: Command) -> Command:
             type=click.Choice(["own", "final", "none"]),
             help="What a state goes through before the head.",
         ),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            type=click.Choice(["auto", "exact"]),
+            help="The model's dtype throughout, or bfloat16 where it is faster and certain to 0.001.",
+        ),
         click.option("--look", default="default", show_default=True, type=click.Choice(["default", "classic"])),
     ]
     for option in reversed(options):
@@ -127,6 +134,7 @@ def lens(
     stream: str,
     topk: int,
     norm: str,
+    precision: str,
     look: str,
     blocks: str | None,
     head: str | None,
@@ -155,6 +163,7 @@ def lens(
         stream=stream,
         topk=topk,
         norm=None if norm == "none" else norm,
+        precision=precision,
         blocks=blocks,
         head=head,
     )
@@ -178,7 +187,15 @@ def lens(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--title", help="The report's heading.")
 def report(
-    file: Path, stream: str, topk: int, norm: str, look: str, output: Path, title: str | None, **model_options: Any
+    file: Path,
+    stream: str,
+    topk: int,
+    norm: str,
+    precision: str,
+    look: str,
+    output: Path,
+    title: str | None,
+    **model_options: Any,
 ) -> None:
     """Write one HTML report of all prompts in FILE.
 
@@ -199,7 +216,13 @@ def report(
     for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=None):
         try:
             result = logit_lens(
-                model, tokenizer, prompt, stream=stream, topk=topk, norm=None if norm == "none" else norm
+                model,
+                tokenizer,
+                prompt,
+                stream=stream,
+                topk=topk,
+                norm=None if norm == "none" else norm,
+                precision=precision,
             )
         except LensError as error:
             raise LensError(f"{file}, line {line}: {error}") from None

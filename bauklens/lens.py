@@ -17,7 +17,7 @@ from bauklens.prompt import Prompt, encode
 from bauklens.proof import NotProvedError, prove
 from bauklens.provenance import model_name, provenance
 from bauklens.result import LensResult
-from bauklens.select import Layers, Positions, checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.select import Layers, Positions, checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.stream import EMBED, Edit, Stream, trace_stream
 from bauklens.sublayers import Sublayers
 from bauklens.tokens import token_texts
@@ -25,6 +25,7 @@ from bauklens.wrappers import unwrapped
 
 STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
 NORMS = ("own", "final", None)
+PRECISIONS = ("auto", "exact")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Run:
 
     @property
     def final(self) -> torch.Tensor:
-        """(position, hidden), or whole in its own shape: the last block's output."""
+        """(position, hidden), or whole in its own shape: the output of the last block that ran."""
         return self.stream.states[-1]
 
 
@@ -52,6 +53,16 @@ class Rows:
     states: torch.Tensor
     labels: list[str]
     positions: list[int]
+
+
+@dataclass(frozen=True)
+class How:
+    """How rows are decoded; see :func:`logit_lens`."""
+
+    topk: int
+    norm: str | None = "own"
+    precision: str = "auto"
+    chunk_rows: int | None = None
 
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
@@ -73,6 +84,8 @@ def logit_lens(
     layers: Layers = ...,
     positions: Positions = ...,
     norm: str | None = ...,
+    precision: str = ...,
+    chunk_rows: int | None = ...,
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
@@ -90,6 +103,8 @@ def logit_lens(
     layers: Layers = ...,
     positions: Positions = ...,
     norm: str | None = ...,
+    precision: str = ...,
+    chunk_rows: int | None = ...,
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
@@ -106,6 +121,8 @@ def logit_lens(
     layers: Layers = None,
     positions: Positions = None,
     norm: str | None = "own",
+    precision: str = "auto",
+    chunk_rows: int | None = None,
     edit_output: Edit | None = None,
     blocks: str | None = None,
     head: str | None = None,
@@ -125,6 +142,8 @@ def logit_lens(
             results, of one forward pass.
         topk: tokens to keep in each cell, 1 .. vocabulary.
         layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None is all.
+            The forward pass ends after the last block that is needed; where that is not the model's last, there are no
+            logits to check with, and the result says so.
         positions: the positions to decode (negative ones count from the last); None is all.
         norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
             with the scale that it has for the last block's output at that position, and without constant terms, so
@@ -132,6 +151,12 @@ def logit_lens(
             is capped by itself). None: no norm; the head, and what else the model does before and after it. The dotted
             name of a module: that one, where what runs in the model's own forward between the last block and the head
             is not right.
+        precision: ``"exact"``: the model's own dtype throughout. ``"auto"``: where a float32 model is on a CPU that
+            multiplies bfloat16 faster, the logits in bfloat16, the best of each row scored again in float32, and each
+            row that cannot be vouched for to 1e-3 decoded again in float32 (:mod:`bauklens.mixed`). The result's
+            provenance says which it was, and how many rows were decoded again.
+        chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits, and fewer where memory
+            runs out.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
         blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
@@ -149,6 +174,9 @@ def logit_lens(
         raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
     for name in names:
         one_of("stream", name, STREAMS)
+    one_of("precision", precision, PRECISIONS)
+    if chunk_rows is not None:
+        checked_count("chunk_rows", chunk_rows)
     if edit_output is not None and not callable(edit_output):
         raise LensError(f"edit_output must be a function of (output, layer); got {type(edit_output).__name__}")
     model = unwrapped(model)
@@ -162,7 +190,8 @@ def logit_lens(
     for name in names:
         chosen_layers(_labels(anatomy, name), layers)
     sublayers = _sublayers(anatomy, names)
-    traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output)
+    needed = None if norm == "final" else _needed(anatomy, names, layers)
+    traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output, blocks=needed)
     ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced)
     results = []
     for name in names:
@@ -173,11 +202,14 @@ def logit_lens(
             "layers": None if layers is None else rows.labels,
             "positions": None if positions is None else rows.positions,
             "norm": norm,
+            "precision": precision,
+            "chunk_rows": chunk_rows,
             "blocks": blocks,
             "head": head,
             "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
         }
-        results.append(lens_of(ran, rows, topk=topk, norm=norm if named is None else "own", arguments=arguments))
+        how = How(topk, norm if named is None else "own", precision, chunk_rows)
+        results.append(lens_of(ran, rows, how, arguments=arguments))
     return results[0] if isinstance(stream, str) else results
 
 
@@ -217,33 +249,47 @@ def _sublayers(anatomy: Anatomy, names: Sequence[str]) -> Sublayers | None:
     return found
 
 
-def lens_of(ran: Run, rows: Rows, *, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
+def _needed(anatomy: Anatomy, names: Sequence[str], layers: Layers) -> int | None:
+    """How many blocks the rows need; None where that is all, or where only a whole run can be followed."""
+    if layers is None or not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
+        return None
+    last = max(max(chosen_layers(_labels(anatomy, name), layers)) + (name != "hidden") for name in names)
+    return max(1, last) if last < len(anatomy.blocks) else None
+
+
+def lens_of(ran: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`logit_lens` does.
 
     Where the fast way fails, as the model no longer does what it did when it was looked at, it is replayed, and looked
     at anew the next time.
     """
     try:
-        return _lens_of(ran, rows, topk, norm, arguments)
+        return _lens_of(ran, rows, how, arguments)
     except NotProvedError:
         forget(ran.model)
         if ran.anatomy.post_ops is None:
             raise
-        return _lens_of(replace(ran, anatomy=replace(ran.anatomy, post_ops=None)), rows, topk, norm, arguments)
+        return _lens_of(replace(ran, anatomy=replace(ran.anatomy, post_ops=None)), rows, how, arguments)
 
 
-def _lens_of(ran: Run, rows: Rows, topk: int, norm: str | None, arguments: dict[str, Any]) -> LensResult:
-    decoded = _decode(ran, rows.states, rows.positions, topk, norm)
+def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensResult:
+    decoded = _decode(ran, rows.states, rows.positions, how)
     last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
-    in_table = rows.name == "hidden" and norm == "own" and last_cell
+    in_table = rows.name == "hidden" and how.norm == "own" and last_cell
+    difference = check(ran, decoded.last_logits if in_table else None) if ran.stream.last_logits is not None else None
     token_ids = ran.token_ids[0, rows.positions].tolist()
     vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])
+    decoding = {
+        "precision": decoded.precision,
+        "rows": decoded.top_ids[..., 0].numel(),
+        "decoded again": decoded.redone,
+    }
     return LensResult(
         model=model_name(ran.model),
         prompt=_prompt_text(ran),
         stream=rows.name,
         decoder="logit",
-        norm=ran.anatomy.norm or norm,
+        norm=ran.anatomy.norm or how.norm,
         token_ids=np.array(token_ids),
         tokens=tuple(vocabulary[token_id] for token_id in token_ids),
         positions=np.array(rows.positions),
@@ -252,8 +298,8 @@ def _lens_of(ran: Run, rows: Rows, topk: int, norm: str | None, arguments: dict[
         top_probs=decoded.top_probs.numpy(),
         magnitude=_magnitude(ran, rows).cpu().numpy(),
         vocabulary=vocabulary,
-        check={"max_abs_logit_difference": check(ran, decoded.last_logits if in_table else None)},
-        provenance=provenance(ran.model, rows.states, arguments),
+        check={"max_abs_logit_difference": difference},
+        provenance=provenance(ran.model, rows.states, arguments) | {"decoding": decoding},
     )
 
 
@@ -261,20 +307,31 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
     """The largest difference between the last block's logits at the last position, decoded here, and the model's own.
 
     Args:
+        ran: a run to the logits.
         last_logits: (vocabulary,), the logits of a table that ends with that place; None decodes it alone.
 
     Raises:
-        LensError: the difference is more than rounding, so that no row could be trusted.
+        NotProvedError: the difference is more than rounding, so that no row could be trusted.
     """
+    assert ran.stream.last_logits is not None
     if last_logits is None:
         state = ran.final if ran.anatomy.whole else ran.final[-1:]
-        last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], 1, "own").last_logits
+        last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], How(topk=1)).last_logits
     return prove(ran.anatomy, last_logits, ran.stream.last_logits, ran.final.dtype)
 
 
-def _decode(ran: Run, states: torch.Tensor, positions: list[int], topk: int, norm: str | None) -> Decoded:
+def _decode(ran: Run, states: torch.Tensor, positions: list[int], how: How) -> Decoded:
     return decode(
-        ran.model, ran.anatomy, ran.token_ids, states, torch.tensor(positions), topk=topk, norm=norm, final=ran.final
+        ran.model,
+        ran.anatomy,
+        ran.token_ids,
+        states,
+        torch.tensor(positions),
+        topk=how.topk,
+        norm=how.norm,
+        final=ran.final,
+        precision=how.precision,
+        chunk_rows=how.chunk_rows,
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.lens import Rows, Run, lens_of, run
+from bauklens.lens import How, Rows, Run, lens_of, run
 from bauklens.page import Colour, fragment
 from bauklens.prompt import Prompt
 from bauklens.result import LensResult
@@ -59,7 +59,7 @@ def show_logit_lens(
         labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
         positions=list(range(ran.token_ids.shape[1])),
     )
-    result = lens_of(ran, rows, topk=topk, norm="own", arguments={"topk": topk, "color": color, "hs": _name(hs)})
+    result = lens_of(ran, rows, How(topk), arguments={"topk": topk, "color": color, "hs": _name(hs)})
     html = fragment(result, look="classic", color=color)
     cell = _running_cell()
     if cell is not None:

@@ -49,7 +49,7 @@ class LensResult:
         vocabulary: id -> text of every id that occurs.
         check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
             logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
-            whatever the rows are.
+            whatever the rows are. None where the forward pass ended before the last block, as no row needed it.
         provenance: model, revision, dtype, device, versions of packages, date, and every argument.
     """
 
@@ -66,7 +66,7 @@ class LensResult:
     top_probs: np.ndarray
     magnitude: np.ndarray
     vocabulary: Mapping[int, str]
-    check: Mapping[str, float]
+    check: Mapping[str, float | None]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,12 +107,24 @@ class LensResult:
         _require(bool((self.positions >= 0).all()), "a position is negative")
         _require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
         _require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
-        _require(isinstance(self.check.get("max_abs_logit_difference"), (int, float)), "check has no difference")
+        difference = self.check.get("max_abs_logit_difference", "missing")
+        _require(difference is None or isinstance(difference, (int, float)), "check has no difference")
         _require(
             all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text"
         )
         missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
         _require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
+
+    @property
+    def checked(self) -> str:
+        """What the check found, as a sentence."""
+        difference = self.check["max_abs_logit_difference"]
+        if difference is None:
+            return "Not checked: the forward pass ended with the last layer asked for, before the model's own logits."
+        return (
+            "Check, at the prompt's last position: the state after the last block, decoded here, gives the model's own "
+            f"logits to within {difference:.2g}."
+        )
 
     @property
     def topk(self) -> int:

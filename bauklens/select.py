@@ -66,6 +66,14 @@ def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
     return count
 
 
+def checked_count(name: str, value: Any) -> int:
+    """A number of things, at least one."""
+    count = _integer(name, value)
+    if count < 1:
+        raise LensError(f"{name} is {count}: pass 1 or more")
+    return count
+
+
 def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
     twice = [each for each in chosen if chosen.count(each) > 1]
     if twice:

@@ -29,15 +29,15 @@ class Stream:
     """What one forward pass left.
 
     Attributes:
-        states: (1 + layer, position, hidden), the input of block 0 and then the output of every block, in the model's
-            dtype, on the device of the last block's output. Where the model's states are not (1, position, hidden),
-            they stand here in their own shape: (1 + layer, ...).
-        last_logits: (vocabulary,), the model's own at the last position.
+        states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
+            model's dtype, on the device of the last block's output. Where the model's states are not
+            (1, position, hidden), they stand here in their own shape: (1 + layer, ...).
+        last_logits: (vocabulary,), the model's own at the last position; None where the pass ended before them.
         written: what the sublayers wrote, where that was asked for.
     """
 
     states: torch.Tensor
-    last_logits: torch.Tensor
+    last_logits: torch.Tensor | None
     written: Written | None = None
 
     def named(self, name: str) -> torch.Tensor:
@@ -60,6 +60,7 @@ def trace_stream(
     *,
     sublayers: Sublayers | None = None,
     edit_output: Edit | None = None,
+    blocks: int | None = None,
 ) -> Stream:
     """Runs a prompt through a model once, and keeps the stream before block 0 and after every block.
 
@@ -69,6 +70,7 @@ def trace_stream(
         sublayers: those of every block, where what they write is wanted too.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is).
+        blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
 
     Raises:
         LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
@@ -76,10 +78,12 @@ def trace_stream(
     kept: list[torch.Tensor] = []
 
     outputs: dict[str, torch.Tensor] = {}
-    blocks = set(anatomy.blocks)
+    stop = blocks is not None
+    wanted = anatomy.blocks[:blocks]
+    sublayers = sublayers.first(blocks) if sublayers and stop else sublayers
 
     def keep(output: Any, layer: str) -> Any:
-        if layer not in blocks:
+        if layer not in wanted:
             outputs[layer] = state_of(output).detach().clone()
             return output
         edited = edit_output(output, layer) if edit_output is not None else None
@@ -89,19 +93,19 @@ def trace_stream(
         kept.append(state_of(output, anatomy.parts).detach().clone())
         return output
 
-    options = {"retain_output": False, "edit_output": keep}
+    logits = None
+    options = {"retain_output": False, "edit_output": keep, "stop": stop}
     with (
         naming_want_of_memory(token_ids.shape[1]),
         evaluating(model),
         _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-        TraceDict(model, [*anatomy.blocks, *(sublayers.names if sublayers else ())], **options),
+        TraceDict(model, [*(sublayers.names if sublayers else ()), *wanted], **options),
     ):
         logits = model_logits(model, token_ids, **({} if anatomy.hooked else _last_logits_only(model)))
-    names = (EMBED, *anatomy.blocks)
+    names = (EMBED, *wanted)
     if len(kept) != len(names):
         raise LensError(
-            f"{len(kept) - 1} of {len(anatomy.blocks)} blocks of {anatomy.model_class} ran on this prompt; "
-            "a lens needs all"
+            f"{len(kept) - 1} of {len(wanted)} blocks of {anatomy.model_class} ran on this prompt; a lens needs all"
         )
     states = [state.to(kept[-1].device) for state in kept]
     kept.clear()
@@ -111,10 +115,11 @@ def trace_stream(
             raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
     stacked = torch.cat(states) if anatomy.plain else torch.stack(states)  # (1 + layer, position, hidden) or (.., ...)
     _refuse_unfinite(stacked, (EMBED, *(f"layer {label}" for label in anatomy.labels)))
+    last_logits = None if logits is None else logits[0, -1]
     if sublayers is None:
-        return Stream(stacked, logits[0, -1])
+        return Stream(stacked, last_logits)
     outputs = {name: output.to(stacked.device) for name, output in outputs.items()}
-    return Stream(stacked, logits[0, -1], written(sublayers, outputs, stacked))
+    return Stream(stacked, last_logits, written(sublayers, outputs, stacked))
 
 
 def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:

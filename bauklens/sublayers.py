@@ -58,6 +58,10 @@ class Sublayers:
     mlp: tuple[Sublayer, ...]
     sequential: bool
 
+    def first(self, blocks: int | None) -> "Sublayers":
+        """Those of the first few blocks."""
+        return Sublayers(self.attention[:blocks], self.mlp[:blocks], self.sequential)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The modules to trace."""

@@ -46,8 +46,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     console.print(table)
     if shown < result.topk:
         console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
-    difference = result.check["max_abs_logit_difference"]
-    console.print(Text(f"check: last block against the model's own logits, {difference:.2g}", style="dim"))
+    console.print(Text(result.checked, style="dim"))
 
 
 def _how_many_fit(ranks: list[list[Text]], width: int) -> int:

@@ -30,6 +30,7 @@ ORDER = [
     "anatomy",
     "stream",
     "measure",
+    "mixed",
     "decode",
     "provenance",
     "readable",

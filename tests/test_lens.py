@@ -4,6 +4,7 @@ import copy
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import accelerate
 import numpy as np
@@ -324,6 +325,7 @@ class TestWhatIsAskedFor:
         lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=(layer for layer in range(2)), topk=2)
         assert lens.provenance["dtype"] == "float32"
         assert lens.provenance["device"] == "cpu"
+        assert lens.provenance["decoding"] == {"precision": "float32", "rows": 20, "decoded again": 0}
         assert lens.provenance["packages"]["torch"] == torch.__version__
         assert lens.provenance["arguments"] == {
             "stream": "hidden",
@@ -331,10 +333,17 @@ class TestWhatIsAskedFor:
             "layers": ("0", "1"),
             "positions": None,
             "norm": "own",
+            "precision": "auto",
+            "chunk_rows": None,
             "edit_output": None,
             "blocks": None,
             "head": None,
         }
+
+
+def replayed(anatomy):
+    """The same, decoded by the model's own forward to its end."""
+    return replace(anatomy, post_ops=None)
 
 
 class TestMemory:
@@ -342,7 +351,7 @@ class TestMemory:
     def test_tiles_of_any_size_give_the_same(self, model, rows):
         ran = run(model, None, PROMPT)
         given = (model, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE)
-        whole, tiled = (decode(*given, topk=5, final=ran.final, tile_rows=each) for each in (None, rows))
+        whole, tiled = (decode(*given, topk=5, final=ran.final, chunk_rows=each) for each in (None, rows))
         assert torch.equal(whole.top_ids, tiled.top_ids)
         assert torch.allclose(whole.top_probs, tiled.top_probs, atol=1e-6)
         assert torch.allclose(whole.last_logits, tiled.last_logits, atol=1e-4)
@@ -351,7 +360,16 @@ class TestMemory:
         ran = run(gpt2, None, PROMPT)
         shapes = []
         gpt2.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
-        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final, tile_rows=8)
+        decode(
+            gpt2,
+            replayed(ran.anatomy),
+            ran.token_ids,
+            ran.stream.states,
+            EVERYWHERE,
+            topk=1,
+            final=ran.final,
+            chunk_rows=8,
+        )
         assert sum(shape[0] * shape[1] for shape in shapes) == 4 * len(PROMPT)
         assert max(shape[0] * shape[1] for shape in shapes) <= 8
 
@@ -364,7 +382,16 @@ class TestMemory:
             made.append(weakref.ref(output))
 
         gpt2.lm_head.register_forward_hook(watch)
-        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final, tile_rows=8)
+        decode(
+            gpt2,
+            replayed(ran.anatomy),
+            ran.token_ids,
+            ran.stream.states,
+            EVERYWHERE,
+            topk=1,
+            final=ran.final,
+            chunk_rows=8,
+        )
         assert len(alive) > 4
         assert not any(alive)
 
@@ -393,7 +420,7 @@ class TestMemory:
 
         gpt2.lm_head.register_forward_pre_hook(none_at_all)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
-            decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+            decode(gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
         assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
     def test_the_forward_pass_asks_for_the_last_logits_only(self):
@@ -530,7 +557,7 @@ class TestBadInput:
 
         hook = gpt2.lm_head.register_forward_pre_hook(stop)
         with pytest.raises(error):
-            decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+            decode(gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
         hook.remove()
         assert list(block_list(gpt2)) == blocks
         assert hook_count(gpt2) == 0

@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 
@@ -157,3 +158,48 @@ def test_a_nan_in_the_embedding_is_named():
     model.model.embed_tokens.weight[44] = torch.nan
     with pytest.raises(bauklens.LensError, match=r"embed at position 2 holds NaN or infinity$"):
         bauklens.get_hidden_states(model, None, PROMPT)
+
+
+class TestOnlyTheBlocksThatAreNeeded:
+    def ran(self, model, **arguments):
+        """Which blocks ran, and the lens."""
+        seen = []
+        bauklens.logit_lens(model, None, PROMPT)
+        for place, block in enumerate(block_list(model)):
+            block.register_forward_pre_hook(lambda module, inputs, place=place: seen.append(place))
+        resolve(model, torch.tensor([PROMPT]))
+        seen.clear()
+        lens = bauklens.logit_lens(model, None, PROMPT, **arguments)
+        return seen, lens
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ({"layers": 0}, [0]),
+            ({"layers": "embed"}, [0]),
+            ({"layers": [1, 0]}, [0, 1]),
+            ({"layers": 0, "stream": "delta"}, [0]),
+            ({"layers": 1, "stream": "mlp"}, [0, 1]),
+        ],
+    )
+    def test_the_pass_ends_after_them_and_the_result_says_so(self, arguments, expected):
+        seen, lens = self.ran(tiny_model("llama"), **arguments)
+        assert seen[: len(expected)] == expected
+        assert max(seen[: len(expected)]) == max(expected)
+        whole = bauklens.logit_lens(tiny_model("llama"), None, PROMPT, stream=lens.stream)
+        rows = [whole.layers.index(layer) for layer in lens.layers]
+        assert np.array_equal(lens.top_ids, whole.top_ids[rows])
+        assert np.allclose(lens.top_probs, whole.top_probs[rows], atol=1e-6)
+        assert lens.check["max_abs_logit_difference"] is None
+        assert lens.checked.startswith("Not checked")
+        assert lens.checked.split(":")[0] in lens.to_html()
+        assert type(lens).from_dict(lens.to_dict()).check == lens.check
+
+    @pytest.mark.parametrize("arguments", [{"layers": -1}, {}, {"layers": 0, "norm": "final"}, {"positions": -1}])
+    def test_otherwise_all_run(self, arguments):
+        _, lens = self.ran(tiny_model("llama"), **arguments)
+        assert lens.check["max_abs_logit_difference"] < 1e-4
+
+    def test_no_hook_is_left(self, gpt2):
+        bauklens.logit_lens(gpt2, None, PROMPT, layers=0)
+        assert hook_count(gpt2) == 0

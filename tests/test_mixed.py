@@ -1,0 +1,280 @@
+"""Decoding in bfloat16: never another answer than the exact one, whatever the head, which serves where in doubt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
+
+import bauklens
+from bauklens import decode, mixed
+from bauklens.mixed import LowPrecisionHead
+
+WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
+NEAR_TIE = 1e-5
+
+
+def random_head(bias=False, scale=1.0):
+    torch.manual_seed(0)
+    head = nn.Linear(WIDTH, VOCABULARY, bias=bias)
+    head.weight.data.normal_(0, scale)
+    if bias:
+        head.bias.data.normal_(0, 2)
+    return head.requires_grad_(False)
+
+
+def common_offset(head):
+    """Every logit is about -100 for the inputs below, as in GPT-2."""
+    head.weight += torch.nn.functional.normalize(torch.ones(WIDTH), dim=0) * -12.5
+
+
+def two_best(head):
+    head.weight[17] = head.weight[9_000] = 3 * head.weight[17]
+
+
+def flat(head):
+    head.weight *= 1e-3
+
+
+def dominant(head):
+    head.weight[5] = torch.ones(WIDTH) * 3
+
+
+def huge(head):
+    head.weight *= 3e3
+
+
+def one_giant(head):
+    """A token whose row is a hundred times as long as any other: its error is as much larger."""
+    head.weight[77] *= 100
+
+
+def left_out(head):
+    head.bias[100:5_000] = -torch.inf
+
+
+def finite_mask(head):
+    head.bias[100:5_000] = torch.finfo(torch.float32).min
+
+
+HEADS = {
+    "plain": lambda head: None,
+    "common offset": common_offset,
+    "two equal best": two_best,
+    "flat": flat,
+    "dominant": dominant,
+    "past 1e4": huge,
+    "one giant row": one_giant,
+    "left out": left_out,
+    "masked": finite_mask,
+}
+
+
+def states(seed=1):
+    torch.manual_seed(seed)
+    return torch.randn(ROWS, WIDTH) * torch.logspace(-1, 0.4, ROWS)[:, None] + 0.8
+
+
+def assert_same(ids, probabilities, logits, k):
+    """The same tokens as in full precision, but for near ties, and probabilities to 1e-3."""
+    exact = logits.double().softmax(-1)
+    top = exact.topk(k)
+    assert (probabilities - top.values).abs().max() <= mixed.TOLERANCE
+    swapped = exact.gather(1, ids) - top.values
+    assert swapped.abs().max() < NEAR_TIE
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@pytest.mark.parametrize("k", [1, 5, 32])
+@pytest.mark.parametrize("scale", [0.15, 1.0], ids=["uncertain", "sure"])
+@pytest.mark.parametrize("change", HEADS)
+def test_what_is_vouched_for_is_right(change, scale, k):
+    head = random_head(bias=True, scale=scale)
+    HEADS[change](head)
+    inputs = states()
+    found = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, k)
+    logits = head(inputs)
+    sure = found.certain
+    if sure.any():
+        assert_same(found.top_ids[sure], found.top_probs[sure], logits[sure], k)
+
+
+@pytest.mark.parametrize("change", ["plain", "common offset", "two equal best", "dominant"])
+def test_most_rows_are_vouched_for(change):
+    head = random_head(bias=True)
+    HEADS[change](head)
+    assert LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5).certain.float().mean() > 0.7
+
+
+def test_the_scale_and_the_padding_of_a_head_count():
+    head = random_head()
+    found = LowPrecisionHead(head, 9_000, 0.25).top(states(), 3)
+    sure = found.certain
+    assert sure.float().mean() > 0.5
+    assert_same(found.top_ids[sure], found.top_probs[sure], 0.25 * head(states())[sure, :9_000], 3)
+
+
+def test_states_that_are_not_finite_are_not_vouched_for():
+    inputs = states()
+    inputs[7] = torch.nan
+    inputs[8] = torch.inf
+    certain = LowPrecisionHead(random_head(), VOCABULARY, 1.0).top(inputs, 3).certain
+    assert not certain[[7, 8]].any()
+    assert certain.any()
+
+
+def test_it_is_not_for_a_model_that_is_not_float32():
+    assert not mixed.pays(torch.device("cpu"), torch.bfloat16)
+    assert not mixed.pays(torch.device("cpu"), torch.float64)
+    assert mixed.pays(torch.device("cpu"), torch.float32) in (True, False)
+
+
+MODELS = {
+    "llama": lambda: LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=96,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=VOCABULARY,
+    ),
+    "gptj": lambda: GPTJConfig(n_embd=WIDTH, n_layer=6, n_head=4, rotary_dim=4, n_positions=128, vocab_size=VOCABULARY),
+}
+PROMPT = [(7 * each) % VOCABULARY for each in range(3, 63)]
+
+
+def wide_model(name, change):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(MODELS[name]()).eval().requires_grad_(False)
+    head = model.get_output_embeddings()
+    head.weight.normal_(0, 0.4)
+    if head.bias is not None:
+        head.bias.normal_()
+    if change in HEADS and (head.bias is not None or change not in ("left out", "masked")):
+        HEADS[change](head)
+    return model
+
+
+@pytest.fixture
+def always_pays(monkeypatch):
+    """Bfloat16 is chosen whether or not this machine multiplies it faster."""
+    monkeypatch.setattr(mixed, "pays", lambda device, dtype: True)
+    monkeypatch.setattr(mixed, "FEWEST_ROWS", 100)
+
+
+class TestALens:
+    @pytest.mark.parametrize("name", MODELS)
+    @pytest.mark.parametrize("change", HEADS)
+    def test_auto_against_exact_against_plain(self, always_pays, name, change):
+        model = wide_model(name, change)
+        if change == "past 1e4":
+            assert model(input_ids=torch.tensor([PROMPT])).logits.abs().max() > 1e4
+        auto = bauklens.logit_lens(model, None, PROMPT)
+        exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
+        assert auto.provenance["decoding"]["precision"] == "bfloat16"
+        assert exact.provenance["decoding"]["precision"] == "float32"
+        assert auto.check["max_abs_logit_difference"] < 0.05
+        norm = model.base_model.norm if name == "llama" else model.transformer.ln_f
+        hidden = bauklens.get_hidden_states(model, None, PROMPT)[:, 0]
+        logits = model.get_output_embeddings()(norm(hidden)).flatten(0, 1)
+        for lens in (auto, exact):
+            ids = torch.tensor(lens.top_ids[1:].copy()).flatten(0, 1)
+            probabilities = torch.tensor(lens.top_probs[1:].copy()).flatten(0, 1)
+            assert_same(ids, probabilities, logits, 5)
+
+    def test_rows_in_doubt_are_decoded_again(self, always_pays, monkeypatch):
+        model = wide_model("llama", "plain")
+        exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
+        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
+        assert again.provenance["decoding"] == {"precision": "bfloat16", "rows": 420, "decoded again": 420}
+        assert np.array_equal(exact.top_ids, again.top_ids)
+        assert np.allclose(exact.top_probs, again.top_probs, atol=1e-6)
+
+    @pytest.mark.parametrize("rows", [1, 7, 100])
+    def test_chunks_of_any_size_give_the_same(self, always_pays, rows):
+        model = wide_model("gptj", "plain")
+        whole = bauklens.logit_lens(model, None, PROMPT)
+        parts = bauklens.logit_lens(model, None, PROMPT, chunk_rows=rows)
+        assert np.array_equal(whole.top_ids, parts.top_ids)
+        assert np.allclose(whole.top_probs, parts.top_probs, atol=mixed.TOLERANCE)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"positions": [3]}, {"topk": 33}, {"norm": "final", "stream": "delta"}],
+        ids=["few rows", "many tokens", "a bias to leave out"],
+    )
+    def test_where_it_does_not_pay_it_is_exact(self, always_pays, arguments):
+        lens = bauklens.logit_lens(wide_model("gptj", "plain"), None, PROMPT, **arguments)
+        assert lens.provenance["decoding"]["precision"] == "float32"
+
+    def test_where_memory_runs_out_the_chunk_is_halved(self, always_pays, monkeypatch):
+        model = wide_model("llama", "plain")
+        whole = bauklens.logit_lens(model, None, PROMPT)
+        top, sizes = LowPrecisionHead.top, []
+
+        def no_more_than_forty(self, inputs, k):
+            sizes.append(len(inputs))
+            if len(inputs) > 40:
+                raise MemoryError
+            return top(self, inputs, k)
+
+        monkeypatch.setattr(LowPrecisionHead, "top", no_more_than_forty)
+        parts = bauklens.logit_lens(model, None, PROMPT)
+        assert max(sizes) > 40
+        assert np.array_equal(whole.top_ids, parts.top_ids)
+
+    def test_memory_for_no_row_is_one_clear_error(self, always_pays, monkeypatch):
+        def none_at_all(self, inputs, k):
+            raise MemoryError
+
+        monkeypatch.setattr(LowPrecisionHead, "top", none_at_all)
+        with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
+            bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
+
+    def test_memory_for_the_rows_in_doubt(self, always_pays, monkeypatch):
+        model = wide_model("llama", "plain")
+        exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
+        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        top = decode.top_probabilities
+
+        def no_more_than_ten(logits, k):
+            if len(logits) > 10:
+                raise torch.OutOfMemoryError("out of memory")
+            return top(logits, k)
+
+        monkeypatch.setattr(decode, "top_probabilities", no_more_than_ten)
+        again = bauklens.logit_lens(model, None, PROMPT)
+        assert np.array_equal(exact.top_ids, again.top_ids)
+        assert again.provenance["decoding"]["decoded again"] == 420
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"precision": "fast"}, "unknown precision 'fast': pass one of 'auto', 'exact'"),
+        ({"chunk_rows": 0}, "chunk_rows is 0: pass 1 or more"),
+        ({"chunk_rows": 2.5}, "chunk_rows is 2.5: pass a whole number"),
+    ],
+)
+def test_bad_arguments(argument, message):
+    with pytest.raises(bauklens.LensError, match=message):
+        bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT, **argument)
+
+
+def test_the_demo_model_on_a_page_of_text(always_pays, demo):
+    """Against the exact way and against a plain softmax of every logit, at every place."""
+    model, tokenizer = demo
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    prompt = tokenizer(text)["input_ids"][:200]
+    auto = bauklens.logit_lens(model, tokenizer, prompt)
+    exact = bauklens.logit_lens(model, tokenizer, prompt, precision="exact")
+    assert auto.provenance["decoding"]["precision"] == "bfloat16"
+    assert auto.provenance["decoding"]["decoded again"] < 0.2 * auto.provenance["decoding"]["rows"]
+    hidden = bauklens.get_hidden_states(model, tokenizer, prompt)[:, 0]
+    for row, state in enumerate(hidden, 1):
+        logits = model.lm_head(model.model.norm(state))
+        for lens in (auto, exact):
+            assert_same(torch.tensor(lens.top_ids[row].copy()), torch.tensor(lens.top_probs[row].copy()), logits, 5)

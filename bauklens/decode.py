@@ -199,7 +199,7 @@ class _Mixed:
         self._last_input = inputs[-1:]
         self._rows = torch.cat([self._rows, rows[~found.certain]])
         self._inputs = torch.cat([self._inputs.to(inputs), inputs[~found.certain]])
-        if len(self._rows) > self.limit // 2:
+        if len(self._rows) > self.limit // 4:
             yield from self.rest()
 
     @property
@@ -210,7 +210,7 @@ class _Mixed:
     def rest(self) -> Iterator[_Piece]:
         """The rows that wait."""
         while len(self._rows):
-            some = slice(0, max(1, self.limit // 2))  # beside the logits in low precision, which are kept
+            some = slice(0, max(1, self.limit // 4))  # beside the logits in low precision, which are kept
             yield _Piece(
                 self._rows[some], *top_probabilities(self._source.after_inputs(self._inputs[some]), self._topk)
             )

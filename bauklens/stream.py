@@ -75,12 +75,11 @@ def trace_stream(
     Raises:
         LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
     """
-    kept: list[torch.Tensor] = []
-
-    outputs: dict[str, torch.Tensor] = {}
     stop = blocks is not None
     wanted = anatomy.blocks[:blocks]
     sublayers = sublayers.first(blocks) if sublayers and stop else sublayers
+    kept = _Kept((EMBED, *wanted), anatomy, token_ids.shape[1])
+    outputs: dict[str, torch.Tensor] = {}
 
     def keep(output: Any, layer: str) -> Any:
         if layer not in wanted:
@@ -90,7 +89,7 @@ def trace_stream(
         if edited is not None:
             _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
             output = edited
-        kept.append(state_of(output, anatomy.parts).detach().clone())
+        kept.add(state_of(output, anatomy.parts))
         return output
 
     logits = None
@@ -102,18 +101,8 @@ def trace_stream(
         TraceDict(model, [*(sublayers.names if sublayers else ()), *wanted], **options),
     ):
         logits = model_logits(model, token_ids, **({} if anatomy.hooked else _last_logits_only(model)))
-    names = (EMBED, *wanted)
-    if len(kept) != len(names):
-        raise LensError(
-            f"{len(kept) - 1} of {len(wanted)} blocks of {anatomy.model_class} ran on this prompt; a lens needs all"
-        )
-    states = [state.to(kept[-1].device) for state in kept]
-    kept.clear()
-    expected = (1, token_ids.shape[1], anatomy.width) if anatomy.plain else tuple(states[-1].shape)
-    for name, state in zip(names, states, strict=True):
-        if state.shape != expected:
-            raise LensError(f"{name} hands over a state of shape {tuple(state.shape)}; a lens needs {expected}")
-    stacked = torch.cat(states) if anatomy.plain else torch.stack(states)  # (1 + layer, position, hidden) or (.., ...)
+    stacked = kept.whole()
+    stacked = stacked[:, 0] if anatomy.plain else stacked  # (1 + layer, position, hidden), or (1 + layer, ...)
     _refuse_unfinite(stacked, (EMBED, *(f"layer {label}" for label in anatomy.labels)))
     last_logits = None if logits is None else logits[0, -1]
     if sublayers is None:
@@ -169,15 +158,61 @@ def _as_handed_over(
     return states[:, None] if anatomy.plain else states
 
 
+class _Kept:
+    """Copies of the states, each written to its place as it comes, so that none stands there twice.
+
+    Args:
+        names: what hands them over, in order.
+        positions: of the prompt.
+    """
+
+    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, positions: int) -> None:
+        self.count = 0
+        self._names, self._anatomy = names, anatomy
+        self._shape: tuple[int, ...] = (1, positions, anatomy.width) if anatomy.plain else ()
+        self._states = torch.empty(0)
+
+    def add(self, state: torch.Tensor) -> None:
+        """Keeps the next state.
+
+        Raises:
+            LensError: it is of another shape than the others.
+        """
+        if not self.count:
+            self._shape = self._shape or tuple(state.shape)
+            last = state_of(self._anatomy.block_output, self._anatomy.parts)
+            self._states = torch.empty(len(self._names), *self._shape, dtype=last.dtype, device=last.device)
+        if self.count < len(self._names):
+            if state.shape != self._shape:
+                raise LensError(
+                    f"{self._names[self.count]} hands over a state of shape {tuple(state.shape)}; a lens needs "
+                    f"{self._shape}"
+                )
+            self._states[self.count] = state.detach()
+        self.count += 1
+
+    def whole(self) -> torch.Tensor:
+        """(name, *shape), on the device of the last block's output.
+
+        Raises:
+            LensError: more or fewer were handed over than there are names.
+        """
+        if self.count != len(self._names):
+            raise LensError(
+                f"{self.count - 1} of {len(self._names) - 1} blocks of {self._anatomy.model_class} ran on this prompt; "
+                "a lens needs all"
+            )
+        return self._states
+
+
 @contextmanager
-def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: list[torch.Tensor]) -> Iterator[None]:
+def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: _Kept) -> Iterator[None]:
     """Keeps a copy of the state that a block is first given, before the block can change it in place."""
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if not kept:
+        if not kept.count:
             given = tensors_in(inputs, keywords)
-            state = given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes])
-            kept.append(state.detach().clone())
+            kept.add(given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes]))
 
     hook = block.register_forward_pre_hook(keep, with_kwargs=True)
     try:

@@ -1,77 +1,348 @@
 #!/usr/bin/env python3
-"""What the parts of a lens cost, as ratios measured in one run: medians, alternating, as machines are noisy.
+"""What a lens costs in time and memory, against the plain notebook's way and against the least that it could cost.
 
-.venv/bin/python scripts/benchmark.py --model demo --tokens 128
+Every figure is measured in one run, the cases alternating, as machines are noisy: read the ratios. The table is
+printed, kept as JSON, and, with --docs, written to docs/PERFORMANCE.md.
+
+.venv/bin/python scripts/benchmark.py --tokens 128 --tokens 512
 """
 
+import gc
+import json
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 import bauklens
 from bauklens import anatomy
 from bauklens.calls import model_logits
-from bauklens.trace import evaluating
+from bauklens.trace import evaluating, state_of
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TEXT = ROOT / "README.md"
+
+SHAPES = {
+    "gpt2-xl": lambda: _config("gpt2", n_embd=1600, n_layer=48, n_head=25),
+    "gptj": lambda: _config("gptj", n_embd=4096, n_layer=28, n_head=16, rotary_dim=64),
+}
+"""The real sizes of models that are not at hand; their weights are random."""
+
+Case = Callable[[], object]
 
 
-def medians(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each case: the median of several rounds, in each of which every case runs once."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for case in cases.values():
-        case()
-    for _ in range(rounds):
+def _config(kind: str, **sizes: int) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(kind, **sizes)
+
+
+def load(model: str, shape: str | None, device: str | None, dtype: str) -> tuple[Any, Any]:
+    """The model and its tokenizer; a model of a shape has none."""
+    if shape is None:
+        return bauklens.load(model, device=device, dtype=dtype)
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    wanted = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+    loaded = AutoModelForCausalLM.from_config(SHAPES[shape](), dtype=wanted)
+    return loaded.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu")), None
+
+
+def prompt_of(tokenizer: Any, vocabulary: int, tokens: int) -> torch.Tensor:
+    """(position,), the README's first tokens, over and over; random ones without a tokenizer."""
+    if tokenizer is None:
+        return torch.randint(0, vocabulary, (tokens,), generator=torch.Generator().manual_seed(0))
+    found = tokenizer(TEXT.read_text(encoding="utf-8"))["input_ids"]
+    return torch.tensor((found * (1 + tokens // len(found)))[:tokens])
+
+
+class Cases:
+    """What is measured, on one prompt.
+
+    Args:
+        model, tokenizer: as :func:`load` returns them.
+        prompt: (position,).
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, prompt: torch.Tensor) -> None:
+        self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
+        self.token_ids = prompt[None].to(next(model.parameters()).device)
+        self.found = anatomy.resolve(model, self.token_ids)
+        self.head = model.get_submodule(self.found.head)
+        self.low = self.head.weight.to(torch.bfloat16)
+        self.lens = bauklens.logit_lens(model, tokenizer, prompt)
+
+    def all(self) -> dict[str, Case]:
+        """Name -> case, the forward pass first."""
+        cases: dict[str, Case] = {"forward pass": self.forward, "floor: and a bfloat16 product a layer": self.floor}
+        if self.notebook_bytes < 0.6 * _free_bytes(self.token_ids.device):
+            cases["notebook: softmax of everything"] = self.notebook
+        cases |= {
+            "bauklens": lambda: self._lens(),
+            "bauklens, precision='exact'": lambda: self._lens(precision="exact"),
+            "bauklens, last position": lambda: self._lens(positions=-1),
+            "bauklens, half of the layers": lambda: self._lens(layers=range(len(self.found.blocks) // 2)),
+            "hidden states alone": lambda: bauklens.get_hidden_states(self.model, None, self.prompt),
+            "look at the model for the first time": self.resolve,
+            "write the table as HTML": lambda: self.lens.to_html(),
+            "write the page": self.page,
+        }
+        return cases
+
+    @property
+    def notebook_bytes(self) -> int:
+        """Logits and probabilities of everything, in float32."""
+        return 2 * 4 * len(self.found.blocks) * len(self.prompt) * self.found.vocabulary
+
+    @property
+    def state_bytes(self) -> int:
+        """The hidden states, which every way keeps."""
+        states = (1 + len(self.found.blocks)) * len(self.prompt) * self.found.width
+        return int(states * self.head.weight.element_size())
+
+    def forward(self) -> object:
+        """The model alone."""
+        with evaluating(self.model):
+            return model_logits(self.model, self.token_ids, logits_to_keep=1)
+
+    def floor(self) -> None:
+        """The forward pass, and one product with the head for every layer, in bfloat16, whose results are not read."""
+        self.forward()
+        states = torch.zeros(len(self.prompt), self.low.shape[1], dtype=torch.bfloat16, device=self.low.device)
+        logits = torch.empty(len(self.prompt), len(self.low), dtype=torch.bfloat16, device=self.low.device)
+        for _ in range(1 + len(self.found.blocks)):
+            torch.mm(states, self.low.T, out=logits)
+
+    def notebook(self) -> object:
+        """As notebooks do it: hooks on every block, then the norm, the head, a softmax and a top-k of everything."""
+        kept: list[torch.Tensor] = []
+        blocks = [self.model.get_submodule(name) for name in self.found.blocks]
+        hooks = [block.register_forward_hook(lambda *given: kept.append(state_of(given[-1]))) for block in blocks]
+        with torch.no_grad():
+            self.forward()
+            for hook in hooks:
+                hook.remove()
+            states = torch.cat(kept)
+            for name in self.found.tail[:-1]:
+                states = self.model.get_submodule(name)(states)
+            return torch.softmax(self.head(states), dim=-1).topk(5)
+
+    def resolve(self) -> object:
+        """What the first call on a model costs once."""
+        anatomy.forget(self.model)
+        return anatomy.resolve(self.model, self.token_ids)
+
+    def page(self) -> None:
+        """A file that holds the whole lens."""
+        with tempfile.TemporaryDirectory() as folder:
+            bauklens.save_report(self.lens, Path(folder) / "lens.html")
+
+    def _lens(self, **arguments: Any) -> object:
+        return bauklens.logit_lens(self.model, self.tokenizer, self.prompt, **arguments)
+
+
+def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:
+    """Each case's median over several rounds, in each of which every case runs once; one before is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in tqdm(range(rounds + 1), desc="Rounds", unit="round", disable=None):
         for name, case in cases.items():
+            _synchronize()
             started = time.perf_counter()
             case()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+            _synchronize()
+            if turn or not rounds:
+                taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def peak_bytes(case: Case) -> int | None:
+    """The most memory that a case has beyond what is there before it; None where the system does not tell."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        case()
+        return torch.cuda.max_memory_allocated() - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak, proc(5)
+        before = _status("VmRSS")
+        case()
+        return _status("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def _free_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> dict[str, Any]:
+    """One run: everything that the tables need, as plain values."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    cases = Cases(model, tokenizer, prompt_of(tokenizer, vocabulary, tokens))
+    every = cases.all()
+    taken = seconds(every, rounds)
+    peaks = {name: peak_bytes(case) for name, case in every.items()}
+    return {
+        "model": name,
+        "dtype": str(cases.head.weight.dtype).removeprefix("torch."),
+        "layers": len(cases.found.blocks),
+        "tokens": tokens,
+        "rounds": rounds,
+        "machine": machine(cases.token_ids.device),
+        "torch": torch.__version__,
+        "decoding": dict(cases.lens.provenance["decoding"]),
+        "state_bytes": cases.state_bytes,
+        "notebook_bytes": cases.notebook_bytes,
+        "seconds": taken,
+        "peak_bytes": peaks,
+    }
+
+
+def machine(device: torch.device) -> str:
+    """What it was measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {capability}, {torch.get_num_threads()} threads"
+
+
+COLUMNS = ("", "milliseconds", "forward passes", "floors", "notebooks", "MB above the forward pass")
+
+
+def rows_of(run: dict[str, Any]) -> list[list[str]]:
+    """The table of one run, as text."""
+    taken, peaks = run["seconds"], run["peak_bytes"]
+    forward, floor = (taken[name] for name in list(taken)[:2])
+    notebook = taken.get("notebook: softmax of everything")
+    least = peaks["forward pass"]
+    rows = []
+    for name, each in taken.items():
+        peak = "" if peaks[name] is None else f"{max(0, peaks[name] - least) / 1e6:,.0f}"
+        ratio = "" if notebook is None else f"{each / notebook:.2f}"
+        rows.append([name, f"{1000 * each:,.1f}", f"{each / forward:.2f}", f"{each / floor:.2f}", ratio, peak])
+    return rows
+
+
+def heading(run: dict[str, Any]) -> str:
+    """What a table is about."""
+    return f"{run['model']}, {run['layers']} layers, {run['tokens']:,} tokens, {run['dtype']}"
+
+
+def notes(run: dict[str, Any]) -> str:
+    """What the table does not say."""
+    decoding, states = run["decoding"], run["state_bytes"] / 1e6
+    text = (
+        f"{run['machine']}, torch {run['torch']}, medians of {run['rounds']}. bauklens decoded "
+        f"{decoding['rows']:,} rows in {decoding['precision']}, {decoding['decoded again']:,} of them again in "
+        f"{run['dtype']}; the hidden states, which every way keeps, are {states:,.0f} MB of its memory."
+    )
+    if "notebook: softmax of everything" in run["seconds"]:
+        return text
+    return f"{text} The notebook's way would need {run['notebook_bytes'] / 1e9:,.0f} GB here, and was left out."
+
+
+def show(run: dict[str, Any]) -> None:
+    """Prints one run."""
+    table = Table(title=heading(run), caption=notes(run))
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows_of(run):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
+    """docs/PERFORMANCE.md of these runs and of those kept from before, a run of the same kind replaced."""
+    kept = folder / "performance.json"
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    every = {_kind(run): run for run in [*before, *runs]}
+    ordered = [every[kind] for kind in sorted(every)]
+    kept.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    parts = [_INTRODUCTION]
+    for run in ordered:
+        lines = [" | ".join(row) for row in [list(COLUMNS), ["---", *["---:"] * (len(COLUMNS) - 1)], *rows_of(run)]]
+        table = "\n".join(f"| {line} |" for line in lines)
+        parts.append(f"## {heading(run)}\n\n{table}\n\n{notes(run)}\n\n`{_command(run)}`\n")
+    (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _kind(run: dict[str, Any]) -> tuple[str, str, str, int]:
+    return run["model"], run["machine"], run["dtype"], run["tokens"]
+
+
+def _command(run: dict[str, Any]) -> str:
+    which = f"--shape {run['model'].removesuffix(' (random weights)')}" if "random" in run["model"] else "--model demo"
+    return f".venv/bin/python scripts/benchmark.py {which} --tokens {run['tokens']} --rounds {run['rounds']} --docs"
+
+
+_INTRODUCTION = """# Performance
+
+Written by `scripts/benchmark.py --docs`. All cases of a table were measured in one run, alternating; read the ratios,
+as machines are noisy. *Floor* is the forward pass and one bfloat16 product with the head for every layer, whose results
+no one reads: less is not possible without leaving something out. *Notebook* is the plain way: hooks, the norm, the
+head, softmax and top-k of every layer at once. Memory is the peak of the process above that of the forward pass alone,
+the hidden states included.
+"""
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True)
+@click.option("--shape", type=click.Choice(sorted(SHAPES)), help="A model of this real size with random weights.")
 @click.option("--device", help="By default CUDA where there is one.")
-@click.option("--tokens", default=128, show_default=True, help="Length of the prompt.")
-@click.option("--rounds", default=7, show_default=True)
-def main(model: str, device: str | None, tokens: int, rounds: int) -> None:
-    """Prints the table."""
-    loaded, _ = bauklens.load(model, device=device)
-    torch.manual_seed(0)
-    prompt = torch.randint(0, loaded.get_input_embeddings().weight.shape[0], (tokens,))  # type: ignore[operator]
-    token_ids = prompt[None].to(next(loaded.parameters()).device)
-
-    def forward() -> object:
-        with evaluating(loaded):
-            return model_logits(loaded, token_ids, logits_to_keep=1)
-
-    def resolve() -> object:
-        anatomy.forget(loaded)
-        return anatomy.resolve(loaded, token_ids)
-
-    found = medians(
-        {
-            "forward pass": forward,
-            "resolve, the first time": resolve,
-            "resolve, remembered": lambda: anatomy.resolve(loaded, token_ids),
-            "hidden states": lambda: bauklens.get_hidden_states(loaded, None, prompt),
-            "lens, last position": lambda: bauklens.logit_lens(loaded, None, prompt, positions=-1),
-            "lens, all positions": lambda: bauklens.logit_lens(loaded, None, prompt),
-        },
-        rounds,
-    )
-    table = Table(title=f"{model}, {tokens} tokens, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for column in ("", "milliseconds", "forward passes"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, seconds in found.items():
-        table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / found['forward pass']:.2f}")
-    Console().print(table, f"{platform.machine()}, {token_ids.device}")
+@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--tokens", multiple=True, default=[32, 128, 512, 2048], show_default=True, help="Lengths of the prompt.")
+@click.option("--rounds", default=5, show_default=True, help="0 runs each case once, without a round before.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")
+def main(
+    model: str,
+    shape: str | None,
+    device: str | None,
+    dtype: str,
+    tokens: tuple[int, ...],
+    rounds: int,
+    json_path: Path | None,
+    docs: bool,
+) -> None:
+    """Prints the tables."""
+    loaded, tokenizer = load(model, shape, device, dtype)
+    runs = []
+    for length in tokens:
+        name = f"{shape} (random weights)" if shape else model
+        runs.append(measure(name, loaded, tokenizer, length, rounds))
+        show(runs[-1])
+        if docs:
+            write_docs(runs[-1:], DOCS)
+    if json_path is not None:
+        json_path.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

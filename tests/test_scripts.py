@@ -1,5 +1,6 @@
 """The scripts that people run."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,14 @@ def test_export_report_says_what_is_wrong(tmp_path):
 
 def test_benchmark(tmp_path):
     tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
-    arguments = ["--model", str(tmp_path / "tiny"), "--tokens", "16", "--rounds", "1"]
+    figures = tmp_path / "figures.json"
+    arguments = ["--model", str(tmp_path / "tiny"), "--tokens", "16", "--rounds", "1", "--json", str(figures)]
     ran = subprocess.run([sys.executable, SCRIPTS / "benchmark.py", *arguments], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    rows = [line.split("│")[1:4] for line in ran.stdout.splitlines() if "│" in line]
-    assert [row[0].strip() for row in rows][:2] == ["forward pass", "resolve, the first time"]
-    assert all(float(row[1]) > 0 for row in rows)
-    assert float(rows[0][2]) == 1
+    (run,) = json.loads(figures.read_text(encoding="utf-8"))
+    assert run["tokens"] == 16
+    assert set(run["seconds"]) >= {"forward pass", "bauklens", "bauklens, precision='exact'", "write the page"}
+    assert any(name.startswith("notebook") for name in run["seconds"])
+    assert all(each > 0 for each in run["seconds"].values())
+    assert "bauklens" in ran.stdout
+    assert run["decoding"] == {"precision": "float32", "rows": 64, "decoded again": 0}

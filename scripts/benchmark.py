@@ -259,8 +259,9 @@ def heading(run: dict[str, Any]) -> str:
 def notes(run: dict[str, Any]) -> str:
     """What the table does not say."""
     decoding, states = run["decoding"], run["state_bytes"] / 1e6
+    often = f"medians of {run['rounds']}" if run["rounds"] else "each measured once"
     text = (
-        f"{run['machine']}, torch {run['torch']}, medians of {run['rounds']}. bauklens decoded "
+        f"{run['machine']}, torch {run['torch']}, {often}. bauklens decoded "
         f"{decoding['rows']:,} rows in {decoding['precision']}, {decoding['decoded again']:,} of them again in "
         f"{run['dtype']}; the hidden states, which every way keeps, are {states:,.0f} MB of its memory."
     )

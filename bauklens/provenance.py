@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def _device(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -127,6 +127,18 @@ class LensResult:
         )
 
     @property
+    def decoded(self) -> str:
+        """How the rows were decoded, as a sentence; empty where that was in the model's own precision throughout."""
+        decoding = self.provenance.get("decoding", {})
+        precision, own = decoding.get("precision"), self.provenance.get("dtype")
+        if precision in (None, own):
+            return ""
+        return (
+            f"Decoded in {precision}, to 0.001 of the probabilities in {own}; {decoding['decoded again']:,} of "
+            f"{decoding['rows']:,} rows, for which that could not be vouched, in {own}."
+        )
+
+    @property
     def topk(self) -> int:
         """How many tokens each cell holds."""
         return int(self.top_ids.shape[2])

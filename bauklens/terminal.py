@@ -46,7 +46,8 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     console.print(table)
     if shown < result.topk:
         console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
-    console.print(Text(result.checked, style="dim"))
+    for said in filter(None, (result.checked, result.decoded)):
+        console.print(Text(said, style="dim"))
 
 
 def _how_many_fit(ranks: list[list[Text]], width: int) -> int:

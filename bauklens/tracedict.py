@@ -162,13 +162,13 @@ class TraceDict(OrderedDict[str, Trace]):
 
 
 def _named_module(model: nn.Module, name: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
-    if name not in modules:
-        near = get_close_matches(name, modules, n=3)
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        near = get_close_matches(name, (each for each, _ in model.named_modules(remove_duplicate=False)), n=3)
         raise LookupError(
             f"{type(model).__name__} has no module {name!r}" + (f"; near ones: {', '.join(near)}" if near else "")
-        )
-    return modules[name]
+        ) from None
 
 
 def _call_with_known(function: Callable[..., Any], **known: Any) -> Any:

@@ -292,7 +292,33 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         lines = [" | ".join(row) for row in [list(COLUMNS), ["---", *["---:"] * (len(COLUMNS) - 1)], *rows_of(run)]]
         table = "\n".join(f"| {line} |" for line in lines)
         parts.append(f"## {heading(run)}\n\n{table}\n\n{notes(run)}\n\n`{_command(run)}`\n")
+    parts.append(growth(ordered))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def growth(runs: list[dict[str, Any]]) -> str:
+    """How the cost beyond the forward pass grows with the positions and with the layers."""
+    lines = [
+        "## Growth",
+        "",
+        "What `bauklens.logit_lens` costs beyond the forward pass, for each row (a layer at a position). That it stays "
+        "about the same is what linear growth is; short prompts carry what is done once. *Half* is `layers=` the first "
+        "half of the blocks.",
+        "",
+        "| | tokens | rows | milliseconds a row, all layers | exact | half of the layers |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        taken, rows = run["seconds"], run["decoding"]["rows"]
+        forward, half = taken["forward pass"], run["layers"] // 2
+        costs = [
+            (taken["bauklens"] - forward) / rows,
+            (taken["bauklens, precision='exact'"] - forward) / rows,
+            (taken["bauklens, half of the layers"] - forward * half / run["layers"]) / (half * run["tokens"]),
+        ]
+        cells = " | ".join(f"{1000 * cost:.2f}" for cost in costs)
+        lines.append(f"| {run['model']} | {run['tokens']:,} | {rows:,} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 def _kind(run: dict[str, Any]) -> tuple[str, str, str, int]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import peft
 import pytest
 import torch
 from torch import nn
@@ -175,6 +176,9 @@ class TestALens:
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         assert auto.provenance["decoding"]["precision"] == "bfloat16"
         assert exact.provenance["decoding"]["precision"] == "float32"
+        assert auto.decoded.startswith("Decoded in bfloat16, to 0.001 of the probabilities in float32; ")
+        assert auto.decoded in auto.to_html()
+        assert exact.decoded == ""
         assert auto.check["max_abs_logit_difference"] < 0.05
         norm = model.base_model.norm if name == "llama" else model.transformer.ln_f
         hidden = bauklens.get_hidden_states(model, None, PROMPT)[:, 0]
@@ -249,6 +253,29 @@ class TestALens:
         again = bauklens.logit_lens(model, None, PROMPT)
         assert np.array_equal(exact.top_ids, again.top_ids)
         assert again.provenance["decoding"]["decoded again"] == 420
+
+
+def with_adapter_on_the_head():
+    config = peft.LoraConfig(r=2, target_modules=["lm_head"], task_type="CAUSAL_LM", init_lora_weights=False)
+    torch.manual_seed(1)
+    return peft.get_peft_model(wide_model("llama", "plain"), config).eval().get_base_model()
+
+
+def quantized():
+    model = wide_model("llama", "plain")
+    (model.lm_head,) = torch.ao.quantization.quantize_dynamic(nn.Sequential(model.lm_head), {nn.Linear})
+    return model
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("make", [with_adapter_on_the_head, quantized])
+def test_a_head_whose_weights_are_not_all_it_is_goes_by_the_module(always_pays, make):
+    model = make()
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    assert lens.provenance["decoding"]["precision"] == "float32"
+    with torch.no_grad():
+        own = model(input_ids=torch.tensor([PROMPT]), use_cache=False).logits[0].softmax(-1).topk(5)
+    assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,12 @@ from bauklens.measure import top_probabilities
 from bauklens.mixed import LowPrecisionHead
 from bauklens.replay import Tail, replaying
 
+_TRIAL = 64
+"""Rows that are tried in low precision first."""
+
+_TRIED = 8
+"""Of these, how many are compared with full precision."""
+
 _LOGIT_BYTES = 128 << 20
 """Size of one tile's logits in float32; about one such tensor is alive at a time."""
 
@@ -57,6 +63,12 @@ class _Tile:
     def columns(self) -> slice:
         return slice(self.positions.start, self.positions.stop)
 
+    def some(self, count: int) -> "_Tile":
+        """About as many of its rows, of all layers, in the middle of the positions."""
+        width = max(1, count // len(self.layers))
+        start = max(0, (len(self.positions) - width) // 2)
+        return _Tile(self.layers, self.positions[start : start + width])
+
     def halves(self) -> list["_Tile"]:
         """Two tiles that make up this one, the later first, so that the earlier is taken first from a stack."""
         if len(self.layers) > 1:
@@ -98,11 +110,13 @@ class _Source:
         layers, columns = torch.tensor(tile.layers), torch.tensor(tile.positions)
         return (layers[:, None] * len(self.positions) + columns).flatten()
 
-    def constant_logits(self) -> torch.Tensor:
-        """(1, 1, vocabulary), what the tail gives for nothing (the head's bias)."""
+    def constant_logits(self) -> torch.Tensor | None:
+        """(1, 1, vocabulary), what the tail gives for nothing (the head's bias); None where that is nothing."""
         if self.anatomy.whole:
-            return self._whole_logits(torch.zeros_like(self.states[0]), self.positions[:1])
-        return self._logits(torch.zeros_like(self.states[:1, :1]), self.positions[:1])
+            logits = self._whole_logits(torch.zeros_like(self.states[0]), self.positions[:1])
+        else:
+            logits = self._logits(torch.zeros_like(self.states[:1, :1]), self.positions[:1])
+        return logits.clone() if logits.any() else None
 
     def head_inputs(self, tile: _Tile) -> torch.Tensor:
         """(row, head width), layer by layer."""
@@ -152,11 +166,12 @@ class _Exact:
     Attributes:
         precision: the dtype of the logits, as text.
         redone: rows that were decoded twice.
+        waiting: rows that wait to be decoded in the model's own precision.
         limit: rows to decode at once.
         last_logits: (vocabulary,), of the last row so far.
     """
 
-    precision, redone, limit = "", 0, 0
+    precision, redone, limit, waiting = "", 0, 0, 0
 
     def __init__(self, source: _Source, topk: int, offset: torch.Tensor | None) -> None:
         self.last_logits = torch.empty(0)
@@ -196,16 +211,30 @@ class _Mixed:
         rows, inputs = self._source.rows(tile), self._source.head_inputs(tile)
         found = self._head.top(inputs, self._topk)
         yield _Piece(rows[found.certain], found.top_ids[found.certain], found.top_probs[found.certain])
-        self._last_input = inputs[-1:]
-        self._rows = torch.cat([self._rows, rows[~found.certain]])
-        self._inputs = torch.cat([self._inputs.to(inputs), inputs[~found.certain]])
-        if len(self._rows) > self.limit // 4:
-            yield from self.rest()
+        self._last_input = inputs[-1:].clone()
+        waiting = torch.cat([self._inputs.to(inputs), inputs[~found.certain]])
+        self._rows, self._inputs = torch.cat([self._rows, rows[~found.certain]]), waiting
 
     @property
     def last_logits(self) -> torch.Tensor:
         """(vocabulary,), of the last row so far, in the model's own precision."""
-        return self._source.after_inputs(self._last_input)[0]
+        return self._source.after_inputs(self._last_input)[0].clone()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return len(self._rows)
+
+    def is_worth_it(self, tile: _Tile) -> bool:
+        """Whether most rows of a tile can be vouched for, and a few of these are what they are in full precision."""
+        inputs = self._source.head_inputs(tile)
+        found = self._head.top(inputs, self._topk)
+        sure = found.certain.nonzero()[:, 0]
+        if 2 * len(sure) < tile.count:
+            return False
+        some = sure[:: max(1, len(sure) // _TRIED)]
+        _, probabilities = top_probabilities(self._source.after_inputs(inputs[some]), self._topk)
+        return bool((found.top_probs[some] - probabilities).abs().max() <= mixed.TOLERANCE)
 
     def rest(self) -> Iterator[_Piece]:
         """The rows that wait."""
@@ -259,10 +288,10 @@ def decode(
     with bar, replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=to_head) as tail:
         source = _Source(tail, anatomy, states, token_ids[0], positions)
         offset = source.constant_logits() if norm == "final" else None  # left out, so that rows add up
+        decoder: _Exact | _Mixed = _Exact(source, topk, offset)
         if precision == "auto" and _mixed_pays(source, everything.count, topk, offset):
-            decoder: _Exact | _Mixed = _Mixed(source, topk)
-        else:
-            decoder = _Exact(source, topk, offset)
+            low = _Mixed(source, topk)
+            decoder = low if low.is_worth_it(everything.some(_TRIAL)) else decoder
         decoder.limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
         while pending:
             tile = pending.pop()
@@ -275,6 +304,8 @@ def decode(
                         raise _unfinite_logits(piece, positions)
                     top_ids[piece.rows], top_probs[piece.rows] = piece.ids.cpu(), piece.probabilities.cpu()
                     bar.update(len(piece.rows))
+                if tile is not None and decoder.waiting > decoder.limit // 4:
+                    pending.append(None)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -300,7 +331,7 @@ def _mixed_pays(source: _Source, rows: int, topk: int, offset: torch.Tensor | No
         and rows >= mixed.FEWEST_ROWS
         and anatomy.vocabulary >= mixed.FEWEST_TOKENS
         and topk <= mixed.MOST_K
-        and (offset is None or not offset.any())
+        and offset is None
         and mixed.pays(source.states.device, source.head.weight.dtype)
     )
 

@@ -1,8 +1,9 @@
 """The head's product in low precision, the best tokens scored again in full, and for each row whether that is right.
 
 What a row shows needs full precision only at its top. So all logits are computed in bfloat16, the best of them again
-with the model's own weights, and the rest serves the normalizer alone: the errors seen on the tokens that were computed
-twice say how far off it can be.
+with the model's own weights, and the rest serves the normalizer alone. That no other token is among the top k is
+proved, by the largest error that rounding can make; how far off the normalizer is, is estimated, by the errors seen on
+the tokens that were computed twice: the best, and a sample of all.
 """
 
 import time
@@ -30,13 +31,10 @@ _CANDIDATES = 64
 """The fewest tokens of a row to score again; four times k where that is more."""
 
 _SAMPLE = 256
-"""Tokens, the same in every row, that tell where its logits lie."""
-
-_ABOVE = 3.5
-"""Standard deviations above the mean of a sample at which the top of a row is expected."""
+"""Tokens, the same in every row, that tell where its logits lie, and how far off the rest of them are."""
 
 _FARTHEST = 60.0
-"""The largest logit above that place whose exponential is safe; where one lies higher, all are taken less the rest."""
+"""The largest logit above the sample's whose exponential is safe; where one lies higher, all are taken lower."""
 
 _GROUP = 64
 """Logits of which only the largest is looked at first."""
@@ -44,8 +42,14 @@ _GROUP = 64
 _SAFETY = 2.0
 """Times the error seen: what the normalizer's may be at most; at most 0.92 times was seen in 3,968 rows."""
 
-_MARGIN = 4.0
-"""Times the error seen: how far above the best token that was not scored again the k-th must stand."""
+_HALF_UNIT = 2.0**-9
+"""Rounding to bfloat16 changes a number by at most this part of it."""
+
+_AT_ONCE = 4096
+"""Rows of the head that are converted at once, so that they stay in cache."""
+
+_SCORE_BYTES = 64 << 20
+"""Weights that are gathered at once to score tokens again."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
     """
     if device.type != "cpu" or dtype != torch.float32:
         return False
-    left, right = torch.ones(256, 512), torch.ones(4096, 512)
+    left, right = (torch.ones(count, 512, dtype=dtype, device=device) for count in (256, 4096))
     return _seconds(left, right) > 1.5 * _seconds(left.bfloat16(), right.bfloat16())
 
 
@@ -94,11 +98,12 @@ class LowPrecisionHead:
     """
 
     def __init__(self, head: nn.Linear, vocabulary: int, scale: float) -> None:
-        self._weight, self._scale = head.weight[:vocabulary], scale
-        self._bias = head.bias[:vocabulary] if head.bias is not None else head.weight.new_zeros(vocabulary)
-        self._low = _with_bias(self._weight, self._bias)
-        norms = torch.linalg.vector_norm(self._weight, dim=-1)
-        self._norms, self._largest_norm = norms, norms.max()
+        weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
+        self._weight, self._scale = weight, scale
+        self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
+        self._mean = weight.mean(dim=0)  # (width,): adds the same to every logit, and is left out
+        self._low = _centred_with_bias(weight, self._mean, self._bias)
+        self._largest_weights = self._low[:vocabulary, : weight.shape[1]].abs().amax(dim=0).float()  # (width,)
         generator = torch.Generator().manual_seed(0)
         self._sample = torch.randperm(vocabulary, generator=generator)[:_SAMPLE]
         self._buffer = self._low.new_empty(0, len(self._low))  # for the logits, as fresh memory costs as much as use
@@ -106,42 +111,45 @@ class LowPrecisionHead:
     def top(self, inputs: torch.Tensor, k: int) -> Vouched:
         """The k most probable tokens of the head's inputs (row, width), softmax over the vocabulary."""
         inputs = inputs * self._scale
-        expected = self._expected_top(inputs)  # (row, 1)
+        common = inputs @ self._mean[:, None]  # (row, 1)
+        sample = nn.functional.linear(inputs, self._weight[self._sample], self._bias[self._sample]) - common
+        expected = sample.amax(dim=-1, keepdim=True).bfloat16().float()  # about the top, where bfloat16 is to be fine
         logits = self._logits(inputs, expected)  # (row, padded vocabulary) bfloat16, less what is expected
         found, ids = _largest(logits, max(_CANDIDATES, 4 * k))
         excess = (found[:, :1].float() - _FARTHEST).clamp_min(0).bfloat16().float()  # (row, 1)
-        total = _sum_of_exponentials(logits, excess)
-        exact = self._exact(inputs, ids)  # (row, candidate)
+        exact = self._exact(inputs, ids) - common  # (row, candidate)
 
         errors = found.float() + expected - exact
-        rest = (total - _sum_of_exponentials(found, excess)).clamp_min(0)
         lower = errors[:, errors.shape[1] // 2 :].mean(dim=-1)  # what the tokens below have in common with these
+        rest = _sum_of_exponentials(logits, excess) - _sum_of_exponentials(found, excess)
         best = exact.amax(dim=-1)
         weights = (exact - best[:, None]).exp()
-        rest = rest * (expected[:, 0] + excess[:, 0] - lower - best).exp()
+        rest = rest.clamp_min(0) * (expected[:, 0] + excess[:, 0] - lower - best).exp()
         normalizer = weights.sum(dim=-1) + rest
 
         top = weights.topk(k, dim=-1)
         probabilities = top.values / normalizer[:, None]
-        seen = errors.square().mean(dim=-1).sqrt()
-        relative = (errors / self._norms[ids].clamp_min(1e-30)).square().mean(dim=-1).sqrt()
+        of_sample = logits[:, self._sample].float() + expected - sample - lower[:, None]
+        seen = torch.maximum(errors.square().mean(dim=-1).sqrt(), _weighted_error(of_sample, sample))
         doubt = _SAFETY * seen * probabilities[:, 0] * rest / normalizer
-        margin = exact.gather(1, top.indices[:, -1:])[:, 0] - (found[:, -1].float() + expected[:, 0])
+        lowest = found[:, -1].float()
+        margin = exact.gather(1, top.indices[:, -1:])[:, 0] - (lowest + expected[:, 0])
         certain = (
             (doubt <= TOLERANCE)
-            & (margin >= _MARGIN * torch.maximum(seen, relative * self._largest_norm))
+            & (margin > self._largest_error(inputs, expected, lowest))
+            & (found[:, 0] >= -_FARTHEST)
             & normalizer.isfinite()
         )
         return Vouched(ids.gather(1, top.indices), probabilities, certain)
 
-    def _expected_top(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(row, width) -> (row, 1): about where a row's largest logits lie, as a number that bfloat16 holds.
+    def _largest_error(self, inputs: torch.Tensor, expected: torch.Tensor, lowest: torch.Tensor) -> torch.Tensor:
+        """(row,), how far off any token's logit can be at most, where it is about ``lowest``.
 
-        Subtracted within the product, it keeps them where bfloat16 is fine: GPT-2's lie around -100.
+        Rounding of the inputs, which is known, of the weights, and of the sum, each at its largest in every dimension.
         """
-        logits = nn.functional.linear(inputs, self._weight[self._sample], self._bias[self._sample])
-        expected = logits.mean(dim=-1, keepdim=True) + _ABOVE * logits.std(dim=-1, keepdim=True)
-        return expected.bfloat16().float()
+        rounded = inputs.bfloat16().float()
+        products = (inputs - rounded).abs() + _HALF_UNIT * rounded.abs()  # for each unit of weight
+        return products @ self._largest_weights * 1.01 + _HALF_UNIT * (lowest.abs() + 1e-3 * expected[:, 0].abs())
 
     def _logits(self, inputs: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         ones = torch.ones_like(expected)
@@ -151,28 +159,47 @@ class LowPrecisionHead:
         return torch.mm(extended.bfloat16(), self._low.T, out=self._buffer[: len(inputs)])
 
     def _exact(self, inputs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """The logits of some tokens of each row, (row, width) and (row, candidate) -> (row, candidate) float32."""
-        distinct, places = torch.unique(ids, return_inverse=True)
-        if 4 * len(distinct) <= ids.numel():
-            scores = inputs @ self._weight[distinct].T
-            return scores.gather(1, places) + self._bias[ids]
-        return torch.bmm(self._weight[ids], inputs[:, :, None])[..., 0] + self._bias[ids]
+        """The logits of some tokens of each row, (row, width) and (row, candidate) -> (row, candidate) float32.
+
+        Where the rows share tokens, every row is scored with all of them.
+        """
+        scores = torch.empty(ids.shape, dtype=inputs.dtype, device=inputs.device)
+        count = max(1, _SCORE_BYTES // (4 * ids.shape[1] * inputs.shape[1]))
+        for start in range(0, len(ids), count):
+            some = slice(start, start + count)
+            distinct, places = torch.unique(ids[some], return_inverse=True)
+            if 4 * len(distinct) <= places.numel():
+                scores[some] = (inputs[some] @ self._weight[distinct].T).gather(1, places)
+            else:
+                scores[some] = torch.bmm(self._weight[ids[some]], inputs[some, :, None])[..., 0]
+        return scores + self._bias[ids]
 
 
-def _with_bias(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """(padded vocabulary, width + 4) bfloat16: further columns for what is expected and for the bias.
+def _weighted_error(errors: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """(row,), the root mean square of errors (row, token), each weighed as its logit says; a masked token is left out."""
+    weights = logits.softmax(dim=-1)
+    return torch.where(weights > 0, weights * errors.square(), 0).sum(dim=-1).sqrt()
+
+
+def _centred_with_bias(weight: torch.Tensor, mean: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """(padded vocabulary, width + 4) bfloat16: the weights less their mean, what is expected, and the bias.
+
+    GPT-2's logits have about -100 in common, beside which bfloat16 is coarse; that comes of the mean.
 
     The bias stands in three parts, so that nothing of it is lost; tokens that pad the last group have none but -inf.
     """
     vocabulary, width = weight.shape
     padded = -(-vocabulary // _GROUP) * _GROUP
     low = torch.empty(padded, width + 4, dtype=torch.bfloat16, device=weight.device)
-    low[:vocabulary, :width] = weight
+    for start in range(0, vocabulary, _AT_ONCE):
+        some = slice(start, min(start + _AT_ONCE, vocabulary))
+        low[some, :width] = weight[some] - mean
     low[vocabulary:] = 0
     low[:, width] = 1
     for column in range(width + 1, width + 4):
         low[:vocabulary, column] = bias
-        bias = bias - low[:vocabulary, column].float()
+        part = low[:vocabulary, column].float()
+        bias = torch.where(part.isfinite(), bias - part, 0)
     low[vocabulary:, width + 1] = -torch.inf
     return low
 
@@ -189,7 +216,8 @@ def _largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
 
 def _sum_of_exponentials(logits: torch.Tensor, excess: torch.Tensor) -> torch.Tensor:
     """(row, token) bfloat16 less (row, 1) -> (row,) float32; a few rows at a time, so that they stay in cache."""
-    sums, exponentials = torch.empty(len(logits)), torch.empty(0)
+    sums = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+    exponentials = torch.empty(0, dtype=torch.float32, device=logits.device)
     for some in in_cache(logits):
         rows = logits[some] - excess[some].bfloat16() if excess[some].any() else logits[some]
         exponentials.resize_(rows.shape)

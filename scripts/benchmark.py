@@ -326,8 +326,10 @@ def _kind(run: dict[str, Any]) -> tuple[str, str, str, int]:
 
 
 def _command(run: dict[str, Any]) -> str:
-    which = f"--shape {run['model'].removesuffix(' (random weights)')}" if "random" in run["model"] else "--model demo"
-    return f".venv/bin/python scripts/benchmark.py {which} --tokens {run['tokens']} --rounds {run['rounds']} --docs"
+    shape = run["model"].removesuffix(" (random weights)")
+    which = f"--shape {shape}" if run["model"] != shape else f"--model {run['model']}"
+    rest = f"--dtype {run['dtype']} --tokens {run['tokens']} --rounds {run['rounds']} --docs"
+    return f".venv/bin/python scripts/benchmark.py {which} {rest}"
 
 
 _INTRODUCTION = """# Performance

@@ -156,6 +156,20 @@ def test_at_the_final_scale_the_contributions_add_up_to_the_logits(name):
     assert torch.allclose(contributions, own - own.mean(dim=-1, keepdim=True), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gptj", "llama"])
+@pytest.mark.parametrize(
+    "arguments", [{"layers": 1, "positions": 4}, {"chunk_rows": 1}, {"chunk_rows": 2, "positions": 4}]
+)
+def test_at_the_final_scale_few_rows_are_those_of_the_whole(name, arguments):
+    """The head's bias is told once, and kept while the rows are decoded."""
+    model = tiny_model(name)
+    whole = bauklens.logit_lens(model, None, PROMPT, stream="delta", norm="final")
+    part = bauklens.logit_lens(model, None, PROMPT, stream="delta", norm="final", **arguments)
+    rows = [whole.layers.index(layer) for layer in part.layers]
+    assert np.array_equal(part.top_ids, whole.top_ids[rows][:, part.positions.tolist()])
+    assert np.allclose(part.top_probs, whole.top_probs[rows][:, part.positions.tolist()], atol=1e-6)
+
+
 def test_a_norm_that_is_no_norm_cannot_be_frozen(gpt2):
     gpt2.transformer.ln_f.register_forward_hook(lambda module, inputs, output: output.tanh())
     with pytest.raises(bauklens.LensError, match="norm='final' needs a LayerNorm or an RMSNorm"):
@@ -187,6 +201,15 @@ class TestTheCheck:
     def llama(self):
         return tiny_model("llama")
 
+    @staticmethod
+    def pass_replays_through(model, function):
+        """Has the head hand over ``function(output)`` where block 0 did not run before, as in a replay."""
+        ran = []
+        pass_output_through(model.model.layers[0], lambda *_: ran.append(1))
+        pass_output_through(
+            model.lm_head, lambda module, inputs, output: None if ran and ran.pop() else function(output)
+        )
+
     @pytest.mark.parametrize("column", [slice(None), slice(-1, None), slice(0, 1)], ids=["all", "last", "first"])
     def test_it_is_the_largest_difference_of_all_logits(self, llama, column):
         """A head that moves the logits of a replay, and not those of the last position alone, is what it finds."""
@@ -205,22 +228,17 @@ class TestTheCheck:
         def leave_out(module, inputs, output):
             output[..., 5] = mask
 
-        def and_shrink(module, inputs, output):
-            leave_out(module, inputs, output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1))
-
         forward = llama.lm_head.forward
         pass_output_through(llama.lm_head, leave_out)
         assert bauklens.logit_lens(llama, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
         llama.lm_head.forward = forward
-        pass_output_through(llama.lm_head, and_shrink)
+        self.pass_replays_through(llama, lambda output: leave_out(None, None, output.mul_(0.9)))
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 
     def test_a_common_offset_hides_nothing(self, llama):
-        def offset(module, inputs, output):
-            output.mul_(0.9 if output.shape[0] * output.shape[1] > 1 else 1).sub_(1e4)
-
-        pass_output_through(llama.lm_head, offset)
+        pass_output_through(llama.lm_head, lambda module, inputs, output: output.sub_(1e4))
+        self.pass_replays_through(llama, lambda output: (output + 1e4) * 0.9 - 1e4)
         with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 

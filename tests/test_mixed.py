@@ -1,5 +1,6 @@
-"""Decoding in bfloat16: never another answer than the exact one, whatever the head, which serves where in doubt."""
+"""Decoding in bfloat16: what is vouched for is what the exact way gives, and what is not is decoded by that."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from bauklens.mixed import LowPrecisionHead
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
+DOUBTFUL = {"one giant row"}
+"""Heads whose rounding can be so large that no row can be vouched for."""
 
 
 def random_head(bias=False, scale=1.0):
@@ -106,15 +109,86 @@ def test_what_is_vouched_for_is_right(change, scale, k):
 def test_most_rows_are_vouched_for(change):
     head = random_head(bias=True)
     HEADS[change](head)
-    assert LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5).certain.float().mean() > 0.7
+    assert LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5).certain.float().mean() > 0.6
 
 
-def test_the_scale_and_the_padding_of_a_head_count():
-    head = random_head()
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_scale_and_the_padding_of_a_head_count(bias):
+    head = random_head(bias)
     found = LowPrecisionHead(head, 9_000, 0.25).top(states(), 3)
     sure = found.certain
     assert sure.float().mean() > 0.5
     assert_same(found.top_ids[sure], found.top_probs[sure], 0.25 * head(states())[sure, :9_000], 3)
+
+
+def head_of(weight):
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    head.weight = nn.Parameter(weight, requires_grad=False)
+    return head
+
+
+def assert_what_is_vouched_for_is_right(head, inputs, k):
+    found = LowPrecisionHead(head, head.out_features, 1.0).top(inputs, k)
+    sure = found.certain
+    if sure.any():
+        assert_same(found.top_ids[sure], found.top_probs[sure], head(inputs)[sure], k)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("length", [30, 100])
+def test_errors_that_the_rest_has_in_common_and_the_best_have_not(length, k):
+    """All tokens but 200 share a long component that the inputs do not see; its rounding moves them together."""
+    torch.manual_seed(0)
+    weight = torch.randn(VOCABULARY, WIDTH) * 0.3
+    inputs = torch.randn(ROWS, WIDTH)
+    shared = nn.functional.normalize(torch.randn(WIDTH), dim=0)
+    inputs -= (inputs @ shared)[:, None] * shared
+    weight[200:] += length * shared
+    assert_what_is_vouched_for_is_right(head_of(weight), inputs, k)
+
+
+@pytest.mark.parametrize("size", [30, 300, 1000])
+def test_a_token_that_two_large_inputs_decide(size):
+    """It is the best by half a logit, and rounding of two activations hides it."""
+    torch.manual_seed(0)
+    weight = torch.randn(VOCABULARY, WIDTH) * 0.3
+    weight[:, :2] = 0
+    weight[77] = 0
+    weight[77, 0], weight[77, 1] = 1.5, -1.5
+    inputs = torch.randn(ROWS, WIDTH)
+    best = inputs[:, 2:] @ weight[:, 2:].T
+    inputs[:, 1] = size + torch.rand(ROWS)
+    inputs[:, 0] = inputs[:, 1] + (best.amax(dim=-1) + 0.5) / 1.5
+    assert_what_is_vouched_for_is_right(head_of(weight), inputs, 1)
+    assert_what_is_vouched_for_is_right(head_of(weight), inputs, 5)
+
+
+def test_a_rest_far_below_what_was_expected():
+    """A sample that lies far above the rest, or far below, hides none of it."""
+    torch.manual_seed(0)
+    head = random_head(bias=True, scale=0.05)
+    head.bias[torch.randperm(VOCABULARY)[:1000]] -= 97
+    assert_what_is_vouched_for_is_right(head, states(), 5)
+
+
+@pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min, -1e4])
+def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(mask):
+    head = random_head(bias=True)
+    head.bias[100:600] = mask
+    found = LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5)
+    assert found.certain.float().mean() > 0.7
+    assert_what_is_vouched_for_is_right(head, states(), 5)
+
+
+def test_the_callers_default_dtype_changes_nothing():
+    head, inputs = random_head(), states()
+    plain = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, 5)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        other = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(plain.top_probs, other.top_probs)
 
 
 def test_states_that_are_not_finite_are_not_vouched_for():
@@ -174,9 +248,10 @@ class TestALens:
             assert model(input_ids=torch.tensor([PROMPT])).logits.abs().max() > 1e4
         auto = bauklens.logit_lens(model, None, PROMPT)
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        assert auto.provenance["decoding"]["precision"] == "bfloat16"
+        assert auto.provenance["decoding"]["precision"] == ("float32" if change in DOUBTFUL else "bfloat16")
         assert exact.provenance["decoding"]["precision"] == "float32"
-        assert auto.decoded.startswith("Decoded in bfloat16, to 0.001 of the probabilities in float32; ")
+        said = "Decoded in bfloat16, to 0.001 of the probabilities in float32; "
+        assert auto.decoded.startswith("" if change in DOUBTFUL else said)
         assert auto.decoded in auto.to_html()
         assert exact.decoded == ""
         assert auto.check["max_abs_logit_difference"] < 0.05
@@ -192,6 +267,7 @@ class TestALens:
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
         assert again.provenance["decoding"] == {"precision": "bfloat16", "rows": 420, "decoded again": 420}
         assert np.array_equal(exact.top_ids, again.top_ids)
@@ -214,6 +290,22 @@ class TestALens:
         lens = bauklens.logit_lens(wide_model("gptj", "plain"), None, PROMPT, **arguments)
         assert lens.provenance["decoding"]["precision"] == "float32"
 
+    def test_where_most_rows_are_in_doubt_it_is_exact(self, always_pays, monkeypatch):
+        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
+        assert lens.provenance["decoding"] == {"precision": "float32", "rows": 420, "decoded again": 0}
+
+    def test_where_a_trial_is_not_right_it_is_exact(self, always_pays, monkeypatch):
+        top = LowPrecisionHead.top
+
+        def off(self, inputs, k):
+            found = top(self, inputs, k)
+            return replace(found, top_probs=found.top_probs + 0.01)
+
+        monkeypatch.setattr(LowPrecisionHead, "top", off)
+        lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
+        assert lens.provenance["decoding"]["precision"] == "float32"
+
     def test_where_memory_runs_out_the_chunk_is_halved(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         whole = bauklens.logit_lens(model, None, PROMPT)
@@ -226,6 +318,7 @@ class TestALens:
             return top(self, inputs, k)
 
         monkeypatch.setattr(LowPrecisionHead, "top", no_more_than_forty)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
@@ -235,6 +328,7 @@ class TestALens:
             raise MemoryError
 
         monkeypatch.setattr(LowPrecisionHead, "top", none_at_all)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
 
@@ -242,6 +336,7 @@ class TestALens:
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
         top = decode.top_probabilities
 
         def no_more_than_ten(logits, k):
@@ -274,8 +369,8 @@ def test_a_head_whose_weights_are_not_all_it_is_goes_by_the_module(always_pays, 
     lens = bauklens.logit_lens(model, None, PROMPT)
     assert lens.provenance["decoding"]["precision"] == "float32"
     with torch.no_grad():
-        own = model(input_ids=torch.tensor([PROMPT]), use_cache=False).logits[0].softmax(-1).topk(5)
-    assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)
+        own = model(input_ids=torch.tensor([PROMPT]), use_cache=False, logits_to_keep=1).logits[0, -1].softmax(-1)
+    assert np.allclose(lens.top_probs[-1, -1], own.topk(5).values, atol=1e-5)
 
 
 @pytest.mark.parametrize(

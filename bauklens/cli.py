@@ -124,6 +124,7 @@ def main() -> None:
 @click.argument("prompt")
 @_model_options
 @_lens_options
+@click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate so many tokens after PROMPT.")
 @click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
 @click.option("--head", help="Dotted name of the head, likewise.")
 @click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
@@ -136,6 +137,7 @@ def lens(
     norm: str,
     precision: str,
     look: str,
+    max_new_tokens: int,
     blocks: str | None,
     head: str | None,
     position: int,
@@ -164,6 +166,7 @@ def lens(
         topk=topk,
         norm=None if norm == "none" else norm,
         precision=precision,
+        max_new_tokens=max_new_tokens,
         blocks=blocks,
         head=head,
     )

@@ -1,6 +1,6 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -11,6 +11,7 @@ from torch import nn
 from bauklens.anatomy import Anatomy, forget, resolve
 from bauklens.decode import Decoded, decode
 from bauklens.errors import LensError
+from bauklens.generation import chat_ids, continued
 from bauklens.layout import nearest_modules
 from bauklens.measure import magnitude, whole_magnitude
 from bauklens.prompt import Prompt, encode
@@ -38,6 +39,7 @@ class Run:
     token_ids: torch.Tensor  # (1, position)
     anatomy: Anatomy
     stream: Stream
+    prompted: int  # positions of the prompt; what follows was generated
 
     @property
     def final(self) -> torch.Tensor:
@@ -70,14 +72,15 @@ def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
     model = unwrapped(model)
     token_ids = encode(model, tokenizer, prompt)
     anatomy = resolve(model, token_ids)
-    return Run(model, tokenizer, prompt, token_ids, anatomy, trace_stream(model, anatomy, token_ids))
+    stream = trace_stream(model, anatomy, token_ids)
+    return Run(model, tokenizer, prompt, token_ids, anatomy, stream, token_ids.shape[1])
 
 
 @overload
 def logit_lens(
     model: nn.Module,
     tokenizer: Any,
-    prompt: Prompt,
+    prompt: Prompt = ...,
     *,
     stream: str = ...,
     topk: int = ...,
@@ -89,6 +92,10 @@ def logit_lens(
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
+    messages: Sequence[Mapping[str, Any]] | None = ...,
+    max_new_tokens: int = ...,
+    seed: int | None = ...,
+    **generate_options: Any,
 ) -> LensResult: ...
 
 
@@ -96,7 +103,7 @@ def logit_lens(
 def logit_lens(
     model: nn.Module,
     tokenizer: Any,
-    prompt: Prompt,
+    prompt: Prompt = ...,
     *,
     stream: Sequence[str],
     topk: int = ...,
@@ -108,13 +115,17 @@ def logit_lens(
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
+    messages: Sequence[Mapping[str, Any]] | None = ...,
+    max_new_tokens: int = ...,
+    seed: int | None = ...,
+    **generate_options: Any,
 ) -> list[LensResult]: ...
 
 
 def logit_lens(
     model: nn.Module,
     tokenizer: Any,
-    prompt: Prompt,
+    prompt: Prompt = None,
     *,
     stream: str | Sequence[str] = "hidden",
     topk: int = 5,
@@ -126,6 +137,10 @@ def logit_lens(
     edit_output: Edit | None = None,
     blocks: str | None = None,
     head: str | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    max_new_tokens: int = 0,
+    seed: int | None = None,
+    **generate_options: Any,
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
@@ -161,6 +176,12 @@ def logit_lens(
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
         blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
             model are not right (:func:`bauklens.anatomy.resolve`).
+        messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, in the place of the prompt, written as the
+            tokenizer's chat template has it.
+        max_new_tokens: the most tokens that the model generates after the prompt; they stand in the table like those of
+            the prompt, and ``generated_from`` tells where they begin.
+        seed: of what is drawn, where tokens are sampled.
+        generate_options: as transformers' ``generate`` takes them; by default it is greedy.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
@@ -180,7 +201,20 @@ def logit_lens(
     if edit_output is not None and not callable(edit_output):
         raise LensError(f"edit_output must be a function of (output, layer); got {type(edit_output).__name__}")
     model = unwrapped(model)
+    if messages is not None:
+        if prompt is not None:
+            raise LensError("a prompt and messages are given: pass one of them")
+        prompt = chat_ids(tokenizer, messages)
     token_ids = encode(model, tokenizer, prompt)
+    prompted = token_ids.shape[1]
+    if max_new_tokens:
+        if edit_output is not None:
+            raise LensError(
+                "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
+            )
+        token_ids = continued(model, tokenizer, token_ids, max_new_tokens, seed=seed, options=generate_options)
+    elif generate_options:
+        raise TypeError(f"logit_lens() got an unexpected keyword argument {next(iter(generate_options))!r}")
     named = _named_norm(model, norm)
     anatomy = resolve(model, token_ids, blocks=blocks, norm=named, head=head)
     topk = checked_topk(topk, anatomy.vocabulary)
@@ -192,7 +226,7 @@ def logit_lens(
     sublayers = _sublayers(anatomy, names)
     needed = None if norm == "final" else _needed(anatomy, names, layers)
     traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output, blocks=needed)
-    ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced)
+    ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced, prompted)
     results = []
     for name in names:
         rows = _rows(ran, name, layers, positions)
@@ -206,6 +240,9 @@ def logit_lens(
             "chunk_rows": chunk_rows,
             "blocks": blocks,
             "head": head,
+            "max_new_tokens": max_new_tokens,
+            "seed": seed,
+            **generate_options,
             "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
         }
         how = How(topk, norm if named is None else "own", precision, chunk_rows)
@@ -304,6 +341,7 @@ def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensR
         vocabulary=vocabulary,
         check={"max_abs_logit_difference": difference},
         provenance=provenance(ran.model, rows.states, arguments) | {"decoding": decoding},
+        generated_from=ran.prompted if ran.prompted < ran.token_ids.shape[1] else None,
     )
 
 
@@ -351,4 +389,4 @@ def _magnitude(ran: Run, rows: Rows) -> torch.Tensor:
 def _prompt_text(ran: Run) -> str:
     if isinstance(ran.prompt, str):
         return ran.prompt
-    return ran.tokenizer.decode(ran.token_ids[0].tolist()) if ran.tokenizer is not None else ""
+    return ran.tokenizer.decode(ran.token_ids[0, : ran.prompted].tolist()) if ran.tokenizer is not None else ""

@@ -176,7 +176,7 @@ class LowPrecisionHead:
 
 
 def _weighted_error(errors: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """(row,), the root mean square of errors (row, token), each weighed as its logit says; a masked token is left out."""
+    """(row,), the root mean square of errors (row, token), each weighed as its logit says; a masked one by nothing."""
     weights = logits.softmax(dim=-1)
     return torch.where(weights > 0, weights * errors.square(), 0).sum(dim=-1).sqrt()
 

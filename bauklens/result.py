@@ -1,7 +1,7 @@
 """LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class LensResult:
         check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
             logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
             whatever the rows are. None where the forward pass ended before the last block, as no row needed it.
+        generated_from: the position from which on the tokens were generated; None where all are the prompt's.
         provenance: model, revision, dtype, device, versions of packages, date, and every argument.
     """
 
@@ -68,6 +69,7 @@ class LensResult:
     vocabulary: Mapping[int, str]
     check: Mapping[str, float | None]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    generated_from: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
@@ -105,6 +107,8 @@ class LensResult:
         _require(min(len(self.layers), len(self.tokens)) > 0, "there is no cell")
         _require(len(set(self.layers)) == len(self.layers), "a layer stands there twice")
         _require(bool((self.positions >= 0).all()), "a position is negative")
+        start = self.generated_from
+        _require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
         _require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
         _require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
         difference = self.check.get("max_abs_logit_difference", "missing")
@@ -114,6 +118,11 @@ class LensResult:
         )
         missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
         _require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
+
+    @property
+    def generated(self) -> np.ndarray:
+        """(position,) bool, whether the token was generated."""
+        return self.positions >= (np.inf if self.generated_from is None else self.generated_from)
 
     @property
     def checked(self) -> str:
@@ -188,8 +197,8 @@ class LensResult:
     def to_frame(self) -> "pandas.DataFrame":
         """A tidy data frame, one line for each layer, position and rank.
 
-        Columns: layer (ordered), position, token (the prompt's, at that position), rank (from 1), predicted (text),
-        probability (0..1), magnitude, token_id, predicted_id.
+        Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
+        (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id.
 
         Raises:
             LensError: pandas is not installed.
@@ -201,6 +210,7 @@ class LensResult:
                 "layer": layer,
                 "position": self.positions[column],
                 "token": np.array(self.tokens, dtype=object)[column],
+                "generated": self.generated[column],
                 "rank": rank + 1,
                 "predicted": [self.vocabulary[each] for each in predicted_id.tolist()],
                 "probability": self.top_probs.ravel(),
@@ -233,10 +243,10 @@ class LensResult:
             raise LensError(f"not a lens result: looked for format {FORMAT!r}")
         if data.get("version") != VERSION:
             raise LensError(f"a lens result of version {data.get('version')!r}; this bauklens reads version {VERSION}")
-        missing = [each.name for each in fields(LensResult) if each.name not in data]
+        missing = [each.name for each in fields(LensResult) if each.name not in data and each.default is MISSING]
         if missing:
             raise LensError(f"a lens result without {', '.join(missing)}")
-        values = {each.name: data[each.name] for each in fields(LensResult)}
+        values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
         try:
             values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return LensResult(**values)

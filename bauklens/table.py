@@ -26,6 +26,13 @@ class _Cell:
     position: int
 
 
+@dataclass(frozen=True)
+class _Column:
+    position: int
+    token: str
+    generated: bool
+
+
 @cache
 def templates() -> jinja2.Environment:
     """The templates in ``bauklens/viewer``; everything that they show is escaped."""
@@ -44,7 +51,10 @@ def table(result: LensResult) -> Markup:
     Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
     ``--m``, the magnitude over :func:`largest_magnitude`, at most 1; a stylesheet makes colours of them.
     """
-    columns = [(int(position), _text(token)) for position, token in zip(result.positions, result.tokens, strict=True)]
+    columns = [
+        _Column(int(position), _text(token), bool(generated))
+        for position, token, generated in zip(result.positions, result.tokens, result.generated, strict=True)
+    ]
     return Markup(templates().get_template("table.html").render(columns=columns, rows=_rows(result, columns)))  # noqa: S704
 
 
@@ -55,28 +65,28 @@ def largest_magnitude(result: LensResult) -> float:
     return float(magnitudes.max(initial=0.0))
 
 
-def _rows(result: LensResult, columns: list[tuple[int, str]]) -> Iterator[tuple[str, list[_Cell]]]:
+def _rows(result: LensResult, columns: list[_Column]) -> Iterator[tuple[str, list[_Cell]]]:
     texts = {token_id: _text(text) for token_id, text in result.vocabulary.items()}
     relative = np.minimum(result.magnitude / (largest_magnitude(result) or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
-        for column, (position, token) in enumerate(columns):
+        for place, column in enumerate(columns):
             top = [
                 (texts[token_id], probability)
                 for token_id, probability in zip(
-                    result.top_ids[row, column].tolist(), result.top_probs[row, column].tolist(), strict=True
+                    result.top_ids[row, place].tolist(), result.top_probs[row, place].tolist(), strict=True
                 )
             ]
-            lines = [f"layer {layer}, position {position}: {token}"]
-            lines.append(f"magnitude {readable_magnitude(result.magnitude[row, column])}")
+            lines = [f"layer {layer}, position {column.position}: {column.token}"]
+            lines.append(f"magnitude {readable_magnitude(result.magnitude[row, place])}")
             lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
             cells.append(
                 _Cell(
                     text=top[0][0],
                     probability=_number(top[0][1]),
-                    magnitude=_number(relative[row, column]),
+                    magnitude=_number(relative[row, place]),
                     hover="\n".join(lines),
-                    position=position,
+                    position=column.position,
                 )
             )
         yield layer, cells

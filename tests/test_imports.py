@@ -32,6 +32,7 @@ ORDER = [
     "measure",
     "mixed",
     "decode",
+    "generation",
     "provenance",
     "readable",
     "storage",

@@ -1,0 +1,102 @@
+"""Measures against scipy on full logits."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import spatial, special, stats
+
+from bauklens import measure
+
+ROWS, VOCABULARY = 40, 500
+
+
+def logits(seed, dtype=torch.float32):
+    """Rows from flat to certain, around a large common offset."""
+    torch.manual_seed(seed)
+    return (torch.randn(ROWS, VOCABULARY) * torch.logspace(-3, 1.2, ROWS)[:, None] - 100).to(dtype)
+
+
+def with_tokens_left_out(seed):
+    found = logits(seed)
+    found[:, 100:140] = -torch.inf
+    return found
+
+
+KINDS = {
+    "float32": logits,
+    "bfloat16": lambda seed: logits(seed, torch.bfloat16),
+    "tokens left out": with_tokens_left_out,
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def pair(request):
+    return request.param(1), request.param(2)
+
+
+def plain(found):
+    return special.softmax(found.double().numpy(), axis=-1)
+
+
+def test_the_normalizer(pair):
+    assert np.allclose(measure.log_normalizer(pair[0]), special.logsumexp(pair[0].double().numpy(), axis=-1), atol=1e-4)
+
+
+def test_entropy(pair):
+    assert np.allclose(measure.entropy(pair[0]), stats.entropy(plain(pair[0]), axis=-1), atol=1e-5)
+
+
+def test_entropy_is_0_for_one_certain_token_and_the_logarithm_of_all_for_any():
+    certain = torch.zeros(1, VOCABULARY)
+    certain[0, 7] = 200
+    assert measure.entropy(certain).item() == pytest.approx(0, abs=1e-6)
+    assert measure.entropy(torch.zeros(1, VOCABULARY)).item() == pytest.approx(math.log(VOCABULARY), rel=1e-6)
+
+
+def test_kl(pair):
+    one, other = pair
+    expected = stats.entropy(plain(one), plain(other), axis=-1)
+    assert np.allclose(measure.kl_divergence(one, other), expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(measure.kl_divergence(one, one), torch.zeros(ROWS))
+
+
+def test_kl_to_what_leaves_out_a_token_that_is_said_is_infinite():
+    assert measure.kl_divergence(logits(1), with_tokens_left_out(1)).isinf().all()
+
+
+def test_js(pair):
+    one, other = pair
+    expected = spatial.distance.jensenshannon(plain(one), plain(other), axis=-1) ** 2
+    assert np.allclose(measure.js_divergence(one, other), expected, atol=1e-5)
+    assert np.allclose(measure.js_divergence(one, other), measure.js_divergence(other, one), atol=1e-5)
+
+
+def test_surprisal_is_the_cross_entropy(pair):
+    token_ids = torch.arange(ROWS)
+    expected = torch.nn.functional.cross_entropy(pair[0].double(), token_ids, reduction="none")
+    assert np.allclose(measure.surprisal(pair[0], token_ids), expected, atol=1e-4)
+
+
+def test_rank():
+    torch.manual_seed(1)
+    found = torch.stack([torch.randperm(VOCABULARY) for _ in range(ROWS)]).float()
+    order = found.argsort(dim=-1, descending=True)
+    for rank in (1, 2, 77, VOCABULARY):
+        assert (measure.rank_of(found, order[:, rank - 1]) == rank).all()
+    tied = torch.tensor([[3.0, 5.0, 5.0, 1.0]])
+    assert measure.rank_of(tied.expand(4, -1), torch.arange(4)).tolist() == [3, 1, 1, 4]
+
+
+def test_overlap():
+    one = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    other = torch.tensor([[3, 1, 2], [4, 9, 8], [1, 2, 3]])
+    assert measure.overlap(one, other).tolist() == pytest.approx([1, 1 / 3, 0])
+
+
+def test_cosine():
+    states, others = torch.randn(5, 16), torch.randn(5, 16)
+    expected = [1 - spatial.distance.cosine(*each) for each in zip(states.double(), others.double(), strict=True)]
+    assert np.allclose(measure.cosine(states, others), expected, atol=1e-6)
+    assert measure.cosine(torch.zeros(1, 16), states[:1]).item() == 0

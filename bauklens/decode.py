@@ -15,10 +15,10 @@ from bauklens.measure import top_probabilities
 from bauklens.mixed import LowPrecisionHead
 from bauklens.replay import Tail, replaying
 
-_TRIAL = 64
+_TRIAL = 32
 """Rows that are tried in low precision first."""
 
-_TRIED = 8
+_TRIED = 4
 """Of these, how many are compared with full precision."""
 
 _LOGIT_BYTES = 128 << 20
@@ -198,12 +198,15 @@ class _Mixed:
 
     precision, limit = "bfloat16", 0
 
-    def __init__(self, source: _Source, topk: int) -> None:
+    def __init__(self, source: _Source, topk: int, trial: _Tile) -> None:
         assert source.anatomy.post_ops is not None
         self.redone = 0
+        self._trial = source.head_inputs(trial)
         self._last_input = torch.empty(0)
         self._source, self._topk = source, topk
-        self._head = LowPrecisionHead(source.head, source.anatomy.vocabulary, source.anatomy.post_ops.scale)
+        self._head = LowPrecisionHead(
+            source.head, source.anatomy.vocabulary, source.anatomy.post_ops.scale, self._trial
+        )
         self._rows, self._inputs = torch.empty(0, dtype=torch.int64), torch.empty(0)  # of the rows that wait
 
     def pieces(self, tile: _Tile) -> Iterator[_Piece]:
@@ -225,15 +228,14 @@ class _Mixed:
         """Rows that wait."""
         return len(self._rows)
 
-    def is_worth_it(self, tile: _Tile) -> bool:
-        """Whether most rows of a tile can be vouched for, and a few of these are what they are in full precision."""
-        inputs = self._source.head_inputs(tile)
-        found = self._head.top(inputs, self._topk)
+    def is_worth_it(self) -> bool:
+        """Whether most rows of the trial can be vouched for, and a few of these are what they are in full precision."""
+        found = self._head.top(self._trial, self._topk)
         sure = found.certain.nonzero()[:, 0]
-        if 2 * len(sure) < tile.count:
+        if 2 * len(sure) < len(self._trial):
             return False
         some = sure[:: max(1, len(sure) // _TRIED)]
-        _, probabilities = top_probabilities(self._source.after_inputs(inputs[some]), self._topk)
+        _, probabilities = top_probabilities(self._source.after_inputs(self._trial[some]), self._topk)
         return bool((found.top_probs[some] - probabilities).abs().max() <= mixed.TOLERANCE)
 
     def rest(self) -> Iterator[_Piece]:
@@ -290,8 +292,8 @@ def decode(
         offset = source.constant_logits() if norm == "final" else None  # left out, so that rows add up
         decoder: _Exact | _Mixed = _Exact(source, topk, offset)
         if precision == "auto" and _mixed_pays(source, everything.count, topk, offset):
-            low = _Mixed(source, topk)
-            decoder = low if low.is_worth_it(everything.some(_TRIAL)) else decoder
+            low = _Mixed(source, topk, everything.some(_TRIAL))
+            decoder = low if low.is_worth_it() else decoder
         decoder.limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
         while pending:
             tile = pending.pop()

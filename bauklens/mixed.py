@@ -42,6 +42,9 @@ _GROUP = 64
 _SAFETY = 2.0
 """Times the error seen: what the normalizer's may be at most; at most 0.92 times was seen in 3,968 rows."""
 
+_MUCH = 6.0
+"""Standard deviations that the mean of a row's logits lies from 0 where their common part is to be left out."""
+
 _HALF_UNIT = 2.0**-9
 """Rounding to bfloat16 changes a number by at most this part of it."""
 
@@ -95,18 +98,32 @@ class LowPrecisionHead:
         head: the head.
         vocabulary: tokens that count; further rows of a padded head are left out.
         scale: what the model multiplies its head's logits by.
+        inputs: (row, width), a few of the head's, which tell whether its logits have much in common.
     """
 
-    def __init__(self, head: nn.Linear, vocabulary: int, scale: float) -> None:
+    def __init__(self, head: nn.Linear, vocabulary: int, scale: float, inputs: torch.Tensor) -> None:
         weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
-        self._mean = weight.mean(dim=0)  # (width,): adds the same to every logit, and is left out
-        self._low = _centred_with_bias(weight, self._mean, self._bias)
-        self._largest_weights = self._low[:vocabulary, : weight.shape[1]].abs().amax(dim=0).float()  # (width,)
         generator = torch.Generator().manual_seed(0)
         self._sample = torch.randperm(vocabulary, generator=generator)[:_SAMPLE]
+        self._mean = (
+            weight.mean(dim=0) if self._have_much_in_common(inputs * scale) else weight.new_zeros(weight.shape[1])
+        )
+        self._low = _centred_with_bias(weight, self._mean, self._bias)
+        self._largest_weights = _largest_magnitudes(self._low[:vocabulary, : weight.shape[1]])
         self._buffer = self._low.new_empty(0, len(self._low))  # for the logits, as fresh memory costs as much as use
+
+    def _have_much_in_common(self, inputs: torch.Tensor) -> bool:
+        """Whether the logits lie far from 0 together, as GPT-2's around -100, or the weights do.
+
+        Bfloat16 is coarse beside that; where it is not so, what the weights' rounding has in common is better kept so.
+        """
+        weights = self._weight[self._sample]
+        logits = nn.functional.linear(inputs, weights)
+        far = (logits.mean(dim=-1).abs() > _MUCH * logits.std(dim=-1)).float().mean() > 0.5
+        centred = weights - weights.mean(dim=0)
+        return bool(far or 2 * _largest_magnitudes(centred).sum() < _largest_magnitudes(weights).sum())
 
     def top(self, inputs: torch.Tensor, k: int) -> Vouched:
         """The k most probable tokens of the head's inputs (row, width), softmax over the vocabulary."""
@@ -130,7 +147,7 @@ class LowPrecisionHead:
         top = weights.topk(k, dim=-1)
         probabilities = top.values / normalizer[:, None]
         of_sample = logits[:, self._sample].float() + expected - sample - lower[:, None]
-        seen = torch.maximum(errors.square().mean(dim=-1).sqrt(), _weighted_error(of_sample, sample))
+        seen = torch.maximum(errors.square().mean(dim=-1).sqrt(), _weighted_error(of_sample, sample) / _SAFETY)
         doubt = _SAFETY * seen * probabilities[:, 0] * rest / normalizer
         lowest = found[:, -1].float()
         margin = exact.gather(1, top.indices[:, -1:])[:, 0] - (lowest + expected[:, 0])
@@ -175,6 +192,11 @@ class LowPrecisionHead:
         return scores + self._bias[ids]
 
 
+def _largest_magnitudes(weights: torch.Tensor) -> torch.Tensor:
+    """(row, width) -> (width,) float32."""
+    return torch.maximum(weights.amax(dim=0), -weights.amin(dim=0)).float()
+
+
 def _weighted_error(errors: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """(row,), the root mean square of errors (row, token), each weighed as its logit says; a masked one by nothing."""
     weights = logits.softmax(dim=-1)
@@ -182,9 +204,7 @@ def _weighted_error(errors: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _centred_with_bias(weight: torch.Tensor, mean: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """(padded vocabulary, width + 4) bfloat16: the weights less their mean, what is expected, and the bias.
-
-    GPT-2's logits have about -100 in common, beside which bfloat16 is coarse; that comes of the mean.
+    """(padded vocabulary, width + 4) bfloat16: the weights less what they have in common, what is expected, the bias.
 
     The bias stands in three parts, so that nothing of it is lost; tokens that pad the last group have none but -inf.
     """

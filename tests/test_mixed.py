@@ -98,7 +98,7 @@ def test_what_is_vouched_for_is_right(change, scale, k):
     head = random_head(bias=True, scale=scale)
     HEADS[change](head)
     inputs = states()
-    found = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, k)
+    found = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, k)
     logits = head(inputs)
     sure = found.certain
     if sure.any():
@@ -109,13 +109,13 @@ def test_what_is_vouched_for_is_right(change, scale, k):
 def test_most_rows_are_vouched_for(change):
     head = random_head(bias=True)
     HEADS[change](head)
-    assert LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5).certain.float().mean() > 0.6
+    assert LowPrecisionHead(head, VOCABULARY, 1.0, states()).top(states(), 5).certain.float().mean() > 0.6
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_scale_and_the_padding_of_a_head_count(bias):
     head = random_head(bias)
-    found = LowPrecisionHead(head, 9_000, 0.25).top(states(), 3)
+    found = LowPrecisionHead(head, 9_000, 0.25, states()).top(states(), 3)
     sure = found.certain
     assert sure.float().mean() > 0.5
     assert_same(found.top_ids[sure], found.top_probs[sure], 0.25 * head(states())[sure, :9_000], 3)
@@ -128,7 +128,7 @@ def head_of(weight):
 
 
 def assert_what_is_vouched_for_is_right(head, inputs, k):
-    found = LowPrecisionHead(head, head.out_features, 1.0).top(inputs, k)
+    found = LowPrecisionHead(head, head.out_features, 1.0, inputs).top(inputs, k)
     sure = found.certain
     if sure.any():
         assert_same(found.top_ids[sure], found.top_probs[sure], head(inputs)[sure], k)
@@ -175,17 +175,17 @@ def test_a_rest_far_below_what_was_expected():
 def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(mask):
     head = random_head(bias=True)
     head.bias[100:600] = mask
-    found = LowPrecisionHead(head, VOCABULARY, 1.0).top(states(), 5)
+    found = LowPrecisionHead(head, VOCABULARY, 1.0, states()).top(states(), 5)
     assert found.certain.float().mean() > 0.7
     assert_what_is_vouched_for_is_right(head, states(), 5)
 
 
 def test_the_callers_default_dtype_changes_nothing():
     head, inputs = random_head(), states()
-    plain = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, 5)
+    plain = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, 5)
     torch.set_default_dtype(torch.bfloat16)
     try:
-        other = LowPrecisionHead(head, VOCABULARY, 1.0).top(inputs, 5)
+        other = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, 5)
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(plain.top_probs, other.top_probs)
@@ -195,7 +195,7 @@ def test_states_that_are_not_finite_are_not_vouched_for():
     inputs = states()
     inputs[7] = torch.nan
     inputs[8] = torch.inf
-    certain = LowPrecisionHead(random_head(), VOCABULARY, 1.0).top(inputs, 3).certain
+    certain = LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()).top(inputs, 3).certain
     assert not certain[[7, 8]].any()
     assert certain.any()
 
@@ -267,7 +267,7 @@ class TestALens:
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
         assert again.provenance["decoding"] == {"precision": "bfloat16", "rows": 420, "decoded again": 420}
         assert np.array_equal(exact.top_ids, again.top_ids)
@@ -318,7 +318,7 @@ class TestALens:
             return top(self, inputs, k)
 
         monkeypatch.setattr(LowPrecisionHead, "top", no_more_than_forty)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
@@ -328,7 +328,7 @@ class TestALens:
             raise MemoryError
 
         monkeypatch.setattr(LowPrecisionHead, "top", none_at_all)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
 
@@ -336,7 +336,7 @@ class TestALens:
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self, tile: True)
+        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         top = decode.top_probabilities
 
         def no_more_than_ten(logits, k):

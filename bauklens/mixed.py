@@ -111,7 +111,7 @@ class LowPrecisionHead:
             weight.mean(dim=0) if self._have_much_in_common(inputs * scale) else weight.new_zeros(weight.shape[1])
         )
         self._low = _centred_with_bias(weight, self._mean, self._bias)
-        self._largest_weights = _largest_magnitudes(self._low[:vocabulary, : weight.shape[1]])
+        self._largest_weights = _largest_magnitudes(weight, self._mean)
         self._buffer = self._low.new_empty(0, len(self._low))  # for the logits, as fresh memory costs as much as use
 
     def _have_much_in_common(self, inputs: torch.Tensor) -> bool:
@@ -122,8 +122,8 @@ class LowPrecisionHead:
         weights = self._weight[self._sample]
         logits = nn.functional.linear(inputs, weights)
         far = (logits.mean(dim=-1).abs() > _MUCH * logits.std(dim=-1)).float().mean() > 0.5
-        centred = weights - weights.mean(dim=0)
-        return bool(far or 2 * _largest_magnitudes(centred).sum() < _largest_magnitudes(weights).sum())
+        centred, as_they_are = (_largest_magnitudes(weights, each) for each in (weights.mean(dim=0), 0 * weights[0]))
+        return bool(far or 2 * centred.sum() < as_they_are.sum())
 
     def top(self, inputs: torch.Tensor, k: int) -> Vouched:
         """The k most probable tokens of the head's inputs (row, width), softmax over the vocabulary."""
@@ -192,9 +192,9 @@ class LowPrecisionHead:
         return scores + self._bias[ids]
 
 
-def _largest_magnitudes(weights: torch.Tensor) -> torch.Tensor:
-    """(row, width) -> (width,) float32."""
-    return torch.maximum(weights.amax(dim=0), -weights.amin(dim=0)).float()
+def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """(row, width), (width,) -> (width,), how far from the mean the weights of each dimension lie at most."""
+    return torch.maximum(weights.amax(dim=0) - mean, mean - weights.amin(dim=0))
 
 
 def _weighted_error(errors: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -353,6 +353,8 @@ class TestWhatIsAskedFor:
             "norm": "own",
             "precision": "auto",
             "chunk_rows": None,
+            "max_new_tokens": 0,
+            "seed": None,
             "edit_output": None,
             "blocks": None,
             "head": None,

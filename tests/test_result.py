@@ -107,10 +107,11 @@ def test_a_result_does_not_change_with_the_array_it_was_made_of():
 
 def test_the_frame_is_tidy(result):
     frame = result.to_frame()
-    assert list(frame.columns)[:7] == [
+    assert list(frame.columns)[:8] == [
         "layer",
         "position",
         "token",
+        "generated",
         "rank",
         "predicted",
         "probability",

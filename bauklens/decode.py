@@ -1,6 +1,6 @@
 """States -> logits -> the most probable tokens, by the model's own tail: only the logits of one tile of rows exist."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -261,6 +261,7 @@ def decode(
     final: torch.Tensor,
     precision: str = "auto",
     chunk_rows: int | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Decoded:
     """Decodes states to their most probable tokens.
 
@@ -275,6 +276,7 @@ def decode(
             vouched for (:mod:`bauklens.mixed`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. Where memory runs out, it
             is halved and the work goes on. A whole state is decoded at once.
+        labels: (layer,), what an error calls the rows; by default their numbers.
 
     Raises:
         LensError: logits are NaN or infinite, or memory runs out for a single row.
@@ -292,8 +294,7 @@ def decode(
         offset = source.constant_logits() if norm == "final" else None  # left out, so that rows add up
         decoder: _Exact | _Mixed = _Exact(source, topk, offset)
         if precision == "auto" and _mixed_pays(source, everything.count, topk, offset):
-            low = _Mixed(source, topk, everything.some(_TRIAL))
-            decoder = low if low.is_worth_it() else decoder
+            decoder = _tried(source, topk, everything.some(_TRIAL)) or decoder
         decoder.limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
         while pending:
             tile = pending.pop()
@@ -303,7 +304,7 @@ def decode(
             try:
                 for piece in decoder.rest() if tile is None else decoder.pieces(tile):
                     if not piece.probabilities.isfinite().all():
-                        raise _unfinite_logits(piece, positions)
+                        raise _unfinite_logits(piece, positions, labels or [str(row) for row in range(grid[0])])
                     top_ids[piece.rows], top_probs[piece.rows] = piece.ids.cpu(), piece.probabilities.cpu()
                     bar.update(len(piece.rows))
                 if tile is not None and decoder.waiting > decoder.limit // 4:
@@ -321,6 +322,18 @@ def decode(
         last_logits = decoder.last_logits
     shape = (*grid, topk)
     return Decoded(top_ids.view(shape), top_probs.view(shape), last_logits, decoder.precision, decoder.redone)
+
+
+def _tried(source: _Source, topk: int, trial: _Tile) -> _Mixed | None:
+    """Low precision, where a trial shows that it is worth it and there is memory for a second head."""
+    try:
+        low = _Mixed(source, topk, trial)
+        return low if low.is_worth_it() else None
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        _free(error)
+        return None
 
 
 def _mixed_pays(source: _Source, rows: int, topk: int, offset: torch.Tensor | None) -> bool:
@@ -345,10 +358,10 @@ def _free(error: BaseException) -> None:
         torch.cuda.empty_cache()
 
 
-def _unfinite_logits(piece: _Piece, positions: torch.Tensor) -> LensError:
+def _unfinite_logits(piece: _Piece, positions: torch.Tensor, labels: Sequence[str]) -> LensError:
     bad = (~piece.probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
     row, column = divmod(int(piece.rows[bad]), len(positions))
     return LensError(
-        f"the logits of row {row} at position {int(positions[column])} hold NaN or infinity "
+        f"the logits of row {labels[row]} at position {int(positions[column])} hold NaN or infinity "
         "(float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
     )

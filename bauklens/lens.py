@@ -314,7 +314,7 @@ def lens_of(ran: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> Len
 
 
 def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensResult:
-    decoded = _decode(ran, rows.states, rows.positions, how)
+    decoded = _decode(ran, rows.states, rows.positions, how, rows.labels)
     last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
     in_table = rows.name == "hidden" and how.norm == "own" and last_cell
     difference = check(ran, decoded.last_logits if in_table else None) if ran.stream.last_logits is not None else None
@@ -362,7 +362,9 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
     return prove(ran.anatomy, last_logits, ran.stream.last_logits, ran.final.dtype)
 
 
-def _decode(ran: Run, states: torch.Tensor, positions: list[int], how: How) -> Decoded:
+def _decode(
+    ran: Run, states: torch.Tensor, positions: list[int], how: How, labels: Sequence[str] | None = None
+) -> Decoded:
     return decode(
         ran.model,
         ran.anatomy,
@@ -374,6 +376,7 @@ def _decode(ran: Run, states: torch.Tensor, positions: list[int], how: How) -> D
         final=ran.final,
         precision=how.precision,
         chunk_rows=how.chunk_rows,
+        labels=labels,
     )
 
 

@@ -40,7 +40,7 @@ _GROUP = 64
 """Logits of which only the largest is looked at first."""
 
 _SAFETY = 2.0
-"""Times the error seen: what the normalizer's may be at most; at most 0.92 times was seen in 3,968 rows."""
+"""Times the error seen: what the normalizer's may be at most."""
 
 _MUCH = 6.0
 """Standard deviations that the mean of a row's logits lies from 0 where their common part is to be left out."""

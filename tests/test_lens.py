@@ -564,8 +564,10 @@ class TestBadInput:
     def test_logits_that_are_not_finite(self, gpt2):
         run(gpt2, None, PROMPT)
         gpt2.lm_head.register_forward_hook(lambda module, inputs, output: output * torch.nan)
-        with pytest.raises(bauklens.LensError, match="the logits of row 0 at position 0 hold NaN or infinity"):
+        with pytest.raises(bauklens.LensError, match="the logits of row embed at position 0 hold NaN or infinity"):
             bauklens.logit_lens(gpt2, None, PROMPT)
+        with pytest.raises(bauklens.LensError, match="the logits of row 2 at position 7 hold NaN or infinity"):
+            bauklens.logit_lens(gpt2, None, PROMPT, layers=2, positions=7)
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
     def test_an_interrupt_while_decoding_leaves_the_model_whole(self, gpt2, error):

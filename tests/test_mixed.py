@@ -323,6 +323,14 @@ class TestALens:
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
 
+    def test_where_there_is_no_memory_for_a_second_head_it_is_exact(self, always_pays, monkeypatch):
+        def no_memory(self, *given):
+            raise MemoryError
+
+        monkeypatch.setattr(LowPrecisionHead, "__init__", no_memory)
+        lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
+        assert lens.provenance["decoding"]["precision"] == "float32"
+
     def test_memory_for_no_row_is_one_clear_error(self, always_pays, monkeypatch):
         def none_at_all(self, inputs, k):
             raise MemoryError

@@ -132,10 +132,6 @@ def main() -> None:
 @click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
 def lens(
     prompt: str,
-    stream: str,
-    topk: int,
-    norm: str,
-    precision: str,
     look: str,
     max_new_tokens: int,
     blocks: str | None,
@@ -143,7 +139,7 @@ def lens(
     position: int,
     output: Path | None,
     json_path: str | None,
-    **model_options: Any,
+    **options: Any,
 ) -> None:
     """Print what the model was about to say after every block of PROMPT.
 
@@ -154,22 +150,12 @@ def lens(
             require_writable(path)
     if not prompt:
         raise LensError("the prompt is empty: pass at least one token")
-    model, tokenizer = _load(model_options)
+    arguments = _lens_arguments(options)
+    model, tokenizer = _load(options)
     from bauklens.lens import logit_lens
     from bauklens.select import chosen_positions
 
-    result = logit_lens(
-        model,
-        tokenizer,
-        prompt,
-        stream=stream,
-        topk=topk,
-        norm=None if norm == "none" else norm,
-        precision=precision,
-        max_new_tokens=max_new_tokens,
-        blocks=blocks,
-        head=head,
-    )
+    result = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens, blocks=blocks, head=head)
     (shown,) = chosen_positions(len(result.tokens), position)
     if output is not None:
         result.to_html(output, look=look)
@@ -189,17 +175,7 @@ def lens(
 @_lens_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--title", help="The report's heading.")
-def report(
-    file: Path,
-    stream: str,
-    topk: int,
-    norm: str,
-    precision: str,
-    look: str,
-    output: Path,
-    title: str | None,
-    **model_options: Any,
-) -> None:
+def report(file: Path, look: str, output: Path, title: str | None, **options: Any) -> None:
     """Write one HTML report of all prompts in FILE.
 
     FILE holds one prompt a line, or, where its name ends in .jsonl, one object a line with "prompt" and, if wanted,
@@ -209,7 +185,8 @@ def report(
     """
     require_writable(output)
     prompts = read_prompts(file)
-    model, tokenizer = _load(model_options)
+    arguments = _lens_arguments(options)
+    model, tokenizer = _load(options)
     from tqdm import tqdm
 
     from bauklens.lens import logit_lens
@@ -218,15 +195,7 @@ def report(
     results = []
     for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=None):
         try:
-            result = logit_lens(
-                model,
-                tokenizer,
-                prompt,
-                stream=stream,
-                topk=topk,
-                norm=None if norm == "none" else norm,
-                precision=precision,
-            )
+            result = logit_lens(model, tokenizer, prompt, **arguments)
         except LensError as error:
             raise LensError(f"{file}, line {line}: {error}") from None
         results.append((heading, result))
@@ -282,6 +251,12 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
     if not isinstance(prompt, str) or not prompt:
         raise LensError(f'{file}, line {number}: looked for an object with a "prompt" that is text')
     return str(entry.get("title") or prompt), prompt
+
+
+def _lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes what `logit_lens` is given out of a command's options; what is left is what a model is loaded by."""
+    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision")}
+    return arguments | {"norm": None if arguments["norm"] == "none" else arguments["norm"]}
 
 
 def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":

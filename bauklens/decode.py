@@ -1,8 +1,8 @@
-"""States -> logits -> the most probable tokens, by the model's own tail: only the logits of one tile of rows exist."""
+"""States -> the most probable tokens, a tile of rows at a time, in the model's precision or a lower that is certain."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,7 +13,8 @@ from bauklens.anatomy import Anatomy
 from bauklens.errors import LensError, out_of_memory
 from bauklens.measure import top_probabilities
 from bauklens.mixed import LowPrecisionHead
-from bauklens.replay import Tail, replaying
+from bauklens.replay import replaying
+from bauklens.unembed import Tile, Unembed
 
 _TRIAL = 32
 """Rows that are tried in low precision first."""
@@ -44,109 +45,6 @@ class Decoded:
     redone: int
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """A rectangle of rows, layers x positions."""
-
-    layers: range
-    positions: range
-
-    @property
-    def count(self) -> int:
-        return len(self.layers) * len(self.positions)
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.layers.start, self.layers.stop)
-
-    @property
-    def columns(self) -> slice:
-        return slice(self.positions.start, self.positions.stop)
-
-    def some(self, count: int) -> "_Tile":
-        """About as many of its rows, of all layers, in the middle of the positions."""
-        width = max(1, count // len(self.layers))
-        start = max(0, (len(self.positions) - width) // 2)
-        return _Tile(self.layers, self.positions[start : start + width])
-
-    def halves(self) -> list["_Tile"]:
-        """Two tiles that make up this one, the later first, so that the earlier is taken first from a stack."""
-        if len(self.layers) > 1:
-            middle = len(self.layers) // 2
-            return [_Tile(self.layers[middle:], self.positions), _Tile(self.layers[:middle], self.positions)]
-        middle = len(self.positions) // 2
-        return [_Tile(self.layers, self.positions[middle:]), _Tile(self.layers, self.positions[:middle])]
-
-
-class _Source:
-    """The states to decode, and the three ways from a tile of them to logits.
-
-    Args:
-        states: (layer, position, hidden), or whole.
-        token_ids: (prompt,).
-        positions: (position,), where in the prompt the columns stand.
-    """
-
-    def __init__(
-        self, tail: Tail, anatomy: Anatomy, states: torch.Tensor, token_ids: torch.Tensor, positions: torch.Tensor
-    ) -> None:
-        self.tail, self.anatomy, self.states = tail, anatomy, states
-        self.token_ids, self.positions = token_ids, positions
-        self._buffer = torch.empty(0)  # for the logits, as fresh memory costs as much as its use
-
-    def logits(self, tile: _Tile) -> torch.Tensor:
-        """(layer, position, vocabulary)."""
-        if self.anatomy.whole:
-            return self._whole_logits(self.states[tile.layers[0]], self.positions[tile.columns])
-        return self._logits(self.states[tile.rows, tile.columns], self.positions[tile.columns])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The head, where its product is what decodes."""
-        return cast("nn.Linear", self.tail.head)
-
-    def rows(self, tile: _Tile) -> torch.Tensor:
-        """(row,) int64, the numbers of a tile's rows, layer by layer."""
-        layers, columns = torch.tensor(tile.layers), torch.tensor(tile.positions)
-        return (layers[:, None] * len(self.positions) + columns).flatten()
-
-    def constant_logits(self) -> torch.Tensor | None:
-        """(1, 1, vocabulary), what the tail gives for nothing (the head's bias); None where that is nothing."""
-        if self.anatomy.whole:
-            logits = self._whole_logits(torch.zeros_like(self.states[0]), self.positions[:1])
-        else:
-            logits = self._logits(torch.zeros_like(self.states[:1, :1]), self.positions[:1])
-        return logits.clone() if logits.any() else None
-
-    def head_inputs(self, tile: _Tile) -> torch.Tensor:
-        """(row, head width), layer by layer."""
-        positions = self.positions[tile.columns]
-        states = self.states[tile.rows, tile.columns]
-        return self.tail.head_inputs(states, self.token_ids[positions], positions).flatten(0, 1)
-
-    def after_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(..., head width) -> (..., vocabulary), which is good until this is called again."""
-        assert self.anatomy.post_ops is not None
-        rows, weight, bias = inputs.flatten(0, -2), self.head.weight, getattr(self.head, "bias", None)
-        if self._buffer.dtype != inputs.dtype or len(self._buffer) < len(rows):
-            self._buffer = inputs.new_empty(len(rows), len(weight))
-        logits = self._buffer[: len(rows)]
-        if bias is None:
-            torch.mm(rows, weight.T, out=logits)
-        else:
-            torch.addmm(bias, rows, weight.T, out=logits)
-        return self.anatomy.post_ops(logits.view(*inputs.shape[:-1], -1))[..., : self.anatomy.vocabulary]
-
-    def _whole_logits(self, state: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        return self.tail.whole_logits(state[None] if self.anatomy.plain else state, self.token_ids, positions)
-
-    def _logits(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        token_ids = self.token_ids[positions]
-        if self.anatomy.post_ops is None:
-            return self.tail.logits(states, token_ids, positions)
-        return self.after_inputs(self.tail.head_inputs(states, token_ids, positions))
-
-
 class _Piece(NamedTuple):
     """Some rows, decoded.
 
@@ -173,17 +71,17 @@ class _Exact:
 
     precision, redone, limit, waiting = "", 0, 0, 0
 
-    def __init__(self, source: _Source, topk: int, offset: torch.Tensor | None) -> None:
+    def __init__(self, unembed: Unembed, topk: int, offset: torch.Tensor | None) -> None:
         self.last_logits = torch.empty(0)
-        self._source, self._topk, self._offset = source, topk, offset
+        self._unembed, self._topk, self._offset = unembed, topk, offset
 
-    def pieces(self, tile: _Tile) -> Iterator[_Piece]:
+    def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile."""
-        logits = self._source.logits(tile)
+        logits = self._unembed.logits(tile)
         logits = logits if self._offset is None else logits - self._offset
         self.precision = str(logits.dtype).removeprefix("torch.")
         self.last_logits = logits[-1, -1].clone()
-        yield _Piece(self._source.rows(tile), *top_probabilities(logits.flatten(0, 1), self._topk))
+        yield _Piece(self._unembed.rows(tile), *top_probabilities(logits.flatten(0, 1), self._topk))
 
     def rest(self) -> Iterator[_Piece]:
         """The rows that are still missing after all tiles: none."""
@@ -198,20 +96,20 @@ class _Mixed:
 
     precision, limit = "bfloat16", 0
 
-    def __init__(self, source: _Source, topk: int, trial: _Tile) -> None:
-        assert source.anatomy.post_ops is not None
+    def __init__(self, unembed: Unembed, topk: int, trial: Tile) -> None:
+        assert unembed.anatomy.post_ops is not None
         self.redone = 0
-        self._trial = source.head_inputs(trial)
+        self._trial = unembed.head_inputs(trial)
         self._last_input = torch.empty(0)
-        self._source, self._topk = source, topk
+        self._unembed, self._topk = unembed, topk
         self._head = LowPrecisionHead(
-            source.head, source.anatomy.vocabulary, source.anatomy.post_ops.scale, self._trial
+            unembed.head, unembed.anatomy.vocabulary, unembed.anatomy.post_ops.scale, self._trial
         )
         self._rows, self._inputs = torch.empty(0, dtype=torch.int64), torch.empty(0)  # of the rows that wait
 
-    def pieces(self, tile: _Tile) -> Iterator[_Piece]:
+    def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile that can be vouched for, and now and then some that waited."""
-        rows, inputs = self._source.rows(tile), self._source.head_inputs(tile)
+        rows, inputs = self._unembed.rows(tile), self._unembed.head_inputs(tile)
         found = self._head.top(inputs, self._topk)
         yield _Piece(rows[found.certain], found.top_ids[found.certain], found.top_probs[found.certain])
         self._last_input = inputs[-1:].clone()
@@ -221,7 +119,7 @@ class _Mixed:
     @property
     def last_logits(self) -> torch.Tensor:
         """(vocabulary,), of the last row so far, in the model's own precision."""
-        return self._source.after_inputs(self._last_input)[0].clone()
+        return self._unembed.after_inputs(self._last_input)[0].clone()
 
     @property
     def waiting(self) -> int:
@@ -235,7 +133,7 @@ class _Mixed:
         if 2 * len(sure) < len(self._trial):
             return False
         some = sure[:: max(1, len(sure) // _TRIED)]
-        _, probabilities = top_probabilities(self._source.after_inputs(self._trial[some]), self._topk)
+        _, probabilities = top_probabilities(self._unembed.after_inputs(self._trial[some]), self._topk)
         return bool((found.top_probs[some] - probabilities).abs().max() <= mixed.TOLERANCE)
 
     def rest(self) -> Iterator[_Piece]:
@@ -243,7 +141,7 @@ class _Mixed:
         while len(self._rows):
             some = slice(0, max(1, self.limit // 4))  # beside the logits in low precision, which are kept
             yield _Piece(
-                self._rows[some], *top_probabilities(self._source.after_inputs(self._inputs[some]), self._topk)
+                self._rows[some], *top_probabilities(self._unembed.after_inputs(self._inputs[some]), self._topk)
             )
             self.redone += len(self._rows[some])
             self._rows, self._inputs = self._rows[some.stop :], self._inputs[some.stop :]
@@ -285,16 +183,16 @@ def decode(
     grid = (len(states), len(positions))
     top_ids = torch.empty(grid[0] * grid[1], topk, dtype=torch.int64)
     top_probs = torch.empty(grid[0] * grid[1], topk, dtype=torch.float32)
-    everything = _Tile(range(grid[0]), range(grid[1]))
-    pending: list[_Tile | None] = [None, everything]  # None stands for the rows that wait to the end
+    everything = Tile(range(grid[0]), range(grid[1]))
+    pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
     bar = tqdm(total=everything.count, desc="Decoding", unit="row", delay=2, leave=False, disable=None)
     to_head = anatomy.post_ops is not None
     with bar, replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=to_head) as tail:
-        source = _Source(tail, anatomy, states, token_ids[0], positions)
-        offset = source.constant_logits() if norm == "final" else None  # left out, so that rows add up
-        decoder: _Exact | _Mixed = _Exact(source, topk, offset)
-        if precision == "auto" and _mixed_pays(source, everything.count, topk, offset):
-            decoder = _tried(source, topk, everything.some(_TRIAL)) or decoder
+        unembed = Unembed(tail, anatomy, states, token_ids[0], positions)
+        offset = unembed.constant_logits() if norm == "final" else None  # left out, so that rows add up
+        decoder: _Exact | _Mixed = _Exact(unembed, topk, offset)
+        if precision == "auto" and _mixed_pays(unembed, everything.count, topk, offset):
+            decoder = _tried(unembed, topk, everything.some(_TRIAL)) or decoder
         decoder.limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
         while pending:
             tile = pending.pop()
@@ -324,10 +222,10 @@ def decode(
     return Decoded(top_ids.view(shape), top_probs.view(shape), last_logits, decoder.precision, decoder.redone)
 
 
-def _tried(source: _Source, topk: int, trial: _Tile) -> _Mixed | None:
+def _tried(unembed: Unembed, topk: int, trial: Tile) -> _Mixed | None:
     """Low precision, where a trial shows that it is worth it and there is memory for a second head."""
     try:
-        low = _Mixed(source, topk, trial)
+        low = _Mixed(unembed, topk, trial)
         return low if low.is_worth_it() else None
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -336,9 +234,9 @@ def _tried(source: _Source, topk: int, trial: _Tile) -> _Mixed | None:
         return None
 
 
-def _mixed_pays(source: _Source, rows: int, topk: int, offset: torch.Tensor | None) -> bool:
+def _mixed_pays(unembed: Unembed, rows: int, topk: int, offset: torch.Tensor | None) -> bool:
     """Whether bfloat16 is faster here, and its errors are those of a product alone."""
-    anatomy = source.anatomy
+    anatomy = unembed.anatomy
     return (
         anatomy.post_ops is not None
         and anatomy.post_ops.cap is None
@@ -347,7 +245,7 @@ def _mixed_pays(source: _Source, rows: int, topk: int, offset: torch.Tensor | No
         and anatomy.vocabulary >= mixed.FEWEST_TOKENS
         and topk <= mixed.MOST_K
         and offset is None
-        and mixed.pays(source.states.device, source.head.weight.dtype)
+        and mixed.pays(unembed.states.device, unembed.head.weight.dtype)
     )
 
 

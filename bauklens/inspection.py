@@ -5,9 +5,9 @@ from typing import Any
 from torch import nn
 
 from bauklens.anatomy import Anatomy
-from bauklens.lens import check, run
 from bauklens.prompt import context_length, text_config
 from bauklens.provenance import model_name
+from bauklens.run import check, run
 from bauklens.wrappers import unwrapped
 
 _NO_TOKENIZER = [0, 1, 2, 3]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.lens import How, Rows, Run, lens_of, run
 from bauklens.page import Colour, fragment
 from bauklens.prompt import Prompt
 from bauklens.result import LensResult
+from bauklens.run import How, Rows, Run, lens_of, run
 from bauklens.select import checked_topk
 
 States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bauklens.frame import data_frame
 from bauklens.page import ranking_fragment
 from bauklens.readable import readable_magnitude
-from bauklens.result import data_frame
 from bauklens.tokens import visible
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from bauklens import storage
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
+from bauklens.frame import data_frame
+from bauklens.frozen import frozen, frozen_array, plain, require
 
 if TYPE_CHECKING:
     import pandas
@@ -73,20 +74,20 @@ class LensResult:
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
-            _require(isinstance(getattr(self, name), str), f"{name} is no text")
-        _require(self.norm is None or isinstance(self.norm, str), "norm is no text")
+            require(isinstance(getattr(self, name), str), f"{name} is no text")
+        require(self.norm is None or isinstance(self.norm, str), "norm is no text")
         for name in ("tokens", "layers"):
             texts = getattr(self, name)
-            _require(
+            require(
                 isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),
                 f"{name} are no texts",
             )
             object.__setattr__(self, name, tuple(texts))
         for name, dtype in _DTYPES.items():
-            object.__setattr__(self, name, _frozen_array(name, getattr(self, name), dtype))
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), dtype))
         for name in ("vocabulary", "check", "provenance"):
-            _require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
+            require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
+            object.__setattr__(self, name, frozen(getattr(self, name)))
         self._require_matching_shapes()
         self._require_sense()
 
@@ -101,23 +102,21 @@ class LensResult:
         }
         for name, right in shapes.items():
             found = getattr(self, name).shape
-            _require(right, f"{name} has shape {found}, which does not match {grid[0]} layers and {grid[1]} positions")
+            require(right, f"{name} has shape {found}, which does not match {grid[0]} layers and {grid[1]} positions")
 
     def _require_sense(self) -> None:
-        _require(min(len(self.layers), len(self.tokens)) > 0, "there is no cell")
-        _require(len(set(self.layers)) == len(self.layers), "a layer stands there twice")
-        _require(bool((self.positions >= 0).all()), "a position is negative")
+        require(min(len(self.layers), len(self.tokens)) > 0, "there is no cell")
+        require(len(set(self.layers)) == len(self.layers), "a layer stands there twice")
+        require(bool((self.positions >= 0).all()), "a position is negative")
         start = self.generated_from
-        _require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
-        _require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
-        _require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
+        require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
+        require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
+        require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
         difference = self.check.get("max_abs_logit_difference", "missing")
-        _require(difference is None or isinstance(difference, (int, float)), "check has no difference")
-        _require(
-            all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text"
-        )
+        require(difference is None or isinstance(difference, (int, float)), "check has no difference")
+        require(all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text")
         missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
-        _require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
+        require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
 
     @property
     def generated(self) -> np.ndarray:
@@ -230,7 +229,7 @@ class LensResult:
         Every float32 is written as the shortest number that reads back as the same float32.
         """
         head = {"format": FORMAT, "version": VERSION}
-        return head | {each.name: _plain(getattr(self, each.name)) for each in fields(LensResult)}
+        return head | {each.name: plain(getattr(self, each.name)) for each in fields(LensResult)}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "LensResult":
@@ -276,45 +275,3 @@ class LensResult:
             return LensResult.from_dict(storage.read(Path(path)))
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
-
-
-def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
-    """A pandas data frame of columns.
-
-    Raises:
-        LensError: pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise LensError("a data frame needs pandas: pip install pandas") from None
-    return pandas.DataFrame(columns)
-
-
-def _require(right: bool, what: str) -> None:
-    if not right:
-        raise LensError(what)
-
-
-def _frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
-    array = np.array(value)
-    whole = np.issubdtype(dtype, np.integer)
-    _require(bool(np.issubdtype(array.dtype, np.integer if whole else np.number)), f"{name} holds what is no number")
-    array = array.astype(dtype)
-    array.setflags(write=False)
-    return array
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        shortest = value.astype(str).astype(np.float64) if value.dtype == np.float32 else value
-        return shortest.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -22,9 +22,9 @@ from transformers import (
 import bauklens
 from bauklens.anatomy import resolve
 from bauklens.decode import decode
-from bauklens.lens import run
 from bauklens.measure import magnitude
 from bauklens.replay import FrozenNorm
+from bauklens.run import run
 from bauklens.trace import state_of, with_state
 from tests.tiny import (
     CONFIGS,

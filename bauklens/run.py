@@ -1,0 +1,168 @@
+"""One run of a prompt through a model, and its rows decoded to a result, with the check."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bauklens.anatomy import Anatomy, forget, resolve
+from bauklens.decode import Decoded, decode
+from bauklens.measure import magnitude, whole_magnitude
+from bauklens.prompt import Prompt, encode
+from bauklens.proof import NotProvedError, prove
+from bauklens.provenance import model_name, provenance
+from bauklens.result import LensResult
+from bauklens.stream import Stream, trace_stream
+from bauklens.tokens import token_texts
+from bauklens.wrappers import unwrapped
+
+
+@dataclass(frozen=True)
+class Run:
+    """One prompt, run once through one model."""
+
+    model: nn.Module
+    tokenizer: Any
+    prompt: Prompt
+    token_ids: torch.Tensor  # (1, position)
+    anatomy: Anatomy
+    stream: Stream
+    prompted: int  # positions of the prompt; what follows was generated
+
+    @property
+    def final(self) -> torch.Tensor:
+        """(position, hidden), or whole in its own shape: the output of the last block that ran."""
+        return self.stream.states[-1]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is to be decoded: states (layer, position, hidden) or whole (layer, ...), and what they are called."""
+
+    name: str
+    states: torch.Tensor
+    labels: list[str]
+    positions: list[int]
+
+
+@dataclass(frozen=True)
+class How:
+    """How rows are decoded; see :func:`logit_lens`."""
+
+    topk: int
+    norm: str | None = "own"
+    precision: str = "auto"
+    chunk_rows: int | None = None
+
+
+def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
+    """Runs a prompt through a model and keeps its residual stream; raises as :func:`logit_lens` does."""
+    model = unwrapped(model)
+    token_ids = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, token_ids)
+    stream = trace_stream(model, anatomy, token_ids)
+    return Run(model, tokenizer, prompt, token_ids, anatomy, stream, token_ids.shape[1])
+
+
+def lens_of(ran: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> LensResult:
+    """Decodes rows of a run to a result; raises as :func:`logit_lens` does.
+
+    Where the fast way fails, as the model no longer does what it did when it was looked at, it is replayed, and looked
+    at anew the next time; where that fails as well, and the last row is right when it is decoded alone, so is each row
+    (a dynamically quantized head rounds all rows that it is given by the largest).
+    """
+    try:
+        return _lens_of(ran, rows, how, arguments)
+    except NotProvedError:
+        forget(ran.model)
+    replayed = replace(ran, anatomy=replace(ran.anatomy, post_ops=None))
+    try:
+        return _lens_of(replayed, rows, how, arguments)
+    except NotProvedError:
+        check(replayed)
+    return _lens_of(replayed, rows, replace(how, chunk_rows=1), arguments)
+
+
+def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensResult:
+    decoded = _decode(ran, rows.states, rows.positions, how, rows.labels)
+    last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
+    in_table = rows.name == "hidden" and how.norm == "own" and last_cell
+    difference = check(ran, decoded.last_logits if in_table else None) if ran.stream.last_logits is not None else None
+    token_ids = ran.token_ids[0, rows.positions].tolist()
+    vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])
+    decoding = {
+        "precision": decoded.precision,
+        "rows": decoded.top_ids[..., 0].numel(),
+        "decoded again": decoded.redone,
+    }
+    return LensResult(
+        model=model_name(ran.model),
+        prompt=_prompt_text(ran),
+        stream=rows.name,
+        decoder="logit",
+        norm=ran.anatomy.norm or how.norm,
+        token_ids=np.array(token_ids),
+        tokens=tuple(vocabulary[token_id] for token_id in token_ids),
+        positions=np.array(rows.positions),
+        layers=tuple(rows.labels),
+        top_ids=decoded.top_ids.numpy(),
+        top_probs=decoded.top_probs.numpy(),
+        magnitude=_magnitude(ran, rows).cpu().numpy(),
+        vocabulary=vocabulary,
+        check={"max_abs_logit_difference": difference},
+        provenance=provenance(ran.model, rows.states, arguments) | {"decoding": decoding},
+        generated_from=ran.prompted if ran.prompted < ran.token_ids.shape[1] else None,
+    )
+
+
+def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
+    """The largest difference between the last block's logits at the last position, decoded here, and the model's own.
+
+    Args:
+        ran: a run to the logits.
+        last_logits: (vocabulary,), the logits of a table that ends with that place; None decodes it alone.
+
+    Raises:
+        NotProvedError: the difference is more than rounding, so that no row could be trusted.
+    """
+    assert ran.stream.last_logits is not None
+    if last_logits is None:
+        state = ran.final if ran.anatomy.whole else ran.final[-1:]
+        last_logits = _decode(ran, state[None], [ran.token_ids.shape[1] - 1], How(topk=1)).last_logits
+    return prove(ran.anatomy, last_logits, ran.stream.last_logits, ran.final.dtype)
+
+
+def _decode(
+    ran: Run, states: torch.Tensor, positions: list[int], how: How, labels: Sequence[str] | None = None
+) -> Decoded:
+    return decode(
+        ran.model,
+        ran.anatomy,
+        ran.token_ids,
+        states,
+        torch.tensor(positions),
+        topk=how.topk,
+        norm=how.norm,
+        final=ran.final,
+        precision=how.precision,
+        chunk_rows=how.chunk_rows,
+        labels=labels,
+    )
+
+
+def _magnitude(ran: Run, rows: Rows) -> torch.Tensor:
+    """(layer, position) float32."""
+    if ran.anatomy.plain:
+        norms = magnitude(rows.states)
+        return norms[:, rows.positions] if ran.anatomy.whole else norms
+    count = ran.token_ids.shape[1]
+    return whole_magnitude(rows.states, ran.anatomy.position_axis, count, ran.anatomy.streams)[:, rows.positions]
+
+
+def _prompt_text(ran: Run) -> str:
+    if isinstance(ran.prompt, str):
+        return ran.prompt
+    return ran.tokenizer.decode(ran.token_ids[0, : ran.prompted].tolist()) if ran.tokenizer is not None else ""

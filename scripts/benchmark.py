@@ -153,16 +153,20 @@ class Cases:
 
 
 def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:
-    """Each case's median over several rounds, in each of which every case runs once; one before is not counted."""
+    """Each case's median over several rounds, in each of which every case runs twice and the second time counts.
+
+    So no case pays for the one before it: a machine that has just been given back gigabytes is slower for a while.
+    """
     taken: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in tqdm(range(rounds + 1), desc="Rounds", unit="round", disable=None):
+    for _ in tqdm(range(max(1, rounds)), desc="Rounds", unit="round", disable=None):
         for name, case in cases.items():
+            if rounds:
+                case()
             _synchronize()
             started = time.perf_counter()
             case()
             _synchronize()
-            if turn or not rounds:
-                taken[name].append(time.perf_counter() - started)
+            taken[name].append(time.perf_counter() - started)
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
@@ -272,12 +276,15 @@ def notes(run: dict[str, Any]) -> str:
 
 def show(run: dict[str, Any]) -> None:
     """Prints one run."""
+    console = Console()
     table = Table(title=heading(run), caption=notes(run))
     for column in COLUMNS:
         table.add_column(column, justify="right" if column else "left")
     for row in rows_of(run):
         table.add_row(*row)
-    Console().print(table)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a pipe has no width of its own, and every word is to be read
+    console.print(table)
 
 
 def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
@@ -334,11 +341,11 @@ def _command(run: dict[str, Any]) -> str:
 
 _INTRODUCTION = """# Performance
 
-Written by `scripts/benchmark.py --docs`. All cases of a table were measured in one run, alternating; read the ratios,
-as machines are noisy. *Floor* is the forward pass and one bfloat16 product with the head for every layer, whose results
-no one reads: less is not possible without leaving something out. *Notebook* is the plain way: hooks, the norm, the
-head, softmax and top-k of every layer at once. Memory is the peak of the process above that of the forward pass alone,
-the hidden states included.
+Written by `scripts/benchmark.py --docs`. All cases of a table were measured in one run, alternating, each twice in a
+row of which the second counts; read the ratios, as machines are noisy. *Floor* is the forward pass and one bfloat16
+product with the head for every layer, whose results no one reads: less is not possible without leaving something out.
+*Notebook* is the plain way: hooks, the norm, the head, softmax and top-k of every layer at once. Memory is the peak of
+the process above that of the forward pass alone, the hidden states included.
 """
 
 
@@ -348,7 +355,7 @@ the hidden states included.
 @click.option("--device", help="By default CUDA where there is one.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
 @click.option("--tokens", multiple=True, default=[32, 128, 512, 2048], show_default=True, help="Lengths of the prompt.")
-@click.option("--rounds", default=5, show_default=True, help="0 runs each case once, without a round before.")
+@click.option("--rounds", default=5, show_default=True, help="0 runs each case once, not warmed up.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")
 def main(

@@ -4,7 +4,7 @@ The public names load on first use, so that ``import bauklens`` brings in neithe
 
 >>> import bauklens
 >>> sorted(bauklens.__all__)[:3]
-['LensError', 'LensResult', 'TraceDict']
+['LensError', 'LensResult', 'MEASURES']
 """
 
 from importlib import import_module
@@ -18,6 +18,7 @@ _ROOMS = {
     "TraceDict": "trace",
     "get_hidden_state_deltas": "stream",
     "get_hidden_states": "stream",
+    "MEASURES": "measures",
     "load": "loading",
     "logit_lens": "lens",
     "nearest_tokens": "neurons",
@@ -27,6 +28,7 @@ _ROOMS = {
 }
 
 __all__ = [
+    "MEASURES",
     "LensError",
     "LensResult",
     "TraceDict",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from bauklens.errors import LensError
     from bauklens.lens import logit_lens
     from bauklens.loading import load
+    from bauklens.measures import MEASURES
     from bauklens.neurons import nearest_tokens, top_neurons
     from bauklens.notebook import show_logit_lens
     from bauklens.page import save_report

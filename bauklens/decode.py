@@ -1,7 +1,8 @@
 """States -> the most probable tokens, a tile of rows at a time, in the model's precision or a lower that is certain."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,10 +12,13 @@ from tqdm.auto import tqdm
 from bauklens import mixed
 from bauklens.anatomy import Anatomy
 from bauklens.errors import LensError, out_of_memory
-from bauklens.measure import top_probabilities
+from bauklens.measure import overlap
+from bauklens.measures import MEASURES
 from bauklens.mixed import LowPrecisionHead
-from bauklens.replay import replaying
-from bauklens.unembed import Tile, Unembed
+from bauklens.reading import Reading, Values
+from bauklens.reference import reference_of
+from bauklens.replay import Tail, replaying
+from bauklens.unembed import Tile, Unembed, free_memory
 
 _TRIAL = 32
 """Rows that are tried in low precision first."""
@@ -31,15 +35,14 @@ class Decoded:
     """The decoded rows.
 
     Attributes:
-        top_ids: (layer, position, k) int64, most probable first.
-        top_probs: (layer, position, k) float32.
+        values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, every measure that is one
+            of logits, and ``target_logits``, ``target_probs`` and ``target_ranks`` where tokens were followed.
         last_logits: (vocabulary,), the logits of the last row at the last position, in the model's own precision.
         precision: the dtype of the logits: the model's own; or "bfloat16", where their best were scored again in it.
         redone: rows that bfloat16 could not be vouched for, and that were decoded again in the model's own.
     """
 
-    top_ids: torch.Tensor
-    top_probs: torch.Tensor
+    values: Values
     last_logits: torch.Tensor
     precision: str
     redone: int
@@ -50,12 +53,11 @@ class _Piece(NamedTuple):
 
     Attributes:
         rows: (row,) int64, their numbers, layer by layer.
-        ids, probabilities: (row, k).
+        values: what was read, (row, ...).
     """
 
     rows: torch.Tensor
-    ids: torch.Tensor
-    probabilities: torch.Tensor
+    values: Values
 
 
 class _Exact:
@@ -71,17 +73,18 @@ class _Exact:
 
     precision, redone, limit, waiting = "", 0, 0, 0
 
-    def __init__(self, unembed: Unembed, topk: int, offset: torch.Tensor | None) -> None:
+    def __init__(self, unembed: Unembed, reading: Reading, offset: torch.Tensor | None) -> None:
         self.last_logits = torch.empty(0)
-        self._unembed, self._topk, self._offset = unembed, topk, offset
+        self._unembed, self._reading, self._offset = unembed, reading, offset
 
     def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile."""
-        logits = self._unembed.logits(tile)
+        inputs, logits = self._unembed.inputs_and_logits(tile)
         logits = logits if self._offset is None else logits - self._offset
         self.precision = str(logits.dtype).removeprefix("torch.")
         self.last_logits = logits[-1, -1].clone()
-        yield _Piece(self._unembed.rows(tile), *top_probabilities(logits.flatten(0, 1), self._topk))
+        rows = self._unembed.rows(tile)
+        yield _Piece(rows, self._reading.of(logits.flatten(0, 1), self._unembed.columns(rows), inputs))
 
     def rest(self) -> Iterator[_Piece]:
         """The rows that are still missing after all tiles: none."""
@@ -96,12 +99,12 @@ class _Mixed:
 
     precision, limit = "bfloat16", 0
 
-    def __init__(self, unembed: Unembed, topk: int, trial: Tile) -> None:
+    def __init__(self, unembed: Unembed, reading: Reading, trial: Tile) -> None:
         assert unembed.anatomy.post_ops is not None
         self.redone = 0
-        self._trial = unembed.head_inputs(trial)
+        self._trial, self._trial_rows = unembed.head_inputs(trial), unembed.rows(trial)
         self._last_input = torch.empty(0)
-        self._unembed, self._topk = unembed, topk
+        self._unembed, self._reading = unembed, reading
         self._head = LowPrecisionHead(
             unembed.head, unembed.anatomy.vocabulary, unembed.anatomy.post_ops.scale, self._trial
         )
@@ -110,11 +113,12 @@ class _Mixed:
     def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile that can be vouched for, and now and then some that waited."""
         rows, inputs = self._unembed.rows(tile), self._unembed.head_inputs(tile)
-        found = self._head.top(inputs, self._topk)
-        yield _Piece(rows[found.certain], found.top_ids[found.certain], found.top_probs[found.certain])
+        found = self._head.read(inputs, self._reading, self._unembed.columns(rows))
+        sure = found.certain
+        yield _Piece(rows[sure], {name: value[sure] for name, value in found.values.items()})
         self._last_input = inputs[-1:].clone()
-        waiting = torch.cat([self._inputs.to(inputs), inputs[~found.certain]])
-        self._rows, self._inputs = torch.cat([self._rows, rows[~found.certain]]), waiting
+        self._rows = torch.cat([self._rows, rows[~sure]])
+        self._inputs = torch.cat([self._inputs.to(inputs), inputs[~sure]])
 
     @property
     def last_logits(self) -> torch.Tensor:
@@ -128,23 +132,24 @@ class _Mixed:
 
     def is_worth_it(self) -> bool:
         """Whether most rows of the trial can be vouched for, and a few of these are what they are in full precision."""
-        found = self._head.top(self._trial, self._topk)
+        found = self._head.read(self._trial, self._reading, self._unembed.columns(self._trial_rows))
         sure = found.certain.nonzero()[:, 0]
         if 2 * len(sure) < len(self._trial):
             return False
         some = sure[:: max(1, len(sure) // _TRIED)]
-        _, probabilities = top_probabilities(self._unembed.after_inputs(self._trial[some]), self._topk)
-        return bool((found.top_probs[some] - probabilities).abs().max() <= mixed.TOLERANCE)
+        exact = self._exactly(self._trial_rows[some], self._trial[some])
+        return bool((found.values["top_probs"][some] - exact["top_probs"]).abs().max() <= mixed.TOLERANCE)
 
     def rest(self) -> Iterator[_Piece]:
         """The rows that wait."""
         while len(self._rows):
             some = slice(0, max(1, self.limit // 4))  # beside the logits in low precision, which are kept
-            yield _Piece(
-                self._rows[some], *top_probabilities(self._unembed.after_inputs(self._inputs[some]), self._topk)
-            )
+            yield _Piece(self._rows[some], self._exactly(self._rows[some], self._inputs[some]))
             self.redone += len(self._rows[some])
             self._rows, self._inputs = self._rows[some.stop :], self._inputs[some.stop :]
+
+    def _exactly(self, rows: torch.Tensor, inputs: torch.Tensor) -> Values:
+        return self._reading.of(self._unembed.after_inputs(inputs), self._unembed.columns(rows), inputs)
 
 
 def decode(
@@ -153,22 +158,22 @@ def decode(
     token_ids: torch.Tensor,
     states: torch.Tensor,
     positions: torch.Tensor,
+    reading: Reading,
     *,
-    topk: int,
     norm: str | None = "own",
     final: torch.Tensor,
     precision: str = "auto",
     chunk_rows: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Decoded:
-    """Decodes states to their most probable tokens.
+    """Decodes states to what is read off their logits.
 
     Args:
         token_ids: (1, prompt), the prompt's ids.
         states: (layer, position, hidden); or, where the model's states are not (position, hidden), whole states of the
             prompt, (layer, ...), which are decoded one after another.
         positions: (position,) int64 on the CPU, where in the prompt the states stand, or which of them count.
-        topk: tokens to keep of each row.
+        reading: what to read; the reference that it needs is made here.
         norm, final: as for :func:`bauklens.replay.replaying`; final is (prompt, hidden).
         precision: ``"exact"``, the model's own; ``"auto"``, bfloat16 where that is faster, of the rows that can be
             vouched for (:mod:`bauklens.mixed`).
@@ -181,19 +186,39 @@ def decode(
     """
     smallest = len(positions) if anatomy.whole else 1
     grid = (len(states), len(positions))
-    top_ids = torch.empty(grid[0] * grid[1], topk, dtype=torch.int64)
-    top_probs = torch.empty(grid[0] * grid[1], topk, dtype=torch.float32)
+    found: Values = {}
+    limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
     everything = Tile(range(grid[0]), range(grid[1]))
     pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
     bar = tqdm(total=everything.count, desc="Decoding", unit="row", delay=2, leave=False, disable=None)
-    to_head = anatomy.post_ops is not None
-    with bar, replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=to_head) as tail:
-        unembed = Unembed(tail, anatomy, states, token_ids[0], positions)
-        offset = unembed.constant_logits() if norm == "final" else None  # left out, so that rows add up
-        decoder: _Exact | _Mixed = _Exact(unembed, topk, offset)
-        if precision == "auto" and _mixed_pays(unembed, everything.count, topk, offset):
-            decoder = _tried(unembed, topk, everything.some(_TRIAL)) or decoder
-        decoder.limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
+
+    def tail_through(norm: str | None) -> AbstractContextManager[Tail]:
+        to_head = anatomy.post_ops is not None
+        return replaying(model, anatomy, norm, final, through=anatomy.norm, to_head=to_head)
+
+    def unembedding(tail: Tail, states: torch.Tensor) -> Unembed:
+        return Unembed(tail, anatomy, states, token_ids[0], positions)
+
+    def referring(tail: Tail, offset: torch.Tensor | None) -> Reading:
+        own = unembedding(tail, (final if anatomy.whole else final[positions.to(final.device)])[None])
+        return replace(reading, reference=reference_of(own, reading.topk, reading.measures, offset, max(1, limit // 4)))
+
+    needs_reference = any(MEASURES[name].final for name in reading.measures)
+    offset = None
+    if norm == "final":
+        with tail_through(norm) as tail:
+            offset = unembedding(tail, states).constant_logits()  # left out, so that rows add up
+    if needs_reference and norm != "own":
+        with tail_through("own") as tail:
+            reading = referring(tail, offset)
+    with bar, tail_through(norm) as tail:
+        if needs_reference and norm == "own":
+            reading = referring(tail, offset)
+        unembed = unembedding(tail, states)
+        decoder: _Exact | _Mixed = _Exact(unembed, reading, offset)
+        if precision == "auto" and _mixed_pays(unembed, everything.count, reading, offset):
+            decoder = _tried(unembed, reading, everything.some(_TRIAL)) or decoder
+        decoder.limit = limit
         while pending:
             tile = pending.pop()
             if tile is not None and tile.count > (smallest if anatomy.whole else decoder.limit):
@@ -201,9 +226,9 @@ def decode(
                 continue
             try:
                 for piece in decoder.rest() if tile is None else decoder.pieces(tile):
-                    if not piece.probabilities.isfinite().all():
+                    if not piece.values["top_probs"].isfinite().all():
                         raise _unfinite_logits(piece, positions, labels or [str(row) for row in range(grid[0])])
-                    top_ids[piece.rows], top_probs[piece.rows] = piece.ids.cpu(), piece.probabilities.cpu()
+                    _keep(found, piece, everything.count)
                     bar.update(len(piece.rows))
                 if tile is not None and decoder.waiting > decoder.limit // 4:
                     pending.append(None)
@@ -216,26 +241,38 @@ def decode(
                     raise LensError(f"out of memory on {states.device} for the logits of {rows}: {error}") from None
                 decoder.limit = attempted // 2
                 pending.append(tile)
-                _free(error)
+                free_memory(error)
         last_logits = decoder.last_logits
-    shape = (*grid, topk)
-    return Decoded(top_ids.view(shape), top_probs.view(shape), last_logits, decoder.precision, decoder.redone)
+    values = {name: value.view(*grid, *value.shape[1:]) for name, value in found.items()}
+    if reading.reference is not None:
+        own_ids = reading.reference.top_ids.cpu()
+        values["agreement"] = (values["top_ids"][..., 0] == own_ids[:, 0]).float()
+        values["overlap"] = overlap(values["top_ids"], own_ids)
+    return Decoded(values, last_logits, decoder.precision, decoder.redone)
 
 
-def _tried(unembed: Unembed, topk: int, trial: Tile) -> _Mixed | None:
+def _keep(found: Values, piece: _Piece, rows: int) -> None:
+    """Puts what was read off some rows to its place among all."""
+    for name, value in piece.values.items():
+        if name not in found:
+            found[name] = torch.empty(rows, *value.shape[1:], dtype=value.dtype)
+        found[name][piece.rows] = value.cpu()
+
+
+def _tried(unembed: Unembed, reading: Reading, trial: Tile) -> _Mixed | None:
     """Low precision, where a trial shows that it is worth it and there is memory for a second head."""
     try:
-        low = _Mixed(unembed, topk, trial)
+        low = _Mixed(unembed, reading, trial)
         return low if low.is_worth_it() else None
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        _free(error)
+        free_memory(error)
         return None
 
 
-def _mixed_pays(unembed: Unembed, rows: int, topk: int, offset: torch.Tensor | None) -> bool:
-    """Whether bfloat16 is faster here, and its errors are those of a product alone."""
+def _mixed_pays(unembed: Unembed, rows: int, reading: Reading, offset: torch.Tensor | None) -> bool:
+    """Whether bfloat16 is faster here, its errors are those of a product alone, and nothing needs every logit."""
     anatomy = unembed.anatomy
     return (
         anatomy.post_ops is not None
@@ -243,21 +280,16 @@ def _mixed_pays(unembed: Unembed, rows: int, topk: int, offset: torch.Tensor | N
         and anatomy.post_ops.scale > 0
         and rows >= mixed.FEWEST_ROWS
         and anatomy.vocabulary >= mixed.FEWEST_TOKENS
-        and topk <= mixed.MOST_K
+        and reading.topk <= mixed.MOST_K
+        and not any(MEASURES[name].exact for name in reading.measures)
+        and not len(reading.targets)
         and offset is None
         and mixed.pays(unembed.states.device, unembed.head.weight.dtype)
     )
 
 
-def _free(error: BaseException) -> None:
-    """Lets go of what the failed attempt holds."""
-    error.__traceback__ = None
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _unfinite_logits(piece: _Piece, positions: torch.Tensor, labels: Sequence[str]) -> LensError:
-    bad = (~piece.probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
+    bad = (~piece.values["top_probs"].isfinite().all(dim=-1)).nonzero()[0, 0]
     row, column = divmod(int(piece.rows[bad]), len(positions))
     return LensError(
         f"the logits of row {labels[row]} at position {int(positions[column])} hold NaN or infinity "

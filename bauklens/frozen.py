@@ -1,5 +1,6 @@
 """What a result holds, frozen, and as plain values for JSON."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,17 @@ def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
     return array
 
 
+def frozen_floats(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of a shape as float32 that cannot be written to; None stands for NaN, and so for none."""
+    try:
+        array = np.array(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise LensError(f"{name} holds what is no number") from None
+    require(array.shape == shape, f"{name} has shape {array.shape}, which does not match {shape}")
+    array.setflags(write=False)
+    return array
+
+
 def frozen(value: Any) -> Any:
     """Mappings and lists, however deep, as mappings and tuples that cannot be written to."""
     if isinstance(value, Mapping):
@@ -33,10 +45,22 @@ def frozen(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The opposite, ready for JSON: a float32 as the shortest number that reads back as the same."""
+    """The opposite, ready for JSON: a float32 as the shortest number that reads back as the same, NaN as None.
+
+    Infinity, for which JSON has no number, is a text: "Infinity" or "-Infinity".
+    """
     if isinstance(value, np.ndarray):
         shortest = value.astype(str).astype(np.float64) if value.dtype == np.float32 else value
-        return shortest.tolist()
+        return shortest.tolist() if np.isfinite(shortest).all() else _named(shortest.tolist())
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     return [plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _named(value: Any) -> Any:
+    """Lists of numbers, however deep, with what JSON has no number for by name."""
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,25 +1,25 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
+import torch
 from torch import nn
+from tqdm.auto import tqdm
 
-from bauklens.anatomy import Anatomy, resolve
+from bauklens.batch import traced
 from bauklens.errors import LensError
-from bauklens.generation import chat_ids, continued
-from bauklens.layout import nearest_modules
-from bauklens.prompt import Prompt, encode
+from bauklens.generation import chat_ids
+from bauklens.prompt import Prompt
+from bauklens.request import Measures, Request, Targets
 from bauklens.result import LensResult
-from bauklens.run import How, Rows, Run, lens_of
-from bauklens.select import Layers, Positions, checked_count, checked_topk, chosen_layers, chosen_positions, one_of
-from bauklens.stream import EMBED, Edit, trace_stream
-from bauklens.sublayers import Sublayers
+from bauklens.run import Run
+from bauklens.select import Layers, Positions, one_of
+from bauklens.stream import Edit
+from bauklens.words import with_whole_words
 from bauklens.wrappers import unwrapped
 
-STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
-NORMS = ("own", "final", None)
-PRECISIONS = ("auto", "exact")
+ON_ERROR = ("raise", "skip")
 
 
 @overload
@@ -38,9 +38,13 @@ def logit_lens(
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
+    measures: Measures = ...,
+    targets: Targets = ...,
+    words: str = ...,
     messages: Sequence[Mapping[str, Any]] | None = ...,
     max_new_tokens: int = ...,
     seed: int | None = ...,
+    on_error: str = ...,
     **generate_options: Any,
 ) -> LensResult: ...
 
@@ -61,9 +65,13 @@ def logit_lens(
     edit_output: Edit | None = ...,
     blocks: str | None = ...,
     head: str | None = ...,
+    measures: Measures = ...,
+    targets: Targets = ...,
+    words: str = ...,
     messages: Sequence[Mapping[str, Any]] | None = ...,
     max_new_tokens: int = ...,
     seed: int | None = ...,
+    on_error: str = ...,
     **generate_options: Any,
 ) -> list[LensResult]: ...
 
@@ -83,9 +91,13 @@ def logit_lens(
     edit_output: Edit | None = None,
     blocks: str | None = None,
     head: str | None = None,
+    measures: Measures = None,
+    targets: Targets = None,
+    words: str = "whole",
     messages: Sequence[Mapping[str, Any]] | None = None,
     max_new_tokens: int = 0,
     seed: int | None = None,
+    on_error: str = "raise",
     **generate_options: Any,
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
@@ -96,7 +108,8 @@ def logit_lens(
         model: any causal language model of transformers, on any device or spread over several by accelerate; one that
             torch.compile, DataParallel, PEFT or NNsight has wrapped is unwrapped.
         tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
-        prompt: a string, a list of token ids, or a 1-D tensor of them.
+        prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
+            same order; prompts of about the same length are run together.
         stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
             block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
             that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
@@ -122,11 +135,19 @@ def logit_lens(
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
         blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
             model are not right (:func:`bauklens.anatomy.resolve`).
+        measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits gives
+            for little more. What needs every logit (``js``, ``rank_of_next``) is decoded exactly.
+        targets: texts and token ids to follow at every layer and position, in or out of the top k: probability, logit
+            and rank, exactly (:class:`bauklens.targets.Target`).
+        words: of a target of several tokens, ``"whole"``: the probability of all of them, each after those before it,
+            for which the model is run once more for every position; ``"first"``: that of the first.
         messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, in the place of the prompt, written as the
             tokenizer's chat template has it.
         max_new_tokens: the most tokens that the model generates after the prompt; they stand in the table like those of
             the prompt, and ``generated_from`` tells where they begin.
         seed: of what is drawn, where tokens are sampled.
+        on_error: of a list of prompts, what to do about one that cannot be: ``"raise"`` an error that names it by its
+            number, or ``"skip"`` it, which leaves None in its place.
         generate_options: as transformers' ``generate`` takes them; by default it is greedy.
 
     Returns:
@@ -136,105 +157,82 @@ def logit_lens(
         LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
             language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
     """
-    names = [stream] if isinstance(stream, str) or not isinstance(stream, Iterable) else list(stream)
-    if not names:
-        raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
-    for name in names:
-        one_of("stream", name, STREAMS)
-    one_of("precision", precision, PRECISIONS)
-    if chunk_rows is not None:
-        checked_count("chunk_rows", chunk_rows)
-    if edit_output is not None and not callable(edit_output):
-        raise LensError(f"edit_output must be a function of (output, layer); got {type(edit_output).__name__}")
+    request = Request(
+        stream=stream,
+        topk=topk,
+        layers=layers,
+        positions=positions,
+        norm=norm,
+        precision=precision,
+        chunk_rows=chunk_rows,
+        edit_output=edit_output,
+        blocks=blocks,
+        head=head,
+        measures=measures,
+        targets=targets,
+        words=words,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        generate_options=generate_options,
+    )
+    one_of("on_error", on_error, ON_ERROR)
     model = unwrapped(model)
     if messages is not None:
         if prompt is not None:
             raise LensError("a prompt and messages are given: pass one of them")
         prompt = chat_ids(tokenizer, messages)
-    token_ids = encode(model, tokenizer, prompt)
-    prompted = token_ids.shape[1]
-    if max_new_tokens:
-        if edit_output is not None:
-            raise LensError(
-                "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
-            )
-        token_ids = continued(model, tokenizer, token_ids, max_new_tokens, seed=seed, options=generate_options)
-    elif generate_options:
-        raise TypeError(f"logit_lens() got an unexpected keyword argument {next(iter(generate_options))!r}")
-    named = _named_norm(model, norm)
-    anatomy = resolve(model, token_ids, blocks=blocks, norm=named, head=head)
-    topk = checked_topk(topk, anatomy.vocabulary)
-    layers = list(layers) if isinstance(layers, Iterator) else layers
-    positions = list(positions) if isinstance(positions, Iterator) else positions
-    chosen_positions(token_ids.shape[1], positions)
-    for name in names:
-        chosen_layers(_labels(anatomy, name), layers)
-    sublayers = _sublayers(anatomy, names)
-    needed = None if norm == "final" else _needed(anatomy, names, layers)
-    traced = trace_stream(model, anatomy, token_ids, sublayers=sublayers, edit_output=edit_output, blocks=needed)
-    ran = Run(model, tokenizer, prompt, token_ids, anatomy, traced, prompted)
-    results = []
-    for name in names:
-        rows = _rows(ran, name, layers, positions)
-        arguments = {
-            "stream": name,
-            "topk": topk,
-            "layers": None if layers is None else rows.labels,
-            "positions": None if positions is None else rows.positions,
-            "norm": norm,
-            "precision": precision,
-            "chunk_rows": chunk_rows,
-            "blocks": blocks,
-            "head": head,
-            "max_new_tokens": max_new_tokens,
-            "seed": seed,
-            **generate_options,
-            "edit_output": getattr(edit_output, "__qualname__", None if edit_output is None else repr(edit_output)),
-        }
-        how = How(topk, norm if named is None else "own", precision, chunk_rows)
-        results.append(lens_of(ran, rows, how, arguments=arguments))
-    return results[0] if isinstance(stream, str) else results
+    several = _is_several(prompt)
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], request, several, on_error)
+    results = [each if each is None or not isinstance(stream, str) else each[0] for each in lenses]
+    return results if several else results[0]  # type: ignore[return-value]
 
 
-def _named_norm(model: nn.Module, norm: Any) -> str | None:
-    """The norm where it names a module, and is not one of the three kinds."""
-    if norm in NORMS:
-        return None
-    if norm not in dict(model.named_modules()):
-        near = "".join(f", {each!r}" for each in nearest_modules(model, norm))
-        raise LensError(f"unknown norm {norm!r}: pass 'own', 'final' or None, or the name of a module{near}")
-    return str(norm)
+def _is_several(prompt: Any) -> bool:
+    """Whether this is a list of prompts: of texts, of lists of ids, or of tensors with an axis."""
+    if not isinstance(prompt, (list, tuple)):
+        return False
+    return any(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in prompt)
 
 
-def _labels(anatomy: Anatomy, name: str) -> list[str]:
-    return [EMBED, *anatomy.labels] if name == "hidden" else list(anatomy.labels)
+def _lenses(
+    model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], request: Request, several: bool, on_error: str
+) -> list[list[LensResult] | None]:
+    """The results of every prompt, in order; None for one that could not be, where these are skipped."""
+    lenses: list[list[LensResult] | None] = [None] * len(prompts)
+    ids: dict[int, tuple[torch.Tensor, int]] = {}
+    plan = None
 
+    def refuse(number: int, error: LensError) -> None:
+        if not several:
+            raise error
+        if on_error == "raise":
+            raise LensError(f"prompt {number + 1} of {len(prompts)}: {error}") from None
 
-def _rows(ran: Run, name: str, layers: Layers, positions: Positions) -> Rows:
-    """The rows of a stream that are asked for."""
-    labels, states = _labels(ran.anatomy, name), ran.stream.named(name)
-    rows, columns = chosen_layers(labels, layers), chosen_positions(ran.token_ids.shape[1], positions)
-    states = states if layers is None else states[rows]
-    states = states if positions is None or ran.anatomy.whole else states[:, columns]
-    return Rows(name, states, [labels[row] for row in rows], columns)
-
-
-def _sublayers(anatomy: Anatomy, names: Sequence[str]) -> Sublayers | None:
-    """The sublayers where a stream needs them; refuses ``mid`` where both are given the same state."""
-    if not {"attention", "mlp", "mid"} & set(names):
-        return None
-    found = anatomy.require_sublayers()
-    if "mid" in names and not found.sequential:
-        raise LensError(
-            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
-            "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
-        )
-    return found
-
-
-def _needed(anatomy: Anatomy, names: Sequence[str], layers: Layers) -> int | None:
-    """How many blocks the rows need; None where that is all, or where only a whole run can be followed."""
-    if layers is None or not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
-        return None
-    last = max(max(chosen_layers(_labels(anatomy, name), layers)) + (name != "hidden") for name in names)
-    return max(1, last) if last < len(anatomy.blocks) else None
+    for number, prompt in enumerate(prompts):
+        try:
+            found = request.ids(model, tokenizer, prompt)
+            plan = plan or request.plan(model, tokenizer, found[0])
+            plan.require_positions(found[0])
+            ids[number] = found
+        except LensError as error:
+            refuse(number, error)
+    if plan is None:
+        return lenses
+    numbers = list(ids)
+    streams = traced(model, plan.anatomy, [ids[number][0] for number in numbers], **plan.tracing)
+    bar = tqdm(
+        total=len(prompts), desc="Prompts", unit="prompt", delay=2, leave=False, disable=None if several else True
+    )
+    with bar:
+        for place, stream in streams:
+            number = numbers[place]
+            try:
+                if isinstance(stream, LensError):
+                    raise stream
+                token_ids, prompted = ids[number]
+                ran = Run(model, tokenizer, prompts[number], token_ids, plan.anatomy, stream, prompted)
+                lenses[number] = [with_whole_words(result, ran, plan) for result in plan.results(ran)]
+            except LensError as error:
+                refuse(number, error)
+            bar.update()
+    return lenses

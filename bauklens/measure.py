@@ -10,25 +10,6 @@ _CACHE = 4 << 20
 """Bytes of a few rows of float32 that stay in the caches of most CPUs."""
 
 
-def top_probabilities(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k most probable tokens of every row: softmax over the vocabulary, then the k largest.
-
-    Args:
-        logits: (..., vocabulary), any float dtype; the softmax is taken in float32.
-        k: 1 .. vocabulary.
-
-    Returns:
-        ids (..., k) int64 and probabilities (..., k) float32 in 0..1, most probable first.
-    """
-    rows = logits.flatten(0, -2)
-    ids = torch.empty(len(rows), k, dtype=torch.int64, device=logits.device)
-    probabilities = torch.empty(len(rows), k, dtype=torch.float32, device=logits.device)
-    for some in in_cache(rows):
-        top = torch.softmax(rows[some], dim=-1, dtype=torch.float32).topk(k, dim=-1)
-        ids[some], probabilities[some] = top.indices, top.values
-    return ids.view(*logits.shape[:-1], k), probabilities.view(*logits.shape[:-1], k)
-
-
 def in_cache(rows: torch.Tensor) -> Iterator[slice]:
     """Slices of (row, vocabulary): on a CPU so few rows that they stay in its cache, elsewhere all."""
     count = len(rows) if rows.device.type != "cpu" else max(1, _CACHE // (4 * rows.shape[-1]))
@@ -54,8 +35,7 @@ def whole_magnitude(states: torch.Tensor, axis: int, positions: int, streams: in
 
 def magnitude(states: torch.Tensor) -> torch.Tensor:
     """The L2 norm of every state, (..., hidden) -> (...) float32."""
-    wide = torch.float64 if states.dtype == torch.float64 else torch.float32
-    norms: torch.Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=wide)
+    norms: torch.Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=_wide(states[:0]).dtype)
     return norms.float()
 
 
@@ -64,9 +44,17 @@ def log_normalizer(logits: torch.Tensor) -> torch.Tensor:
 
     ``torch.logsumexp`` says the same, and takes four times as long on a CPU.
     """
-    logits = logits.float()
+    logits = _wide(logits)
     best = logits.amax(dim=-1, keepdim=True)
     return (logits - best).exp().sum(dim=-1).log() + best[..., 0]
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """The log of the softmax over the vocabulary, of any shape -> the same, float32.
+
+    ``torch.log_softmax`` says the same to five digits alone, as it adds up in single precision, one after another.
+    """
+    return _wide(logits) - log_normalizer(logits)[..., None]
 
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:
@@ -74,7 +62,7 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 
     0 where one token is certain, log(vocabulary) where all are alike.
     """
-    below = logits.float() - logits.float().amax(dim=-1, keepdim=True)
+    below = _wide(logits) - _wide(logits).amax(dim=-1, keepdim=True)
     weights = below.exp()
     total = weights.sum(dim=-1)
     finite = torch.where(weights > 0, below, 0)  # a token that is left out adds nothing
@@ -93,7 +81,7 @@ def kl_divergence(logits: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     Returns:
         (...) float32.
     """
-    one, other = logits.float().log_softmax(dim=-1), others.float().log_softmax(dim=-1)
+    one, other = log_probabilities(logits), log_probabilities(others)
     probabilities = one.exp()
     return (probabilities * torch.where(probabilities > 0, one - other, 0)).sum(dim=-1).clamp_min(0)
 
@@ -107,14 +95,14 @@ def js_divergence(logits: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     Returns:
         (...) float32.
     """
-    one, other = logits.float().log_softmax(dim=-1), others.float().log_softmax(dim=-1)
+    one, other = log_probabilities(logits), log_probabilities(others)
     mean = torch.logaddexp(one, other) - math.log(2)
     return (kl_divergence(one, mean) + kl_divergence(other, mean)) / 2
 
 
 def surprisal(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     """``-log p(token)``, the cross-entropy of a prediction with what came: (..., vocabulary), (...) -> (...), nats."""
-    return log_normalizer(logits) - logits.float().gather(-1, token_ids[..., None])[..., 0]
+    return log_normalizer(logits) - _wide(logits).gather(-1, token_ids[..., None])[..., 0]
 
 
 def rank_of(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
@@ -134,4 +122,9 @@ def overlap(top_ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def cosine(states: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The cosine of the angle between states, (..., hidden) -> (...) float32, -1..1; 0 where one of them is 0."""
-    return nn.functional.cosine_similarity(states.float(), others.float(), dim=-1)
+    return nn.functional.cosine_similarity(_wide(states), _wide(others), dim=-1)
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    """Float64 as it is, every other dtype as float32."""
+    return values if values.dtype == torch.float64 else values.float()

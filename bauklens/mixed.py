@@ -14,9 +14,13 @@ import torch
 from torch import nn
 
 from bauklens.measure import in_cache
+from bauklens.reading import Reading, Values
 
 TOLERANCE = 1e-3
 """Of every probability that is vouched for, in 0..1."""
+
+NATS = 0.02
+"""Of the log of every normalizer that is vouched for, and so of surprisal, KL and (about) entropy."""
 
 FEWEST_ROWS = 512
 """Rows from which on the conversion of the weights pays."""
@@ -35,6 +39,9 @@ _SAMPLE = 256
 
 _FARTHEST = 60.0
 """The largest logit above the sample's whose exponential is safe; where one lies higher, all are taken lower."""
+
+_LEAST = 1e30
+"""How far below a logit of -inf, which adds nothing, is taken to lie where it is multiplied by that."""
 
 _GROUP = 64
 """Logits of which only the largest is looked at first."""
@@ -60,13 +67,11 @@ class Vouched:
     """What was computed of some rows.
 
     Attributes:
-        top_ids: (row, k) int64, most probable first.
-        top_probs: (row, k) float32.
+        values: what was read, (row, ...).
         certain: (row,) bool; where it is False nothing is said, and the row is to be decoded exactly.
     """
 
-    top_ids: torch.Tensor
-    top_probs: torch.Tensor
+    values: Values
     certain: torch.Tensor
 
 
@@ -110,6 +115,7 @@ class LowPrecisionHead:
             weight.mean(dim=0) if self._have_much_in_common(inputs * scale) else weight.new_zeros(weight.shape[1])
         )
         self._low = _centred_with_bias(weight, self._mean, self._bias)
+        self._has_gaps = len(self._low) > vocabulary or not bool(self._bias.isfinite().all())
         self._largest_weights = _largest_magnitudes(weight, self._mean)
         self._buffer = self._low.new_empty(0, len(self._low))  # for the logits, as fresh memory costs as much as use
 
@@ -124,39 +130,64 @@ class LowPrecisionHead:
         centred, as_they_are = (_largest_magnitudes(weights, each) for each in (weights.mean(dim=0), 0 * weights[0]))
         return bool(far or 2 * centred.sum() < as_they_are.sum())
 
-    def top(self, inputs: torch.Tensor, k: int) -> Vouched:
-        """The k most probable tokens of the head's inputs (row, width), softmax over the vocabulary."""
-        inputs = inputs * self._scale
+    def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> Vouched:
+        """Reads rows.
+
+        Args:
+            inputs: (row, width), the head's.
+            reading: what to read; nothing that needs every logit in full precision.
+            columns: (row,), where in the table the rows stand.
+        """
+        own_inputs, inputs = inputs, inputs * self._scale
         common = inputs @ self._mean[:, None]  # (row, 1)
         sample = nn.functional.linear(inputs, self._weight[self._sample], self._bias[self._sample]) - common
         expected = sample.amax(dim=-1, keepdim=True).bfloat16().float()  # about the top, where bfloat16 is to be fine
         logits = self._logits(inputs, expected)  # (row, padded vocabulary) bfloat16, less what is expected
-        found, ids = _largest(logits, max(_CANDIDATES, 4 * k))
+        found, ids = _largest(logits, max(_CANDIDATES, 4 * reading.topk))
         excess = (found[:, :1].float() - _FARTHEST).clamp_min(0).bfloat16().float()  # (row, 1)
         exact = self._exact(inputs, ids) - common  # (row, candidate)
 
         errors = found.float() + expected - exact
         lower = errors[:, errors.shape[1] // 2 :].mean(dim=-1)  # what the tokens below have in common with these
-        rest = _sum_of_exponentials(logits, excess) - _sum_of_exponentials(found, excess)
+        rest = _sums(logits, excess, self._has_gaps) - _sums(found, excess, self._has_gaps)  # (2, row)
         best = exact.amax(dim=-1)
         weights = (exact - best[:, None]).exp()
-        rest = rest.clamp_min(0) * (expected[:, 0] + excess[:, 0] - lower - best).exp()
-        normalizer = weights.sum(dim=-1) + rest
+        shift = expected[:, 0] - lower - best  # of a logit in low precision -> what it is about, less the best
+        rest = rest * (shift + excess[:, 0]).exp()
+        normalizer = weights.sum(dim=-1) + rest[0].clamp_min(0)
 
-        top = weights.topk(k, dim=-1)
+        top = weights.topk(reading.topk, dim=-1)
         probabilities = top.values / normalizer[:, None]
+        values = {"top_ids": ids.gather(1, top.indices), "top_probs": probabilities}
+        largest = best + common[:, 0]
+        if "max_logit" in reading.measures:
+            values["max_logit"] = largest
+        if "entropy" in reading.measures:
+            weighted = torch.linalg.vecdot(weights, (exact - best[:, None]).clamp_min(-_LEAST))
+            values["entropy"] = normalizer.log() - (weighted + rest[1] + (shift + excess[:, 0]) * rest[0]) / normalizer
+        if "surprisal" in reading.measures:
+            values["surprisal"] = normalizer.log() + largest - self._following(inputs, reading, columns)
+        values |= reading.of_normalizer(normalizer.log(), largest, columns, own_inputs)
+
         of_sample = logits[:, self._sample].float() + expected - sample - lower[:, None]
         seen = torch.maximum(errors.square().mean(dim=-1).sqrt(), _weighted_error(of_sample, sample) / _SAFETY)
-        doubt = _SAFETY * seen * probabilities[:, 0] * rest / normalizer
+        doubt = _SAFETY * seen * rest[0] / normalizer  # nats
         lowest = found[:, -1].float()
         margin = exact.gather(1, top.indices[:, -1:])[:, 0] - (lowest + expected[:, 0])
         certain = (
-            (doubt <= TOLERANCE)
+            (doubt <= (TOLERANCE / probabilities[:, 0]).clamp_max(NATS))
             & (margin > self._largest_error(inputs, expected, lowest))
             & (found[:, 0] >= -_FARTHEST)
             & normalizer.isfinite()
         )
-        return Vouched(ids.gather(1, top.indices), probabilities, certain)
+        return Vouched(values, certain)
+
+    def _following(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> torch.Tensor:
+        """(row,), the logits of the tokens that follow in the text; NaN where none does."""
+        ids = reading.next_ids.to(inputs.device)[columns.to(inputs.device)]
+        weights = self._weight[ids.clamp_min(0)]
+        logits: torch.Tensor = torch.linalg.vecdot(inputs, weights) + self._bias[ids.clamp_min(0)]
+        return logits.masked_fill(ids < 0, torch.nan)
 
     def _largest_error(self, inputs: torch.Tensor, expected: torch.Tensor, lowest: torch.Tensor) -> torch.Tensor:
         """(row,), how far off any token's logit can be at most, where it is about ``lowest``.
@@ -233,12 +264,22 @@ def _largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
     return found.values, member * groups.shape[2] + chosen.gather(1, place)
 
 
-def _sum_of_exponentials(logits: torch.Tensor, excess: torch.Tensor) -> torch.Tensor:
-    """(row, token) bfloat16 less (row, 1) -> (row,) float32; a few rows at a time, so that they stay in cache."""
-    sums = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    exponentials = torch.empty(0, dtype=torch.float32, device=logits.device)
+def _sums(logits: torch.Tensor, excess: torch.Tensor, has_gaps: bool) -> torch.Tensor:
+    """(row, token) bfloat16 less (row, 1) -> (2, row) float32: the exponentials, and these times what they are of.
+
+    A few rows at a time, so that they stay in cache.
+
+    Args:
+        has_gaps: whether some logits may be -inf; they add nothing.
+    """
+    sums = torch.empty(2, len(logits), dtype=torch.float32, device=logits.device)
+    wide, exponentials = (torch.empty(0, dtype=torch.float32, device=logits.device) for _ in range(2))
     for some in in_cache(logits):
         rows = logits[some] - excess[some].bfloat16() if excess[some].any() else logits[some]
+        wide.resize_(rows.shape).copy_(rows)
         exponentials.resize_(rows.shape)
-        sums[some] = torch.exp(rows, out=exponentials).sum(dim=-1)
+        torch.exp(wide, out=exponentials)
+        sums[0, some] = exponentials.sum(dim=-1)
+        wide = wide.clamp_min_(-_LEAST) if has_gaps else wide
+        sums[1, some] = torch.linalg.vecdot(exponentials, wide)
     return sums

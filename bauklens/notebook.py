@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.measures import chosen_measures
 from bauklens.page import Colour, fragment
 from bauklens.prompt import Prompt
 from bauklens.result import LensResult
@@ -59,7 +60,8 @@ def show_logit_lens(
         labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
         positions=list(range(ran.token_ids.shape[1])),
     )
-    result = lens_of(ran, rows, How(topk), arguments={"topk": topk, "color": color, "hs": _name(hs)})
+    how = How(topk, measures=chosen_measures(None, complete=True))
+    result = lens_of(ran, rows, how, arguments={"topk": topk, "color": color, "hs": _name(hs)})
     html = fragment(result, look="classic", color=color)
     cell = _running_cell()
     if cell is not None:

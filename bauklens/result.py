@@ -1,8 +1,9 @@
 """LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from bauklens import storage
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.frame import data_frame
-from bauklens.frozen import frozen, frozen_array, plain, require
+from bauklens.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.targets import Target
 
 if TYPE_CHECKING:
     import pandas
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 FORMAT = storage.FORMAT
 VERSION = 1
+
+_OWN = ("magnitude", "max_probability")
+"""Measures that stand in a result anyway, and are not written twice."""
 
 _DTYPES = {
     "token_ids": np.int64,
@@ -52,6 +57,9 @@ class LensResult:
             logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
             whatever the rows are. None where the forward pass ended before the last block, as no row needed it.
         generated_from: the position from which on the tokens were generated; None where all are the prompt's.
+        measures: name -> (layer, position) float32, units in :data:`bauklens.MEASURES`, NaN where there is none;
+            ``"magnitude"`` and ``"max_probability"`` always.
+        targets: the tokens and words that were followed (:class:`bauklens.targets.Target`).
         provenance: model, revision, dtype, device, versions of packages, date, and every argument.
     """
 
@@ -71,6 +79,8 @@ class LensResult:
     check: Mapping[str, float | None]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     generated_from: int | None = None
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    targets: Sequence[Target] = ()
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
@@ -90,6 +100,13 @@ class LensResult:
             object.__setattr__(self, name, frozen(getattr(self, name)))
         self._require_matching_shapes()
         self._require_sense()
+        grid = self.magnitude.shape
+        require(isinstance(self.measures, Mapping), "measures is no mapping")
+        measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
+        own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
+        object.__setattr__(self, "measures", MappingProxyType(measures | own))
+        require(isinstance(self.targets, (list, tuple)), "targets is no list")
+        object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
 
     def _require_matching_shapes(self) -> None:
         grid = (len(self.layers), len(self.tokens))
@@ -142,9 +159,52 @@ class LensResult:
         if precision in (None, own):
             return ""
         return (
-            f"Decoded in {precision}, to 0.001 of the probabilities in {own}; {decoding['decoded again']:,} of "
-            f"{decoding['rows']:,} rows, for which that could not be vouched, in {own}."
+            f"Decoded in {precision}, to 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL and "
+            f"surprisal; {decoding['decoded again']:,} of {decoding['rows']:,} rows, for which that could not be "
+            f"vouched, in {own}."
         )
+
+    def column_of(self, position: int) -> int:
+        """Where in the table a position stands; a negative one counts from the last column.
+
+        Raises:
+            LensError: the table does not show it.
+        """
+        columns = np.flatnonzero(self.positions == position)
+        if isinstance(position, (int, np.integer)) and -len(self.positions) <= position < 0:
+            return int(position) % len(self.positions)
+        if not len(columns):
+            shown = ", ".join(map(str, self.positions[:20].tolist()))
+            raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
+        return int(columns[0])
+
+    def target(self, which: str | int) -> Target:
+        """A target that was followed, by its text or its token's id.
+
+        Raises:
+            LensError: it was not followed.
+        """
+        for each in self.targets:
+            if each.text == which or (each.token_ids == (which,) and not isinstance(which, str)):
+                return each
+        known = ", ".join(repr(each.text) for each in self.targets) or "none"
+        raise LensError(f"{which!r} was not followed (followed: {known}): pass it in logit_lens(..., targets=[...])")
+
+    def logit_difference(self, one: str | int, other: str | int) -> np.ndarray:
+        """(layer, position) float32, how much higher the one target's logit is than the other's."""
+        difference: np.ndarray = self.target(one).logit - self.target(other).logit
+        return difference
+
+    def first_layer(self, which: str | int, *, rank: int = 1, position: int = -1) -> str | None:
+        """The first layer at which a target has this rank or a better one; None where it has it nowhere.
+
+        Args:
+            which: a target, by its text or id.
+            rank: from 1.
+            position: where; a negative one counts from the last column.
+        """
+        reached = np.flatnonzero(self.target(which).rank[:, self.column_of(position)] <= rank)
+        return self.layers[reached[0]] if len(reached) else None
 
     @property
     def topk(self) -> int:
@@ -197,13 +257,19 @@ class LensResult:
         """A tidy data frame, one line for each layer, position and rank.
 
         Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
-        (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id.
+        (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
+        the cell, in the units of :data:`bauklens.MEASURES`, and of each target ``probability of X``, ``logit of X`` and
+        ``rank of X``. A cell's values stand in each of its k lines.
 
         Raises:
             LensError: pandas is not installed.
         """
         layer, column, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
         predicted_id = self.top_ids.ravel()
+        cells = {name: value for name, value in self.measures.items() if name not in _OWN}
+        for target in self.targets:
+            named = {"probability": target.probability, "logit": target.logit, "rank": target.rank}
+            cells |= {f"{name} of {target.text}": value for name, value in named.items()}
         frame = data_frame(
             {
                 "layer": layer,
@@ -216,6 +282,7 @@ class LensResult:
                 "magnitude": self.magnitude[layer, column],
                 "token_id": self.token_ids[column],
                 "predicted_id": predicted_id,
+                **{name: value[layer, column] for name, value in cells.items()},
             }
         )
         frame["layer"] = (
@@ -229,7 +296,9 @@ class LensResult:
         Every float32 is written as the shortest number that reads back as the same float32.
         """
         head = {"format": FORMAT, "version": VERSION}
-        return head | {each.name: plain(getattr(self, each.name)) for each in fields(LensResult)}
+        values = {each.name: plain(getattr(self, each.name)) for each in fields(LensResult) if each.name != "targets"}
+        values["measures"] = {name: value for name, value in values["measures"].items() if name not in _OWN}
+        return head | values | {"targets": [target.to_dict() for target in self.targets]}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "LensResult":
@@ -242,7 +311,8 @@ class LensResult:
             raise LensError(f"not a lens result: looked for format {FORMAT!r}")
         if data.get("version") != VERSION:
             raise LensError(f"a lens result of version {data.get('version')!r}; this bauklens reads version {VERSION}")
-        missing = [each.name for each in fields(LensResult) if each.name not in data and each.default is MISSING]
+        needed = [each.name for each in fields(LensResult) if each.default is each.default_factory is MISSING]
+        missing = [name for name in needed if name not in data]
         if missing:
             raise LensError(f"a lens result without {', '.join(missing)}")
         values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
@@ -258,7 +328,9 @@ class LensResult:
         Raises:
             LensError: another suffix, or a path that cannot be written.
         """
-        storage.write(Path(path), self.to_dict(), {name: getattr(self, name) for name in _DTYPES})
+        arrays = {name: getattr(self, name) for name in _DTYPES}
+        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in _OWN}
+        storage.write(Path(path), self.to_dict(), arrays)
 
     def to_json(self) -> str:
         """:meth:`to_dict` as one line of JSON."""

@@ -10,14 +10,18 @@ from torch import nn
 
 from bauklens.anatomy import Anatomy, forget, resolve
 from bauklens.decode import Decoded, decode
-from bauklens.measure import magnitude, whole_magnitude
+from bauklens.measure import cosine, magnitude, whole_magnitude
 from bauklens.prompt import Prompt, encode
 from bauklens.proof import NotProvedError, prove
 from bauklens.provenance import model_name, provenance
+from bauklens.reading import Reading, Values
 from bauklens.result import LensResult
 from bauklens.stream import Stream, trace_stream
+from bauklens.targets import Target, Wanted
 from bauklens.tokens import token_texts
 from bauklens.wrappers import unwrapped
+
+_OF_TARGETS = ("probs", "logits", "ranks")
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class How:
-    """How rows are decoded; see :func:`logit_lens`."""
+    """How rows are decoded, and what is read off them; see :func:`logit_lens`."""
 
     topk: int
     norm: str | None = "own"
     precision: str = "auto"
     chunk_rows: int | None = None
+    measures: tuple[str, ...] = ()
+    targets: tuple[Wanted, ...] = ()
 
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
@@ -91,11 +97,12 @@ def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensR
     last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
     in_table = rows.name == "hidden" and how.norm == "own" and last_cell
     difference = check(ran, decoded.last_logits if in_table else None) if ran.stream.last_logits is not None else None
+    values = decoded.values | _of_states(ran, rows, how)
     token_ids = ran.token_ids[0, rows.positions].tolist()
-    vocabulary = token_texts(ran.tokenizer, [*decoded.top_ids.flatten().tolist(), *token_ids])
+    vocabulary = token_texts(ran.tokenizer, [*values["top_ids"].flatten().tolist(), *token_ids])
     decoding = {
         "precision": decoded.precision,
-        "rows": decoded.top_ids[..., 0].numel(),
+        "rows": values["top_ids"][..., 0].numel(),
         "decoded again": decoded.redone,
     }
     return LensResult(
@@ -108,14 +115,24 @@ def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensR
         tokens=tuple(vocabulary[token_id] for token_id in token_ids),
         positions=np.array(rows.positions),
         layers=tuple(rows.labels),
-        top_ids=decoded.top_ids.numpy(),
-        top_probs=decoded.top_probs.numpy(),
+        top_ids=values["top_ids"].numpy(),
+        top_probs=values["top_probs"].numpy(),
         magnitude=_magnitude(ran, rows).cpu().numpy(),
         vocabulary=vocabulary,
         check={"max_abs_logit_difference": difference},
         provenance=provenance(ran.model, rows.states, arguments) | {"decoding": decoding},
         generated_from=ran.prompted if ran.prompted < ran.token_ids.shape[1] else None,
+        measures={name: values[name].numpy() for name in how.measures if name in values},
+        targets=[
+            Target(*vars(each).values(), *(values[f"target_{name}"][..., place].numpy() for name in _OF_TARGETS))
+            for place, each in enumerate(how.targets)
+        ],
     )
+
+
+def decoded_values(ran: Run, rows: Rows, how: How) -> Values:
+    """What is read off the logits of rows, (layer, position, ...)."""
+    return _decode(ran, rows.states, rows.positions, how, rows.labels).values
 
 
 def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
@@ -138,19 +155,34 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
 def _decode(
     ran: Run, states: torch.Tensor, positions: list[int], how: How, labels: Sequence[str] | None = None
 ) -> Decoded:
+    following = torch.cat([ran.token_ids[0, 1:].cpu(), torch.tensor([-1])])
     return decode(
         ran.model,
         ran.anatomy,
         ran.token_ids,
         states,
         torch.tensor(positions),
-        topk=how.topk,
+        Reading(how.topk, how.measures, following[positions], [each.token_ids[0] for each in how.targets]),
         norm=how.norm,
         final=ran.final,
         precision=how.precision,
         chunk_rows=how.chunk_rows,
         labels=labels,
     )
+
+
+def _of_states(ran: Run, rows: Rows, how: How) -> Values:
+    """The measures that are of states alone, (layer, position); of states that are not (position, hidden), none."""
+    if not ran.anatomy.plain:
+        return {}
+    states = rows.states[:, rows.positions] if ran.anatomy.whole else rows.states
+    values = {}
+    if "cosine_to_final" in how.measures:
+        values["cosine_to_final"] = cosine(states, ran.final[rows.positions])
+    if "cosine_to_previous" in how.measures:
+        none = torch.full_like(states[:1, :, 0], torch.nan, dtype=torch.float32)
+        values["cosine_to_previous"] = torch.cat([none, cosine(states[1:], states[:-1])])
+    return {name: value.cpu() for name, value in values.items()}
 
 
 def _magnitude(ran: Run, rows: Rows) -> torch.Tensor:

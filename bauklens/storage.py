@@ -25,7 +25,7 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
 
     Args:
         data: everything, as plain lists and numbers.
-        arrays: those of ``data`` that are arrays.
+        arrays: those of ``data`` that are arrays; ``"a/b"`` is the b of a, where all that a holds are arrays.
 
     Raises:
         LensError: another suffix, or a path that cannot be written.
@@ -33,7 +33,8 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
     if path.suffix == ".json":
         write_atomically(path, as_json(data).encode("utf-8", "backslashreplace"))
     elif path.suffix == ".safetensors":
-        rest = {name: value for name, value in data.items() if name not in arrays}
+        apart = {name.partition("/")[0] for name in arrays}
+        rest = {name: value for name, value in data.items() if name not in apart}
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_atomically(path, bytes_of(whole, metadata={FORMAT: json.dumps(rest)}))
     else:
@@ -60,4 +61,10 @@ def _from_safetensors(raw: bytes) -> dict[str, Any]:
     header_size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + header_size])
     rest: dict[str, Any] = json.loads(header["__metadata__"][FORMAT])
-    return rest | arrays_of(raw)
+    for name, array in arrays_of(raw).items():
+        whole, _, part = name.partition("/")
+        if part:
+            rest.setdefault(whole, {})[part] = array
+        else:
+            rest[whole] = array
+    return rest

@@ -1,7 +1,7 @@
 """The residual stream of a prompt: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -103,12 +103,54 @@ def trace_stream(
         logits = model_logits(model, token_ids, **({} if anatomy.hooked else _last_logits_only(model)))
     stacked = kept.whole()
     stacked = stacked[:, 0] if anatomy.plain else stacked  # (1 + layer, position, hidden), or (1 + layer, ...)
-    _refuse_unfinite(stacked, (EMBED, *(f"layer {label}" for label in anatomy.labels)))
+    require_finite(stacked, anatomy)
     last_logits = None if logits is None else logits[0, -1]
     if sublayers is None:
         return Stream(stacked, last_logits)
     outputs = {name: output.to(stacked.device) for name, output in outputs.items()}
     return Stream(stacked, last_logits, written(sublayers, outputs, stacked))
+
+
+def trace_streams(
+    model: nn.Module, anatomy: Anatomy, prompts: Sequence[torch.Tensor], *, blocks: int | None = None
+) -> list[Stream]:
+    """Runs several prompts through a model at once, padded on the right, where no position looks.
+
+    Args:
+        model: one whose states are (position, hidden), without hooks outside of its blocks.
+        prompts: (position,) each.
+        blocks: as for :func:`trace_stream`.
+
+    Raises:
+        LensError: memory runs out. A state that is NaN or infinite is for :func:`require_finite` to refuse.
+    """
+    wanted, lengths = anatomy.blocks[:blocks], [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    padded = torch.stack([torch.cat([each, each[-1:].expand(longest - len(each))]) for each in prompts])
+    kept = _Kept((EMBED, *wanted), anatomy, longest, len(prompts))
+
+    def keep(output: Any, _layer: str) -> Any:
+        kept.add(state_of(output, anatomy.parts))
+        return output
+
+    logits = None
+    own = _last_logits_only(model, longest - min(lengths) + 1)
+    if min(lengths) < longest:
+        places = torch.arange(longest, device=padded.device)
+        own["attention_mask"] = (places < torch.tensor(lengths, device=padded.device)[:, None]).long()
+    with (
+        naming_want_of_memory(padded.numel()),
+        evaluating(model),
+        _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
+        TraceDict(model, wanted, retain_output=False, edit_output=keep, stop=blocks is not None),
+    ):
+        logits = model_logits(model, padded, **own)
+    stacked = kept.whole()  # (1 + layer, prompt, position, hidden)
+    streams = []
+    for place, length in enumerate(lengths):
+        last = None if logits is None else logits[place, length - 1 - longest]
+        streams.append(Stream(stacked[:, place, :length], last))
+    return streams
 
 
 def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
@@ -163,13 +205,14 @@ class _Kept:
 
     Args:
         names: what hands them over, in order.
-        positions: of the prompt.
+        positions: of a prompt.
+        prompts: that run at once.
     """
 
-    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, positions: int) -> None:
+    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, positions: int, prompts: int = 1) -> None:
         self.count = 0
         self._names, self._anatomy = names, anatomy
-        self._shape: tuple[int, ...] = (1, positions, anatomy.width) if anatomy.plain else ()
+        self._shape: tuple[int, ...] = (prompts, positions, anatomy.width) if anatomy.plain else ()
         self._states = torch.empty(0)
 
     def add(self, state: torch.Tensor) -> None:
@@ -229,12 +272,17 @@ def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> Non
         )
 
 
-def _last_logits_only(model: nn.Module) -> dict[str, int]:
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+def _last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
+    return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _refuse_unfinite(states: torch.Tensor, names: tuple[str, ...]) -> None:
-    """Names the first place at which a state is NaN or infinite."""
+def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
+    """Names the first place at which a state (1 + layer, ...) is NaN or infinite.
+
+    Raises:
+        LensError: there is one.
+    """
+    names = (EMBED, *(f"layer {label}" for label in anatomy.labels))
     bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position), or more axes
     if bad.any():
         row, *place = bad.nonzero()[0].tolist()

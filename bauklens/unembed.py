@@ -69,15 +69,32 @@ class Unembed:
             return self._whole_logits(self.states[tile.layers[0]], self.positions[tile.columns])
         return self._logits(self.states[tile.rows, tile.columns], self.positions[tile.columns])
 
+    def inputs_and_logits(self, tile: Tile) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """(row, head width), where the head's product is what decodes, and (layer, position, vocabulary)."""
+        if self.anatomy.whole or self.anatomy.post_ops is None:
+            return None, self.logits(tile)
+        inputs = self.head_inputs(tile)
+        return inputs, self.after_inputs(inputs).view(len(tile.layers), len(tile.positions), -1)
+
     @property
     def head(self) -> nn.Linear:
         """The head, where its product is what decodes."""
         return cast("nn.Linear", self.tail.head)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether logits are a linear function of the head's input, to the rounding of float32."""
+        post_ops = self.anatomy.post_ops
+        return post_ops is not None and post_ops.cap is None and self.head.weight.dtype == torch.float32
+
     def rows(self, tile: Tile) -> torch.Tensor:
         """(row,) int64, the numbers of a tile's rows, layer by layer."""
         layers, columns = torch.tensor(tile.layers), torch.tensor(tile.positions)
         return (layers[:, None] * len(self.positions) + columns).flatten()
+
+    def columns(self, rows: torch.Tensor) -> torch.Tensor:
+        """(row,) int64, numbers of rows -> where among the positions they stand."""
+        return rows % len(self.positions)
 
     def constant_logits(self) -> torch.Tensor | None:
         """(1, 1, vocabulary), what the tail gives for nothing (the head's bias); None where that is nothing."""
@@ -114,3 +131,10 @@ class Unembed:
         if self.anatomy.post_ops is None:
             return self.tail.logits(states, token_ids, positions)
         return self.after_inputs(self.tail.head_inputs(states, token_ids, positions))
+
+
+def free_memory(error: BaseException) -> None:
+    """Lets go of what an attempt holds that memory did not suffice for."""
+    error.__traceback__ = None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

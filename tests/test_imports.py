@@ -17,6 +17,10 @@ ORDER = [
     "files",
     "tokens",
     "select",
+    "measures",
+    "frame",
+    "frozen",
+    "targets",
     "tracedict",
     "trace",
     "wrappers",
@@ -29,15 +33,16 @@ ORDER = [
     "proof",
     "anatomy",
     "stream",
+    "batch",
     "measure",
+    "reading",
     "mixed",
     "unembed",
+    "reference",
     "decode",
     "generation",
     "provenance",
     "readable",
-    "frame",
-    "frozen",
     "storage",
     "result",
     "table",
@@ -45,6 +50,8 @@ ORDER = [
     "ranking",
     "terminal",
     "run",
+    "request",
+    "words",
     "lens",
     "neurons",
     "inspection",
@@ -55,11 +62,12 @@ ORDER = [
 ]
 """Each module imports only modules above it."""
 
-STANDARD_ONLY = {"errors", "files", "tokens", "select", "readable"}
+STANDARD_ONLY = {"errors", "files", "tokens", "select", "measures", "readable"}
 WITHOUT_TORCH = STANDARD_ONLY | {
     "__init__",
     "frame",
     "frozen",
+    "targets",
     "storage",
     "result",
     "table",

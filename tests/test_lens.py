@@ -23,6 +23,7 @@ import bauklens
 from bauklens.anatomy import resolve
 from bauklens.decode import decode
 from bauklens.measure import magnitude
+from bauklens.reading import Reading
 from bauklens.replay import FrozenNorm
 from bauklens.run import run
 from bauklens.trace import state_of, with_state
@@ -137,9 +138,11 @@ def test_without_a_norm_the_head_alone_decodes(gpt2):
 
 def rows_of_logits(model, ran, states, norm):
     """Decoded logits of every row, recovered whole through a top-k as wide as the vocabulary, up to a constant."""
-    decoded = decode(model, ran.anatomy, ran.token_ids, states, EVERYWHERE, topk=VOCABULARY, norm=norm, final=ran.final)
-    logits = torch.empty(*decoded.top_probs.shape).scatter(
-        -1, decoded.top_ids, decoded.top_probs.double().log().float()
+    decoded = decode(
+        model, ran.anatomy, ran.token_ids, states, EVERYWHERE, Reading(VOCABULARY), norm=norm, final=ran.final
+    )
+    logits = torch.empty(*decoded.values["top_probs"].shape).scatter(
+        -1, decoded.values["top_ids"], decoded.values["top_probs"].double().log().float()
     )
     return logits - logits.mean(dim=-1, keepdim=True)
 
@@ -295,7 +298,7 @@ class TestInPlace:
         ran = run(gpt2, None, PROMPT)
         before = ran.stream.states.clone()
         gpt2.transformer.ln_f.register_forward_pre_hook(triple)
-        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final)
         assert torch.equal(ran.stream.states, before)
 
 
@@ -353,6 +356,9 @@ class TestWhatIsAskedFor:
             "norm": "own",
             "precision": "auto",
             "chunk_rows": None,
+            "measures": None,
+            "targets": None,
+            "words": "whole",
             "max_new_tokens": 0,
             "seed": None,
             "edit_output": None,
@@ -371,9 +377,9 @@ class TestMemory:
     def test_tiles_of_any_size_give_the_same(self, model, rows):
         ran = run(model, None, PROMPT)
         given = (model, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE)
-        whole, tiled = (decode(*given, topk=5, final=ran.final, chunk_rows=each) for each in (None, rows))
-        assert torch.equal(whole.top_ids, tiled.top_ids)
-        assert torch.allclose(whole.top_probs, tiled.top_probs, atol=1e-6)
+        whole, tiled = (decode(*given, Reading(5), final=ran.final, chunk_rows=each) for each in (None, rows))
+        assert torch.equal(whole.values["top_ids"], tiled.values["top_ids"])
+        assert torch.allclose(whole.values["top_probs"], tiled.values["top_probs"], atol=1e-6)
         assert torch.allclose(whole.last_logits, tiled.last_logits, atol=1e-4)
 
     def test_only_one_tile_of_logits_exists_at_a_time(self, gpt2):
@@ -386,7 +392,7 @@ class TestMemory:
             ran.token_ids,
             ran.stream.states,
             EVERYWHERE,
-            topk=1,
+            Reading(1),
             final=ran.final,
             chunk_rows=8,
         )
@@ -408,7 +414,7 @@ class TestMemory:
             ran.token_ids,
             ran.stream.states,
             EVERYWHERE,
-            topk=1,
+            Reading(1),
             final=ran.final,
             chunk_rows=8,
         )
@@ -440,7 +446,9 @@ class TestMemory:
 
         gpt2.lm_head.register_forward_pre_hook(none_at_all)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
-            decode(gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+            decode(
+                gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final
+            )
         assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
     def test_the_forward_pass_asks_for_the_last_logits_only(self):
@@ -488,7 +496,10 @@ class TestBadInput:
             (torch.zeros(2, 3, dtype=torch.long), r"got shape \(2, 3\)"),
             ([True, False], "torch.bool"),
             (None, "a prompt is a string"),
-            (["a"], "a prompt is a string"),
+            ([[]], "prompt 1 of 1: the prompt is empty"),
+            (["a"], "prompt 1 of 1: a text prompt needs a tokenizer"),
+            ([PROMPT, [1, 320]], "prompt 2 of 2: token id 320 is not in"),
+            ([PROMPT, [1.5]], "prompt 2 of 2: a prompt is a string"),
             ({"input_ids": [1]}, r"pass its \['input_ids'\]"),
         ],
     )
@@ -579,7 +590,9 @@ class TestBadInput:
 
         hook = gpt2.lm_head.register_forward_pre_hook(stop)
         with pytest.raises(error):
-            decode(gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, topk=1, final=ran.final)
+            decode(
+                gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final
+            )
         hook.remove()
         assert list(block_list(gpt2)) == blocks
         assert hook_count(gpt2) == 0

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
 import bauklens
 from bauklens import decode, mixed
 from bauklens.mixed import LowPrecisionHead
+from bauklens.reading import Reading
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
@@ -81,6 +82,10 @@ def states(seed=1):
     return torch.randn(ROWS, WIDTH) * torch.logspace(-1, 0.4, ROWS)[:, None] + 0.8
 
 
+def read(head, inputs, k):
+    return head.read(inputs, Reading(k), torch.zeros(len(inputs), dtype=torch.int64))
+
+
 def assert_same(ids, probabilities, logits, k):
     """The same tokens as in full precision, but for near ties, and probabilities to 1e-3."""
     exact = logits.double().softmax(-1)
@@ -98,27 +103,27 @@ def test_what_is_vouched_for_is_right(change, scale, k):
     head = random_head(bias=True, scale=scale)
     HEADS[change](head)
     inputs = states()
-    found = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, k)
+    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, k)
     logits = head(inputs)
     sure = found.certain
     if sure.any():
-        assert_same(found.top_ids[sure], found.top_probs[sure], logits[sure], k)
+        assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], logits[sure], k)
 
 
 @pytest.mark.parametrize("change", ["plain", "common offset", "two equal best", "dominant"])
 def test_most_rows_are_vouched_for(change):
     head = random_head(bias=True)
     HEADS[change](head)
-    assert LowPrecisionHead(head, VOCABULARY, 1.0, states()).top(states(), 5).certain.float().mean() > 0.6
+    assert read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5).certain.float().mean() > 0.6
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_scale_and_the_padding_of_a_head_count(bias):
     head = random_head(bias)
-    found = LowPrecisionHead(head, 9_000, 0.25, states()).top(states(), 3)
+    found = read(LowPrecisionHead(head, 9_000, 0.25, states()), states(), 3)
     sure = found.certain
     assert sure.float().mean() > 0.5
-    assert_same(found.top_ids[sure], found.top_probs[sure], 0.25 * head(states())[sure, :9_000], 3)
+    assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], 0.25 * head(states())[sure, :9_000], 3)
 
 
 def head_of(weight):
@@ -128,10 +133,10 @@ def head_of(weight):
 
 
 def assert_what_is_vouched_for_is_right(head, inputs, k):
-    found = LowPrecisionHead(head, head.out_features, 1.0, inputs).top(inputs, k)
+    found = read(LowPrecisionHead(head, head.out_features, 1.0, inputs), inputs, k)
     sure = found.certain
     if sure.any():
-        assert_same(found.top_ids[sure], found.top_probs[sure], head(inputs)[sure], k)
+        assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], head(inputs)[sure], k)
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -175,27 +180,27 @@ def test_a_rest_far_below_what_was_expected():
 def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(mask):
     head = random_head(bias=True)
     head.bias[100:600] = mask
-    found = LowPrecisionHead(head, VOCABULARY, 1.0, states()).top(states(), 5)
+    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5)
     assert found.certain.float().mean() > 0.7
     assert_what_is_vouched_for_is_right(head, states(), 5)
 
 
 def test_the_callers_default_dtype_changes_nothing():
     head, inputs = random_head(), states()
-    plain = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, 5)
+    plain = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, 5)
     torch.set_default_dtype(torch.bfloat16)
     try:
-        other = LowPrecisionHead(head, VOCABULARY, 1.0, inputs).top(inputs, 5)
+        other = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, 5)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(plain.top_probs, other.top_probs)
+    assert torch.equal(plain.values["top_probs"], other.values["top_probs"])
 
 
 def test_states_that_are_not_finite_are_not_vouched_for():
     inputs = states()
     inputs[7] = torch.nan
     inputs[8] = torch.inf
-    certain = LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()).top(inputs, 3).certain
+    certain = read(LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()), inputs, 3).certain
     assert not certain[[7, 8]].any()
     assert certain.any()
 
@@ -250,8 +255,13 @@ class TestALens:
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         assert auto.provenance["decoding"]["precision"] == ("float32" if change in DOUBTFUL else "bfloat16")
         assert exact.provenance["decoding"]["precision"] == "float32"
-        said = "Decoded in bfloat16, to 0.001 of the probabilities in float32; "
+        said = "Decoded in bfloat16, to 0.001 of the probabilities in float32 and about 0.02 nats of entropy"
         assert auto.decoded.startswith("" if change in DOUBTFUL else said)
+        assert set(auto.measures) == set(exact.measures) == {*bauklens.measures.DEFAULT}
+        for measure in ("entropy", "kl", "surprisal"):
+            assert np.allclose(
+                auto.measures[measure], exact.measures[measure], atol=2 * mixed.NATS, rtol=1e-5, equal_nan=True
+            )
         assert auto.decoded in auto.to_html()
         assert exact.decoded == ""
         assert auto.check["max_abs_logit_difference"] < 0.05
@@ -296,28 +306,28 @@ class TestALens:
         assert lens.provenance["decoding"] == {"precision": "float32", "rows": 420, "decoded again": 0}
 
     def test_where_a_trial_is_not_right_it_is_exact(self, always_pays, monkeypatch):
-        top = LowPrecisionHead.top
+        top = LowPrecisionHead.read
 
-        def off(self, inputs, k):
-            found = top(self, inputs, k)
-            return replace(found, top_probs=found.top_probs + 0.01)
+        def off(self, inputs, *rest):
+            found = top(self, inputs, *rest)
+            return replace(found, values=found.values | {"top_probs": found.values["top_probs"] + 0.01})
 
-        monkeypatch.setattr(LowPrecisionHead, "top", off)
+        monkeypatch.setattr(LowPrecisionHead, "read", off)
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
         assert lens.provenance["decoding"]["precision"] == "float32"
 
     def test_where_memory_runs_out_the_chunk_is_halved(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         whole = bauklens.logit_lens(model, None, PROMPT)
-        top, sizes = LowPrecisionHead.top, []
+        top, sizes = LowPrecisionHead.read, []
 
-        def no_more_than_forty(self, inputs, k):
+        def no_more_than_forty(self, inputs, *rest):
             sizes.append(len(inputs))
             if len(inputs) > 40:
                 raise MemoryError
-            return top(self, inputs, k)
+            return top(self, inputs, *rest)
 
-        monkeypatch.setattr(LowPrecisionHead, "top", no_more_than_forty)
+        monkeypatch.setattr(LowPrecisionHead, "read", no_more_than_forty)
         monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
@@ -332,10 +342,10 @@ class TestALens:
         assert lens.provenance["decoding"]["precision"] == "float32"
 
     def test_memory_for_no_row_is_one_clear_error(self, always_pays, monkeypatch):
-        def none_at_all(self, inputs, k):
+        def none_at_all(self, inputs, *rest):
             raise MemoryError
 
-        monkeypatch.setattr(LowPrecisionHead, "top", none_at_all)
+        monkeypatch.setattr(LowPrecisionHead, "read", none_at_all)
         monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
@@ -345,14 +355,14 @@ class TestALens:
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
         monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
-        top = decode.top_probabilities
+        of = Reading.of
 
-        def no_more_than_ten(logits, k):
+        def no_more_than_ten(self, logits, *rest):
             if len(logits) > 10:
                 raise torch.OutOfMemoryError("out of memory")
-            return top(logits, k)
+            return of(self, logits, *rest)
 
-        monkeypatch.setattr(decode, "top_probabilities", no_more_than_ten)
+        monkeypatch.setattr(Reading, "of", no_more_than_ten)
         again = bauklens.logit_lens(model, None, PROMPT)
         assert np.array_equal(exact.top_ids, again.top_ids)
         assert again.provenance["decoding"]["decoded again"] == 420

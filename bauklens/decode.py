@@ -16,7 +16,7 @@ from bauklens.measure import overlap
 from bauklens.measures import MEASURES
 from bauklens.mixed import LowPrecisionHead
 from bauklens.reading import Reading, Values
-from bauklens.reference import reference_of
+from bauklens.reference import Weigh, reference_of
 from bauklens.replay import Tail, replaying
 from bauklens.unembed import Tile, Unembed, free_memory
 
@@ -68,14 +68,16 @@ class _Exact:
         redone: rows that were decoded twice.
         waiting: rows that wait to be decoded in the model's own precision.
         limit: rows to decode at once.
+        reading: what is read.
         last_logits: (vocabulary,), of the last row so far.
     """
 
     precision, redone, limit, waiting = "", 0, 0, 0
+    weigh = None
 
     def __init__(self, unembed: Unembed, reading: Reading, offset: torch.Tensor | None) -> None:
-        self.last_logits = torch.empty(0)
-        self._unembed, self._reading, self._offset = unembed, reading, offset
+        self.last_logits, self.reading = torch.empty(0), reading
+        self._unembed, self._offset = unembed, offset
 
     def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile."""
@@ -84,7 +86,7 @@ class _Exact:
         self.precision = str(logits.dtype).removeprefix("torch.")
         self.last_logits = logits[-1, -1].clone()
         rows = self._unembed.rows(tile)
-        yield _Piece(rows, self._reading.of(logits.flatten(0, 1), self._unembed.columns(rows), inputs))
+        yield _Piece(rows, self.reading.of(logits.flatten(0, 1), self._unembed.columns(rows), inputs))
 
     def rest(self) -> Iterator[_Piece]:
         """The rows that are still missing after all tiles: none."""
@@ -100,25 +102,26 @@ class _Mixed:
     precision, limit = "bfloat16", 0
 
     def __init__(self, unembed: Unembed, reading: Reading, trial: Tile) -> None:
-        assert unembed.anatomy.post_ops is not None
-        self.redone = 0
+        self.redone, self.reading = 0, reading
         self._trial, self._trial_rows = unembed.head_inputs(trial), unembed.rows(trial)
         self._last_input = torch.empty(0)
-        self._unembed, self._reading = unembed, reading
-        self._head = LowPrecisionHead(
-            unembed.head, unembed.anatomy.vocabulary, unembed.anatomy.post_ops.scale, self._trial
-        )
+        self._unembed = unembed
+        self._head = LowPrecisionHead(unembed.head, unembed.anatomy.vocabulary, unembed.post_ops.scale, self._trial)
         self._rows, self._inputs = torch.empty(0, dtype=torch.int64), torch.empty(0)  # of the rows that wait
 
     def pieces(self, tile: Tile) -> Iterator[_Piece]:
         """The rows of a tile that can be vouched for, and now and then some that waited."""
         rows, inputs = self._unembed.rows(tile), self._unembed.head_inputs(tile)
-        found = self._head.read(inputs, self._reading, self._unembed.columns(rows))
+        found = self._head.read(inputs, self.reading, self._unembed.columns(rows))
         sure = found.certain
         yield _Piece(rows[sure], {name: value[sure] for name, value in found.values.items()})
         self._last_input = inputs[-1:].clone()
         self._rows = torch.cat([self._rows, rows[~sure]])
         self._inputs = torch.cat([self._inputs.to(inputs), inputs[~sure]])
+
+    def weigh(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """As :meth:`bauklens.mixed.LowPrecisionHead.mean_weights`."""
+        return self._head.mean_weights(probabilities)
 
     @property
     def last_logits(self) -> torch.Tensor:
@@ -132,7 +135,7 @@ class _Mixed:
 
     def is_worth_it(self) -> bool:
         """Whether most rows of the trial can be vouched for, and a few of these are what they are in full precision."""
-        found = self._head.read(self._trial, self._reading, self._unembed.columns(self._trial_rows))
+        found = self._head.read(self._trial, self.reading, self._unembed.columns(self._trial_rows))
         sure = found.certain.nonzero()[:, 0]
         if 2 * len(sure) < len(self._trial):
             return False
@@ -149,7 +152,7 @@ class _Mixed:
             self._rows, self._inputs = self._rows[some.stop :], self._inputs[some.stop :]
 
     def _exactly(self, rows: torch.Tensor, inputs: torch.Tensor) -> Values:
-        return self._reading.of(self._unembed.after_inputs(inputs), self._unembed.columns(rows), inputs)
+        return self.reading.of(self._unembed.after_inputs(inputs), self._unembed.columns(rows), inputs)
 
 
 def decode(
@@ -199,9 +202,10 @@ def decode(
     def unembedding(tail: Tail, states: torch.Tensor) -> Unembed:
         return Unembed(tail, anatomy, states, token_ids[0], positions)
 
-    def referring(tail: Tail, offset: torch.Tensor | None) -> Reading:
+    def referring(tail: Tail, weigh: Weigh | None) -> Reading:
         own = unembedding(tail, (final if anatomy.whole else final[positions.to(final.device)])[None])
-        return replace(reading, reference=reference_of(own, reading.topk, reading.measures, offset, max(1, limit // 4)))
+        columns = max(1, limit // 4)  # beside other logits
+        return replace(reading, reference=reference_of(own, reading.topk, reading.measures, offset, columns, weigh))
 
     needs_reference = any(MEASURES[name].final for name in reading.measures)
     offset = None
@@ -210,15 +214,15 @@ def decode(
             offset = unembedding(tail, states).constant_logits()  # left out, so that rows add up
     if needs_reference and norm != "own":
         with tail_through("own") as tail:
-            reading = referring(tail, offset)
+            reading = referring(tail, None)
     with bar, tail_through(norm) as tail:
-        if needs_reference and norm == "own":
-            reading = referring(tail, offset)
         unembed = unembedding(tail, states)
         decoder: _Exact | _Mixed = _Exact(unembed, reading, offset)
         if precision == "auto" and _mixed_pays(unembed, everything.count, reading, offset):
             decoder = _tried(unembed, reading, everything.some(_TRIAL)) or decoder
         decoder.limit = limit
+        if needs_reference and norm == "own":
+            decoder.reading = referring(tail, decoder.weigh)
         while pending:
             tile = pending.pop()
             if tile is not None and tile.count > (smallest if anatomy.whole else decoder.limit):
@@ -244,8 +248,8 @@ def decode(
                 free_memory(error)
         last_logits = decoder.last_logits
     values = {name: value.view(*grid, *value.shape[1:]) for name, value in found.items()}
-    if reading.reference is not None:
-        own_ids = reading.reference.top_ids.cpu()
+    if decoder.reading.reference is not None:
+        own_ids = decoder.reading.reference.top_ids.cpu()
         values["agreement"] = (values["top_ids"][..., 0] == own_ids[:, 0]).float()
         values["overlap"] = overlap(values["top_ids"], own_ids)
     return Decoded(values, last_logits, decoder.precision, decoder.redone)

@@ -167,7 +167,8 @@ class LowPrecisionHead:
             values["entropy"] = normalizer.log() - (weighted + rest[1] + (shift + excess[:, 0]) * rest[0]) / normalizer
         if "surprisal" in reading.measures:
             values["surprisal"] = normalizer.log() + largest - self._following(inputs, reading, columns)
-        values |= reading.of_normalizer(normalizer.log(), largest, columns, own_inputs)
+        if reading.has_linear_kl:
+            values["kl"] = reading.kl(normalizer.log() + largest, own_inputs, columns.to(inputs.device))
 
         of_sample = logits[:, self._sample].float() + expected - sample - lower[:, None]
         seen = torch.maximum(errors.square().mean(dim=-1).sqrt(), _weighted_error(of_sample, sample) / _SAFETY)
@@ -181,6 +182,12 @@ class LowPrecisionHead:
             & normalizer.isfinite()
         )
         return Vouched(values, certain)
+
+    def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """(row, vocabulary) -> (row, width), the mean of the head's weights, each token's as probable as it is."""
+        vocabulary, width = self._weight.shape
+        mean = (probabilities.bfloat16() @ self._low[:vocabulary, :width]).float()
+        return mean + probabilities.sum(dim=-1, keepdim=True) * self._mean
 
     def _following(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> torch.Tensor:
         """(row,), the logits of the tokens that follow in the text; NaN where none does."""

@@ -15,6 +15,24 @@ _LOWEST = -1e30
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The mean logits of some tokens of every column, as a function of the head's input x: ``x . weights + constant``.
+
+    Attributes:
+        weights: (column, head width) float64, the mean of the head's weights, each token's as probable as it is.
+        constant: (column,).
+    """
+
+    weights: torch.Tensor
+    constant: torch.Tensor
+
+    def of(self, inputs: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """(row, head width), (row,) -> (row,) float64."""
+        logits: torch.Tensor = torch.linalg.vecdot(inputs.double(), self.weights[columns]) + self.constant[columns]
+        return logits
+
+
+@dataclass(frozen=True)
 class Reference:
     """What the model itself says at every column.
 
@@ -22,16 +40,37 @@ class Reference:
         top_ids: (column, k).
         entropy: (column,), nats.
         probabilities: (column, vocabulary) float32; None where they are not needed as such.
-        weights: (column, head width) float64, the mean of the head's weights, each token's as probable as it is: as a
-            row's logits are linear in the head's input x, their mean is ``x . weights + constant``.
-        constant: (column,).
+        most_ids, most_probs: (column, token), the most probable tokens, where logits are linear in the head's input.
+        most, rest: what the model makes of a state's logits in the mean: of those tokens, and of all others.
     """
 
     top_ids: torch.Tensor
     entropy: torch.Tensor
     probabilities: torch.Tensor | None = None
-    weights: torch.Tensor | None = None
-    constant: torch.Tensor | None = None
+    most_ids: torch.Tensor | None = None
+    most_probs: torch.Tensor | None = None
+    most: Mean | None = None
+    rest: Mean | None = None
+
+    def mean_logits(
+        self, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(row,) float64, the mean of rows' logits, each token's as probable as the model itself has it.
+
+        Args:
+            inputs: (row, head width).
+            columns: (row,).
+            logits: (row, vocabulary), where they are at hand: the mean of these, to their last digit.
+        """
+        assert self.rest is not None
+        assert self.most is not None
+        if logits is None:
+            return self.rest.of(inputs, columns) + self.most.of(inputs, columns)
+        assert self.most_ids is not None
+        assert self.most_probs is not None
+        most = logits.gather(1, self.most_ids[columns]).double()
+        mean: torch.Tensor = torch.linalg.vecdot(self.most_probs[columns].double(), most)
+        return self.rest.of(inputs, columns) + mean
 
 
 @dataclass(frozen=True)
@@ -72,49 +111,48 @@ class Reading:
     def _of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None) -> Values:
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
         top = probabilities.topk(self.topk, dim=-1)
-        values = {"top_ids": top.indices, "top_probs": top.values}
+        total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
+        values = {"top_ids": top.indices, "top_probs": top.values / total}
         largest = logits.gather(1, top.indices[:, :1]).float()  # (row, 1)
-        total = probabilities.sum(dim=-1)  # 1 to five digits alone, as softmax adds in single precision
-        normalizer = total.log() - top.values[:, 0].log()  # log sum exp of the logits, less the largest of them
-        values |= self.of_normalizer(normalizer, largest[:, 0], columns, inputs)
+        normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them
         columns = columns.to(logits.device)
+        if inputs is not None and self.has_linear_kl:
+            values["kl"] = self.kl(normalizer + largest[:, 0], inputs, columns, logits)
         if "max_logit" in self.measures:
             values["max_logit"] = largest[:, 0]
         if "entropy" in self.measures or self._elementwise:
             below = (logits.float() - largest).clamp_min_(_LOWEST)
             if "entropy" in self.measures:
-                values["entropy"] = normalizer - torch.linalg.vecdot(probabilities, below) / total
+                values["entropy"] = normalizer - torch.linalg.vecdot(probabilities, below) / total[:, 0]
             if self._elementwise:
-                values |= self._beside_reference(probabilities / total[:, None], below, normalizer, columns)
+                values |= self._beside_reference(probabilities / total, below, normalizer, columns)
         if self.next_ids.numel() and {"surprisal", "rank_of_next"} & set(self.measures):
             values |= self._next(logits, largest[:, 0] + normalizer, columns)
         if len(self.targets):
             ids = torch.tensor(self.targets, device=logits.device)
             chosen = logits[:, ids]  # (row, target)
             values["target_logits"] = chosen.float()
-            values["target_probs"] = probabilities[:, ids]
+            values["target_probs"] = probabilities[:, ids] / total
             values["target_ranks"] = _ranks(logits, chosen)
         return values
 
-    def of_normalizer(
-        self, normalizer: torch.Tensor, largest: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None
-    ) -> Values:
-        """The KL of rows of which the normalizer is known, where the reference has weights.
+    @property
+    def has_linear_kl(self) -> bool:
+        """Whether KL is asked for, and :meth:`kl` gives it."""
+        return "kl" in self.measures and self.reference is not None and self.reference.rest is not None
 
-        ``KL(p || q) = sum p log p - sum p log q = -H(p) + log Z(q) - sum p logits(q)``.
+    def kl(
+        self, normalizer: torch.Tensor, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """``KL(p || q) = sum p log p - sum p log q = -H(p) + log Z(q) - sum p logits(q)``, (row,), nats.
 
         Args:
-            normalizer: (row,), the log of the sum of the exponentials of the logits, each less ``largest``.
-            largest: (row,).
+            normalizer: (row,), log sum exp of the rows' logits.
+            inputs, columns, logits: as for :meth:`Reference.mean_logits`.
         """
-        reference = self.reference
-        if "kl" not in self.measures or reference is None or reference.weights is None:
-            return {}
-        assert inputs is not None
-        assert reference.constant is not None
-        columns = columns.to(inputs.device)
-        expected = torch.linalg.vecdot(inputs.double(), reference.weights[columns]) + reference.constant[columns]
-        return {"kl": (normalizer + (largest - expected) - reference.entropy[columns]).clamp_min(0).float()}
+        assert self.reference is not None
+        mean = self.reference.mean_logits(inputs, columns, logits)
+        return (normalizer - mean - self.reference.entropy[columns]).clamp_min(0).float()
 
     @property
     def _elementwise(self) -> bool:
@@ -127,7 +165,7 @@ class Reading:
         assert self.reference.probabilities is not None
         own, entropy = self.reference.probabilities[columns], self.reference.entropy[columns]
         values = {}
-        if "kl" in self.measures and self.reference.weights is None:
+        if "kl" in self.measures and self.reference.rest is None:
             values["kl"] = (normalizer - torch.linalg.vecdot(own, below) - entropy).clamp_min(0)
         if "js" in self.measures:
             spread = normalizer - torch.linalg.vecdot(probabilities, below)

@@ -1,20 +1,31 @@
 """What the model itself says at every column of a table, which some measures set the rows against."""
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 
 from bauklens.errors import LensError, out_of_memory
-from bauklens.reading import Reference
+from bauklens.measure import in_cache
+from bauklens.reading import Mean, Reference
 from bauklens.unembed import Tile, Unembed, free_memory
 
-_APART = 64
-"""Tokens of each column whose part in the mean weights is computed in double precision."""
+_MOST = 64
+"""The most probable tokens of each column, whose part in its mean is taken apart, and so to a digit more."""
+
+
+Weigh = Callable[[torch.Tensor], torch.Tensor]
+"""Probabilities (column, vocabulary) -> the mean of the head's weights (column, head width)."""
 
 
 def reference_of(
-    unembed: Unembed, topk: int, measures: Collection[str], offset: torch.Tensor | None, limit: int
+    unembed: Unembed,
+    topk: int,
+    measures: Collection[str],
+    offset: torch.Tensor | None,
+    limit: int,
+    weigh: Weigh | None = None,
 ) -> Reference:
     """The top k of the final states, the entropy, and what KL and JS need.
 
@@ -24,6 +35,7 @@ def reference_of(
         measures: those that are asked for.
         offset: (1, 1, vocabulary), what the rows that are set against it leave out of their logits.
         limit: columns to decode at once; it is halved where memory runs out.
+        weigh: a product in the place of that with the head's weights, where less than their precision will do.
 
     Raises:
         LensError: memory runs out for a single row.
@@ -33,7 +45,8 @@ def reference_of(
     parts: list[Reference] = []
     while start < count:
         try:
-            parts.append(_part(unembed, range(start, min(start + limit, count)), topk, measures, offset))
+            columns = range(start, min(start + limit, count))
+            parts.append(_part(unembed, columns, topk, measures, offset, weigh))
             start += limit
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -42,39 +55,63 @@ def reference_of(
                 raise LensError(f"out of memory for the model's own logits at {limit:,} positions: {error}") from None
             limit //= 2
             free_memory(error)
-    names = [name for name, value in vars(parts[0]).items() if value is not None]
-    return Reference(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    whole_reference: Reference = _joined(parts)
+    return whole_reference
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Parts of columns as one; tensors end to end, in whatever holds them."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(parts)
+    if first is None:
+        return None
+    return type(first)(**{each.name: _joined([getattr(part, each.name) for part in parts]) for each in fields(first)})
 
 
 def _part(
-    unembed: Unembed, columns: range, topk: int, measures: Collection[str], offset: torch.Tensor | None
+    unembed: Unembed,
+    columns: range,
+    topk: int,
+    measures: Collection[str],
+    offset: torch.Tensor | None,
+    weigh: Weigh | None,
 ) -> Reference:
     logits = unembed.logits(Tile(range(1), columns))[0]
-    probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)  # (column, vocabulary)
-    probabilities /= probabilities.sum(dim=-1, keepdim=True)  # softmax adds in single precision, to five digits
-    found = Reference(probabilities.topk(topk, dim=-1).indices, torch.special.entr(probabilities).sum(dim=-1))
     linear = "kl" in measures and unembed.is_linear
-    kept = probabilities if "js" in measures or ("kl" in measures and not linear) else None
+    elementwise = "js" in measures or ("kl" in measures and not linear)
+    most = min(max(topk, _MOST), logits.shape[1])
+    probabilities = torch.empty(logits.shape if linear or elementwise else (0,), device=logits.device)
+    entropy, ids, probs = [], [], []
+    for some in in_cache(logits):
+        found = torch.softmax(logits[some], dim=-1, dtype=torch.float32)
+        found /= found.sum(dim=-1, keepdim=True)  # softmax adds in single precision, to five digits
+        entropy.append(torch.special.entr(found).sum(dim=-1))
+        top = found.topk(most, dim=-1)
+        ids.append(top.indices)
+        probs.append(top.values)
+        if linear or elementwise:
+            probabilities[some] = found
+    reference = Reference(torch.cat(ids)[:, :topk], torch.cat(entropy), probabilities.clone() if elementwise else None)
     if not linear:
-        return replace(found, probabilities=kept)
-    assert unembed.anatomy.post_ops is not None
-    scale, weight = unembed.anatomy.post_ops.scale, unembed.head.weight[: probabilities.shape[1]]
+        return reference
+    most_ids, most_probs = torch.cat(ids), torch.cat(probs)
+    weight, constant = unembed.head.weight[: logits.shape[1]], _constant(unembed, logits.shape[1], offset)
+    scale = unembed.post_ops.scale
+    each = [row.double() @ weight[some].double() for row, some in zip(most_probs, most_ids, strict=True)]
+    rest = probabilities.scatter_(1, most_ids, 0.0)
+    return replace(
+        reference,
+        most_ids=most_ids,
+        most_probs=most_probs,
+        most=Mean(scale * torch.stack(each), (most_probs * constant[most_ids]).sum(dim=-1)),
+        rest=Mean(scale * (rest @ weight if weigh is None else weigh(rest)).double(), rest @ constant),
+    )
+
+
+def _constant(unembed: Unembed, vocabulary: int, offset: torch.Tensor | None) -> torch.Tensor:
+    """(vocabulary,), what a row's logits have that is no function of its state; nothing of a token that is left out."""
     bias = getattr(unembed.head, "bias", None)
-    constant = torch.zeros_like(found.entropy)
-    if bias is not None:
-        bias = bias[: len(weight)].float()
-        constant = scale * (probabilities @ torch.where(bias.isfinite(), bias, 0))  # what is left out has no part
-    constant = constant if offset is None else constant - probabilities @ offset[0, 0].float()
-    weights = scale * _expected_weights(probabilities, weight)
-    return replace(found, probabilities=kept, weights=weights, constant=constant)
-
-
-def _expected_weights(probabilities: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(column, vocabulary), (vocabulary, width) -> (column, width) float64: the mean weights.
-
-    The most probable tokens, which make up most of it, in double precision, and so to a digit more than by a product.
-    """
-    top = probabilities.topk(min(_APART, probabilities.shape[1]), dim=-1)
-    rest = probabilities.scatter(1, top.indices, 0.0) @ weight
-    most = torch.stack([row.double() @ weight[ids].double() for row, ids in zip(top.values, top.indices, strict=True)])
-    return rest.double() + most
+    constant = unembed.head.weight.new_zeros(vocabulary) if bias is None else unembed.post_ops.scale * bias[:vocabulary]
+    constant = constant if offset is None else constant - offset[0, 0]
+    return torch.where(constant.isfinite(), constant, 0).float()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from bauklens.anatomy import Anatomy
+from bauklens.head import PostOps
 from bauklens.replay import Tail
 
 
@@ -82,6 +83,12 @@ class Unembed:
         return cast("nn.Linear", self.tail.head)
 
     @property
+    def post_ops(self) -> PostOps:
+        """What follows the head, where its product is what decodes."""
+        assert self.anatomy.post_ops is not None
+        return self.anatomy.post_ops
+
+    @property
     def is_linear(self) -> bool:
         """Whether logits are a linear function of the head's input, to the rounding of float32."""
         post_ops = self.anatomy.post_ops
@@ -112,7 +119,6 @@ class Unembed:
 
     def after_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """(..., head width) -> (..., vocabulary), which is good until this is called again."""
-        assert self.anatomy.post_ops is not None
         rows, weight, bias = inputs.flatten(0, -2), self.head.weight, getattr(self.head, "bias", None)
         if self._buffer.dtype != inputs.dtype or len(self._buffer) < len(rows):
             self._buffer = inputs.new_empty(len(rows), len(weight))
@@ -121,7 +127,7 @@ class Unembed:
             torch.mm(rows, weight.T, out=logits)
         else:
             torch.addmm(bias, rows, weight.T, out=logits)
-        return self.anatomy.post_ops(logits.view(*inputs.shape[:-1], -1))[..., : self.anatomy.vocabulary]
+        return self.post_ops(logits.view(*inputs.shape[:-1], -1))[..., : self.anatomy.vocabulary]
 
     def _whole_logits(self, state: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return self.tail.whole_logits(state[None] if self.anatomy.plain else state, self.token_ids, positions)

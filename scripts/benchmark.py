@@ -89,10 +89,14 @@ class Cases:
         if self.notebook_bytes < 0.6 * _free_bytes(self.token_ids.device):
             cases["notebook: softmax of everything"] = self.notebook
         cases |= {
-            "bauklens": lambda: self._lens(),
-            "bauklens, precision='exact'": lambda: self._lens(precision="exact"),
-            "bauklens, last position": lambda: self._lens(positions=-1),
-            "bauklens, half of the layers": lambda: self._lens(layers=range(len(self.found.blocks) // 2)),
+            "bauklens, top-k alone": lambda: self._lens(measures=[]),
+            "bauklens, with its measures": lambda: self._lens(),
+            "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
+            "exact, with its measures": lambda: self._lens(precision="exact"),
+            "last position, top-k alone": lambda: self._lens(measures=[], positions=-1),
+            "half of the layers, top-k alone": lambda: self._lens(
+                measures=[], layers=range(len(self.found.blocks) // 2)
+            ),
             "hidden states alone": lambda: bauklens.get_hidden_states(self.model, None, self.prompt),
             "look at the model for the first time": self.resolve,
             "write the table as HTML": lambda: self.lens.to_html(),
@@ -308,7 +312,8 @@ def growth(runs: list[dict[str, Any]]) -> str:
     lines = [
         "## Growth",
         "",
-        "What `bauklens.logit_lens` costs beyond the forward pass, for each row (a layer at a position). That it stays "
+        "What `bauklens.logit_lens(..., measures=[])` costs beyond the forward pass, for each row (a layer at a "
+        "position). That it stays "
         "about the same is what linear growth is; short prompts carry what is done once. *Half* is `layers=` the first "
         "half of the blocks.",
         "",
@@ -319,9 +324,9 @@ def growth(runs: list[dict[str, Any]]) -> str:
         taken, rows = run["seconds"], run["decoding"]["rows"]
         forward, half = taken["forward pass"], run["layers"] // 2
         costs = [
-            (taken["bauklens"] - forward) / rows,
-            (taken["bauklens, precision='exact'"] - forward) / rows,
-            (taken["bauklens, half of the layers"] - forward * half / run["layers"]) / (half * run["tokens"]),
+            (taken["bauklens, top-k alone"] - forward) / rows,
+            (taken["exact, top-k alone"] - forward) / rows,
+            (taken["half of the layers, top-k alone"] - forward * half / run["layers"]) / (half * run["tokens"]),
         ]
         cells = " | ".join(f"{1000 * cost:.2f}" for cost in costs)
         lines.append(f"| {run['model']} | {run['tokens']:,} | {rows:,} | {cells} |")

@@ -179,7 +179,7 @@ def test_a_page_of_text_on_the_demo_model(demo):
     with torch.no_grad():
         embedded = model.get_input_embeddings()(torch.tensor([token_ids]))
         final = model.lm_head(model.model.norm(states[-1])).double()
-        for row, state in enumerate([embedded[0], *states]):
+        for row, state in list(enumerate([embedded[0], *states]))[::6]:
             logits = model.lm_head(model.model.norm(state)).double()[None]
             for name, value in expected(logits, final[None], token_ids, range(len(token_ids))).items():
                 if name != "alone":

@@ -24,6 +24,7 @@ _ROOMS = {
     "nearest_tokens": "neurons",
     "save_report": "page",
     "show_logit_lens": "notebook",
+    "summarize": "summary",
     "top_neurons": "neurons",
 }
 
@@ -39,6 +40,7 @@ __all__ = [
     "nearest_tokens",
     "save_report",
     "show_logit_lens",
+    "summarize",
     "top_neurons",
 ]
 
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from bauklens.page import save_report
     from bauklens.result import LensResult
     from bauklens.stream import get_hidden_state_deltas, get_hidden_states
+    from bauklens.summary import summarize
     from bauklens.trace import TraceDict
 
 

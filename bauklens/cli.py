@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_WORDS = "Of a target of several tokens: the probability of all of them, or of the first."
+_MESSAGES = 'A chat in the place of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
+
 _FAILED = 2
 _INTERRUPTED = 130
 
@@ -57,6 +60,27 @@ class _OneLineErrors(click.Group):
             if not out_of_memory(error):
                 raise
             _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
+
+
+def _quiet() -> bool:
+    return bool(click.get_current_context().find_root().obj)
+
+
+def _no_bar() -> bool | None:
+    """As tqdm's ``disable``: None shows a bar on a terminal alone."""
+    return True if _quiet() else None
+
+
+def _say(text: str) -> None:
+    if not _quiet():
+        click.echo(text, err=True)
+
+
+def _write(path: str, text: str) -> None:
+    if path == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _fail(message: str) -> NoReturn:
@@ -104,6 +128,9 @@ def _lens_options(command: Command) -> Command:
             type=click.Choice(["auto", "exact"]),
             help="The model's dtype throughout, or bfloat16 where it is faster and certain to 0.001.",
         ),
+        click.option(
+            "--measure", "measures", multiple=True, help="A measure of every cell, or all; repeatable. By default most."
+        ),
         click.option("--look", default="default", show_default=True, type=click.Choice(["default", "classic"])),
     ]
     for option in reversed(options):
@@ -113,60 +140,80 @@ def _lens_options(command: Command) -> Command:
 
 @click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-def main() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no word of what was written; errors still show.")
+@click.pass_context
+def main(context: click.Context, quiet: bool) -> None:
     """See what a language model was about to say after every block.
+
+    Ends with 0 where all is well, 2 after an error (one line on standard error), 130 when interrupted, and 1 when
+    whoever reads the output went away.
 
     Example: bauklens lens "The Eiffel Tower is located in the city of" -o lens.html
     """
+    context.obj = quiet
 
 
 @main.command(short_help="Print what the model was about to say, layer by layer.")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @_model_options
 @_lens_options
+@click.option("--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable.")
+@click.option("--words", default="whole", show_default=True, type=click.Choice(["whole", "first"]), help=_WORDS)
+@click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate so many tokens after PROMPT.")
 @click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
 @click.option("--head", help="Dotted name of the head, likewise.")
 @click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
 @click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer, position and rank as CSV.")
 def lens(
-    prompt: str,
+    prompt: str | None,
     look: str,
+    targets: tuple[str, ...],
+    words: str,
+    messages: Path | None,
     max_new_tokens: int,
     blocks: str | None,
     head: str | None,
     position: int,
     output: Path | None,
     json_path: str | None,
+    csv_path: str | None,
     **options: Any,
 ) -> None:
     """Print what the model was about to say after every block of PROMPT.
 
-    Example: bauklens lens "The Space Needle is located in" --stream delta -o delta.html
+    Example: bauklens lens "The Space Needle is located in" --target " Seattle" -o lens.html
     """
-    for path in (output, json_path if json_path != "-" else None):
-        if path is not None:
+    if json_path == csv_path == "-":
+        raise LensError("JSON and CSV cannot both go to standard output: name a file for one of them")
+    for path in (output, json_path, csv_path):
+        if path is not None and path != "-":
             require_writable(path)
-    if not prompt:
+    if messages is not None and prompt is not None:
+        raise LensError("a prompt and --messages are given: pass one of them")
+    chat = None if messages is None else _read_messages(messages)
+    if not prompt and chat is None:
         raise LensError("the prompt is empty: pass at least one token")
     arguments = _lens_arguments(options)
     model, tokenizer = _load(options)
     from bauklens.lens import logit_lens
     from bauklens.select import chosen_positions
 
-    result = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens, blocks=blocks, head=head)
+    arguments |= {"targets": targets or None, "words": words, "blocks": blocks, "head": head}
+    result = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
     (shown,) = chosen_positions(len(result.tokens), position)
     if output is not None:
         result.to_html(output, look=look)
-    if json_path == "-":
-        click.echo(result.to_json())
-    else:
-        if json_path is not None:
-            write_atomically(json_path, result.to_json().encode())
+    if csv_path is not None:
+        _write(csv_path, result.to_csv())
+    if json_path is not None:
+        _write(json_path, result.to_json() + "\n")
+    if "-" not in (csv_path, json_path):
         _print_table(result, shown)
     if output is not None:
-        click.echo(f"wrote {output}", err=True)
+        _say(f"wrote {output}")
 
 
 @main.command()
@@ -193,14 +240,50 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
     from bauklens.page import save_report
 
     results = []
-    for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=None):
+    for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=_no_bar()):
         try:
             result = logit_lens(model, tokenizer, prompt, **arguments)
         except LensError as error:
             raise LensError(f"{file}, line {line}: {error}") from None
         results.append((heading, result))
     save_report(results, output, title=title or file.stem, look=look)
-    click.echo(f"wrote {output}", err=True)
+    _say(f"wrote {output}")
+
+
+@main.command(short_help="Average the measures of many prompts, layer by layer.")
+@click.argument("file", type=click.Path(path_type=Path))
+@_model_options
+@_lens_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the averages as an HTML page.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write them as CSV.")
+@click.option("--title", help="The page's heading.")
+def summarize(
+    file: Path, look: str, output: Path | None, csv_path: str | None, title: str | None, **options: Any
+) -> None:
+    """Average every measure over all prompts in FILE, layer by layer; prompts as for `report`.
+
+    Example: bauklens summarize prompts.txt -o summary.html
+    """
+    del look  # there is one only
+    for path in (output, csv_path):
+        if path is not None and path != "-":
+            require_writable(path)
+    prompts = read_prompts(file)
+    arguments = _lens_arguments(options)
+    model, tokenizer = _load(options)
+    from tqdm import tqdm
+
+    from bauklens.summary import summarize as summarized
+
+    several = tqdm([prompt for _, _, prompt in prompts], desc="Prompts", unit="prompt", disable=_no_bar())
+    summary = summarized(several, model, tokenizer, **arguments)
+    if output is not None:
+        summary.to_html(output, title=title)
+        _say(f"wrote {output}")
+    if csv_path is not None:
+        _write(csv_path, summary.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        _print_summary(summary)
 
 
 @main.command(short_help="Print the anatomy of a model, and the check.")
@@ -220,6 +303,15 @@ def inspect(prompt: str, **model_options: Any) -> None:
     console = Console()
     for name, value in describe(model, tokenizer, prompt):
         console.print(Text(f"{name:<12}", style="cyan") + Text(value), soft_wrap=True)
+
+
+def _read_messages(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise LensError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise LensError(f"cannot read {file}: it is not JSON") from None
 
 
 def read_prompts(file: Path) -> list[tuple[int, str, str]]:
@@ -255,15 +347,16 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 
 def _lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes what `logit_lens` is given out of a command's options; what is left is what a model is loaded by."""
-    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision")}
-    return arguments | {"norm": None if arguments["norm"] == "none" else arguments["norm"]}
+    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision", "measures")}
+    measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
+    return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
 
 
 def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
     with _interrupts_after():
         from bauklens.loading import hide_progress, load
 
-    if not sys.stderr.isatty():
+    if _quiet() or not sys.stderr.isatty():
         hide_progress()
     wanted = {name: value for name, value in options.items() if value}
     return load(wanted.pop("model"), **wanted)
@@ -280,6 +373,12 @@ def _interrupts_after() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if came:
         raise KeyboardInterrupt
+
+
+def _print_summary(summary: Any) -> None:
+    from bauklens.terminal import print_summary
+
+    print_summary(summary)
 
 
 def _print_table(result: "LensResult", position: int) -> None:

@@ -1,11 +1,13 @@
-"""Columns -> a pandas data frame, where pandas is installed."""
+"""Columns -> a pandas data frame, and figures of matplotlib, where these are installed."""
 
+import io
 from typing import TYPE_CHECKING, Any
 
 from bauklens.errors import LensError
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
@@ -19,3 +21,43 @@ def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
     except ImportError:
         raise LensError("a data frame needs pandas: pip install pandas") from None
     return pandas.DataFrame(columns)
+
+
+def parquet(frame: "pandas.DataFrame") -> bytes:
+    """A data frame as the bytes of a Parquet file.
+
+    Raises:
+        LensError: pyarrow is not installed.
+    """
+    buffer = io.BytesIO()
+    try:
+        frame.to_parquet(buffer, index=False, engine="pyarrow")
+    except ImportError:
+        raise LensError("a Parquet file needs pyarrow: pip install pyarrow") from None
+    return buffer.getvalue()
+
+
+def data_set(variables: dict[str, Any], places: dict[str, Any], about: dict[str, str]) -> "xarray.Dataset":
+    """A data set of xarray.
+
+    Raises:
+        LensError: xarray is not installed.
+    """
+    try:
+        import xarray
+    except ImportError:
+        raise LensError("a data set needs xarray: pip install xarray") from None
+    return xarray.Dataset(variables, coords=places, attrs=about)
+
+
+def require_pyplot() -> Any:
+    """matplotlib's pyplot.
+
+    Raises:
+        LensError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise LensError("a plot needs matplotlib: pip install matplotlib") from None
+    return pyplot

@@ -59,7 +59,14 @@ def ranking_fragment(
         rows: (label, cells); a cell is its text, its share of the largest (0..1), and a hover text.
     """
     template = templates().get_template("ranking.html")
-    return template.render(style=_style(), caption=caption, corner=corner, columns=columns, rows=rows)
+    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows}
+    return template.render(style=_style(), ranking=ranking)
+
+
+def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
+    """The HTML of a page of such tables, each as the arguments of :func:`ranking_fragment`."""
+    template = templates().get_template("ranking_page.html")
+    return template.render(title=title, style=_style(), rankings=rankings)
 
 
 def page(

@@ -11,12 +11,14 @@ import numpy as np
 from bauklens import storage
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
-from bauklens.frame import data_frame
+from bauklens.frame import data_frame, data_set, parquet
 from bauklens.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.measures import MEASURES
 from bauklens.targets import Target
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
     from bauklens.page import Colour
 
@@ -289,6 +291,53 @@ class LensResult:
             frame["layer"].astype("category").cat.rename_categories(dict(enumerate(self.layers))).cat.as_ordered()
         )
         return frame
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """:meth:`to_frame` as CSV; written to a file, atomically, where there is a path.
+
+        Raises:
+            LensError: pandas is not installed, or the path cannot be written.
+        """
+        text: str = self.to_frame().to_csv(index=False)
+        if path is not None:
+            write_atomically(path, text.encode("utf-8", "backslashreplace"))
+        return text
+
+    def to_parquet(self, path: str | Path) -> None:
+        """:meth:`to_frame` as a Parquet file, written atomically.
+
+        Raises:
+            LensError: pandas or pyarrow is not installed, or the path cannot be written.
+        """
+        write_atomically(path, parquet(self.to_frame()))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A data set of xarray: dimensions layer, position, rank and target, the measures by name.
+
+        Variables: ``token_id`` and ``token`` (position); ``top_id``, ``top_token`` and ``top_probability`` (layer,
+        position, rank); every measure (layer, position), its unit as an attribute; and of targets
+        ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer, position).
+
+        Raises:
+            LensError: xarray is not installed.
+        """
+        texts = np.array([self.vocabulary[each] for each in self.top_ids.ravel().tolist()], dtype=object)
+        cell = ("layer", "position")
+        variables: dict[str, Any] = {
+            "token_id": ("position", self.token_ids),
+            "token": ("position", np.array(self.tokens, dtype=object)),
+            "top_id": ((*cell, "rank"), self.top_ids),
+            "top_token": ((*cell, "rank"), texts.reshape(self.top_ids.shape)),
+            "top_probability": ((*cell, "rank"), self.top_probs),
+        }
+        for name, value in self.measures.items():
+            variables[name] = (cell, value, {"units": MEASURES[name].unit} if name in MEASURES else {})
+        for name in ("probability", "logit", "rank") if self.targets else ():
+            values = np.stack([getattr(target, name) for target in self.targets])
+            variables[f"target_{name}"] = (("target", *cell), values)
+        places = {"layer": list(self.layers), "position": self.positions, "rank": np.arange(self.topk) + 1}
+        places |= {"target": [target.text for target in self.targets]} if self.targets else {}
+        return data_set(variables, places, {"model": self.model, "prompt": self.prompt, "stream": self.stream})
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.

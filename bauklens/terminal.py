@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bauklens.errors import LensError
-from bauklens.readable import readable_probability
+from bauklens.readable import readable_magnitude, readable_probability
 from bauklens.result import LensResult
+from bauklens.summary import Summary
 from bauklens.tokens import printable, visible
 
 _WIDEST = 24
@@ -46,8 +47,46 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     console.print(table)
     if shown < result.topk:
         console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
-    for said in filter(None, (result.checked, result.decoded)):
-        console.print(Text(said, style="dim"))
+    if result.targets:
+        console.print(_targets(result, column))
+    for said in filter(None, (result.checked, result.decoded, *(each.note for each in result.targets))):
+        console.print(Text(printable(said), style="dim"))
+
+
+def _targets(result: LensResult, column: int) -> Table:
+    """Probability and rank of every target, layers down."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for target in result.targets:
+        table.add_column(Text(visible(target.text)), no_wrap=True, max_width=_WIDEST)
+    for row, layer in enumerate(result.layers):
+        cells = []
+        for target in result.targets:
+            rank = target.rank[row, column]
+            place = "" if rank != rank else f", rank {rank:,.0f}"  # a whole word has none
+            cells.append(f"{readable_probability(float(target.probability[row, column]))}{place}")
+        table.add_row(Text(printable(layer)), *cells)
+    return table
+
+
+def print_summary(summary: Summary, console: Console | None = None) -> None:
+    """Prints the means of every layer, a column a measure."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", no_wrap=True)
+    for name in summary.mean:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row, layer in enumerate(summary.layers):
+        table.add_row(Text(printable(layer)), *(_mean(mean[row]) for mean in summary.mean.values()))
+    about = f"means over {summary.lenses:,} prompts, {summary.tokens:,} tokens, of {summary.model}, {summary.stream}"
+    console.print(Text(printable(about)), soft_wrap=True)
+    console.print(table)
+
+
+def _mean(value: float) -> str:
+    return "" if value != value else readable_magnitude(float(value))  # NaN is unlike itself
 
 
 def _how_many_fit(ranks: list[list[Text]], width: int) -> int:

@@ -50,16 +50,21 @@ def fragment(result: LensResult, *, look: str = "default", color: Colour | None 
 
 
 def ranking_fragment(
-    caption: str, corner: str, columns: list[str], rows: list[tuple[str, list[tuple[str, float, str]]]]
+    caption: str,
+    corner: str,
+    columns: list[str],
+    rows: list[tuple[str, list[tuple[str, float, str]]]],
+    note: str = "",
 ) -> str:
     """The HTML of a table of ranked things with its style, for a notebook.
 
     Args:
         corner: what the rows' labels are.
         rows: (label, cells); a cell is its text, its share of the largest (0..1), and a hover text.
+        note: what the colours mean.
     """
     template = templates().get_template("ranking.html")
-    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows}
+    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows, "note": note}
     return template.render(style=_style(), ranking=ranking)
 
 

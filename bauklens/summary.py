@@ -127,9 +127,11 @@ class Summary:
             )
             for row, layer in enumerate(self.layers)
         ]
-        columns = [f"{name} ({_unit(name)})" if _unit(name) else name for name in self.mean]
+        titles = {name: name.replace("_", " ") for name in self.mean}
+        columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
         caption = f"Means over {self.lenses:,} prompts, {self.tokens:,} tokens, of {self.model}: {self.stream}"
-        return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows}
+        note = "Colour: the part of the column's largest. Hover: the spread (standard deviation) and how many cells."
+        return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
 
 
 _STATISTICS = ("mean", "spread", "count")
@@ -237,4 +239,6 @@ def _unit(name: str) -> str:
 
 
 def _said(value: float) -> str:
-    return "none" if np.isnan(value) else readable_magnitude(float(value))
+    if np.isnan(value):
+        return "none"
+    return readable_magnitude(float(value)) if abs(value) >= 1000 else f"{value:.3g}"

@@ -34,7 +34,7 @@ def command(tmp_path, folder):
     """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
 
     def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens"), stdin="", environment=None):
-        chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect"} else []
+        chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect", "summarize"} else []
         environment = os.environ | {"HF_HUB_OFFLINE": "1"} | (environment or {})
         return subprocess.run(
             [*program, arguments[0], *chosen, *arguments[1:]],
@@ -280,3 +280,73 @@ def test_prompts_end_at_line_ends_only(tmp_path):
     (tmp_path / "a.txt").write_text("a\x85b\nc", encoding="utf-8")
     assert read_prompts(tmp_path / "a.jsonl") == [(1, "a\u2028b", "a\u2028b")]
     assert [prompt for _, _, prompt in read_prompts(tmp_path / "a.txt")] == ["a\x85b", "c"]
+
+
+def test_targets_and_measures(command, tmp_path):
+    done = command(
+        "lens",
+        "the city",
+        "--target",
+        " the",
+        "--target",
+        "xyz",
+        "--words",
+        "first",
+        "--measure",
+        "kl",
+        "--json",
+        "a.json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rank" in done.stdout
+    lens = LensResult.load(tmp_path / "a.json")
+    assert [target.text for target in lens.targets] == [" the", "xyz"]
+    assert set(lens.measures) == {"kl", "magnitude", "max_probability"}
+
+
+def test_csv_goes_to_a_file_or_to_standard_output(command, tmp_path):
+    done = command("lens", "the city", "--csv", "-")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("layer,position,token,")
+    command("lens", "the city", "--csv", "lens.csv")
+    assert (tmp_path / "lens.csv").read_text() == done.stdout
+    both = command("lens", "the city", "--csv", "-", "--json", "-")
+    assert both.returncode == 2
+    assert "cannot both go to standard output" in both.stderr
+
+
+def test_messages(command, tmp_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
+    tiny_model("gpt2").save_pretrained(folder)
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    (tmp_path / "chat.json").write_text('[{"role": "user", "content": "the city"}]')
+    done = command("lens", "--messages", "chat.json", "--json", "-", model=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["prompt"] == "user: the city\n"
+    assert "pass one of them" in command("lens", "x", "--messages", "chat.json", model=folder).stderr
+    (tmp_path / "chat.json").write_text("[{")
+    assert "it is not JSON" in command("lens", "--messages", "chat.json", model=folder).stderr
+    assert "cannot read none.json" in command("lens", "--messages", "none.json", model=folder).stderr
+
+
+def test_summarize(command, tmp_path):
+    (tmp_path / "prompts.txt").write_text("the city\nin the tower\n\nthe sea is\n")
+    done = command("summarize", "prompts.txt", "-o", "summary.html", "--csv", "summary.csv")
+    assert done.returncode == 0, done.stderr
+    assert "means over 3 prompts" in done.stdout
+    assert "wrote summary.html" in done.stderr
+    assert (tmp_path / "summary.csv").read_text().startswith("measure,layer,mean,spread,count,unit\naccuracy,embed,")
+    assert "<table" in (tmp_path / "summary.html").read_text()
+
+
+def test_quiet_says_nothing_but_errors(tmp_path, folder):
+    run = [sys.executable, "-m", "bauklens", "-q", "lens", "--model", str(folder)]
+    done = subprocess.run([*run, "the", "-o", "x.html"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    failed = subprocess.run(
+        [*run, "the", "--position", "99"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("Error: ")

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 import bauklens
 from bauklens import LensError, LensResult
 from tests.made import HOSTILE, made
-from tests.tiny import PROMPT
+from tests.tiny import PROMPT, TEXT
 
 
 @pytest.fixture
@@ -221,3 +221,45 @@ def test_a_saved_result_loads_and_renders_without_torch(result, tmp_path):
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert "<table" in (tmp_path / "lens.html").read_text(encoding="utf-8")
+
+
+class TestDataOut:
+    @pytest.fixture
+    def lens(self, gpt2, tokenizer):
+        return bauklens.logit_lens(gpt2, tokenizer, TEXT, topk=2, targets=[" the"], measures="all")
+
+    def test_csv(self, lens, tmp_path):
+        import pandas
+
+        text = lens.to_csv(tmp_path / "lens.csv")
+        assert (tmp_path / "lens.csv").read_text("utf-8") == text
+        read = pandas.read_csv(tmp_path / "lens.csv", dtype={"layer": str}, keep_default_na=False, na_values=[""])
+        assert len(read) == lens.top_ids.size
+        assert np.allclose(read["probability"], lens.top_probs.ravel(), rtol=1e-6)
+        assert list(read["token"][::2]) == list(lens.tokens) * len(lens.layers)
+
+    def test_parquet(self, lens, tmp_path):
+        import pandas
+
+        lens.to_parquet(tmp_path / "lens.parquet")
+        read = pandas.read_parquet(tmp_path / "lens.parquet")
+        pandas.testing.assert_frame_equal(read, lens.to_frame(), check_dtype=False, check_categorical=False)
+
+    def test_xarray(self, lens):
+        data = lens.to_xarray()
+        assert dict(data.sizes) == {"layer": 4, "position": len(lens.tokens), "rank": 2, "target": 1}
+        assert data["kl"].attrs["units"] == "nats"
+        assert np.array_equal(data["top_probability"].sel(layer="1").values, lens.top_probs[2])
+        assert np.array_equal(data["target_logit"].sel(target=" the").values, lens.target(" the").logit)
+        assert np.array_equal(data["entropy"], lens.measures["entropy"])
+        assert data["token"].values.tolist() == list(lens.tokens)
+        assert data.attrs["prompt"] == TEXT
+
+    @pytest.mark.parametrize(
+        ("package", "method"), [("pandas", "to_frame"), ("pyarrow", "to_parquet"), ("xarray", "to_xarray")]
+    )
+    def test_without_the_package_it_says_what_to_install(self, lens, package, method, monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, package, None)
+        arguments = [tmp_path / "x"] if method == "to_parquet" else []
+        with pytest.raises(LensError, match=f"needs {package}: pip install {package}"):
+            getattr(lens, method)(*arguments)

@@ -1,0 +1,136 @@
+"""Averages over many lenses, against numpy on all of their cells at once."""
+
+import gc
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import bauklens
+from bauklens import LensError, summarize
+from tests.made import HOSTILE, made
+from tests.tiny import LAYERS, PROMPT, tiny_model
+
+PROMPTS = [PROMPT, PROMPT[:4], PROMPT[2:9], [5], PROMPT[::-1], PROMPT[:5] * 4]
+
+
+@pytest.fixture
+def lenses(gpt2):
+    return bauklens.logit_lens(gpt2, None, PROMPTS, measures="all")
+
+
+def test_mean_spread_and_count_are_those_of_all_cells(lenses):
+    summary = summarize(lenses)
+    assert (summary.lenses, summary.tokens) == (len(PROMPTS), sum(map(len, PROMPTS)))
+    for name in lenses[0].measures:
+        cells = np.concatenate([lens.measures[name] for lens in lenses], axis=1).astype(np.float64)
+        count = np.isfinite(cells).sum(axis=1)
+        assert np.array_equal(summary.count[name], count)
+        some = count > 0
+        assert np.allclose(summary.mean[name][some], np.nanmean(cells[some], axis=1))
+        assert np.allclose(summary.spread[name][some], np.nanstd(cells[some], axis=1))
+        assert np.isnan(summary.mean[name][~some]).all()
+
+
+def test_accuracy_is_against_the_text_and_agreement_against_the_model(lenses):
+    summary = summarize(lenses)
+    right = np.concatenate([lens.measures["rank_of_next"][:, :-1] == 1 for lens in lenses], axis=1)
+    assert np.allclose(summary.mean["accuracy"], right.mean(axis=1), atol=0.021)  # two alike share rank 1
+    assert summary.count["accuracy"][0] == sum(len(prompt) - 1 for prompt in PROMPTS)
+    assert summary.mean["agreement"][-1] == 1
+
+
+def test_the_order_does_not_matter(lenses):
+    one, other = summarize(lenses), summarize(lenses[::-1])
+    for name in one.mean:
+        assert np.allclose(one.mean[name], other.mean[name], equal_nan=True)
+        assert np.allclose(one.spread[name], other.spread[name], equal_nan=True, atol=1e-6)
+
+
+def test_a_large_offset_costs_no_digits():
+    base = np.random.default_rng(0).normal(size=(2, 3, 40))
+    lenses = [made(3, 40, measures={"entropy": 1e4 + each}) for each in base]
+    cells = np.concatenate([lens.measures["entropy"] for lens in lenses], axis=1).astype(np.float64)
+    assert np.allclose(summarize(lenses).spread["entropy"], cells.std(axis=1), rtol=1e-9)
+
+
+def test_prompts_are_run_and_forgotten(gpt2, lenses):
+    summary = summarize((prompt for prompt in PROMPTS), gpt2, None, measures="all")
+    expected = summarize(lenses)
+    for name in expected.mean:
+        assert np.allclose(summary.mean[name], expected.mean[name], atol=1e-4, equal_nan=True)
+
+
+def test_bad_prompts_are_passed_over_where_that_is_asked_for(gpt2):
+    assert summarize([PROMPT, [], PROMPT], gpt2, None, on_error="skip").lenses == 2
+    with pytest.raises(LensError, match="prompt 2 of 3: the prompt is empty"):
+        summarize([PROMPT, [], PROMPT], gpt2, None)
+
+
+def test_memory_is_flat_from_the_tenth_prompt_on():
+    """Of 500 prompts; what Python and numpy hold is traced, and no lens outlives its turn."""
+    model = tiny_model("gpt2")
+    held = []
+
+    def prompts():
+        for number in range(500):
+            if number % 100 == 16:
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+            yield [1 + (number * 7 + place) % 300 for place in range(12 + number % 20)]
+
+    tracemalloc.start()
+    try:
+        assert summarize(prompts(), model, None).lenses == 500
+    finally:
+        tracemalloc.stop()
+    assert max(held[1:]) - held[0] < 300_000, held
+
+
+def test_the_frame_the_dictionary_and_the_page(lenses, tmp_path):
+    summary = summarize(lenses)
+    frame = summary.to_frame()
+    assert list(frame.columns) == ["measure", "layer", "mean", "spread", "count", "unit"]
+    assert len(frame) == len(summary.mean) * (LAYERS + 1)
+    assert frame.loc[frame["measure"] == "kl", "unit"].eq("nats").all()
+    data = summary.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    html = summary.to_html(tmp_path / "summary.html", title="<b>bold</b>")
+    assert (tmp_path / "summary.html").read_text("utf-8") == html
+    assert "&lt;b&gt;bold" in html
+    assert "<script" not in html
+    assert "cosine to previous" in summary._repr_html_()
+
+
+def test_hostile_names(lenses):
+    summary = summarize([made(model=HOSTILE[0]), made(model=HOSTILE[0])])
+    assert HOSTILE[0] not in summary.to_html()
+
+
+def test_the_plot(lenses):
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    summary = summarize(lenses)
+    figure = summary.plot(["entropy", "accuracy"])
+    (entropy, accuracy) = figure.axes
+    assert np.allclose(entropy.lines[0].get_ydata(), summary.mean["entropy"])
+    assert accuracy.get_ylabel().startswith("accuracy")
+    pyplot.close(figure)
+    with pytest.raises(LensError, match="unknown measure 'kld'"):
+        summary.plot(["kld"])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "nothing to summarize"),
+        (["a prompt"], r"prompts need a model: summarize\(prompts, model, tokenizer\)"),
+        ([made(3), made(4)], "one model, stream and set of layers add up"),
+        ([made(), made(stream="delta")], "one model, stream and set of layers add up"),
+    ],
+)
+def test_what_does_not_add_up_is_one_clear_error(items, message):
+    with pytest.raises(LensError, match=message):
+        summarize(items)

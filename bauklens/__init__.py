@@ -16,6 +16,8 @@ _ROOMS = {
     "LensError": "errors",
     "LensResult": "result",
     "TraceDict": "trace",
+    "compare": "comparison",
+    "compare_models": "apart",
     "get_hidden_state_deltas": "stream",
     "get_hidden_states": "stream",
     "MEASURES": "measures",
@@ -33,6 +35,8 @@ __all__ = [
     "LensError",
     "LensResult",
     "TraceDict",
+    "compare",
+    "compare_models",
     "get_hidden_state_deltas",
     "get_hidden_states",
     "load",
@@ -45,6 +49,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from bauklens.apart import compare_models
+    from bauklens.comparison import compare
     from bauklens.errors import LensError
     from bauklens.lens import logit_lens
     from bauklens.loading import load

@@ -20,6 +20,7 @@ from bauklens.tokens import printable
 if TYPE_CHECKING:
     from torch import nn
 
+    from bauklens.comparison import Comparison
     from bauklens.result import LensResult
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -248,6 +249,74 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
         results.append((heading, result))
     save_report(results, output, title=title or file.stem, look=look)
     _say(f"wrote {output}")
+
+
+@main.command(short_help="Set two prompts, two models or two saved lenses beside each other.")
+@click.argument("one")
+@click.argument("other", required=False)
+@_model_options
+@_lens_options
+@click.option("--other-model", help="Run ONE through this model too, in the place of OTHER.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write both as one table, as HTML.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer and position as CSV.")
+@click.option("--position", type=int, default=-1, help="Place in the table to print; by default the last.")
+def compare(
+    one: str,
+    other: str | None,
+    look: str,
+    other_model: str | None,
+    output: Path | None,
+    csv_path: str | None,
+    position: int,
+    **options: Any,
+) -> None:
+    """Set two lenses beside each other: of the prompts ONE and OTHER, or of two results that were saved.
+
+    Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
+    """
+    del look  # there is one only
+    for path in (output, csv_path):
+        if path is not None and path != "-":
+            require_writable(path)
+    if (other is None) == (other_model is None):
+        raise LensError("pass OTHER, a prompt or a saved result, or --other-model")
+    arguments = _lens_arguments(options)
+    comparison = _compared(one, other, other_model, arguments, options)
+    if output is not None:
+        comparison.to_html(output)
+        _say(f"wrote {output}")
+    if csv_path is not None:
+        _write(csv_path, comparison.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        from bauklens.terminal import print_comparison
+
+        print_comparison(comparison, position)
+
+
+def _compared(
+    one: str, other: str | None, other_model: str | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> "Comparison":
+    from bauklens.comparison import compare
+    from bauklens.result import LensResult
+
+    if other is not None and _is_saved(one) and _is_saved(other):
+        return compare(LensResult.load(one), LensResult.load(other))
+    second = options | {"model": other_model}
+    model, tokenizer = _load(options)
+    if other is None:
+        from bauklens.apart import compare_models
+
+        return compare_models(model, _load(second)[0], tokenizer, one, **arguments)
+    from bauklens.lens import logit_lens
+
+    def lens_of(each: str) -> "LensResult":
+        return LensResult.load(each) if _is_saved(each) else logit_lens(model, tokenizer, each, **arguments)
+
+    return compare(lens_of(one), lens_of(other))
+
+
+def _is_saved(text: str) -> bool:
+    return text.endswith((".json", ".safetensors")) and Path(text).is_file()
 
 
 @main.command(short_help="Average the measures of many prompts, layer by layer.")

@@ -8,14 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bauklens.comparison import Comparison
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.readable import readable_magnitude
 from bauklens.result import LensResult
-from bauklens.table import largest_magnitude, table, templates
+from bauklens.table import comparison_table, largest_magnitude, table, templates
 
 LOOKS = ("default", "classic")
 """Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
+
+Shown = LensResult | Comparison
+"""What a figure can be made of."""
 
 Colour = str | Sequence[int]
 """``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
@@ -36,7 +40,7 @@ _NORMS = {
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
-def fragment(result: LensResult, *, look: str = "default", color: Colour | None = None) -> str:
+def fragment(result: LensResult | Comparison, *, look: str = "default", color: Colour | None = None) -> str:
     """The HTML of one result with its style, for a notebook.
 
     Args:
@@ -75,7 +79,7 @@ def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def page(
-    results: Iterable[LensResult | tuple[str, LensResult]],
+    results: "Iterable[Shown | tuple[str, Shown]]",
     *,
     title: str | None = None,
     look: str = "default",
@@ -84,7 +88,7 @@ def page(
     """The HTML of a page with all results; see :func:`save_report`."""
     titled = [each if isinstance(each, tuple) else (_heading(each), each) for each in results]
     for _, result in titled:
-        if not isinstance(result, LensResult):
+        if not isinstance(result, Shown):
             raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
     if not titled:
         raise LensError("a report needs at least one result")
@@ -105,7 +109,7 @@ def page(
 
 
 def save_report(
-    results: LensResult | Iterable[LensResult | tuple[str, LensResult]],
+    results: "Shown | Iterable[Shown | tuple[str, Shown]]",
     path: str | Path,
     *,
     title: str | None = None,
@@ -124,14 +128,21 @@ def save_report(
     Raises:
         LensError: no result, an unknown look or colour, or a path that cannot be written.
     """
-    several = [results] if isinstance(results, LensResult) else results
+    several = [results] if isinstance(results, Shown) else results
     write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
 
 
-def _figure(result: LensResult, look: str, color: Colour | None) -> dict[str, Any]:
+def _figure(result: Shown, look: str, color: Colour | None) -> dict[str, Any]:
     if look not in LOOKS:
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
+    if isinstance(result, Comparison):
+        return {
+            "table": comparison_table(result),
+            "comparison": result,
+            "streams": [_STREAMS.get(lens.stream, lens.stream) for lens in (result.one, result.other)],
+        }
     return {
+        "comparison": None,
         "table": table(result),
         "look": look,
         "color": None if color is None else _css_colour(color),
@@ -142,7 +153,9 @@ def _figure(result: LensResult, look: str, color: Colour | None) -> dict[str, An
     }
 
 
-def _heading(result: LensResult) -> str:
+def _heading(result: Shown) -> str:
+    if isinstance(result, Comparison):
+        return " | ".join(dict.fromkeys(_heading(lens) for lens in (result.one, result.other)))
     return getattr(result, "prompt", "") or "".join(getattr(result, "tokens", ()))
 
 
@@ -158,13 +171,15 @@ def _is_byte(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= 255
 
 
-def _json(result: LensResult) -> Markup:
+def _json(result: Shown) -> Markup:
     """JSON that is inert inside a script element: nothing in it can end the element or begin a comment."""
     text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def _provenance(result: LensResult) -> list[tuple[str, str]]:
+def _provenance(result: Shown) -> list[tuple[str, str]]:
+    if isinstance(result, Comparison):
+        return [*_provenance(result.one), *_provenance(result.other)]
     lines = [("prompt", result.prompt)]
     for name, value in result.provenance.items():
         if isinstance(value, Mapping):

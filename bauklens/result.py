@@ -1,7 +1,7 @@
 """LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from bauklens.targets import Target
 if TYPE_CHECKING:
     import pandas
     import xarray
+    from matplotlib.figure import Figure
 
     from bauklens.page import Colour
 
@@ -166,6 +167,30 @@ class LensResult:
             f"vouched, in {own}."
         )
 
+    def part(self, layers: Sequence[str], columns: Sequence[int]) -> "LensResult":
+        """Some of the layers, by label, and some of the columns, by their places in the table."""
+        rows = [self.layers.index(layer) for layer in layers]
+        places = np.ix_(rows, list(columns))
+        cut = {name: getattr(self, name)[places] for name in ("top_ids", "top_probs", "magnitude")}
+        return replace(
+            self,
+            layers=tuple(layers),
+            tokens=tuple(self.tokens[column] for column in columns),
+            token_ids=self.token_ids[list(columns)],
+            positions=self.positions[list(columns)],
+            measures={name: value[places] for name, value in self.measures.items()},
+            targets=[
+                replace(
+                    target,
+                    probability=target.probability[places],
+                    logit=target.logit[places],
+                    rank=target.rank[places],
+                )
+                for target in self.targets
+            ],
+            **cut,
+        )
+
     def column_of(self, position: int) -> int:
         """Where in the table a position stands; a negative one counts from the last column.
 
@@ -291,6 +316,12 @@ class LensResult:
             frame["layer"].astype("category").cat.rename_categories(dict(enumerate(self.layers))).cat.as_ordered()
         )
         return frame
+
+    def plot(self, measure: str = "max_probability", *, tokens: bool = True) -> "Figure":
+        """A heat map of matplotlib, layers up and positions across; see :func:`bauklens.plot.heat_map`."""
+        from bauklens.plot import heat_map
+
+        return heat_map(self, measure, tokens=tokens)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """:meth:`to_frame` as CSV; written to a file, atomically, where there is a path.

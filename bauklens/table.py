@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from bauklens.comparison import Comparison
 from bauklens.readable import readable_magnitude, readable_probability
 from bauklens.result import LensResult
 from bauklens.tokens import visible
@@ -56,6 +57,48 @@ def table(result: LensResult) -> Markup:
         for position, token, generated in zip(result.positions, result.tokens, result.generated, strict=True)
     ]
     return Markup(templates().get_template("table.html").render(columns=columns, rows=_rows(result, columns)))  # noqa: S704
+
+
+def comparison_table(comparison: Comparison) -> Markup:
+    """The table of a comparison: the most probable token of both lenses where they differ.
+
+    ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
+    """
+    one, other = comparison.one, comparison.other
+    columns = [
+        _Column(int(position), _both(*map(_text, pair)), False)
+        for position, *pair in zip(one.positions, one.tokens, other.tokens, strict=True)
+    ]
+    texts = [{token_id: _text(text) for token_id, text in lens.vocabulary.items()} for lens in (one, other)]
+    change = np.abs(comparison.difference("max_probability"))
+    rows = []
+    for row, layer in enumerate(one.layers):
+        cells = []
+        for place, column in enumerate(columns):
+            lines = [f"layer {layer}, position {column.position}: {column.token}"]
+            lines += [
+                f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()
+            ]
+            tops = []
+            for lens, name, text in zip((one, other), comparison.names, texts, strict=True):
+                tops.append(text[int(lens.top_ids[row, place, 0])])
+                lines.append(f"{_text(name)}:")
+                lines += [
+                    f"{readable_probability(probability)}  {text[token_id]}"
+                    for token_id, probability in zip(
+                        lens.top_ids[row, place].tolist(), lens.top_probs[row, place].tolist(), strict=True
+                    )
+                ]
+            apart = 1 - float(comparison.measures["overlap"][row, place])
+            cells.append(
+                _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
+            )
+        rows.append((layer, cells))
+    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def _both(one: str, other: str) -> str:
+    return one if one == other else f"{one} | {other}"
 
 
 def largest_magnitude(result: LensResult) -> float:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bauklens.comparison import Comparison
 from bauklens.errors import LensError
 from bauklens.readable import readable_magnitude, readable_probability
 from bauklens.result import LensResult
@@ -83,6 +84,31 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     about = f"means over {summary.lenses:,} prompts, {summary.tokens:,} tokens, of {summary.model}, {summary.stream}"
     console.print(Text(printable(about)), soft_wrap=True)
     console.print(table)
+
+
+def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:
+    """Prints the most probable token of both lenses at one place of the table, layers down.
+
+    Raises:
+        LensError: the table does not show that position.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    column = comparison.one.column_of(position)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for name in comparison.names:
+        table.add_column(Text(visible(name)), no_wrap=True, max_width=_WIDEST)
+    for name in comparison.measures:
+        table.add_column(name, justify="right")
+    for row, layer in enumerate(comparison.one.layers):
+        tops = [_cell(lens, row, column, 0) for lens in (comparison.one, comparison.other)]
+        values = (f"{value[row, column]:.3g}" for value in comparison.measures.values())
+        table.add_row(Text(printable(layer)), *tops, *values)
+    console.print(table)
+    for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
+        console.print(Text(f"{printable(name)}: {lens.checked}", style="dim"))
 
 
 def _mean(value: float) -> str:

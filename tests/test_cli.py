@@ -34,7 +34,11 @@ def command(tmp_path, folder):
     """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
 
     def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens"), stdin="", environment=None):
-        chosen = ["--model", str(model)] if model and arguments[0] in {"lens", "report", "inspect", "summarize"} else []
+        chosen = (
+            ["--model", str(model)]
+            if model and arguments[0] in {"lens", "report", "inspect", "summarize", "compare"}
+            else []
+        )
         environment = os.environ | {"HF_HUB_OFFLINE": "1"} | (environment or {})
         return subprocess.run(
             [*program, arguments[0], *chosen, *arguments[1:]],
@@ -350,3 +354,21 @@ def test_quiet_says_nothing_but_errors(tmp_path, folder):
     )
     assert failed.returncode == 2
     assert failed.stderr.startswith("Error: ")
+
+
+def test_compare(command, tmp_path, folder):
+    done = command("compare", "the city of", "the tower of", "-o", "both.html", "--csv", "both.csv")
+    assert done.returncode == 0, done.stderr
+    assert "agreement" in done.stdout
+    assert "do not share" in (tmp_path / "both.html").read_text()
+    assert (tmp_path / "both.csv").read_text().startswith("layer,position one,")
+    for name in ("one", "other"):
+        command("lens", f"the {name} city", "--json", f"{name}.json")
+    saved = command("compare", "one.json", "other.json", model=None)
+    assert saved.returncode == 0, saved.stderr
+    models = command("compare", "the city", "--other-model", str(folder))
+    assert models.returncode == 0, models.stderr
+    assert "kl" in models.stdout
+    neither = command("compare", "the city")
+    assert neither.returncode == 2
+    assert "pass OTHER" in neither.stderr

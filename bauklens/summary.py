@@ -95,7 +95,7 @@ class Summary:
             panel.fill_between(rows, mean - spread, mean + spread, alpha=0.2)
             panel.plot(rows, mean)
             panel.set_ylabel(f"{name}\n({_unit(name)})" if _unit(name) else name)
-        every = max(1, len(self.layers) // 16)
+        every = -(-len(self.layers) // 10)  # so that the labels have room
         panels[-1, 0].set_xticks(rows[::every], self.layers[::every])
         panels[-1, 0].set_xlabel("layer")
         drawn: Figure = figure

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from bauklens.comparison import Comparison, compare
 from bauklens.errors import LensError
 from bauklens.measure import in_cache, js_divergence, kl_divergence
+from bauklens.progress import bar
 from bauklens.prompt import Prompt
 from bauklens.replay import replaying
 from bauklens.request import Plan, Request, rows_of
@@ -61,7 +61,9 @@ def compare_models(model: nn.Module, other: nn.Module, tokenizer: Any, prompt: P
     if unknown is not None:
         raise TypeError(f"compare_models() got an unexpected keyword argument {unknown!r}")
     request = Request(**{**_DEFAULTS, **options})
-    (name,) = request.streams[:1]
+    if len(request.streams) > 1:
+        raise LensError("two models are compared in one stream: pass its name")
+    (name,) = request.streams
     models = unwrapped(model), unwrapped(other)
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
         raise LensError("the two models share modules: load each by itself")
@@ -97,7 +99,7 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, chunk_rows: int | None) -> 
     whole = one.anatomy.whole or other.anatomy.whole
     limit = grid[1] if whole else chunk_rows or max(1, _LOGIT_BYTES // (4 * one.anatomy.vocabulary))
     pending = [Tile(range(grid[0]), range(grid[1]))]
-    with tqdm(total=grid[0] * grid[1], desc="Comparing", unit="row", delay=2, leave=False, disable=None) as bar:
+    with bar("Comparing", "row", total=grid[0] * grid[1]) as rows_done:
         while pending:
             tile = pending.pop()
             if tile.count > limit:
@@ -109,5 +111,5 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, chunk_rows: int | None) -> 
                 pair = ours[some], theirs[some].to(ours.device)
                 found["kl"][numbers[some]] = kl_divergence(*pair).cpu().float()
                 found["js"][numbers[some]] = js_divergence(*pair).cpu().float()
-            bar.update(tile.count)
+            rows_done.update(tile.count)
     return {name: value.view(grid).numpy() for name, value in found.items()}

@@ -67,11 +67,6 @@ def _quiet() -> bool:
     return bool(click.get_current_context().find_root().obj)
 
 
-def _no_bar() -> bool | None:
-    """As tqdm's ``disable``: None shows a bar on a terminal alone."""
-    return True if _quiet() else None
-
-
 def _say(text: str) -> None:
     if not _quiet():
         click.echo(text, err=True)
@@ -235,13 +230,12 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
     prompts = read_prompts(file)
     arguments = _lens_arguments(options)
     model, tokenizer = _load(options)
-    from tqdm import tqdm
-
     from bauklens.lens import logit_lens
     from bauklens.page import save_report
+    from bauklens.progress import bar
 
     results = []
-    for line, heading, prompt in tqdm(prompts, desc="Prompts", unit="prompt", disable=_no_bar()):
+    for line, heading, prompt in bar("Prompts", "prompt", prompts):
         try:
             result = logit_lens(model, tokenizer, prompt, **arguments)
         except LensError as error:
@@ -340,11 +334,10 @@ def summarize(
     prompts = read_prompts(file)
     arguments = _lens_arguments(options)
     model, tokenizer = _load(options)
-    from tqdm import tqdm
-
+    from bauklens.progress import bar
     from bauklens.summary import summarize as summarized
 
-    several = tqdm([prompt for _, _, prompt in prompts], desc="Prompts", unit="prompt", disable=_no_bar())
+    several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
     summary = summarized(several, model, tokenizer, **arguments)
     if output is not None:
         summary.to_html(output, title=title)
@@ -424,7 +417,10 @@ def _lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
 def _load(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
     with _interrupts_after():
         from bauklens.loading import hide_progress, load
+        from bauklens.progress import hide_bars
 
+    if _quiet():
+        hide_bars()
     if _quiet() or not sys.stderr.isatty():
         hide_progress()
     wanted = {name: value for name, value in options.items() if value}

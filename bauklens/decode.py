@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from bauklens import mixed
 from bauklens.anatomy import Anatomy
@@ -15,6 +14,7 @@ from bauklens.errors import LensError, out_of_memory
 from bauklens.measure import overlap
 from bauklens.measures import MEASURES
 from bauklens.mixed import LowPrecisionHead
+from bauklens.progress import bar
 from bauklens.reading import Reading, Values
 from bauklens.reference import Weigh, reference_of
 from bauklens.replay import Tail, replaying
@@ -193,7 +193,6 @@ def decode(
     limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
     everything = Tile(range(grid[0]), range(grid[1]))
     pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
-    bar = tqdm(total=everything.count, desc="Decoding", unit="row", delay=2, leave=False, disable=None)
 
     def tail_through(norm: str | None) -> AbstractContextManager[Tail]:
         to_head = anatomy.post_ops is not None
@@ -215,7 +214,7 @@ def decode(
     if needs_reference and norm != "own":
         with tail_through("own") as tail:
             reading = referring(tail, None)
-    with bar, tail_through(norm) as tail:
+    with bar("Decoding", "row", total=everything.count) as rows_done, tail_through(norm) as tail:
         unembed = unembedding(tail, states)
         decoder: _Exact | _Mixed = _Exact(unembed, reading, offset)
         if precision == "auto" and _mixed_pays(unembed, everything.count, reading, offset):
@@ -233,7 +232,7 @@ def decode(
                     if not piece.values["top_probs"].isfinite().all():
                         raise _unfinite_logits(piece, positions, labels or [str(row) for row in range(grid[0])])
                     _keep(found, piece, everything.count)
-                    bar.update(len(piece.rows))
+                    rows_done.update(len(piece.rows))
                 if tile is not None and decoder.waiting > decoder.limit // 4:
                     pending.append(None)
             except (RuntimeError, MemoryError) as error:

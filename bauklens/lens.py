@@ -5,11 +5,11 @@ from typing import Any, overload
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from bauklens.batch import traced
 from bauklens.errors import LensError
 from bauklens.generation import chat_ids
+from bauklens.progress import bar
 from bauklens.prompt import Prompt
 from bauklens.request import Measures, Request, Targets
 from bauklens.result import LensResult
@@ -220,10 +220,7 @@ def _lenses(
         return lenses
     numbers = list(ids)
     streams = traced(model, plan.anatomy, [ids[number][0] for number in numbers], **plan.tracing)
-    bar = tqdm(
-        total=len(prompts), desc="Prompts", unit="prompt", delay=2, leave=False, disable=None if several else True
-    )
-    with bar:
+    with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
         for place, stream in streams:
             number = numbers[place]
             try:
@@ -234,5 +231,5 @@ def _lenses(
                 lenses[number] = [with_whole_words(result, ran, plan) for result in plan.results(ran)]
             except LensError as error:
                 refuse(number, error)
-            bar.update()
+            prompts_done.update()
     return lenses

@@ -16,7 +16,7 @@ from bauklens.prompt import Prompt, encode
 from bauklens.result import LensResult
 from bauklens.run import How, Rows, Run, lens_of
 from bauklens.select import Layers, Positions, checked_count, checked_topk, chosen_layers, chosen_positions, one_of
-from bauklens.stream import EMBED, Edit, Stream
+from bauklens.stream import EMBED, Edit
 from bauklens.sublayers import Sublayers
 from bauklens.targets import wanted_targets
 
@@ -155,12 +155,6 @@ class Plan:
             how = replace(self.how, measures=measures)
             results.append(lens_of(ran, rows, how, arguments=self.request.described(rows)))
         return results
-
-    def run(
-        self, model: nn.Module, tokenizer: Any, prompt: Prompt, ids: tuple[torch.Tensor, int], stream: Stream
-    ) -> Run:
-        """The run of a prompt that left a stream."""
-        return Run(model, tokenizer, prompt, ids[0], self.anatomy, stream, ids[1])
 
 
 def _named_norm(model: nn.Module, norm: Any) -> str | None:

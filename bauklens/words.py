@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from bauklens.batch import traced
 from bauklens.errors import LensError
+from bauklens.progress import bar
 from bauklens.prompt import context_length
 from bauklens.request import Plan, rows_of
 from bauklens.result import LensResult
@@ -37,18 +37,16 @@ def _followed(target: Target, result: LensResult, ran: Run, plan: Plan) -> Targe
     positions = result.positions.tolist()
     texts = [torch.cat([ran.token_ids[0, : position + 1], word[:-1]])[None] for position in positions]
     context = context_length(ran.model)
-    if context is not None and texts[-1].shape[1] > context:
+    longest = max(text.shape[1] for text in texts)
+    if context is not None and longest > context:
         raise LensError(
-            f"the text and {target.text!r} after it have {texts[-1].shape[1]:,} tokens, and the model's context is "
+            f"the text and {target.text!r} after it have {longest:,} tokens, and the model's context is "
             f"{context:,}: pass words='first', or fewer positions"
         )
     how = How(1, plan.how.norm, "exact", plan.how.chunk_rows, targets=_tokens(target))
     probability = target.probability.copy()
     streams = traced(ran.model, plan.anatomy, texts, **plan.tracing)
-    named = f"Following {target.text!r}"
-    for column, stream in tqdm(
-        streams, total=len(texts), desc=named, unit="position", delay=2, leave=False, disable=None
-    ):
+    for column, stream in bar("Following words", "position", streams, total=len(texts)):
         if isinstance(stream, LensError):
             raise stream
         first = positions[column] + 1

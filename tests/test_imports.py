@@ -15,6 +15,7 @@ ORDER = [
     "__init__",
     "errors",
     "files",
+    "progress",
     "tokens",
     "select",
     "measures",
@@ -69,6 +70,7 @@ ORDER = [
 STANDARD_ONLY = {"errors", "files", "tokens", "select", "measures", "readable"}
 WITHOUT_TORCH = STANDARD_ONLY | {
     "__init__",
+    "progress",
     "frame",
     "frozen",
     "targets",

@@ -21,6 +21,9 @@ _MODULES = (2, 3)
 _GRAINS = 4
 """Rounding of one dtype that a sum may show."""
 
+_DIGITS = 7
+"""The most significant digits that a scale is rounded to, where it fits as well."""
+
 _LEAST = 1e-3
 """A module that is added with less than this is not added at all."""
 
@@ -218,8 +221,14 @@ def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Ten
     scales = torch.linalg.solve(gram, outputs.T @ added)
     if not _close(outputs @ scales, added, after) or scales.abs().min() < _LEAST:
         return None
-    grain = 4 * torch.finfo(after.dtype).eps
-    return tuple(1.0 if abs(scale - 1) < grain else scale for scale in scales.tolist())
+    for place in range(len(scales)):
+        for digits in range(1, _DIGITS + 1):  # a multiplier is written with few, and rounding hides the rest
+            simpler = scales.clone()
+            simpler[place] = float(f"{float(scales[place]):.{digits}g}")
+            if _close(outputs @ simpler, added, after):
+                scales = simpler
+                break
+    return tuple(scales.tolist())
 
 
 def _hand_on(first: _Writer, second: _Writer, before: torch.Tensor, after: torch.Tensor) -> bool:

@@ -37,7 +37,7 @@ def test_benchmark(tmp_path):
     assert ran.returncode == 0, ran.stderr
     (run,) = json.loads(figures.read_text(encoding="utf-8"))
     assert run["tokens"] == 16
-    assert set(run["seconds"]) >= {"forward pass", "bauklens", "bauklens, precision='exact'", "write the page"}
+    assert set(run["seconds"]) >= {"forward pass", "bauklens, with its measures", "exact, top-k alone"}
     assert any(name.startswith("notebook") for name in run["seconds"])
     assert all(each > 0 for each in run["seconds"].values())
     assert "bauklens" in ran.stdout

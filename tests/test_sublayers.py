@@ -194,3 +194,11 @@ class TestEdits:
         with pytest.raises(ZeroDivisionError):
             logit_lens(gpt2, None, PROMPT, edit_output=lambda output, layer: 1 / 0)
         assert hook_count(gpt2) == 0
+
+
+def test_a_scale_that_rounding_hides_is_the_simplest_that_fits(demo):
+    """The stream is a thousand times as large as what some sublayers write: a scale near 1 would look as good."""
+    model, tokenizer = demo
+    anatomy = resolve(model, torch.tensor([tokenizer("Q: What is the capital of Poland?")["input_ids"]]))
+    found = anatomy.require_sublayers()
+    assert {scale for each in (*found.attention, *found.mlp) for scale in each.scales} == {1.0}

@@ -19,6 +19,7 @@ from bauklens.request import Plan, Request, rows_of
 from bauklens.run import Rows, Run
 from bauklens.stream import trace_stream
 from bauklens.unembed import Tile, Unembed
+from bauklens.words import with_whole_words
 from bauklens.wrappers import unwrapped
 
 _LOGIT_BYTES = 64 << 20
@@ -37,10 +38,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "head": None,
     "measures": None,
     "targets": None,
-    "words": "first",
-    "max_new_tokens": 0,
-    "seed": None,
-    "generate_options": {},
+    "words": "whole",
 }
 
 
@@ -49,7 +47,8 @@ def compare_models(model: nn.Module, other: nn.Module, tokenizer: Any, prompt: P
 
     Args:
         model, other: two models with the same layers and vocabulary.
-        tokenizer, prompt, options: as for :func:`bauklens.logit_lens`, of one prompt and one stream.
+        tokenizer, prompt, options: as for :func:`bauklens.logit_lens`, of one prompt and one stream; nothing is
+            generated, as each model would go on by itself: pass the finished text.
 
     Returns:
         Both lenses, and for each cell KL(model || other) and their Jensen-Shannon divergence, in nats.
@@ -60,7 +59,7 @@ def compare_models(model: nn.Module, other: nn.Module, tokenizer: Any, prompt: P
     unknown = next((name for name in options if name not in _DEFAULTS), None)
     if unknown is not None:
         raise TypeError(f"compare_models() got an unexpected keyword argument {unknown!r}")
-    request = Request(**{**_DEFAULTS, **options})
+    request = Request(**{**_DEFAULTS, **options}, max_new_tokens=0, seed=None, generate_options={})
     if len(request.streams) > 1:
         raise LensError("two models are compared in one stream: pass its name")
     (name,) = request.streams
@@ -74,14 +73,16 @@ def compare_models(model: nn.Module, other: nn.Module, tokenizer: Any, prompt: P
         plans[-1].require_positions(token_ids)
         stream = trace_stream(each, plans[-1].anatomy, token_ids, **plans[-1].tracing)
         runs.append(Run(each, tokenizer, prompt, token_ids, plans[-1].anatomy, stream, prompted))
-        lenses.extend(plans[-1].results(runs[-1]))
+        lenses.append(with_whole_words(plans[-1].results(runs[-1])[0], runs[-1], plans[-1]))
     if runs[0].anatomy.vocabulary != runs[1].anatomy.vocabulary:
         sizes = [f"{ran.anatomy.vocabulary:,}" for ran in runs]
         raise LensError(f"the vocabularies do not match: {sizes[0]} and {sizes[1]} tokens")
     found = compare(*lenses)
     rows = [rows_of(ran, name, request.layers, request.positions) for ran in runs]
     with _unembedding(runs[0], rows[0], plans[0]) as here, _unembedding(runs[1], rows[1], plans[1]) as there:
-        return replace(found, measures={**found.measures, **_apart(here, there, rows[0], request.chunk_rows)})
+        return replace(
+            found, measures={**found.measures, **_apart(here, there, rows[0], request.norm, request.chunk_rows)}
+        )
 
 
 @contextmanager
@@ -92,9 +93,10 @@ def _unembedding(ran: Run, rows: Rows, plan: Plan) -> Iterator[Unembed]:
         yield Unembed(tail, anatomy, rows.states, ran.token_ids[0], torch.tensor(rows.positions))
 
 
-def _apart(one: Unembed, other: Unembed, rows: Rows, chunk_rows: int | None) -> dict[str, np.ndarray]:
+def _apart(one: Unembed, other: Unembed, rows: Rows, norm: str | None, chunk_rows: int | None) -> dict[str, np.ndarray]:
     """``"kl"`` and ``"js"``, (layer, position), a tile of rows of both at a time."""
     grid = (len(rows.labels), len(rows.positions))
+    constants = [each.constant_logits() if norm == "final" else None for each in (one, other)]  # as in each lens
     found = {name: torch.empty(grid[0] * grid[1]) for name in ("kl", "js")}
     whole = one.anatomy.whole or other.anatomy.whole
     limit = grid[1] if whole else chunk_rows or max(1, _LOGIT_BYTES // (4 * one.anatomy.vocabulary))
@@ -105,7 +107,10 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, chunk_rows: int | None) -> 
             if tile.count > limit:
                 pending += tile.halves()
                 continue
-            ours, theirs = one.logits(tile).flatten(0, 1), other.logits(tile).flatten(0, 1)
+            ours, theirs = (
+                (each.logits(tile) if constant is None else each.logits(tile) - constant).flatten(0, 1)
+                for each, constant in zip((one, other), constants, strict=True)
+            )
             numbers = one.rows(tile)
             for some in in_cache(ours):
                 pair = ours[some], theirs[some].to(ours.device)

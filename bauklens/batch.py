@@ -40,7 +40,8 @@ def traced(
     Yields:
         (number of the prompt, its stream), or the error that it met; not in order.
     """
-    together = anatomy.plain and not anatomy.hooked and sublayers is None and edit_output is None
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    together = anatomy.plain and not hooked and sublayers is None and edit_output is None
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]
     while groups:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from bauklens import __version__
-from bauklens.errors import LensError, out_of_memory
+from bauklens.errors import LensError, PromptError, out_of_memory
 from bauklens.files import require_writable, write_atomically
 from bauklens.tokens import printable
 
@@ -274,6 +274,8 @@ def compare(
             require_writable(path)
     if (other is None) == (other_model is None):
         raise LensError("pass OTHER, a prompt or a saved result, or --other-model")
+    if other is None and _is_saved(one):
+        raise LensError("a saved result holds one model's lens: pass the prompt, to run it through --other-model")
     arguments = _lens_arguments(options)
     comparison = _compared(one, other, other_model, arguments, options)
     if output is not None:
@@ -338,7 +340,10 @@ def summarize(
     from bauklens.summary import summarize as summarized
 
     several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
-    summary = summarized(several, model, tokenizer, **arguments)
+    try:
+        summary = summarized(several, model, tokenizer, **arguments)
+    except PromptError as error:
+        raise LensError(f"{file}, line {prompts[error.number - 1][0]}: {error.reason}") from None
     if output is not None:
         summary.to_html(output, title=title)
         _say(f"wrote {output}")

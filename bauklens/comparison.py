@@ -45,6 +45,9 @@ class Comparison:
         rows, columns = self.one.magnitude.shape
         return f"<Comparison of {self.names[0]} and {self.names[1]}: {rows} layers x {columns} positions>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Comparison, (self.one, self.other, self.left_out, dict(self.measures))
+
     @property
     def names(self) -> tuple[str, str]:
         """What the two are called: by what they differ in, the model, the stream or the prompt."""

@@ -168,6 +168,7 @@ def decode(
     precision: str = "auto",
     chunk_rows: int | None = None,
     labels: Sequence[str] | None = None,
+    own_row: int | None = None,
 ) -> Decoded:
     """Decodes states to what is read off their logits.
 
@@ -182,6 +183,7 @@ def decode(
             vouched for (:mod:`bauklens.mixed`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. Where memory runs out, it
             is halved and the work goes on. A whole state is decoded at once.
+        own_row: which of the layers is what the model itself says, if one is.
         labels: (layer,), what an error calls the rows; by default their numbers.
 
     Raises:
@@ -248,7 +250,7 @@ def decode(
         last_logits = decoder.last_logits
     values = {name: value.view(*grid, *value.shape[1:]) for name, value in found.items()}
     if decoder.reading.reference is not None:
-        own_ids = decoder.reading.reference.top_ids.cpu()
+        own_ids = decoder.reading.reference.top_ids.cpu() if own_row is None else values["top_ids"][own_row]
         values["agreement"] = (values["top_ids"][..., 0] == own_ids[:, 0]).float()
         values["overlap"] = overlap(values["top_ids"], own_ids)
     return Decoded(values, last_logits, decoder.precision, decoder.redone)

@@ -5,6 +5,22 @@ class LensError(ValueError):
     """Says in one line what was looked for, what was found, and what to pass instead."""
 
 
+class PromptError(LensError):
+    """What is wrong with one of several prompts.
+
+    Args:
+        number: of the prompt, from 1.
+        reason: what is wrong.
+    """
+
+    def __init__(self, number: int, reason: object) -> None:
+        super().__init__(f"prompt {number}: {reason}")
+        self.number, self.reason = number, str(reason)
+
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return PromptError, (self.number, self.reason)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error is the want of memory, as Python, torch on CUDA, or torch on the CPU says it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bauklens.batch import traced
-from bauklens.errors import LensError
+from bauklens.errors import LensError, PromptError
 from bauklens.generation import chat_ids
 from bauklens.progress import bar
 from bauklens.prompt import Prompt
@@ -206,12 +206,16 @@ def _lenses(
         if not several:
             raise error
         if on_error == "raise":
-            raise LensError(f"prompt {number + 1} of {len(prompts)}: {error}") from None
+            raise PromptError(number + 1, error) from None
 
     for number, prompt in enumerate(prompts):
         try:
             found = request.ids(model, tokenizer, prompt)
-            plan = plan or request.plan(model, tokenizer, found[0])
+        except LensError as error:
+            refuse(number, error)
+            continue
+        plan = plan or request.plan(model, tokenizer, found[0])
+        try:
             plan.require_positions(found[0])
             ids[number] = found
         except LensError as error:

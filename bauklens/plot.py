@@ -31,9 +31,11 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
     rows, columns = values.shape
     figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows), layout="constrained")
     drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
-    figure.colorbar(drawn, label=label)
-    axes.set_xticks(range(columns), [_short(token) for token in result.tokens], rotation=60, ha="right")
-    axes.set_yticks(range(rows), result.layers)
+    figure.colorbar(drawn).set_label(label, parse_math=False)
+    axes.set_xticks(
+        range(columns), [_short(token) for token in result.tokens], rotation=60, ha="right", parse_math=False
+    )
+    axes.set_yticks(range(rows), result.layers, parse_math=False)
     axes.set_xlabel("position")
     axes.set_ylabel("layer")
     middle = (np.nanmin(values) + np.nanmax(values)) / 2

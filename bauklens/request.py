@@ -103,7 +103,12 @@ class Request:
             chunk_rows=self.chunk_rows,
             targets=tuple(wanted_targets(tokenizer, anatomy.vocabulary, self.targets, self.words)),
         )
-        asked = chosen_measures(self.measures or (), complete=True)
+        if self.edit_output is not None and any(target.part == "whole" for target in how.targets):
+            raise LensError(
+                "a word of several tokens is followed in longer texts, where edit_output would act elsewhere: pass "
+                "words='first'"
+            )
+        asked = chosen_measures(() if self.measures is None else self.measures, complete=True)
         to_the_end = self.norm == "final" or any(MEASURES[name].final for name in asked)
         needed = None if to_the_end else _needed(anatomy, self.streams, self.layers)
         return Plan(self, anatomy, _sublayers(anatomy, self.streams), needed, how)

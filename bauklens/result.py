@@ -157,13 +157,15 @@ class LensResult:
     @property
     def decoded(self) -> str:
         """How the rows were decoded, as a sentence; empty where that was in the model's own precision throughout."""
-        decoding = self.provenance.get("decoding", {})
-        precision, own = decoding.get("precision"), self.provenance.get("dtype")
-        if precision in (None, own):
+        decoding, own = self.provenance.get("decoding"), self.provenance.get("dtype")
+        if not isinstance(decoding, Mapping) or not {"precision", "rows", "decoded again"} <= set(decoding):
+            return ""
+        precision = decoding["precision"]
+        if precision == own:
             return ""
         return (
             f"Decoded in {precision}, to 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL and "
-            f"surprisal; {decoding['decoded again']:,} of {decoding['rows']:,} rows, for which that could not be "
+            f"surprisal; {decoding['decoded again']} of {decoding['rows']} rows, for which that could not be "
             f"vouched, in {own}."
         )
 
@@ -219,7 +221,7 @@ class LensResult:
 
     def logit_difference(self, one: str | int, other: str | int) -> np.ndarray:
         """(layer, position) float32, how much higher the one target's logit is than the other's."""
-        difference: np.ndarray = self.target(one).logit - self.target(other).logit
+        difference: np.ndarray = self._single(one).logit - self._single(other).logit
         return difference
 
     def first_layer(self, which: str | int, *, rank: int = 1, position: int = -1) -> str | None:
@@ -230,8 +232,14 @@ class LensResult:
             rank: from 1.
             position: where; a negative one counts from the last column.
         """
-        reached = np.flatnonzero(self.target(which).rank[:, self.column_of(position)] <= rank)
+        reached = np.flatnonzero(self._single(which).rank[:, self.column_of(position)] <= rank)
         return self.layers[reached[0]] if len(reached) else None
+
+    def _single(self, which: str | int) -> Target:
+        found = self.target(which)
+        if found.part == "whole":
+            raise LensError(f"{found.text!r} is {len(found.token_ids)} tokens, which have no rank: pass words='first'")
+        return found
 
     @property
     def topk(self) -> int:

@@ -93,9 +93,11 @@ def lens_of(ran: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> Len
 
 
 def _lens_of(ran: Run, rows: Rows, how: How, arguments: dict[str, Any]) -> LensResult:
-    decoded = _decode(ran, rows.states, rows.positions, how, rows.labels)
+    last, is_own = ran.anatomy.labels[-1], rows.name == "hidden" and how.norm == "own"
+    own_row = rows.labels.index(last) if is_own and last in rows.labels else None
+    decoded = _decode(ran, rows.states, rows.positions, how, rows.labels, own_row)
     last_cell = (rows.labels[-1], rows.positions[-1]) == (ran.anatomy.labels[-1], ran.token_ids.shape[1] - 1)
-    in_table = rows.name == "hidden" and how.norm == "own" and last_cell
+    in_table = is_own and last_cell
     difference = check(ran, decoded.last_logits if in_table else None) if ran.stream.last_logits is not None else None
     values = decoded.values | _of_states(ran, rows, how)
     token_ids = ran.token_ids[0, rows.positions].tolist()
@@ -153,7 +155,12 @@ def check(ran: Run, last_logits: torch.Tensor | None = None) -> float:
 
 
 def _decode(
-    ran: Run, states: torch.Tensor, positions: list[int], how: How, labels: Sequence[str] | None = None
+    ran: Run,
+    states: torch.Tensor,
+    positions: list[int],
+    how: How,
+    labels: Sequence[str] | None = None,
+    own_row: int | None = None,
 ) -> Decoded:
     following = torch.cat([ran.token_ids[0, 1:].cpu(), torch.tensor([-1])])
     return decode(
@@ -168,6 +175,7 @@ def _decode(
         precision=how.precision,
         chunk_rows=how.chunk_rows,
         labels=labels,
+        own_row=own_row,
     )
 
 

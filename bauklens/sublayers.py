@@ -24,6 +24,9 @@ _GRAINS = 4
 _DIGITS = 7
 """The most significant digits that a scale is rounded to, where it fits as well."""
 
+_AS_GOOD = 1.5
+"""How many times the error of the best scales a simpler one may have."""
+
 _LEAST = 1e-3
 """A module that is added with less than this is not added at all."""
 
@@ -221,11 +224,13 @@ def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Ten
     scales = torch.linalg.solve(gram, outputs.T @ added)
     if not _close(outputs @ scales, added, after) or scales.abs().min() < _LEAST:
         return None
+    best = (outputs @ scales - added).abs().max()
+    rounding = torch.finfo(after.dtype).eps * after.abs().max().double()  # of two additions
     for place in range(len(scales)):
         for digits in range(1, _DIGITS + 1):  # a multiplier is written with few, and rounding hides the rest
             simpler = scales.clone()
             simpler[place] = float(f"{float(scales[place]):.{digits}g}")
-            if _close(outputs @ simpler, added, after):
+            if (outputs @ simpler - added).abs().max() <= torch.maximum(_AS_GOOD * best, rounding):
                 scales = simpler
                 break
     return tuple(scales.tolist())

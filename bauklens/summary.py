@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bauklens.errors import LensError
+from bauklens.errors import LensError, PromptError
 from bauklens.files import write_atomically
 from bauklens.frame import data_frame, require_pyplot
 from bauklens.frozen import plain
@@ -29,7 +29,7 @@ ACCURACY = "accuracy"
 """How often the most probable token is the one that follows in the text; ``agreement`` is that against the model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Summary:
     """The mean, the spread and the count of every measure, for every layer, over all cells of many lenses.
 
@@ -53,6 +53,10 @@ class Summary:
 
     def __repr__(self) -> str:
         return f"<Summary of {self.lenses} lenses of {self.model}: {self.stream}, {len(self.layers)} layers>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain_parts = [dict(value) if isinstance(value, Mapping) else value for value in vars(self).values()]
+        return Summary, tuple(plain_parts)
 
     def to_frame(self) -> "pandas.DataFrame":
         """A data frame, a line for each measure and layer: measure, layer, mean, spread, count, unit."""
@@ -82,7 +86,9 @@ class Summary:
         Raises:
             LensError: matplotlib is not installed, or there is no such measure here.
         """
-        names = list(self.mean) if measures is None else list(measures)
+        names = list(self.mean) if measures is None else [measures] if isinstance(measures, str) else list(measures)
+        if not names:
+            raise LensError("measures is empty: pass at least one, or None for all")
         for name in names:
             if name not in self.mean:
                 raise LensError(f"unknown measure {name!r}: this summary has {', '.join(self.mean)}")
@@ -162,6 +168,9 @@ def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **
 
 
 def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str, Any]) -> Iterator[LensResult]:
+    if not isinstance(options.get("stream", ""), str):
+        raise LensError("one stream is summarized: pass its name")
+    done = 0
     while some := list(islice(items, _AT_ONCE)):
         if all(isinstance(each, LensResult) for each in some):
             yield from some
@@ -170,8 +179,14 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
             raise LensError("prompts need a model: summarize(prompts, model, tokenizer)")
         from bauklens.lens import logit_lens
 
-        found = logit_lens(model, tokenizer, some, **options)
+        if not all(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in some):
+            raise LensError(f"many prompts are summarized, texts or lists of ids; got {some[0]!r:.80} among them")
+        try:
+            found = logit_lens(model, tokenizer, some, **options)
+        except PromptError as error:
+            raise PromptError(done + error.number, error.reason) from None
         assert isinstance(found, list)
+        done += len(some)
         yield from (each for each in found if each is not None)
 
 

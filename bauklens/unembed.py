@@ -109,7 +109,8 @@ class Unembed:
             logits = self._whole_logits(torch.zeros_like(self.states[0]), self.positions[:1])
         else:
             logits = self._logits(torch.zeros_like(self.states[:1, :1]), self.positions[:1])
-        return logits.clone() if logits.any() else None
+        logits = torch.where(logits.isfinite(), logits, 0)  # a token that is left out stays so
+        return logits if logits.any() else None
 
     def head_inputs(self, tile: Tile) -> torch.Tensor:
         """(row, head width), layer by layer."""

@@ -93,7 +93,7 @@ def test_on_the_demo_model(demo):
 )
 def test_a_bad_prompt_is_named_by_its_number_and_the_others_unharmed(gpt2, bad, message):
     prompts = [PROMPT, bad, PROMPT[:3]]
-    with pytest.raises(LensError, match=f"prompt 2 of 3: {message}"):
+    with pytest.raises(LensError, match=f"prompt 2: {message}"):
         bauklens.logit_lens(gpt2, None, prompts)
     first, none, last = bauklens.logit_lens(gpt2, None, prompts, on_error="skip")
     assert none is None
@@ -110,7 +110,7 @@ def test_a_state_that_is_not_finite_harms_no_other():
     model.model.embed_tokens.weight[9] = torch.nan
     lenses = bauklens.logit_lens(model, None, [[5, 7, 8], [9, 5, 8], [8, 7, 5]], on_error="skip")
     assert [lens is None for lens in lenses] == [False, True, False]
-    with pytest.raises(LensError, match="prompt 2 of 3: the hidden state of embed at position 0 holds NaN"):
+    with pytest.raises(LensError, match="prompt 2: the hidden state of embed at position 0 holds NaN"):
         bauklens.logit_lens(model, None, [[5, 7, 8], [9, 5, 8], [8, 7, 5]])
 
 
@@ -139,3 +139,22 @@ def test_the_model_is_as_it_was():
     model = tiny_model("llama")
     bauklens.logit_lens(model, None, PROMPTS)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("place", ["transformer.h.1", "transformer.h.1.mlp"])
+def test_a_hook_that_steers_acts_on_each_as_if_it_were_alone(gpt2, place):
+    def steer(module, inputs, output):
+        state = (output[0] if isinstance(output, tuple) else output).clone()
+        state[:1, -1] += 3
+        return (state, *output[1:]) if isinstance(output, tuple) else state
+
+    gpt2.get_submodule(place).register_forward_hook(steer)
+    prompts = [PROMPT, PROMPT[:8], PROMPT[::-1]]
+    for prompt, lens in zip(prompts, bauklens.logit_lens(gpt2, None, prompts), strict=True):
+        assert_alike(bauklens.logit_lens(gpt2, None, prompt), lens)
+
+
+@pytest.mark.parametrize("arguments", [{"layers": 99}, {"targets": [9999]}, {"norm": "none.such"}])
+def test_what_is_no_prompts_fault_is_not_skipped(gpt2, arguments):
+    with pytest.raises(LensError, match=r"unknown layer|is no token|unknown norm"):
+        bauklens.logit_lens(gpt2, None, [PROMPT, PROMPT[:3]], on_error="skip", **arguments)

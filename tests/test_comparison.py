@@ -132,3 +132,28 @@ def test_the_models_are_as_they_were(gpt2, changed):
     before = gpt2(input_ids=torch.tensor([PROMPT])).logits
     compare_models(gpt2, changed, None, PROMPT)
     assert torch.equal(gpt2(input_ids=torch.tensor([PROMPT])).logits, before)
+
+
+@pytest.mark.parametrize("stream", ["hidden", "delta"])
+def test_at_the_final_scale_it_is_that_of_the_rows_shown(stream):
+    """GPT-J's head has a bias, which those rows leave out."""
+    one, other = tiny_model("gptj"), tiny_model("gptj", seed=1)
+    found = compare_models(one, other, None, PROMPT, norm="final", stream=stream, targets=range(VOCABULARY))
+    logits = [
+        np.stack([target.logit for target in lens.targets], axis=-1).astype(np.float64)
+        for lens in (found.one, found.other)
+    ]
+    p, q = (softmax(each, axis=-1) for each in logits)
+    assert np.allclose(found.measures["kl"], rel_entr(p, q).sum(-1), atol=1e-4, rtol=1e-4)
+
+
+def test_whole_words_in_two_models(gpt2, changed, tokenizer):
+    found = compare_models(gpt2, changed, tokenizer, TEXT, targets=["xyz"])
+    for model, lens in ((gpt2, found.one), (changed, found.other)):
+        alone = bauklens.logit_lens(model, tokenizer, TEXT, targets=["xyz"]).target("xyz")
+        assert np.allclose(lens.target("xyz").probability, alone.probability, atol=1e-6)
+
+
+def test_nothing_is_generated(gpt2, changed):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_new_tokens'"):
+        compare_models(gpt2, changed, None, PROMPT, max_new_tokens=3)

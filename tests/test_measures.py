@@ -185,3 +185,26 @@ def test_a_page_of_text_on_the_demo_model(demo):
                 if name != "alone":
                     found = lens.measures[name][row]
                     assert np.allclose(found, value[0], atol=1e-5, rtol=1e-6, equal_nan=True), (name, row)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_final_row_agrees_with_itself_where_tokens_tie(name, dtype):
+    model = tiny_model(name, dtype)
+    model.lm_head.weight.data.div_(4)
+    torch.manual_seed(0)
+    measures = bauklens.logit_lens(model, None, torch.randint(0, VOCABULARY, (60,))).measures
+    assert (measures["agreement"][-1] == 1).all()
+    assert (measures["overlap"][-1] == 1).all()
+
+
+def test_a_head_that_leaves_tokens_out_at_the_final_scale():
+    model = tiny_model("gptj")
+    model.lm_head.bias.data[[5, 77]] = -torch.inf
+    lens = bauklens.logit_lens(model, None, PROMPT, norm="final")
+    assert not {5, 77} & set(lens.top_ids.ravel().tolist())
+
+
+def test_names_in_an_array(gpt2):
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, measures=np.array(["kl", "js"]))
+    assert {"kl", "js"} <= set(lens.measures)

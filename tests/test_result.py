@@ -263,3 +263,10 @@ class TestDataOut:
         arguments = [tmp_path / "x"] if method == "to_parquet" else []
         with pytest.raises(LensError, match=f"needs {package}: pip install {package}"):
             getattr(lens, method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    "decoding", [{"precision": "x"}, 5, None, {"precision": "x", "rows": "many", "decoded again": 1}]
+)
+def test_a_damaged_provenance_can_be_shown(decoding):
+    assert "<table" in made(provenance={"decoding": decoding, "dtype": "float32"}).to_html()

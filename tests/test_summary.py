@@ -64,7 +64,7 @@ def test_prompts_are_run_and_forgotten(gpt2, lenses):
 
 def test_bad_prompts_are_passed_over_where_that_is_asked_for(gpt2):
     assert summarize([PROMPT, [], PROMPT], gpt2, None, on_error="skip").lenses == 2
-    with pytest.raises(LensError, match="prompt 2 of 3: the prompt is empty"):
+    with pytest.raises(LensError, match="prompt 2: the prompt is empty"):
         summarize([PROMPT, [], PROMPT], gpt2, None)
 
 
@@ -134,3 +134,29 @@ def test_the_plot(lenses):
 def test_what_does_not_add_up_is_one_clear_error(items, message):
     with pytest.raises(LensError, match=message):
         summarize(items)
+
+
+def test_a_bad_prompt_is_named_by_its_number_in_all(gpt2, tokenizer):
+    with pytest.raises(LensError, match="prompt 19: the prompt is empty"):
+        summarize(["the city"] * 18 + [""], gpt2, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("items", "options", "message"),
+    [
+        (PROMPT, {}, "many prompts are summarized, texts or lists of ids; got 7"),
+        ([PROMPT], {"stream": ["delta"]}, "one stream is summarized"),
+    ],
+)
+def test_what_is_not_many_prompts(gpt2, items, options, message):
+    with pytest.raises(LensError, match=message):
+        summarize(items, gpt2, None, **options)
+
+
+def test_it_can_be_pickled(lenses):
+    import pickle
+
+    summary = summarize(lenses)
+    again = pickle.loads(pickle.dumps(summary))
+    assert again.to_dict() == summary.to_dict()
+    assert again != summary

@@ -155,3 +155,31 @@ def test_the_frame_has_them(gpt2, tokenizer):
 def test_the_caller_may_pass_one_alone():
     model = tiny_model("gpt2")
     assert bauklens.logit_lens(model, None, PROMPT, targets=7).targets[0].token_ids == (7,)
+
+
+def test_a_word_and_an_edit_do_not_go_together(gpt2, tokenizer):
+    with pytest.raises(LensError, match="edit_output would act elsewhere: pass words='first'"):
+        bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=["xyz"], edit_output=lambda output, layer: None)
+
+
+def test_a_whole_word_has_no_rank(gpt2, tokenizer):
+    lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=["xyz", " the"])
+    with pytest.raises(LensError, match="have no rank: pass words='first'"):
+        lens.first_layer("xyz")
+    with pytest.raises(LensError, match="have no rank: pass words='first'"):
+        lens.logit_difference("xyz", " the")
+
+
+def test_dollars_are_no_formula(gpt2, tokenizer):
+    import dataclasses
+    import io
+
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[r"$\frac$"], words="first")
+    lens = dataclasses.replace(lens, tokens=("$$", *lens.tokens[1:]))
+    for measure in ("entropy", r"$\frac$"):
+        figure = lens.plot(measure)
+        figure.savefig(io.BytesIO())
+        pyplot.close(figure)

@@ -11,9 +11,8 @@ import numpy as np
 from bauklens import storage
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
-from bauklens.frame import data_frame, data_set, parquet
+from bauklens.frame import parquet
 from bauklens.frozen import frozen, frozen_array, frozen_floats, plain, require
-from bauklens.measures import MEASURES
 from bauklens.targets import Target
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = storage.FORMAT
 VERSION = 1
 
-_OWN = ("magnitude", "max_probability")
+OWN = ("magnitude", "max_probability")
 """Measures that stand in a result anyway, and are not written twice."""
 
 _DTYPES = {
@@ -299,31 +298,9 @@ class LensResult:
         Raises:
             LensError: pandas is not installed.
         """
-        layer, column, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
-        predicted_id = self.top_ids.ravel()
-        cells = {name: value for name, value in self.measures.items() if name not in _OWN}
-        for target in self.targets:
-            named = {"probability": target.probability, "logit": target.logit, "rank": target.rank}
-            cells |= {f"{name} of {target.text}": value for name, value in named.items()}
-        frame = data_frame(
-            {
-                "layer": layer,
-                "position": self.positions[column],
-                "token": np.array(self.tokens, dtype=object)[column],
-                "generated": self.generated[column],
-                "rank": rank + 1,
-                "predicted": [self.vocabulary[each] for each in predicted_id.tolist()],
-                "probability": self.top_probs.ravel(),
-                "magnitude": self.magnitude[layer, column],
-                "token_id": self.token_ids[column],
-                "predicted_id": predicted_id,
-                **{name: value[layer, column] for name, value in cells.items()},
-            }
-        )
-        frame["layer"] = (
-            frame["layer"].astype("category").cat.rename_categories(dict(enumerate(self.layers))).cat.as_ordered()
-        )
-        return frame
+        from bauklens.export import frame_of
+
+        return frame_of(self)
 
     def plot(self, measure: str = "max_probability", *, tokens: bool = True) -> "Figure":
         """A heat map of matplotlib, layers up and positions across; see :func:`bauklens.plot.heat_map`."""
@@ -360,23 +337,9 @@ class LensResult:
         Raises:
             LensError: xarray is not installed.
         """
-        texts = np.array([self.vocabulary[each] for each in self.top_ids.ravel().tolist()], dtype=object)
-        cell = ("layer", "position")
-        variables: dict[str, Any] = {
-            "token_id": ("position", self.token_ids),
-            "token": ("position", np.array(self.tokens, dtype=object)),
-            "top_id": ((*cell, "rank"), self.top_ids),
-            "top_token": ((*cell, "rank"), texts.reshape(self.top_ids.shape)),
-            "top_probability": ((*cell, "rank"), self.top_probs),
-        }
-        for name, value in self.measures.items():
-            variables[name] = (cell, value, {"units": MEASURES[name].unit} if name in MEASURES else {})
-        for name in ("probability", "logit", "rank") if self.targets else ():
-            values = np.stack([getattr(target, name) for target in self.targets])
-            variables[f"target_{name}"] = (("target", *cell), values)
-        places = {"layer": list(self.layers), "position": self.positions, "rank": np.arange(self.topk) + 1}
-        places |= {"target": [target.text for target in self.targets]} if self.targets else {}
-        return data_set(variables, places, {"model": self.model, "prompt": self.prompt, "stream": self.stream})
+        from bauklens.export import data_set_of
+
+        return data_set_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
@@ -385,7 +348,7 @@ class LensResult:
         """
         head = {"format": FORMAT, "version": VERSION}
         values = {each.name: plain(getattr(self, each.name)) for each in fields(LensResult) if each.name != "targets"}
-        values["measures"] = {name: value for name, value in values["measures"].items() if name not in _OWN}
+        values["measures"] = {name: value for name, value in values["measures"].items() if name not in OWN}
         return head | values | {"targets": [target.to_dict() for target in self.targets]}
 
     @staticmethod
@@ -417,7 +380,7 @@ class LensResult:
             LensError: another suffix, or a path that cannot be written.
         """
         arrays = {name: getattr(self, name) for name in _DTYPES}
-        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in _OWN}
+        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
         storage.write(Path(path), self.to_dict(), arrays)
 
     def to_json(self) -> str:

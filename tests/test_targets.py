@@ -181,5 +181,8 @@ def test_dollars_are_no_formula(gpt2, tokenizer):
     lens = dataclasses.replace(lens, tokens=("$$", *lens.tokens[1:]))
     for measure in ("entropy", r"$\frac$"):
         figure = lens.plot(measure)
-        figure.savefig(io.BytesIO())
+        picture = io.BytesIO()
+        figure.savefig(picture)
+        assert picture.tell() > 1000
+        assert figure.axes[0].get_xticklabels()[0].get_text() == "$$"
         pyplot.close(figure)

@@ -103,13 +103,17 @@ class Reading:
             ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and where there
             are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32.
         """
+        scratch = _Scratch()
         parts = [
-            self._of(logits[some], columns[some], None if inputs is None else inputs[some]) for some in in_cache(logits)
+            self._of(logits[some], columns[some], None if inputs is None else inputs[some], scratch)
+            for some in in_cache(logits)
         ]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None) -> Values:
-        probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32)
+    def _of(
+        self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
+    ) -> Values:
+        probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
         top = probabilities.topk(self.topk, dim=-1)
         total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
         values = {"top_ids": top.indices, "top_probs": top.values / total}
@@ -120,12 +124,6 @@ class Reading:
             values["kl"] = self.kl(normalizer + largest[:, 0], inputs, columns, logits)
         if "max_logit" in self.measures:
             values["max_logit"] = largest[:, 0]
-        if "entropy" in self.measures or self._elementwise:
-            below = (logits.float() - largest).clamp_min_(_LOWEST)
-            if "entropy" in self.measures:
-                values["entropy"] = normalizer - torch.linalg.vecdot(probabilities, below) / total[:, 0]
-            if self._elementwise:
-                values |= self._beside_reference(probabilities / total, below, normalizer, columns)
         if self.next_ids.numel() and {"surprisal", "rank_of_next"} & set(self.measures):
             values |= self._next(logits, largest[:, 0] + normalizer, columns)
         if len(self.targets):
@@ -134,6 +132,18 @@ class Reading:
             values["target_logits"] = chosen.float()
             values["target_probs"] = probabilities[:, ids] / total
             values["target_ranks"] = _ranks(logits, chosen)
+        if "entropy" in self.measures or self._elementwise:
+            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
+            if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
+                own, own_entropy = self._own(columns)
+                values["kl"] = (normalizer - torch.linalg.vecdot(own, below) - own_entropy).clamp_min(0)
+            entropy = normalizer - below.mul_(probabilities).sum(dim=-1) / total[:, 0]
+            if "entropy" in self.measures:
+                values["entropy"] = entropy
+            if "js" in self.measures:
+                own, own_entropy = self._own(columns)
+                mean = torch.special.entr((own + probabilities / total) / 2).sum(dim=-1)
+                values["js"] = (mean - (entropy + own_entropy) / 2).clamp_min(0)
         return values
 
     @property
@@ -158,20 +168,11 @@ class Reading:
     def _elementwise(self) -> bool:
         return self.reference is not None and self.reference.probabilities is not None
 
-    def _beside_reference(
-        self, probabilities: torch.Tensor, below: torch.Tensor, normalizer: torch.Tensor, columns: torch.Tensor
-    ) -> Values:
+    def _own(self, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's own probabilities at each row's column, (row, vocabulary), and their entropy, (row,)."""
         assert self.reference is not None
         assert self.reference.probabilities is not None
-        own, entropy = self.reference.probabilities[columns], self.reference.entropy[columns]
-        values = {}
-        if "kl" in self.measures and self.reference.rest is None:
-            values["kl"] = (normalizer - torch.linalg.vecdot(own, below) - entropy).clamp_min(0)
-        if "js" in self.measures:
-            spread = normalizer - torch.linalg.vecdot(probabilities, below)
-            mean = torch.special.entr((own + probabilities) / 2).sum(dim=-1)
-            values["js"] = (mean - (spread + entropy) / 2).clamp_min(0)
-        return values
+        return self.reference.probabilities[columns], self.reference.entropy[columns]
 
     def _next(self, logits: torch.Tensor, normalizer: torch.Tensor, columns: torch.Tensor) -> Values:
         following = self.next_ids.to(logits.device)[columns]
@@ -183,6 +184,19 @@ class Reading:
         if "rank_of_next" in self.measures:
             values["rank_of_next"] = _ranks(logits, own)[:, 0].masked_fill(none, torch.nan)
         return values
+
+
+class _Scratch:
+    """Memory that is used for a few rows after another, as fresh memory costs as much as its use."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[int, torch.Tensor] = {}
+
+    def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
+        """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""
+        if place not in self._buffers:
+            self._buffers[place] = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
+        return self._buffers[place][: len(logits)]
 
 
 def _ranks(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

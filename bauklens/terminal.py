@@ -43,7 +43,8 @@ def print_position(result: LensResult, position: int, console: Console | None = 
         table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
     for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
         table.add_row(Text(printable(layer)), *cells)
-    of_what = printable(f"{result.model}, {result.stream}, position {position}")
+    generated = ", generated" if result.generated[column] else ""
+    of_what = printable(f"{result.model}, {result.stream}, position {position}{generated}")
     console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bauklens import LensResult
-from bauklens.cli import read_prompts
+from bauklens.command import read_prompts
 from bauklens.terminal import print_position
 from tests.made import made
 from tests.tiny import tiny_model, tiny_tokenizer

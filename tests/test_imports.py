@@ -63,6 +63,7 @@ ORDER = [
     "inspection",
     "notebook",
     "loading",
+    "command",
     "cli",
     "__main__",
 ]
@@ -85,6 +86,7 @@ WITHOUT_TORCH = STANDARD_ONLY | {
     "ranking",
     "summary",
     "terminal",
+    "command",
     "cli",
     "__main__",
 }
@@ -121,7 +123,7 @@ def test_the_lowest_import_only_the_standard_library(name):
     assert outer - set(sys.stdlib_module_names) <= {"bauklens"}
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_TORCH - {"cli", "__init__"}))
+@pytest.mark.parametrize("name", sorted(WITHOUT_TORCH - {"cli", "command", "__init__"}))
 def test_what_reads_a_result_imports_no_torch(name):
     assert not {each.partition(".")[0] for each in imports(name, top_level=False)} & {"torch", "transformers"}
 

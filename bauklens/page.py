@@ -1,8 +1,8 @@
 """Results -> one fragment for a notebook, or one self-contained page that makes no request."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ from markupsafe import Markup
 from bauklens.comparison import Comparison
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
+from bauklens.frontend import carries_script
 from bauklens.readable import readable_magnitude
 from bauklens.result import LensResult
-from bauklens.table import comparison_table, largest_magnitude, table, templates
+from bauklens.script import script_source, viewer_call, viewer_script, viewer_version
+from bauklens.table import comparison_table, excerpt, largest_magnitude, table, templates
+from bauklens.tokens import printable
+from bauklens.view import views
 
 LOOKS = ("default", "classic")
 """Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
@@ -41,7 +45,7 @@ _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
 def fragment(result: LensResult | Comparison, *, look: str = "default", color: Colour | None = None) -> str:
-    """The HTML of one result with its style, for a notebook.
+    """The HTML of one result with its style, for a notebook, which holds the viewer's script once.
 
     Args:
         look: one of :data:`LOOKS`.
@@ -50,7 +54,9 @@ def fragment(result: LensResult | Comparison, *, look: str = "default", color: C
     Raises:
         LensError: an unknown look or colour.
     """
-    return templates().get_template("fragment.html").render(style=_style(), figure=_figure(result, look, color))
+    script = viewer_script() if carries_script(viewer_version()) else viewer_call()
+    figure = _figure([result], look, color)
+    return templates().get_template("fragment.html").render(style=_style(), figure=figure, script=script)
 
 
 def ranking_fragment(
@@ -75,7 +81,7 @@ def ranking_fragment(
 def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
     """The HTML of a page of such tables, each as the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
-    return template.render(title=title, style=_style(), rankings=rankings)
+    return template.render(title=title, style=_style(), script_source="'none'", rankings=rankings)
 
 
 def page(
@@ -92,20 +98,33 @@ def page(
             raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
     if not titled:
         raise LensError("a report needs at least one result")
-    headings = [heading for heading, _ in titled]
+    groups = [[*group] for _, group in groupby(titled, _together)]
+    headings = [heading for (heading, _), *_ in groups]
     title = title or (headings[0] if len(set(headings)) == 1 else "") or "What the model was about to say"
-    sections: list[dict[str, Any]] = [
-        {
-            "heading": heading,
-            "data": _json(result),
-            "provenance": _provenance(result),
-            "figure": _figure(result, look, color),
-        }
-        for heading, result in titled
-    ]
-    for above, section in zip([title, *headings], sections, strict=False):
-        section["repeats"] = section["heading"] == above
-    return templates().get_template("page.html").render(title=title, style=_style(), sections=sections)
+    sections: list[dict[str, Any]] = []
+    for above, heading, group in zip([title, *headings], headings, groups, strict=False):
+        several = [result for _, result in group]
+        sections.append(
+            {
+                "heading": heading,
+                "repeats": heading == above,
+                "provenance": [lines for result in several for lines in _provenance(result)],
+                "figure": _figure(several, look, color),
+            }
+        )
+    script = viewer_script()
+    template = templates().get_template("page.html")
+    return template.render(
+        title=title, style=_style(), script=script, script_source=script_source(script), sections=sections
+    )
+
+
+def _together(titled: "tuple[str, Shown]") -> Any:
+    """What results have in common that stand in one viewer: their heading and their tokens."""
+    heading, result = titled
+    if isinstance(result, Comparison):
+        return heading, id(result)
+    return heading, result.model, result.token_ids.tobytes(), result.positions.tobytes()
 
 
 def save_report(
@@ -116,7 +135,10 @@ def save_report(
     look: str = "default",
     color: Colour | None = None,
 ) -> None:
-    """Writes one HTML file that holds every result, its data as JSON, and its provenance, and makes no request.
+    """Writes one HTML file that holds every result, its data, and its provenance, and makes no request.
+
+    Results of the same tokens that follow one another stand in one viewer. A table of very many cells reads without
+    script as an excerpt, and its numbers are rounded to about four digits.
 
     Args:
         results: a result, or several; each may come with a heading, as (heading, result).
@@ -132,25 +154,60 @@ def save_report(
     write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
 
 
-def _figure(result: Shown, look: str, color: Colour | None) -> dict[str, Any]:
+def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[str, Any]:
+    """What the template of a figure is given: results that stand in one viewer."""
     if look not in LOOKS:
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
-    if isinstance(result, Comparison):
-        return {
-            "table": comparison_table(result),
-            "comparison": result,
-            "streams": [_STREAMS.get(lens.stream, lens.stream) for lens in (result.one, result.other)],
-        }
+    parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each) for each in results]
+    lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
+    state = {"show": "difference"} if isinstance(results[0], Comparison) else {}
+    state |= {"colour": "classic"} if look == "classic" else {}
+    captions = [_caption(lens) for lens in lenses]
+    if isinstance(results[0], Comparison):
+        captions = [f"{printable(name)}: {each}" for name, each in zip(results[0].names, captions, strict=True)]
     return {
-        "comparison": None,
-        "table": table(result),
         "look": look,
         "color": None if color is None else _css_colour(color),
+        "parts": parts,
+        "data": views(lenses, captions, state, results[0].measures if isinstance(results[0], Comparison) else None),
+        "viewer": viewer_version(),
+    }
+
+
+def _lens_part(result: LensResult) -> dict[str, Any]:
+    shown, left_out = excerpt(result)
+    return {
+        "template": "lens_part.html",
+        "table": table(shown, largest=largest_magnitude(result), hover=not left_out),
+        "left_out": left_out,
+        "result": result,
         "stream": _STREAMS.get(result.stream, result.stream),
         "norm": _NORMS.get(result.norm, result.norm),
         "largest": readable_magnitude(largest_magnitude(result)),
-        "result": result,
+        "caption": _STREAMS.get(result.stream, result.stream),
+        "check": f"{result.checked} {result.decoded}",
     }
+
+
+def _comparison_part(comparison: Comparison) -> dict[str, Any]:
+    checks = [
+        f"{printable(name)}: {lens.checked} {lens.decoded}"
+        for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True)
+    ]
+    if any(comparison.left_out):
+        one, other = (", ".join(map(str, positions)) or "none" for positions in comparison.left_out)
+        checks.append(f"Positions without a counterpart are left out: {one} of the one, {other} of the other.")
+    return {
+        "template": "comparison_part.html",
+        "table": comparison_table(comparison),
+        "comparison": comparison,
+        "check": " ".join(checks),
+    }
+
+
+def _caption(lens: LensResult) -> str:
+    stream, norm = _STREAMS.get(lens.stream, lens.stream), _NORMS.get(lens.norm, lens.norm)
+    return f"{stream} of {lens.model}, decoded with {norm}"
 
 
 def _heading(result: Shown) -> str:
@@ -171,13 +228,7 @@ def _is_byte(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= 255
 
 
-def _json(result: Shown) -> Markup:
-    """JSON that is inert inside a script element: nothing in it can end the element or begin a comment."""
-    text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
-
-
-def _provenance(result: Shown) -> list[tuple[str, str]]:
+def _provenance(result: Shown) -> list[list[tuple[str, str]]]:
     if isinstance(result, Comparison):
         return [*_provenance(result.one), *_provenance(result.other)]
     lines = [("prompt", result.prompt)]
@@ -185,7 +236,7 @@ def _provenance(result: Shown) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
         lines.append((name, _said(value)))
-    return lines
+    return [lines]
 
 
 def _said(value: Any) -> str:

@@ -28,6 +28,9 @@ VERSION = 1
 OWN = ("magnitude", "max_probability")
 """Measures that stand in a result anyway, and are not written twice."""
 
+LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
+"""What a result holds of every cell."""
+
 _DTYPES = {
     "token_ids": np.int64,
     "positions": np.int64,
@@ -346,10 +349,15 @@ class LensResult:
 
         Every float32 is written as the shortest number that reads back as the same float32.
         """
-        head = {"format": FORMAT, "version": VERSION}
-        values = {each.name: plain(getattr(self, each.name)) for each in fields(LensResult) if each.name != "targets"}
-        values["measures"] = {name: value for name, value in values["measures"].items() if name not in OWN}
-        return head | values | {"targets": [target.to_dict() for target in self.targets]}
+        own = {name: value for name, value in self.measures.items() if name not in OWN}
+        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets")}
+        targets = [target.to_dict() for target in self.targets]
+        return self.head() | large | {"measures": plain(own), "targets": targets}
+
+    def head(self) -> dict[str, Any]:
+        """What :meth:`to_dict` returns less its numbers and texts of every cell."""
+        small = (each.name for each in fields(LensResult) if each.name not in LARGE)
+        return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "LensResult":

@@ -18,6 +18,10 @@ _LONGEST = 200
 """Characters of a token's text that a cell carries; the rest would never be seen."""
 
 
+_MOST_CELLS = 2_500
+"""Cells of a table that stands in a page as such; a larger one is for the viewer."""
+
+
 @dataclass(frozen=True)
 class _Cell:
     text: str
@@ -46,17 +50,36 @@ def templates() -> jinja2.Environment:
     )
 
 
-def table(result: LensResult) -> Markup:
+def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:
     """The table of a result.
 
     Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
-    ``--m``, the magnitude over :func:`largest_magnitude`, at most 1; a stylesheet makes colours of them.
+    ``--m``, the magnitude over the largest, at most 1; a stylesheet makes colours of them.
+
+    Args:
+        largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
+        hover: whether every cell says its top k when the pointer rests on it.
     """
+    largest = largest_magnitude(result) if largest is None else largest
     columns = [
         _Column(int(position), _text(token), bool(generated))
         for position, token, generated in zip(result.positions, result.tokens, result.generated, strict=True)
     ]
-    return Markup(templates().get_template("table.html").render(columns=columns, rows=_rows(result, columns)))  # noqa: S704
+    rows = _rows(result, columns, largest, hover)
+    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def excerpt(result: LensResult) -> tuple[LensResult, str]:
+    """As many of a result's last positions as can be read as they stand, and a sentence that says so where not all."""
+    count = max(1, _MOST_CELLS // len(result.layers))
+    if len(result.positions) <= count:
+        return result, ""
+    columns = range(len(result.positions) - count, len(result.positions))
+    said = (
+        f"Without script: the last {count:,} of {len(result.positions):,} positions. The viewer shows them all, "
+        f"with the top {result.topk} of each."
+    )
+    return result.part(result.layers, columns), said
 
 
 def comparison_table(comparison: Comparison) -> Markup:
@@ -108,9 +131,9 @@ def largest_magnitude(result: LensResult) -> float:
     return float(magnitudes.max(initial=0.0))
 
 
-def _rows(result: LensResult, columns: list[_Column]) -> Iterator[tuple[str, list[_Cell]]]:
+def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[tuple[str, list[_Cell]]]:
     texts = {token_id: _text(text) for token_id, text in result.vocabulary.items()}
-    relative = np.minimum(result.magnitude / (largest_magnitude(result) or 1.0), 1.0)
+    relative = np.minimum(result.magnitude / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
         for place, column in enumerate(columns):
@@ -128,7 +151,7 @@ def _rows(result: LensResult, columns: list[_Column]) -> Iterator[tuple[str, lis
                     text=top[0][0],
                     probability=_number(top[0][1]),
                     magnitude=_number(relative[row, place]),
-                    hover="\n".join(lines),
+                    hover="\n".join(lines) if hover else "",
                     position=column.position,
                 )
             )

@@ -68,6 +68,34 @@ def eiffel(demo):
     return bauklens.logit_lens(*demo, "The Eiffel Tower is located in the city of")
 
 
+@pytest.fixture
+def opening(browser, tmp_path):
+    """Opens a page from disk -> (playwright page, everything that it asked for, everything that it complained of)."""
+    contexts = []
+
+    def open_page(html, *, scheme="light", width=1400, height=900, script=True, fragment=""):
+        context = browser.new_context(
+            color_scheme=scheme,
+            viewport={"width": width, "height": height},
+            java_script_enabled=script,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        asked, complaints = [], []
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        file = tmp_path / "page.html"
+        file.write_text(html, encoding="utf-8")
+        page.goto(file.as_uri() + fragment)
+        return page, [each for each in asked if each.partition("#")[0] != file.as_uri()], complaints
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
 @pytest.fixture(scope="session")
 def browser():
     from playwright.sync_api import sync_playwright

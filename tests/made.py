@@ -1,4 +1,9 @@
-"""Results made by hand, for what no tiny model would say."""
+"""Results made by hand, for what no tiny model would say; and what a page holds of them."""
+
+import base64
+import json
+import re
+import zlib
 
 import numpy as np
 
@@ -48,3 +53,22 @@ def made(rows=3, columns=4, k=2, *, texts=None, probabilities=None, magnitude=No
         "provenance": {"model": "made", "packages": {"bauklens": "0"}, "arguments": {"layers": [1]}},
     }
     return LensResult(**fields | changes)
+
+
+def unpacked(html, lens=0):
+    """Name -> the numbers or texts of a lens that a page carries for its viewer."""
+    given = json.loads(re.search(r'class="bauklens-data">(.*?)</script>', html)[1])["lenses"][lens]
+    block = base64.b64decode(given["blob"])
+    block = zlib.decompress(block) if given["packed"] else block
+    parts, start = {}, 0
+    for each in given["arrays"]:
+        size = 1 if each["kind"] == "json" else np.dtype(each["kind"]).itemsize
+        some = np.frombuffer(block[start : start + size * each["count"]], np.uint8)
+        start += len(some)
+        if each["kind"] == "json":
+            parts[each["name"]] = json.loads(some.tobytes())
+        else:
+            some = some.reshape(size, -1).T if given["packed"] else some
+            parts[each["name"]] = np.frombuffer(some.tobytes(), each["kind"])
+    assert start == len(block)
+    return parts

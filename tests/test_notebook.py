@@ -73,7 +73,7 @@ def test_a_result_shows_itself(shell):
 def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
     count, displayed = tables(shell, "kept = show_logit_lens(model, tokenizer, 'the city', color='#088')")
     assert count == 1
-    assert re.search(r'class="bauklens classic" style="--classic:#088"', displayed[0])
+    assert re.search(r'class="bauklens classic" data-viewer="\w+" style="--classic:#088"', displayed[0])
     assert tables(shell, "show_logit_lens(model, tokenizer, 'the city')")[0] == 1
     assert tables(shell, "for each in ('the', 'city'): show_logit_lens(model, tokenizer, each)")[0] == 2
     assert tables(shell, "kept")[0] == 1

@@ -1,0 +1,68 @@
+// What stands in a cell: its text, its colour, and whether a pinned token is in it.
+
+import { cellOf, keyOf, probabilityAt, rankAt, tokenAt } from "./data.js";
+import { colouring } from "./colour.js";
+import { range, valueText } from "./numbers.js";
+import { markOf, pinned } from "./pins.js";
+
+const LONGEST = 60; // characters of a token in a cell
+
+/** `{ of(row, column) -> { text, p, m, mark }, classic, legend }` of a lens, or of what differs between two. */
+export function contentOf(lenses, state) {
+  return lenses.length > 1 ? difference(lenses, state) : content(lenses[0], state);
+}
+
+function content(lens, state) {
+  const [colours, pins] = [colouring(lens, state), pinned(lens, state)];
+  const of = (row, column) => {
+    const cell = cellOf(lens, row, column);
+    const [p, m] = colours.at(cell);
+    return { text: textOf(lens, tokenAt(lens, cell), state), p: shortened(p), m: shortened(m), mark: markOf(lens, pins, cell) };
+  };
+  return { of, classic: colours.classic, legend: colours.legend };
+}
+
+function difference([one, other], state) {
+  const between = betweenOf(one, state);
+  const pin = state.pin;
+  const text = pin === null ? null : one.shown[one.places.get(pin)] ?? other.shown[other.places.get(pin)];
+  const of = (row, column) => {
+    const cell = cellOf(one, row, column);
+    const tops = [one, other].map((lens) => [keyOf(lens, tokenAt(lens, cell)), textOf(lens, tokenAt(lens, cell), state)]);
+    const same = tops[0][0] === tops[1][0];
+    const [from, to] = [one, other].map((lens) => heldProbability(lens, cell, pin ?? keyOf(lens, tokenAt(lens, cell))));
+    const words = same ? tops[0][1] : `${tops[0][1]} | ${tops[1][1]}`;
+    const p = between ? between.part(cell) : Math.abs(to - from);
+    return { text: words, p: shortened(p), m: same ? 0 : 1, mark: null };
+  };
+  const what = text === null ? "of the most probable token" : `of ${text}, 0 where it is in no top k`;
+  const apart = between ? between.about : `how far apart the probabilities ${what} are, 0 to 1`;
+  return { of, legend: [`background: ${apart}`, "bar: the most probable tokens differ"] };
+}
+
+/** A measure that is of two lenses together, as a part of its largest value; null where none is chosen. */
+function betweenOf(lens, state) {
+  const values = lens.between[state.colour];
+  if (!values) return null;
+  const most = range(values)[1] || 1;
+  const about = `${state.colour} between the two, 0 to ${valueText(most)}`;
+  return { part: (cell) => Math.max(0, values[cell] / most) || 0, about };
+}
+
+function heldProbability(lens, cell, key) {
+  const rank = rankAt(lens, cell, lens.places.get(key));
+  return rank ? probabilityAt(lens, cell, rank - 1) : 0;
+}
+
+function textOf(lens, token, state) {
+  if (state.hideBlank && !lens.texts[token].trim()) return "·";
+  return lens.shown[token].slice(0, LONGEST);
+}
+
+const shortened = (value) => Number(value.toFixed(3));
+
+/** Whether two lenses stand on one grid, so that they can be set against each other cell by cell. */
+export function alike(one, other) {
+  const same = (left, right) => left.length === right.length && left.every((each, place) => each === right[place]);
+  return same(one.layers, other.layers) && same(one.positions, other.positions);
+}

@@ -1,0 +1,71 @@
+// What a cell's colour says: numbers 0..1 for the stylesheet, and the legend that says what they are.
+
+import { cellOf, followed, probabilityAt } from "./data.js";
+import { range, valueText } from "./numbers.js";
+
+const RANKS = new Set(["rank", "rank_of_next"]);
+
+/** Every choice: [value, text]. */
+export function colours(lens, state) {
+  if (state.show === "difference") {
+    return [["both", "probability"], ...Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")])];
+  }
+  const chosen = [
+    ["both", "probability and magnitude"],
+    ["classic", "classic: magnitude, ink by probability"],
+    ["probability", "probability"],
+  ];
+  const pinned = state.pin !== null ? [["token", "probability of the pinned token"], ["rank", "rank of the pinned token"]] : [];
+  return [...chosen, ...pinned, ...Object.keys(lens.measures).map((name) => [name, name.replaceAll("_", " ")])];
+}
+
+/** The colour of cells: `{ at(cell) -> [p, m], classic, legend: [text, ...] }`, p and m 0..1. */
+export function colouring(lens, state) {
+  const magnitude = lens.values.magnitude;
+  const largest = lens.largestMagnitude || 1;
+  const share = (cell) => Math.min(1, (magnitude?.[cell] ?? 0) / largest);
+  const most = `magnitude, full at ${valueText(largest)}, the largest after position 0`;
+  if (state.colour === "classic") {
+    const legend = [`background: ${most}`, "ink: probability of the top token, 0 to 1"];
+    return { classic: true, at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
+  }
+  if (state.colour === "both") {
+    const bar = magnitude ? [`bar: ${most}`] : ["no magnitudes in this file"];
+    const legend = ["background: probability of the top token, 0 to 1", ...bar];
+    return { at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
+  }
+  const [values, what, unit] = valuesOf(lens, state);
+  const [low, high] = state.colour === "probability" || state.colour === "token" ? [0, 1] : limits(values);
+  const logarithmic = RANKS.has(state.colour);
+  const part = logarithmic
+    ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
+    : (value) => (value - low) / (high - low || 1);
+  const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
+  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}`];
+  return { at: (cell) => [Math.max(0, Math.min(1, part(values[cell]) || 0)), 0], legend };
+}
+
+function valuesOf(lens, state) {
+  if (state.colour === "token" || state.colour === "rank") {
+    const token = lens.places.get(state.pin);
+    if (token === undefined) return [[], "the pinned token, which this lens does not hold", ""];
+    const found = followed(lens, token);
+    const where = found.exact ? "" : " where it is in the top k";
+    const what = state.colour === "rank" ? "rank" : "probability";
+    return [found[what === "rank" ? "rank" : "probability"], `${what} of ${lens.shown[token]}${where}`, ""];
+  }
+  if (state.colour === "probability" || !(state.colour in lens.values)) {
+    return [topProbabilities(lens), "probability of the top token", ""];
+  }
+  const { name, unit, about } = lens.measures[state.colour];
+  const units = /^[a-z]+$/.test(unit) ? unit : "";
+  return [lens.values[name], `${name.replaceAll("_", " ")} (${about})`, units];
+}
+
+const topProbabilities = (lens) =>
+  Float32Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => probabilityAt(lens, cell));
+
+function limits(values) {
+  const [low, high] = range(values);
+  return [low > 0 ? 0 : low, high];
+}

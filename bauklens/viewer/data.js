@@ -1,0 +1,92 @@
+// What the viewer is given -> lenses: typed arrays over (layer, position), or (layer, position, rank).
+
+const KINDS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
+
+/** One lens from what `bauklens/view.py` wrote. */
+export async function unpack(given) {
+  const bytes = given.packed ? await inflated(decoded(given.blob)) : decoded(given.blob);
+  const parts = {};
+  let start = 0;
+  for (const { name, kind, count } of given.arrays) {
+    const length = kind === "json" ? count : count * KINDS[kind].BYTES_PER_ELEMENT;
+    const some = bytes.subarray(start, start + length);
+    parts[name] = kind === "json" ? JSON.parse(new TextDecoder().decode(some)) : numbers(some, kind, given.packed);
+    start += length;
+  }
+  return lensOf(given.head, parts);
+}
+
+function lensOf(head, parts) {
+  const { texts, shown, ids } = parts.vocabulary;
+  const measures = Object.fromEntries(head.measures.map((each) => [each.name, each]));
+  const targets = head.targets.map((each, place) => ({
+    ...each,
+    probability: parts[`target ${place} probability`],
+    rank: parts[`target ${place} rank`],
+    logit: parts[`target ${place} logit`],
+  }));
+  return Object.freeze({
+    ...head,
+    texts,
+    shown: texts.map((text, token) => shown[token] ?? text),
+    ids,
+    places: new Map((ids ?? texts).map((key, token) => [key, token])),
+    measures,
+    targets,
+    top: parts.top,
+    probability: parts.probability,
+    values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[name]])),
+    between: Object.fromEntries(head.between.map((name) => [name, parts[`between ${name}`]])),
+    rows: head.layers.length,
+    columns: head.positions.length,
+  });
+}
+
+function decoded(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Packed numbers stand byte by byte: the first byte of all, then the second of all, ... */
+function numbers(bytes, kind, packed) {
+  const size = KINDS[kind].BYTES_PER_ELEMENT;
+  const count = bytes.length / size;
+  const whole = new Uint8Array(bytes.length);
+  if (!packed) whole.set(bytes);
+  for (let byte = 0; packed && byte < size; byte += 1) {
+    for (let place = 0; place < count; place += 1) whole[place * size + byte] = bytes[byte * count + place];
+  }
+  return new KINDS[kind](whole.buffer);
+}
+
+export const cellOf = (lens, row, column) => row * lens.columns + column;
+
+/** The cell's token of a rank from 0: its place among the lens's texts. */
+export const tokenAt = (lens, cell, rank = 0) => lens.top[cell * lens.topk + rank];
+
+export const probabilityAt = (lens, cell, rank = 0) => lens.probability[cell * lens.topk + rank];
+
+/** What names a token in every lens: its id, or its text where a lens has no ids. */
+export const keyOf = (lens, token) => (lens.ids ?? lens.texts)[token];
+
+/** A token's rank from 1 in a cell's top k; 0 where it is not in it. */
+export function rankAt(lens, cell, token) {
+  for (let rank = 0; rank < lens.topk; rank += 1) if (tokenAt(lens, cell, rank) === token) return rank + 1;
+  return 0;
+}
+
+/** A token in every cell -> { probability, rank, exact }; NaN where it is in no top k and was not followed. */
+export function followed(lens, token) {
+  const target = lens.targets.find((each) => each.tokens.length === 1 && each.tokens[0] === lens.ids?.[token]);
+  if (target) return { probability: target.probability, rank: target.rank, exact: true };
+  const [probability, rank] = [0, 1].map(() => new Float32Array(lens.rows * lens.columns).fill(NaN));
+  for (let cell = 0; cell < probability.length; cell += 1) {
+    const found = rankAt(lens, cell, token);
+    if (found) [probability[cell], rank[cell]] = [probabilityAt(lens, cell, found - 1), found];
+  }
+  return { probability, rank, exact: false };
+}

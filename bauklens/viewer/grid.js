@@ -1,0 +1,124 @@
+// The table of one lens, or of what differs between two: a grid of which only what is in sight is in the document.
+
+import { axesOf, chosenIn } from "./axes.js";
+import { contentOf } from "./cells.js";
+import { make } from "./dom.js";
+import { moved } from "./keys.js";
+import { built, inSight } from "./window.js";
+
+const ROW = 22; // pixels
+const HEAD = 40;
+const SIDE = { layer: 56, position: 132 };
+
+/** `{ element, lenses, draw(), look(), reveal(focus), firstEdge() }`. */
+export function grid(view, lenses) {
+  const [lens] = lenses;
+  const canvas = make("div", { class: "canvas", role: "presentation" });
+  const element = make("div", { class: "scroll", role: "grid", "aria-label": lens.caption }, canvas);
+  const elements = built();
+  let [axes, content, width, side] = [null, null, 0, 0];
+
+  /** Builds all anew. */
+  function draw() {
+    const { state } = view;
+    [axes, content, width] = [axesOf(lens, state), contentOf(lenses, state), state.width];
+    side = SIDE[axes.layersAcross ? "position" : "layer"];
+    canvas.style.width = `${side + width * axes.across.length}px`;
+    canvas.style.height = `${HEAD + ROW * axes.down.length}px`;
+    element.setAttribute("aria-rowcount", axes.down.length + 1);
+    element.setAttribute("aria-colcount", axes.across.length + 1);
+    element.classList.toggle("classic", Boolean(content.classic));
+    const focused = canvas.contains(document.activeElement);
+    canvas.replaceChildren();
+    elements.clear();
+    look();
+    if (focused) chosen().focus({ preventScroll: true });
+  }
+
+  const places = () => axes.place(...chosenIn(lens, view.state));
+  const chosen = () => elements.get(places().join(" "));
+
+  /** Builds what has come into sight, takes away what has left it, and marks the chosen cell. */
+  function look() {
+    const [down, across] = places();
+    const downs = inSight(element.scrollTop, element.clientHeight - HEAD, ROW, axes.down.length, down);
+    const acrosses = inSight(element.scrollLeft, element.clientWidth - side, width, axes.across.length, across);
+    for (const one of [-1, ...downs]) {
+      const row = elements.keep(`${one}`, canvas, () => rowElement(one));
+      for (const other of acrosses) elements.keep(`${one} ${other}`, row, () => placed(one, other));
+    }
+    elements.sweep();
+    for (const each of canvas.querySelectorAll("[aria-selected]")) mark(each, false);
+    mark(chosen(), true);
+  }
+
+  function mark(cell, isChosen) {
+    cell.classList.toggle("chosen", isChosen);
+    cell.tabIndex = isChosen ? 0 : -1;
+    if (isChosen) cell.setAttribute("aria-selected", "true");
+    else cell.removeAttribute("aria-selected");
+  }
+
+  function rowElement(down) {
+    const named = axes.layersAcross ? "position" : "layer";
+    const first = down < 0 ? make("div", { class: "corner", role: "columnheader" }, named) : head("rowheader", down, 0);
+    first.style.width = `${side}px`;
+    const style = down < 0 ? {} : { top: `${HEAD + ROW * down}px` };
+    return make("div", { class: down < 0 ? "row heads" : "row", role: "row", "aria-rowindex": down + 2, style }, first);
+  }
+
+  function placed(down, across) {
+    const each = down < 0 ? head("columnheader", across, 1) : cell(down, across);
+    each.style.left = `${side + width * across}px`;
+    each.style.width = `${width}px`;
+    each.setAttribute("aria-colindex", across + 2);
+    return each;
+  }
+
+  function head(role, place, side) {
+    const number = (side ? axes.across : axes.down)[place];
+    const name = String(axes.names[side](number));
+    if (Boolean(side) === axes.layersAcross) return make("div", { class: "head layer", role, title: `layer ${name}` }, name);
+    const token = lens.tokens[number];
+    const generated = lens.generatedFrom !== null && lens.positions[number] >= lens.generatedFrom;
+    const title = `position ${name}${generated ? ", generated" : ""}: ${token}`;
+    const kind = `head position${generated ? " generated" : ""}`;
+    return make("div", { class: kind, role, title }, make("i", {}, name), make("bdi", {}, token));
+  }
+
+  function cell(down, across) {
+    const [row, column] = axes.cell(down, across);
+    const { text, p, m, mark } = content.of(row, column);
+    const pin = mark ? { "--pin": mark.colour } : {};
+    const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
+    const kind = mark ? `cell ${mark.rank === 1 ? "leads" : "follows"}` : "cell";
+    const style = { "--p": p, "--m": m, ...pin };
+    const made = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
+    made.place = [row, column];
+    return made;
+  }
+
+  /** Scrolls to the chosen cell. */
+  function reveal(focus) {
+    const [top, left] = [ROW * places()[0], width * places()[1]];
+    element.scrollTop = between(element.scrollTop, top + ROW - (element.clientHeight - HEAD), top);
+    element.scrollLeft = between(element.scrollLeft, left + width - (element.clientWidth - side), left);
+    look();
+    if (focus) chosen().focus({ preventScroll: true });
+  }
+
+  const placeOf = (event) => event.target.closest?.(".cell")?.place;
+  element.addEventListener("scroll", look);
+  element.addEventListener("pointerover", (event) => view.over(placeOf(event) ?? null, lens));
+  element.addEventListener("pointerleave", () => view.over(null, lens));
+  element.addEventListener("click", (event) => placeOf(event) && view.choose(lens, ...placeOf(event), true));
+  element.addEventListener("keydown", (event) => {
+    const there = moved(event, axes, places(), element.clientHeight / ROW - 3);
+    if (!there) return;
+    event.preventDefault();
+    view.choose(lens, ...axes.cell(...there), true);
+  });
+  return { element, lenses, draw, look, reveal, firstEdge: () => side + width };
+}
+
+const between = (value, low, high) => Math.min(high, Math.max(low, value));

@@ -1,0 +1,33 @@
+// The keyboard: where each key goes from a cell, and the list of all keys.
+
+/** What the keys do, as the list says it. */
+export const KEYS = [
+  ["arrow keys", "another cell"],
+  ["Home, End", "the first or last cell of the row; with Ctrl of the table"],
+  ["Page Up, Page Down", "a screen up or down"],
+  ["p", "pin the cell's most probable token, or unpin it"],
+  ["Enter", "to the tokens of the cell"],
+  ["+, -", "wider or narrower columns"],
+  ["/", "search for a token"],
+  ["?", "this list"],
+  ["Escape", "back to the table"],
+];
+
+/** The place that a key goes to, [down, across]; null for any other key. */
+export function moved(event, axes, [down, across], page) {
+  if (event.altKey || event.metaKey) return null;
+  const [lastDown, lastAcross] = [axes.down.length - 1, axes.across.length - 1];
+  const far = event.ctrlKey;
+  const there = {
+    ArrowUp: [far ? 0 : down - 1, across],
+    ArrowDown: [far ? lastDown : down + 1, across],
+    ArrowLeft: [down, far ? 0 : across - 1],
+    ArrowRight: [down, far ? lastAcross : across + 1],
+    Home: [far ? 0 : down, 0],
+    End: [far ? lastDown : down, lastAcross],
+    PageUp: [down - Math.max(1, Math.floor(page)), across],
+    PageDown: [down + Math.max(1, Math.floor(page)), across],
+  }[event.key];
+  if (!there) return null;
+  return [Math.max(0, Math.min(lastDown, there[0])), Math.max(0, Math.min(lastAcross, there[1]))];
+}

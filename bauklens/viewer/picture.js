@@ -1,0 +1,81 @@
+// The view as a picture of its own: SVG with plain colours and texts, and PNG made of that.
+
+import { make } from "./dom.js";
+
+const FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+
+/** What stands in a box of the page, as SVG: every head and cell where and as it is seen. */
+export function svg(scroll, title) {
+  const frame = scroll.getBoundingClientRect();
+  const [width, height] = [Math.round(scroll.clientWidth), Math.round(scroll.clientHeight)];
+  const plain = plainColour();
+  const shapes = [...scroll.querySelectorAll(".cell, .row:not(.heads) > .head, .heads > .head, .corner")];
+  const parts = shapes.flatMap((each) => shapeOf(each, frame, plain)).join("\n");
+  const paper = plain(getComputedStyle(scroll).backgroundColor);
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
+    `<title>${escaped(title)}</title>`,
+    `<rect width="${width}" height="${height}" fill="${paper}"/>`,
+    parts,
+    "</svg>",
+  ].join("\n");
+}
+
+function shapeOf(element, frame, plain) {
+  const box = element.getBoundingClientRect();
+  const [x, y] = [box.left - frame.left, box.top - frame.top].map((each) => Math.round(each * 10) / 10);
+  const [w, h] = [box.width, box.height].map((each) => Math.round(each * 10) / 10);
+  if (x + w <= 0 || y + h <= 0 || x >= frame.width || y >= frame.height) return [];
+  const style = getComputedStyle(element);
+  const room = Math.max(1, Math.floor(w / 7));
+  const lines = [...element.childNodes].filter((node) => node.textContent).map((node) => node.textContent.trim());
+  const parts = [`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${plain(style.backgroundColor)}"/>`];
+  const share = Number(element.style.getPropertyValue("--m"));
+  if (share > 0) {
+    const bar = plain(style.getPropertyValue("--bar-colour") || style.outlineColor);
+    parts.push(`<rect x="${x}" y="${y + h - 3}" width="${(share * (w - 1)).toFixed(1)}" height="2" fill="${bar}"/>`);
+  }
+  const shape = element.dataset.pin;
+  lines.forEach((line, place) => {
+    const text = (shape ? `${shape} ` : "") + line;
+    const cut = text.length > room ? `${text.slice(0, room - 1)}…` : text;
+    const middle = y + (h * (place + 1)) / (lines.length + 1) + 4;
+    const ink = `fill="${plain(style.color)}" font-family="${FONT}" font-size="12" text-anchor="middle"`;
+    parts.push(`<text x="${x + w / 2}" y="${middle.toFixed(1)}" ${ink}>${escaped(cut)}</text>`);
+  });
+  return parts;
+}
+
+/** Any colour of CSS -> #rrggbb, as a canvas paints it. */
+function plainColour() {
+  const known = new Map();
+  const paint = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  return (colour) => {
+    if (!known.has(colour)) {
+      paint.clearRect(0, 0, 1, 1);
+      paint.fillStyle = colour;
+      paint.fillRect(0, 0, 1, 1);
+      const bytes = [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+      known.set(colour, `#${bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("")}`);
+    }
+    return known.get(colour);
+  };
+}
+
+/** Text for XML: nothing in it is markup, and what XML cannot hold is left out. */
+export function escaped(text) {
+  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "").replace(/[&<>"]/g, (each) => names[each]);
+}
+
+/** An SVG as PNG at twice its size, a Blob. */
+export async function png(text) {
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  await image.decode();
+  const canvas = make("canvas", { width: 2 * image.width, height: 2 * image.height });
+  const paint = canvas.getContext("2d");
+  paint.scale(2, 2);
+  paint.drawImage(image, 0, 0);
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}

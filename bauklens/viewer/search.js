@@ -1,0 +1,84 @@
+// A box that finds any token that the lenses hold, and pins it.
+
+import { keyOf } from "./data.js";
+import { make } from "./dom.js";
+
+const MOST_FOUND = 12;
+
+/** The tokens whose text holds what was typed, those that begin with it first: places among the lens's texts. */
+export function found(lens, typed) {
+  const wanted = typed.toLowerCase();
+  if (!wanted.trim()) return [];
+  const places = [];
+  lens.texts.forEach((text, token) => {
+    const [plain, seen] = [text.toLowerCase(), lens.shown[token].toLowerCase()];
+    const at = plain.includes(wanted) ? plain.trimStart().indexOf(wanted.trimStart()) : seen.indexOf(wanted);
+    if (at >= 0 || plain.includes(wanted)) places.push([at === 0 ? 0 : 1, text.length, token]);
+  });
+  return places.sort((one, other) => one[0] - other[0] || one[1] - other[1]).map(([, , token]) => token).slice(0, MOST_FOUND);
+}
+
+/** `{ element, focus() }`: a combobox as ARIA's practices have it. */
+export function search(view, name) {
+  const input = make("input", {
+    type: "search",
+    role: "combobox",
+    placeholder: "Find a token  /",
+    "aria-label": "find a token and pin it",
+    "aria-expanded": "false",
+    "aria-controls": name,
+    "aria-autocomplete": "list",
+    autocomplete: "off",
+  });
+  const list = make("ul", { id: name, role: "listbox", "aria-label": "tokens", hidden: true });
+  const element = make("div", { class: "search" }, input, list);
+  let active = -1;
+
+  function draw() {
+    const { lens } = view.seen();
+    const tokens = found(lens, input.value);
+    active = tokens.length ? 0 : -1;
+    list.replaceChildren(
+      ...tokens.map((token, place) =>
+        make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, lens, token) }, lens.shown[token]),
+      ),
+    );
+    if (!tokens.length && input.value.trim()) list.append(make("li", { class: "none" }, "in no top k of this lens"));
+    list.hidden = !list.children.length;
+    mark();
+  }
+
+  function take(event, lens, token) {
+    event.preventDefault();
+    if (!view.state.pins.includes(keyOf(lens, token))) view.pin(keyOf(lens, token));
+    input.value = "";
+    draw();
+  }
+
+  function mark() {
+    [...list.children].forEach((each, place) => each.setAttribute("aria-selected", String(place === active)));
+    input.setAttribute("aria-expanded", String(!list.hidden));
+    if (active >= 0) input.setAttribute("aria-activedescendant", `${name}-${active}`);
+    else input.removeAttribute("aria-activedescendant");
+  }
+
+  input.addEventListener("input", draw);
+  input.addEventListener("blur", () => (list.hidden = true));
+  input.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    const count = list.querySelectorAll("[role=option]").length;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      active = count ? (active + (event.key === "ArrowDown" ? 1 : count - 1)) % count : -1;
+      mark();
+    } else if (event.key === "Enter" && active >= 0) {
+      const { lens } = view.seen();
+      take(event, lens, found(lens, input.value)[active]);
+    } else if (event.key === "Escape") {
+      input.value = "";
+      draw();
+      view.home();
+    }
+  });
+  return { element, focus: () => input.focus() };
+}

@@ -1,0 +1,48 @@
+// Out of the page: files, the clipboard, and a link that holds what was chosen.
+
+import { make } from "./dom.js";
+import { written } from "./state.js";
+
+/** Hands a file to the browser's downloads. */
+export function download(name, content, type) {
+  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Puts a text on the clipboard; where there is none to be had, by way of a selection. */
+export async function copy(text, figure) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = make("textarea", { class: "copied" });
+    area.value = text;
+    figure.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+/** The page's address with the state of one of its viewers. */
+export function link(state, number) {
+  const told = btoa(String.fromCharCode(...new TextEncoder().encode(written(state))));
+  return `${location.href.replace(/#.*/, "")}#lens-${number}=${told.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+/** The state that the address holds for a viewer; none where it holds none, or no sense. */
+export function linked(number) {
+  const told = new RegExp(`^#lens-${number}=([\\w-]+)$`).exec(location.hash)?.[1];
+  try {
+    const bytes = Uint8Array.from(atob(told.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return {};
+  }
+}
+
+/** A name for a file: letters, digits and dashes of a text. */
+export function fileName(text, suffix) {
+  const plain = text.normalize("NFKD").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  return `${plain.slice(0, 60) || "lens"}.${suffix}`;
+}

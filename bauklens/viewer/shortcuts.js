@@ -1,0 +1,36 @@
+// The keys that do something wherever the focus is in the viewer.
+
+import { cellOf, keyOf, tokenAt } from "./data.js";
+import { WIDTHS } from "./state.js";
+
+const STEP = 12; // pixels
+
+/** Listens on the viewer's element; `to` holds what moves the focus: `search`, `help` and `cell`. */
+export function shortcuts(view, element, to) {
+  element.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const onCell = Boolean(event.target.closest(".scroll"));
+    const act = {
+      "/": to.search,
+      "?": to.help,
+      "+": () => widen(view, STEP),
+      "-": () => widen(view, -STEP),
+      p: onCell && (() => pinTop(view)),
+      Enter: onCell && to.cell,
+    }[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+}
+
+function pinTop(view) {
+  const { lens, row, column } = view.chosen();
+  view.pin(keyOf(lens, tokenAt(lens, cellOf(lens, row, column))));
+  view.home();
+}
+
+/** Makes the columns wider or narrower by so many pixels. */
+export function widen(view, step) {
+  view.change({ width: Math.min(WIDTHS[1], Math.max(WIDTHS[0], view.state.width + step)) });
+}

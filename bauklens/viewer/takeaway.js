@@ -1,0 +1,30 @@
+// The menu of what can be taken away: copies, files, pictures, and a link.
+
+import { button, make, menu } from "./dom.js";
+import { png, svg } from "./picture.js";
+import { copy, download, fileName, link } from "./share.js";
+import { cell, csv, json, markdown, table, tsv } from "./texts.js";
+
+/** The menu, an element. */
+export function takeaway(view) {
+  const said = make("p", { class: "said", role: "status" });
+  const seen = () => view.seen();
+  const named = (suffix) => fileName(`${seen().lens.prompt} ${seen().lens.stream}`, suffix);
+  const chosen = () => cell(seen().lens, seen().row, seen().column);
+  const copied = (text, what) => copy(text, view.figure).then(() => (said.textContent = `${what} copied`));
+  const picture = () => svg(view.scroll(), seen().lens.caption);
+  const onPage = document.body.classList.contains("bauklens-page");
+  const actions = [
+    ["Copy the cell (TSV)", () => copied(tsv(chosen()), "cell")],
+    ["Copy the table (TSV)", () => copied(tsv(table(seen().lens)), "table")],
+    ["Copy the table (Markdown)", () => copied(markdown(table(seen().lens)), "table")],
+    ...(onPage ? [["Copy a link to this view", () => copied(link(view.state, view.number), "link")]] : []),
+    ["Download CSV", () => download(named("csv"), csv(seen().lens), "text/csv")],
+    ...(view.lenses.every((lens) => lens.plain)
+      ? [["Download JSON", () => download(named("json"), json(seen().lens), "application/json")]]
+      : []),
+    ["Download SVG", () => download(named("svg"), picture(), "image/svg+xml")],
+    ["Download PNG", async () => download(named("png"), await png(picture()), "image/png")],
+  ];
+  return menu("Take away", ...actions.map(([text, act]) => button(text, act)), said);
+}

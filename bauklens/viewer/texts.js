@@ -1,0 +1,85 @@
+// A lens as text to take away: TSV, Markdown, CSV and JSON.
+
+import { cellOf, probabilityAt, tokenAt } from "./data.js";
+import { probabilityText, shortest } from "./numbers.js";
+
+/** The whole table, the most probable token a cell, as rows of texts: positions across, layers down. */
+export function table(lens, rows = lens.layers.map((_, row) => row)) {
+  const heads = ["layer", ...lens.tokens.map((token, column) => `${lens.positions[column]} ${token}`)];
+  const top = (row, column) => lens.shown[tokenAt(lens, cellOf(lens, row, column))];
+  return [heads, ...rows.map((row) => [lens.layers[row], ...lens.tokens.map((_, column) => top(row, column))])];
+}
+
+/** One cell's top k, as rows of texts. */
+export function cell(lens, row, column) {
+  const place = cellOf(lens, row, column);
+  const heads = [`layer ${lens.layers[row]}, position ${lens.positions[column]}: ${lens.tokens[column]}`, "probability"];
+  const line = (rank) => [lens.shown[tokenAt(lens, place, rank)], probabilityText(probabilityAt(lens, place, rank))];
+  return [heads, ...Array.from({ length: lens.topk }, (_, rank) => line(rank))];
+}
+
+export const tsv = (rows) => rows.map((row) => row.map((each) => each.replace(/[\t\r\n]/g, " ")).join("\t")).join("\n");
+
+export function markdown(rows) {
+  const escaped = (text) => text.replace(/[\\|`*_<>[\]&$~]/g, "\\$&").replace(/[\r\n]/g, " ");
+  const lines = rows.map((row) => `| ${row.map(escaped).join(" | ")} |`);
+  lines.splice(1, 0, `|${" --- |".repeat(rows[0].length)}`);
+  return lines.join("\n");
+}
+
+/** A line for each layer, position and rank; columns as in `LensResult.to_frame()`. */
+export function csv(lens) {
+  const names = Object.keys(lens.measures).filter((name) => name !== "magnitude");
+  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
+  const lines = [["layer", "position", "token", "rank", "predicted", "probability", "magnitude", "predicted_id", ...names]];
+  for (let row = 0; row < lens.rows; row += 1) {
+    for (let column = 0; column < lens.columns; column += 1) {
+      const place = cellOf(lens, row, column);
+      const measures = names.map((name) => number(lens.values[name][place]));
+      for (let rank = 0; rank < lens.topk; rank += 1) {
+        const token = tokenAt(lens, place, rank);
+        const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], rank + 1, lens.texts[token]];
+        const numbers = [number(probabilityAt(lens, place, rank)), number(lens.values.magnitude?.[place])];
+        lines.push([...own, ...numbers, lens.ids?.[token] ?? "", ...measures]);
+      }
+    }
+  }
+  return `${lines.map((line) => line.map(quoted).join(",")).join("\r\n")}\r\n`;
+}
+
+/** The format of `LensResult.to_dict()`, which `LensResult.load()` reads. */
+export function json(lens) {
+  const grid = (values, depth = 1) =>
+    Array.from({ length: lens.rows }, (_, row) =>
+      Array.from({ length: lens.columns }, (_, column) => {
+        const start = cellOf(lens, row, column) * depth;
+        const some = Array.from(values.slice(start, start + depth), plainNumber);
+        return depth === 1 ? some[0] : some;
+      }),
+    );
+  const measures = Object.keys(lens.measures).filter((name) => name !== "magnitude");
+  return JSON.stringify({
+    ...lens.plain,
+    top_ids: grid(Array.from(lens.top, (token) => lens.ids[token]), lens.topk),
+    top_probs: grid(lens.probability, lens.topk).map((row) => row.map((each) => (lens.topk === 1 ? [each].flat() : each))),
+    magnitude: grid(lens.values.magnitude),
+    vocabulary: Object.fromEntries(lens.ids.map((id, token) => [id, lens.texts[token]])),
+    measures: Object.fromEntries(measures.map((name) => [name, grid(lens.values[name])])),
+    targets: lens.targets.map((target) => ({
+      text: target.text,
+      token_ids: target.tokens,
+      part: target.part,
+      note: target.note,
+      probability: grid(target.probability),
+      logit: grid(target.logit),
+      rank: grid(target.rank),
+    })),
+  });
+}
+
+function plainNumber(value) {
+  if (Number.isNaN(value)) return null;
+  if (!Number.isFinite(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return Number.isInteger(value) ? value : shortest(value);
+}

@@ -1,0 +1,81 @@
+// The row above the table: which lens, its colours, a search, the view's shape, and what to take away.
+
+import { alike } from "./cells.js";
+import { colours } from "./colour.js";
+import { button, choice, make, menu, tick } from "./dom.js";
+import { WIDTHS } from "./state.js";
+import { takeaway } from "./takeaway.js";
+
+const THEMES = [["system", "as the system"], ["light", "light"], ["dark", "dark"]];
+
+/** `{ element, draw() }`. */
+export function toolbar(view, search, help) {
+  const { lenses } = view;
+  const shows = lenses.map((lens, place) => [String(place), lens.name]);
+  if (lenses.length === 2) {
+    shows.push(["beside", "side by side"]);
+    if (alike(...lenses)) shows.push(["difference", "difference"]);
+  }
+  const tabs = shows.map(([show, text]) => button(text, () => view.change({ show }), { title: text }));
+  const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
+  const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
+  const element = make("div", { class: "bar" });
+  const shape = shapeMenu(view);
+  element.append(
+    ...(lenses.length > 1 ? [bar] : []),
+    colourLabel,
+    search.element,
+    shape.element,
+    takeaway(view),
+    button("?", help, { title: "keyboard", "aria-label": "keyboard" }),
+  );
+
+  function draw() {
+    const { state } = view;
+    tabs.forEach((tab, place) => tab.setAttribute("aria-pressed", String(state.show === shows[place][0])));
+    const options = colours(view.seen().lens, state);
+    colour.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+    colour.value = options.some(([value]) => value === state.colour) ? state.colour : "both";
+    shape.draw();
+  }
+  return { element, draw };
+}
+
+function shapeMenu(view) {
+  const strides = [1, 2, 3, 4, 6, 8].map((stride) => [String(stride), stride === 1 ? "every layer" : `every ${stride}th layer`]);
+  const [strideLabel, stride] = choice("Layers", strides, (value) => view.change({ stride: Number(value) }));
+  const width = make("input", {
+    type: "range",
+    min: WIDTHS[0],
+    max: WIDTHS[1],
+    step: 4,
+    oninput: () => view.change({ width: Number(width.value) }),
+  });
+  const [upLabel, up] = tick("first layer at the bottom", (bottomUp) => view.change({ bottomUp }));
+  const [acrossLabel, across] = tick("layers across", (layersAcross) => view.change({ layersAcross }));
+  const [blankLabel, blank] = tick("dim blank tokens", (hideBlank) => view.change({ hideBlank }));
+  const [themeLabel, theme] = choice("Light", THEMES, (value) => view.change({ theme: value }));
+  const jump = make("input", { type: "number", onchange: () => go() });
+  const go = () => {
+    const { lens, row } = view.seen();
+    const column = lens.positions.indexOf(Number(jump.value));
+    if (column >= 0) view.choose(lens, row, column);
+  };
+  const element = menu(
+    "View",
+    strideLabel,
+    make("label", {}, make("span", {}, "Column width"), width),
+    make("label", {}, make("span", {}, "Go to position"), jump),
+    upLabel,
+    acrossLabel,
+    blankLabel,
+    themeLabel,
+  );
+  const draw = () => {
+    const { state } = view;
+    [stride.value, width.value, theme.value] = [String(state.stride), state.width, state.theme];
+    [up.checked, across.checked, blank.checked] = [state.bottomUp, state.layersAcross, state.hideBlank];
+    jump.value = state.position;
+  };
+  return { element, draw };
+}

@@ -1,0 +1,23 @@
+// The edge of the first column, which can be dragged: all columns become as wide as that one.
+
+import { make } from "./dom.js";
+import { widen } from "./shortcuts.js";
+
+/** `{ element, draw() }`, to stand beside a table. */
+export function widening(view, table) {
+  let last = 0;
+  const grip = (event) => {
+    event.preventDefault();
+    last = event.clientX;
+    element.setPointerCapture(event.pointerId);
+  };
+  const drag = (event) => {
+    if (!element.hasPointerCapture(event.pointerId)) return;
+    widen(view, Math.round(event.clientX - last));
+    last = event.clientX;
+  };
+  const title = "drag: the width of the columns (on the keyboard + and -)";
+  const element = make("div", { class: "edge", title, "aria-hidden": "true", onpointerdown: grip, onpointermove: drag });
+  const draw = () => (element.style.left = `${table.firstEdge()}px`);
+  return { element, draw };
+}

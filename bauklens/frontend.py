@@ -9,23 +9,28 @@ _carrier: dict[str, Any] = {"version": None, "cell": None, "run": None}
 def carries_script(version: str) -> bool:
     """Whether the output that is being made is to carry the script of this version.
 
-    One output of a notebook does: the first of the cell that showed a lens first, and again whenever that cell is run
-    anew. Where outputs do not share a page (Colab, a plain file), or it is not known which cell runs, each does.
+    One output of a notebook does: the first of the cell that showed a lens first, again whenever that cell is run anew,
+    and another where it was deleted. Where outputs do not share a page (Colab), or it is not known which cell runs (a
+    frontend that does not tell, a plain file), each does.
     """
-    cell, run = _running()
-    if cell is None:
+    running = _running()
+    if running is None:
         return True
-    if _carrier["version"] != version or (_carrier["cell"] == cell and _carrier["run"] != run):
+    cell, run, deleted = running
+    is_new = _carrier["version"] != version or _carrier["cell"] in deleted
+    if is_new or (_carrier["cell"] == cell and _carrier["run"] != run):
         _carrier.update(version=version, cell=cell, run=run)
         return True
     return False
 
 
-def _running() -> tuple[str | None, int]:
-    """The id of the notebook cell that runs, where its frontend tells, and the number of its run."""
+def _running() -> tuple[str, int, list[str]] | None:
+    """The id of the notebook cell that runs, the number of its run, and the ids of cells that were deleted since."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     if shell is None or "google.colab" in sys.modules or not hasattr(shell, "get_parent"):
-        return None, 0
-    cell = shell.get_parent().get("metadata", {}).get("cellId")
-    return (str(cell), int(shell.execution_count)) if cell else (None, 0)
+        return None
+    told = shell.get_parent().get("metadata", {})
+    if not told.get("cellId"):
+        return None
+    return str(told["cellId"]), int(shell.execution_count), list(told.get("deletedCells", ()))

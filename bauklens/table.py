@@ -132,7 +132,7 @@ def largest_magnitude(result: LensResult) -> float:
 
 
 def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[tuple[str, list[_Cell]]]:
-    texts = {token_id: _text(text) for token_id, text in result.vocabulary.items()}
+    texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
     relative = np.minimum(result.magnitude / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []

@@ -61,7 +61,8 @@ def _names(lenses: Sequence[LensResult]) -> list[str]:
 
 def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray]) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
-    shown = {place: visible(text) for place, text in enumerate(vocabulary["texts"]) if visible(text) != text}
+    seen = map(visible, vocabulary["texts"])
+    shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
     known = list(MEASURES)
     order = sorted(lens.measures, key=lambda each: known.index(each) if each in known else len(known))
     measures = {
@@ -111,13 +112,13 @@ def _measure(name: str) -> dict[str, str]:
 
 
 def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
-    """The tokens that stand in the table, most frequent first, and the table of their places among these."""
+    """The tokens of the table, most frequent first, then those that stand above it; and the table of their places."""
     ids, places, counts = np.unique(lens.top_ids, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     ids = ids[order].tolist()
-    kept = ids + [token for token in lens.vocabulary if token not in set(ids)]
+    kept = [*ids, *sorted(set(lens.token_ids.tolist()) & set(lens.vocabulary) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)
     return {"ids": kept, "texts": [lens.vocabulary[token] for token in kept]}, top
 
@@ -145,5 +146,5 @@ def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[s
     parts += [{"name": key, "kind": value.dtype.name, "count": value.size} for key, value in arrays.items()]
     numbers = [value.view(np.uint8).reshape(-1, value.itemsize) for value in arrays.values()]
     block = b"".join([*told.values(), *(each.T.tobytes() if packed else each.tobytes() for each in numbers)])
-    text = base64.b64encode(zlib.compress(block, 9) if packed else block).decode("ascii")
+    text = base64.b64encode(zlib.compress(block) if packed else block).decode("ascii")
     return {"arrays": parts, "packed": packed, "blob": text}

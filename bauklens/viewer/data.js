@@ -79,8 +79,17 @@ export function rankAt(lens, cell, token) {
   return 0;
 }
 
+const known = new WeakMap(); // lens -> token -> what `followed` returned
+
 /** A token in every cell -> { probability, rank, exact }; NaN where it is in no top k and was not followed. */
 export function followed(lens, token) {
+  if (!known.has(lens)) known.set(lens, new Map());
+  const tokens = known.get(lens);
+  if (!tokens.has(token)) tokens.set(token, follow(lens, token));
+  return tokens.get(token);
+}
+
+function follow(lens, token) {
   const target = lens.targets.find((each) => each.tokens.length === 1 && each.tokens[0] === lens.ids?.[token]);
   if (target) return { probability: target.probability, rank: target.rank, exact: true };
   const [probability, rank] = [0, 1].map(() => new Float32Array(lens.rows * lens.columns).fill(NaN));

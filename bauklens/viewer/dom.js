@@ -29,8 +29,8 @@ export function button(text, onclick, attributes = {}) {
 }
 
 /** A labelled list of choices: [value, text] each. */
-export function choice(label, options, onchange, attributes = {}) {
-  const list = make("select", { ...attributes, onchange: () => onchange(list.value) });
+export function choice(label, options, onchange) {
+  const list = make("select", { "aria-label": label, onchange: () => onchange(list.value) });
   list.append(...options.map(([value, text]) => make("option", { value }, text)));
   return [make("label", {}, make("span", {}, label), list), list];
 }

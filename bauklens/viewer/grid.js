@@ -109,7 +109,7 @@ export function grid(view, lenses) {
 
   const placeOf = (event) => event.target.closest?.(".cell")?.place;
   element.addEventListener("scroll", look);
-  element.addEventListener("pointerover", (event) => view.over(placeOf(event) ?? null, lens));
+  element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens));
   element.addEventListener("pointerleave", () => view.over(null, lens));
   element.addEventListener("click", (event) => placeOf(event) && view.choose(lens, ...placeOf(event), true));
   element.addEventListener("keydown", (event) => {

@@ -11,7 +11,7 @@ export function heat(view) {
   const canvas = make("canvas", { class: "map", role: "img" });
   const caption = make("figcaption");
   const element = make("figure", { class: "heat" }, caption, canvas);
-  let drawnOf = null;
+  let [drawnOf, painted] = [null, ""];
 
   function draw() {
     const { lens } = view.seen();
@@ -20,13 +20,16 @@ export function heat(view) {
     if (!pin) return;
     caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell`);
     canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: layers down, positions across`);
-    drawnOf = lens;
+    const ink = getComputedStyle(caption.firstChild).color;
+    const wanted = `${view.lenses.indexOf(lens)} ${pin.token} ${ink}`;
+    if (painted === wanted) return;
+    [drawnOf, painted] = [lens, wanted];
     const { probability } = followed(lens, pin.token);
     const size = Math.max(1, Math.floor(MAP_SIDE / lens.columns));
     const tall = Math.max(1, Math.min(6, Math.floor(MAP_SIDE / lens.rows)));
     [canvas.width, canvas.height] = [lens.columns * size, lens.rows * tall];
     const paint = canvas.getContext("2d");
-    paint.fillStyle = getComputedStyle(caption.firstChild).color;
+    paint.fillStyle = ink;
     for (let row = 0; row < lens.rows; row += 1) {
       for (let column = 0; column < lens.columns; column += 1) {
         paint.globalAlpha = Math.sqrt(probability[cellOf(lens, row, column)] || 0); // so that small ones are seen too

@@ -45,7 +45,9 @@ export function stage(view) {
 
   function paneOf({ table, legend, edge }) {
     const [lens, other] = table.lenses;
-    const caption = make("p", { class: "caption" }, other ? `${lens.name} | ${other.name}` : lens.caption);
+    const rounded = lens.rounded ? ". Its numbers are rounded to about four digits, so that the page stays small" : "";
+    const said = other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
+    const caption = make("p", { class: "caption" }, said);
     return make("div", { class: "pane" }, caption, make("div", { class: "frame" }, table.element, edge.element), legend);
   }
 

@@ -50,19 +50,17 @@ export function csv(lens) {
 
 /** The format of `LensResult.to_dict()`, which `LensResult.load()` reads. */
 export function json(lens) {
-  const grid = (values, depth = 1) =>
+  const each = (of) =>
     Array.from({ length: lens.rows }, (_, row) =>
-      Array.from({ length: lens.columns }, (_, column) => {
-        const start = cellOf(lens, row, column) * depth;
-        const some = Array.from(values.slice(start, start + depth), plainNumber);
-        return depth === 1 ? some[0] : some;
-      }),
+      Array.from({ length: lens.columns }, (_, column) => of(cellOf(lens, row, column))),
     );
+  const grid = (values) => each((cell) => plainNumber(values[cell]));
+  const tops = (at) => each((cell) => Array.from({ length: lens.topk }, (_, rank) => at(lens, cell, rank)));
   const measures = Object.keys(lens.measures).filter((name) => name !== "magnitude");
   return JSON.stringify({
     ...lens.plain,
-    top_ids: grid(Array.from(lens.top, (token) => lens.ids[token]), lens.topk),
-    top_probs: grid(lens.probability, lens.topk).map((row) => row.map((each) => (lens.topk === 1 ? [each].flat() : each))),
+    top_ids: tops((...place) => lens.ids[tokenAt(...place)]),
+    top_probs: tops((...place) => plainNumber(probabilityAt(...place))),
     magnitude: grid(lens.values.magnitude),
     vocabulary: Object.fromEntries(lens.ids.map((id, token) => [id, lens.texts[token]])),
     measures: Object.fromEntries(measures.map((name) => [name, grid(lens.values[name])])),

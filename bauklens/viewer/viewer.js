@@ -43,11 +43,12 @@ export function mount(figure, lenses, given = {}, number = 0) {
       draw(before);
     },
     choose(lens, row, column, focus = false) {
+      over = null;
       view.change({ layer: lens.layers[row], position: lens.positions[column] });
       tables.reveal(focus ? lens : null);
     },
     over(place, lens) {
-      if (String(place) === String(over?.place ?? null)) return;
+      if (String(place) === String(over?.place ?? null) && lens === (over?.lens ?? lens)) return;
       over = place && { place, lens };
       panel.forEach((part) => part.draw());
     },
@@ -79,6 +80,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
   }
 
   shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus });
+  figure.querySelectorAll(":scope > .static").forEach((table) => table.remove());
   figure.prepend(element);
   figure.classList.add("mounted");
   draw(null);

@@ -1,0 +1,582 @@
+"""The viewer in a real browser: everything that a person can do in it, by pointer and by keyboard."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bauklens
+from bauklens import LensResult
+from bauklens.page import page as page_html
+from bauklens.script import joined
+from tests.made import HOSTILE, made
+
+SHOTS = Path(__file__).parent / "screenshots"
+AXE = Path(__file__).parent / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+TEXTS = ["a", " b", "c\n", "é", " Paris", "\n", " ", "long-word-that-does-not-fit-a-column"]
+
+
+def rising(rows=6, columns=5, **changes):
+    """A lens in which token 4, " Paris", is at the last position second at first, and takes the lead at layer 3."""
+    ids = np.zeros((rows, columns, 3), dtype=int) + np.array([0, 1, 2])
+    ids[:, -1] = [1, 4, 0]
+    ids[rows - 2 :, -1] = [4, 1, 0]
+    probabilities = np.zeros((rows, columns, 3)) + np.array([0.5, 0.25, 0.125])
+    entropy = np.linspace(4, 0.5, rows * columns).reshape(rows, columns)
+    fields = {"top_ids": ids, "probabilities": probabilities, "measures": {"entropy": entropy}, "prompt": "a b c"}
+    return made(rows, columns, 3, **{"texts": TEXTS} | fields | changes)
+
+
+@pytest.fixture
+def viewer(opening):
+    """Opens results in the viewer -> the page; nothing may be fetched, and nothing complained of."""
+    opened = []
+
+    def open_viewer(results, *, count=1, report=None, **options):
+        page, asked, complaints = opening(page_html(results, title="T", **(report or {})), **options)
+        page.locator("figure.mounted").nth(count - 1).wait_for()
+        opened.append((asked, complaints))
+        return page
+
+    yield open_viewer
+    for asked, complaints in opened:
+        assert (asked, complaints) == ([], [])
+
+
+def cell(page, layer, position):
+    return page.locator(f".cell[data-layer='{layer}'][data-position='{position}']").first
+
+
+def held(page):
+    """What was chosen, as it stands in a copied link."""
+    return page.locator("figure.bauklens").first
+
+
+class TestLook:
+    def test_every_cell_is_there_with_its_token(self, viewer):
+        result = rising()
+        page = viewer([result])
+        for row, layer in enumerate(result.layers):
+            for column in range(5):
+                token = result.vocabulary[int(result.top_ids[row, column, 0])]
+                assert cell(page, layer, column).text_content() == token.replace(" ", "␣")
+        assert page.locator("table").count() == 0
+
+    def test_the_pointer_shows_a_cell_and_a_click_keeps_it(self, viewer):
+        page = viewer([rising()])
+        place, tops = page.locator(".place small"), page.locator(".tops .token")
+        assert place.text_content() == "layer 4, position 4"
+        cell(page, 1, 2).hover()
+        assert place.text_content() == "layer 1, position 2"
+        assert tops.all_text_contents() == ["a", "␣b", "c↵"]
+        assert "0.500" in page.locator(".tops li").first.text_content()
+        page.mouse.move(2, 2)
+        assert place.text_content() == "layer 4, position 4"
+        cell(page, 1, 2).click()
+        page.mouse.move(2, 2)
+        assert place.text_content() == "layer 1, position 2"
+        assert cell(page, 1, 2).get_attribute("aria-selected") == "true"
+
+    def test_the_cell_says_its_magnitude_measures_and_targets(self, viewer):
+        target = {
+            "text": " Paris",
+            "token_ids": [4],
+            "part": "token",
+            "note": "",
+            "probability": np.full((6, 5), 0.0123),
+            "logit": np.full((6, 5), 2.5),
+            "rank": np.full((6, 5), 1234),
+        }
+        page = viewer([rising(targets=[target])])
+        text = page.locator(".measures").inner_text()
+        for said in ("magnitude", "30", "entropy", "0.5 nats", "␣Paris", "0.012, rank 1,234"):
+            assert said in text
+
+    def test_a_token_that_is_cut_in_its_cell_is_whole_in_the_panel(self, viewer):
+        long = "x" * 10_000
+        page = viewer([made(2, 2, 1, texts=[long])])
+        assert len(cell(page, "0", 1).text_content()) < 100
+        assert page.locator(".tops .token").text_content() == long
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+class TestPins:
+    def test_a_pin_marks_cells_and_says_where_it_takes_the_lead(self, viewer):
+        page = viewer([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        assert cell(page, 3, 4).get_attribute("class") == "cell leads"
+        assert cell(page, 2, 4).get_attribute("class") == "cell follows"
+        assert cell(page, 2, 3).get_attribute("data-pin") is None
+        assert cell(page, 2, 4).get_attribute("data-pin") == "●"
+        assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
+        page.get_by_role("button", name="pin ␣Paris").click()
+        assert page.locator(".cell[data-pin]").count() == 0
+
+    def test_several_have_colours_and_shapes_of_their_own(self, viewer):
+        page = viewer([rising()])
+        for name in ("pin ␣Paris", "pin ␣b", "pin a"):
+            page.get_by_role("button", name=name, exact=True).click()
+        pins = page.locator(".tops .pin")
+        assert pins.all_text_contents() == ["●", "▲", "■"]
+        colours = pins.evaluate_all("pins => pins.map((pin) => getComputedStyle(pin).color)")
+        assert len(set(colours)) == 3
+
+    def test_a_search_finds_a_token_that_is_not_in_the_cell(self, viewer):
+        page = viewer([rising()])
+        cell(page, "embed", 0).click()
+        page.keyboard.press("/")
+        page.keyboard.type("pari")
+        assert page.locator(".search [role=option]").all_text_contents() == ["␣Paris"]
+        page.keyboard.press("Enter")
+        assert cell(page, 4, 4).get_attribute("data-pin") == "●"
+        page.get_by_role("combobox", name="find a token").fill("nothing")
+        assert page.locator(".search .none").text_content() == "in no top k of this lens"
+
+    def test_trajectories_follow_the_pins(self, viewer):
+        page = viewer([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        charts = page.locator(".chart")
+        assert charts.count() == 2
+        over_layers = charts.first
+        points = over_layers.locator("polyline").get_attribute("points").split()
+        heights = [float(point.partition(",")[2]) for point in points]
+        assert len(points) == 6
+        assert heights[0] == heights[3] > heights[4] == heights[5]
+        box = over_layers.locator("svg").bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + 40)
+        assert over_layers.locator(".values").text_content() == "embed: ● 0.250"
+        page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + 40)
+        assert page.locator(".place small").text_content() == "embedding, position 4"
+        page.get_by_label("Follow by").select_option("rank")
+        assert page.locator(".chart .values").first.text_content() == "embed: ● 2"
+
+    def test_the_heat_map_shows_the_pin_in_every_cell(self, viewer):
+        page = viewer([rising()])
+        assert not page.locator(".heat").is_visible()
+        page.get_by_role("button", name="pin ␣Paris").click()
+        alphas = page.locator(".map").evaluate(
+            """(canvas) => {
+                 const { width, height } = canvas;
+                 const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+                 const at = (row, column) => Math.floor(height * row / 6) * width + Math.floor(width * column / 5);
+                 return [at(0.5, 0.5), at(0.5, 4.5), at(5.5, 4.5)].map((pixel) => data[4 * pixel + 3]);
+               }"""
+        )
+        assert alphas[0] == 0 < alphas[1] < alphas[2]
+
+
+class TestColours:
+    def values(self, page):
+        return [
+            float(
+                page.locator(f".cell[data-layer='{layer}'][data-position='0']").evaluate(
+                    "e => e.style.getPropertyValue('--p')"
+                )
+            )
+            for layer in ("embed", 4)
+        ]
+
+    @pytest.mark.parametrize(
+        ("colour", "said", "values"),
+        [
+            ("probability", "probability of the top token, 0 to 1", [0.5, 0.5]),
+            ("magnitude", "magnitude (the L2 norm of the state), 0 to 30", [1 / 30, 26 / 30]),
+            ("entropy", "0 to 4 nats", [1, 0.5 / 4 + 4 * (3.5 / 29) / 4]),
+        ],
+    )
+    def test_by_any_measure_with_its_range_and_unit(self, viewer, colour, said, values):
+        page = viewer([rising()])
+        page.get_by_label("Colour").select_option(colour)
+        assert said in page.locator(".pane .legend").text_content()
+        assert self.values(page) == pytest.approx(values, abs=0.001)
+
+    def test_by_the_pinned_token(self, viewer):
+        page = viewer([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        page.get_by_label("Colour").select_option("token")
+        assert "probability of ␣Paris" in page.locator(".pane .legend").text_content()
+        assert self.values(page) == [0, 0]
+
+    def test_the_classic_look(self, viewer):
+        page = viewer([rising()], report={"look": "classic"})
+        assert page.locator(".scroll.classic").count() == 1
+        assert page.get_by_label("Colour").input_value() == "classic"
+
+    def test_light_dark_and_as_the_system(self, viewer):
+        page = viewer([rising()], scheme="dark")
+        paper = "getComputedStyle(document.querySelector('.viewer')).backgroundColor"
+        dark = page.evaluate(paper)
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("Light").select_option("light")
+        assert page.evaluate(paper) != dark
+        page.get_by_label("Light").select_option("dark")
+        assert page.evaluate(paper) == dark
+
+
+class TestFit:
+    @pytest.fixture
+    def page(self, viewer):
+        page = viewer([rising(9, 30)])
+        page.locator("summary", has_text="View").click()
+        return page
+
+    def layers(self, page):
+        heads = page.locator("[role=rowheader]").evaluate_all(
+            "heads => heads.map((e) => [e.getBoundingClientRect().top, e.textContent]).sort((a, b) => a[0] - b[0])"
+        )
+        return [text for _, text in heads]
+
+    def test_a_stride_keeps_the_last_layer(self, page):
+        page.get_by_label("Layers", exact=True).select_option("4")
+        assert self.layers(page) == ["embed", "3", "7"]
+        page.get_by_label("Layers", exact=True).select_option("3")
+        assert self.layers(page) == ["1", "4", "7"]
+
+    def test_layers_from_the_bottom_up(self, page):
+        page.get_by_label("first layer at the bottom").check()
+        assert self.layers(page)[0] == "7"
+        assert self.layers(page)[-1] == "embed"
+
+    def test_layers_across(self, page):
+        page.get_by_label("layers across").check()
+        assert page.locator("[role=columnheader].layer").first.text_content() == "embed"
+        assert "a" in page.locator("[role=rowheader]").first.text_content()
+        page.keyboard.press("Escape")
+        cell(page, 7, 29).click()
+        page.keyboard.press("ArrowLeft")
+        assert page.locator(".place small").text_content() == "layer 6, position 29"
+
+    def test_blank_tokens_are_dimmed(self, viewer):
+        page = viewer([made(2, 2, 1, texts=["\n"])])
+        assert cell(page, "0", 0).text_content() == "↵"
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("dim blank tokens").check()
+        assert cell(page, "0", 0).text_content() == "·"
+
+    def test_the_width_by_keyboard_and_by_drag(self, page):
+        page.keyboard.press("Escape")
+        cell(page, 7, 29).click()
+        before = cell(page, 7, 29).bounding_box()["width"]
+        page.keyboard.press("+")
+        assert cell(page, 7, 29).bounding_box()["width"] == before + 12
+        page.keyboard.press("-")
+        assert cell(page, 7, 29).bounding_box()["width"] == before
+        page.locator(".scroll").evaluate("box => { box.scrollLeft = 0; }")
+        edge = page.locator(".edge").bounding_box()
+        page.mouse.move(edge["x"] + 4, edge["y"] + 10)
+        page.mouse.down()
+        page.mouse.move(edge["x"] + 64, edge["y"] + 10, steps=4)
+        page.mouse.up()
+        assert cell(page, 7, 29).bounding_box()["width"] == before + 60
+
+    def test_jump_to_a_position(self, page):
+        page.get_by_label("Go to position").fill("3")
+        page.keyboard.press("Enter")
+        assert page.locator(".place small").text_content() == "layer 7, position 3"
+        assert cell(page, 7, 3).is_visible()
+
+
+class TestCompare:
+    def test_results_of_one_prompt_are_tabs_that_share_what_is_chosen(self, viewer):
+        page = viewer([rising(), rising(stream="delta")])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        cell(page, 1, 4).click()
+        page.get_by_role("button", name="delta").click()
+        assert page.locator(".caption").text_content().startswith("Deltas between layers")
+        assert page.locator(".place small").text_content() == "layer 1, position 4"
+        assert cell(page, 4, 4).get_attribute("data-pin") == "●"
+
+    def test_side_by_side_they_scroll_together(self, viewer):
+        page = viewer([rising(60, 80), rising(60, 80, stream="delta")])
+        page.get_by_role("button", name="side by side").click()
+        assert page.locator(".scroll").count() == 2
+        page.locator(".scroll").first.evaluate("box => box.scrollTo(400, 200)")
+        page.wait_for_timeout(100)
+        places = page.locator(".scroll").evaluate_all("boxes => boxes.map((box) => [box.scrollLeft, box.scrollTop])")
+        assert places == [[400, 200], [400, 200]]
+
+    def test_a_comparison_shows_what_differs(self, viewer):
+        one, other = rising(), rising(prompt="other", probabilities=np.zeros((6, 5, 3)) + np.array([0.9, 0.05, 0.01]))
+        page = viewer([bauklens.compare(one, other)])
+        assert page.get_by_role("button", name="difference").get_attribute("aria-pressed") == "true"
+        assert cell(page, 4, 4).evaluate("e => e.style.getPropertyValue('--p')") == "0.4"
+        assert page.locator(".tops").count() == 2
+        page.get_by_label("Colour").select_option("overlap")
+        assert "overlap between the two, 0 to 1" in page.locator(".pane .legend").text_content()
+        page.get_by_role("button", name="other", exact=True).click()
+        assert "0.900" in page.locator(".tops li").first.text_content()
+
+    def test_two_viewers_on_a_page_do_not_disturb_each_other(self, viewer):
+        page = viewer([("one", rising()), ("two", rising())], count=2)
+        first, second = page.locator("figure.mounted").all()
+        first.get_by_role("button", name="pin ␣Paris").click()
+        assert first.locator(".cell[data-pin]").count() == 6
+        assert second.locator(".cell[data-pin]").count() == 0
+
+
+class TestTakeAway:
+    def download(self, page, name):
+        page.locator("summary", has_text="Take away").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        return Path(download.value.path()), download.value.suggested_filename
+
+    def copied(self, page, name):
+        page.locator("summary", has_text="Take away").click()
+        page.get_by_role("button", name=name).click()
+        page.locator(".said", has_text="copied").wait_for()
+        return page.evaluate("navigator.clipboard.readText()")
+
+    def test_json_is_the_result(self, viewer, tmp_path):
+        result = replace(rising(generated_from=3), vocabulary={key: TEXTS[key] for key in range(5)})
+        page = viewer([result])
+        path, name = self.download(page, "Download JSON")
+        assert name == "a-b-c-hidden.json"
+        assert LensResult.from_dict(json.loads(path.read_text(encoding="utf-8"))) == result
+
+    def test_json_of_the_demo_model_is_the_result(self, viewer, eiffel):
+        path, _ = self.download(viewer([eiffel]), "Download JSON")
+        assert LensResult.from_dict(json.loads(path.read_text(encoding="utf-8"))) == eiffel
+
+    def test_csv_is_that_of_the_frame(self, viewer):
+        result = rising()
+        path, _ = self.download(viewer([result]), "Download CSV")
+        lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+        frame = result.to_frame()
+        assert len(lines) == len(frame)
+        for name in ("layer", "position", "token", "rank", "predicted", "predicted_id"):
+            assert [line[name] for line in lines] == [str(each) for each in frame[name]]
+        for name in ("probability", "magnitude", "entropy"):
+            assert [float(line[name]) for line in lines] == pytest.approx(frame[name].tolist(), rel=1e-6)
+
+    def test_copies(self, viewer):
+        page = viewer([rising()])
+        lines = self.copied(page, "Copy the cell").splitlines()
+        assert lines[1] == "␣Paris\t0.500"
+        page.keyboard.press("Escape")
+        assert self.copied(page, "Copy the table (TSV)").splitlines()[-1] == "4\ta\ta\ta\ta\t␣Paris"
+        page.keyboard.press("Escape")
+        assert self.copied(page, "Copy the table (Markdown)").splitlines()[1] == "|" + " --- |" * 6
+
+    def test_pictures(self, viewer):
+        page = viewer([rising(texts=[*TEXTS[:4], " <Paris>&", *TEXTS[5:]])])
+        path, name = self.download(page, "Download SVG")
+        svg = path.read_text(encoding="utf-8")
+        assert name.endswith(".svg")
+        assert "␣&lt;Paris&gt;&amp;" in svg
+        assert set(re.findall('fill="([^"]*)"', svg)) <= set(re.findall("#[0-9a-f]{6}", svg))
+        page.keyboard.press("Escape")
+        path, _ = self.download(page, "Download PNG")
+        assert path.read_bytes().startswith(b"\x89PNG")
+        SHOTS.mkdir(exist_ok=True)
+        (SHOTS / "taken-away.png").write_bytes(path.read_bytes())
+
+    def test_a_link_holds_the_view(self, viewer):
+        page = viewer([rising(), rising(stream="delta")])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        cell(page, 2, 3).click()
+        page.get_by_role("button", name="delta").click()
+        link = self.copied(page, "Copy a link")
+        fragment = link[link.index("#") :]
+        page = viewer([rising(), rising(stream="delta")], fragment=fragment)
+        assert page.get_by_role("button", name="delta").get_attribute("aria-pressed") == "true"
+        assert page.locator(".place small").text_content() == "layer 2, position 3"
+        assert cell(page, 4, 4).get_attribute("data-pin") == "●"
+
+    @pytest.mark.parametrize("fragment", ["#lens-0=!!!", "#lens-0=e30", "#lens-0=WzFd", "#lens-0=bnVsbA", "#other"])
+    def test_a_link_without_sense_does_no_harm(self, viewer, fragment):
+        page = viewer([rising()], fragment=fragment)
+        assert page.locator(".place small").text_content() == "layer 4, position 4"
+
+
+class TestKeyboardAndScreenReader:
+    def test_everything_by_keyboard(self, viewer):
+        page = viewer([rising()])
+        page.locator(".cell.chosen").focus()
+        place = page.locator(".place small")
+        for key, there in [
+            ("ArrowUp", "layer 3, position 4"),
+            ("ArrowLeft", "layer 3, position 3"),
+            ("Home", "layer 3, position 0"),
+            ("Control+End", "layer 4, position 4"),
+            ("Control+Home", "embedding, position 0"),
+            ("End", "embedding, position 4"),
+            ("PageDown", "layer 3, position 4"),
+        ]:
+            page.keyboard.press(key)
+            assert place.text_content() == there
+            assert page.evaluate("document.activeElement.matches('.cell.chosen')")
+        page.keyboard.press("p")
+        assert cell(page, 3, 4).get_attribute("data-pin") == "●"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "pin ␣Paris"
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.matches('.cell.chosen')")
+        page.keyboard.press("?")
+        assert page.locator("dialog").is_visible()
+        page.keyboard.press("Escape")
+        assert not page.locator("dialog").is_visible()
+
+    def test_the_focus_is_in_the_table_once(self, viewer):
+        page = viewer([rising(40, 60)])
+        assert page.locator(".cell[tabindex='0']").count() == 1
+        page.locator(".cell.chosen").focus()
+        for _ in range(45):
+            page.keyboard.press("ArrowLeft")
+        assert page.locator(".place small").text_content() == "layer 38, position 14"
+        assert page.locator(".cell[tabindex='0']").count() == 1
+        assert page.evaluate("document.activeElement.dataset.position") == "14"
+
+    def test_a_grid_with_its_places(self, viewer):
+        page = viewer([rising()])
+        grid = page.get_by_role("grid")
+        assert grid.get_attribute("aria-rowcount") == "7"
+        assert grid.get_attribute("aria-colcount") == "6"
+        assert cell(page, 4, 4).get_attribute("aria-colindex") == "6"
+        assert cell(page, 4, 4).locator("xpath=..").get_attribute("aria-rowindex") == "7"
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_nothing_serious(self, opening, scheme):
+        assert AXE.exists(), "axe-core is not there: scripts/test installs it (npm install in tests/viewer)"
+        html = page_html([rising(), rising(stream="delta")], title="T")
+        html = re.sub("<meta http-equiv=.*?>", "", html)  # so that axe itself may run
+        page, _, _ = opening(html, scheme=scheme)
+        page.locator("figure.mounted").wait_for()
+        page.get_by_role("button", name="pin ␣Paris").click()
+        page.add_script_tag(path=AXE)
+        found = page.evaluate("axe.run().then((found) => found.violations)")
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in serious] == []
+
+
+class TestHostileTexts:
+    def test_nothing_runs_and_nothing_breaks(self, viewer):
+        result = made(3, len(HOSTILE), 2, texts=HOSTILE, prompt="".join(HOSTILE), model=HOSTILE[0])
+        page = viewer([(HOSTILE[0], result), (HOSTILE[1], result)], count=2)
+        figure = page.locator("figure.mounted").first
+        figure.locator(".cell.chosen").focus()
+        page.keyboard.press("Control+Home")
+        for _ in HOSTILE:
+            page.keyboard.press("p")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("p")
+            page.keyboard.press("ArrowRight")
+        figure.get_by_role("combobox", name="find a token").fill("<")
+        assert figure.locator(".search [role=option]").count() > 3
+        figure.locator("summary", has_text="View").click()
+        figure.get_by_label("layers across").check()
+        assert page.evaluate("window.ran === undefined")
+        assert figure.locator("img, script:not([type]), h1").count() == 0
+
+    def test_a_lens_of_one_cell(self, viewer):
+        page = viewer([made(1, 1, 1)])
+        assert page.locator(".cell").count() == 1
+        page.locator(".cell").click()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("p")
+        assert page.locator(".cell").get_attribute("data-pin") == "●"
+
+
+@cache
+def large():
+    """A lens of GPT-2-XL's layers over 1,024 positions."""
+    random = np.random.default_rng(0)
+    shape = (49, 1024, 10)
+    texts = [f" token {number}" for number in range(30_000)]
+    values = {name: random.gamma(2, 2, shape[:2]) for name in ("entropy", "kl", "surprisal", "max_logit")}
+    values |= {name: random.random(shape[:2]) for name in ("cosine_to_final", "cosine_to_previous", "overlap")}
+    probabilities = np.sort(random.dirichlet(np.ones(12) / 3, shape[:2]), axis=-1)[..., ::-1][..., :10]
+    ids = (random.zipf(1.25, shape) - 1) % len(texts)
+    return made(*shape, texts=texts, top_ids=ids, probabilities=probabilities, measures=values, magnitude=values["kl"])
+
+
+class TestBigGrids:
+    @pytest.fixture
+    def big(self):
+        return large()
+
+    def test_the_page_is_small_and_only_what_is_in_sight_is_in_the_document(self, viewer, big):
+        assert len(page_html([big], title="T").encode()) < 4e6
+        page = viewer([big])
+        assert page.locator(".viewer *").count() < 3000
+        assert "rounded to about four digits" in page.locator(".caption").text_content()
+        row, column = 20, 500
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("Go to position").fill(str(column))
+        page.keyboard.press("Enter")
+        token = big.vocabulary[int(big.top_ids[row, column, 0])].replace(" ", "␣")
+        assert cell(page, row - 1, column).text_content() == token
+        cell(page, row - 1, column).click()
+        shown = page.locator(".tops .number").all_text_contents()
+        assert [float(each) for each in shown] == pytest.approx(big.top_probs[row, column].tolist(), abs=0.001)
+
+    def test_without_script_an_excerpt_says_that_it_is_one(self, opening, big):
+        page, _, _ = opening(page_html([big], title="T"), script=False)
+        assert page.locator("td").count() == 49 * 51
+        assert page.locator(".note").text_content().startswith("Without script: the last 51 of 1,024 positions.")
+
+
+def test_a_browser_that_cannot_unpack_keeps_the_table(opening):
+    html = page_html([rising(40, 50)], title="T").replace('"packed":true', '"packed":false')
+    page, _, _ = opening(html)
+    page.locator(".failed").wait_for()
+    assert page.locator("td").count() == 2000
+
+
+@pytest.mark.parametrize("width", [1400, 480])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_demo_page(viewer, demo, eiffel, scheme, width):
+    """A newcomer's first minute; its pictures are kept to be looked at."""
+    delta = bauklens.logit_lens(*demo, eiffel.prompt, stream="delta")
+    page = viewer([eiffel, delta], scheme=scheme, width=width)
+    page.get_by_role("button", name="pin ␣Paris").click()
+    assert page.locator(".told").text_content() == "● ␣Paris leads from layer 27 on."
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"viewer-{scheme}-{width}.png", full_page=True)
+
+
+class TestJoining:
+    def write(self, folder, **modules):
+        for name, text in modules.items():
+            (folder / f"{name}.js").write_text(text, encoding="utf-8")
+
+    def test_modules_come_after_what_they_import_and_once(self, tmp_path):
+        self.write(
+            tmp_path,
+            a='import { b } from "./b.js";\nimport { c } from "./c.js";\nexport const a = b + c;\n',
+            b='import { c } from "./c.js";\nexport const b = c;\n',
+            c="export const c = 1;\n",
+        )
+        text = joined(tmp_path, "a")
+        assert [line for line in text.splitlines() if line.startswith("const")] == [
+            "const c = 1;",
+            "const b = c;",
+            "const a = b + c;",
+        ]
+
+    @pytest.mark.parametrize(
+        ("a", "b", "message"),
+        [
+            ('import { b } from "./b.js";\n', 'import { a } from "./a.js";\n', "circle: a -> b -> a"),
+            ('import { b } from "./b.js";\nconst x = 1;\n', "const [x, y] = [1, 2];\n", "x stands at the top of"),
+            ('import { b } from "./b.js";\n', 'const b = "</script";\n', "b.js holds a text that would end"),
+            ('import { b } from "./b.js";\n', 'const b = "<!--";\n', "b.js holds a text that would end"),
+            ('import * as b from "./b.js";\n', "", "a.js imports or exports in a way"),
+            ("export default 1;\n", "", "a.js imports or exports in a way"),
+        ],
+    )
+    def test_what_cannot_be_joined_is_refused(self, tmp_path, a, b, message):
+        self.write(tmp_path, a=a, b=b)
+        with pytest.raises(ValueError, match=message):
+            joined(tmp_path, "a")
+
+    def test_modules_are_short(self):
+        for path in Path(bauklens.__file__).parent.glob("viewer/*.js"):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 125, path.name

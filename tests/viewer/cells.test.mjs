@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { alike, contentOf } from "../../bauklens/viewer/cells.js";
+import { height, nice } from "../../bauklens/viewer/chart.js";
+import { colouring, colours } from "../../bauklens/viewer/colour.js";
+import { along, leadsFrom, pinned } from "../../bauklens/viewer/pins.js";
+import { found } from "../../bauklens/viewer/search.js";
+import { opened } from "../../bauklens/viewer/state.js";
+import { small } from "./made.mjs";
+
+const state = (changes) => ({ ...opened([small()]), ...changes });
+const nats = { name: "entropy", unit: "nats", about: "how spread" };
+
+test("a cell's text, colours and pin", () => {
+  const content = contentOf([small()], state({ pins: [13, 11], pin: 11 }));
+  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark });
+  assert.deepEqual([content.of(0, 0).mark.shape, content.of(0, 0).mark.rank], ["▲", 2]);
+  assert.equal(content.of(1, 1).mark.rank, 1);
+  assert.equal(content.of(0, 1).mark, null);
+  assert.equal(content.of(2, 1).mark.shape, "▲"); // which leads; the other pin is second there
+});
+
+test("blank tokens are dimmed where that is asked for", () => {
+  assert.equal(contentOf([small()], state()).of(2, 0).text, "␣");
+  assert.equal(contentOf([small()], state({ hideBlank: true })).of(2, 0).text, "·");
+});
+
+test("colours by a measure run over its range, and the legend says which", () => {
+  const entropy = Float32Array.of(0.5, 1, 2, 4, NaN, Infinity);
+  const lens = small({ measures: { entropy: nats }, values: { entropy } });
+  const { at, legend } = colouring(lens, state({ colour: "entropy" }));
+  assert.deepEqual([0, 3, 4, 5].map((cell) => at(cell)[0]), [0.125, 1, 0, 1]);
+  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats"]);
+});
+
+test("ranks are coloured on a logarithmic scale, the first full", () => {
+  const rank_of_next = Float32Array.of(1, 10, 100, NaN, 1, 1);
+  const lens = small({ measures: { rank_of_next: { name: "rank_of_next" } }, values: { rank_of_next } });
+  const { at, legend } = colouring(lens, state({ colour: "rank_of_next" }));
+  assert.deepEqual([0, 1, 2, 3].map((cell) => Math.round(at(cell)[0] * 1000) / 1000), [1, 0.5, 0, 0]);
+  assert.match(legend[0], /1 \(full\) to 100, logarithmic/);
+});
+
+test("colours of the pinned token are offered where there is one", () => {
+  const names = (changes) => colours(small(), state(changes)).map(([name]) => name);
+  assert.ok(!names({}).includes("token"));
+  assert.ok(names({ pins: [11], pin: 11 }).includes("token"));
+  const { at, legend } = colouring(small(), state({ colour: "token", pins: [11], pin: 11 }));
+  assert.deepEqual([0, 1, 5].map((cell) => at(cell)[0]), [0.25, 0, 0.9375]);
+  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1/);
+});
+
+test("a lens without magnitudes says so", () => {
+  const lens = small({ values: {}, measures: {} });
+  assert.deepEqual(colouring(lens, state()).legend.at(-1), "no magnitudes in this file");
+  assert.deepEqual(colouring(lens, state()).at(0), [0.5, 0]);
+});
+
+test("what differs between two lenses", () => {
+  const other = small({ probability: small().probability.map((each) => each / 2) });
+  const { of } = contentOf([small(), other], state({ show: "difference" }));
+  assert.deepEqual([of(0, 0).text, of(0, 0).p, of(0, 0).m], ["a", 0.25, 0]);
+  const swapped = small({ top: small().top.map((token) => (token < 2 ? 1 - token : token)) });
+  const cell = contentOf([small(), swapped], state({ show: "difference" })).of(0, 0);
+  assert.deepEqual([cell.text, cell.p, cell.m], ["a | ␣b", 0, 1]);
+  const pinnedOne = contentOf([small(), swapped], state({ show: "difference", pins: [11], pin: 11 }));
+  assert.equal(pinnedOne.of(0, 0).p, 0.25);
+  assert.match(pinnedOne.legend[0], /of ␣b/);
+});
+
+test("a measure of two lenses together colours their difference", () => {
+  const lens = small({ between: { kl: Float32Array.of(0, 1, 2, 3, 4, NaN) } });
+  const content = contentOf([lens, small()], state({ show: "difference", colour: "kl" }));
+  assert.deepEqual([content.of(0, 1).p, content.of(2, 0).p, content.of(2, 1).p], [0.25, 1, 0]);
+  assert.match(content.legend[0], /kl between the two, 0 to 4/);
+});
+
+test("lenses are alike where their layers and positions are", () => {
+  assert.ok(alike(small(), small()));
+  assert.ok(!alike(small(), small({ positions: [0, 2] })));
+});
+
+test("a token along the layers and positions, and where it takes the lead", () => {
+  const lens = small();
+  assert.deepEqual(along(lens, 1, { column: 1 }, "probability"), [NaN, 0.5, 0.9375]);
+  assert.deepEqual(along(lens, 1, { row: 1 }, "rank"), [NaN, 1]);
+  assert.equal(leadsFrom(lens, 1, 1), 1);
+  assert.equal(leadsFrom(lens, 1, 0), null);
+  assert.deepEqual(pinned(lens, state({ pins: [99, null, 11] })).map(({ shape }) => shape), ["■"]);
+});
+
+test("a search finds texts with and without their spaces, those that begin so first", () => {
+  const lens = small({ texts: ["Paris", " Paris", "in Paris", " x", "\n"] });
+  assert.deepEqual(found(lens, "paris"), [0, 1, 2]);
+  assert.deepEqual(found(lens, " par"), [1, 2]);
+  assert.deepEqual(found(lens, "␣pa"), [1, 2]);
+  assert.deepEqual(found(lens, "  "), []);
+  assert.deepEqual(found(lens, "zzz"), []);
+});
+
+test("scales of a chart", () => {
+  assert.deepEqual([0.004, 0.01, 0.03, 0.7, 1].map(nice), [0.01, 0.01, 0.05, 1, 1]);
+  assert.deepEqual([height(0.5, 1, false), height(1, 100, true), height(10, 100, true), height(100, 100, true)], [0.5, 1, 0.5, 0]);
+});

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { deflateSync } from "node:zlib";
+
+import { cellOf, followed, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
+import { small } from "./made.mjs";
+
+const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: [{ name: "entropy" }], targets: [], between: [] };
+
+function given(packed) {
+  const vocabulary = Buffer.from(JSON.stringify({ ids: [7, 8], texts: ["a", " b"], shown: { 1: "␣b" } }));
+  const numbers = [Uint16Array.of(1, 0), Float32Array.of(0.5, 0.25), Float32Array.of(NaN, Infinity)];
+  const bytes = numbers.map((each) => {
+    const plain = Buffer.from(each.buffer);
+    const size = each.BYTES_PER_ELEMENT;
+    const planes = Array.from({ length: size }, (_, byte) => [...plain].filter((_, place) => place % size === byte));
+    return packed ? Buffer.from(planes.flat()) : plain;
+  });
+  const block = Buffer.concat([vocabulary, ...bytes]);
+  const arrays = [
+    { name: "vocabulary", kind: "json", count: vocabulary.length },
+    { name: "top", kind: "uint16", count: 2 },
+    { name: "probability", kind: "float32", count: 2 },
+    { name: "entropy", kind: "float32", count: 2 },
+  ];
+  return { head: HEAD, arrays, packed, blob: (packed ? deflateSync(block) : block).toString("base64") };
+}
+
+for (const packed of [false, true]) {
+  test(`a block is unpacked, packed: ${packed}`, async () => {
+    const lens = await unpack(given(packed));
+    assert.deepEqual([...lens.top], [1, 0]);
+    assert.deepEqual([...lens.probability], [0.5, 0.25]);
+    assert.deepEqual([...lens.values.entropy], [NaN, Infinity]);
+    assert.deepEqual(lens.shown, ["a", "␣b"]);
+    assert.equal(lens.places.get(8), 1);
+    assert.equal(lens.columns, 2);
+  });
+}
+
+test("a cell's tokens and their ranks", () => {
+  const lens = small();
+  const cell = cellOf(lens, 1, 1);
+  assert.deepEqual([tokenAt(lens, cell), tokenAt(lens, cell, 1)], [1, 0]);
+  assert.equal(probabilityAt(lens, cell, 1), 0.25);
+  assert.deepEqual([1, 0, 3].map((token) => rankAt(lens, cell, token)), [1, 2, 0]);
+  assert.equal(keyOf(lens, 1), 11);
+  assert.equal(keyOf(small({ ids: null }), 1), " b");
+});
+
+test("a token is followed where it is in the top k, and everywhere where it is a target", () => {
+  const lens = small();
+  assert.deepEqual([...followed(lens, 1).probability], [0.25, NaN, NaN, 0.5, NaN, 0.9375]);
+  assert.deepEqual([...followed(lens, 1).rank], [2, NaN, NaN, 1, NaN, 1]);
+  assert.equal(followed(lens, 1).exact, false);
+  const target = { tokens: [11], probability: Float32Array.of(1, 2, 3, 4, 5, 6), rank: new Float32Array(6) };
+  const found = followed(small({ targets: [target] }), 1);
+  assert.equal(found.exact, true);
+  assert.equal(found.probability, target.probability);
+});

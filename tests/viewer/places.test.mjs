@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { axesOf, chosenIn, strided } from "../../bauklens/viewer/axes.js";
+import { moved } from "../../bauklens/viewer/keys.js";
+import { opened } from "../../bauklens/viewer/state.js";
+import { inSight } from "../../bauklens/viewer/window.js";
+import { small } from "./made.mjs";
+
+const state = (changes) => ({ ...opened([small()]), ...changes });
+
+test("every so many layers, and always the last", () => {
+  assert.deepEqual(strided(7, 3), [0, 3, 6]);
+  assert.deepEqual(strided(8, 3), [1, 4, 7]);
+  assert.deepEqual(strided(2, 5), [1]);
+});
+
+test("layers down, layers up, layers across", () => {
+  const lens = small();
+  const plain = axesOf(lens, state());
+  assert.deepEqual([plain.down, plain.across], [[0, 1, 2], [0, 1]]);
+  assert.deepEqual(plain.cell(2, 1), [2, 1]);
+  const up = axesOf(lens, state({ bottomUp: true }));
+  assert.deepEqual(up.cell(0, 1), [2, 1]);
+  assert.deepEqual(up.place(2, 1), [0, 1]);
+  const across = axesOf(lens, state({ layersAcross: true }));
+  assert.deepEqual([across.down, across.across], [[0, 1], [0, 1, 2]]);
+  assert.deepEqual(across.cell(1, 2), [2, 1]);
+  assert.deepEqual(across.place(2, 1), [1, 2]);
+  assert.deepEqual([across.names[0](1), across.names[1](0)], [1, "embed"]);
+});
+
+test("a layer that the stride leaves out is shown by the nearest", () => {
+  assert.deepEqual(axesOf(small(), state({ stride: 2 })).place(1, 0), [0, 0]);
+});
+
+test("the chosen cell in a lens that has no such layer is its last", () => {
+  assert.deepEqual(chosenIn(small(), state({ layer: "embed", position: 0 })), [0, 0]);
+  assert.deepEqual(chosenIn(small(), state({ layer: "77", position: 99 })), [2, 1]);
+});
+
+test("what is in sight, and one place that always is", () => {
+  assert.deepEqual(inSight(0, 44, 22, 100, 2), [0, 1, 2, 3, 4, 5]);
+  assert.deepEqual(inSight(2200, 22, 22, 200, 0), [97, 98, 99, 100, 101, 102, 103, 104, 0]);
+  assert.deepEqual(inSight(0, -5, 22, 1, 0), [0]);
+});
+
+test("keys go somewhere in the table, and never out of it", () => {
+  const axes = { down: [0, 1, 2], across: [0, 1] };
+  const go = (key, from, more = {}) => moved({ key, ...more }, axes, from, 2);
+  assert.deepEqual(go("ArrowUp", [0, 0]), [0, 0]);
+  assert.deepEqual(go("ArrowDown", [0, 0]), [1, 0]);
+  assert.deepEqual(go("ArrowRight", [0, 1]), [0, 1]);
+  assert.deepEqual(go("ArrowDown", [0, 0], { ctrlKey: true }), [2, 0]);
+  assert.deepEqual(go("Home", [2, 1]), [2, 0]);
+  assert.deepEqual(go("Home", [2, 1], { ctrlKey: true }), [0, 0]);
+  assert.deepEqual(go("End", [0, 0], { ctrlKey: true }), [2, 1]);
+  assert.deepEqual(go("PageDown", [0, 0]), [2, 0]);
+  assert.deepEqual(go("PageUp", [2, 0]), [0, 0]);
+  assert.equal(go("a", [0, 0]), null);
+  assert.equal(go("ArrowUp", [0, 0], { altKey: true }), null);
+});

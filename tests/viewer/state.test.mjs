@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { changed, MOST_PINS, opened, restored, toggled, written } from "../../bauklens/viewer/state.js";
+import { fileName } from "../../bauklens/viewer/share.js";
+import { small } from "./made.mjs";
+
+const lenses = [small()];
+
+test("a viewer opens at the last layer and position, and nothing of its state can be changed in place", () => {
+  const state = opened(lenses);
+  assert.deepEqual([state.layer, state.position], ["1", 1]);
+  assert.throws(() => (state.layer = "0"), TypeError);
+  assert.throws(() => state.pins.push(1), TypeError);
+  assert.equal(changed(state, { layer: "0" }).layer, "0");
+  assert.equal(state.layer, "1");
+});
+
+test("what was written is read again", () => {
+  const state = changed(opened(lenses), { pins: [11, 12], pin: 12, stride: 3, layer: "embed", colour: "magnitude" });
+  assert.deepEqual(opened(lenses, JSON.parse(written(state))), state);
+});
+
+test("nothing that makes no sense is believed", () => {
+  const nonsense = {
+    show: "7", layer: "99", position: "0", pins: [1, "x", 11, null], pin: 99, stride: -1, width: 1e9, colour: 5, bottomUp: "yes", extra: 1,
+  };
+  assert.deepEqual(restored(nonsense, lenses), { pins: [11], pin: 11 });
+  for (const given of [null, 5, "text", [], undefined]) assert.deepEqual(restored(given, lenses), {});
+});
+
+test("pins keep their places, so that their colours stay", () => {
+  let state = opened(lenses);
+  for (const key of [11, 12, 13]) state = changed(state, toggled(state, key));
+  assert.deepEqual([state.pins, state.pin], [[11, 12, 13], 13]);
+  state = changed(state, toggled(state, 12));
+  assert.deepEqual([state.pins, state.pin], [[11, null, 13], 13]);
+  state = changed(state, toggled(state, 14));
+  assert.deepEqual([state.pins, state.pin], [[11, 14, 13], 14]);
+  for (const key of [11, 14, 13]) state = changed(state, toggled(state, key));
+  assert.deepEqual([state.pins, state.pin], [[], null]);
+});
+
+test("there are never more pins than colours", () => {
+  let state = opened(lenses);
+  for (let key = 0; key < 20; key += 1) state = changed(state, toggled(state, key));
+  assert.equal(state.pins.length, MOST_PINS);
+  assert.equal(state.pin, 19);
+  assert.ok(state.pins.includes(19));
+});
+
+test("a file's name is made of letters and digits", () => {
+  assert.equal(fileName("../..\\The <Eiffel> Tower\n", "csv"), "The-Eiffel-Tower.csv");
+  assert.equal(fileName("///", "svg"), "lens.svg");
+  assert.equal(fileName("日本".repeat(99), "png").length, 64);
+});

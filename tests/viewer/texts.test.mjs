@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { probabilityText, range, shortest, valueText } from "../../bauklens/viewer/numbers.js";
+import { escaped } from "../../bauklens/viewer/picture.js";
+import { cell, csv, json, markdown, table, tsv } from "../../bauklens/viewer/texts.js";
+import { small } from "./made.mjs";
+
+test("numbers as a person reads them", () => {
+  assert.deepEqual([0.7034, 0.00002, 0, NaN].map(probabilityText), ["0.703", "2e-5", "0.000", "–"]);
+  assert.deepEqual([786.23, 23849.7, 0.25, NaN, Infinity, 1e-7, -12].map(valueText), ["786.2", "23,850", "0.25", "–", "∞", "1e-7", "-12"]);
+  assert.deepEqual([range([NaN, 3, -1, Infinity]), range([NaN])], [[-1, 3], [0, 0]]);
+});
+
+test("a float32 is written as the shortest number that reads back as the same", () => {
+  for (const value of [0.1, 1 / 3, 123456.789, 3e-41, 0.7034]) {
+    assert.equal(Math.fround(shortest(Math.fround(value))), Math.fround(value));
+  }
+  assert.equal(shortest(Math.fround(0.1)), 0.1);
+});
+
+test("tables to copy", () => {
+  assert.equal(tsv(table(small())).split("\n")[1], "embed\ta\ta");
+  assert.equal(tsv(cell(small(), 1, 1)), "layer 0, position 1: t1\tprobability\n␣b\t0.500\na\t0.250");
+  assert.equal(tsv([["a\tb\nc"]]), "a b c");
+  const lines = markdown([["x|y", "`<b>`"], ["1", "2"]]).split("\n");
+  assert.deepEqual(lines, ["| x\\|y | \\`\\<b\\>\\` |", "| --- | --- |", "| 1 | 2 |"]);
+});
+
+test("CSV has a line for each layer, position and rank, and quotes what needs it", () => {
+  const lens = small({ texts: ['a"b', " b,\n", " ", "d", "e", "f"] });
+  const lines = csv(lens);
+  assert.match(lines, /^layer,position,token,rank,predicted,probability,magnitude,predicted_id\r\n/);
+  assert.match(lines, /embed,0,t0,1,"a""b",0\.5,1,10\r\nembed,0,t0,2," b,\n",0\.25,1,11\r\n/);
+  assert.equal(lines.split("\r\n").length, 1 + 12 + 1);
+});
+
+test("JSON is that of LensResult.to_dict()", () => {
+  const target = {
+    text: " b", tokens: [11], part: "token", note: "",
+    probability: new Float32Array(6).fill(0.5), logit: new Float32Array(6).fill(NaN), rank: new Float32Array(6).fill(Infinity),
+  };
+  const lens = small({ plain: { format: "bauklens.lens", version: 1 }, targets: [target] });
+  const told = JSON.parse(json(lens));
+  assert.equal(told.format, "bauklens.lens");
+  assert.deepEqual(told.top_ids[1], [[10, 12], [11, 10]]);
+  assert.deepEqual(told.top_probs[2][1], [0.9375, 0.03125]);
+  assert.deepEqual(told.magnitude, [[1, 2], [3, 4], [5, 6]]);
+  assert.equal(told.vocabulary["11"], " b");
+  assert.deepEqual([told.targets[0].logit[0][0], told.targets[0].rank[0][0]], [null, "Infinity"]);
+});
+
+test("JSON of a top 1 keeps its three axes", () => {
+  const lens = small({ plain: {}, topk: 1, top: Uint16Array.from([0, 1, 2, 0, 1, 2]), probability: new Float32Array(6).fill(0.5) });
+  const told = JSON.parse(json(lens));
+  assert.deepEqual([told.top_ids[0], told.top_probs[0]], [[[10], [11]], [[0.5], [0.5]]]);
+});
+
+test("nothing of a text is markup in a picture", () => {
+  assert.equal(escaped(`<b>&"\u0000\u001bx`), "&lt;b&gt;&amp;&quot;x");
+});

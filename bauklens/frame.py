@@ -61,3 +61,16 @@ def require_pyplot() -> Any:
     except ImportError:
         raise LensError("a plot needs matplotlib: pip install matplotlib") from None
     return pyplot
+
+
+def require_plotly() -> Any:
+    """plotly's graph objects.
+
+    Raises:
+        LensError: plotly is not installed.
+    """
+    try:
+        from plotly import graph_objects
+    except ImportError:
+        raise LensError("this figure needs plotly: pip install plotly") from None
+    return graph_objects

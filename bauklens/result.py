@@ -13,12 +13,14 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.frame import parquet
 from bauklens.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.select import one_of
 from bauklens.targets import Target
 
 if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.figure import Figure
+    from plotly import graph_objects
 
     from bauklens.page import Colour
 
@@ -36,7 +38,6 @@ _DTYPES = {
     "positions": np.int64,
     "top_ids": np.int64,
     "top_probs": np.float32,
-    "magnitude": np.float32,
 }
 
 
@@ -56,7 +57,8 @@ class LensResult:
         layers: (layer,), the rows' labels: ``"embed"``, ``"0"``, ``"1"``, ...
         top_ids: (layer, position, k) int64, the most probable tokens, most probable first.
         top_probs: (layer, position, k) float32, their probabilities, 0..1.
-        magnitude: (layer, position) float32, the L2 norm of the state that was decoded.
+        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN where a file of another
+            tool does not tell.
         vocabulary: id -> text of every id that occurs.
         check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
             logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
@@ -100,12 +102,13 @@ class LensResult:
             object.__setattr__(self, name, tuple(texts))
         for name, dtype in _DTYPES.items():
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), dtype))
+        grid = (len(self.layers), len(self.tokens))
+        object.__setattr__(self, "magnitude", frozen_floats("magnitude", self.magnitude, grid))
         for name in ("vocabulary", "check", "provenance"):
             require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
             object.__setattr__(self, name, frozen(getattr(self, name)))
         self._require_matching_shapes()
         self._require_sense()
-        grid = self.magnitude.shape
         require(isinstance(self.measures, Mapping), "measures is no mapping")
         measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
         own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
@@ -120,7 +123,6 @@ class LensResult:
             "positions": self.positions.shape == grid[1:],
             "top_ids": self.top_ids.ndim == 3 and self.top_ids.shape[:2] == grid and self.top_ids.shape[2] > 0,
             "top_probs": self.top_probs.shape == self.top_ids.shape,
-            "magnitude": self.magnitude.shape == grid,
         }
         for name, right in shapes.items():
             found = getattr(self, name).shape
@@ -133,7 +135,9 @@ class LensResult:
         start = self.generated_from
         require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
         require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
-        require(bool((np.isfinite(self.magnitude) & (self.magnitude >= 0)).all()), "a magnitude is no length")
+        lengths = np.isfinite(self.magnitude) & (self.magnitude >= 0)
+        unknown = self.magnitudes_are_unknown and "source" in self.provenance
+        require(bool(lengths.all()) or unknown, "a magnitude is no length")
         difference = self.check.get("max_abs_logit_difference", "missing")
         require(difference is None or isinstance(difference, (int, float)), "check has no difference")
         require(all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text")
@@ -146,9 +150,16 @@ class LensResult:
         return self.positions >= (np.inf if self.generated_from is None else self.generated_from)
 
     @property
+    def magnitudes_are_unknown(self) -> bool:
+        """Whether this comes from a file of another tool that tells none."""
+        return bool(np.isnan(self.magnitude).all())
+
+    @property
     def checked(self) -> str:
         """What the check found, as a sentence."""
         difference = self.check["max_abs_logit_difference"]
+        if difference is None and "source" in self.provenance:
+            return f"Not checked: read from a file of {self.provenance['source']}, which tells no check."
         if difference is None:
             return "Not checked: the forward pass ended with the last layer asked for, before the model's own logits."
         return (
@@ -305,11 +316,35 @@ class LensResult:
 
         return frame_of(self)
 
-    def plot(self, measure: str = "max_probability", *, tokens: bool = True) -> "Figure":
-        """A heat map of matplotlib, layers up and positions across; see :func:`bauklens.plot.heat_map`."""
-        from bauklens.plot import heat_map
+    def plot(
+        self, measure: str = "max_probability", *, kind: str = "heatmap", tokens: bool | str = True, position: int = -1
+    ) -> "Figure":
+        """A figure of matplotlib.
 
-        return heat_map(self, measure, tokens=tokens)
+        Args:
+            measure: of a heat map: one that the result has, or the text of a target.
+            kind: ``"heatmap"``, layers up and positions across (:func:`bauklens.plot.heat_map`), or ``"trajectory"``,
+                the probabilities of tokens over the layers (:func:`bauklens.plot.trajectory`).
+            tokens: what stands in the cells of a heat map: the most probable tokens, nothing, or ``"numbers"``.
+            position: of a trajectory, where; a negative one counts from the last column.
+
+        Raises:
+            LensError: matplotlib is not installed, an unknown kind, measure or position.
+        """
+        from bauklens.plot import KINDS, heat_map, trajectory
+
+        one_of("kind", kind, KINDS)
+        return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
+
+    def to_plotly(self, measure: str = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
+        """The heat map as a figure of plotly, with the top k on hover; arguments as for :meth:`plot`.
+
+        Raises:
+            LensError: plotly is not installed, or an unknown measure.
+        """
+        from bauklens.plot import plotly_heat_map
+
+        return plotly_heat_map(self, measure, tokens=tokens)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """:meth:`to_frame` as CSV; written to a file, atomically, where there is a path.
@@ -387,9 +422,32 @@ class LensResult:
         Raises:
             LensError: another suffix, or a path that cannot be written.
         """
-        arrays = {name: getattr(self, name) for name in _DTYPES}
+        arrays = {name: getattr(self, name) for name in (*_DTYPES, "magnitude")}
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
         storage.write(Path(path), self.to_dict(), arrays)
+
+    def to_logitlenskit(self) -> dict[str, Any]:
+        """LogitLensKit's JSON, version 2, with all of this result once more under ``"bauklens"``.
+
+        See :func:`bauklens.interchange.to_logitlenskit`.
+
+        Raises:
+            LensError: no row is a block's.
+        """
+        from bauklens.interchange import to_logitlenskit
+
+        return to_logitlenskit(self)
+
+    @staticmethod
+    def from_logitlenskit(data: Mapping[str, Any]) -> "LensResult":
+        """A result of LogitLensKit's JSON; see :func:`bauklens.interchange.from_logitlenskit`.
+
+        Raises:
+            LensError: not of that shape.
+        """
+        from bauklens.interchange import from_logitlenskit
+
+        return from_logitlenskit(data)
 
     def to_json(self) -> str:
         """:meth:`to_dict` as one line of JSON."""

@@ -128,12 +128,12 @@ def largest_magnitude(result: LensResult) -> float:
     """The largest magnitude from position 1 on, as that of position 0 dwarfs all others; of position 0 where alone."""
     later = result.magnitude[:, result.positions >= 1]
     magnitudes = later if later.size else result.magnitude
-    return float(magnitudes.max(initial=0.0))
+    return float(np.nan_to_num(magnitudes).max(initial=0.0))
 
 
 def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[tuple[str, list[_Cell]]]:
     texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
-    relative = np.minimum(result.magnitude / (largest or 1.0), 1.0)
+    relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
         for place, column in enumerate(columns):

@@ -65,9 +65,8 @@ def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.nd
     shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
     known = list(MEASURES)
     order = sorted(lens.measures, key=lambda each: known.index(each) if each in known else len(known))
-    measures = {
-        each: lens.measures[each] for each in order if each != "max_probability"
-    }  # it is the first of the top k
+    left_out = {"max_probability"} | ({"magnitude"} if lens.magnitudes_are_unknown else set())  # the first of the top k
+    measures = {each: lens.measures[each] for each in order if each not in left_out}
     floats = {"probability": lens.top_probs, **measures}
     floats |= {f"between {each}": value for each, value in between.items()}
     for place, target in enumerate(lens.targets):
@@ -120,7 +119,8 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     ids = ids[order].tolist()
     kept = [*ids, *sorted(set(lens.token_ids.tolist()) & set(lens.vocabulary) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)
-    return {"ids": kept, "texts": [lens.vocabulary[token] for token in kept]}, top
+    told = None if min(kept) < 0 else kept  # a file of another tool has none
+    return {"ids": told, "texts": [lens.vocabulary[token] for token in kept]}, top
 
 
 def _float32(value: np.ndarray, rounds: bool) -> np.ndarray:

@@ -1,0 +1,81 @@
+"""Figures of matplotlib and plotly, drawn for real."""
+
+import re
+
+import numpy as np
+import pytest
+
+import bauklens
+from bauklens import LensError
+from tests.made import HOSTILE, made
+
+
+@pytest.fixture
+def pyplot():
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    yield pyplot
+    pyplot.close("all")
+
+
+def texts_in(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.fixture(scope="module")
+def lens(demo):
+    return bauklens.logit_lens(*demo, "The Eiffel Tower is in", targets=[" Paris"])
+
+
+def test_a_heat_map_of_tokens_of_numbers_or_of_nothing(pyplot, lens):
+    figure = lens.plot()
+    assert texts_in(figure)[-1] == lens.vocabulary[int(lens.top_ids[-1, -1, 0])].replace(" ", "␣")
+    assert np.array_equal(figure.axes[0].images[0].get_array(), lens.top_probs[..., 0])
+    assert texts_in(lens.plot("entropy", tokens="numbers"))[0] == f"{lens.measures['entropy'][0, 0]:.3g}"
+    assert set(texts_in(lens.plot(" Paris", tokens=False))) == {""}
+
+
+def test_the_trajectory_of_targets(pyplot, lens):
+    (line,) = lens.plot(kind="trajectory").axes[0].lines
+    assert np.allclose(line.get_ydata(), lens.target(" Paris").probability[:, -1])
+
+
+def test_a_trajectory_without_targets_is_of_the_last_rows_top_k(pyplot):
+    ids = np.array([[[0, 1]], [[1, 0]], [[2, 0]]])
+    result = made(3, 1, 2, top_ids=ids)
+    two, zero = result.plot(kind="trajectory", position=0).axes[0].lines
+    assert np.isnan(two.get_ydata()[:2]).all()
+    assert two.get_ydata()[2] == 0.5
+    assert zero.get_ydata().tolist() == pytest.approx([0.5, 0.1, 0.1])
+
+
+def test_plotly_has_the_tokens_in_its_cells(lens):
+    figure = lens.to_plotly()
+    (drawn,) = figure.data
+    assert np.array_equal(np.array(drawn.z, dtype=np.float32), lens.top_probs[..., 0])
+    assert drawn.text[-1][-1] == lens.vocabulary[int(lens.top_ids[-1, -1, 0])].replace(" ", "␣")
+    assert drawn.customdata[-1][-1].count("<br>") == lens.topk
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font of the tests has no emoji
+def test_hostile_texts_are_texts(pyplot, tmp_path):
+    result = made(2, len(HOSTILE), 2, texts=[*HOSTILE[:-1], "$\\frac{1}{0}$"])
+    for kind in ("heatmap", "trajectory"):
+        result.plot(kind=kind).savefig(tmp_path / f"{kind}.svg")
+    html = result.to_plotly().to_html(include_plotlyjs=False)
+    assert not re.search(r"<(img|h1|b)\b", html)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "pie"}, "unknown kind 'pie'"),
+        ({"measure": "loss"}, "unknown measure 'loss'"),
+        ({"tokens": "all"}, "unknown tokens 'all'"),
+        ({"kind": "trajectory", "position": 99}, "position 99 is not in this table"),
+    ],
+)
+def test_bad_arguments(pyplot, arguments, message):
+    with pytest.raises(LensError, match=message):
+        made().plot(**arguments)

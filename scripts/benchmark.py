@@ -32,6 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TEXT = ROOT / "README.md"
 
+VIEWER = "performance_viewer.json"
+"""In docs/: what scripts/benchmark_viewer.py measured."""
+
 SHAPES = {
     "gpt2-xl": lambda: _config("gpt2", n_embd=1600, n_layer=48, n_head=25),
     "gptj": lambda: _config("gptj", n_embd=4096, n_layer=28, n_head=16, rotary_dim=64),
@@ -304,6 +307,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         table = "\n".join(f"| {line} |" for line in lines)
         parts.append(f"## {heading(run)}\n\n{table}\n\n{notes(run)}\n\n`{_command(run)}`\n")
     parts.append(growth(ordered))
+    if (folder / VIEWER).exists():
+        parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -330,6 +335,33 @@ def growth(runs: list[dict[str, Any]]) -> str:
         ]
         cells = " | ".join(f"{1000 * cost:.2f}" for cost in costs)
         lines.append(f"| {run['model']} | {run['tokens']:,} | {rows:,} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def of_the_viewer(found: dict[str, Any]) -> str:
+    """The table that scripts/benchmark_viewer.py measures."""
+    lines = [
+        "## The viewer",
+        "",
+        "Pages of one lens of 49 layers, top 10, with the default measures (random numbers, which compress no better "
+        "than real ones), 1,400 pixels wide. A frame is 16.7 ms where nothing is late; the first number is the median, "
+        "the second the longest. Arrow keys are pressed with a token pinned.",
+        "",
+        "| positions | page | written in | first paint | frames while scrolling | frames of arrow keys | elements |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        frames = " | ".join("{:.0f} ms, {:.0f} ms".format(*row[name]) for name in ("scrolling", "arrow keys"))
+        lines.append(
+            f"| {row['positions']:,} | {row['bytes'] / 1e6:.2f} MB | {row['seconds to write']:.2f} s "
+            f"| {row['first paint']:.0f} ms | {frames} | {row['elements']:,} |"
+        )
+    lines += [
+        "",
+        f"Chromium {found['browser']}, headless, without a GPU, {found['rounds']} openings each.",
+        "",
+        "`.venv/bin/python scripts/benchmark_viewer.py --docs`",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Takes the README's picture of the first table in a page: scripts/picture.py lens.html docs/lens.png."""
+"""Takes the README's picture of the first viewer in a page, with the last cell's token pinned.
+
+scripts/picture.py lens.html docs/lens.png
+"""
 
 import shutil
 import sys
@@ -8,20 +11,24 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 
-def main(page: Path, picture: Path) -> None:
-    """Renders a page in Chromium, and saves its first table at twice the resolution."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+def chromium_path() -> str | None:
+    """Where a Chromium of this machine is."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def main(page: Path, picture: Path, scheme: str = "light") -> None:
+    """Renders a page in Chromium, and saves its first viewer at twice the resolution."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        tab = chromium.new_page(viewport={"width": 1000, "height": 1400}, device_scale_factor=2)
+        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
+        options = {"width": 1240, "height": 1500}
+        tab = chromium.new_page(viewport=options, device_scale_factor=2, color_scheme=scheme)  # type: ignore[arg-type]
         tab.goto(page.resolve().as_uri())
-        tab.locator("figure").first.evaluate(
-            "figure => { figure.style.width = figure.querySelector('table').offsetWidth + 'px';"
-            " figure.style.padding = '16px'; }"
-        )
-        tab.locator("figure").first.screenshot(path=picture)
+        tab.locator("figure.mounted").first.wait_for()
+        tab.locator(".tops .pin").first.click()
+        tab.mouse.move(0, 0)
+        tab.locator("figure.mounted .viewer").first.screenshot(path=picture)
         chromium.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

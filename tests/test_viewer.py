@@ -370,7 +370,7 @@ class TestTakeAway:
         svg = path.read_text(encoding="utf-8")
         assert name.endswith(".svg")
         assert "␣&lt;Paris&gt;&amp;" in svg
-        assert set(re.findall('fill="([^"]*)"', svg)) <= set(re.findall("#[0-9a-f]{6}", svg))
+        assert set(re.findall('fill="([^"]*)"', svg)) <= {"none", *re.findall("#[0-9a-f]{6}", svg)}
         page.keyboard.press("Escape")
         path, _ = self.download(page, "Download PNG")
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -28,20 +28,25 @@ function shapeOf(element, frame, plain) {
   if (x + w <= 0 || y + h <= 0 || x >= frame.width || y >= frame.height) return [];
   const style = getComputedStyle(element);
   const room = Math.max(1, Math.floor(w / 7));
-  const lines = [...element.childNodes].filter((node) => node.textContent).map((node) => node.textContent.trim());
+  const texts = [...element.childNodes].map((node) => node.textContent).filter((text) => text);
+  const lines = h < 30 ? [texts.join(" ")] : texts;
   const parts = [`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${plain(style.backgroundColor)}"/>`];
   const share = Number(element.style.getPropertyValue("--m"));
   if (share > 0) {
-    const bar = plain(style.getPropertyValue("--bar-colour") || style.outlineColor);
+    const bar = plain(style.textDecorationColor);
     parts.push(`<rect x="${x}" y="${y + h - 3}" width="${(share * (w - 1)).toFixed(1)}" height="2" fill="${bar}"/>`);
   }
-  const shape = element.dataset.pin;
+  const pin = element.dataset.pin && plain(getComputedStyle(element, "::before").color);
+  if (element.matches(".leads")) {
+    const edge = `fill="none" stroke="${pin}" stroke-width="2"`;
+    parts.push(`<rect x="${x + 1}" y="${y + 1}" width="${w - 3}" height="${h - 3}" ${edge}/>`);
+  }
   lines.forEach((line, place) => {
-    const text = (shape ? `${shape} ` : "") + line;
-    const cut = text.length > room ? `${text.slice(0, room - 1)}…` : text;
+    const cut = line.length > room - (pin ? 2 : 0) ? `${line.slice(0, room - (pin ? 3 : 1))}…` : line;
     const middle = y + (h * (place + 1)) / (lines.length + 1) + 4;
     const ink = `fill="${plain(style.color)}" font-family="${FONT}" font-size="12" text-anchor="middle"`;
-    parts.push(`<text x="${x + w / 2}" y="${middle.toFixed(1)}" ${ink}>${escaped(cut)}</text>`);
+    const shape = pin ? `<tspan fill="${pin}">${element.dataset.pin} </tspan>` : "";
+    parts.push(`<text x="${x + w / 2}" y="${middle.toFixed(1)}" ${ink}>${shape}${escaped(cut)}</text>`);
   });
   return parts;
 }

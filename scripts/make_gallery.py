@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Makes docs/gallery from the demo model: lenses as JSON, and what the viewer's "Download SVG" gives of each.
+
+The pictures are goldens as well: tests/test_gallery.py draws the lenses anew and compares. With --keep-lenses the
+lenses stay as they are, and only what is missing is drawn; that needs no model.
+
+.venv/bin/python scripts/make_gallery.py
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from picture import chromium_path
+from playwright.sync_api import Browser, sync_playwright
+
+import bauklens
+
+GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
+EIFFEL = "The Eiffel Tower is located in the city of"
+NEEDLE = "The Space Needle is located in the city of"
+MEASURES = ["entropy", "kl"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture.
+
+    Attributes:
+        about: what it shows.
+        lenses: names of the lenses: one, or two that are compared.
+        state: of the viewer, as in a copied link.
+        pin: a token to pin.
+    """
+
+    about: str
+    lenses: tuple[str, ...]
+    state: dict[str, Any]
+    pin: str | None = None
+
+
+CASES = {
+    "paris": Case('" Paris" takes the lead after block 27', ("eiffel",), {"width": 84}, " Paris"),
+    "classic": Case(
+        "the notebook's look: background by magnitude, ink by probability", ("eiffel",), {"colour": "classic"}
+    ),
+    "delta": Case("what every block adds, decoded by itself", ("eiffel-delta",), {"width": 92}),
+    "entropy": Case(
+        "entropy, every third layer, the first at the bottom",
+        ("eiffel",),
+        {"colour": "entropy", "stride": 3, "bottomUp": True},
+    ),
+    "across": Case(
+        "every fourth layer, across; the text runs down",
+        ("eiffel",),
+        {"layersAcross": True, "stride": 4},
+    ),
+    "difference": Case("two prompts, where they differ", ("eiffel", "needle"), {"width": 120}),
+}
+
+
+def make_lenses() -> None:
+    """Runs the demo model."""
+    model, tokenizer = bauklens.load("demo", device="cpu")
+    wanted = {"eiffel": (EIFFEL, "hidden"), "eiffel-delta": (EIFFEL, "delta"), "needle": (NEEDLE, "hidden")}
+    for name, (prompt, stream) in wanted.items():
+        lens = bauklens.logit_lens(
+            model, tokenizer, prompt, stream=stream, topk=5, measures=MEASURES, precision="exact"
+        )
+        lens.save(GALLERY / f"{name}.json")
+
+
+def page_of(case: Case) -> str:
+    """The page of a case, as anyone would make it."""
+    lenses = [bauklens.LensResult.load(GALLERY / f"{name}.json") for name in case.lenses]
+    return (bauklens.compare(*lenses) if len(lenses) > 1 else lenses[0]).to_html(title=case.about)
+
+
+def draw(browser: Browser, case: Case, page_path: Path) -> str:
+    """The SVG that the viewer gives of a case, in light colours."""
+    page_path.write_text(page_of(case), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1200}, color_scheme="light")
+    told = base64.urlsafe_b64encode(json.dumps(case.state).encode()).decode().rstrip("=")
+    tab.goto(f"{page_path.as_uri()}#lens-0={told}")
+    tab.locator("figure.mounted").wait_for()
+    if case.pin is not None:
+        tab.get_by_role("button", name=f"pin {case.pin.replace(' ', '␣')}", exact=True).click()
+    tab.locator("summary", has_text="Take away").click()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Download SVG").click()
+    svg = Path(download.value.path()).read_text(encoding="utf-8")
+    tab.close()
+    return svg
+
+
+def index() -> str:
+    """docs/gallery/README.md."""
+    lines = [
+        "# Gallery",
+        "",
+        "Made by `.venv/bin/python scripts/make_gallery.py` from the demo model, SmolLM2-135M.",
+        "",
+    ]
+    for name, case in CASES.items():
+        lines += [f"**{case.about}**", "", f"![{case.about}]({name}.svg)", ""]
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--keep-lenses", is_flag=True, help="Draw what is missing, from the lenses that are there.")
+def main(keep_lenses: bool) -> None:
+    """Makes the gallery."""
+    GALLERY.mkdir(parents=True, exist_ok=True)
+    if not keep_lenses:
+        make_lenses()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
+        for name, case in CASES.items():
+            path = GALLERY / f"{name}.svg"
+            if not keep_lenses or not path.exists():
+                path.write_text(draw(browser, case, GALLERY / f"{name}.html"), encoding="utf-8")
+                (GALLERY / f"{name}.html").unlink()
+        browser.close()
+    (GALLERY / "README.md").write_text(index(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -79,6 +79,9 @@ def assert_works(page, which):
     figure.locator(".cell.chosen").click()
     page.keyboard.press("ArrowUp")
     assert figure.locator(".place small").text_content() == "layer 6, position 11"
+    for key in ("b", "d", "d", "x"):  # which JupyterLab would take for itself: a new cell, and away with this one
+        page.keyboard.press(key)
+    assert figure.is_visible()
 
 
 def scripts(folder):
@@ -103,6 +106,7 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     run_all(page)
     for which in (0, 1):
         assert_works(page, which)
+    assert page.locator(".jp-CodeCell").count() == len(CELLS)
     save(page, folder, 2)
     assert scripts(folder) == (2, 1)
     run_all(page)

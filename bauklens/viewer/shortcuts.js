@@ -8,7 +8,9 @@ const STEP = 12; // pixels
 /** Listens on the viewer's element; `to` holds what moves the focus: `search`, `help` and `cell`. */
 export function shortcuts(view, element, to) {
   element.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // JupyterLab would take it for itself: "b" is a new cell
+    if (event.target.matches("input, select, textarea")) return;
     const onCell = Boolean(event.target.closest(".scroll"));
     const act = {
       "/": to.search,

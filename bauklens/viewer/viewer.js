@@ -70,8 +70,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const panel = [cell, trajectories(view), heat(view)];
   const side = make("aside", { class: "panel", "aria-label": "one cell" }, ...panel.map((part) => part.element));
   const body = make("div", { class: "body" }, tables.element, side);
-  const own = { class: "viewer", "data-lm-suppress-shortcuts": "true" }; // so that JupyterLab leaves the keys to us
-  const element = make("div", own, bar.element, body, keys.element);
+  const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
 
   function draw(before) {
     if (state.theme !== before?.theme) figure.dataset.theme = state.theme;

@@ -41,7 +41,7 @@ def to_logitlenskit(lens: LensResult) -> dict[str, Any]:
         "topk": topk,
         "tracked": tracked,
     }
-    if "entropy" in lens.measures:
+    if "entropy" in lens.measures and np.isfinite(lens.measures["entropy"][rows]).all():
         data["entropy"] = _rounded(lens.measures["entropy"][rows])
     return data | {LOSSLESS: lens.to_dict()}
 
@@ -77,7 +77,7 @@ def from_logitlenskit(data: Mapping[str, Any]) -> LensResult:
     """A result of LogitLensKit's JSON; ours, to the last digit, where it holds our own data.
 
     Theirs knows neither the ids of tokens nor magnitudes nor a check: ids are negative numbers then, one for each text,
-    and magnitudes NaN.
+    and magnitudes NaN. Of what it tracks, the probabilities of the top k are kept.
 
     Raises:
         LensError: not of that shape.

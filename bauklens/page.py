@@ -160,16 +160,18 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
     parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each) for each in results]
     lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
-    state = {"show": "difference"} if isinstance(results[0], Comparison) else {}
+    state: dict[str, Any] = {"show": "difference", "width": 120} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
     captions = [_caption(lens) for lens in lenses]
+    together: dict[str, Any] = {}
     if isinstance(results[0], Comparison):
+        together = {"names": results[0].names, "between": results[0].measures}
         captions = [f"{printable(name)}: {each}" for name, each in zip(results[0].names, captions, strict=True)]
     return {
         "look": look,
         "color": None if color is None else _css_colour(color),
         "parts": parts,
-        "data": views(lenses, captions, state, results[0].measures if isinstance(results[0], Comparison) else None),
+        "data": views(lenses, captions, state, **together),
         "viewer": viewer_version(),
     }
 

@@ -47,7 +47,8 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
     axes.set_yticks(range(rows), result.layers, parse_math=False)
     axes.set_xlabel("position")
     axes.set_ylabel("layer")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    known = values[np.isfinite(values)]
+    middle = (known.min() + known.max()) / 2 if known.size else 0.0
     for row, column in np.ndindex(values.shape):
         ink = "black" if values[row, column] > middle else "white"
         text = inside[row][column]

@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,29 @@ def views(
     lenses: Sequence[LensResult],
     captions: Sequence[str],
     state: Mapping[str, Any],
+    *,
+    names: Sequence[str] | None = None,
     between: Mapping[str, np.ndarray] | None = None,
 ) -> Markup:
     """JSON for a script element: lenses that are shown in one viewer, and the state that it begins with.
 
     Args:
         captions: what stands above each.
-        between: measures (layer, position) of the first two together.
+        names: what tells them apart, in a word or two; by default what they differ in.
+        between: measures (layer, position) of two lenses together, whose columns are partners of each other.
     """
-    names = _names(lenses)
-    several = [
-        _view(*each, between or {} if not number else {})
-        for number, each in enumerate(zip(lenses, captions, names, strict=True))
-    ]
+    named = [*map(printable, names)] if names is not None else _names(lenses)
+    first = lenses[0]
+    paired = len(lenses) == 2 and first.layers == lenses[1].layers
+    paired = paired and (between is not None or np.array_equal(first.positions, lenses[1].positions))
+    several = [_view(*each) for each in zip(lenses, captions, named, strict=True)]
+    for each in several:
+        each["head"] |= {"paired": paired, "between": []}
+        each["head"]["linked"] = (first.positions if paired else lenses[several.index(each)].positions).tolist()
+    if between:
+        several[0] = _view(first, captions[0], named[0], between) | {
+            "head": several[0]["head"] | {"between": [*between]}
+        }
     return inert({"format": "bauklens.view", "version": 1, "lenses": several, "state": dict(state)})
 
 
@@ -59,7 +70,9 @@ def _names(lenses: Sequence[LensResult]) -> list[str]:
     return [f"{lens.stream} {number}" for number, lens in enumerate(lenses, 1)]
 
 
-def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _view(
+    lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
     seen = map(visible, vocabulary["texts"])
     shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
@@ -88,7 +101,6 @@ def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.nd
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),
             "measures": [_measure(each) for each in measures],
-            "between": list(between),
             "targets": [
                 {
                     "text": each.text,
@@ -111,16 +123,18 @@ def _measure(name: str) -> dict[str, str]:
 
 
 def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
-    """The tokens of the table, most frequent first, then those that stand above it; and the table of their places."""
+    """The tokens of the table, most frequent first, then all others that occur; and the table of their places."""
     ids, places, counts = np.unique(lens.top_ids, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     ids = ids[order].tolist()
-    kept = [*ids, *sorted(set(lens.token_ids.tolist()) & set(lens.vocabulary) - set(ids))]
+    texts = {target.token_ids[0]: target.text for target in lens.targets if len(target.token_ids) == 1}
+    texts |= lens.vocabulary
+    kept = [*ids, *sorted(set(texts) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)
     told = None if min(kept) < 0 else kept  # a file of another tool has none
-    return {"ids": told, "texts": [lens.vocabulary[token] for token in kept]}, top
+    return {"ids": told, "texts": [texts[token] for token in kept]}, top
 
 
 def _float32(value: np.ndarray, rounds: bool) -> np.ndarray:

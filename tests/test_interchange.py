@@ -100,6 +100,9 @@ class TestTheirs:
         page.locator("figure.mounted").wait_for()
         assert "no magnitudes in this file" in page.locator(".pane .legend").text_content()
         assert "magnitude" not in page.locator(".measures").inner_text()
+        page.locator("summary", has_text="Take away").click()
+        assert page.get_by_role("button", name="Download CSV").is_visible()
+        assert page.get_by_role("button", name="Download JSON").count() == 0
         page.get_by_role("button", name="pin ␣a").click()
         assert page.locator(".told").text_content() == "● ␣a leads from layer 0 on."
         assert "no check" in page.locator(".check").text_content()

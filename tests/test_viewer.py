@@ -1,5 +1,6 @@
 """The viewer in a real browser: everything that a person can do in it, by pointer and by keyboard."""
 
+import base64
 import csv
 import io
 import json
@@ -136,7 +137,7 @@ class TestPins:
         page.keyboard.press("Enter")
         assert cell(page, 4, 4).get_attribute("data-pin") == "●"
         page.get_by_role("combobox", name="find a token").fill("nothing")
-        assert page.locator(".search .none").text_content() == "in no top k of this lens"
+        assert page.locator(".search .none").text_content() == "in no top k here"
 
     def test_trajectories_follow_the_pins(self, viewer):
         page = viewer([rising()])
@@ -169,6 +170,23 @@ class TestPins:
                }"""
         )
         assert alphas[0] == 0 < alphas[1] < alphas[2]
+
+    def test_a_target_is_pinned_also_where_it_is_in_no_top_k(self, viewer):
+        grid = np.full((6, 5), 0.0123)
+        target = {"text": "zebra", "token_ids": [99], "part": "token", "note": ""}
+        page = viewer([rising(targets=[target | {"probability": grid, "logit": grid, "rank": grid + 40}])])
+        page.locator(".measures").get_by_role("button", name="pin zebra").click()
+        assert page.locator(".chart .values").first.text_content() == "4: ● 0.012"
+        page.get_by_label("find a token").fill("zeb")
+        assert page.locator(".search [role=option]").all_text_contents() == ["zebra"]
+
+    def test_the_focus_stays_on_a_pin_that_was_pressed(self, viewer):
+        page = viewer([rising()])
+        button = page.get_by_role("button", name="pin ␣Paris")
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.get_attribute("aria-pressed") == "true"
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "pin ␣Paris"
 
 
 class TestColours:
@@ -272,8 +290,20 @@ class TestFit:
         page.mouse.move(edge["x"] + 4, edge["y"] + 10)
         page.mouse.down()
         page.mouse.move(edge["x"] + 64, edge["y"] + 10, steps=4)
-        page.mouse.up()
         assert cell(page, 7, 29).bounding_box()["width"] == before + 60
+        page.mouse.move(edge["x"] - 300, edge["y"] + 10, steps=4)
+        page.mouse.move(edge["x"] + 4, edge["y"] + 10, steps=4)
+        page.mouse.up()
+        assert cell(page, 7, 29).bounding_box()["width"] == before
+        assert page.locator(".scroll").evaluate("box => box.scrollLeft") == 0
+
+    def test_a_layer_that_the_stride_leaves_out_is_not_chosen(self, page):
+        page.keyboard.press("Escape")
+        cell(page, 2, 29).click()
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("Layers", exact=True).select_option("2")
+        layer = page.locator(".cell.chosen").get_attribute("data-layer")
+        assert page.locator(".place small").text_content() == f"layer {layer}, position 29"
 
     def test_jump_to_a_position(self, page):
         page.get_by_label("Go to position").fill("3")
@@ -311,6 +341,54 @@ class TestCompare:
         assert "overlap between the two, 0 to 1" in page.locator(".pane .legend").text_content()
         page.get_by_role("button", name="other", exact=True).click()
         assert "0.900" in page.locator(".tops li").first.text_content()
+
+    def test_side_by_side_the_lens_of_the_chosen_cell_is_meant(self, viewer):
+        other = rising(stream="delta", probabilities=np.zeros((6, 5, 3)) + np.array([0.9, 0.05, 0.01]))
+        page = viewer([rising(), other])
+        page.get_by_role("button", name="side by side").click()
+        second = page.locator(".pane").nth(1)
+        second.locator(".cell[data-layer='2'][data-position='1']").click()
+        page.mouse.move(2, 2)
+        assert page.locator(".whose").first.text_content() == "delta"
+        assert "0.900" in page.locator(".tops li").first.text_content()
+        page.keyboard.press("ArrowDown")
+        assert second.evaluate("pane => pane.contains(document.activeElement)")
+        assert page.locator(".place small").text_content() == "layer 3, position 1"
+
+    def test_side_by_side_the_same_layers_stand_beside_each_other(self, viewer):
+        delta = rising(60, 5, stream="delta").part([str(layer) for layer in range(59)], range(5))
+        page = viewer([rising(60, 5), delta])
+        page.get_by_role("button", name="side by side").click()
+        first, second = page.locator(".scroll").all()
+        first.locator(".cell.chosen").click()
+        page.keyboard.press("Control+End")
+        page.wait_for_timeout(100)
+
+        def top(scroll, layer):
+            return scroll.locator(f".cell[data-layer='{layer}']").first.bounding_box()["y"]
+
+        assert top(first, 58) == top(second, 58)
+        assert first.evaluate("box => box.scrollTop + box.clientHeight >= box.scrollHeight - 1")
+        page.keyboard.press("Control+Home")
+        page.wait_for_timeout(100)
+        assert first.evaluate("box => box.scrollTop") == 0
+        assert second.locator(".cell.chosen").count() == 0  # which has no row "embed"
+
+    def test_partners_of_a_comparison_stay_partners_where_one_is_shifted(self, viewer):
+        one = rising(columns=4, token_ids=[0, 1, 2, 3])
+        other = rising(columns=5, token_ids=[7, 0, 1, 2, 3], tokens=[TEXTS[7], *TEXTS[:4]], prompt="other")
+        page = viewer([bauklens.compare(one, other)])
+        assert page.get_by_role("button", name="difference").get_attribute("aria-pressed") == "true"
+        page.get_by_role("button", name="side by side").click()
+        page.locator(".pane").first.locator(".cell[data-layer='1'][data-position='2']").click()
+        assert page.locator(".pane").nth(1).locator(".cell.chosen").get_attribute("data-position") == "3"
+
+    def test_a_difference_names_both_tokens(self, viewer):
+        one, other = rising(), rising(token_ids=[0, 1, 7, 3, 4], tokens=[*TEXTS[:2], TEXTS[7], *TEXTS[3:5]], prompt="o")
+        page = viewer([bauklens.compare(one, other)])
+        cell(page, 4, 2).click()
+        assert page.locator(".place span").text_content() == f"after c↵ | {TEXTS[7]}"
+        assert page.locator(".head.position", has_text="c↵ | ").count() == 1
 
     def test_two_viewers_on_a_page_do_not_disturb_each_other(self, viewer):
         page = viewer([("one", rising()), ("two", rising())], count=2)
@@ -350,7 +428,8 @@ class TestTakeAway:
         lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
         frame = result.to_frame()
         assert len(lines) == len(frame)
-        for name in ("layer", "position", "token", "rank", "predicted", "predicted_id"):
+        assert list(lines[0]) == list(frame.columns)
+        for name in ("layer", "position", "token", "generated", "rank", "predicted", "token_id", "predicted_id"):
             assert [line[name] for line in lines] == [str(each) for each in frame[name]]
         for name in ("probability", "magnitude", "entropy"):
             assert [float(line[name]) for line in lines] == pytest.approx(frame[name].tolist(), rel=1e-6)
@@ -377,6 +456,25 @@ class TestTakeAway:
         SHOTS.mkdir(exist_ok=True)
         (SHOTS / "taken-away.png").write_bytes(path.read_bytes())
 
+    def test_a_picture_has_its_heads_above_what_was_scrolled_below_them(self, viewer):
+        page = viewer([rising(80, 40)])
+        path, _ = self.download(page, "Download SVG")
+        texts = re.findall(r"<text[^>]*>(?:<tspan.*?</tspan>)?([^<]*)", path.read_text(encoding="utf-8"))
+        assert texts[-1] == "layer"
+        assert texts.index("39") > len(texts) - 60
+
+    def test_a_picture_of_characters_beyond_the_first_plane(self, viewer):
+        page = viewer([made(2, 2, 1, texts=["a" + "😀" * 40])])
+        path, _ = self.download(page, "Download PNG")
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+    def test_a_link_holds_also_what_is_as_at_the_start(self, viewer):
+        page = viewer([rising()], report={"look": "classic"})
+        page.get_by_label("Colour").select_option("both")
+        link = self.copied(page, "Copy a link")
+        page = viewer([rising()], report={"look": "classic"}, fragment=link[link.index("#") :])
+        assert page.get_by_label("Colour").input_value() == "both"
+
     def test_a_link_holds_the_view(self, viewer):
         page = viewer([rising(), rising(stream="delta")])
         page.get_by_role("button", name="pin ␣Paris").click()
@@ -389,9 +487,14 @@ class TestTakeAway:
         assert page.locator(".place small").text_content() == "layer 2, position 3"
         assert cell(page, 4, 4).get_attribute("data-pin") == "●"
 
-    @pytest.mark.parametrize("fragment", ["#lens-0=!!!", "#lens-0=e30", "#lens-0=WzFd", "#lens-0=bnVsbA", "#other"])
-    def test_a_link_without_sense_does_no_harm(self, viewer, fragment):
-        page = viewer([rising()], fragment=fragment)
+    @pytest.mark.parametrize(
+        "told",
+        ["!!!", "[1]", "null", '{"show":"length"}', '{"stride":1.5}', '{"chart":"foo"}', '{"colour":"constructor"}'],
+    )
+    def test_a_link_without_sense_does_no_harm(self, viewer, told):
+        fragment = base64.urlsafe_b64encode(told.encode()).decode().rstrip("=") if told != "!!!" else told
+        page = viewer([rising()], fragment=f"#lens-0={fragment}")
+        assert page.get_by_label("Colour").input_value() == "both"
         assert page.locator(".place small").text_content() == "layer 4, position 4"
 
 

@@ -7,13 +7,11 @@ export function axesOf(lens, state) {
   const positions = Array.from({ length: lens.columns }, (_, column) => column);
   const across = state.layersAcross;
   const [down, side] = across ? [positions, layers] : [layers, positions];
-  const name = { layer: (row) => lens.layers[row], position: (column) => lens.positions[column] };
   return {
     down,
     across: side,
     layersAcross: across,
     cell: (one, other) => (across ? [side[other], down[one]] : [down[one], side[other]]),
-    names: across ? [name.position, name.layer] : [name.layer, name.position],
     place(row, column) {
       const [one, other] = across ? [column, row] : [row, column];
       return [nearest(down, one), nearest(side, other)];
@@ -36,8 +34,18 @@ function nearest(places, wanted) {
   return best;
 }
 
-/** The row and column of the chosen cell in a lens; its last ones where it has no such layer or position. */
+/** The row and column of the chosen cell in a lens; its first row or last column where it has no such place. */
 export function chosenIn(lens, state) {
-  const [row, column] = [lens.layers.indexOf(state.layer), lens.positions.indexOf(state.position)];
-  return [row < 0 ? lens.rows - 1 : row, column < 0 ? lens.columns - 1 : column];
+  const column = lens.linked.indexOf(state.position);
+  return [Math.max(0, lens.layers.indexOf(state.layer)), column < 0 ? lens.columns - 1 : column];
+}
+
+/** Whether a lens has the chosen cell itself. */
+export const holds = (lens, state) => lens.layers.includes(state.layer) && lens.linked.includes(state.position);
+
+/** The state with its chosen layer among those of a lens that are shown, the nearest where it is not. */
+export function settled(lens, state) {
+  const rows = strided(lens.rows, state.stride);
+  const [row, column] = chosenIn(lens, state);
+  return { ...state, layer: lens.layers[rows[nearest(rows, row)]], position: lens.linked[column] };
 }

@@ -1,8 +1,8 @@
 // What stands in a cell: its text, its colour, and whether a pinned token is in it.
 
-import { cellOf, keyOf, probabilityAt, rankAt, tokenAt } from "./data.js";
+import { cellOf, followed, keyOf, tokenAt } from "./data.js";
 import { colouring } from "./colour.js";
-import { range, valueText } from "./numbers.js";
+import { cutTo, range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 
 const LONGEST = 60; // characters of a token in a cell
@@ -23,7 +23,7 @@ function content(lens, state) {
 }
 
 function difference([one, other], state) {
-  const between = betweenOf(one, state);
+  const [between, pins] = [betweenOf(one, state), [one, other].map((lens) => pinned(lens, state))];
   const pin = state.pin;
   const text = pin === null ? null : one.shown[one.places.get(pin)] ?? other.shown[other.places.get(pin)];
   const of = (row, column) => {
@@ -33,7 +33,9 @@ function difference([one, other], state) {
     const [from, to] = [one, other].map((lens) => heldProbability(lens, cell, pin ?? keyOf(lens, tokenAt(lens, cell))));
     const words = same ? tops[0][1] : `${tops[0][1]} | ${tops[1][1]}`;
     const p = between ? between.part(cell) : Math.abs(to - from);
-    return { text: words, p: shortened(p), m: same ? 0 : 1, mark: null };
+    const marks = [markOf(one, pins[0], cell), markOf(other, pins[1], cell)].filter(Boolean);
+    const mark = marks.sort((left, right) => left.rank - right.rank)[0] ?? null;
+    return { text: words, p: shortened(p), m: same ? 0 : 1, mark };
   };
   const what = text === null ? "of the most probable token" : `of ${text}, 0 where it is in no top k`;
   const apart = between ? between.about : `how far apart the probabilities ${what} are, 0 to 1`;
@@ -42,27 +44,21 @@ function difference([one, other], state) {
 
 /** A measure that is of two lenses together, as a part of its largest value; null where none is chosen. */
 function betweenOf(lens, state) {
+  if (!Object.hasOwn(lens.between, state.colour)) return null;
   const values = lens.between[state.colour];
-  if (!values) return null;
   const most = range(values)[1] || 1;
   const about = `${state.colour} between the two, 0 to ${valueText(most)}`;
   return { part: (cell) => Math.max(0, values[cell] / most) || 0, about };
 }
 
 function heldProbability(lens, cell, key) {
-  const rank = rankAt(lens, cell, lens.places.get(key));
-  return rank ? probabilityAt(lens, cell, rank - 1) : 0;
+  const token = lens.places.get(key);
+  return token === undefined ? 0 : followed(lens, token).probability[cell] || 0;
 }
 
 function textOf(lens, token, state) {
   if (state.hideBlank && !lens.texts[token].trim()) return "·";
-  return lens.shown[token].slice(0, LONGEST);
+  return cutTo(lens.shown[token], LONGEST);
 }
 
 const shortened = (value) => Number(value.toFixed(3));
-
-/** Whether two lenses stand on one grid, so that they can be set against each other cell by cell. */
-export function alike(one, other) {
-  const same = (left, right) => left.length === right.length && left.every((each, place) => each === right[place]);
-  return same(one.layers, other.layers) && same(one.positions, other.positions);
-}

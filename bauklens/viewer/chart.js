@@ -1,6 +1,7 @@
 // A line chart, drawn by hand: several lines over one axis, the values under the pointer, a click to choose.
 
 import { draw, make } from "./dom.js";
+import { valueText } from "./numbers.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [320, 132, 34, 18, 8, 8];
 
@@ -26,7 +27,7 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
   for (const value of isRank ? [1, most] : [0, most]) {
     picture.append(
       draw("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
-      draw("text", { class: "tick", x: LEFT - 4, y: y(value) + 3, "text-anchor": "end" }, isRank ? thousands(value) : String(value)),
+      draw("text", { class: "tick", x: LEFT - 4, y: y(value) + 3, "text-anchor": "end" }, isRank ? valueText(value) : String(value)),
     );
   }
   for (const place of [...new Set([0, names.length - 1])]) {
@@ -73,8 +74,6 @@ function drawn({ values, colour, shape, name, soft }, x, y) {
   const label = end && draw("text", { class: "shape", x: end[0] - 3, y: Math.max(10, end[1] - 3), "text-anchor": "end", style }, shape, draw("title", {}, name));
   return [...lines, ...points, ...(label ? [label] : [])];
 }
-
-const thousands = (value) => (value >= 1000 ? `${Math.round(value / 1000)}k` : String(value));
 
 /** The next of 0.01, 0.02, 0.05, 0.1, ... 1. */
 export function nice(value) {

@@ -19,8 +19,13 @@ export function colours(lens, state) {
   return [...chosen, ...pinned, ...Object.keys(lens.measures).map((name) => [name, name.replaceAll("_", " ")])];
 }
 
+/** The colour that is chosen, where it can be: of the pinned token there is none without a pin. */
+export const colourOf = (lens, state) =>
+  colours(lens, state).some(([value]) => value === state.colour) ? state.colour : "both";
+
 /** The colour of cells: `{ at(cell) -> [p, m], classic, legend: [text, ...] }`, p and m 0..1. */
-export function colouring(lens, state) {
+export function colouring(lens, { ...state }) {
+  state.colour = colourOf(lens, state);
   const magnitude = lens.values.magnitude;
   const largest = lens.largestMagnitude || 1;
   const share = (cell) => Math.min(1, (magnitude?.[cell] ?? 0) / largest);
@@ -40,8 +45,9 @@ export function colouring(lens, state) {
   const part = logarithmic
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
+  const missing = [...values].some(Number.isNaN) ? "; white where there is none" : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
-  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}`];
+  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${missing}`];
   return { at: (cell) => [Math.max(0, Math.min(1, part(values[cell]) || 0)), 0], legend };
 }
 
@@ -54,7 +60,7 @@ function valuesOf(lens, state) {
     const what = state.colour === "rank" ? "rank" : "probability";
     return [found[what === "rank" ? "rank" : "probability"], `${what} of ${lens.shown[token]}${where}`, ""];
   }
-  if (state.colour === "probability" || !(state.colour in lens.values)) {
+  if (state.colour === "probability") {
     return [topProbabilities(lens), "probability of the top token", ""];
   }
   const { name, unit, about } = lens.measures[state.colour];

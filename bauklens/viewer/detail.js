@@ -2,6 +2,7 @@
 
 import { cellOf, keyOf, probabilityAt, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
+import { tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 
@@ -17,14 +18,20 @@ export function detail(view) {
     const { lens, row, column } = view.seen();
     const [layer, position] = [lens.layers[row], lens.positions[column]];
     const several = view.state.show === "difference" ? view.lenses : [lens];
+    const isNamed = view.shown.length > 1;
+    const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);
     place.replaceChildren(
-      make("span", {}, `after ${lens.tokens[column]}`),
+      make("span", {}, `after ${tokensOver(several, column)}`),
       make("small", {}, `${layer === "embed" ? "embedding" : `layer ${layer}`}, position ${position}`),
     );
     place.title = lens.tokens[column];
-    tops.replaceChildren(...several.flatMap((each) => topOf(each, cellOf(each, row, column), several.length > 1)));
-    measures.replaceChildren(...several.flatMap((each) => measuresOf(each, cellOf(each, row, column), several.length > 1)));
-    told.textContent = several.map((each) => sentence(each, column, several.length > 1)).join(" ");
+    tops.replaceChildren(...several.flatMap((each) => topOf(each, cellOf(each, row, column), isNamed)));
+    measures.replaceChildren(...several.flatMap((each) => measuresOf(each, cellOf(each, row, column), isNamed)));
+    element.querySelectorAll(".pin")[focused]?.focus();
+    const chosen = view.chosen();
+    const leading = view.state.show === "difference" ? view.lenses : [chosen.lens];
+    const said = leading.map((each) => sentence(each, chosen.column, isNamed)).join(" ").trim();
+    if (told.textContent !== said) told.textContent = said; // it is read out
   }
 
   function topOf(lens, cell, isNamed) {
@@ -36,40 +43,52 @@ export function detail(view) {
 
   function line(lens, cell, rank, pins) {
     const token = tokenAt(lens, cell, rank);
-    const [text, probability, pin] = [lens.shown[token], probabilityAt(lens, cell, rank), pins.get(token)];
-    const toggle = button(pin?.shape ?? "○", () => view.pin(keyOf(lens, token)), {
-      class: "pin",
-      "aria-pressed": String(Boolean(pin)),
-      "aria-label": `pin ${text}`,
-      title: pin ? "unpin this token" : "pin this token: follow it through the layers",
-      style: pin ? { "--pin": pin.colour } : {},
-    });
+    const [text, probability] = [lens.shown[token], probabilityAt(lens, cell, rank)];
+    const toggle = pinButton(lens, token, pins.get(token));
     const bar = make("span", { class: "bar", style: { "--p": probability.toFixed(4) } });
     const name = make("bdi", { class: "token", title: `${text}${lens.ids ? `, id ${lens.ids[token]}` : ""}` }, text);
     return make("li", {}, toggle, name, bar, make("span", { class: "number" }, probabilityText(probability)));
+  }
+
+  function pinButton(lens, token, pin) {
+    return button(pin?.shape ?? "○", () => view.pin(keyOf(lens, token)), {
+      class: "pin",
+      "aria-pressed": String(Boolean(pin)),
+      "aria-label": `pin ${lens.shown[token]}`,
+      title: pin ? "unpin this token" : "pin this token: follow it through the layers",
+      style: pin ? { "--pin": pin.colour } : {},
+    });
   }
 
   function measuresOf(lens, cell, isNamed) {
     const whose = isNamed ? [make("dt", { class: "whose" }, make("bdi", {}, lens.name)), make("dd")] : [];
     const lines = Object.values(lens.measures).flatMap(({ name, unit, about }) => [
       make("dt", { title: about }, name.replaceAll("_", " ")),
-      make("dd", { title: about }, `${valueText(lens.values[name][cell])}${/^[a-z]+$/.test(unit) ? ` ${unit}` : ""}`),
+      make("dd", { title: about }, `${valueText(lens.values[name][cell])}${/^[a-z]+$/.test(unit) && Number.isFinite(lens.values[name][cell]) ? ` ${unit}` : ""}`),
     ]);
+    const pins = new Map(pinned(lens, view.state).map((pin) => [pin.token, pin]));
     const followed = lens.targets.flatMap((target) => [
-      make("dt", {}, make("bdi", {}, target.shown)),
+      make("dt", {}, ...pinOf(lens, target, pins), make("bdi", {}, target.shown)),
       make("dd", {}, `${probabilityText(target.probability[cell])}${rankText(target.rank[cell])}`),
     ]);
     return [...whose, ...followed, ...lines];
   }
 
-  /** Where the pinned tokens take the lead at a position. */
+  /** A target is pinned like any token, unless it is a word of several. */
+  function pinOf(lens, target, pins) {
+    const token = target.tokens.length === 1 ? lens.places.get(target.tokens[0]) : undefined;
+    return token === undefined ? [] : [pinButton(lens, token, pins.get(token))];
+  }
+
+  /** Which of the pinned tokens leads at the end of a position, and from which layer on. */
   function sentence(lens, column, isNamed) {
-    const said = pinned(lens, view.state).map(({ token, shape }) => {
-      const row = leadsFrom(lens, token, column);
-      const where = row === null ? "does not lead at the end" : `leads from layer ${lens.layers[row]} on`;
-      return `${shape} ${lens.shown[token]} ${where}`;
-    });
-    return said.length ? `${isNamed ? `${lens.name}: ` : ""}${said.join("; ")}.` : "";
+    const pins = pinned(lens, view.state);
+    const leader = pins.find(({ token }) => leadsFrom(lens, token, column) !== null);
+    if (!pins.length) return "";
+    const said = leader
+      ? `${leader.shape} ${lens.shown[leader.token]} leads from layer ${lens.layers[leadsFrom(lens, leader.token, column)]} on.`
+      : "no pinned token leads at the end.";
+    return isNamed ? `${lens.name}: ${said}` : said;
   }
 
   element.addEventListener("keydown", (event) => {

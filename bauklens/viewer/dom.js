@@ -44,7 +44,7 @@ export function tick(label, onchange) {
 /** A menu that opens below its name. It closes when the focus leaves it, and on Escape. */
 export function menu(name, ...children) {
   const summary = make("summary", {}, name);
-  const body = make("div", { class: "sheet" }, ...children);
+  const body = make("div", { class: "sheet", tabindex: "-1" }, ...children);
   const close = (event) => {
     if (event.key !== "Escape" || !whole.open) return;
     event.stopPropagation();
@@ -52,7 +52,7 @@ export function menu(name, ...children) {
     summary.focus();
   };
   const leave = (event) => {
-    if (event.relatedTarget && !whole.contains(event.relatedTarget)) whole.open = false;
+    if (!whole.contains(event.relatedTarget)) whole.open = false;
   };
   const whole = make("details", { class: "menu", onkeydown: close, onfocusout: leave }, summary, body);
   return whole;

@@ -1,8 +1,9 @@
 // The table of one lens, or of what differs between two: a grid of which only what is in sight is in the document.
 
-import { axesOf, chosenIn } from "./axes.js";
+import { axesOf, chosenIn, holds } from "./axes.js";
 import { contentOf } from "./cells.js";
 import { make } from "./dom.js";
+import { cellElement, layerHead, positionHead } from "./heads.js";
 import { moved } from "./keys.js";
 import { built, inSight } from "./window.js";
 
@@ -21,8 +22,11 @@ export function grid(view, lenses) {
   /** Builds all anew. */
   function draw() {
     const { state } = view;
-    [axes, content, width] = [axesOf(lens, state), contentOf(lenses, state), state.width];
+    const part = element.scrollLeft / (width || 1);
+    [axes, content] = [axesOf(lens, state), contentOf(lenses, state)];
     side = SIDE[axes.layersAcross ? "position" : "layer"];
+    const isWidened = width !== state.width;
+    width = state.width;
     canvas.style.width = `${side + width * axes.across.length}px`;
     canvas.style.height = `${HEAD + ROW * axes.down.length}px`;
     element.setAttribute("aria-rowcount", axes.down.length + 1);
@@ -31,6 +35,7 @@ export function grid(view, lenses) {
     const focused = canvas.contains(document.activeElement);
     canvas.replaceChildren();
     elements.clear();
+    if (isWidened) element.scrollLeft = part * width;
     look();
     if (focused) chosen().focus({ preventScroll: true });
   }
@@ -44,17 +49,18 @@ export function grid(view, lenses) {
     const downs = inSight(element.scrollTop, element.clientHeight - HEAD, ROW, axes.down.length, down);
     const acrosses = inSight(element.scrollLeft, element.clientWidth - side, width, axes.across.length, across);
     for (const one of [-1, ...downs]) {
-      const row = elements.keep(`${one}`, canvas, () => rowElement(one));
-      for (const other of acrosses) elements.keep(`${one} ${other}`, row, () => placed(one, other));
+      const row = elements.keep(`${one}`, canvas, one, () => rowElement(one));
+      for (const other of acrosses) elements.keep(`${one} ${other}`, row, other, () => placed(one, other));
     }
     elements.sweep();
-    for (const each of canvas.querySelectorAll("[aria-selected]")) mark(each, false);
-    mark(chosen(), true);
+    for (const each of canvas.querySelectorAll("[tabindex='0']")) mark(each, false, false);
+    mark(chosen(), true, holds(lens, view.state));
   }
 
-  function mark(cell, isChosen) {
+  /** The one cell that the Tab key comes to is the chosen one, or stands for it. */
+  function mark(cell, isReached, isChosen) {
+    cell.tabIndex = isReached ? 0 : -1;
     cell.classList.toggle("chosen", isChosen);
-    cell.tabIndex = isChosen ? 0 : -1;
     if (isChosen) cell.setAttribute("aria-selected", "true");
     else cell.removeAttribute("aria-selected");
   }
@@ -75,27 +81,15 @@ export function grid(view, lenses) {
     return each;
   }
 
-  function head(role, place, side) {
-    const number = (side ? axes.across : axes.down)[place];
-    const name = String(axes.names[side](number));
-    if (Boolean(side) === axes.layersAcross) return make("div", { class: "head layer", role, title: `layer ${name}` }, name);
-    const token = lens.tokens[number];
-    const generated = lens.generatedFrom !== null && lens.positions[number] >= lens.generatedFrom;
-    const title = `position ${name}${generated ? ", generated" : ""}: ${token}`;
-    const kind = `head position${generated ? " generated" : ""}`;
-    return make("div", { class: kind, role, title }, make("i", {}, name), make("bdi", {}, token));
+  function head(role, place, which) {
+    const number = (which ? axes.across : axes.down)[place];
+    const isLayer = Boolean(which) === axes.layersAcross;
+    return isLayer ? layerHead(role, lens.layers[number]) : positionHead(role, lenses, number);
   }
 
   function cell(down, across) {
-    const [row, column] = axes.cell(down, across);
-    const { text, p, m, mark } = content.of(row, column);
-    const pin = mark ? { "--pin": mark.colour } : {};
-    const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
-    const kind = mark ? `cell ${mark.rank === 1 ? "leads" : "follows"}` : "cell";
-    const style = { "--p": p, "--m": m, ...pin };
-    const made = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
-    made.place = [row, column];
-    return made;
+    const place = axes.cell(down, across);
+    return cellElement(lens, ...place, content.of(...place));
   }
 
   /** Scrolls to the chosen cell. */
@@ -118,7 +112,13 @@ export function grid(view, lenses) {
     event.preventDefault();
     view.choose(lens, ...axes.cell(...there), true);
   });
-  return { element, lenses, draw, look, reveal, firstEdge: () => side + width };
+  /** Where a layer begins, from the left and from the top, in pixels. */
+  const startOf = (layer) => {
+    const place = axes.place(lens.layers.indexOf(layer), 0);
+    return axes.layersAcross ? [width * place[1], 0] : [0, ROW * place[0]];
+  };
+  const firstEdge = () => side + width - (element.scrollLeft % width);
+  return { element, lenses, draw, look, reveal, startOf, firstEdge };
 }
 
 const between = (value, low, high) => Math.min(high, Math.max(low, value));

@@ -1,4 +1,10 @@
-// Numbers as a person reads them.
+// Numbers and short texts as a person reads them.
+
+/** The first characters of a text, whole ones, with a sign that there are more. */
+export function cutTo(text, count) {
+  const characters = [...text.slice(0, 4 * count)];
+  return characters.length > count ? `${characters.slice(0, Math.max(1, count - 1)).join("")}…` : text;
+}
 
 /** Three decimals, or a power of ten where these would be zero. */
 export function probabilityText(value) {

@@ -1,6 +1,7 @@
 // The view as a picture of its own: SVG with plain colours and texts, and PNG made of that.
 
 import { make } from "./dom.js";
+import { cutTo } from "./numbers.js";
 
 const FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
@@ -9,8 +10,10 @@ export function svg(scroll, title) {
   const frame = scroll.getBoundingClientRect();
   const [width, height] = [Math.round(scroll.clientWidth), Math.round(scroll.clientHeight)];
   const plain = plainColour();
-  const shapes = [...scroll.querySelectorAll(".cell, .row:not(.heads) > .head, .heads > .head, .corner")];
-  const parts = shapes.flatMap((each) => shapeOf(each, frame, plain)).join("\n");
+  const layers = [".cell", ".row:not(.heads) > .head", ".heads > .head", ".corner"]; // what is above comes later
+  const shapes = layers.flatMap((layer) => [...scroll.querySelectorAll(layer)]);
+  const isClassic = scroll.matches(".classic");
+  const parts = shapes.flatMap((each) => shapeOf(each, frame, plain, isClassic)).join("\n");
   const paper = plain(getComputedStyle(scroll).backgroundColor);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
@@ -21,7 +24,7 @@ export function svg(scroll, title) {
   ].join("\n");
 }
 
-function shapeOf(element, frame, plain) {
+function shapeOf(element, frame, plain, isClassic) {
   const box = element.getBoundingClientRect();
   const [x, y] = [box.left - frame.left, box.top - frame.top].map((each) => Math.round(each * 10) / 10);
   const [w, h] = [box.width, box.height].map((each) => Math.round(each * 10) / 10);
@@ -32,7 +35,7 @@ function shapeOf(element, frame, plain) {
   const lines = h < 30 ? [texts.join(" ")] : texts;
   const parts = [`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${plain(style.backgroundColor)}"/>`];
   const share = Number(element.style.getPropertyValue("--m"));
-  if (share > 0) {
+  if (share > 0 && !isClassic) {
     const bar = plain(style.textDecorationColor);
     parts.push(`<rect x="${x}" y="${y + h - 3}" width="${(share * (w - 1)).toFixed(1)}" height="2" fill="${bar}"/>`);
   }
@@ -42,7 +45,7 @@ function shapeOf(element, frame, plain) {
     parts.push(`<rect x="${x + 1}" y="${y + 1}" width="${w - 3}" height="${h - 3}" ${edge}/>`);
   }
   lines.forEach((line, place) => {
-    const cut = line.length > room - (pin ? 2 : 0) ? `${line.slice(0, room - (pin ? 3 : 1))}…` : line;
+    const cut = cutTo(line, room - (pin ? 2 : 0));
     const middle = y + (h * (place + 1)) / (lines.length + 1) + 4;
     const ink = `fill="${plain(style.color)}" font-family="${FONT}" font-size="12" text-anchor="middle"`;
     const shape = pin ? `<tspan fill="${pin}">${element.dataset.pin} </tspan>` : "";
@@ -70,8 +73,11 @@ function plainColour() {
 /** Text for XML: nothing in it is markup, and what XML cannot hold is left out. */
 export function escaped(text) {
   const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "").replace(/[&<>"]/g, (each) => names[each]);
+  return wellFormed(text).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "").replace(/[&<>"]/g, (each) => names[each]);
 }
+
+/** A text without halves of surrogate pairs, which no file can hold. */
+const wellFormed = (text) => text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
 
 /** An SVG as PNG at twice its size, a Blob. */
 export async function png(text) {

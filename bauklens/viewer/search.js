@@ -18,6 +18,13 @@ export function found(lens, typed) {
   return places.sort((one, other) => one[0] - other[0] || one[1] - other[1]).map(([, , token]) => token).slice(0, MOST_FOUND);
 }
 
+/** What is found in several lenses, each token once: { key, text }. */
+function foundIn(lenses, typed) {
+  const options = new Map();
+  for (const lens of lenses) for (const token of found(lens, typed)) options.set(keyOf(lens, token), lens.shown[token]);
+  return [...options].map(([key, text]) => ({ key, text })).slice(0, MOST_FOUND);
+}
+
 /** `{ element, focus() }`: a combobox as ARIA's practices have it. */
 export function search(view, name) {
   const input = make("input", {
@@ -32,25 +39,24 @@ export function search(view, name) {
   });
   const list = make("ul", { id: name, role: "listbox", "aria-label": "tokens", hidden: true });
   const element = make("div", { class: "search" }, input, list);
-  let active = -1;
+  let [options, active] = [[], -1];
 
   function draw() {
-    const { lens } = view.seen();
-    const tokens = found(lens, input.value);
-    active = tokens.length ? 0 : -1;
+    options = foundIn(view.shown, input.value);
+    active = options.length ? 0 : -1;
     list.replaceChildren(
-      ...tokens.map((token, place) =>
-        make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, lens, token) }, lens.shown[token]),
+      ...options.map(({ key, text }, place) =>
+        make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, key) }, text),
       ),
     );
-    if (!tokens.length && input.value.trim()) list.append(make("li", { class: "none" }, "in no top k of this lens"));
+    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, "in no top k here"));
     list.hidden = !list.children.length;
     mark();
   }
 
-  function take(event, lens, token) {
+  function take(event, key) {
     event.preventDefault();
-    if (!view.state.pins.includes(keyOf(lens, token))) view.pin(keyOf(lens, token));
+    if (!view.state.pins.includes(key)) view.pin(key);
     input.value = "";
     draw();
   }
@@ -63,17 +69,20 @@ export function search(view, name) {
   }
 
   input.addEventListener("input", draw);
-  input.addEventListener("blur", () => (list.hidden = true));
+  input.addEventListener("focus", draw);
+  input.addEventListener("blur", () => {
+    [list.hidden, active] = [true, -1];
+    mark();
+  });
   input.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    const count = list.querySelectorAll("[role=option]").length;
+    const count = options.length;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       active = count ? (active + (event.key === "ArrowDown" ? 1 : count - 1)) % count : -1;
       mark();
     } else if (event.key === "Enter" && active >= 0) {
-      const { lens } = view.seen();
-      take(event, lens, found(lens, input.value)[active]);
+      take(event, options[active].key);
     } else if (event.key === "Escape") {
       input.value = "";
       draw();

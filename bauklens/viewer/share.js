@@ -10,17 +10,21 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** Puts a text on the clipboard; where there is none to be had, by way of a selection. */
-export async function copy(text, figure) {
+/** Puts a text on the clipboard, where there is none to be had by way of a selection; returns whether it did. */
+export async function copy(text, near) {
   try {
     await navigator.clipboard.writeText(text);
+    return true;
   } catch {
     const area = make("textarea", { class: "copied" });
+    const focused = document.activeElement;
     area.value = text;
-    figure.append(area);
+    near.append(area);
     area.select();
-    document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
+    focused?.focus();
     area.remove();
+    return isCopied;
   }
 }
 

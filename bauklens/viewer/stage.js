@@ -1,17 +1,19 @@
 // The tables that are shown: one, two side by side, or what differs between two; they scroll together.
 
+import { holds } from "./axes.js";
 import { contentOf } from "./cells.js";
 import { make } from "./dom.js";
 import { grid } from "./grid.js";
 import { widening } from "./widening.js";
 
 /** Whether cells stand elsewhere than before. */
-const changesPlaces = (state, before) => ["stride", "width", "bottomUp", "layersAcross"].some((name) => state[name] !== before[name]);
+const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross"].some((name) => state[name] !== before[name]);
 
 /** `{ element, draw(before, moved), reveal(focused), scroll() }`. */
 export function stage(view) {
   const element = make("div", { class: "stage" });
   let panes = []; // { table, legend, edge }
+  const follows = new Set(); // tables that were scrolled by another
 
   function draw(before, moved) {
     const isNew = view.state.show !== before?.show;
@@ -24,7 +26,7 @@ export function stage(view) {
       table.draw();
       edge.draw();
       legend.replaceChildren(...contentOf(table.lenses, view.state).legend.map((text) => make("span", {}, text)));
-      if (isNew || changesPlaces(view.state, before)) table.reveal(false);
+      if (isNew || changesPlaces(view.state, before)) show(table, false);
     }
   }
 
@@ -35,12 +37,30 @@ export function stage(view) {
       return { table, legend: make("p", { class: "legend" }), edge: widening(view, table) };
     });
     element.replaceChildren(...panes.map(paneOf));
-    const scrolls = panes.map(({ table }) => table.element);
-    for (const one of scrolls) {
-      one.addEventListener("scroll", () => {
-        for (const other of scrolls) if (other !== one) [other.scrollTop, other.scrollLeft] = [one.scrollTop, one.scrollLeft];
+    for (const { table, edge } of panes) {
+      table.element.addEventListener("scroll", () => {
+        edge.draw();
+        if (!follows.delete(table)) panes.forEach((pane) => follow(table, pane.table));
       });
     }
+  }
+
+  /** Scrolls one table as another was, so that the same layers stand beside each other. */
+  function follow(one, other) {
+    if (one === other) return;
+    const layer = one.lenses[0].layers.find((each) => other.lenses[0].layers.includes(each));
+    const [[left, top], [otherLeft, otherTop]] = [one.startOf(layer), other.startOf(layer)];
+    const before = [other.element.scrollLeft, other.element.scrollTop];
+    other.element.scrollLeft = one.element.scrollLeft + otherLeft - left;
+    other.element.scrollTop = one.element.scrollTop + otherTop - top;
+    const after = [other.element.scrollLeft, other.element.scrollTop];
+    if (String(before) !== String(after)) follows.add(other); // its own event is not to be followed
+  }
+
+  /** Brings the chosen cell into sight, where a table has it; others follow as it scrolls. */
+  function show(table, isFocused) {
+    if (isFocused || panes.length === 1 || holds(table.lenses[0], view.state)) table.reveal(isFocused);
+    else table.look();
   }
 
   function paneOf({ table, legend, edge }) {
@@ -55,7 +75,7 @@ export function stage(view) {
   return {
     element,
     draw,
-    reveal: (focused) => panes.forEach(({ table }) => table.reveal(table.lenses[0] === focused)),
-    scroll: () => panes[0].table.element,
+    reveal: (focused) => panes.forEach(({ table }) => show(table, table.lenses[0] === focused)),
+    scroll: (lens) => (panes.find(({ table }) => table.lenses[0] === lens) ?? panes[0]).table.element,
   };
 }

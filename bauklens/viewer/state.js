@@ -20,11 +20,12 @@ export const MOST_PINS = 6;
 export const WIDTHS = [44, 260];
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
+const CHOICES = { chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer and position. */
 export function opened(lenses, given = {}) {
   const [lens] = lenses;
-  const last = { layer: lens.layers.at(-1), position: lens.positions.at(-1) };
+  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1) };
   return changed({ ...START, ...last }, restored(given, lenses));
 }
 
@@ -41,24 +42,33 @@ export function restored(given, lenses) {
   delete kept.pins;
   delete kept.pin;
   if (Array.isArray(given?.pins)) {
-    kept.pins = Object.freeze(given.pins.filter(held).slice(0, MOST_PINS));
-    kept.pin = kept.pins.includes(given.pin) ? given.pin : (kept.pins.at(-1) ?? null);
+    const places = given.pins.slice(0, MOST_PINS).map((key) => (held(key) ? key : null));
+    while (places.length && places.at(-1) === null) places.pop();
+    kept.pins = Object.freeze(places);
+    kept.pin = held(given.pin) && places.includes(given.pin) ? given.pin : (places.findLast(held) ?? null);
   }
   if (!lenses.some((lens) => lens.layers.includes(kept.layer))) delete kept.layer;
-  if (!lenses.some((lens) => lens.positions.includes(kept.position))) delete kept.position;
-  if (!["beside", "difference"].includes(kept.show) && !lenses[kept.show]) delete kept.show;
-  if (!(kept.stride >= 1)) delete kept.stride;
+  if (!lenses.some((lens) => lens.linked.includes(kept.position))) delete kept.position;
+  if (!shows(lenses).includes(kept.show)) delete kept.show;
+  for (const [name, known] of Object.entries(CHOICES)) if (!known.includes(kept[name])) delete kept[name];
+  if (!(Number.isInteger(kept.stride) && kept.stride >= 1)) delete kept.stride;
   if (!(kept.width >= WIDTHS[0] && kept.width <= WIDTHS[1])) delete kept.width;
   return kept;
 }
 
-/** What differs from the start, as JSON. */
+/** Everything that was chosen, as JSON. */
 export function written(state) {
-  const told = Object.entries(state).filter(([name, value]) => name in START && value !== START[name]);
-  return JSON.stringify(Object.fromEntries(told));
+  return JSON.stringify(Object.fromEntries(Object.keys(START).map((name) => [name, state[name]])));
 }
 
-/** A pin set or taken away: the others keep their places, and so their colours; the first goes where all are taken. */
+/** What can be shown of several lenses: one of them, and of two both side by side, or what differs. */
+export function shows(lenses) {
+  const several = lenses.map((_, place) => String(place));
+  if (lenses.length !== 2) return several;
+  return [...several, "beside", ...(lenses[0].paired ? ["difference"] : [])];
+}
+
+/** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */
 export function toggled(state, key) {
   if (state.pins.includes(key)) {
     const pins = state.pins.map((pin) => (pin === key ? null : pin));
@@ -67,6 +77,6 @@ export function toggled(state, key) {
   }
   const free = [...state.pins, null].indexOf(null);
   const pins = [...state.pins];
-  pins[free < MOST_PINS ? free : 0] = key;
+  pins[Math.min(free, MOST_PINS - 1)] = key;
   return { pins: Object.freeze(pins), pin: key };
 }

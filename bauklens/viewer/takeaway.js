@@ -8,10 +8,12 @@ import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 /** The menu, an element. */
 export function takeaway(view) {
   const said = make("p", { class: "said", role: "status" });
-  const seen = () => view.seen();
+  const seen = () => view.chosen();
   const named = (suffix) => fileName(`${seen().lens.prompt} ${seen().lens.stream}`, suffix);
   const chosen = () => cell(seen().lens, seen().row, seen().column);
-  const copied = (text, what) => copy(text, view.figure).then(() => (said.textContent = `${what} copied`));
+  const copied = async (text, what) => {
+    said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not let it be copied";
+  };
   const picture = () => svg(view.scroll(), seen().lens.caption);
   const onPage = document.body.classList.contains("bauklens-page");
   const actions = [
@@ -20,11 +22,12 @@ export function takeaway(view) {
     ["Copy the table (Markdown)", () => copied(markdown(table(seen().lens)), "table")],
     ...(onPage ? [["Copy a link to this view", () => copied(link(view.state, view.number), "link")]] : []),
     ["Download CSV", () => download(named("csv"), csv(seen().lens), "text/csv")],
-    ...(view.lenses.every((lens) => lens.plain)
+    ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
       ? [["Download JSON", () => download(named("json"), json(seen().lens), "application/json")]]
       : []),
     ["Download SVG", () => download(named("svg"), picture(), "image/svg+xml")],
     ["Download PNG", async () => download(named("png"), await png(picture()), "image/png")],
   ];
-  return menu("Take away", ...actions.map(([text, act]) => button(text, act)), said);
+  const whose = view.lenses.length > 1 ? [make("p", { class: "note" }, "of the lens whose cell is chosen")] : [];
+  return menu("Take away", ...whose, ...actions.map(([text, act]) => button(text, act)), said);
 }

@@ -32,16 +32,22 @@ export function csv(lens) {
   const names = Object.keys(lens.measures).filter((name) => name !== "magnitude");
   const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
-  const lines = [["layer", "position", "token", "rank", "predicted", "probability", "magnitude", "predicted_id", ...names]];
+  const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
+  const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
+  const followed = parts.map(([part, { text }]) => `${part} of ${text}`);
+  const lines = [[...heads, "predicted_id", ...names, ...followed]];
   for (let row = 0; row < lens.rows; row += 1) {
     for (let column = 0; column < lens.columns; column += 1) {
       const place = cellOf(lens, row, column);
       const measures = names.map((name) => number(lens.values[name][place]));
+      const targets = parts.map(([part, target]) => number(target[part][place]));
+      const generated = lens.generatedFrom !== null && lens.positions[column] >= lens.generatedFrom ? "True" : "False";
       for (let rank = 0; rank < lens.topk; rank += 1) {
         const token = tokenAt(lens, place, rank);
-        const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], rank + 1, lens.texts[token]];
+        const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], generated, rank + 1, lens.texts[token]];
         const numbers = [number(probabilityAt(lens, place, rank)), number(lens.values.magnitude?.[place])];
-        lines.push([...own, ...numbers, lens.ids?.[token] ?? "", ...measures]);
+        const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? ""];
+        lines.push([...own, ...numbers, ...ids, ...measures, ...targets]);
       }
     }
   }

@@ -1,9 +1,8 @@
 // The row above the table: which lens, its colours, a search, the view's shape, and what to take away.
 
-import { alike } from "./cells.js";
-import { colours } from "./colour.js";
+import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { WIDTHS } from "./state.js";
+import { shows, WIDTHS } from "./state.js";
 import { takeaway } from "./takeaway.js";
 
 const THEMES = [["system", "as the system"], ["light", "light"], ["dark", "dark"]];
@@ -11,12 +10,9 @@ const THEMES = [["system", "as the system"], ["light", "light"], ["dark", "dark"
 /** `{ element, draw() }`. */
 export function toolbar(view, search, help) {
   const { lenses } = view;
-  const shows = lenses.map((lens, place) => [String(place), lens.name]);
-  if (lenses.length === 2) {
-    shows.push(["beside", "side by side"]);
-    if (alike(...lenses)) shows.push(["difference", "difference"]);
-  }
-  const tabs = shows.map(([show, text]) => button(text, () => view.change({ show }), { title: text }));
+  const named = (show) => lenses[show]?.name ?? { beside: "side by side", difference: "difference" }[show];
+  const several = shows(lenses);
+  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change({ show }), { title: text }));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
   const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
   const element = make("div", { class: "bar" });
@@ -32,17 +28,17 @@ export function toolbar(view, search, help) {
 
   function draw() {
     const { state } = view;
-    tabs.forEach((tab, place) => tab.setAttribute("aria-pressed", String(state.show === shows[place][0])));
-    const options = colours(view.seen().lens, state);
-    colour.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
-    colour.value = options.some(([value]) => value === state.colour) ? state.colour : "both";
+    tabs.forEach((tab, place) => tab.setAttribute("aria-pressed", String(state.show === several[place])));
+    const { lens } = view.chosen();
+    colour.replaceChildren(...colours(lens, state).map(([value, text]) => make("option", { value }, text)));
+    colour.value = colourOf(lens, state);
     shape.draw();
   }
   return { element, draw };
 }
 
 function shapeMenu(view) {
-  const strides = [1, 2, 3, 4, 6, 8].map((stride) => [String(stride), stride === 1 ? "every layer" : `every ${stride}th layer`]);
+  const strides = [1, 2, 3, 4, 6, 8].map((stride) => [String(stride), stride === 1 ? "every layer" : `every ${["", "", "second", "third", "fourth", "", "sixth", "", "eighth"][stride]} layer`]);
   const [strideLabel, stride] = choice("Layers", strides, (value) => view.change({ stride: Number(value) }));
   const width = make("input", {
     type: "range",

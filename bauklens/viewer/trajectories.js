@@ -3,7 +3,7 @@
 import { cellOf, keyOf, tokenAt } from "./data.js";
 import { chart } from "./chart.js";
 import { choice, make } from "./dom.js";
-import { probabilityText, valueText } from "./numbers.js";
+import { cutTo, probabilityText, valueText } from "./numbers.js";
 import { along, pinned } from "./pins.js";
 
 const CHARTS = [["probability", "probability"], ["rank", "rank"]];
@@ -29,7 +29,8 @@ export function trajectories(view) {
         values: along(lens, pin.token, place, view.state.chart),
       }));
     const show = isRank ? valueText : probabilityText;
-    const of = pins.length ? "" : `${lens.shown[lead]} `;
+    const whose = view.shown.length > 1 ? `${lens.name}: ` : "";
+    const of = `${whose}${pins.length ? "" : `${lens.shown[lead]} `}`;
     charts.replaceChildren(
       chart({
         lines: lines({ column }),
@@ -42,7 +43,7 @@ export function trajectories(view) {
       }),
       chart({
         lines: lines({ row }),
-        names: lens.tokens.map((token, place) => `${lens.positions[place]} ${token.slice(0, 12)}`),
+        names: lens.tokens.map((token, place) => `${lens.positions[place]} ${cutTo(token, 12)}`),
         title: `${of}over the positions, at layer ${lens.layers[row]}`,
         chosen: column,
         choose: (place) => view.choose(lens, row, place),

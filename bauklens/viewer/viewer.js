@@ -1,6 +1,6 @@
 // mount(): a figure and its lenses become a viewer; an event makes a new state, and the parts draw themselves anew.
 
-import { chosenIn } from "./axes.js";
+import { chosenIn, settled } from "./axes.js";
 import { unpack } from "./data.js";
 import { detail } from "./detail.js";
 import { make } from "./dom.js";
@@ -27,6 +27,7 @@ const PANEL_ONLY = new Set(["layer", "position", "chart"]); // what the tables n
 export function mount(figure, lenses, given = {}, number = 0) {
   let state = opened(lenses, given);
   let over = null; // the cell under the pointer
+  let last = lenses[0]; // the lens that a cell was chosen in
   const view = {
     figure,
     lenses,
@@ -40,11 +41,12 @@ export function mount(figure, lenses, given = {}, number = 0) {
     change(change) {
       const before = state;
       state = changed(state, change);
+      if (state.show !== before.show || state.stride !== before.stride) state = changed(settled(active(), state), {});
       draw(before);
     },
     choose(lens, row, column, focus = false) {
-      over = null;
-      view.change({ layer: lens.layers[row], position: lens.positions[column] });
+      [over, last] = [null, lens];
+      view.change({ layer: lens.layers[row], position: lens.linked[column] });
       tables.reveal(focus ? lens : null);
     },
     over(place, lens) {
@@ -53,15 +55,16 @@ export function mount(figure, lenses, given = {}, number = 0) {
       panel.forEach((part) => part.draw());
     },
     chosen() {
-      const [lens] = view.shown;
+      const lens = active();
       const [row, column] = chosenIn(lens, state);
       return { lens, row, column };
     },
     seen: () => (over ? { lens: over.lens, row: over.place[0], column: over.place[1] } : view.chosen()),
     pin: (key) => view.change(toggled(state, key)),
-    home: () => tables.reveal(view.shown[0]),
-    scroll: () => tables.scroll(),
+    home: () => tables.reveal(active()),
+    scroll: () => tables.scroll(active()),
   };
+  const active = () => (view.shown.includes(last) ? last : view.shown[0]);
   const tables = stage(view);
   const keys = help();
   const box = search(view, `bauklens-tokens-${number}-${Math.random().toString(36).slice(2)}`);
@@ -73,17 +76,23 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
 
   function draw(before) {
-    if (state.theme !== before?.theme) figure.dataset.theme = state.theme;
+    element.dataset.theme = state.theme;
     const moved = before && Object.keys(state).every((name) => PANEL_ONLY.has(name) || state[name] === before[name]);
     tables.draw(before, moved);
     [bar, ...panel].forEach((part) => part.draw());
   }
 
   shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus });
-  figure.querySelectorAll(":scope > .static").forEach((table) => table.remove());
+  const tablesWithoutScript = figure.querySelectorAll(":scope > .static");
   figure.prepend(element);
+  try {
+    draw(null);
+  } catch (error) {
+    element.remove();
+    throw error;
+  }
+  tablesWithoutScript.forEach((table) => table.remove());
   figure.classList.add("mounted");
-  draw(null);
   return view;
 }
 

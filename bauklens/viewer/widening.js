@@ -5,16 +5,15 @@ import { widen } from "./shortcuts.js";
 
 /** `{ element, draw() }`, to stand beside a table. */
 export function widening(view, table) {
-  let last = 0;
+  let [from, width] = [0, 0];
   const grip = (event) => {
     event.preventDefault();
-    last = event.clientX;
+    [from, width] = [event.clientX, view.state.width];
     element.setPointerCapture(event.pointerId);
   };
   const drag = (event) => {
     if (!element.hasPointerCapture(event.pointerId)) return;
-    widen(view, Math.round(event.clientX - last));
-    last = event.clientX;
+    widen(view, Math.round(width + event.clientX - from) - view.state.width);
   };
   const title = "drag: the width of the columns (on the keyboard + and -)";
   const element = make("div", { class: "edge", title, "aria-hidden": "true", onpointerdown: grip, onpointermove: drag });

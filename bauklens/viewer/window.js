@@ -10,18 +10,20 @@ export function inSight(scrolled, size, step, count, always) {
   return always < first || always > last ? [...places, always] : places;
 }
 
-/** Elements by key: `keep` builds one that is not there yet, `sweep` takes away those that were not kept since. */
+/** Elements by key: `keep` builds one that is not there yet, in its place among the others, `sweep` takes away those that were not kept since. */
 export function built() {
   const elements = new Map();
   let wanted = new Set();
   return {
     get: (key) => elements.get(key),
     clear: () => elements.clear(),
-    keep(key, parent, build) {
+    keep(key, parent, place, build) {
       wanted.add(key);
       if (!elements.has(key)) {
-        elements.set(key, build());
-        parent.append(elements.get(key));
+        elements.set(key, Object.assign(build(), { order: place }));
+        const isLast = !(parent.lastElementChild?.order > place);
+        const next = isLast ? null : [...parent.children].find((each) => each.order > place);
+        parent.insertBefore(elements.get(key), next);
       }
       return elements.get(key);
     },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { axesOf, chosenIn, strided } from "../../bauklens/viewer/axes.js";
+import { axesOf, chosenIn, holds, settled, strided } from "../../bauklens/viewer/axes.js";
 import { moved } from "../../bauklens/viewer/keys.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { inSight } from "../../bauklens/viewer/window.js";
@@ -27,16 +27,27 @@ test("layers down, layers up, layers across", () => {
   assert.deepEqual([across.down, across.across], [[0, 1], [0, 1, 2]]);
   assert.deepEqual(across.cell(1, 2), [2, 1]);
   assert.deepEqual(across.place(2, 1), [1, 2]);
-  assert.deepEqual([across.names[0](1), across.names[1](0)], [1, "embed"]);
 });
 
 test("a layer that the stride leaves out is shown by the nearest", () => {
   assert.deepEqual(axesOf(small(), state({ stride: 2 })).place(1, 0), [0, 0]);
 });
 
-test("the chosen cell in a lens that has no such layer is its last", () => {
-  assert.deepEqual(chosenIn(small(), state({ layer: "embed", position: 0 })), [0, 0]);
-  assert.deepEqual(chosenIn(small(), state({ layer: "77", position: 99 })), [2, 1]);
+test("the chosen cell in a lens that has no such place is none of its own", () => {
+  assert.deepEqual(chosenIn(small(), state({ layer: "1", position: 0 })), [2, 0]);
+  assert.deepEqual(chosenIn(small(), state({ layer: "77", position: 99 })), [0, 1]);
+  assert.ok(holds(small(), state({ layer: "1", position: 0 })));
+  assert.ok(!holds(small(), state({ layer: "77", position: 0 })));
+});
+
+test("a layer that is not shown gives the choice to the nearest that is", () => {
+  const { layer, position } = settled(small(), state({ layer: "0", position: 0, stride: 2 }));
+  assert.deepEqual([layer, position], ["embed", 0]);
+  assert.equal(settled(small(), state({ layer: "99" })).layer, "embed");
+});
+
+test("partners of a comparison are linked by their column", () => {
+  assert.deepEqual(chosenIn(small({ positions: [1, 2], linked: [0, 1] }), state({ layer: "0", position: 1 })), [1, 1]);
 });
 
 test("what is in sight, and one place that always is", () => {

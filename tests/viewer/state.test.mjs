@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { changed, MOST_PINS, opened, restored, toggled, written } from "../../bauklens/viewer/state.js";
+import { changed, MOST_PINS, opened, restored, shows, toggled, written } from "../../bauklens/viewer/state.js";
 import { fileName } from "../../bauklens/viewer/share.js";
 import { small } from "./made.mjs";
 
@@ -23,9 +23,9 @@ test("what was written is read again", () => {
 
 test("nothing that makes no sense is believed", () => {
   const nonsense = {
-    show: "7", layer: "99", position: "0", pins: [1, "x", 11, null], pin: 99, stride: -1, width: 1e9, colour: 5, bottomUp: "yes", extra: 1,
+    show: "length", chart: "foo", theme: "x", layer: "99", position: "0", pins: [1, "x", 11, null], pin: 99, stride: 1.5, width: 1e9, colour: 5, bottomUp: "yes", extra: 1,
   };
-  assert.deepEqual(restored(nonsense, lenses), { pins: [11], pin: 11 });
+  assert.deepEqual(restored(nonsense, lenses), { pins: [null, null, 11], pin: 11 });
   for (const given of [null, 5, "text", [], undefined]) assert.deepEqual(restored(given, lenses), {});
 });
 
@@ -39,6 +39,13 @@ test("pins keep their places, so that their colours stay", () => {
   assert.deepEqual([state.pins, state.pin], [[11, 14, 13], 14]);
   for (const key of [11, 14, 13]) state = changed(state, toggled(state, key));
   assert.deepEqual([state.pins, state.pin], [[], null]);
+});
+
+test("what can be shown", () => {
+  assert.deepEqual(shows([small()]), ["0"]);
+  assert.deepEqual(shows([small(), small()]), ["0", "1", "beside", "difference"]);
+  assert.deepEqual(shows([small({ paired: false }), small()]), ["0", "1", "beside"]);
+  assert.deepEqual(shows([small(), small(), small()]), ["0", "1", "2"]);
 });
 
 test("there are never more pins than colours", () => {

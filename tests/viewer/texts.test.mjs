@@ -30,8 +30,8 @@ test("tables to copy", () => {
 test("CSV has a line for each layer, position and rank, and quotes what needs it", () => {
   const lens = small({ texts: ['a"b', " b,\n", " ", "d", "e", "f"] });
   const lines = csv(lens);
-  assert.match(lines, /^layer,position,token,rank,predicted,probability,magnitude,predicted_id\r\n/);
-  assert.match(lines, /embed,0,t0,1,"a""b",0\.5,1,10\r\nembed,0,t0,2," b,\n",0\.25,1,11\r\n/);
+  assert.match(lines, /^layer,position,token,generated,rank,predicted,probability,magnitude,token_id,predicted_id\r\n/);
+  assert.match(lines, /embed,0,t0,False,1,"a""b",0\.5,1,100,10\r\nembed,0,t0,False,2," b,\n",0\.25,1,100,11\r\n/);
   assert.equal(lines.split("\r\n").length, 1 + 12 + 1);
 });
 

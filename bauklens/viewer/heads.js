@@ -1,0 +1,30 @@
+// The elements of a table: what stands at its edges, and its cells.
+
+import { make } from "./dom.js";
+
+/** The head of a layer. */
+export function layerHead(role, name) {
+  return make("div", { class: "head layer", role, title: `layer ${name}` }, name);
+}
+
+/** The head of a position, in one lens or in two. */
+export function positionHead(role, lenses, column) {
+  const [lens] = lenses;
+  const [position, token] = [lens.positions[column], tokensOver(lenses, column)];
+  const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
+  const title = `position ${position}${generated ? ", generated" : ""}: ${token}`;
+  const kind = `head position${generated ? " generated" : ""}`;
+  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, token));
+}
+
+/** What stands over a column: its token, or both where two lenses differ in it. */
+export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.tokens[column]))].join(" | ");
+
+/** A cell, from what `contentOf` says of it. */
+export function cellElement(lens, row, column, { text, p, m, mark }) {
+  const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
+  const kind = mark ? `cell ${mark.rank === 1 ? "leads" : "follows"}` : "cell";
+  const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
+  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
+  return Object.assign(cell, { place: [row, column] });
+}

@@ -18,7 +18,7 @@ export function heat(view) {
     const pin = pinned(lens, view.state).find(({ key }) => key === view.state.pin);
     element.hidden = !pin;
     if (!pin) return;
-    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: layers down, positions across; the darker, the more probable`);
+    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: layers down, positions across; the stronger, the more probable`);
     canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: layers down, positions across`);
     const ink = getComputedStyle(caption.firstChild).color;
     const wanted = `${view.lenses.indexOf(lens)} ${pin.token} ${ink}`;

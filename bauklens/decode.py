@@ -16,7 +16,7 @@ from bauklens.measures import MEASURES
 from bauklens.mixed import LowPrecisionHead
 from bauklens.progress import bar
 from bauklens.reading import Reading, Values
-from bauklens.reference import Weigh, reference_of
+from bauklens.reference import Own, Weigh, own_of
 from bauklens.replay import Tail, replaying
 from bauklens.unembed import Tile, Unembed, free_memory
 
@@ -194,7 +194,6 @@ def decode(
     found: Values = {}
     limit = chunk_rows or max(1, _LOGIT_BYTES // (4 * anatomy.vocabulary))
     everything = Tile(range(grid[0]), range(grid[1]))
-    pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
 
     def tail_through(norm: str | None) -> AbstractContextManager[Tail]:
         to_head = anatomy.post_ops is not None
@@ -203,19 +202,18 @@ def decode(
     def unembedding(tail: Tail, states: torch.Tensor) -> Unembed:
         return Unembed(tail, anatomy, states, token_ids[0], positions)
 
-    def referring(tail: Tail, weigh: Weigh | None) -> Reading:
-        own = unembedding(tail, (final if anatomy.whole else final[positions.to(final.device)])[None])
-        columns = max(1, limit // 4)  # beside other logits
-        return replace(reading, reference=reference_of(own, reading.topk, reading.measures, offset, columns, weigh))
+    def own_through(tail: Tail, weigh: Weigh | None) -> Own:
+        unembed = unembedding(tail, (final if anatomy.whole else final[positions.to(final.device)])[None])
+        return own_of(unembed, reading, offset, max(1, limit // 4), weigh)  # fewer, beside other logits
 
     needs_reference = any(MEASURES[name].final for name in reading.measures)
-    offset = None
+    offset, own = None, None
     if norm == "final":
         with tail_through(norm) as tail:
             offset = unembedding(tail, states).constant_logits()  # left out, so that rows add up
     if needs_reference and norm != "own":
         with tail_through("own") as tail:
-            reading = referring(tail, None)
+            reading = replace(reading, reference=own_through(tail, None).reference)
     with bar("Decoding", "row", total=everything.count) as rows_done, tail_through(norm) as tail:
         unembed = unembedding(tail, states)
         decoder: _Exact | _Mixed = _Exact(unembed, reading, offset)
@@ -223,7 +221,13 @@ def decode(
             decoder = _tried(unembed, reading, everything.some(_TRIAL)) or decoder
         decoder.limit = limit
         if needs_reference and norm == "own":
-            decoder.reading = referring(tail, decoder.weigh)
+            own = own_through(tail, decoder.weigh)
+            decoder.reading = replace(reading, reference=own.reference)
+        pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
+        if own is not None and own_row is not None:  # is decoded already
+            _keep(found, _Piece(unembed.rows(everything.layer(own_row)), own.values), everything.count)
+            rows_done.update(grid[1])
+            pending = [None, *everything.without_layer(own_row)]
         while pending:
             tile = pending.pop()
             if tile is not None and tile.count > (smallest if anatomy.whole else decoder.limit):
@@ -247,13 +251,15 @@ def decode(
                 decoder.limit = attempted // 2
                 pending.append(tile)
                 free_memory(error)
-        last_logits = decoder.last_logits
+        is_own = own is not None and own_row == grid[0] - 1
+        last_logits = own.last_logits if own is not None and is_own else decoder.last_logits
     values = {name: value.view(*grid, *value.shape[1:]) for name, value in found.items()}
     if decoder.reading.reference is not None:
         own_ids = decoder.reading.reference.top_ids.cpu() if own_row is None else values["top_ids"][own_row]
         values["agreement"] = (values["top_ids"][..., 0] == own_ids[:, 0]).float()
         values["overlap"] = overlap(values["top_ids"], own_ids)
-    return Decoded(values, last_logits, decoder.precision, decoder.redone)
+    precision = decoder.precision or str(last_logits.dtype).removeprefix("torch.")
+    return Decoded(values, last_logits, precision, decoder.redone)
 
 
 def _keep(found: Values, piece: _Piece, rows: int) -> None:

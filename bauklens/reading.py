@@ -140,7 +140,7 @@ class Reading:
             entropy = normalizer - below.mul_(probabilities).sum(dim=-1) / total[:, 0]
             if "entropy" in self.measures:
                 values["entropy"] = entropy
-            if "js" in self.measures:
+            if "js" in self.measures and self._elementwise:
                 own, own_entropy = self._own(columns)
                 mean = torch.special.entr((own + probabilities / total) / 2).sum(dim=-1)
                 values["js"] = (mean - (entropy + own_entropy) / 2).clamp_min(0)

@@ -1,14 +1,14 @@
 """What the model itself says at every column of a table, which some measures set the rows against."""
 
-from collections.abc import Callable, Collection
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
 from bauklens.errors import LensError, out_of_memory
 from bauklens.measure import in_cache
-from bauklens.reading import Mean, Reference
+from bauklens.reading import Mean, Reading, Reference, Values
 from bauklens.unembed import Tile, Unembed, free_memory
 
 _MOST = 64
@@ -19,20 +19,29 @@ Weigh = Callable[[torch.Tensor], torch.Tensor]
 """Probabilities (column, vocabulary) -> the mean of the head's weights (column, head width)."""
 
 
-def reference_of(
-    unembed: Unembed,
-    topk: int,
-    measures: Collection[str],
-    offset: torch.Tensor | None,
-    limit: int,
-    weigh: Weigh | None = None,
-) -> Reference:
-    """The top k of the final states, the entropy, and what KL and JS need.
+@dataclass(frozen=True)
+class Own:
+    """What the model itself says at every column, decoded once.
+
+    Attributes:
+        reference: what rows are set against.
+        values: what is read off it as off any row, (column, ...).
+        last_logits: (vocabulary,), at the last column.
+    """
+
+    reference: Reference
+    values: Values
+    last_logits: torch.Tensor
+
+
+def own_of(
+    unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh | None = None
+) -> Own:
+    """The final states, read as a row, and as what other rows are set against: top k, entropy, what KL and JS need.
 
     Args:
         unembed: of the final states alone, (1, position, hidden), through the model's own norm.
-        topk: tokens to keep.
-        measures: those that are asked for.
+        reading: what is read off every row.
         offset: (1, 1, vocabulary), what the rows that are set against it leave out of their logits.
         limit: columns to decode at once; it is halved where memory runs out.
         weigh: a product in the place of that with the head's weights, where less than their precision will do.
@@ -42,11 +51,11 @@ def reference_of(
     """
     whole, count = unembed.anatomy.whole, len(unembed.positions)
     limit, start = count if whole else min(limit, count), 0
-    parts: list[Reference] = []
+    parts: list[Own] = []
     while start < count:
         try:
             columns = range(start, min(start + limit, count))
-            parts.append(_part(unembed, columns, topk, measures, offset, weigh))
+            parts.append(_part(unembed, columns, reading, offset, weigh))
             start += limit
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -55,8 +64,8 @@ def reference_of(
                 raise LensError(f"out of memory for the model's own logits at {limit:,} positions: {error}") from None
             limit //= 2
             free_memory(error)
-    whole_reference: Reference = _joined(parts)
-    return whole_reference
+    values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+    return Own(_joined([part.reference for part in parts]), values, parts[-1].last_logits)
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -69,15 +78,17 @@ def _joined(parts: list[Any]) -> Any:
     return type(first)(**{each.name: _joined([getattr(part, each.name) for part in parts]) for each in fields(first)})
 
 
-def _part(
-    unembed: Unembed,
-    columns: range,
-    topk: int,
-    measures: Collection[str],
-    offset: torch.Tensor | None,
-    weigh: Weigh | None,
-) -> Reference:
+def _part(unembed: Unembed, columns: range, reading: Reading, offset: torch.Tensor | None, weigh: Weigh | None) -> Own:
     logits = unembed.logits(Tile(range(1), columns))[0]
+    values = reading.of(logits, torch.tensor(columns))
+    values |= {name: torch.zeros(len(columns)) for name in ("kl", "js") if name in reading.measures}  # of itself
+    return Own(_reference(unembed, logits, reading, offset, weigh), values, logits[-1].clone())
+
+
+def _reference(
+    unembed: Unembed, logits: torch.Tensor, reading: Reading, offset: torch.Tensor | None, weigh: Weigh | None
+) -> Reference:
+    topk, measures = reading.topk, reading.measures
     linear = "kl" in measures and unembed.is_linear
     elementwise = "js" in measures or ("kl" in measures and not linear)
     most = min(max(topk, _MOST), logits.shape[1])

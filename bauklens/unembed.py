@@ -42,6 +42,15 @@ class Tile:
         start = max(0, (len(self.positions) - width) // 2)
         return Tile(self.layers, self.positions[start : start + width])
 
+    def layer(self, row: int) -> "Tile":
+        """One of its layers."""
+        return Tile(self.layers[row : row + 1], self.positions)
+
+    def without_layer(self, row: int) -> list["Tile"]:
+        """What is left of it without one of its layers, the later part first."""
+        parts = self.layers[row + 1 :], self.layers[:row]
+        return [Tile(layers, self.positions) for layers in parts if layers]
+
     def halves(self) -> list["Tile"]:
         """Two tiles that make up this one, the later first, so that the earlier is taken first from a stack."""
         if len(self.layers) > 1:

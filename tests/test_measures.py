@@ -208,3 +208,19 @@ def test_a_head_that_leaves_tokens_out_at_the_final_scale():
 def test_names_in_an_array(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT, measures=np.array(["kl", "js"]))
     assert {"kl", "js"} <= set(lens.measures)
+
+
+@pytest.mark.parametrize("layers", [[-1], [-1, 0], ["embed", -1, 1]])
+def test_the_final_row_is_the_same_wherever_it_stands_and_alone(gpt2, layers):
+    whole = bauklens.logit_lens(gpt2, None, PROMPT, measures="all", targets=[3])
+    some = bauklens.logit_lens(gpt2, None, PROMPT, measures="all", targets=[3], layers=layers)
+    row, place = whole.layers.index(whole.layers[-1]), some.layers.index(whole.layers[-1])
+    assert np.array_equal(some.top_ids[place], whole.top_ids[row])
+    assert np.array_equal(some.top_probs[place], whole.top_probs[row])
+    for name, values in whole.measures.items():
+        if name != "cosine_to_previous":
+            assert np.allclose(some.measures[name][place], values[row], atol=1e-6, equal_nan=True), name
+    assert not some.measures["kl"][place].any()
+    assert np.array_equal(some.targets[0].rank[place], whole.targets[0].rank[row])
+    assert some.provenance["decoding"]["precision"] == "float32"
+    assert some.check["max_abs_logit_difference"] < 1e-4

@@ -118,6 +118,14 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     fresh = opened(browser, lab)
     for which in (0, 1):
         assert_works(fresh, which)
+    fresh.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
+    fresh.keyboard.press("d")
+    fresh.keyboard.press("d")
+    fresh.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
+    fresh.keyboard.press("Control+Enter")
+    fresh.wait_for_timeout(3000)
+    save(fresh, folder, 1)
+    assert scripts(folder) == (1, 1)  # the cell that carried it was deleted
     fresh.context.close()
 
 

@@ -184,12 +184,14 @@ def _of_states(ran: Run, rows: Rows, how: How) -> Values:
     if not ran.anatomy.plain:
         return {}
     states = rows.states[:, rows.positions] if ran.anatomy.whole else rows.states
-    values = {}
+    values = {}  # a layer at a time, as a copy of all states is as large as all else together
     if "cosine_to_final" in how.measures:
-        values["cosine_to_final"] = cosine(states, ran.final[rows.positions])
+        final = ran.final[rows.positions]
+        values["cosine_to_final"] = torch.stack([cosine(state, final) for state in states])
     if "cosine_to_previous" in how.measures:
-        none = torch.full_like(states[:1, :, 0], torch.nan, dtype=torch.float32)
-        values["cosine_to_previous"] = torch.cat([none, cosine(states[1:], states[:-1])])
+        none = torch.full_like(states[0, :, 0], torch.nan, dtype=torch.float32)
+        pairs = zip(states[1:], states[:-1], strict=True)
+        values["cosine_to_previous"] = torch.stack([none, *(cosine(state, before) for state, before in pairs)])
     return {name: value.cpu() for name, value in values.items()}
 
 

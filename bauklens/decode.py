@@ -225,9 +225,14 @@ def decode(
             decoder.reading = replace(reading, reference=own.reference)
         pending: list[Tile | None] = [None, everything]  # None stands for the rows that wait to the end
         if own is not None and own_row is not None:  # is decoded already
-            _keep(found, _Piece(unembed.rows(everything.layer(own_row)), own.values), everything.count)
-            rows_done.update(grid[1])
             pending = [None, *everything.without_layer(own_row)]
+
+        def keep(piece: _Piece) -> None:
+            if not piece.values["top_probs"].isfinite().all():
+                raise _unfinite_logits(piece, positions, labels or [str(row) for row in range(grid[0])])
+            _keep(found, piece, everything.count)
+            rows_done.update(len(piece.rows))
+
         while pending:
             tile = pending.pop()
             if tile is not None and tile.count > (smallest if anatomy.whole else decoder.limit):
@@ -235,10 +240,7 @@ def decode(
                 continue
             try:
                 for piece in decoder.rest() if tile is None else decoder.pieces(tile):
-                    if not piece.values["top_probs"].isfinite().all():
-                        raise _unfinite_logits(piece, positions, labels or [str(row) for row in range(grid[0])])
-                    _keep(found, piece, everything.count)
-                    rows_done.update(len(piece.rows))
+                    keep(piece)
                 if tile is not None and decoder.waiting > decoder.limit // 4:
                     pending.append(None)
             except (RuntimeError, MemoryError) as error:
@@ -251,6 +253,8 @@ def decode(
                 decoder.limit = attempted // 2
                 pending.append(tile)
                 free_memory(error)
+        if own is not None and own_row is not None:
+            keep(_Piece(unembed.rows(everything.layer(own_row)), own.values))
         is_own = own is not None and own_row == grid[0] - 1
         last_logits = own.last_logits if own is not None and is_own else decoder.last_logits
     values = {name: value.view(*grid, *value.shape[1:]) for name, value in found.items()}

@@ -433,7 +433,7 @@ class TestMemory:
 
         pass_output_through(gpt2.lm_head, no_more_than_ten_rows)
         lens = bauklens.logit_lens(gpt2, None, PROMPT)
-        assert max(sizes) == 40
+        assert max(sizes) == 30  # the final row stands apart
         assert np.array_equal(plain.top_ids, lens.top_ids)
         assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
 

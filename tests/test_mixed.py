@@ -366,7 +366,7 @@ class TestALens:
         monkeypatch.setattr(Reading, "of", no_more_than_ten)
         again = bauklens.logit_lens(model, None, PROMPT)
         assert np.array_equal(exact.top_ids, again.top_ids)
-        assert again.provenance["decoding"]["decoded again"] == 420
+        assert again.provenance["decoding"]["decoded again"] == 360
 
 
 def with_adapter_on_the_head():

@@ -112,9 +112,15 @@ def _view(
                 for each in lens.targets
             ],
             "rounded": rounds,
-            "plain": lens.head(),
+            "plain": _told(lens, rounds),
         }
     }
+
+
+def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
+    """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
+    head = lens.head()
+    return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
 
 
 def _measure(name: str) -> dict[str, str]:

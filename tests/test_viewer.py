@@ -609,6 +609,7 @@ class TestBigGrids:
         page = viewer([big])
         assert page.locator(".viewer *").count() < 3000
         assert "rounded to about four digits" in page.locator(".caption").text_content()
+        assert '"rounded":"to about four digits"' in page_html([big], title="T")
         row, column = 20, 500
         page.locator("summary", has_text="View").click()
         page.get_by_label("Go to position").fill(str(column))

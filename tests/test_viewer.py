@@ -369,6 +369,10 @@ class TestCompare:
 
         assert top(first, 58) == top(second, 58)
         assert first.evaluate("box => box.scrollTop + box.clientHeight >= box.scrollHeight - 1")
+        first.evaluate("box => { box.scrollTop = 300; }")  # where neither is at an end
+        page.wait_for_timeout(100)
+        assert top(first, 20) == top(second, 20)
+        assert first.evaluate("box => box.scrollTop") == 300
         page.keyboard.press("Control+Home")
         page.wait_for_timeout(100)
         assert first.evaluate("box => box.scrollTop") == 0

@@ -161,7 +161,7 @@ class TestPins:
         page = viewer([rising()])
         assert not page.locator(".heat").is_visible()
         page.get_by_role("button", name="pin ␣Paris").click()
-        alphas = page.locator(".map").evaluate(
+        alphas = page.locator(".map canvas").evaluate(
             """(canvas) => {
                  const { width, height } = canvas;
                  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
@@ -170,6 +170,29 @@ class TestPins:
                }"""
         )
         assert alphas[0] == 0 < alphas[1] < alphas[2]
+
+    def test_the_heat_map_lies_as_the_table_does_and_frames_the_chosen_cell(self, viewer):
+        page = viewer([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+
+        def chosen_by_a_click(down, across):
+            box = page.locator(".map canvas").bounding_box()
+            at = {"x": box["width"] * across, "y": box["height"] * down}
+            page.locator(".map canvas").click(position=at)
+            here = page.locator(".map .here").evaluate(
+                "(here) => [here.style.top, here.style.left].map((side) => Math.round(parseFloat(side)))"
+            )
+            return page.locator(".place small").text_content(), here
+
+        assert chosen_by_a_click(0.05, 0.9) == ("embedding, position 4", [0, 80])
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("layers across").check()
+        page.keyboard.press("Escape")
+        assert chosen_by_a_click(0.1, 0.05) == ("embedding, position 0", [0, 0])
+        page.locator("summary", has_text="View").click()
+        page.get_by_label("first layer at the bottom").check()
+        page.keyboard.press("Escape")
+        assert chosen_by_a_click(0.9, 0.05) == ("layer 4, position 4", [80, 0])
 
     def test_a_target_is_pinned_also_where_it_is_in_no_top_k(self, viewer):
         grid = np.full((6, 5), 0.0123)

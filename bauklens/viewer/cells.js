@@ -7,7 +7,7 @@ import { markOf, pinned } from "./pins.js";
 
 const LONGEST = 60; // characters of a token in a cell
 
-/** `{ of(row, column) -> { text, p, m, mark }, classic, legend }` of a lens, or of what differs between two. */
+/** `{ of(row, column) -> { text, p, m, mark, none }, classic, legend }` of a lens, or of what differs between two. */
 export function contentOf(lenses, state) {
   return lenses.length > 1 ? difference(lenses, state) : content(lenses[0], state);
 }
@@ -17,7 +17,8 @@ function content(lens, state) {
   const of = (row, column) => {
     const cell = cellOf(lens, row, column);
     const [p, m] = colours.at(cell);
-    return { text: textOf(lens, tokenAt(lens, cell), state), p: shortened(p), m: shortened(m), mark: markOf(lens, pins, cell) };
+    const text = textOf(lens, tokenAt(lens, cell), state);
+    return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p) };
   };
   return { of, classic: colours.classic, legend: colours.legend };
 }

@@ -23,7 +23,7 @@ export function colours(lens, state) {
 export const colourOf = (lens, state) =>
   colours(lens, state).some(([value]) => value === state.colour) ? state.colour : "both";
 
-/** The colour of cells: `{ at(cell) -> [p, m], classic, legend: [text, ...] }`, p and m 0..1. */
+/** The colour of cells: `{ at(cell) -> [p, m], classic, legend: [text, ...] }`, p and m 0..1; p is NaN where there is no value. */
 export function colouring(lens, { ...state }) {
   state.colour = colourOf(lens, state);
   const magnitude = lens.values.magnitude;
@@ -45,10 +45,12 @@ export function colouring(lens, { ...state }) {
   const part = logarithmic
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
-  const missing = [...values].some(Number.isNaN) ? "; white where there is none" : "";
+  const ofPin = state.colour === "token" || state.colour === "rank"; // elsewhere it is in no top k, so improbable
+  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; white elsewhere" : "; hatched where there is none") : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
   const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${missing}`];
-  return { at: (cell) => [Math.max(0, Math.min(1, part(values[cell]) || 0)), 0], legend };
+  const valueAt = (cell) => Math.max(0, Math.min(1, part(values[cell])));
+  return { at: (cell) => [ofPin ? valueAt(cell) || 0 : valueAt(cell), 0], legend };
 }
 
 function valuesOf(lens, state) {

@@ -21,9 +21,9 @@ export function positionHead(role, lenses, column) {
 export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.tokens[column]))].join(" | ");
 
 /** A cell, from what `contentOf` says of it. */
-export function cellElement(lens, row, column, { text, p, m, mark }) {
+export function cellElement(lens, row, column, { text, p, m, mark, none }) {
   const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
-  const kind = mark ? `cell ${mark.rank === 1 ? "leads" : "follows"}` : "cell";
+  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none"].filter(Boolean).join(" ");
   const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
   return Object.assign(cell, { place: [row, column] });

@@ -19,10 +19,14 @@ export function svg(scroll, title) {
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
     `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="${paper}"/>`,
+    ...(scroll.querySelector(".none") ? [hatched(plain(getComputedStyle(scroll).borderTopColor))] : []),
     parts,
     "</svg>",
   ].join("\n");
 }
+
+const hatched = (colour) =>
+  `<pattern id="none" width="8" height="8" patternUnits="userSpaceOnUse"><path d="M8 0L0 8" stroke="${colour}"/></pattern>`;
 
 function shapeOf(element, frame, plain, isClassic) {
   const box = element.getBoundingClientRect();
@@ -34,6 +38,7 @@ function shapeOf(element, frame, plain, isClassic) {
   const texts = [...element.childNodes].map((node) => node.textContent).filter((text) => text);
   const lines = h < 30 ? [texts.join(" ")] : texts;
   const parts = [`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${plain(style.backgroundColor)}"/>`];
+  if (element.matches(".none")) parts.push(`<rect x="${x}" y="${y}" width="${w - 1}" height="${h - 1}" fill="url(#none)"/>`);
   const share = Number(element.style.getPropertyValue("--m"));
   if (share > 0 && !isClassic) {
     const bar = plain(style.textDecorationColor);

@@ -14,7 +14,7 @@ const nats = { name: "entropy", unit: "nats", about: "how spread" };
 
 test("a cell's text, colours and pin", () => {
   const content = contentOf([small()], state({ pins: [13, 11], pin: 11 }));
-  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark });
+  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark, none: false });
   assert.deepEqual([content.of(0, 0).mark.shape, content.of(0, 0).mark.rank], ["▲", 2]);
   assert.equal(content.of(1, 1).mark.rank, 1);
   assert.equal(content.of(0, 1).mark, null);
@@ -30,15 +30,17 @@ test("colours by a measure run over its range, and the legend says which", () =>
   const entropy = Float32Array.of(0.5, 1, 2, 4, NaN, Infinity);
   const lens = small({ measures: { entropy: nats }, values: { entropy } });
   const { at, legend } = colouring(lens, state({ colour: "entropy" }));
-  assert.deepEqual([0, 3, 4, 5].map((cell) => at(cell)[0]), [0.125, 1, 0, 1]);
-  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; white where there is none"]);
+  assert.deepEqual([0, 3, 4, 5].map((cell) => at(cell)[0]), [0.125, 1, NaN, 1]);
+  const { none, p } = contentOf([lens], state({ colour: "entropy" })).of(2, 0);
+  assert.deepEqual([none, p], [true, 0]);
+  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched where there is none"]);
 });
 
 test("ranks are coloured on a logarithmic scale, the first full", () => {
   const rank_of_next = Float32Array.of(1, 10, 100, NaN, 1, 1);
   const lens = small({ measures: { rank_of_next: { name: "rank_of_next" } }, values: { rank_of_next } });
   const { at, legend } = colouring(lens, state({ colour: "rank_of_next" }));
-  assert.deepEqual([0, 1, 2, 3].map((cell) => Math.round(at(cell)[0] * 1000) / 1000), [1, 0.5, 0, 0]);
+  assert.deepEqual([0, 1, 2, 3].map((cell) => Math.round(at(cell)[0] * 1000) / 1000), [1, 0.5, 0, NaN]);
   assert.match(legend[0], /1 \(full\) to 100, logarithmic/);
 });
 
@@ -48,7 +50,7 @@ test("colours of the pinned token are offered where there is one", () => {
   assert.ok(names({ pins: [11], pin: 11 }).includes("token"));
   const { at, legend } = colouring(small(), state({ colour: "token", pins: [11], pin: 11 }));
   assert.deepEqual([0, 1, 5].map((cell) => at(cell)[0]), [0.25, 0, 0.9375]);
-  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1/);
+  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1; white elsewhere/);
 });
 
 test("a lens without magnitudes says so", () => {

@@ -1,9 +1,11 @@
 """The ``bauklens`` command."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from bauklens import __version__
 from bauklens.command import (
@@ -19,6 +21,7 @@ from bauklens.command import (
     write,
 )
 from bauklens.errors import LensError, PromptError
+from bauklens.tokens import printable
 
 if TYPE_CHECKING:
     from bauklens.comparison import Comparison
@@ -35,10 +38,17 @@ _MESSAGES = 'A chat in the place of PROMPT: a JSON file, [{"role": "user", "cont
 def main(context: click.Context, quiet: bool) -> None:
     """See what a language model was about to say after every block.
 
+    \b
+    bauklens lens "The Eiffel Tower is located in the city of" -o lens.html
+    bauklens lens "The Space Needle is in" --model ./my-model --stream delta
+    bauklens report prompts.txt -o report.html
+    bauklens COMMAND --help
+
+    PROMPT is any text, --model a folder, a .gguf file, a hub id, or demo, a small model that comes with a package of
+    its own; "bauklens doctor" says whether it is there.
+
     Ends with 0 where all is well, 2 after an error (one line on standard error), 130 when interrupted, and 1 when
     whoever reads the output went away.
-
-    Example: bauklens lens "The Eiffel Tower is located in the city of" -o lens.html
     """
     context.obj = quiet
 
@@ -250,14 +260,49 @@ def inspect(prompt: str, **options: Any) -> None:
     Example: bauklens inspect --model gpt2-xl
     """
     model, tokenizer = load_model(options)
+    from bauklens.inspection import describe
+
+    _print_values(describe(model, tokenizer, prompt))
+
+
+@main.command(short_help="Print versions, devices, caches, and whether the demo model is there.")
+def doctor() -> None:
+    """Print what this machine has: versions, devices, the tracer in use, caches, and the demo model.
+
+    Put it under any report of a problem; it tells nothing of your prompts.
+
+    Example: bauklens doctor
+    """
+    from bauklens.doctor import examined
+
+    _print_values(examined())
+
+
+@main.command(short_help="Print the script that completes commands in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options and cached models in SHELL.
+
+    \b
+    Example, for the shell at hand:   eval "$(bauklens completion bash)"
+    For every new one:                bauklens completion bash >> ~/.bashrc
+                                      bauklens completion zsh >> ~/.zshrc
+                                      bauklens completion fish > ~/.config/fish/completions/bauklens.fish
+    """
+    completer = get_completion_class(shell)
+    if completer is None:
+        raise LensError(f"there is no completion for {shell} here")
+    click.echo(completer(main, {}, "bauklens", "_BAUKLENS_COMPLETE").source())
+
+
+def _print_values(values: Iterable[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from bauklens.inspection import describe
-
-    console = Console()
-    for name, value in describe(model, tokenizer, prompt):
-        console.print(Text(f"{name:<12}", style="cyan") + Text(value), soft_wrap=True)
+    console, values = Console(), list(values)
+    width = max(len(name) for name, _ in values) + 2
+    for name, value in values:
+        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
 
 
 def _print_summary(summary: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from bauklens.errors import LensError, out_of_memory
 from bauklens.files import require_writable, write_atomically
@@ -87,10 +88,24 @@ def _fail(message: str) -> NoReturn:
     sys.exit(_FAILED)
 
 
+def _models(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What --model may be: folders and files, and the models on this machine."""
+    from bauklens.caches import cached_models
+
+    known = [name for name in ["demo", *cached_models()] if name.startswith(begun)]
+    return [*map(CompletionItem, known), CompletionItem(begun, type="file")]
+
+
 def model_options(command: Command) -> Command:
     """The options of every command that loads a model."""
     options = [
-        click.option("--model", default="demo", show_default=True, help="Hub id, folder, .gguf file, or demo."),
+        click.option(
+            "--model",
+            default="demo",
+            show_default=True,
+            help="Hub id, folder, .gguf file, or demo.",
+            shell_complete=_models,
+        ),
         click.option("--device", help="Such as cpu or cuda:0; by default CUDA where there is one."),
         click.option("--device-map", help="Such as auto: spread over devices and offload, through accelerate."),
         click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),

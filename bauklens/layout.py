@@ -157,7 +157,7 @@ def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: Call, par
 
 
 def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once or in rounds; of several, one as long as the config says.
+    """The outermost list of modules that ran in order, once or looping; of several, one as long as the config says.
 
     Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
     the tail alone: a state is decoded by whatever runs after it.
@@ -169,8 +169,7 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
         ran = [name for name in order if name in members]
         called = set(ran)
         nested = any(path.startswith(outer + ".") for outer in found)
-        round_ = [name for name in names if name in called]
-        if ran and not nested and ran == round_ * (len(ran) // len(round_)):
+        if ran and not nested and _in_order(ran, [name for name in names if name in called]):
             found[path] = ran
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:
@@ -187,6 +186,17 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
 
     path = max(found, key=rank)
     return path, found[path]
+
+
+def _in_order(ran: list[str], names: list[str]) -> bool:
+    """Whether modules ran in order, but for some in a row that may have run several times over before the rest did."""
+    again = next((place for place, name in enumerate(ran) if name in ran[:place]), None)
+    if again is None:
+        return ran == names
+    start, length = names.index(ran[again]), again - names.index(ran[again])
+    rounds, left = divmod(len(ran) - len(names) + length, length)
+    loop = names[start : start + length]
+    return not left and ran == names[:start] + loop * rounds + names[start + length :]
 
 
 def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:

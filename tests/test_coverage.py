@@ -25,14 +25,15 @@ PROMPT = list(range(5, 13))
 CANNOT_RUN_ALONE = {"gemma4_assistant", "gemma4_unified_assistant"}
 """They read the cache of another model."""
 
-NO_LENS = {"xlm"}
-"""Its layers are spread over four lists, none of which returns the stream."""
+NO_LENS = {"xlm", "inkling2_text", "inkling2_loop_text"}
+"""xlm: its layers are spread over four lists, none of which returns the stream. The other two: what follows their last
+block reads the states of several blocks."""
 
-MORE_BETWEEN_BLOCKS = {"blt", "blt@decoder", "hrm_text"}
+MORE_BETWEEN_BLOCKS = {"blt", "blt@decoder", "dory", "hrm_text"}
 """Their forward adds something between two blocks, so that a block is given more than the state before it."""
 
 
-NEEDS_FLOAT32 = {"inkling2_text", "xlstm"}
+NEEDS_FLOAT32 = {"inkling2_text", "inkling2_loop_text", "xlstm"}
 """Their own code mixes float32 with other dtypes and fails."""
 
 MIXED = {"mamba2"}
@@ -142,9 +143,9 @@ def test_every_row_is_exact(name):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("name", "labels"), [("mllama", ("0", "2")), ("hrm_text", tuple("012345"))])
+@pytest.mark.parametrize(("name", "labels"), [("mllama", ("0", "2")), ("hrm_text", tuple("012345")), ("dory", tuple("01234567"))])
 def test_a_row_is_called_by_its_blocks_place_in_the_list_or_in_the_run(name, labels):
-    """mllama passes over its second block on text; hrm_text runs its three twice."""
+    """mllama passes over its second block on text; hrm_text runs its three twice; dory two of six, in between."""
     anatomy = resolve(build(name), torch.tensor([PROMPT]))
     assert anatomy.labels == labels
 

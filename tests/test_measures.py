@@ -75,6 +75,7 @@ def test_whatever_the_norm_the_positions_and_the_chunk(name, arguments):
     assert_as(lens, wanted)
 
 
+@pytest.mark.filterwarnings("ignore:The `use_cache` argument:FutureWarning")  # of xlnet in transformers 4
 def test_a_model_whose_states_are_decoded_whole():
     from transformers import XLNetConfig
 

@@ -46,9 +46,12 @@ def compare_models(model: nn.Module, other: nn.Module, tokenizer: Any, prompt: P
     """The lenses of a prompt in two models with one tokenizer, a base model and a fine-tuned one, say.
 
     Args:
-        model, other: two models with the same layers and vocabulary.
-        tokenizer, prompt, options: as for :func:`bauklens.logit_lens`, of one prompt and one stream; nothing is
-            generated, as each model would go on by itself: pass the finished text.
+        model: a causal language model.
+        other: another one with the same layers and vocabulary.
+        tokenizer: that of both.
+        prompt: one prompt, a string or token ids. Nothing is generated, as each model would go on by itself: pass the
+            finished text.
+        options: as for :func:`bauklens.logit_lens`, of one stream.
 
     Returns:
         Both lenses, and for each cell KL(model || other) and their Jensen-Shannon divergence, in nats.

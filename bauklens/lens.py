@@ -133,8 +133,8 @@ def logit_lens(
             runs out.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is). The check is against the edited model's logits.
-        blocks, head: dotted names of the list of blocks and of the head, where those that are found by running the
-            model are not right (:func:`bauklens.anatomy.resolve`).
+        blocks: dotted name of the list of blocks, where the one that is found by running the model is not right.
+        head: dotted name of the head, likewise.
         measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits gives
             for little more. What needs every logit (``js``, ``rank_of_next``) is decoded exactly.
         targets: texts and token ids to follow at every layer and position, in or out of the top k: probability, logit

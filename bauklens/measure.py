@@ -90,7 +90,8 @@ def js_divergence(logits: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The Jensen-Shannon divergence (Lin 1991): the mean KL of p and of q to their mean, 0 .. log 2 nats.
 
     Args:
-        logits, others: (..., vocabulary).
+        logits: (..., vocabulary), of p.
+        others: (..., vocabulary), of q.
 
     Returns:
         (...) float32.

@@ -30,7 +30,9 @@ def top_neurons(
     projection (Geva et al. 2021, "Transformer Feed-Forward Layers Are Key-Value Memories").
 
     Args:
-        model, tokenizer, prompt: as for :func:`bauklens.logit_lens`.
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
         layer: number of the block; a negative one counts from the last.
         position: of the prompt; a negative one counts from the last.
         k: how many neurons.
@@ -78,7 +80,9 @@ def nearest_tokens(
     """For each token of a prompt, the entries of the vocabulary whose output embeddings are nearest to its own.
 
     Args:
-        model, tokenizer, prompt: as for :func:`bauklens.logit_lens`.
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
         k: how many entries, 1 .. vocabulary.
         metric: ``"head"``: what the head alone, without a norm, makes of the token's embedding; ``"cosine"``: the
             cosine of the embedding and each of the head's rows.

@@ -40,7 +40,10 @@ def show_logit_lens(
     """Shows the logit lens of a prompt in a notebook, background by magnitude and ink by probability, and returns it.
 
     Args:
-        model, tokenizer, prompt, topk: as for :func:`bauklens.logit_lens`.
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
+        topk: tokens to keep in each cell.
         color: background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
         hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
             them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.

@@ -289,7 +289,8 @@ class LensResult:
         Args:
             path: where to write it, atomically; None writes nothing.
             title: heading of the page.
-            look, color: as for :func:`bauklens.save_report`.
+            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
+            color: of the classic look, as for :func:`bauklens.show_logit_lens`.
 
         Returns:
             The page's HTML.

@@ -178,7 +178,9 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
     without one it is the input of block 0 itself.
 
     Args:
-        model, tokenizer, prompt: as for :func:`get_hidden_states`.
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
 
     Returns:
         As for :func:`get_hidden_states`.

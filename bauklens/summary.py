@@ -150,7 +150,8 @@ def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **
 
     Args:
         items: lenses of one model, stream and set of layers; or prompts, where a model is given. An iterator will do.
-        model, tokenizer: what the prompts are run through.
+        model: what the prompts are run through.
+        tokenizer: the model's.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` passes over prompts that cannot be.
 
     Raises:

@@ -1,9 +1,14 @@
 """Fixtures: tiny models, the demo model, and a real browser."""
 
 import os
+import sys
+import tempfile
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "--hub" not in sys.argv:  # before anything reads them
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="bauklens-tests-hub-")
 
+import atexit
 import shutil
 
 import pytest
@@ -29,8 +34,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    if config.getoption("--hub"):
-        os.environ.pop("HF_HUB_OFFLINE", None)
+    if not config.getoption("--hub"):
+        atexit.register(shutil.rmtree, os.environ["HF_HUB_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,0 +1,20 @@
+"""What mkdocs adds to docs/ when it builds the site: CONTRIBUTING.md, CHANGELOG.md, and the notebooks' pages."""
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+RENDERED = ROOT / "build" / "notebooks"
+"""Where scripts/make_site.py leaves the pages of the notebooks that it has run."""
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds them to the site."""
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("(docs/", "(")
+        files.append(File.generated(config, name.lower(), content=text))
+    for page in sorted(RENDERED.glob("*.html")):
+        files.append(File.generated(config, f"gallery/{page.name}", abs_src_path=str(page)))
+    return files

@@ -1,0 +1,104 @@
+"""The wheel, by itself, in an empty environment; and what a release says of itself."""
+
+import ast
+import configparser
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import bauklens
+from bauklens import LensResult
+from tests.tiny import tiny_model, tiny_tokenizer
+
+ROOT = Path(__file__).parent.parent
+LARGEST_WHEEL = 300_000
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with the sdist and the wheel, as ``python -m build`` makes them of what is tracked."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    made = subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", str(built), str(source)], capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    package = ROOT / "bauklens"
+    needed = [each for each in package.rglob("*") if each.is_file() and each.suffix != ".pyc"]
+    assert {str(each.relative_to(ROOT)) for each in needed} <= held
+    assert all(each.startswith(("bauklens/", f"bauklens-{bauklens.__version__}.dist-info/")) for each in held)
+    assert any(each.endswith("licenses/LICENSE") for each in held)
+    assert wheel.stat().st_size < LARGEST_WHEEL
+
+
+def test_the_sdist_holds_what_the_wheel_is_made_of(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        held = {each.partition("/")[2] for each in archive.getnames()}
+    assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "bauklens/viewer/viewer.js"} <= held
+
+
+def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
+    """Away from the repository, with nothing but what it asks for itself, on a tiny model in a folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+
+    def run(*command):
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran
+
+    run(sys.executable, "-m", "venv", "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    constraints = ROOT / "constraints.txt"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, wheel)
+    tiny_model("llama").save_pretrained(tmp_path / "my-model")
+    tiny_tokenizer().save_pretrained(tmp_path / "my-model")
+    command = tmp_path / "empty" / "bin" / "bauklens"
+    said = run(command, "lens", "--model", "./my-model", "the tower", "-o", "lens.html", "--json", "lens.json").stdout
+    assert "layer" in said
+    page = (tmp_path / "lens.html").read_text(encoding="utf-8")
+    assert "function mount(" in page
+    assert LensResult.load(tmp_path / "lens.json").layers == ("embed", "0", "1", "2")
+    assert f"bauklens         {bauklens.__version__} in {tmp_path}" in run(command, "doctor").stdout
+    where = run(python, "-c", "import bauklens; print(bauklens.__file__)").stdout
+    assert where.startswith(str(tmp_path))
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"version: {bauklens.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1] in {
+        bauklens.__version__,
+        "Unreleased",
+    }
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == "attr: bauklens.__version__"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bauklens").glob("*.py")), ids=lambda path: path.stem)
+def test_the_syntax_is_that_of_the_oldest_python(path):
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    oldest = tuple(map(int, config["options"]["python_requires"].removeprefix(">=").split(".")))
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=oldest)

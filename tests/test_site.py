@@ -1,0 +1,149 @@
+"""The documentation as a site, and the notebooks: they are run for real, and must show what they speak of."""
+
+import re
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+VIEWER = r'<figure class="bauklens'
+
+SHOWN = {
+    "change-its-mind": {
+        "lens": VIEWER,
+        "when": r"' Paris' is among the first ten from layer 26, and leads from layer 27\n.*' London' .* layer None",
+        "path": r"26  ','  +0\.3\d\d +3\n +27  ' Paris' +0\.46\d +1\n.*29  ' Paris' +0\.70\d +1\n",
+        "figure": "image/png",
+        "parts": r"attention of block 23 +\+5\.[45]\d on the logit of ' Paris'\nMLP of block 28 ",
+        "ablate": r"without the attention of block 23, ' Paris' falls from 0\.70\d to 0\.1",
+        "compare": VIEWER,
+    },
+    "early-decoding": {
+        "lens": r"28 ' D' 0\.14\d\d ' Paris' 0\.08\d\d .*29 ' France' 0\.78\d\d ' Paris' 0\.20\d\d ",
+        "check": r"gives the model's own logits to within \d",
+        "streams": r"layer 28, +mid: .*layer 28, +hidden: ' D' ' Paris' .*attention: .*mlp: ",
+        "difference": r"layer 28: rank of ' Paris' before its MLP 16, after it 2",
+        "neurons": r"<table",
+    },
+    "gpt2-xl": {
+        "generate": r"in the city of Paris, France\.",
+        "states": r"\(30, 1, 11, 576\) \(30, 1, 11, 576\)",
+        "show": r'<figure class="bauklens classic',
+        "deltas": r'<figure class="bauklens classic',
+        "city": r"block 23, position 7: ' Paris' is number 2 of what it adds",
+        "report": VIEWER,
+    },
+    "embeddings": {
+        "batch": r" This weekend I plan to -> (' \w+' ?){5}\n The weather is -> (' \w+' ?){5}",
+        "nearest": r"<table.*plan",
+        "tied": "True",
+        "states": r"first: ' to' ' and' .*last: ",
+    },
+    "practice": {
+        "inspect": r"blocks +30 .*parameters +134,515,008\nembeddings +tied .*check +the last block's logits differ",
+        "generate": r"in the city of Paris, France\..*" + VIEWER,
+        "matrix": r"<table.*France",
+        "heat": "image/png",
+        "plotly": "Figure 31 layers 14 positions",
+        "nnsight": r"True 0\.0",
+    },
+}
+"""Notebook -> cell -> what its output must match."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built anew with the notebooks run; warnings are errors."""
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "scripts/make_site.py", "--output", str(site)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return site
+
+
+def outputs(name):
+    """Cell id -> everything that its outputs say, as text."""
+    book = nbformat.read(ROOT / "build" / "notebooks" / f"{name}.ipynb", as_version=4)
+    said = {}
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            text = output.get("text", "") + data.get("text/html", data.get("text/plain", ""))
+            said[cell.id] = said.get(cell.id, "") + text + ("image/png" if "image/png" in data else "")
+    return said
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_notebook_shows_what_it_speaks_of(site, name):
+    said = outputs(name)
+    for cell, expected in SHOWN[name].items():
+        assert re.search(expected, said[cell], re.DOTALL), f"{cell} showed:\n{said[cell][:2000]}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_without_outputs(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert path.stem in SHOWN
+    for cell in book.cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_notebooks_page_stands_on_its_own(site, opening, name):
+    page, asked, complaints = opening((site / "gallery" / f"{name}.html").read_text(encoding="utf-8"))
+    page.locator("h1").first.wait_for()
+    figures = page.locator("figure.bauklens[data-viewer]").count()
+    page.wait_for_timeout(500)
+    assert page.locator("figure.mounted").count() == figures
+    assert (asked, complaints) == ([], [])
+
+
+@pytest.fixture
+def address(site):
+    """The site as a server hands it out."""
+    handler = partial(QuietHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_every_page_of_the_site_asks_for_nothing_elsewhere(site, address, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 20
+    for each in pages:
+        page.goto(f"{address}/{each.relative_to(site)}")
+    assert [each for each in asked if not each.startswith((address, "data:", "blob:"))] == []
+    assert complaints == []
+    page.goto(f"{address}/index.html")
+    page.locator("[data-md-component=search-query]").fill("soft-cap")
+    page.locator(".md-search-result__link").first.wait_for()
+    context.close()
+
+
+def test_the_picture_of_the_architecture_is_that_of_the_imports():
+    code = (
+        "import draw_architecture as d\nassert (d.PICTURE.read_text(), d.PAGE.read_text()) == (d.drawn(), d.written())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True)
+    assert ran.returncode == 0, f"run scripts/draw_architecture.py\n{ran.stderr}"

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 import bauklens
-from bauklens import LensResult
+from bauklens import LensResult, script
+from bauklens.page import fragment
 from bauklens.page import page as page_html
 from bauklens.script import joined
 from tests.made import HOSTILE, made
@@ -423,6 +425,27 @@ class TestCompare:
         first.get_by_role("button", name="pin ␣Paris").click()
         assert first.locator(".cell[data-pin]").count() == 6
         assert second.locator(".cell[data-pin]").count() == 0
+
+    def test_two_versions_of_the_viewer_live_on_one_page(self, opening, monkeypatch, tmp_path):
+        """Outputs of a notebook that were made before and after the package was updated."""
+        new = fragment(rising())
+        shutil.copytree(script.VIEWER, tmp_path / "viewer")
+        other = tmp_path / "viewer" / "takeaway.js"
+        other.write_text(other.read_text(encoding="utf-8").replace('"Take away"', '"Carry off"'), encoding="utf-8")
+        monkeypatch.setattr(script, "VIEWER", tmp_path / "viewer")
+        for made_once in (script.viewer_version, script.viewer_script):
+            made_once.cache_clear()
+        old = fragment(rising())
+        for made_once in (script.viewer_version, script.viewer_script):
+            made_once.cache_clear()
+        page, asked, complaints = opening(f"<!doctype html><meta charset=utf-8>{new}{old}{new}")
+        page.locator("figure.mounted").nth(2).wait_for()
+        for which, name in enumerate(("Take away", "Carry off", "Take away")):
+            figure = page.locator("figure.mounted").nth(which)
+            assert figure.locator("summary", has_text=name).count() == 1
+            figure.get_by_role("button", name="pin ␣Paris").click()
+            assert figure.locator(".told").text_content().endswith("␣Paris leads from layer 3 on.")
+        assert (asked, complaints) == ([], [])
 
 
 class TestTakeAway:

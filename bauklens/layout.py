@@ -191,9 +191,10 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
 def _in_order(ran: list[str], names: list[str]) -> bool:
     """Whether modules ran in order, but for some in a row that may have run several times over before the rest did."""
     again = next((place for place, name in enumerate(ran) if name in ran[:place]), None)
-    if again is None:
+    if again is None or ran[:again] != names[:again]:
         return ran == names
-    start, length = names.index(ran[again]), again - names.index(ran[again])
+    start = names.index(ran[again])
+    length = again - start
     rounds, left = divmod(len(ran) - len(names) + length, length)
     loop = names[start : start + length]
     return not left and ran == names[:start] + loop * rounds + names[start + length :]

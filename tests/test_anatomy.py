@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import CohereConfig, GraniteConfig, MixtralConfig
 
 import bauklens
 from bauklens.anatomy import resolve
 from bauklens.head import PostOps, find_post_ops, is_readable, probe_logits
+from bauklens.layout import _in_order
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
 
 IDS = torch.tensor([PROMPT])
@@ -200,6 +203,22 @@ HOOKS = {
     "a late position": lambda output: output[:, 9].mul_(-1),
 }
 ASKED = [{"positions": 3}, {"positions": slice(1, None)}, {"layers": [0, 1]}, {}, {"positions": [9, 2]}]
+
+
+def looping(names, rounds):
+    """Every order in which some of them in a row run so many times over."""
+    places = [(start, end) for end in range(1, len(names) + 1) for start in range(end)]
+    return [names[:start] + names[start:end] * rounds + names[end:] for start, end in places]
+
+
+LOOPS = [ran for rounds in (1, 2, 3) for ran in looping(list("abcd"), rounds)]
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9) | st.sampled_from(LOOPS))
+def test_blocks_run_in_order_but_for_a_loop(ran):
+    names = sorted(set(ran))
+    expected = any(ran in looping(names, rounds) for rounds in range(1, len(ran) + 1))
+    assert _in_order(ran, names) == expected
 
 
 class TestHooksOfTheCaller:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -33,13 +34,19 @@ def folder(tmp_path):
 @pytest.fixture
 def lab(folder):
     """The address of a JupyterLab of our own on this machine."""
+    with served("jupyterlab", folder) as address:
+        yield address
+
+
+@contextmanager
+def served(application, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", "--no-browser"]
     options += [f"--ServerApp.root_dir={folder}", "--ServerApp.allow_root=True"]
     with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen([sys.executable, "-m", application, *options], stdout=log, stderr=log, cwd=folder)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(120):
@@ -56,10 +63,15 @@ def lab(folder):
 
 
 def opened(browser, lab):
-    page = browser.new_context(viewport={"width": 1400, "height": 1800}).new_page()
-    page.goto(f"{lab}/lab/tree/lens.ipynb")
-    page.locator(".jp-NotebookPanel .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=60_000)
+    page = opened_at(browser, f"{lab}/lab/tree/lens.ipynb")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    return page
+
+
+def opened_at(browser, address):
+    page = browser.new_context(viewport={"width": 1400, "height": 1800}).new_page()
+    page.goto(address)
+    page.locator(".jp-NotebookPanel .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=60_000)
     return page
 
 
@@ -127,6 +139,24 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     save(fresh, folder, 1)
     assert scripts(folder) == (1, 1)  # the cell that carried it was deleted
     fresh.context.close()
+
+
+@pytest.mark.filterwarnings("default")
+def test_notebook_7(browser, folder):
+    """It looks at keys before the viewer does, and would delete a cell upon "d", "d"."""
+    with served("notebook", folder) as address:
+        page = opened_at(browser, f"{address}/notebooks/lens.ipynb")
+        page.locator(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(
+            timeout=60_000
+        )
+        run_all(page)
+        for which in (0, 1):
+            assert_works(page, which)
+        page.wait_for_timeout(1000)
+        assert page.locator(".jp-CodeCell").count() == len(CELLS)
+        save(page, folder, 2)
+        assert scripts(folder) == (2, 1)
+        page.context.close()
 
 
 @pytest.mark.filterwarnings("default")

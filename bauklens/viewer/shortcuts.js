@@ -7,6 +7,7 @@ const STEP = 12; // pixels
 
 /** Listens on the viewer's element; `to` holds what moves the focus: `search`, `help` and `cell`. */
 export function shortcuts(view, element, to) {
+  leaveToUs(element);
   element.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // JupyterLab would take it for itself: "b" is a new cell
@@ -24,6 +25,15 @@ export function shortcuts(view, element, to) {
     event.preventDefault();
     act();
   });
+}
+
+/**
+ * Keeps Notebook 7 from taking a key before it comes here ("d", "d" is a cell less), by an attribute that it looks for
+ * on what has the focus; but for keys with Ctrl, which are the notebook's: Ctrl+S saves it.
+ */
+function leaveToUs(element) {
+  const tell = ({ target, ctrlKey, metaKey }) => target.toggleAttribute("data-lm-suppress-shortcuts", !ctrlKey && !metaKey);
+  for (const name of ["focusin", "keydown", "keyup"]) element.addEventListener(name, tell);
 }
 
 function pinTop(view) {

@@ -63,8 +63,11 @@ def near(name: str) -> list[str]:
 
     A name without its owner is near all that end alike: gpt-j is near EleutherAI/gpt-j-6B.
     """
-    names = {part.lower(): each for each in ["demo", *cached_models()] for part in (each.rpartition("/")[2], each)}
+    owners: dict[str, list[str]] = {}
+    for each in ["demo", *cached_models()]:
+        for part in dict.fromkeys((each.rpartition("/")[2].lower(), each.lower())):
+            owners.setdefault(part, []).append(each)
     wanted = name.lower()
-    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
-    begun = [each for each in names if len(wanted) > 2 and each.startswith(wanted)]
-    return list(dict.fromkeys(names[each] for each in [*close, *begun]))[:3]
+    close = get_close_matches(wanted, owners, n=3, cutoff=0.6)
+    begun = [part for part in owners if len(wanted) > 2 and part.startswith(wanted)]
+    return list(dict.fromkeys(each for part in [*close, *begun] for each in owners[part]))[:3]

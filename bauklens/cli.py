@@ -262,20 +262,21 @@ def inspect(prompt: str, **options: Any) -> None:
     model, tokenizer = load_model(options)
     from bauklens.inspection import describe
 
-    _print_values(describe(model, tokenizer, prompt))
+    _print_values(describe(model, tokenizer, prompt), width=12)
 
 
 @main.command(short_help="Print versions, devices, caches, and whether the demo model is there.")
 def doctor() -> None:
     """Print what this machine has: versions, devices, the tracer in use, caches, and the demo model.
 
-    Put it under any report of a problem; it tells nothing of your prompts.
+    Put it under any report of a problem. It tells nothing of your prompts, but names folders of yours and the models in
+    the hub's cache.
 
     Example: bauklens doctor
     """
     from bauklens.doctor import examined
 
-    _print_values(examined())
+    _print_values(examined(), width=17)
 
 
 @main.command(short_help="Print the script that completes commands in a shell.")
@@ -295,12 +296,11 @@ def completion(shell: str) -> None:
     click.echo(completer(main, {}, "bauklens", "_BAUKLENS_COMPLETE").source())
 
 
-def _print_values(values: Iterable[tuple[str, str]]) -> None:
+def _print_values(values: Iterable[tuple[str, str]], width: int) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console, values = Console(), list(values)
-    width = max(len(name) for name, _ in values) + 2
+    console = Console()
     for name, value in values:
         console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
 

@@ -93,7 +93,7 @@ def _models(_: click.Context, __: click.Parameter, begun: str) -> list[Completio
     from bauklens.caches import cached_models
 
     known = [name for name in ["demo", *cached_models()] if name.startswith(begun)]
-    return [*map(CompletionItem, known), CompletionItem(begun, type="file")]
+    return [CompletionItem(begun, type="file"), *map(CompletionItem, known)]  # bash forgets what stands before it
 
 
 def model_options(command: Command) -> Command:

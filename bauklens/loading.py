@@ -228,7 +228,7 @@ def _explained(name: str) -> Iterator[None]:
             raise LensError(
                 f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
-        if isinstance(error, OSError) and name != "demo" and not Path(name).expanduser().exists():
+        if isinstance(error, OSError) and name != "demo" and not _is_here(name):
             alike = near(name)
             instead = (
                 f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
@@ -238,6 +238,13 @@ def _explained(name: str) -> Iterator[None]:
                 f"be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except OSError:  # longer than any file's name
+        return False
 
 
 def _either(names: list[str]) -> str:

@@ -34,10 +34,29 @@ def test_the_models_of_the_hubs_cache(hub):
         ("llama", ["meta-llama/Llama-3.2-1B"]),
         ("dem", ["demo"]),
         ("qwen", []),
+        ("", []),
+        ("ll", []),
+        ("g" * 5000, []),
     ],
 )
 def test_near_names(hub, name, expected):
     assert caches.near(name) == expected
+
+
+def test_names_that_several_owners_have_are_all_offered(hub):
+    for owner in ("a", "b", "me"):
+        for name in ("tiny", "demo"):
+            folder = hub / f"models--{owner}--{name}" / "snapshots" / "abc"
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+    assert caches.near("tiny") == ["a/tiny", "b/tiny", "me/tiny"]
+    assert caches.near("demoo")[0] == "demo"
+    assert len(caches.near("demoo")) == 3
+
+
+def test_a_name_that_no_file_can_have(hub):
+    with pytest.raises(bauklens.LensError, match="no local folder or file of that name"):
+        bauklens.load("a" * 300)
 
 
 def test_a_model_that_is_not_there_offers_those_that_are(hub):

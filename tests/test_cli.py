@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 import bauklens
-from bauklens import LensResult
+from bauklens import LensResult, caches, trace, tracedict
 from bauklens.cli import main
 from bauklens.command import read_prompts
 from bauklens.terminal import print_position
@@ -164,17 +166,69 @@ def test_inspect(command):
     assert "differ from the model's own by at most" in said["check"]
 
 
-def test_doctor(command, tmp_path):
-    ran = command("doctor", environment={"BAUKLENS_CACHE": str(tmp_path / "none")})
-    assert ran.returncode == 0, ran.stderr
-    said = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
-    assert said["bauklens"].startswith(bauklens.__version__)
-    assert said["torch"] == importlib.metadata.version("torch")
-    assert said["cpu"].partition(";")[0].endswith("threads")
-    assert "TraceDict" in said["tracer"]
+@pytest.fixture
+def doctor(command, tmp_path):
+    """Runs ``bauklens doctor`` beside packages that are made for it -> what it says, line by line."""
+
+    def run(packages=(), **environment):
+        for name, code in dict(packages).items():
+            (tmp_path / "made" / name).mkdir(parents=True)
+            (tmp_path / "made" / name / "__init__.py").write_text(code)
+        path = {"PYTHONPATH": f"{tmp_path / 'made'}{os.pathsep}{Path(bauklens.__file__).parent.parent}"}
+        ran = command("doctor", environment={"BAUKLENS_CACHE": str(tmp_path / "none")} | path | environment)
+        assert ran.returncode == 0, ran.stderr
+        assert "Traceback" not in ran.stderr
+        return {line[:17].strip(): line[17:] for line in ran.stdout.splitlines()}
+
+    return run
+
+
+def test_doctor(doctor, tmp_path):
+    said = doctor(HF_HUB_CACHE=str(tmp_path))
+    assert said["bauklens"] == f"{bauklens.__version__} in {Path(bauklens.__file__).parent}"
+    for name in ("torch", "transformers", "numpy", "pandas", "plotly"):
+        assert said[name] == importlib.metadata.version(name)
+    assert re.fullmatch(r"\d+ threads; (multiplies bfloat16 faster.*|decodes in float32)", said["cpu"])
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        assert said["accelerators"] == "none"
+    own = trace.TraceDict is tracedict.TraceDict
+    assert said["tracer"].startswith("bauklens' own TraceDict, as baukit" if own else "baukit's TraceDict")
     assert said["cache"] == f"{tmp_path / 'none'} (not made yet)"
-    assert "demo model       installed; the first load converts it" in ran.stdout
-    assert "ready in" in command("doctor").stdout
+    assert said["hub cache"] == f"{tmp_path} (no models)"
+    assert said["demo model"].startswith("installed; the first load converts it")
+
+
+def test_doctor_tells_what_is_there(doctor, tmp_path):
+    for name in "abcdefgh":
+        folder = tmp_path / f"models--{name}--tiny" / "snapshots" / "1"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    (tmp_path / "cache").mkdir()
+    with (tmp_path / "cache" / "large").open("wb") as file:
+        file.truncate(3 << 30)
+    said = doctor(
+        {"baukit": "class TraceDict: pass"}, HF_HUB_CACHE=str(tmp_path), BAUKLENS_CACHE=str(tmp_path / "cache")
+    )
+    assert said["tracer"] == "baukit's TraceDict"
+    assert said["cache"] == f"{tmp_path / 'cache'} (3.0 GB)"
+    assert said["hub cache"] == f"{tmp_path} (a/tiny, b/tiny, c/tiny, d/tiny, e/tiny, f/tiny and 2 more)"
+
+
+def test_doctor_finds_the_demo_model(command):
+    bauklens.load("demo")
+    assert f"demo model       ready in {caches.demo_folder()}" in command("doctor").stdout
+
+
+def test_doctor_goes_on_where_something_is_broken(doctor, tmp_path):
+    broken = "raise OSError('libbroken.so: no such file')"
+    said = doctor(
+        {"pandas": broken, "torch": broken, "baukit": ""}, BAUKLENS_CACHE="\0" if os.name == "nt" else "a" * 5000
+    )
+    for name in ("pandas", "torch"):
+        assert said[name].endswith("which does not import: OSError: libbroken.so: no such file")
+    assert said["cpu"].startswith("not known: OSError: libbroken.so")
+    assert said["cache"].startswith("not known: OSError: ")
+    assert said["hub cache"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

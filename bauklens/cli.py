@@ -18,6 +18,7 @@ from bauklens.command import (
     read_prompts,
     require_each_writable,
     say,
+    target_options,
     write,
 )
 from bauklens.errors import LensError, PromptError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bauklens.comparison import Comparison
     from bauklens.result import LensResult
 
-_WORDS = "Of a target of several tokens: the probability of all of them, or of the first."
 _MESSAGES = 'A chat in the place of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
 
 
@@ -57,8 +57,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @click.argument("prompt", required=False)
 @model_options
 @lens_options
-@click.option("--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable.")
-@click.option("--words", default="whole", show_default=True, type=click.Choice(["whole", "first"]), help=_WORDS)
+@target_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate so many tokens after PROMPT.")
 @click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
@@ -70,8 +69,6 @@ def main(context: click.Context, quiet: bool) -> None:
 def lens(
     prompt: str | None,
     look: str,
-    targets: tuple[str, ...],
-    words: str,
     messages: Path | None,
     max_new_tokens: int,
     blocks: str | None,
@@ -99,7 +96,7 @@ def lens(
     from bauklens.lens import logit_lens
     from bauklens.select import chosen_positions
 
-    arguments |= {"targets": targets or None, "words": words, "blocks": blocks, "head": head}
+    arguments |= {"blocks": blocks, "head": head}
     result = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
     (shown,) = chosen_positions(len(result.tokens), position)
     if output is not None:
@@ -118,6 +115,7 @@ def lens(
 @click.argument("file", type=click.Path(path_type=Path))
 @model_options
 @lens_options
+@target_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--title", help="The report's heading.")
 def report(file: Path, look: str, output: Path, title: str | None, **options: Any) -> None:
@@ -152,6 +150,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
 @click.argument("other", required=False)
 @model_options
 @lens_options
+@target_options
 @click.option("--other-model", help="Run ONE through this model too, in the place of OTHER.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write both as one table, as HTML.")
 @click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer and position as CSV.")

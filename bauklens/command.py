@@ -154,6 +154,17 @@ def lens_options(command: Command) -> Command:
     return command
 
 
+def target_options(command: Command) -> Command:
+    """The options of commands that follow tokens."""
+    words = "Of a target of several tokens: the probability of all of them, or of the first."
+    command = click.option(
+        "--words", default="whole", show_default=True, type=click.Choice(["whole", "first"]), help=words
+    )(command)
+    return click.option(
+        "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
+    )(command)
+
+
 def read_messages(file: Path) -> Any:
     """The chat in a JSON file; raises a LensError where there is none."""
     try:
@@ -198,6 +209,8 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes what `logit_lens` is given out of a command's options; what is left is what a model is loaded by."""
     arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision", "measures")}
+    if "targets" in options:
+        arguments |= {"targets": options.pop("targets") or None, "words": options.pop("words")}
     measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
     return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
 

@@ -84,6 +84,8 @@ def _tracer() -> str:
         return "baukit's TraceDict"
     try:
         from baukit import TraceDict  # noqa: F401
+    except ModuleNotFoundError:
+        return "bauklens' own TraceDict (baukit's is used where baukit is installed)"
     except Exception as error:
         return f"bauklens' own TraceDict, as baukit does not import ({type(error).__name__}: {error})"
     return "bauklens' own TraceDict"

@@ -1,5 +1,6 @@
 """What mkdocs adds to docs/ when it builds the site: CONTRIBUTING.md, CHANGELOG.md, and the notebooks' pages."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,10 @@ def on_files(files: Files, config: Any) -> Files:
     for page in sorted(RENDERED.glob("*.html")):
         files.append(File.generated(config, f"gallery/{page.name}", abs_src_path=str(page)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links that lead out of docs/ in the repository lead to what the site has in their place."""
+    up = "../" * page.file.src_uri.count("/")
+    markdown = re.sub(r"\(\.\./notebooks/([\w-]+)\.ipynb\)", rf"({up}gallery/\1.html)", markdown)
+    return markdown.replace("(../CONTRIBUTING.md)", f"({up}contributing.md)")

@@ -133,6 +133,14 @@ def test_the_installed_command_is_the_module(command):
     assert command("lens", "--help", model=None).stdout.startswith("Usage: ")
 
 
+def test_a_report_and_a_comparison_follow_targets(command, tmp_path):
+    (tmp_path / "prompts.txt").write_text("the city\nis in\n")
+    for arguments in (["report", "prompts.txt"], ["compare", "the city", "the sea"]):
+        ran = command(*arguments, "--target", "tower", "-o", "page.html")
+        assert ran.returncode == 0, ran.stderr
+        assert "tower" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -192,7 +200,7 @@ def test_doctor(doctor, tmp_path):
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         assert said["accelerators"] == "none"
     own = trace.TraceDict is tracedict.TraceDict
-    assert said["tracer"].startswith("bauklens' own TraceDict, as baukit" if own else "baukit's TraceDict")
+    assert said["tracer"].startswith("bauklens' own TraceDict" if own else "baukit's TraceDict")
     assert said["cache"] == f"{tmp_path / 'none'} (not made yet)"
     assert said["hub cache"] == f"{tmp_path} (no models)"
     assert said["demo model"].startswith("installed; the first load converts it")
@@ -214,6 +222,11 @@ def test_doctor_tells_what_is_there(doctor, tmp_path):
     assert said["hub cache"] == f"{tmp_path} (a/tiny, b/tiny, c/tiny, d/tiny, e/tiny, f/tiny and 2 more)"
 
 
+def test_doctor_says_why_baukit_is_not_used(doctor):
+    said = doctor({"baukit": "raise RuntimeError('operator torchvision::nms does not exist')"})
+    assert said["tracer"].endswith("as baukit does not import (RuntimeError: operator torchvision::nms does not exist)")
+
+
 def test_doctor_finds_the_demo_model(command):
     bauklens.load("demo")
     assert f"demo model       ready in {caches.demo_folder()}" in command("doctor").stdout
@@ -221,9 +234,7 @@ def test_doctor_finds_the_demo_model(command):
 
 def test_doctor_goes_on_where_something_is_broken(doctor, tmp_path):
     broken = "raise OSError('libbroken.so: no such file')"
-    said = doctor(
-        {"pandas": broken, "torch": broken, "baukit": ""}, BAUKLENS_CACHE="\0" if os.name == "nt" else "a" * 5000
-    )
+    said = doctor({"pandas": broken, "torch": broken}, BAUKLENS_CACHE="a" * 5000)
     for name in ("pandas", "torch"):
         assert said[name].endswith("which does not import: OSError: libbroken.so: no such file")
     assert said["cpu"].startswith("not known: OSError: libbroken.so")

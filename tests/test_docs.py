@@ -1,8 +1,10 @@
 """Every block of code in README.md and docs/ runs, and prints what stands under it."""
 
+import ast
 import contextlib
 import fnmatch
 import io
+import json
 import os
 import re
 import shlex
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import bauklens
 from bauklens.cli import main
+from bauklens.request import STREAMS
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +38,11 @@ def blocks(page):
 
 @pytest.fixture(scope="module", autouse=True)
 def hub(request):
-    """In the hub's cache, tiny models stand for the large ones of those names; with --hub they are the real ones."""
-    cache = Path(os.environ.get("HF_HUB_CACHE", ""))
-    standing = {} if request.config.getoption("--hub") else {"gpt2-xl": "gpt2", "EleutherAI/gpt-j-6B": "gptj"}
+    """In the hub's cache, tiny models stand for the large ones of those names."""
+    if request.config.getoption("--hub"):
+        pytest.skip("the pages load GPT-2-XL and GPT-J, which --hub would fetch: run these tests without it")
+    cache = Path(os.environ["HF_HUB_CACHE"])
+    standing = {"gpt2-xl": "gpt2", "EleutherAI/gpt-j-6B": "gptj"}
     places = [cache / f"models--{name.replace('/', '--')}" for name in standing]
     for place, kind in zip(places, standing.values(), strict=True):
         saved_model(kind, place / "snapshots" / "0123456789")
@@ -90,6 +96,71 @@ def test_lines_of_shell_run(page, reader, capfd):
             named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in {"-o", "--json", "--csv"}]
             assert {reader / name for name in named} <= set(reader.iterdir()), line
             capfd.readouterr()
+
+
+def test_what_a_comment_says_of_a_value_is_so(reader):
+    """A line such as ``lens.first_layer(" Paris")  # '27'``."""
+    names, said = {}, 0
+    for language, code in blocks(ROOT / "README.md"):
+        if language == "python":
+            exec(compile(code, "README.md", "exec"), names)
+            for expression, value in re.findall(r"^(\w.*)  # ('.*')$", code, re.MULTILINE):
+                assert eval(expression, names) == ast.literal_eval(value), expression
+                said += 1
+    assert said
+
+
+def table(page, heading):
+    """The first cells of the first table under a heading, without their backquotes."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+    rows = re.search(r"(^\|.*\n)+", text, re.MULTILINE)[0].splitlines()[2:]
+    return [[re.findall("`([^`]+)`", cell) or cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+
+
+def test_the_table_of_measures_is_that_of_the_code():
+    rows = table("guide/following.md", "Measures")
+    assert sorted(name for names, *_ in rows for name in names) == sorted(bauklens.MEASURES)
+    for names, units, _ in rows:
+        known = [bauklens.MEASURES[name].unit or "from 1" * name.startswith("rank") for name in names]
+        assert ", ".join(dict.fromkeys(known)) == units
+
+
+def test_the_table_of_streams_is_that_of_the_code():
+    assert [name.strip('"') for names, *_ in table("guide/streams.md", "What a row is") for name in names] == list(
+        STREAMS
+    )
+
+
+def test_the_table_of_keys_is_that_of_a_file(eiffel):
+    assert sorted(key for keys, _ in table("guide/formats.md", "Result files") for key in keys) == sorted(
+        eiffel.to_dict()
+    )
+
+
+def test_the_figures_are_those_that_were_measured():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    runs = json.loads((ROOT / "docs" / "performance.json").read_text(encoding="utf-8"))
+    columns = ("forward pass", "floor", "bauklens, top-k alone", "exact, top-k alone", "notebook")
+    for run in runs:
+        if run["model"] == "demo" and run["tokens"] <= 512:
+            named = {column: next(name for name in run["seconds"] if name.startswith(column)) for column in columns}
+            times = [f"{run['seconds'][name]:.2f} s" for name in named.values()]
+            memory = [f"{run['peak_bytes'][named[each]] / 1e6:,.0f} MB" for each in columns[2:]]
+            times[2] = f"**{times[2]}**"
+            assert f"| {run['tokens']} | {' | '.join(times)} | {', '.join(memory)} |" in readme
+
+
+def test_every_link_leads_to_a_file():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert link.startswith("https:") or (page.parent / link).exists(), f"{page.name} leads to {link}"
+
+
+def test_every_public_name_is_in_the_api():
+    shown = re.findall(
+        r"^::: bauklens\.(?:\w+\.)?(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(bauklens.__all__) <= set(shown)
 
 
 def test_every_block_says_its_language():

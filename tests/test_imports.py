@@ -75,6 +75,16 @@ ORDER = [
 ]
 """Each module imports only modules above it."""
 
+UPWARD = {
+    ("comparison", "page"),
+    ("result", "export"),
+    ("result", "interchange"),
+    ("result", "page"),
+    ("result", "plot"),
+    ("summary", "lens"),
+}
+"""Who imports a module below it, once it is called."""
+
 STANDARD_ONLY = {"errors", "files", "tokens", "select", "measures", "readable"}
 WITHOUT_TORCH = STANDARD_ONLY | {
     "__init__",
@@ -126,6 +136,17 @@ def test_every_module_has_its_place():
 def test_a_module_imports_only_what_stands_above_it(name):
     inner = [each.removeprefix("bauklens.") for each in imports(name, top_level=True) if each.startswith("bauklens")]
     assert [each for each in inner if ORDER.index(each) >= ORDER.index(name)] == []
+
+
+def test_the_ways_up_are_known():
+    found = {
+        (name, inner)
+        for name in ORDER
+        if name != "__init__"
+        for inner in (each.partition(".")[2] for each in imports(name, top_level=False) if each.startswith("bauklens."))
+        if inner in ORDER and ORDER.index(inner) > ORDER.index(name)
+    }
+    assert found == UPWARD
 
 
 @pytest.mark.parametrize("name", sorted(STANDARD_ONLY))

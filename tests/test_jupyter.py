@@ -86,6 +86,8 @@ def assert_works(page, which):
     figure.scroll_into_view_if_needed()
     pin = figure.get_by_role("button", name="pin ␣Paris").first
     pin.click()
+    name = figure.locator(".measures dt").first  # Jupyter's own style would make it a narrow column
+    assert name.evaluate("(dt) => [getComputedStyle(dt).float, dt.offsetWidth > 40]") == ["none", True]
     assert figure.locator(".told").text_content().endswith("● ␣Paris leads from layer 6 on.") or which
     assert figure.locator(".pin[aria-pressed=true]").count() > 0
     figure.locator(".cell.chosen").click()

@@ -53,7 +53,7 @@ SHOWN = {
         "matrix": r"<table.*France",
         "heat": "image/png",
         "plotly": "Figure 31 layers 14 positions",
-        "nnsight": r"True 0\.0",
+        "nnsight": r"True 0\.0\n",
     },
 }
 """Notebook -> cell -> what its output must match."""

@@ -181,6 +181,7 @@ class TestPins:
             box = page.locator(".map canvas").bounding_box()
             at = {"x": box["width"] * across, "y": box["height"] * down}
             page.locator(".map canvas").click(position=at)
+            assert page.locator(".map .here").is_visible()
             here = page.locator(".map .here").evaluate(
                 "(here) => [here.style.top, here.style.left].map((side) => Math.round(parseFloat(side)))"
             )
@@ -200,7 +201,7 @@ class TestPins:
         grid = np.full((6, 5), 0.0123)
         target = {"text": "zebra", "token_ids": [99], "part": "token", "note": ""}
         page = viewer([rising(targets=[target | {"probability": grid, "logit": grid, "rank": grid + 40}])])
-        page.locator(".measures").get_by_role("button", name="pin zebra").click()
+        assert page.locator(".measures").get_by_role("button", name="pin zebra").get_attribute("aria-pressed") == "true"
         assert page.locator(".chart .values").first.text_content() == "4: ● 0.012"
         page.get_by_label("find a token").fill("zeb")
         assert page.locator(".search [role=option]").all_text_contents() == ["zebra"]
@@ -215,6 +216,23 @@ class TestPins:
 
 
 class TestColours:
+    def test_cells_without_a_value_are_hatched_in_the_table_and_in_its_picture(self, viewer):
+        entropy = np.linspace(4, 0.5, 30).reshape(6, 5)
+        entropy[:, -1] = np.nan
+        page = viewer([rising(measures={"entropy": entropy})])
+        page.get_by_label("Colour").first.select_option("entropy")
+        hatched = page.locator(".cell").evaluate_all(
+            """cells => cells.filter((cell) => getComputedStyle(cell).backgroundImage.includes("repeating-linear"))
+                             .map((cell) => cell.dataset.position)"""
+        )
+        assert hatched == ["4"] * 6
+        assert "hatched where there is none" in page.locator(".pane .legend").text_content()
+        page.locator("summary", has_text="Take away").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download SVG").click()
+        svg = Path(download.value.path()).read_text(encoding="utf-8")
+        assert (svg.count("url(#none)"), svg.count('<pattern id="none"')) == (6, 1)
+
     def values(self, page):
         return [
             float(
@@ -230,7 +248,7 @@ class TestColours:
         [
             ("probability", "probability of the top token, 0 to 1", [0.5, 0.5]),
             ("magnitude", "magnitude (the L2 norm of the state), 0 to 30", [1 / 30, 26 / 30]),
-            ("entropy", "0 to 4 nats", [1, 0.5 / 4 + 4 * (3.5 / 29) / 4]),
+            ("entropy", "0 to 3.397 nats (up to 4 in embed, as full)", [1, (4 - 3.5 * 25 / 29) / (4 - 3.5 * 5 / 29)]),
         ],
     )
     def test_by_any_measure_with_its_range_and_unit(self, viewer, colour, said, values):
@@ -510,8 +528,24 @@ class TestTakeAway:
         page = viewer([rising(80, 40)])
         path, _ = self.download(page, "Download SVG")
         texts = re.findall(r"<text[^>]*>(?:<tspan.*?</tspan>)?([^<]*)", path.read_text(encoding="utf-8"))
-        assert texts[-1] == "layer"
-        assert texts.index("39") > len(texts) - 60
+        heads = texts.index("layer")
+        assert heads - 60 < texts.index("39") < heads
+        assert texts[0] == "Hidden states of made, decoded with the model’s own final norm"
+        assert texts[heads + 1].startswith("background: probability of the top token")
+
+    def test_a_picture_of_two_tables_holds_both(self, viewer):
+        page = viewer([rising(), rising(stream="delta")])
+        page.get_by_role("button", name="side by side").click()
+        path, name = self.download(page, "Download SVG")
+        svg = path.read_text(encoding="utf-8")
+        assert name == "a-b-c-compared.svg"
+        assert len(re.findall('<svg x="', svg)) == svg.count(">layer<") == 2
+        assert svg.count("background: probability of the top token") == 2
+
+    def test_of_what_differs_both_are_copied(self, viewer):
+        one, other = rising(), rising(token_ids=[0, 1, 7, 3, 4], tokens=[*TEXTS[:2], TEXTS[7], *TEXTS[3:5]], prompt="o")
+        page = viewer([bauklens.compare(one, other)])
+        assert f"2 c↵ | {TEXTS[7]}" in self.copied(page, "Copy the table (TSV)").splitlines()[0]
 
     def test_a_picture_of_characters_beyond_the_first_plane(self, viewer):
         page = viewer([made(2, 2, 1, texts=["a" + "😀" * 40])])

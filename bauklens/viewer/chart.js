@@ -3,7 +3,7 @@
 import { draw, make } from "./dom.js";
 import { valueText } from "./numbers.js";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [320, 132, 34, 18, 8, 8];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [320, 132, 34, 18, 8, 20];
 
 /** The place of a value up the chart, 0 (bottom) .. 1, on a scale of probabilities or of ranks (logarithmic, 1 on top). */
 export function height(value, most, isRank) {
@@ -71,7 +71,7 @@ function drawn({ values, colour, shape, name, soft }, x, y) {
   const lines = pieces.filter((piece) => piece.length > 1).map((piece) => draw("polyline", { class: kind, points: piece.join(" "), style }));
   const points = pieces.filter((piece) => piece.length === 1).map(([[cx, cy]]) => draw("circle", { class: kind, cx, cy, r: 2, style }));
   const end = pieces.flat().at(-1);
-  const label = end && draw("text", { class: "shape", x: end[0] - 3, y: Math.max(10, end[1] - 3), "text-anchor": "end", style }, shape, draw("title", {}, name));
+  const label = end && draw("text", { class: "shape", x: WIDTH - RIGHT + 7, y: end[1] + 3.5, style }, shape, draw("title", {}, name));
   return [...lines, ...points, ...(label ? [label] : [])];
 }
 

@@ -8,7 +8,7 @@ const RANKS = new Set(["rank", "rank_of_next"]);
 /** Every choice: [value, text]. */
 export function colours(lens, state) {
   if (state.show === "difference") {
-    return [["both", "probability"], ...Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")])];
+    return [["both", state.pin === null ? "probability" : "probability of the pinned token"], ...Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")])];
   }
   const chosen = [
     ["both", "probability and magnitude"],
@@ -40,15 +40,16 @@ export function colouring(lens, { ...state }) {
     return { at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
   }
   const [values, what, unit] = valuesOf(lens, state);
-  const [low, high] = state.colour === "probability" || state.colour === "token" ? [0, 1] : limits(values);
+  const [low, high] = state.colour === "probability" || state.colour === "token" ? [0, 1] : limits(values, lens);
   const logarithmic = RANKS.has(state.colour);
   const part = logarithmic
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
   const ofPin = state.colour === "token" || state.colour === "rank"; // elsewhere it is in no top k, so improbable
-  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; white elsewhere" : "; hatched where there is none") : "";
+  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is none") : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
-  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${missing}`];
+  const beyond = range(values)[1] > high ? ` (up to ${valueText(range(values)[1])} in embed, as full)` : "";
+  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${beyond}${missing}`];
   const valueAt = (cell) => Math.max(0, Math.min(1, part(values[cell])));
   return { at: (cell) => [ofPin ? valueAt(cell) || 0 : valueAt(cell), 0], legend };
 }
@@ -73,7 +74,8 @@ function valuesOf(lens, state) {
 const topProbabilities = (lens) =>
   Float32Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => probabilityAt(lens, cell));
 
-function limits(values) {
-  const [low, high] = range(values);
+/** The range of the blocks' rows; "embed" is often far beyond them, and full then. */
+function limits(values, lens) {
+  const [low, high] = range(lens.layers[0] === "embed" && lens.rows > 1 ? values.slice(lens.columns) : values);
   return [low > 0 ? 0 : low, high];
 }

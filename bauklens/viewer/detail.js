@@ -28,9 +28,7 @@ export function detail(view) {
     tops.replaceChildren(...several.flatMap((each) => topOf(each, cellOf(each, row, column), isNamed)));
     measures.replaceChildren(...several.flatMap((each) => measuresOf(each, cellOf(each, row, column), isNamed)));
     element.querySelectorAll(".pin")[focused]?.focus();
-    const chosen = view.chosen();
-    const leading = view.state.show === "difference" ? view.lenses : [chosen.lens];
-    const said = leading.map((each) => sentence(each, chosen.column, isNamed)).join(" ").trim();
+    const said = several.map((each) => sentence(each, column, isNamed)).join(" ").trim();
     if (told.textContent !== said) told.textContent = said; // it is read out
   }
 
@@ -87,7 +85,7 @@ export function detail(view) {
     if (!pins.length) return "";
     const said = leader
       ? `${leader.shape} ${lens.shown[leader.token]} leads from layer ${lens.layers[leadsFrom(lens, leader.token, column)]} on.`
-      : "no pinned token leads at the end.";
+      : `no pinned token leads at the end of position ${lens.positions[column]}.`;
     return isNamed ? `${lens.name}: ${said}` : said;
   }
 

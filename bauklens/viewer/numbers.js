@@ -40,3 +40,13 @@ export function range(values) {
   }
   return low <= high ? [low, high] : [0, 0];
 }
+
+/** A text as lines of at most so many characters, at its spaces. */
+export function wrapped(text, room) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= room) lines.push("");
+    lines.push(`${lines.pop()} ${word}`.trim());
+  }
+  return lines;
+}

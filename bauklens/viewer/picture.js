@@ -1,28 +1,49 @@
 // The view as a picture of its own: SVG with plain colours and texts, and PNG made of that.
 
 import { make } from "./dom.js";
-import { cutTo } from "./numbers.js";
+import { cutTo, wrapped } from "./numbers.js";
 
+const SANS = "system-ui, sans-serif";
 const FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
-/** What stands in a box of the page, as SVG: every head and cell where and as it is seen. */
-export function svg(scroll, title) {
-  const frame = scroll.getBoundingClientRect();
-  const [width, height] = [Math.round(scroll.clientWidth), Math.round(scroll.clientHeight)];
+const [CAPTION, LINE, GAP] = [24, 16, 14]; // pixels
+
+/** Tables beside each other, `{ scroll, caption, legend: [text, ...] }` each, as SVG with their captions and legends. */
+export function svg(panes, title) {
   const plain = plainColour();
-  const layers = [".cell", ".row:not(.heads) > .head", ".heads > .head", ".corner"]; // what is above comes later
-  const shapes = layers.flatMap((layer) => [...scroll.querySelectorAll(layer)]);
-  const isClassic = scroll.matches(".classic");
-  const parts = shapes.flatMap((each) => shapeOf(each, frame, plain, isClassic)).join("\n");
-  const paper = plain(getComputedStyle(scroll).backgroundColor);
+  const paper = plain(getComputedStyle(panes[0].scroll).backgroundColor);
+  const [parts, ends] = [[], []];
+  let left = 0;
+  for (const { scroll, caption, legend } of panes) {
+    const [width, height] = [Math.round(scroll.clientWidth), Math.round(scroll.clientHeight)];
+    const style = getComputedStyle(scroll.closest(".viewer"));
+    const written = (text, y, colour) => `<text x="${left}" y="${y}" fill="${colour}" font-family="${SANS}" font-size="12">${escaped(text)}</text>`;
+    const below = legend.flatMap((text) => wrapped(text, width / 6.2));
+    parts.push(written(cutTo(caption, Math.floor(width / 6.4)), 15, plain(style.color)));
+    parts.push(`<svg x="${left}" y="${CAPTION}" width="${width}" height="${height}">`, tableOf(scroll, plain), "</svg>");
+    const soft = plain(getComputedStyle(scroll.querySelector(".corner")).color);
+    below.forEach((text, line) => parts.push(written(text, CAPTION + height + LINE * (line + 1), soft)));
+    ends.push(CAPTION + height + LINE * below.length + 8);
+    left += width + GAP;
+  }
+  const [width, height] = [left - GAP, Math.max(...ends)];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
     `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="${paper}"/>`,
-    ...(scroll.querySelector(".none") ? [hatched(plain(getComputedStyle(scroll).borderTopColor))] : []),
-    parts,
+    ...parts,
     "</svg>",
   ].join("\n");
+}
+
+/** Every head and cell of a table where and as it is seen. */
+function tableOf(scroll, plain) {
+  const frame = scroll.getBoundingClientRect();
+  const layers = [".cell", ".row:not(.heads) > .head", ".heads > .head", ".corner"]; // what is above comes later
+  const shapes = layers.flatMap((layer) => [...scroll.querySelectorAll(layer)]);
+  const isClassic = scroll.matches(".classic");
+  const pattern = scroll.querySelector(".none") ? [hatched(plain(getComputedStyle(scroll).borderTopColor))] : [];
+  return [...pattern, ...shapes.flatMap((each) => shapeOf(each, frame, plain, isClassic))].join("\n");
 }
 
 const hatched = (colour) =>

@@ -12,7 +12,7 @@ const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross"].
 /** `{ element, draw(before, moved), reveal(focused), scroll() }`. */
 export function stage(view) {
   const element = make("div", { class: "stage" });
-  let panes = []; // { table, legend, edge }
+  let panes = []; // { table, caption, legend, edge }
   const follows = new Set(); // tables that were scrolled by another
 
   function draw(before, moved) {
@@ -34,7 +34,7 @@ export function stage(view) {
     const { lenses, shown, state } = view;
     panes = (state.show === "difference" ? [lenses] : shown.map((lens) => [lens])).map((some) => {
       const table = grid(view, some);
-      return { table, legend: make("p", { class: "legend" }), edge: widening(view, table) };
+      return { table, caption: captionOf(some), legend: make("p", { class: "legend" }), edge: widening(view, table) };
     });
     element.replaceChildren(...panes.map(paneOf));
     for (const { table, edge } of panes) {
@@ -63,12 +63,13 @@ export function stage(view) {
     else table.look();
   }
 
-  function paneOf({ table, legend, edge }) {
-    const [lens, other] = table.lenses;
+  function captionOf([lens, other]) {
     const rounded = lens.rounded ? ". Its numbers are rounded to about four digits, so that the page stays small" : "";
-    const said = other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
-    const caption = make("p", { class: "caption" }, said);
-    return make("div", { class: "pane" }, caption, make("div", { class: "frame" }, table.element, edge.element), legend);
+    return other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
+  }
+
+  function paneOf({ table, caption, legend, edge }) {
+    return make("div", { class: "pane" }, make("p", { class: "caption" }, caption), make("div", { class: "frame" }, table.element, edge.element), legend);
   }
 
   new ResizeObserver(() => panes.forEach(({ table }) => table.look())).observe(element);
@@ -76,6 +77,6 @@ export function stage(view) {
     element,
     draw,
     reveal: (focused) => panes.forEach(({ table }) => show(table, table.lenses[0] === focused)),
-    scroll: (lens) => (panes.find(({ table }) => table.lenses[0] === lens) ?? panes[0]).table.element,
+    seen: () => panes.map(({ table, caption }) => ({ scroll: table.element, caption, legend: contentOf(table.lenses, view.state).legend })),
   };
 }

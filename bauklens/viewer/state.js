@@ -26,7 +26,14 @@ const CHOICES = { chart: ["probability", "rank"], theme: ["system", "light", "da
 export function opened(lenses, given = {}) {
   const [lens] = lenses;
   const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1) };
-  return changed({ ...START, ...last }, restored(given, lenses));
+  return changed({ ...START, ...last, ...asked(lens) }, restored(given, lenses));
+}
+
+/** The tokens that a lens was asked to follow are pinned. */
+function asked(lens) {
+  const keys = lens.targets.filter(({ tokens }) => tokens.length === 1 && lens.places.has(tokens[0])).map(({ tokens }) => tokens[0]);
+  const pins = [...new Set(keys)].slice(0, MOST_PINS);
+  return { pins: Object.freeze(pins), pin: pins[0] ?? null };
 }
 
 /** The state with some of it changed. */

@@ -9,25 +9,27 @@ import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 export function takeaway(view) {
   const said = make("p", { class: "said", role: "status" });
   const seen = () => view.chosen();
+  const shown = () => (view.state.show === "difference" ? view.lenses : [seen().lens]);
   const named = (suffix) => fileName(`${seen().lens.prompt} ${seen().lens.stream}`, suffix);
-  const chosen = () => cell(seen().lens, seen().row, seen().column);
+  const pictureName = (suffix) => (view.panes().length + shown().length > 2 ? fileName(`${seen().lens.prompt} compared`, suffix) : named(suffix));
+  const chosen = () => cell(shown(), seen().row, seen().column);
   const copied = async (text, what) => {
     said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not let it be copied";
   };
-  const picture = () => svg(view.scroll(), seen().lens.caption);
+  const picture = () => svg(view.panes(), seen().lens.caption);
   const onPage = document.body.classList.contains("bauklens-page");
   const actions = [
     ["Copy the cell (TSV)", () => copied(tsv(chosen()), "cell")],
-    ["Copy the table (TSV)", () => copied(tsv(table(seen().lens)), "table")],
-    ["Copy the table (Markdown)", () => copied(markdown(table(seen().lens)), "table")],
+    ["Copy the table (TSV)", () => copied(tsv(table(shown())), "table")],
+    ["Copy the table (Markdown)", () => copied(markdown(table(shown())), "table")],
     ...(onPage ? [["Copy a link to this view", () => copied(link(view.state, view.number), "link")]] : []),
     ["Download CSV", () => download(named("csv"), csv(seen().lens), "text/csv")],
     ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
       ? [["Download JSON", () => download(named("json"), json(seen().lens), "application/json")]]
       : []),
-    ["Download SVG", () => download(named("svg"), picture(), "image/svg+xml")],
-    ["Download PNG", async () => download(named("png"), await png(picture()), "image/png")],
+    ["Download SVG", () => download(pictureName("svg"), picture(), "image/svg+xml")],
+    ["Download PNG", async () => download(pictureName("png"), await png(picture()), "image/png")],
   ];
-  const whose = view.lenses.length > 1 ? [make("p", { class: "note" }, "of the lens whose cell is chosen")] : [];
+  const whose = view.lenses.length > 1 ? [make("p", { class: "note" }, "CSV and JSON are of the lens whose cell is chosen.")] : [];
   return menu("Take away", ...whose, ...actions.map(([text, act]) => button(text, act)), said);
 }

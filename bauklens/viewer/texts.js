@@ -3,15 +3,20 @@
 import { cellOf, probabilityAt, tokenAt } from "./data.js";
 import { probabilityText, shortest } from "./numbers.js";
 
-/** The whole table, the most probable token a cell, as rows of texts: positions across, layers down. */
-export function table(lens, rows = lens.layers.map((_, row) => row)) {
-  const heads = ["layer", ...lens.tokens.map((token, column) => `${lens.positions[column]} ${token}`)];
-  const top = (row, column) => lens.shown[tokenAt(lens, cellOf(lens, row, column))];
-  return [heads, ...rows.map((row) => [lens.layers[row], ...lens.tokens.map((_, column) => top(row, column))])];
+/** The whole table, the most probable token a cell (of two lenses both, where they differ), as rows of texts. */
+export function table(lenses) {
+  const [lens] = lenses;
+  const both = (of) => [...new Set(lenses.map(of))].join(" | ");
+  const head = (_, column) => `${lens.positions[column]} ${both((each) => each.tokens[column])}`;
+  const top = (row, column) => both((each) => each.shown[tokenAt(each, cellOf(each, row, column))]);
+  const rows = lens.layers.map((layer, row) => [layer, ...lens.tokens.map((_, column) => top(row, column))]);
+  return [["layer", ...lens.tokens.map(head)], ...rows];
 }
 
-/** One cell's top k, as rows of texts. */
-export function cell(lens, row, column) {
+/** One cell's top k, of each lens, as rows of texts. */
+export const cell = (lenses, row, column) => lenses.flatMap((lens) => cellRows(lens, row, column));
+
+function cellRows(lens, row, column) {
   const place = cellOf(lens, row, column);
   const heads = [`layer ${lens.layers[row]}, position ${lens.positions[column]}: ${lens.tokens[column]}`, "probability"];
   const line = (rank) => [lens.shown[tokenAt(lens, place, rank)], probabilityText(probabilityAt(lens, place, rank))];

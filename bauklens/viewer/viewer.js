@@ -62,7 +62,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
     seen: () => (over ? { lens: over.lens, row: over.place[0], column: over.place[1] } : view.chosen()),
     pin: (key) => view.change(toggled(state, key)),
     home: () => tables.reveal(active()),
-    scroll: () => tables.scroll(active()),
+    panes: () => tables.seen(),
   };
   const active = () => (view.shown.includes(last) ? last : view.shown[0]);
   const tables = stage(view);

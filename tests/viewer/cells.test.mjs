@@ -50,7 +50,7 @@ test("colours of the pinned token are offered where there is one", () => {
   assert.ok(names({ pins: [11], pin: 11 }).includes("token"));
   const { at, legend } = colouring(small(), state({ colour: "token", pins: [11], pin: 11 }));
   assert.deepEqual([0, 1, 5].map((cell) => at(cell)[0]), [0.25, 0, 0.9375]);
-  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1; white elsewhere/);
+  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1; blank elsewhere/);
 });
 
 test("a lens without magnitudes says so", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { probabilityText, range, shortest, valueText } from "../../bauklens/viewer/numbers.js";
+import { probabilityText, range, shortest, valueText, wrapped } from "../../bauklens/viewer/numbers.js";
 import { escaped } from "../../bauklens/viewer/picture.js";
 import { cell, csv, json, markdown, table, tsv } from "../../bauklens/viewer/texts.js";
 import { small } from "./made.mjs";
@@ -20,8 +20,8 @@ test("a float32 is written as the shortest number that reads back as the same", 
 });
 
 test("tables to copy", () => {
-  assert.equal(tsv(table(small())).split("\n")[1], "embed\ta\ta");
-  assert.equal(tsv(cell(small(), 1, 1)), "layer 0, position 1: t1\tprobability\n␣b\t0.500\na\t0.250");
+  assert.equal(tsv(table([small()])).split("\n")[1], "embed\ta\ta");
+  assert.equal(tsv(cell([small()], 1, 1)), "layer 0, position 1: t1\tprobability\n␣b\t0.500\na\t0.250");
   assert.equal(tsv([["a\tb\nc"]]), "a b c");
   const lines = markdown([["x|y", "`<b>`"], ["1", "2"]]).split("\n");
   assert.deepEqual(lines, ["| x\\|y | \\`\\<b\\>\\` |", "| --- | --- |", "| 1 | 2 |"]);
@@ -58,4 +58,16 @@ test("JSON of a top 1 keeps its three axes", () => {
 
 test("nothing of a text is markup in a picture", () => {
   assert.equal(escaped(`<b>&"\u0000\u001bx`), "&lt;b&gt;&amp;&quot;x");
+});
+
+test("of two lenses both tokens stand in the table where they differ", () => {
+  const other = small({ tokens: ["t0", "u1"] });
+  const rows = table([small(), other]);
+  assert.deepEqual(rows[0], ["layer", "0 t0", "1 t1 | u1"]);
+  assert.equal(cell([small(), other], 1, 1).length, 2 * cell([small()], 1, 1).length);
+});
+
+test("a text is wrapped at its spaces, and what is longer than a line stands alone", () => {
+  assert.deepEqual(wrapped("one two three", 7), ["one two", "three"]);
+  assert.deepEqual(wrapped("a-long-word b", 4), ["a-long-word", "b"]);
 });

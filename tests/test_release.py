@@ -4,6 +4,7 @@ import ast
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,17 +19,24 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 LARGEST_WHEEL = 300_000
+NOT_TRACKED = (
+    ".git",
+    ".venv*",
+    ".*_cache",
+    ".hypothesis",
+    "*.egg-info",
+    "__pycache__",
+    "node_modules",
+    "build",
+    "site",
+)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder with the sdist and the wheel, as ``python -m build`` makes them of what is tracked."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    """The folder with the sdist and the wheel, as ``python -m build`` makes them of a clean checkout."""
+    source, built = tmp_path_factory.mktemp("made") / "source", tmp_path_factory.mktemp("built")
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_TRACKED))
     made = subprocess.run(
         [sys.executable, "-m", "build", "--outdir", str(built), str(source)], capture_output=True, text=True
     )

@@ -1,6 +1,5 @@
 """The ``bauklens`` command."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from bauklens.command import (
     lens_options,
     load_model,
     model_options,
+    print_values,
     read_messages,
     read_prompts,
     require_each_writable,
@@ -22,7 +22,6 @@ from bauklens.command import (
     write,
 )
 from bauklens.errors import LensError, PromptError
-from bauklens.tokens import printable
 
 if TYPE_CHECKING:
     from bauklens.comparison import Comparison
@@ -106,7 +105,9 @@ def lens(
     if json_path is not None:
         write(json_path, result.to_json() + "\n")
     if "-" not in (csv_path, json_path):
-        _print_table(result, shown)
+        from bauklens.terminal import print_position
+
+        print_position(result, shown)
     if output is not None:
         say(f"wrote {output}")
 
@@ -247,7 +248,9 @@ def summarize(
     if csv_path is not None:
         write(csv_path, summary.to_frame().to_csv(index=False))
     if csv_path != "-":
-        _print_summary(summary)
+        from bauklens.terminal import print_summary
+
+        print_summary(summary)
 
 
 @main.command(short_help="Print the anatomy of a model, and the check.")
@@ -261,7 +264,7 @@ def inspect(prompt: str, **options: Any) -> None:
     model, tokenizer = load_model(options)
     from bauklens.inspection import describe
 
-    _print_values(describe(model, tokenizer, prompt), width=12)
+    print_values(describe(model, tokenizer, prompt), width=12)
 
 
 @main.command(short_help="Print versions, devices, caches, and whether the demo model is there.")
@@ -275,7 +278,7 @@ def doctor() -> None:
     """
     from bauklens.doctor import examined
 
-    _print_values(examined(), width=17)
+    print_values(examined(), width=17)
 
 
 @main.command(short_help="Print the script that completes commands in a shell.")
@@ -293,24 +296,3 @@ def completion(shell: str) -> None:
     if completer is None:
         raise LensError(f"there is no completion for {shell} here")
     click.echo(completer(main, {}, "bauklens", "_BAUKLENS_COMPLETE").source())
-
-
-def _print_values(values: Iterable[tuple[str, str]], width: int) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    for name, value in values:
-        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
-
-
-def _print_summary(summary: Any) -> None:
-    from bauklens.terminal import print_summary
-
-    print_summary(summary)
-
-
-def _print_table(result: "LensResult", position: int) -> None:
-    from bauklens.terminal import print_position
-
-    print_position(result, position)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -66,6 +66,16 @@ def say(text: str) -> None:
     """Says something on standard error, unless quiet is asked for."""
     if not _quiet():
         click.echo(text, err=True)
+
+
+def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
+    """Prints names and values, a line each, as they come."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for name, value in values:
+        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
 
 
 def write(path: str, text: str) -> None:

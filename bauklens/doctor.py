@@ -112,7 +112,7 @@ def _demo() -> str:
         demo_file()
     except LensError as error:
         return str(error)
-    return "installed; the first load converts it, which takes about half a minute"
+    return "installed; the first load converts it, which takes about 20 seconds"
 
 
 _PROBES = {

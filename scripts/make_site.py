@@ -13,10 +13,9 @@ import nbformat
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
+from notebook_pages import NOTEBOOKS, ORDER, executed, page_of
 from site_pages import RENDERED, ROOT
 from tqdm import tqdm
-
-from notebooks import NOTEBOOKS, ORDER, executed, page_of
 
 
 def run_notebooks() -> None:

@@ -109,4 +109,4 @@ def test_the_syntax_is_that_of_the_oldest_python(path):
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     oldest = tuple(map(int, config["options"]["python_requires"].removeprefix(">=").split(".")))
-    ast.parse(path.read_text(encoding="utf-8"), feature_version=oldest)
+    assert ast.parse(path.read_text(encoding="utf-8"), feature_version=oldest).body, "a SyntaxError, or nothing in it"

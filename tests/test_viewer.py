@@ -173,6 +173,14 @@ class TestPins:
         )
         assert alphas[0] == 0 < alphas[1] < alphas[2]
 
+    def test_what_leads_is_said_of_the_cell_under_the_pointer(self, viewer):
+        page = viewer([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        cell(page, 1, 0).hover()
+        assert page.locator(".told").text_content() == "no pinned token leads at the end of position 0."
+        page.locator(".place").hover()
+        assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
+
     def test_the_heat_map_lies_as_the_table_does_and_frames_the_chosen_cell(self, viewer):
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
@@ -202,6 +210,7 @@ class TestPins:
         target = {"text": "zebra", "token_ids": [99], "part": "token", "note": ""}
         page = viewer([rising(targets=[target | {"probability": grid, "logit": grid, "rank": grid + 40}])])
         assert page.locator(".measures").get_by_role("button", name="pin zebra").get_attribute("aria-pressed") == "true"
+        assert page.locator(".heat figcaption").text_content().startswith("● zebra in every cell")
         assert page.locator(".chart .values").first.text_content() == "4: ● 0.012"
         page.get_by_label("find a token").fill("zeb")
         assert page.locator(".search [role=option]").all_text_contents() == ["zebra"]

@@ -36,6 +36,14 @@ test("colours by a measure run over its range, and the legend says which", () =>
   assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched where there is none"]);
 });
 
+test("one huge row of embeddings does not take the whole scale", () => {
+  const entropy = Float32Array.of(100, 90, 2, 4, 1, 3);
+  const lens = small({ measures: { entropy: nats }, values: { entropy } });
+  const { at, legend } = colouring(lens, state({ colour: "entropy" }));
+  assert.deepEqual([0, 2, 3].map((cell) => at(cell)[0]), [1, 0.5, 1]);
+  assert.match(legend[0], /0 to 4 nats \(up to 100 in embed, as full\)/);
+});
+
 test("ranks are coloured on a logarithmic scale, the first full", () => {
   const rank_of_next = Float32Array.of(1, 10, 100, NaN, 1, 1);
   const lens = small({ measures: { rank_of_next: { name: "rank_of_next" } }, values: { rank_of_next } });

@@ -14,6 +14,7 @@ from bauklens.files import write_atomically
 from bauklens.frame import parquet
 from bauklens.frozen import frozen, frozen_array, frozen_floats, plain, require
 from bauklens.select import one_of
+from bauklens.sound import require_sound
 from bauklens.targets import Target
 
 if TYPE_CHECKING:
@@ -107,42 +108,13 @@ class LensResult:
         for name in ("vocabulary", "check", "provenance"):
             require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
             object.__setattr__(self, name, frozen(getattr(self, name)))
-        self._require_matching_shapes()
-        self._require_sense()
+        require_sound(self)
         require(isinstance(self.measures, Mapping), "measures is no mapping")
         measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
         own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
         object.__setattr__(self, "measures", MappingProxyType(measures | own))
         require(isinstance(self.targets, (list, tuple)), "targets is no list")
         object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
-
-    def _require_matching_shapes(self) -> None:
-        grid = (len(self.layers), len(self.tokens))
-        shapes = {
-            "token_ids": self.token_ids.shape == grid[1:],
-            "positions": self.positions.shape == grid[1:],
-            "top_ids": self.top_ids.ndim == 3 and self.top_ids.shape[:2] == grid and self.top_ids.shape[2] > 0,
-            "top_probs": self.top_probs.shape == self.top_ids.shape,
-        }
-        for name, right in shapes.items():
-            found = getattr(self, name).shape
-            require(right, f"{name} has shape {found}, which does not match {grid[0]} layers and {grid[1]} positions")
-
-    def _require_sense(self) -> None:
-        require(min(len(self.layers), len(self.tokens)) > 0, "there is no cell")
-        require(len(set(self.layers)) == len(self.layers), "a layer stands there twice")
-        require(bool((self.positions >= 0).all()), "a position is negative")
-        start = self.generated_from
-        require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
-        require(bool(((self.top_probs >= 0) & (self.top_probs < 1.001)).all()), "a probability is outside of 0..1")
-        lengths = np.isfinite(self.magnitude) & (self.magnitude >= 0)
-        unknown = self.magnitudes_are_unknown and "source" in self.provenance
-        require(bool(lengths.all()) or unknown, "a magnitude is no length")
-        difference = self.check.get("max_abs_logit_difference", "missing")
-        require(difference is None or isinstance(difference, (int, float)), "check has no difference")
-        require(all(isinstance(text, str) for text in self.vocabulary.values()), "the vocabulary holds what is no text")
-        missing = set(self.top_ids.ravel().tolist()) - set(self.vocabulary)
-        require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
 
     @property
     def generated(self) -> np.ndarray:

@@ -29,7 +29,7 @@ ROOMS = {
         "the static table, the viewer's data and script, fragments and pages, means over a corpus, the terminal",
     ),
     "result": (
-        ("result", "storage", "export", "interchange", "comparison", "plot"),
+        ("result", "sound", "storage", "export", "interchange", "comparison", "plot"),
         "`LensResult`: frozen arrays, files, frames, figures; two beside each other. No torch from here to the page",
     ),
     "decoding": (

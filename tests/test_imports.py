@@ -46,6 +46,7 @@ ORDER = [
     "provenance",
     "readable",
     "storage",
+    "sound",
     "result",
     "interchange",
     "export",
@@ -81,6 +82,7 @@ UPWARD = {
     ("result", "interchange"),
     ("result", "page"),
     ("result", "plot"),
+    ("sound", "result"),  # for its type alone
     ("summary", "lens"),
 }
 """Who imports a module below it, once it is called."""
@@ -93,6 +95,7 @@ WITHOUT_TORCH = STANDARD_ONLY | {
     "frame",
     "frozen",
     "targets",
+    "sound",
     "storage",
     "result",
     "interchange",

@@ -1,6 +1,6 @@
 """``python -m bauklens`` is the ``bauklens`` command."""
 
-from bauklens.cli import main
+from bauklens.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -24,9 +24,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 import bauklens
-from bauklens import anatomy
-from bauklens.calls import model_logits
-from bauklens.trace import evaluating, state_of
+from bauklens.model import anatomy
+from bauklens.model.forward import model_logits
+from bauklens.model.tracing import evaluating, state_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

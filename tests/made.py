@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from bauklens.result import LensResult
+from bauklens.result.result import LensResult
 
 HOSTILE = [
     '"><script>window.ran=1</script>',

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from transformers import CohereConfig, GraniteConfig, MixtralConfig
 
 import bauklens
-from bauklens.anatomy import resolve
-from bauklens.head import PostOps, find_post_ops, is_readable, probe_logits
-from bauklens.layout import _in_order
+from bauklens.model.anatomy import resolve
+from bauklens.model.layout import _in_order
+from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
 
 IDS = torch.tensor([PROMPT])

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import bauklens
-from bauklens import LensError, batch
+from bauklens import LensError
+from bauklens.stream import batches
 from tests.tiny import PROMPT, TEXT, tiny_model
 
 PROMPTS = [PROMPT, PROMPT[:4], PROMPT[2:9], [5], PROMPT[::-1], PROMPT[:5] * 4]
@@ -32,7 +33,7 @@ def test_each_is_as_if_it_were_alone(model, stream):
 
 def test_those_of_about_the_same_length_run_together(gpt2):
     anatomy = bauklens.anatomy.resolve(gpt2, torch.tensor([PROMPT]))
-    groups = batch._groups(anatomy, [torch.tensor([prompt]) for prompt in PROMPTS])
+    groups = batches._groups(anatomy, [torch.tensor([prompt]) for prompt in PROMPTS])
     assert sorted(number for group in groups for number in group) == list(range(len(PROMPTS)))
     assert any(len(group) > 1 for group in groups)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bauklens
-from bauklens.page import page as page_html
+from bauklens.show.page import page as page_html
 from tests.made import HOSTILE, made
 
 SHOTS = Path(__file__).parent / "screenshots"

@@ -3,7 +3,7 @@
 import pytest
 
 import bauklens
-from bauklens import caches
+from bauklens.model import caches
 from tests.tiny import tiny_model
 
 

@@ -17,10 +17,11 @@ import torch
 from rich.console import Console
 
 import bauklens
-from bauklens import LensResult, caches, trace, tracedict
-from bauklens.cli import main
-from bauklens.command import read_prompts
-from bauklens.terminal import print_position
+from bauklens import LensResult
+from bauklens.cli.commands import main
+from bauklens.cli.options import read_prompts
+from bauklens.model import caches, tracedict, tracing
+from bauklens.show.terminal import print_position
 from tests.made import made
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -199,7 +200,7 @@ def test_doctor(doctor, tmp_path):
     assert re.fullmatch(r"\d+ threads; (multiplies bfloat16 faster.*|decodes in float32)", said["cpu"])
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         assert said["accelerators"] == "none"
-    own = trace.TraceDict is tracedict.TraceDict
+    own = tracing.TraceDict is tracedict.TraceDict
     assert said["tracer"].startswith("bauklens' own TraceDict" if own else "baukit's TraceDict")
     assert said["cache"] == f"{tmp_path / 'none'} (not made yet)"
     assert said["hub cache"] == f"{tmp_path} (no models)"

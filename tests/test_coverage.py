@@ -12,9 +12,9 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import bauklens
-from bauklens.anatomy import resolve
-from bauklens.calls import tensors_in
-from bauklens.inspection import describe
+from bauklens.lens.inspection import describe
+from bauklens.model.anatomy import resolve
+from bauklens.model.forward import tensors_in
 from tests.tiny import randomised
 
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))

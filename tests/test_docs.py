@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import bauklens
-from bauklens.cli import main
-from bauklens.request import STREAMS
+from bauklens.cli.commands import main
+from bauklens.lens.options import STREAMS
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 
 import bauklens
-from bauklens.result import LensResult
-from bauklens.terminal import print_position
+from bauklens.result.result import LensResult
+from bauklens.show.terminal import print_position
 from tests.made import made
 from tests.tiny import NAMES, PROMPT, hook_count, tiny_model, tiny_tokenizer
 

@@ -20,13 +20,13 @@ from transformers import (
 )
 
 import bauklens
-from bauklens.anatomy import resolve
-from bauklens.decode import decode
-from bauklens.measure import magnitude
-from bauklens.reading import Reading
-from bauklens.replay import FrozenNorm
-from bauklens.run import run
-from bauklens.trace import state_of, with_state
+from bauklens.decode.measure import magnitude
+from bauklens.decode.readout import Reading
+from bauklens.decode.rows import decode
+from bauklens.lens.run import run
+from bauklens.model.anatomy import resolve
+from bauklens.model.tail import FrozenNorm
+from bauklens.model.tracing import state_of, with_state
 from tests.tiny import (
     CONFIGS,
     LAYERS,

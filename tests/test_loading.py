@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
 
 import bauklens
-from bauklens import caches, loading
+from bauklens.model import caches, loading
 from tests.tiny import PROMPT, tiny_model, tiny_tokenizer
 
 

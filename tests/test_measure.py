@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import spatial, special, stats
 
-from bauklens import measure
+from bauklens.decode import measure
 
 ROWS, VOCABULARY = 40, 500
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import bauklens
-from bauklens import MEASURES, LensError, LensResult, measure
-from bauklens.measures import DEFAULT
+from bauklens import MEASURES, LensError, LensResult
+from bauklens.decode import measure
+from bauklens.result.measures import DEFAULT
 from tests.tiny import LAYERS, PROMPT, TEXT, VOCABULARY, tiny_model, with_random_weights
 
 LENGTH = len(PROMPT)

@@ -11,9 +11,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
 
 import bauklens
-from bauklens import decode, mixed
-from bauklens.mixed import LowPrecisionHead
-from bauklens.reading import Reading
+from bauklens.decode import bfloat16
+from bauklens.decode import rows as decoding
+from bauklens.decode.bfloat16 import LowPrecisionHead
+from bauklens.decode.readout import Reading
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
@@ -90,7 +91,7 @@ def assert_same(ids, probabilities, logits, k):
     """The same tokens as in full precision, but for near ties, and probabilities to 1e-3."""
     exact = logits.double().softmax(-1)
     top = exact.topk(k)
-    assert (probabilities - top.values).abs().max() <= mixed.TOLERANCE
+    assert (probabilities - top.values).abs().max() <= bfloat16.TOLERANCE
     swapped = exact.gather(1, ids) - top.values
     assert swapped.abs().max() < NEAR_TIE
     assert all(len(set(row)) == k for row in ids.tolist())
@@ -206,9 +207,9 @@ def test_states_that_are_not_finite_are_not_vouched_for():
 
 
 def test_it_is_not_for_a_model_that_is_not_float32():
-    assert not mixed.pays(torch.device("cpu"), torch.bfloat16)
-    assert not mixed.pays(torch.device("cpu"), torch.float64)
-    assert mixed.pays(torch.device("cpu"), torch.float32) in (True, False)
+    assert not bfloat16.pays(torch.device("cpu"), torch.bfloat16)
+    assert not bfloat16.pays(torch.device("cpu"), torch.float64)
+    assert bfloat16.pays(torch.device("cpu"), torch.float32) in (True, False)
 
 
 MODELS = {
@@ -240,8 +241,8 @@ def wide_model(name, change):
 @pytest.fixture
 def always_pays(monkeypatch):
     """Bfloat16 is chosen whether or not this machine multiplies it faster."""
-    monkeypatch.setattr(mixed, "pays", lambda device, dtype: True)
-    monkeypatch.setattr(mixed, "FEWEST_ROWS", 100)
+    monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
+    monkeypatch.setattr(bfloat16, "FEWEST_ROWS", 100)
 
 
 class TestALens:
@@ -260,7 +261,7 @@ class TestALens:
         assert set(auto.measures) == set(exact.measures) == {*bauklens.measures.DEFAULT}
         for measure in ("entropy", "kl", "surprisal"):
             assert np.allclose(
-                auto.measures[measure], exact.measures[measure], atol=2 * mixed.NATS, rtol=1e-5, equal_nan=True
+                auto.measures[measure], exact.measures[measure], atol=2 * bfloat16.NATS, rtol=1e-5, equal_nan=True
             )
         assert auto.decoded in auto.to_html()
         assert exact.decoded == ""
@@ -276,8 +277,8 @@ class TestALens:
     def test_rows_in_doubt_are_decoded_again(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
+        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
         assert again.provenance["decoding"] == {"precision": "bfloat16", "rows": 420, "decoded again": 360}
         assert again.top_ids.shape[1] == 60  # the final row is decoded in float32 anyway
@@ -290,7 +291,7 @@ class TestALens:
         whole = bauklens.logit_lens(model, None, PROMPT)
         parts = bauklens.logit_lens(model, None, PROMPT, chunk_rows=rows)
         assert np.array_equal(whole.top_ids, parts.top_ids)
-        assert np.allclose(whole.top_probs, parts.top_probs, atol=mixed.TOLERANCE)
+        assert np.allclose(whole.top_probs, parts.top_probs, atol=bfloat16.TOLERANCE)
 
     @pytest.mark.parametrize(
         "arguments",
@@ -302,7 +303,7 @@ class TestALens:
         assert lens.provenance["decoding"]["precision"] == "float32"
 
     def test_where_most_rows_are_in_doubt_it_is_exact(self, always_pays, monkeypatch):
-        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
+        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
         assert lens.provenance["decoding"] == {"precision": "float32", "rows": 420, "decoded again": 0}
 
@@ -329,7 +330,7 @@ class TestALens:
             return top(self, inputs, *rest)
 
         monkeypatch.setattr(LowPrecisionHead, "read", no_more_than_forty)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
@@ -347,15 +348,15 @@ class TestALens:
             raise MemoryError
 
         monkeypatch.setattr(LowPrecisionHead, "read", none_at_all)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
 
     def test_memory_for_the_rows_in_doubt(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(mixed, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decode._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
+        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
         of = Reading.of
 
         def no_more_than_ten(self, logits, *rest):

@@ -7,9 +7,9 @@ import torch
 from transformers import MixtralConfig
 
 import bauklens
-import bauklens.ranking
+import bauklens.show.ranking
 from bauklens import LensError, nearest_tokens, top_neurons
-from bauklens.inspection import describe
+from bauklens.lens.inspection import describe
 from tests.made import HOSTILE
 from tests.tiny import LAYERS, PROMPT, TEXT, block_list, tiny_model, with_random_weights
 

@@ -104,7 +104,7 @@ def test_the_version_is_the_same_everywhere():
     assert config["metadata"]["version"] == "attr: bauklens.__version__"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "bauklens").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "bauklens").rglob("*.py")), ids=lambda path: "/".join(path.parts[-2:]))
 def test_the_syntax_is_that_of_the_oldest_python(path):
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import bauklens
-from bauklens.anatomy import resolve
-from bauklens.stream import trace_stream
+from bauklens.model.anatomy import resolve
+from bauklens.stream.states import trace_stream
 from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
 
 

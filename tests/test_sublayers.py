@@ -7,8 +7,8 @@ from transformers import GraniteConfig, MambaConfig
 
 import bauklens
 from bauklens import LensError, logit_lens
-from bauklens.anatomy import resolve
-from bauklens.stream import trace_stream
+from bauklens.model.anatomy import resolve
+from bauklens.stream.states import trace_stream
 from tests.test_coverage import NO_LENS, SPECS, build
 from tests.test_coverage import PROMPT as COVERAGE_PROMPT
 from tests.tiny import LAYERS, PROMPT, block_list, hook_count, tiny_model, with_random_weights

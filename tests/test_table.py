@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bauklens import LensError, save_report
-from bauklens.page import fragment, page
-from bauklens.table import largest_magnitude, table
+from bauklens.show.page import fragment, page
+from bauklens.show.static_table import largest_magnitude, table
 from tests.made import HOSTILE, made, unpacked
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from bauklens.tokens import token_texts, visible
+from bauklens.result.tokens import token_texts, visible
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import bauklens
-from bauklens import LensResult, script
-from bauklens.page import fragment
-from bauklens.page import page as page_html
-from bauklens.script import joined
+from bauklens import LensResult
+from bauklens.show import bundle
+from bauklens.show.bundle import joined
+from bauklens.show.page import fragment
+from bauklens.show.page import page as page_html
 from tests.made import HOSTILE, made
 
 SHOTS = Path(__file__).parent / "screenshots"
@@ -456,14 +457,14 @@ class TestCompare:
     def test_two_versions_of_the_viewer_live_on_one_page(self, opening, monkeypatch, tmp_path):
         """Outputs of a notebook that were made before and after the package was updated."""
         new = fragment(rising())
-        shutil.copytree(script.VIEWER, tmp_path / "viewer")
+        shutil.copytree(bundle.VIEWER, tmp_path / "viewer")
         other = tmp_path / "viewer" / "takeaway.js"
         other.write_text(other.read_text(encoding="utf-8").replace('"Take away"', '"Carry off"'), encoding="utf-8")
-        monkeypatch.setattr(script, "VIEWER", tmp_path / "viewer")
-        for made_once in (script.viewer_version, script.viewer_script):
+        monkeypatch.setattr(bundle, "VIEWER", tmp_path / "viewer")
+        for made_once in (bundle.viewer_version, bundle.viewer_script):
             made_once.cache_clear()
         old = fragment(rising())
-        for made_once in (script.viewer_version, script.viewer_script):
+        for made_once in (bundle.viewer_version, bundle.viewer_script):
             made_once.cache_clear()
         page, asked, complaints = opening(f"<!doctype html><meta charset=utf-8>{new}{old}{new}")
         page.locator("figure.mounted").nth(2).wait_for()

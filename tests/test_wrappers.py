@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import bauklens
-from bauklens.wrappers import unwrapped
+from bauklens.model.unwrap import unwrapped
 from tests.tiny import PROMPT, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")

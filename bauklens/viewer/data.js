@@ -2,7 +2,7 @@
 
 const KINDS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
 
-/** One lens from what `bauklens/view.py` wrote. */
+/** One lens from what `bauklens/show/payload.py` wrote. */
 export async function unpack(given) {
   const bytes = given.packed ? await inflated(decoded(given.blob)) : decoded(given.blob);
   const parts = {};

@@ -1,0 +1,298 @@
+"""The ``bauklens`` command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import get_completion_class
+
+from bauklens import __version__
+from bauklens.cli.options import (
+    OneLineErrors,
+    lens_arguments,
+    lens_options,
+    load_model,
+    model_options,
+    print_values,
+    read_messages,
+    read_prompts,
+    require_each_writable,
+    say,
+    target_options,
+    write,
+)
+from bauklens.errors import LensError, PromptError
+
+if TYPE_CHECKING:
+    from bauklens.result.comparison import Comparison
+    from bauklens.result.result import LensResult
+
+_MESSAGES = 'A chat in the place of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no word of what was written; errors still show.")
+@click.pass_context
+def main(context: click.Context, quiet: bool) -> None:
+    """See what a language model was about to say after every block.
+
+    \b
+    bauklens lens "The Eiffel Tower is located in the city of" -o lens.html
+    bauklens lens "The Space Needle is in" --model ./my-model --stream delta
+    bauklens report prompts.txt -o report.html
+    bauklens COMMAND --help
+
+    PROMPT is any text, --model a folder, a .gguf file, a hub id, or demo, a small model that comes with a package of
+    its own; "bauklens doctor" says whether it is there.
+
+    Ends with 0 where all is well, 2 after an error (one line on standard error), 130 when interrupted, and 1 when
+    whoever reads the output went away.
+    """
+    context.obj = quiet
+
+
+@main.command(short_help="Print what the model was about to say, layer by layer.")
+@click.argument("prompt", required=False)
+@model_options
+@lens_options
+@target_options
+@click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
+@click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate so many tokens after PROMPT.")
+@click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
+@click.option("--head", help="Dotted name of the head, likewise.")
+@click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
+@click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer, position and rank as CSV.")
+def lens(
+    prompt: str | None,
+    look: str,
+    messages: Path | None,
+    max_new_tokens: int,
+    blocks: str | None,
+    head: str | None,
+    position: int,
+    output: Path | None,
+    json_path: str | None,
+    csv_path: str | None,
+    **options: Any,
+) -> None:
+    """Print what the model was about to say after every block of PROMPT.
+
+    Example: bauklens lens "The Space Needle is located in" --target " Seattle" -o lens.html
+    """
+    if json_path == csv_path == "-":
+        raise LensError("JSON and CSV cannot both go to standard output: name a file for one of them")
+    require_each_writable(output, json_path, csv_path)
+    if messages is not None and prompt is not None:
+        raise LensError("a prompt and --messages are given: pass one of them")
+    chat = None if messages is None else read_messages(messages)
+    if not prompt and chat is None:
+        raise LensError("the prompt is empty: pass at least one token")
+    arguments = lens_arguments(options)
+    model, tokenizer = load_model(options)
+    from bauklens.arguments import chosen_positions
+    from bauklens.lens.lens import logit_lens
+
+    arguments |= {"blocks": blocks, "head": head}
+    result = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
+    (shown,) = chosen_positions(len(result.tokens), position)
+    if output is not None:
+        result.to_html(output, look=look)
+    if csv_path is not None:
+        write(csv_path, result.to_csv())
+    if json_path is not None:
+        write(json_path, result.to_json() + "\n")
+    if "-" not in (csv_path, json_path):
+        from bauklens.show.terminal import print_position
+
+        print_position(result, shown)
+    if output is not None:
+        say(f"wrote {output}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@model_options
+@lens_options
+@target_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+@click.option("--title", help="The report's heading.")
+def report(file: Path, look: str, output: Path, title: str | None, **options: Any) -> None:
+    """Write one HTML report of all prompts in FILE.
+
+    FILE holds one prompt a line, or, where its name ends in .jsonl, one object a line with "prompt" and, if wanted,
+    "title".
+
+    Example: bauklens report prompts.txt -o report.html
+    """
+    require_each_writable(output)
+    prompts = read_prompts(file)
+    arguments = lens_arguments(options)
+    model, tokenizer = load_model(options)
+    from bauklens.lens.lens import logit_lens
+    from bauklens.progress import bar
+    from bauklens.show.page import save_report
+
+    results = []
+    for line, heading, prompt in bar("Prompts", "prompt", prompts):
+        try:
+            result = logit_lens(model, tokenizer, prompt, **arguments)
+        except LensError as error:
+            raise LensError(f"{file}, line {line}: {error}") from None
+        results.append((heading, result))
+    save_report(results, output, title=title or file.stem, look=look)
+    say(f"wrote {output}")
+
+
+@main.command(short_help="Set two prompts, two models or two saved lenses beside each other.")
+@click.argument("one")
+@click.argument("other", required=False)
+@model_options
+@lens_options
+@target_options
+@click.option("--other-model", help="Run ONE through this model too, in the place of OTHER.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write both as one table, as HTML.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer and position as CSV.")
+@click.option("--position", type=int, default=-1, help="Place in the table to print; by default the last.")
+def compare(
+    one: str,
+    other: str | None,
+    look: str,
+    other_model: str | None,
+    output: Path | None,
+    csv_path: str | None,
+    position: int,
+    **options: Any,
+) -> None:
+    """Set two lenses beside each other: of the prompts ONE and OTHER, or of two results that were saved.
+
+    Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
+    """
+    del look  # there is one only
+    require_each_writable(output, csv_path)
+    if (other is None) == (other_model is None):
+        raise LensError("pass OTHER, a prompt or a saved result, or --other-model")
+    if other is None and _is_saved(one):
+        raise LensError("a saved result holds one model's lens: pass the prompt, to run it through --other-model")
+    arguments = lens_arguments(options)
+    comparison = _compared(one, other, other_model, arguments, options)
+    if output is not None:
+        comparison.to_html(output)
+        say(f"wrote {output}")
+    if csv_path is not None:
+        write(csv_path, comparison.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        from bauklens.show.terminal import print_comparison
+
+        print_comparison(comparison, position)
+
+
+def _compared(
+    one: str, other: str | None, other_model: str | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> "Comparison":
+    from bauklens.result.comparison import compare
+    from bauklens.result.result import LensResult
+
+    if other is not None and _is_saved(one) and _is_saved(other):
+        return compare(LensResult.load(one), LensResult.load(other))
+    second = options | {"model": other_model}
+    model, tokenizer = load_model(options)
+    if other is None:
+        from bauklens.lens.two_models import compare_models
+
+        return compare_models(model, load_model(second)[0], tokenizer, one, **arguments)
+    from bauklens.lens.lens import logit_lens
+
+    def lens_of(each: str) -> "LensResult":
+        return LensResult.load(each) if _is_saved(each) else logit_lens(model, tokenizer, each, **arguments)
+
+    return compare(lens_of(one), lens_of(other))
+
+
+def _is_saved(text: str) -> bool:
+    return text.endswith((".json", ".safetensors")) and Path(text).is_file()
+
+
+@main.command(short_help="Average the measures of many prompts, layer by layer.")
+@click.argument("file", type=click.Path(path_type=Path))
+@model_options
+@lens_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the averages as an HTML page.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write them as CSV.")
+@click.option("--title", help="The page's heading.")
+def summarize(
+    file: Path, look: str, output: Path | None, csv_path: str | None, title: str | None, **options: Any
+) -> None:
+    """Average every measure over all prompts in FILE, layer by layer; prompts as for `report`.
+
+    Example: bauklens summarize prompts.txt -o summary.html
+    """
+    del look  # there is one only
+    require_each_writable(output, csv_path)
+    prompts = read_prompts(file)
+    arguments = lens_arguments(options)
+    model, tokenizer = load_model(options)
+    from bauklens.lens.corpus import summarize as summarized
+    from bauklens.progress import bar
+
+    several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
+    try:
+        summary = summarized(several, model, tokenizer, **arguments)
+    except PromptError as error:
+        raise LensError(f"{file}, line {prompts[error.number - 1][0]}: {error.reason}") from None
+    if output is not None:
+        summary.to_html(output, title=title)
+        say(f"wrote {output}")
+    if csv_path is not None:
+        write(csv_path, summary.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        from bauklens.show.terminal import print_summary
+
+        print_summary(summary)
+
+
+@main.command(short_help="Print the anatomy of a model, and the check.")
+@model_options
+@click.option("--prompt", default="The Eiffel Tower is in", show_default=True, help="What the check is run on.")
+def inspect(prompt: str, **options: Any) -> None:
+    """Print the anatomy of a model: its blocks, its tail, and the check against its own logits.
+
+    Example: bauklens inspect --model gpt2-xl
+    """
+    model, tokenizer = load_model(options)
+    from bauklens.lens.inspection import describe
+
+    print_values(describe(model, tokenizer, prompt), width=12)
+
+
+@main.command(short_help="Print versions, devices, caches, and whether the demo model is there.")
+def doctor() -> None:
+    """Print what this machine has: versions, devices, the tracer in use, caches, and the demo model.
+
+    Put it under any report of a problem. It tells nothing of your prompts, but names folders of yours and the models in
+    the hub's cache.
+
+    Example: bauklens doctor
+    """
+    from bauklens.cli.doctor import examined
+
+    print_values(examined(), width=17)
+
+
+@main.command(short_help="Print the script that completes commands in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options and cached models in SHELL.
+
+    \b
+    Example, for the shell at hand:   eval "$(bauklens completion bash)"
+    For every new one:                bauklens completion bash >> ~/.bashrc
+                                      bauklens completion zsh >> ~/.zshrc
+                                      bauklens completion fish > ~/.config/fish/completions/bauklens.fish
+    """
+    completer = get_completion_class(shell)
+    if completer is None:
+        raise LensError(f"there is no completion for {shell} here")
+    click.echo(completer(main, {}, "bauklens", "_BAUKLENS_COMPLETE").source())

@@ -1,0 +1,126 @@
+"""What ``bauklens doctor`` says of a machine: versions, devices, the tracer, caches, and the demo model."""
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import bauklens
+from bauklens import __version__
+from bauklens.errors import LensError
+from bauklens.model.caches import cache_folder, cached_models, demo_file, demo_folder, hub_folder, is_demo_converted
+
+_NEEDED = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy")
+_EXTRAS = {"gguf": ("gguf",), "frame": ("pandas", "pyarrow", "xarray"), "plot": ("matplotlib", "plotly")}
+"""Extra -> its packages."""
+
+_GB = 1 << 30
+_MOST_NAMES = 6
+
+
+def examined() -> Iterator[tuple[str, str]]:
+    """(name, value) of everything that a report of a problem should say, as text to be printed.
+
+    Whatever fails on the way is said in its line, and the rest goes on.
+    """
+    yield "bauklens", f"{__version__} in {Path(bauklens.__file__).parent}"
+    yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    for name in _NEEDED:
+        yield name, _package(name, "pip install bauklens brings it")
+    for extra, names in _EXTRAS.items():
+        for name in names:
+            yield name, _package(name, f"pip install 'bauklens[{extra}]' brings it")
+    for name, probe in _PROBES.items():
+        yield name, _said(probe)
+
+
+def _said(probe: Callable[[], str]) -> str:
+    try:
+        return probe()
+    except Exception as error:
+        return f"not known: {type(error).__name__}: {error}"
+
+
+def _package(name: str, where: str) -> str:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return f"not installed; {where}"
+    try:
+        import_module(name)
+    except Exception as error:
+        return f"{found}, which does not import: {type(error).__name__}: {error}"
+    return found
+
+
+def _cpu() -> str:
+    import torch
+
+    from bauklens.decode.bfloat16 import pays
+
+    faster = pays(torch.device("cpu"), torch.float32)
+    how = "multiplies bfloat16 faster, so that float32 models are decoded in it" if faster else "decodes in float32"
+    return f"{torch.get_num_threads()} threads; {how}"
+
+
+def _accelerators() -> str:
+    import torch
+
+    found = []
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        found.append(f"cuda:{number} {name}, {free / _GB:.1f} of {total / _GB:.1f} GB free")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return "; ".join(found) or "none"
+
+
+def _tracer() -> str:
+    from bauklens.model import tracedict, tracing
+
+    if tracing.TraceDict is not tracedict.TraceDict:
+        return "baukit's TraceDict"
+    try:
+        from baukit import TraceDict  # noqa: F401
+    except ModuleNotFoundError:
+        return "bauklens' own TraceDict (baukit's is used where baukit is installed)"
+    except Exception as error:
+        return f"bauklens' own TraceDict, as baukit does not import ({type(error).__name__}: {error})"
+    return "bauklens' own TraceDict"
+
+
+def _cache() -> str:
+    folder = cache_folder()
+    if not folder.exists():
+        return f"{folder} (not made yet)"
+    size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    return f"{folder} ({size / _GB:.1f} GB)"
+
+
+def _hub_cache() -> str:
+    names = cached_models()
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{hub_folder()} ({', '.join(names[:_MOST_NAMES]) or 'no models'}{more})"
+
+
+def _demo() -> str:
+    if is_demo_converted():
+        return f"ready in {demo_folder()}"
+    try:
+        demo_file()
+    except LensError as error:
+        return str(error)
+    return "installed; the first load converts it, which takes about 20 seconds"
+
+
+_PROBES = {
+    "cpu": _cpu,
+    "accelerators": _accelerators,
+    "tracer": _tracer,
+    "cache": _cache,
+    "hub cache": _hub_cache,
+    "demo model": _demo,
+}

@@ -1,0 +1,252 @@
+"""What the commands share: errors in one line, options, files of prompts, and the model."""
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from bauklens.errors import LensError, out_of_memory
+from bauklens.files import require_writable, write_atomically
+from bauklens.result.tokens import printable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FAILED = 2
+_INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """Says every error of a user in one line on stderr and ends with status 2, without a traceback."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Runs the command and ends the process with its status."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a pipe may have an encoding without ␣
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            sys.exit(super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(_FAILED)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            _fail(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
+        except LensError as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            _fail(f"cannot write: {error.strerror}")
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            sys.exit(_INTERRUPTED)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
+
+
+def _quiet() -> bool:
+    return bool(click.get_current_context().find_root().obj)
+
+
+def say(text: str) -> None:
+    """Says something on standard error, unless quiet is asked for."""
+    if not _quiet():
+        click.echo(text, err=True)
+
+
+def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
+    """Prints names and values, a line each, as they come."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for name, value in values:
+        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
+
+
+def write(path: str, text: str) -> None:
+    """Writes a text to a file, or to standard output where the path is -."""
+    if path == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def require_each_writable(*paths: Path | str | None) -> None:
+    """Refuses, before anything runs, a file that cannot be written; - is standard output, and None none."""
+    for path in paths:
+        if path is not None and path != "-":
+            require_writable(path)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
+    sys.exit(_FAILED)
+
+
+def _models(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What --model may be: folders and files, and the models on this machine."""
+    from bauklens.model.caches import cached_models
+
+    known = [name for name in ["demo", *cached_models()] if name.startswith(begun)]
+    return [CompletionItem(begun, type="file"), *map(CompletionItem, known)]  # bash forgets what stands before it
+
+
+def model_options(command: Command) -> Command:
+    """The options of every command that loads a model."""
+    options = [
+        click.option(
+            "--model",
+            default="demo",
+            show_default=True,
+            help="Hub id, folder, .gguf file, or demo.",
+            shell_complete=_models,
+        ),
+        click.option("--device", help="Such as cpu or cuda:0; by default CUDA where there is one."),
+        click.option("--device-map", help="Such as auto: spread over devices and offload, through accelerate."),
+        click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
+        click.option("--revision", help="Branch, tag or commit on the hub."),
+        click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def lens_options(command: Command) -> Command:
+    """The options of every command that makes lenses."""
+    options = [
+        click.option(
+            "--stream",
+            default="hidden",
+            show_default=True,
+            type=click.Choice(["hidden", "delta", "attention", "mlp", "mid"]),
+            help="States after every block, what every block adds, what its sublayers add, or the state between them.",
+        ),
+        click.option(
+            "--topk", default=5, show_default=True, type=click.IntRange(min=1), help="Tokens to keep in a cell."
+        ),
+        click.option(
+            "--norm",
+            default="own",
+            show_default=True,
+            type=click.Choice(["own", "final", "none"]),
+            help="What a state goes through before the head.",
+        ),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            type=click.Choice(["auto", "exact"]),
+            help="The model's dtype throughout, or bfloat16 where it is faster and certain to 0.001.",
+        ),
+        click.option(
+            "--measure", "measures", multiple=True, help="A measure of every cell, or all; repeatable. By default most."
+        ),
+        click.option("--look", default="default", show_default=True, type=click.Choice(["default", "classic"])),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def target_options(command: Command) -> Command:
+    """The options of commands that follow tokens."""
+    words = "Of a target of several tokens: the probability of all of them, or of the first."
+    command = click.option(
+        "--words", default="whole", show_default=True, type=click.Choice(["whole", "first"]), help=words
+    )(command)
+    return click.option(
+        "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
+    )(command)
+
+
+def read_messages(file: Path) -> Any:
+    """The chat in a JSON file; raises a LensError where there is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise LensError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise LensError(f"cannot read {file}: it is not JSON") from None
+
+
+def read_prompts(file: Path) -> list[tuple[int, str, str]]:
+    """(line number, heading, prompt) of every prompt in a file; blank lines are passed over.
+
+    Raises:
+        LensError: the file cannot be read, holds no prompt, or a line of a .jsonl file is no object with a prompt.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise LensError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LensError(f"cannot read {file}: it is not UTF-8 text") from None
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise LensError(f"{file} holds no prompt")
+    if file.suffix != ".jsonl":
+        return [(number, line, line) for number, line in numbered]
+    return [(number, *_json_prompt(file, number, line)) for number, line in numbered]
+
+
+def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LensError(f"{file}, line {number}: not JSON ({error.msg})") from None
+    prompt = entry.get("prompt") if isinstance(entry, dict) else None
+    if not isinstance(prompt, str) or not prompt:
+        raise LensError(f'{file}, line {number}: looked for an object with a "prompt" that is text')
+    return str(entry.get("title") or prompt), prompt
+
+
+def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes what `logit_lens` is given out of a command's options; what is left is what a model is loaded by."""
+    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision", "measures")}
+    if "targets" in options:
+        arguments |= {"targets": options.pop("targets") or None, "words": options.pop("words")}
+    measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
+    return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
+
+
+def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
+    """The model and the tokenizer that a command's options name."""
+    with _interrupts_after():
+        from bauklens.model.loading import hide_progress, load
+        from bauklens.progress import hide_bars
+
+    if _quiet():
+        hide_bars()
+    if _quiet() or not sys.stderr.isatty():
+        hide_progress()
+    wanted = {name: value for name, value in options.items() if value}
+    return load(wanted.pop("model"), **wanted)
+
+
+@contextmanager
+def _interrupts_after() -> Iterator[None]:
+    """Keeps Ctrl-C back until the long imports are done: raised within one, it can be swallowed there."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

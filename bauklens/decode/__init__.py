@@ -1,0 +1,5 @@
+"""Hidden states to logits, and what is read off them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

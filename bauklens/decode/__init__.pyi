@@ -1,0 +1,2 @@
+from .readout import Reading as Reading
+from .rows import decode as decode

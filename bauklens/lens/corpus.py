@@ -1,0 +1,123 @@
+"""summarize(): many prompts or lenses to their means, in memory that does not grow with them."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bauklens.errors import LensError, PromptError
+from bauklens.result.measures import MEASURES
+from bauklens.result.result import LensResult
+from bauklens.show.summary import ACCURACY, Summary
+
+_AT_ONCE = 16
+"""Prompts that are run before their lenses are added up and forgotten."""
+
+
+def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **options: Any) -> Summary:
+    """Adds up lenses as they come, and forgets them: the memory does not grow with their number.
+
+    Means and spreads are Welford's (1962), joined as by Chan, Golub and LeVeque (1979).
+
+    Args:
+        items: lenses of one model, stream and set of layers; or prompts, where a model is given. An iterator will do.
+        model: what the prompts are run through.
+        tokenizer: the model's.
+        options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` passes over prompts that cannot be.
+
+    Raises:
+        LensError: there is nothing to add up; lenses do not match; a prompt without a model; and as ``logit_lens``.
+    """
+    if isinstance(items, (str, LensResult)):
+        items = [items]
+    total: _Running | None = None
+    for lens in _lenses(iter(items), model, tokenizer, options):
+        total = total or _Running(lens)
+        total.add(lens)
+    if total is None:
+        raise LensError("there is nothing to summarize: pass at least one lens or prompt")
+    return total.summary()
+
+
+def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str, Any]) -> Iterator[LensResult]:
+    if not isinstance(options.get("stream", ""), str):
+        raise LensError("one stream is summarized: pass its name")
+    done = 0
+    while some := list(islice(items, _AT_ONCE)):
+        if all(isinstance(each, LensResult) for each in some):
+            yield from some
+            continue
+        if model is None:
+            raise LensError("prompts need a model: summarize(prompts, model, tokenizer)")
+        from bauklens.lens.lens import logit_lens
+
+        if not all(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in some):
+            raise LensError(f"many prompts are summarized, texts or lists of ids; got {some[0]!r:.80} among them")
+        try:
+            found = logit_lens(model, tokenizer, some, **options)
+        except PromptError as error:
+            raise PromptError(done + error.number, error.reason) from None
+        assert isinstance(found, list)
+        done += len(some)
+        yield from (each for each in found if each is not None)
+
+
+class _Running:
+    """Statistics of the rows of every measure, added up one lens at a time.
+
+    Args:
+        first: a lens of those that are added up.
+    """
+
+    def __init__(self, first: LensResult) -> None:
+        self._of = (first.model, first.stream, first.layers)
+        self._lenses = self._tokens = 0
+        self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def add(self, lens: LensResult) -> None:
+        """Adds the cells of a lens; NaN and infinity are left out."""
+        if (lens.model, lens.stream, lens.layers) != self._of:
+            model, stream, layers = self._of
+            raise LensError(
+                f"lenses of one model, stream and set of layers add up; got {lens!r} after one of {model}: {stream}, "
+                f"{len(layers)} layers"
+            )
+        self._lenses, self._tokens = self._lenses + 1, self._tokens + len(lens.tokens)
+        for name, values in {**lens.measures, ACCURACY: _accuracy(lens)}.items():
+            known = np.isfinite(values)
+            wide = np.where(known, values, 0).astype(np.float64)
+            count = known.sum(axis=1)
+            mean = wide.sum(axis=1) / np.maximum(count, 1)
+            squares = (np.where(known, wide - mean[:, None], 0) ** 2).sum(axis=1)
+            nothing = (np.zeros_like(count), np.zeros_like(mean), np.zeros_like(mean))
+            self._sums[name] = _joined(self._sums.get(name, nothing), (count, mean, squares))
+
+    def summary(self) -> Summary:
+        """What was added up; NaN where no cell has a value."""
+        count, mean, spread = {}, {}, {}
+        for name in [each for each in (ACCURACY, *MEASURES) if each in self._sums]:
+            count[name], means, squares = self._sums[name]
+            some = count[name] > 0
+            mean[name] = np.where(some, means, np.nan)
+            spread[name] = np.where(some, np.sqrt(squares / np.maximum(count[name], 1)), np.nan)
+        statistics = (MappingProxyType(each) for each in (mean, spread, count))
+        return Summary(*self._of, self._lenses, self._tokens, *statistics)
+
+
+def _joined(
+    one: tuple[np.ndarray, np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and sum of squared differences of two sets of cells, taken together."""
+    count = one[0] + other[0]
+    share = other[0] / np.maximum(count, 1)
+    apart = other[1] - one[1]
+    return count, one[1] + apart * share, one[2] + other[2] + apart**2 * one[0] * share
+
+
+def _accuracy(lens: LensResult) -> np.ndarray:
+    """(layer, position): whether the top token is the one that follows in the text; NaN where that is not known."""
+    follows = np.append(lens.positions[1:] == lens.positions[:-1] + 1, False)
+    following = np.append(lens.token_ids[1:], -1)
+    return np.where(follows, lens.top_ids[..., 0] == following, np.nan)

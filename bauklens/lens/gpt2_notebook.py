@@ -1,0 +1,100 @@
+"""show_logit_lens(): the call of the GPT-2-XL notebook that this package comes from."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.arguments import checked_topk
+from bauklens.errors import LensError
+from bauklens.lens.run import How, Rows, Run, lens_of, run
+from bauklens.model.inputs import Prompt
+from bauklens.result.measures import chosen_measures
+from bauklens.result.result import LensResult
+from bauklens.show.page import Colour, fragment
+
+States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Shown(LensResult):
+    """A result that a cell has shown already: as that cell's value it is not shown again."""
+
+    cell: int | None = None
+
+    def _repr_html_(self) -> str | None:  # type: ignore[override]
+        return None if self.cell is not None and self.cell == _running_cell() else super()._repr_html_()
+
+
+def show_logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    topk: int = 5,
+    color: Colour | None = None,
+    hs: States | None = None,
+) -> LensResult:
+    """Shows the logit lens of a prompt in a notebook, background by magnitude and ink by probability, and returns it.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
+        topk: tokens to keep in each cell.
+        color: background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
+        hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
+            them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.
+
+    Raises:
+        LensError: as for :func:`bauklens.logit_lens`, or ``hs`` is of another shape.
+    """
+    ran = run(model, tokenizer, prompt)
+    topk = checked_topk(topk, ran.anatomy.vocabulary)
+    if hs is None:
+        states = ran.stream.states[1:]
+    else:
+        states = _checked(hs(model, tokenizer, prompt) if callable(hs) else hs, ran)
+    rows = Rows(
+        name="hidden" if hs is None else "given",
+        states=states,
+        labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
+        positions=list(range(ran.token_ids.shape[1])),
+    )
+    how = How(topk, measures=chosen_measures(None, complete=True))
+    result = lens_of(ran, rows, how, arguments={"topk": topk, "color": color, "hs": _name(hs)})
+    html = fragment(result, look="classic", color=color)
+    cell = _running_cell()
+    if cell is not None:
+        from IPython.display import HTML, display
+
+        display(HTML(html))  # type: ignore[no-untyped-call]
+    return _Shown(**{each.name: getattr(result, each.name) for each in fields(LensResult)}, cell=cell)
+
+
+def _checked(given: Any, ran: Run) -> torch.Tensor:
+    expected = (1, *ran.final.shape) if ran.anatomy.plain else tuple(ran.final.shape)
+    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else ()
+    if shape[1:] != expected or not shape[0]:
+        found = f"shape {shape}" if isinstance(given, torch.Tensor) else type(given).__name__
+        wanted = ", ".join(map(str, expected))
+        raise LensError(f"hs must be a torch tensor (layer, {wanted}) for this model and prompt; got {found}")
+    if not given.isfinite().all():
+        raise LensError("hs holds NaN or infinity")
+    states: torch.Tensor = (given[:, 0] if ran.anatomy.plain else given).detach().to(ran.final)
+    return states
+
+
+def _name(hs: States | None) -> str | None:
+    if isinstance(hs, torch.Tensor):
+        return f"tensor {tuple(hs.shape)}"
+    return getattr(hs, "__name__", repr(hs)) if hs is not None else None
+
+
+def _running_cell() -> int | None:
+    """The number of the notebook cell that runs now; None outside of IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return None if shell is None else int(shell.execution_count)

@@ -1,0 +1,67 @@
+"""What ``bauklens inspect`` says of a model."""
+
+from typing import Any
+
+from torch import nn
+
+from bauklens.lens.run import check, run
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.inputs import context_length, text_config
+from bauklens.model.provenance import model_name
+from bauklens.model.unwrap import unwrapped
+
+_NO_TOKENIZER = [0, 1, 2, 3]
+
+
+def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, str]]:
+    """(name, value) of each part of a model that a lens needs, as text to be printed.
+
+    Args:
+        prompt: what the check is run on; without a tokenizer it is run on the ids 0 to 3.
+
+    Raises:
+        LensError: as :func:`bauklens.logit_lens` does.
+    """
+    model = unwrapped(model)
+    ran = run(model, tokenizer, prompt if tokenizer is not None else _NO_TOKENIZER)
+    anatomy = ran.anatomy
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    context = context_length(model)
+    return [
+        ("model", model_name(model)),
+        ("type", f"{getattr(text_config(model), 'model_type', 'unknown')} ({anatomy.model_class})"),
+        ("embedding", anatomy.embedding or f"the input of {anatomy.blocks[0]}"),
+        ("blocks", f"{len(anatomy.blocks)} ({anatomy.blocks[0]} .. {anatomy.blocks[-1]})"),
+        ("width", f"{anatomy.width:,}"),
+        ("vocabulary", f"{anatomy.vocabulary:,}"),
+        ("context", f"{context:,} tokens" if context else "not bounded by the configuration"),
+        ("parameters", f"{parameters:,}"),
+        ("embeddings", f"{'tied' if _tied(model, anatomy.head) else 'not tied'} (input and output)"),
+        ("dtype", str(ran.final.dtype).removeprefix("torch.")),
+        ("device", str(ran.final.device)),
+        *((("tail",) if not index else ("",)) + (_named(model, name),) for index, name in enumerate(anatomy.tail)),
+        ("decoding", anatomy.decoding),
+        ("sublayers", _sublayers(anatomy)),
+        ("check", f"the last block's logits differ from the model's own by at most {check(ran):.2g}"),
+    ]
+
+
+def _sublayers(anatomy: Anatomy) -> str:
+    """The names of the first block's, from the block on."""
+    if anatomy.sublayers is None:
+        return "none found that add up to what a block adds"
+    first = anatomy.sublayers.attention[0], anatomy.sublayers.mlp[0]
+    attention, mlp = (str(each).replace(f"{anatomy.blocks[0]}.", "") for each in first)
+    return f"{attention}, then {mlp}" if anatomy.sublayers.sequential else f"{attention} beside {mlp}"
+
+
+def _tied(model: nn.Module, head: str) -> bool:
+    weights = [
+        getattr(module, "weight", None)
+        for module in (model.get_input_embeddings(), model.get_submodule(head))  # type: ignore[operator]
+    ]
+    return weights[0] is not None and weights[0] is weights[1]
+
+
+def _named(model: nn.Module, name: str) -> str:
+    return f"{name} ({type(model.get_submodule(name)).__name__})"

@@ -1,0 +1,239 @@
+"""logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import torch
+from torch import nn
+
+from bauklens.arguments import Layers, Positions, one_of
+from bauklens.errors import LensError, PromptError
+from bauklens.lens.options import Measures, Request, Targets
+from bauklens.lens.run import Run
+from bauklens.lens.whole_words import with_whole_words
+from bauklens.model.generation import chat_ids
+from bauklens.model.inputs import Prompt
+from bauklens.model.unwrap import unwrapped
+from bauklens.progress import bar
+from bauklens.result.result import LensResult
+from bauklens.stream.batches import traced
+from bauklens.stream.states import Edit
+
+ON_ERROR = ("raise", "skip")
+
+
+@overload
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt = ...,
+    *,
+    stream: str = ...,
+    topk: int = ...,
+    layers: Layers = ...,
+    positions: Positions = ...,
+    norm: str | None = ...,
+    precision: str = ...,
+    chunk_rows: int | None = ...,
+    edit_output: Edit | None = ...,
+    blocks: str | None = ...,
+    head: str | None = ...,
+    measures: Measures = ...,
+    targets: Targets = ...,
+    words: str = ...,
+    messages: Sequence[Mapping[str, Any]] | None = ...,
+    max_new_tokens: int = ...,
+    seed: int | None = ...,
+    on_error: str = ...,
+    **generate_options: Any,
+) -> LensResult: ...
+
+
+@overload
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt = ...,
+    *,
+    stream: Sequence[str],
+    topk: int = ...,
+    layers: Layers = ...,
+    positions: Positions = ...,
+    norm: str | None = ...,
+    precision: str = ...,
+    chunk_rows: int | None = ...,
+    edit_output: Edit | None = ...,
+    blocks: str | None = ...,
+    head: str | None = ...,
+    measures: Measures = ...,
+    targets: Targets = ...,
+    words: str = ...,
+    messages: Sequence[Mapping[str, Any]] | None = ...,
+    max_new_tokens: int = ...,
+    seed: int | None = ...,
+    on_error: str = ...,
+    **generate_options: Any,
+) -> list[LensResult]: ...
+
+
+def logit_lens(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt = None,
+    *,
+    stream: str | Sequence[str] = "hidden",
+    topk: int = 5,
+    layers: Layers = None,
+    positions: Positions = None,
+    norm: str | None = "own",
+    precision: str = "auto",
+    chunk_rows: int | None = None,
+    edit_output: Edit | None = None,
+    blocks: str | None = None,
+    head: str | None = None,
+    measures: Measures = None,
+    targets: Targets = None,
+    words: str = "whole",
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    max_new_tokens: int = 0,
+    seed: int | None = None,
+    on_error: str = "raise",
+    **generate_options: Any,
+) -> LensResult | list[LensResult]:
+    """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
+
+    The logit lens is nostalgebraist's ("interpreting GPT: the logit lens", 2020).
+
+    Args:
+        model: any causal language model of transformers, on any device or spread over several by accelerate; one that
+            torch.compile, DataParallel, PEFT or NNsight has wrapped is unwrapped.
+        tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
+        prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
+            same order; prompts of about the same length are run together.
+        stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
+            block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
+            that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
+            results, of one forward pass.
+        topk: tokens to keep in each cell, 1 .. vocabulary.
+        layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None is all.
+            The forward pass ends after the last block that is needed; where that is not the model's last, there are no
+            logits to check with, and the result says so.
+        positions: the positions to decode (negative ones count from the last); None is all.
+        norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
+            with the scale that it has for the last block's output at that position, and without constant terms, so
+            that the logits of "embed" and of all deltas add up (before a soft-cap, where the model has one: each row
+            is capped by itself). None: no norm; the head, and what else the model does before and after it. The dotted
+            name of a module: that one, where what runs in the model's own forward between the last block and the head
+            is not right.
+        precision: ``"exact"``: the model's own dtype throughout. ``"auto"``: where a float32 model is on a CPU that
+            multiplies bfloat16 faster, the logits in bfloat16, the best of each row scored again in float32, and each
+            row that cannot be vouched for to 1e-3 decoded again in float32 (:mod:`bauklens.decode.bfloat16`). The
+            result's provenance says which it was, and how many rows were decoded again.
+        chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits, and fewer where memory
+            runs out.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
+            what the model goes on with (None: the output as it is). The check is against the edited model's logits.
+        blocks: dotted name of the list of blocks, where the one that is found by running the model is not right.
+        head: dotted name of the head, likewise.
+        measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits gives
+            for little more. What needs every logit (``js``, ``rank_of_next``) is decoded exactly.
+        targets: texts and token ids to follow at every layer and position, in or out of the top k: probability, logit
+            and rank, exactly (:class:`bauklens.result.targets.Target`).
+        words: of a target of several tokens, ``"whole"``: the probability of all of them, each after those before it,
+            for which the model is run once more for every position; ``"first"``: that of the first.
+        messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, in the place of the prompt, written as the
+            tokenizer's chat template has it.
+        max_new_tokens: the most tokens that the model generates after the prompt; they stand in the table like those of
+            the prompt, and ``generated_from`` tells where they begin.
+        seed: of what is drawn, where tokens are sampled.
+        on_error: of a list of prompts, what to do about one that cannot be: ``"raise"`` an error that names it by its
+            number, or ``"skip"`` it, which leaves None in its place.
+        generate_options: as transformers' ``generate`` takes them; by default it is greedy.
+
+    Returns:
+        The rows, with the check that the last block's logits, decoded here, are the model's own.
+
+    Raises:
+        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
+            language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
+    """
+    request = Request(
+        stream=stream,
+        topk=topk,
+        layers=layers,
+        positions=positions,
+        norm=norm,
+        precision=precision,
+        chunk_rows=chunk_rows,
+        edit_output=edit_output,
+        blocks=blocks,
+        head=head,
+        measures=measures,
+        targets=targets,
+        words=words,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        generate_options=generate_options,
+    )
+    one_of("on_error", on_error, ON_ERROR)
+    model = unwrapped(model)
+    if messages is not None:
+        if prompt is not None:
+            raise LensError("a prompt and messages are given: pass one of them")
+        prompt = chat_ids(tokenizer, messages)
+    several = _is_several(prompt)
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], request, several, on_error)
+    results = [each if each is None or not isinstance(stream, str) else each[0] for each in lenses]
+    return results if several else results[0]  # type: ignore[return-value]
+
+
+def _is_several(prompt: Any) -> bool:
+    """Whether this is a list of prompts: of texts, of lists of ids, or of tensors with an axis."""
+    if not isinstance(prompt, (list, tuple)):
+        return False
+    return any(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in prompt)
+
+
+def _lenses(
+    model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], request: Request, several: bool, on_error: str
+) -> list[list[LensResult] | None]:
+    """The results of every prompt, in order; None for one that could not be, where these are skipped."""
+    lenses: list[list[LensResult] | None] = [None] * len(prompts)
+    ids: dict[int, tuple[torch.Tensor, int]] = {}
+    plan = None
+
+    def refuse(number: int, error: LensError) -> None:
+        if not several:
+            raise error
+        if on_error == "raise":
+            raise PromptError(number + 1, error) from None
+
+    for number, prompt in enumerate(prompts):
+        try:
+            found = request.ids(model, tokenizer, prompt)
+        except LensError as error:
+            refuse(number, error)
+            continue
+        plan = plan or request.plan(model, tokenizer, found[0])
+        try:
+            plan.require_positions(found[0])
+            ids[number] = found
+        except LensError as error:
+            refuse(number, error)
+    if plan is None:
+        return lenses
+    numbers = list(ids)
+    streams = traced(model, plan.anatomy, [ids[number][0] for number in numbers], **plan.tracing)
+    with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
+        for place, stream in streams:
+            number = numbers[place]
+            try:
+                if isinstance(stream, LensError):
+                    raise stream
+                token_ids, prompted = ids[number]
+                ran = Run(model, tokenizer, prompts[number], token_ids, plan.anatomy, stream, prompted)
+                lenses[number] = [with_whole_words(result, ran, plan) for result in plan.results(ran)]
+            except LensError as error:
+                refuse(number, error)
+            prompts_done.update()
+    return lenses

@@ -1,0 +1,171 @@
+"""top_neurons(): which neurons of an MLP write most at a place; nearest_tokens(): what an embedding is nearest to."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.arguments import checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.forward import Call, model_logits, record
+from bauklens.model.inputs import Prompt, encode
+from bauklens.model.provenance import model_name
+from bauklens.model.sublayers import Sublayer
+from bauklens.model.tracing import TraceDict, evaluating
+from bauklens.model.unwrap import unwrapped
+from bauklens.result.tokens import token_texts
+from bauklens.show.ranking import NearestTokens, TopNeurons
+
+_PROBE = 8
+_PROMOTED = 5
+
+
+def top_neurons(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, *, layer: int, position: int, k: int = 10
+) -> TopNeurons:
+    """The neurons of a layer's MLP whose contribution to the stream at a position is largest.
+
+    An MLP's neurons are the inputs of its second projection; neuron i adds its activation times row i of that
+    projection (Geva et al. 2021, "Transformer Feed-Forward Layers Are Key-Value Memories").
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
+        layer: number of the block; a negative one counts from the last.
+        position: of the prompt; a negative one counts from the last.
+        k: how many neurons.
+
+    Raises:
+        LensError: as for :func:`bauklens.logit_lens`; or the block has no one second projection (a mixture of experts),
+            or its weights cannot be read (offloaded, quantized).
+    """
+    model = unwrapped(model)
+    token_ids = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, token_ids)
+    (row,) = chosen_layers(anatomy.labels, layer)
+    (column,) = chosen_positions(token_ids.shape[1], position)
+    mlp = anatomy.require_sublayers().mlp[row]
+    with evaluating(model):
+        name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, token_ids)
+        with TraceDict(model, [name], retain_output=False, retain_input=True, stop=True) as trace:
+            model_logits(model, token_ids)
+        inner = trace[name].input.reshape(token_ids.shape[1], -1)[column]  # (neuron,)
+        contributions = inner.float().abs() * rows.float().norm(dim=-1)
+        top = contributions.topk(checked_topk(k, len(inner), "k"))
+        states = rows[top.indices][None]  # (1, k, hidden)
+        for module in (*anatomy.reshaping, anatomy.head):
+            states = model.get_submodule(module)(states)
+        promoted = states[0].float().topk(min(_PROMOTED, states.shape[-1]), dim=-1)
+    token_id = int(token_ids[0, column])
+    vocabulary = token_texts(tokenizer, [*promoted.indices.flatten().tolist(), token_id])
+    return TopNeurons(
+        model=model_name(model),
+        layer=anatomy.labels[row],
+        position=column,
+        token=vocabulary[token_id],
+        neurons=top.indices.cpu().numpy(),
+        activations=inner[top.indices].float().cpu().numpy(),
+        contributions=top.values.cpu().numpy(),
+        promoted_ids=promoted.indices.cpu().numpy(),
+        promoted_logits=promoted.values.cpu().numpy(),
+        vocabulary=vocabulary,
+    )
+
+
+def nearest_tokens(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, k: int = 10, *, metric: str = "head"
+) -> NearestTokens:
+    """For each token of a prompt, the entries of the vocabulary whose output embeddings are nearest to its own.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer, or None where the prompt is ids.
+        prompt: a string, or token ids.
+        k: how many entries, 1 .. vocabulary.
+        metric: ``"head"``: what the head alone, without a norm, makes of the token's embedding; ``"cosine"``: the
+            cosine of the embedding and each of the head's rows.
+
+    Raises:
+        LensError: as for :func:`bauklens.logit_lens`; or the head takes no embedding as it is; or, for the cosine, its
+            weights cannot be read.
+    """
+    one_of("metric", metric, ("head", "cosine"))
+    model = unwrapped(model)
+    token_ids = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, token_ids)
+    k = checked_topk(k, anatomy.vocabulary, "k")
+    head = model.get_submodule(anatomy.head)
+    with evaluating(model):
+        embedded = model.get_input_embeddings()(token_ids)[0]  # type: ignore[operator]  # (position, hidden)
+        weight = getattr(head, "weight", None)
+        if weight is None or weight.shape[-1] != embedded.shape[-1]:
+            raise LensError(f"the head of {anatomy.model_class} does not take an embedding of {embedded.shape[-1]}")
+        if metric == "head":
+            scores = head(embedded).float()
+        else:
+            embedded, rows = embedded.float(), _readable(weight, anatomy.head).float()
+            scores = nn.functional.normalize(embedded, dim=-1) @ nn.functional.normalize(rows, dim=-1).T
+        top = scores.topk(k, dim=-1)
+    ids = token_ids[0].tolist()
+    vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
+    return NearestTokens(
+        model=model_name(model),
+        metric=metric,
+        tokens=tuple(vocabulary[each] for each in ids),
+        top_ids=top.indices.cpu().numpy(),
+        scores=top.values.cpu().numpy(),
+        vocabulary=vocabulary,
+    )
+
+
+def _second_projection(
+    model: nn.Module, anatomy: Anatomy, block: str, mlp: Sublayer, token_ids: torch.Tensor
+) -> tuple[str, torch.Tensor]:
+    """The name of an MLP's second projection, and its rows (neuron, hidden); how it lays them out is found by running.
+
+    Raises:
+        LensError: what the MLP writes is not the output of one projection.
+    """
+    calls, _ = record(model, token_ids[:, :_PROBE], copies=True)
+    wrote = next(call for call in calls if call.name == mlp.names[0])
+    inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
+    for call in sorted(inside if len(mlp.names) == 1 else [], key=lambda call: -call.ended):
+        weight = getattr(model.get_submodule(call.name), "weight", None)
+        if weight is None or weight.dim() != 2 or not _hands_over(call, wrote):
+            continue
+        for rows in (weight.T, weight):  # Linear: (hidden, neuron); Conv1D: (neuron, hidden)
+            if rows.shape == (call.inputs[0].shape[-1], anatomy.width) and _projects(model, call, rows):
+                return call.name, rows
+    raise LensError(
+        f"what {mlp} of {anatomy.model_class} writes is not the output of one projection whose weights can be "
+        "read (a mixture of experts, or offloaded or quantized weights), so it has no neurons to rank"
+    )
+
+
+def _hands_over(call: Call, wrote: Call) -> bool:
+    """Whether what a module returned is what the sublayer wrote, or what the norm on its output was given."""
+    output, ends = call.output, [wrote.output, *wrote.inputs[:1]]
+    if output is None:
+        return False
+    return any(
+        end is not None and end.numel() == output.numel() and torch.equal(end.flatten(), output.flatten())
+        for end in ends
+    )
+
+
+def _projects(model: nn.Module, call: Call, rows: torch.Tensor) -> bool:
+    """Whether a module's output is its input times these rows, plus its bias."""
+    if rows.is_meta or not rows.is_floating_point() or call.output is None:
+        return False
+    bias = getattr(model.get_submodule(call.name), "bias", None)
+    found = call.inputs[0].float() @ rows.float() + (0 if bias is None else bias.float())
+    tolerance = 16 * torch.finfo(call.output.dtype).eps * float(call.output.abs().max())
+    return bool((found - call.output.float()).abs().max() <= max(tolerance, 1e-5))
+
+
+def _readable(weight: torch.Tensor, name: str) -> torch.Tensor:
+    if weight.is_meta or not weight.is_floating_point():
+        raise LensError(f"the weights of {name} cannot be read (offloaded or quantized): pass metric='head'")
+    return weight

@@ -1,0 +1,5 @@
+"""Finds a model's parts, runs it, and leaves it as it was."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,263 @@
+"""Where the embedding output, the blocks and the tail of a causal language model are, told from one recorded run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.forward import Call, record
+from bauklens.model.inputs import text_config
+from bauklens.model.tracing import state_of
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a model that a lens needs, as dotted names.
+
+    Attributes:
+        model_class: name of the model's class.
+        embedding: the module that hands over block 0's input (``transformer.drop`` in GPT-2), or None where no module's
+            output is that input.
+        blocks_path: the list that holds the blocks.
+        blocks: the blocks, in the order in which they run; a block that runs again stands there again.
+        tail: the modules that run after the last block, in order; the head is the last.
+        reshaping: those of the tail, before the head, that change the state's width (``project_out`` in OPT-350M).
+        width: size of a hidden state.
+        vocabulary: number of logits.
+        block_output: what the last block returns, as a template.
+        parts: which elements of that make up the state; (0,) but for blocks that hand on several streams.
+        takes: which of the tensors that a block is given are these, in the same order.
+        plain: whether a state is (1, position, width); one that is not is decoded whole, never a part of it.
+        position_axis: which axis of a state runs along the positions.
+        streams: how many places a state has for each position along that axis (2 where an n-gram stream is appended).
+    """
+
+    model_class: str
+    embedding: str | None
+    blocks_path: str
+    blocks: tuple[str, ...]
+    tail: tuple[str, ...]
+    reshaping: tuple[str, ...]
+    width: int
+    vocabulary: int
+    block_output: Any
+    parts: tuple[int, ...]
+    takes: tuple[int, ...]
+    plain: bool
+    position_axis: int
+    streams: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the blocks are called in a table: their places in the list, or in the run where one runs again."""
+        places = tuple(name.rpartition(".")[2] for name in self.blocks)
+        return places if len(set(places)) == len(places) else tuple(map(str, range(len(places))))
+
+    @property
+    def head(self) -> str:
+        """The module that makes logits of a state."""
+        return self.tail[-1]
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The modules between the last block and the head that keep the state's width."""
+        return tuple(name for name in self.tail[:-1] if name not in self.reshaping)
+
+
+def find_layout(
+    model: nn.Module,
+    token_ids: torch.Tensor,
+    calls: list[Call],
+    logits: torch.Tensor,
+    *,
+    blocks: str | None = None,
+    head: str | None = None,
+) -> Layout:
+    """Tells the parts of a model from a run of it.
+
+    Args:
+        token_ids: (1, position), what was run.
+        calls, logits: what :func:`bauklens.model.forward.record` returned.
+        blocks: dotted name of the list of blocks, where the one that is found is not the right one.
+        head: dotted name of the module that makes logits of a state, likewise.
+
+    Raises:
+        LensError: the model has no head, or runs no list of blocks in order; or there are no such modules as ``blocks``
+            and ``head`` name.
+    """
+    for name in (blocks, head):
+        require_module(model, name)
+    path, names = _find_blocks(model, calls) if blocks is None else (blocks, _given_blocks(model, blocks, calls))
+    ran = [call for call in calls if call.name in set(names)]
+    first, last = ran[0], ran[-1]
+    parts, takes = _parts(ran)
+    tail = _find_tail(model, [call for call in calls if call.began > last.ended], logits, head)
+    if not tail:
+        named = f"no module {head!r}" if head else "no module that returns logits"
+        raise LensError(
+            f"{type(model).__name__} runs {named} after its last block {names[-1]!r}: pass head= or blocks= with the "
+            "names of the right ones"
+        )
+    shape = state_of(last.returned, parts).shape
+    given = first.given[takes[0]] if first.given[takes[0] :] else None
+    plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
+    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last, parts)
+    handed = [call.name for call in calls if call.ended < first.began and call.returned is given]
+    return Layout(
+        model_class=type(model).__name__,
+        embedding=handed[-1] if handed and given is not None else None,
+        blocks_path=path,
+        blocks=tuple(names),
+        tail=tuple(call.name for call in tail),
+        reshaping=tuple(call.name for call in tail[:-1] if not _keeps_shape(call)),
+        width=shape[-1],
+        vocabulary=logits.shape[-1],
+        block_output=last.returned,
+        parts=parts,
+        takes=takes,
+        plain=plain,
+        position_axis=axis,
+        streams=streams,
+    )
+
+
+def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The elements of a block's output that make up its state, and where among its tensors the next block takes them.
+
+    They are the first element, and those of the same shape that the next block is given as they are.
+    """
+    returned = blocks[0].returned
+    if len(blocks) < 2 or not isinstance(returned, (tuple, list)):
+        return (0,), (0,)
+    shape = state_of(returned).shape
+    taken = {id(each): place for place, each in enumerate(blocks[1].given) if each.shape == shape}
+    more = [place for place, each in enumerate(returned) if place and id(each) in taken]
+    parts = (0, *more)
+    return parts, tuple(taken.get(id(returned[part]), 0) for part in parts)
+
+
+def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
+    """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
+
+    Raises:
+        LensError: none does.
+    """
+    calls, _ = record(model, token_ids.repeat(1, 2))
+    longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
+    shape = state_of(block.returned, parts).shape
+    grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
+    if len(grown) != 1 or len(longer) != len(shape):
+        raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
+    axis = grown[0]
+    return axis, (longer[axis] - shape[axis]) // token_ids.shape[1]
+
+
+def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
+    """The outermost list of modules that ran in order, once or looping; of several, one as long as the config says.
+
+    Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
+    the tail alone: a state is decoded by whatever runs after it.
+    """
+    order = [call.name for call in calls]
+    found: dict[str, list[str]] = {}
+    for path, names in _module_lists(model):
+        members = set(names)
+        ran = [name for name in order if name in members]
+        called = set(ran)
+        nested = any(path.startswith(outer + ".") for outer in found)
+        if ran and not nested and _in_order(ran, [name for name in names if name in called]):
+            found[path] = ran
+    hint = getattr(text_config(model), "num_hidden_layers", None)
+    if not found:
+        wanted = f" of {hint} modules" if hint else ""
+        raise LensError(
+            f"no blocks found in {type(model).__name__}: looked for a ModuleList{wanted} called in order; "
+            'pass blocks="path"'
+        )
+
+    def rank(path: str) -> tuple[bool, bool, int]:
+        last = found[path][-1]
+        has_parts = any(True for _ in model.get_submodule(last).children())
+        return len(found[path]) == hint, has_parts, len(order) - order[::-1].index(last)
+
+    path = max(found, key=rank)
+    return path, found[path]
+
+
+def _in_order(ran: list[str], names: list[str]) -> bool:
+    """Whether modules ran in order, but for some in a row that may have run several times over before the rest did."""
+    again = next((place for place, name in enumerate(ran) if name in ran[:place]), None)
+    if again is None or ran[:again] != names[:again]:
+        return ran == names
+    start = names.index(ran[again])
+    length = again - start
+    rounds, left = divmod(len(ran) - len(names) + length, length)
+    loop = names[start : start + length]
+    return not left and ran == names[:start] + loop * rounds + names[start + length :]
+
+
+def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            yield path, [f"{path}.{child}" for child, _ in module.named_children()]
+
+
+def require_module(model: nn.Module, name: str | None) -> None:
+    """Refuses a name that no module of the model has, and offers the nearest; None passes."""
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise LensError(f"blocks, norm and head are named by text, such as 'model.layers'; got {type(name).__name__}")
+    if name not in dict(model.named_modules(remove_duplicate=False)):
+        near = ", ".join(nearest_modules(model, name))
+        raise LensError(f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {near}" if near else ""))
+
+
+def nearest_modules(model: nn.Module, name: Any) -> list[str]:
+    """The modules whose names are nearest to one that none has."""
+    return get_close_matches(str(name), (each for each, _ in model.named_modules(remove_duplicate=False)), 3, 0.4)
+
+
+def _given_blocks(model: nn.Module, path: str, calls: list[Call]) -> list[str]:
+    """The modules of a list that the caller names, in the order in which they ran."""
+    members = {id(child) for child in model.get_submodule(path).children()}
+    ran = [call.name for call in calls if id(model.get_submodule(call.name)) in members]
+    if not ran:
+        what = "holds no modules" if not members else "holds modules none of which ran"
+        raise LensError(f"blocks={path!r} {what}: pass the list that holds the blocks of {type(model).__name__}")
+    return ran
+
+
+def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named: str | None) -> list[Call]:
+    """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
+
+    The head is the one that the caller names; or the one that the model declares, where that ran (its output may be
+    wider than the logits, which some models cut off where the vocabulary is padded); or else the innermost module that
+    returns as many numbers.
+    """
+    declared = model.get_output_embeddings()  # type: ignore[operator]
+    heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
+    if named is not None:
+        heads = [call for call in after if call.name == named]
+    wide = (
+        []
+        if named is not None
+        else [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
+    )
+    if not heads and not wide:
+        return []
+    head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))
+    tail: list[Call] = []
+    for call in after:
+        holds_head = call.name != head.name and call.began < head.began and call.ended > head.ended
+        if call.began <= head.began and not holds_head and not any(call.began < each.ended for each in tail):
+            tail.append(call)
+    return tail
+
+
+def _keeps_shape(call: Call) -> bool:
+    return bool(call.given) and isinstance(call.returned, torch.Tensor) and call.given[0].shape == call.returned.shape

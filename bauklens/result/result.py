@@ -1,0 +1,442 @@
+"""LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.arguments import one_of
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.optional import parquet
+from bauklens.result import storage
+from bauklens.result.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.result.soundness import require_sound
+from bauklens.result.targets import Target
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.figure import Figure
+    from plotly import graph_objects
+
+    from bauklens.show.page import Colour
+
+FORMAT = storage.FORMAT
+VERSION = 1
+
+OWN = ("magnitude", "max_probability")
+"""Measures that stand in a result anyway, and are not written twice."""
+
+LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
+"""What a result holds of every cell."""
+
+_DTYPES = {
+    "token_ids": np.int64,
+    "positions": np.int64,
+    "top_ids": np.int64,
+    "top_probs": np.float32,
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LensResult:
+    """The rows of a lens over a prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
+
+    Attributes:
+        model: name of the model.
+        prompt: the text that the lens was asked about.
+        stream: ``"hidden"``, ``"delta"``, or ``"given"`` for states that the caller handed over.
+        decoder: how a state was brought to the final basis; ``"logit"``: as it is.
+        norm: ``"own"``, ``"final"`` or None; see :func:`bauklens.logit_lens`.
+        token_ids: (position,) int64, the prompt's ids at the positions shown.
+        tokens: (position,), their texts.
+        positions: (position,) int64, where in the prompt they stand, from 0.
+        layers: (layer,), the rows' labels: ``"embed"``, ``"0"``, ``"1"``, ...
+        top_ids: (layer, position, k) int64, the most probable tokens, most probable first.
+        top_probs: (layer, position, k) float32, their probabilities, 0..1.
+        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN where a file of another
+            tool does not tell.
+        vocabulary: id -> text of every id that occurs.
+        check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
+            logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
+            whatever the rows are. None where the forward pass ended before the last block, as no row needed it.
+        generated_from: the position from which on the tokens were generated; None where all are the prompt's.
+        measures: name -> (layer, position) float32, units in :data:`bauklens.MEASURES`, NaN where there is none;
+            ``"magnitude"`` and ``"max_probability"`` always.
+        targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
+        provenance: model, revision, dtype, device, versions of packages, date, and every argument.
+    """
+
+    model: str
+    prompt: str
+    stream: str
+    decoder: str
+    norm: str | None
+    token_ids: np.ndarray
+    tokens: tuple[str, ...]
+    positions: np.ndarray
+    layers: tuple[str, ...]
+    top_ids: np.ndarray
+    top_probs: np.ndarray
+    magnitude: np.ndarray
+    vocabulary: Mapping[int, str]
+    check: Mapping[str, float | None]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    generated_from: int | None = None
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    targets: Sequence[Target] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("model", "prompt", "stream", "decoder"):
+            require(isinstance(getattr(self, name), str), f"{name} is no text")
+        require(self.norm is None or isinstance(self.norm, str), "norm is no text")
+        for name in ("tokens", "layers"):
+            texts = getattr(self, name)
+            require(
+                isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),
+                f"{name} are no texts",
+            )
+            object.__setattr__(self, name, tuple(texts))
+        for name, dtype in _DTYPES.items():
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), dtype))
+        grid = (len(self.layers), len(self.tokens))
+        object.__setattr__(self, "magnitude", frozen_floats("magnitude", self.magnitude, grid))
+        for name in ("vocabulary", "check", "provenance"):
+            require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+        require_sound(self)
+        require(isinstance(self.measures, Mapping), "measures is no mapping")
+        measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
+        own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
+        object.__setattr__(self, "measures", MappingProxyType(measures | own))
+        require(isinstance(self.targets, (list, tuple)), "targets is no list")
+        object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
+
+    @property
+    def generated(self) -> np.ndarray:
+        """(position,) bool, whether the token was generated."""
+        return self.positions >= (np.inf if self.generated_from is None else self.generated_from)
+
+    @property
+    def magnitudes_are_unknown(self) -> bool:
+        """Whether this comes from a file of another tool that tells none."""
+        return bool(np.isnan(self.magnitude).all())
+
+    @property
+    def checked(self) -> str:
+        """What the check found, as a sentence."""
+        difference = self.check["max_abs_logit_difference"]
+        if difference is None and "source" in self.provenance:
+            return f"Not checked: read from a file of {self.provenance['source']}, which tells no check."
+        if difference is None:
+            return "Not checked: the forward pass ended with the last layer asked for, before the model's own logits."
+        return (
+            "Check, at the prompt's last position: the state after the last block, decoded here, gives the model's own "
+            f"logits to within {difference:.2g}."
+        )
+
+    @property
+    def decoded(self) -> str:
+        """How the rows were decoded, as a sentence; empty where that was in the model's own precision throughout."""
+        decoding, own = self.provenance.get("decoding"), self.provenance.get("dtype")
+        if not isinstance(decoding, Mapping) or not {"precision", "rows", "decoded again"} <= set(decoding):
+            return ""
+        precision = decoding["precision"]
+        if precision == own:
+            return ""
+        return (
+            f"Decoded in {precision}, to 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL and "
+            f"surprisal; {decoding['decoded again']} of {decoding['rows']} rows, for which that could not be "
+            f"vouched, in {own}."
+        )
+
+    def part(self, layers: Sequence[str], columns: Sequence[int]) -> "LensResult":
+        """Some of the layers, by label, and some of the columns, by their places in the table."""
+        rows = [self.layers.index(layer) for layer in layers]
+        places = np.ix_(rows, list(columns))
+        cut = {name: getattr(self, name)[places] for name in ("top_ids", "top_probs", "magnitude")}
+        return replace(
+            self,
+            layers=tuple(layers),
+            tokens=tuple(self.tokens[column] for column in columns),
+            token_ids=self.token_ids[list(columns)],
+            positions=self.positions[list(columns)],
+            measures={name: value[places] for name, value in self.measures.items()},
+            targets=[
+                replace(
+                    target,
+                    probability=target.probability[places],
+                    logit=target.logit[places],
+                    rank=target.rank[places],
+                )
+                for target in self.targets
+            ],
+            **cut,
+        )
+
+    def column_of(self, position: int) -> int:
+        """Where in the table a position stands; a negative one counts from the last column.
+
+        Raises:
+            LensError: the table does not show it.
+        """
+        columns = np.flatnonzero(self.positions == position)
+        if isinstance(position, (int, np.integer)) and -len(self.positions) <= position < 0:
+            return int(position) % len(self.positions)
+        if not len(columns):
+            shown = ", ".join(map(str, self.positions[:20].tolist()))
+            raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
+        return int(columns[0])
+
+    def target(self, which: str | int) -> Target:
+        """A target that was followed, by its text or its token's id.
+
+        Raises:
+            LensError: it was not followed.
+        """
+        for each in self.targets:
+            if each.text == which or (each.token_ids == (which,) and not isinstance(which, str)):
+                return each
+        known = ", ".join(repr(each.text) for each in self.targets) or "none"
+        raise LensError(f"{which!r} was not followed (followed: {known}): pass it in logit_lens(..., targets=[...])")
+
+    def logit_difference(self, one: str | int, other: str | int) -> np.ndarray:
+        """(layer, position) float32, how much higher the one target's logit is than the other's."""
+        difference: np.ndarray = self._single(one).logit - self._single(other).logit
+        return difference
+
+    def first_layer(self, which: str | int, *, rank: int = 1, position: int = -1) -> str | None:
+        """The first layer at which a target has this rank or a better one; None where it has it nowhere.
+
+        Args:
+            which: a target, by its text or id.
+            rank: from 1.
+            position: where; a negative one counts from the last column.
+        """
+        reached = np.flatnonzero(self._single(which).rank[:, self.column_of(position)] <= rank)
+        return self.layers[reached[0]] if len(reached) else None
+
+    def _single(self, which: str | int) -> Target:
+        found = self.target(which)
+        if found.part == "whole":
+            raise LensError(f"{found.text!r} is {len(found.token_ids)} tokens, which have no rank: pass words='first'")
+        return found
+
+    @property
+    def topk(self) -> int:
+        """How many tokens each cell holds."""
+        return int(self.top_ids.shape[2])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LensResult) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LensResult.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        rows, columns = self.magnitude.shape
+        return f"<LensResult of {self.model}: {self.stream}, {rows} layers x {columns} positions, top {self.topk}>"
+
+    def _repr_html_(self) -> str:
+        from bauklens.show.page import fragment
+
+        return fragment(self)
+
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        title: str | None = None,
+        look: str = "default",
+        color: "Colour | None" = None,
+    ) -> str:
+        """One self-contained page that makes no request when it is opened.
+
+        Args:
+            path: where to write it, atomically; None writes nothing.
+            title: heading of the page.
+            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
+            color: of the classic look, as for :func:`bauklens.show_logit_lens`.
+
+        Returns:
+            The page's HTML.
+        """
+        from bauklens.show.page import page
+
+        html = page([self], title=title, look=look, color=color)
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A tidy data frame, one line for each layer, position and rank.
+
+        Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
+        (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
+        the cell, in the units of :data:`bauklens.MEASURES`, and of each target ``probability of X``, ``logit of X`` and
+        ``rank of X``. A cell's values stand in each of its k lines.
+
+        Raises:
+            LensError: pandas is not installed.
+        """
+        from bauklens.result.frames import frame_of
+
+        return frame_of(self)
+
+    def plot(
+        self, measure: str = "max_probability", *, kind: str = "heatmap", tokens: bool | str = True, position: int = -1
+    ) -> "Figure":
+        """A figure of matplotlib.
+
+        Args:
+            measure: of a heat map: one that the result has, or the text of a target.
+            kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
+                ``"trajectory"``: tokens over the layers (:func:`bauklens.show.figures.trajectory`).
+            tokens: what stands in the cells of a heat map: the most probable tokens, nothing, or ``"numbers"``.
+            position: of a trajectory, where; a negative one counts from the last column.
+
+        Raises:
+            LensError: matplotlib is not installed, an unknown kind, measure or position.
+        """
+        from bauklens.show.figures import KINDS, heat_map, trajectory
+
+        one_of("kind", kind, KINDS)
+        return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
+
+    def to_plotly(self, measure: str = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
+        """The heat map as a figure of plotly, with the top k on hover; arguments as for :meth:`plot`.
+
+        Raises:
+            LensError: plotly is not installed, or an unknown measure.
+        """
+        from bauklens.show.figures import plotly_heat_map
+
+        return plotly_heat_map(self, measure, tokens=tokens)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """:meth:`to_frame` as CSV; written to a file, atomically, where there is a path.
+
+        Raises:
+            LensError: pandas is not installed, or the path cannot be written.
+        """
+        text: str = self.to_frame().to_csv(index=False)
+        if path is not None:
+            write_atomically(path, text.encode("utf-8", "backslashreplace"))
+        return text
+
+    def to_parquet(self, path: str | Path) -> None:
+        """:meth:`to_frame` as a Parquet file, written atomically.
+
+        Raises:
+            LensError: pandas or pyarrow is not installed, or the path cannot be written.
+        """
+        write_atomically(path, parquet(self.to_frame()))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A data set of xarray: dimensions layer, position, rank and target, the measures by name.
+
+        Variables: ``token_id`` and ``token`` (position); ``top_id``, ``top_token`` and ``top_probability`` (layer,
+        position, rank); every measure (layer, position), its unit as an attribute; and of targets
+        ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer, position).
+
+        Raises:
+            LensError: xarray is not installed.
+        """
+        from bauklens.result.frames import data_set_of
+
+        return data_set_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
+
+        Every float32 is written as the shortest number that reads back as the same float32.
+        """
+        own = {name: value for name, value in self.measures.items() if name not in OWN}
+        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets")}
+        targets = [target.to_dict() for target in self.targets]
+        return self.head() | large | {"measures": plain(own), "targets": targets}
+
+    def head(self) -> dict[str, Any]:
+        """What :meth:`to_dict` returns less its numbers and texts of every cell."""
+        small = (each.name for each in fields(LensResult) if each.name not in LARGE)
+        return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LensResult":
+        """The result that :meth:`to_dict` wrote.
+
+        Raises:
+            LensError: not of this format or version, or a part is missing or of the wrong shape.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise LensError(f"not a lens result: looked for format {FORMAT!r}")
+        if data.get("version") != VERSION:
+            raise LensError(f"a lens result of version {data.get('version')!r}; this bauklens reads version {VERSION}")
+        needed = [each.name for each in fields(LensResult) if each.default is each.default_factory is MISSING]
+        missing = [name for name in needed if name not in data]
+        if missing:
+            raise LensError(f"a lens result without {', '.join(missing)}")
+        values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
+        try:
+            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
+            return LensResult(**values)
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise LensError(f"a damaged lens result: {error}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Writes ``.safetensors`` or ``.json``, both lossless; the file is replaced only once it is whole.
+
+        Raises:
+            LensError: another suffix, or a path that cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in (*_DTYPES, "magnitude")}
+        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
+        storage.write(Path(path), self.to_dict(), arrays)
+
+    def to_logitlenskit(self) -> dict[str, Any]:
+        """LogitLensKit's JSON, version 2, with all of this result once more under ``"bauklens"``.
+
+        See :func:`bauklens.result.logitlenskit.to_logitlenskit`.
+
+        Raises:
+            LensError: no row is a block's.
+        """
+        from bauklens.result.logitlenskit import to_logitlenskit
+
+        return to_logitlenskit(self)
+
+    @staticmethod
+    def from_logitlenskit(data: Mapping[str, Any]) -> "LensResult":
+        """A result of LogitLensKit's JSON; see :func:`bauklens.result.logitlenskit.from_logitlenskit`.
+
+        Raises:
+            LensError: not of that shape.
+        """
+        from bauklens.result.logitlenskit import from_logitlenskit
+
+        return from_logitlenskit(data)
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON."""
+        return storage.as_json(self.to_dict())
+
+    @staticmethod
+    def load(path: str | Path) -> "LensResult":
+        """Reads what :meth:`save` wrote, by its content.
+
+        Raises:
+            LensError: the file cannot be read, or is damaged.
+        """
+        try:
+            return LensResult.from_dict(storage.read(Path(path)))
+        except LensError as error:
+            raise LensError(f"cannot read {path}: {error}") from None
+
+
+LensResult.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands

@@ -1,0 +1,50 @@
+"""What the parts of a result must be, so that they make sense together. Needs no torch."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bauklens.result.frozen import require
+
+if TYPE_CHECKING:
+    from bauklens.result.result import LensResult
+
+
+def require_sound(result: "LensResult") -> None:
+    """Refuses a result whose parts do not match, or hold what cannot be; its targets are checked where they are made.
+
+    Raises:
+        LensError: says which part, and what is wrong with it.
+    """
+    _require_matching_shapes(result)
+    _require_sense(result)
+
+
+def _require_matching_shapes(result: "LensResult") -> None:
+    grid = (len(result.layers), len(result.tokens))
+    shapes = {
+        "token_ids": result.token_ids.shape == grid[1:],
+        "positions": result.positions.shape == grid[1:],
+        "top_ids": result.top_ids.ndim == 3 and result.top_ids.shape[:2] == grid and result.top_ids.shape[2] > 0,
+        "top_probs": result.top_probs.shape == result.top_ids.shape,
+    }
+    for name, right in shapes.items():
+        found = getattr(result, name).shape
+        require(right, f"{name} has shape {found}, which does not match {grid[0]} layers and {grid[1]} positions")
+
+
+def _require_sense(result: "LensResult") -> None:
+    require(min(len(result.layers), len(result.tokens)) > 0, "there is no cell")
+    require(len(set(result.layers)) == len(result.layers), "a layer stands there twice")
+    require(bool((result.positions >= 0).all()), "a position is negative")
+    start = result.generated_from
+    require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
+    require(bool(((result.top_probs >= 0) & (result.top_probs < 1.001)).all()), "a probability is outside of 0..1")
+    lengths = np.isfinite(result.magnitude) & (result.magnitude >= 0)
+    unknown = result.magnitudes_are_unknown and "source" in result.provenance
+    require(bool(lengths.all()) or unknown, "a magnitude is no length")
+    difference = result.check.get("max_abs_logit_difference", "missing")
+    require(difference is None or isinstance(difference, (int, float)), "check has no difference")
+    require(all(isinstance(text, str) for text in result.vocabulary.values()), "the vocabulary holds what is no text")
+    missing = set(result.top_ids.ravel().tolist()) - set(result.vocabulary)
+    require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")

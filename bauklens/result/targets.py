@@ -1,0 +1,122 @@
+"""Tokens and words that are followed through all layers, in or out of the top k. Needs no torch."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bauklens.arguments import one_of
+from bauklens.errors import LensError
+from bauklens.result.frozen import frozen_floats, plain, require
+from bauklens.result.tokens import token_texts
+
+WORDS = ("whole", "first")
+"""Of a text of several tokens: the probability of all of them, or that of the first."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A target as it was asked for.
+
+    Attributes:
+        text: what was asked for; of an id, the token's text.
+        token_ids: its tokens.
+        part: ``"token"``, a single token; of a text of several, ``"whole"`` or ``"first"``.
+        note: what to know about it, as a sentence; mostly empty.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    part: str
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class Target(Wanted):
+    """A target, followed.
+
+    Attributes:
+        probability: (layer, position) float32, 0..1; of a whole word, the product of its tokens' probabilities, each
+            after those before it.
+        logit: (layer, position) float32, of the token, or of the word's first; NaN of a whole word.
+        rank: (layer, position) float32, 1 + how many tokens are more probable; NaN of a whole word.
+    """
+
+    probability: np.ndarray
+    logit: np.ndarray
+    rank: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {name: plain(value) for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_dict(data: Any, shape: tuple[int, ...]) -> "Target":
+        """What :meth:`to_dict` wrote; raises a LensError where it is damaged."""
+        if isinstance(data, Target):
+            data = vars(data)
+        require(isinstance(data, Mapping), "a target is no mapping")
+        text, part, token_ids = data.get("text"), data.get("part"), data.get("token_ids", ())
+        require(isinstance(text, str) and part in ("token", *WORDS), "a target has no text, or is no part of one")
+        require(all(isinstance(each, int) for each in token_ids), "a target's tokens are no ids")
+        arrays = {
+            name: frozen_floats(f"the {name} of a target", data.get(name), shape)
+            for name in ("probability", "logit", "rank")
+        }
+        return Target(text, tuple(token_ids), part, str(data.get("note", "")), **arrays)
+
+
+Target.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+
+
+def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) -> list[Wanted]:
+    """The tokens of every target.
+
+    Args:
+        vocabulary: how many tokens the model knows.
+        targets: texts, and ids of tokens.
+        words: of a text of several tokens, ``"whole"`` or ``"first"``.
+
+    Raises:
+        LensError: a target is empty, no token of this model, given twice, or neither a text nor an id.
+    """
+    one_of("words", words, WORDS)
+    if targets is None:
+        return []
+    if isinstance(targets, (str, int)) or not isinstance(targets, Iterable):
+        targets = [targets]
+    found = [_wanted(tokenizer, vocabulary, each, words) for each in targets]
+    for number, each in enumerate(found):
+        if any(each.token_ids == other.token_ids for other in found[:number]):
+            raise LensError(f"the target {each.text!r} stands there twice: pass each once")
+    return found
+
+
+def _wanted(tokenizer: Any, vocabulary: int, target: Any, words: str) -> Wanted:
+    if isinstance(target, bool) or not (isinstance(target, str) or hasattr(target, "__index__")):
+        raise LensError(f"a target is a text or a token id; got {target!r:.80}")
+    if not isinstance(target, str):
+        token_id = target.__index__()
+        if not 0 <= token_id < vocabulary:
+            raise LensError(f"the target {token_id} is no token: the model's vocabulary has {vocabulary:,}")
+        return Wanted(token_texts(tokenizer, [token_id])[token_id], (token_id,), "token", "")
+    if not target:
+        raise LensError("a target is empty: pass a text or a token id")
+    if tokenizer is None:
+        raise LensError(f"the target {target!r} needs a tokenizer: pass one, or the token's id")
+    token_ids = _ids(tokenizer, target)
+    if not token_ids or max(token_ids) >= vocabulary or getattr(tokenizer, "unk_token_id", None) in token_ids:
+        raise LensError(f"the target {target!r} is no token of this model, nor several")
+    if len(token_ids) == 1:
+        return Wanted(target, token_ids, "token", "")
+    note = ""
+    if len(_ids(tokenizer, f" {target}")) == 1:
+        note = f"{target!r} is {len(token_ids)} tokens, and {f' {target}'!r}, with a space before it, is one."
+        warnings.warn(note, stacklevel=4)
+    return Wanted(target, token_ids, words, note)
+
+
+def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

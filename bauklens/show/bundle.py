@@ -1,0 +1,71 @@
+"""The viewer's modules as one script: in the order of their imports, each once, and inert inside a script element."""
+
+import base64
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from markupsafe import Markup
+
+VIEWER = Path(__file__).parent.parent / "viewer"
+
+_IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+)\.js";\n', re.MULTILINE)
+_TOP_LEVEL = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\[[^\]]*\]|\w+)", re.MULTILINE)
+
+
+def joined(folder: Path, entry: str) -> str:
+    """The module ``entry`` and all that it imports, as one text without imports and exports.
+
+    Raises:
+        ValueError: modules import each other in a circle, a name stands at the top of two of them, an import or export
+            is written otherwise than here, or a text would end the script element or open a comment in it.
+    """
+    texts: dict[str, str] = {}
+    names: dict[str, str] = {}
+
+    def add(module: str, above: tuple[str, ...]) -> None:
+        if module in above:
+            raise ValueError(f"modules import each other in a circle: {' -> '.join([*above, module])}")
+        if module in texts:
+            return
+        source = (folder / f"{module}.js").read_text(encoding="utf-8")
+        for imported in _IMPORT.findall(source):
+            add(imported, (*above, module))
+        for name in (each for found in _TOP_LEVEL.findall(source) for each in re.findall(r"\w+", found)):
+            if names.setdefault(name, module) != module:
+                raise ValueError(f"{name} stands at the top of {names[name]}.js and of {module}.js")
+        text = re.sub(r"^export (?=async|function|const|let|class)", "", _IMPORT.sub("", source), flags=re.MULTILINE)
+        if re.search(r"^(import|export)\b", text, re.MULTILINE):
+            raise ValueError(f"{module}.js imports or exports in a way that cannot be joined")
+        if re.search(r"</script|<!--", text, re.IGNORECASE):
+            raise ValueError(f"{module}.js holds a text that would end its script element")
+        texts[module] = f"// {module}.js\n{text.strip()}\n"
+
+    add(entry, ())
+    return "\n".join(texts.values())
+
+
+@cache
+def viewer_version() -> str:
+    """What tells this viewer from any other on a page: a hash of its modules."""
+    return hashlib.sha256(joined(VIEWER, "viewer").encode()).hexdigest()[:12]
+
+
+@cache
+def viewer_script() -> Markup:
+    """The script of a page: it defines the viewer once for its version, and mounts every figure that waits for it."""
+    key = f'Symbol.for("bauklens {viewer_version()}")'
+    defined = f'globalThis[{key}] ??= () => start("{viewer_version()}");'
+    lines = ["(() => {", '"use strict";', joined(VIEWER, "viewer"), defined, f"globalThis[{key}]();", "})();"]
+    return Markup("\n".join(lines))  # noqa: S704
+
+
+def script_source(script: str) -> str:
+    """What a content security policy names so that this script runs, and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def viewer_call() -> Markup:
+    """The script of a figure on a page that holds the viewer elsewhere: it mounts the figure where that has run."""
+    return Markup(f'globalThis[Symbol.for("bauklens {viewer_version()}")]?.();')  # noqa: S704

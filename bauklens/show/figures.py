@@ -1,0 +1,152 @@
+"""LensResult -> figures of matplotlib and plotly: a heat map of layers and positions, and tokens over the layers."""
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bauklens.arguments import one_of
+from bauklens.errors import LensError
+from bauklens.optional import require_plotly, require_pyplot
+from bauklens.result.measures import MEASURES
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import visible
+from bauklens.show.numbers import readable_probability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from plotly import graph_objects
+
+_LONGEST = 10
+"""Characters of a token in a cell."""
+
+
+KINDS = ("heatmap", "trajectory")
+INSIDE = (True, False, "numbers")
+
+
+def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bool | str = True) -> "Figure":
+    """A heat map of one measure.
+
+    Args:
+        measure: one that the result has; or the text of a target, for its probability.
+        tokens: what stands in the cells: the most probable tokens, nothing, or ``"numbers"``.
+
+    Raises:
+        LensError: matplotlib is not installed, or the result has no such measure or target.
+    """
+    values, label = _values(result, measure)
+    inside = _inside(result, values, tokens)
+    rows, columns = values.shape
+    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows), layout="constrained")
+    drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
+    figure.colorbar(drawn).set_label(label, parse_math=False)
+    axes.set_xticks(
+        range(columns), [_short(token) for token in result.tokens], rotation=60, ha="right", parse_math=False
+    )
+    axes.set_yticks(range(rows), result.layers, parse_math=False)
+    axes.set_xlabel("position")
+    axes.set_ylabel("layer")
+    known = values[np.isfinite(values)]
+    middle = (known.min() + known.max()) / 2 if known.size else 0.0
+    for row, column in np.ndindex(values.shape):
+        ink = "black" if values[row, column] > middle else "white"
+        text = inside[row][column]
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
+    found: Figure = figure
+    return found
+
+
+def trajectory(result: LensResult, position: int = -1) -> "Figure":
+    """The probabilities of tokens over the layers at one position: of all targets, or of the last row's top k.
+
+    A token that is no target is drawn only where it is in the top k.
+
+    Args:
+        position: where; a negative one counts from the last column.
+
+    Raises:
+        LensError: matplotlib is not installed, or the result does not show that position.
+    """
+    column = result.column_of(position)
+    lines = [(target.text, target.probability[:, column]) for target in result.targets]
+    if not lines:
+        tops, probabilities = result.top_ids[:, column], result.top_probs[:, column]  # (layer, rank)
+        for token in tops[-1].tolist():
+            known = np.where((tops == token).any(axis=-1), (probabilities * (tops == token)).sum(axis=-1), np.nan)
+            lines.append((result.vocabulary[token], known))
+    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.25 * len(result.layers), 4), layout="constrained")
+    for text, values in lines:
+        axes.plot(range(len(values)), values, marker="o", markersize=3, label=_short(text))
+    axes.set_xticks(range(len(result.layers)), result.layers, rotation=60, parse_math=False)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("probability")
+    axes.set_title(f"after {_short(result.tokens[column])}, position {result.positions[column]}", parse_math=False)
+    for label in axes.legend().get_texts():
+        label.set_parse_math(False)
+    found: Figure = figure
+    return found
+
+
+def plotly_heat_map(
+    result: LensResult, measure: str = "max_probability", *, tokens: bool | str = True
+) -> "graph_objects.Figure":
+    """The heat map as a figure of plotly, the top k on hover; arguments as for :func:`heat_map`.
+
+    Raises:
+        LensError: plotly is not installed, or the result has no such measure or target.
+    """
+    values, label = _values(result, measure)
+    inside = _inside(result, values, tokens)
+    objects = require_plotly()
+    columns = [f"{position} {_short(token)}" for position, token in zip(result.positions, result.tokens, strict=True)]
+    drawn = objects.Heatmap(
+        z=values,
+        x=[html.escape(column) for column in columns],
+        y=list(result.layers),
+        text=[[html.escape(each) for each in row] for row in inside],
+        customdata=[[_hover(result, *place) for place in row] for row in _places(result)],
+        texttemplate="%{text}",
+        hovertemplate="%{customdata}<extra></extra>",
+        colorscale="Viridis",
+        colorbar={"title": {"text": html.escape(label)}},
+    )
+    axes = {"xaxis_title": "position", "yaxis_title": "layer", "yaxis_type": "category", "xaxis_type": "category"}
+    return objects.Figure(drawn).update_layout(**axes, height=220 + 22 * len(result.layers))
+
+
+def _places(result: LensResult) -> list[list[tuple[int, int]]]:
+    return [[(row, column) for column in range(len(result.positions))] for row in range(len(result.layers))]
+
+
+def _hover(result: LensResult, row: int, column: int) -> str:
+    """One cell's top k, as the little HTML that plotly reads."""
+    lines = [f"layer {html.escape(result.layers[row])}, position {result.positions[column]}"]
+    for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
+        lines.append(f"{readable_probability(float(probability))} {html.escape(_short(result.vocabulary[token]))}")
+    return "<br>".join(lines)
+
+
+def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[list[str]]:
+    """What stands in every cell."""
+    one_of("tokens", tokens, INSIDE)
+    if tokens == "numbers":
+        return [["" if np.isnan(each) else f"{each:.3g}" for each in row] for row in values]
+    tops = result.top_ids[..., 0].tolist()
+    return [[_short(result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
+
+
+def _values(result: LensResult, measure: str) -> tuple[np.ndarray, str]:
+    if measure in result.measures:
+        unit = MEASURES[measure].unit if measure in MEASURES else ""
+        return result.measures[measure], f"{measure} ({unit})" if unit else measure
+    if any(target.text == measure for target in result.targets):
+        return result.target(measure).probability, f"probability of {visible(measure)}"
+    known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
+    raise LensError(f"unknown measure {measure!r}: this lens has {known}")
+
+
+def _short(token: str) -> str:
+    seen = visible(token)
+    return seen if len(seen) <= _LONGEST else seen[: _LONGEST - 1] + "…"

@@ -1,0 +1,251 @@
+"""Results -> one fragment for a notebook, or one self-contained page that makes no request."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.result.comparison import Comparison
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import printable
+from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
+from bauklens.show.notebook_once import carries_script
+from bauklens.show.numbers import readable_magnitude
+from bauklens.show.payload import views
+from bauklens.show.static_table import comparison_table, excerpt, largest_magnitude, table, templates
+
+LOOKS = ("default", "classic")
+"""Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
+
+Shown = LensResult | Comparison
+"""What a figure can be made of."""
+
+Colour = str | Sequence[int]
+"""``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
+
+_STREAMS = {
+    "hidden": "Hidden states",
+    "delta": "Deltas between layers",
+    "attention": "What attention writes",
+    "mlp": "What the MLP writes",
+    "mid": "The stream between attention and MLP",
+    "given": "Given states",
+}
+_NORMS = {
+    "own": "the model’s own final norm",
+    "final": "the final norm, at the scale of the final state",
+    None: "no norm, the head alone",
+}
+_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
+
+
+def fragment(result: LensResult | Comparison, *, look: str = "default", color: Colour | None = None) -> str:
+    """The HTML of one result with its style, for a notebook, which holds the viewer's script once.
+
+    Args:
+        look: one of :data:`LOOKS`.
+        color: the classic look's colour at the largest magnitude.
+
+    Raises:
+        LensError: an unknown look or colour.
+    """
+    script = viewer_script() if carries_script(viewer_version()) else viewer_call()
+    figure = _figure([result], look, color)
+    return templates().get_template("fragment.html").render(style=_style(), figure=figure, script=script)
+
+
+def ranking_fragment(
+    caption: str,
+    corner: str,
+    columns: list[str],
+    rows: list[tuple[str, list[tuple[str, float, str]]]],
+    note: str = "",
+) -> str:
+    """The HTML of a table of ranked things with its style, for a notebook.
+
+    Args:
+        corner: what the rows' labels are.
+        rows: (label, cells); a cell is its text, its share of the largest (0..1), and a hover text.
+        note: what the colours mean.
+    """
+    template = templates().get_template("ranking.html")
+    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows, "note": note}
+    return template.render(style=_style(), ranking=ranking)
+
+
+def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
+    """The HTML of a page of such tables, each as the arguments of :func:`ranking_fragment`."""
+    template = templates().get_template("ranking_page.html")
+    return template.render(title=title, style=_style(), script_source="'none'", rankings=rankings)
+
+
+def page(
+    results: "Iterable[Shown | tuple[str, Shown]]",
+    *,
+    title: str | None = None,
+    look: str = "default",
+    color: Colour | None = None,
+) -> str:
+    """The HTML of a page with all results; see :func:`save_report`."""
+    titled = [each if isinstance(each, tuple) else (_heading(each), each) for each in results]
+    for _, result in titled:
+        if not isinstance(result, Shown):
+            raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
+    if not titled:
+        raise LensError("a report needs at least one result")
+    groups = [[*group] for _, group in groupby(titled, _together)]
+    headings = [heading for (heading, _), *_ in groups]
+    title = title or (headings[0] if len(set(headings)) == 1 else "") or "What the model was about to say"
+    sections: list[dict[str, Any]] = []
+    for above, heading, group in zip([title, *headings], headings, groups, strict=False):
+        several = [result for _, result in group]
+        sections.append(
+            {
+                "heading": heading,
+                "repeats": heading == above,
+                "provenance": [lines for result in several for lines in _provenance(result)],
+                "figure": _figure(several, look, color),
+            }
+        )
+    script = viewer_script()
+    template = templates().get_template("page.html")
+    return template.render(
+        title=title, style=_style(), script=script, script_source=script_source(script), sections=sections
+    )
+
+
+def _together(titled: "tuple[str, Shown]") -> Any:
+    """What results have in common that stand in one viewer: their heading and their tokens."""
+    heading, result = titled
+    if isinstance(result, Comparison):
+        return heading, id(result)
+    return heading, result.model, result.token_ids.tobytes(), result.positions.tobytes()
+
+
+def save_report(
+    results: "Shown | Iterable[Shown | tuple[str, Shown]]",
+    path: str | Path,
+    *,
+    title: str | None = None,
+    look: str = "default",
+    color: Colour | None = None,
+) -> None:
+    """Writes one HTML file that holds every result, its data, and its provenance, and makes no request.
+
+    Results of the same tokens that follow one another stand in one viewer. A table of very many cells reads without
+    script as an excerpt, and its numbers are rounded to about four digits.
+
+    Args:
+        results: a result, or several; each may come with a heading, as (heading, result).
+        path: the file; it is replaced only once the new one is whole.
+        title: the page's heading.
+        look: one of :data:`LOOKS`.
+        color: the classic look's colour at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
+
+    Raises:
+        LensError: no result, an unknown look or colour, or a path that cannot be written.
+    """
+    several = [results] if isinstance(results, Shown) else results
+    write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
+
+
+def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[str, Any]:
+    """What the template of a figure is given: results that stand in one viewer."""
+    if look not in LOOKS:
+        raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
+    parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each) for each in results]
+    lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
+    state: dict[str, Any] = {"show": "difference", "width": 120} if isinstance(results[0], Comparison) else {}
+    state |= {"colour": "classic"} if look == "classic" else {}
+    captions = [_caption(lens) for lens in lenses]
+    together: dict[str, Any] = {}
+    if isinstance(results[0], Comparison):
+        together = {"names": results[0].names, "between": results[0].measures}
+        captions = [f"{printable(name)}: {each}" for name, each in zip(results[0].names, captions, strict=True)]
+    return {
+        "look": look,
+        "color": None if color is None else _css_colour(color),
+        "parts": parts,
+        "data": views(lenses, captions, state, **together),
+        "viewer": viewer_version(),
+    }
+
+
+def _lens_part(result: LensResult) -> dict[str, Any]:
+    shown, left_out = excerpt(result)
+    return {
+        "template": "lens_part.html",
+        "table": table(shown, largest=largest_magnitude(result), hover=not left_out),
+        "left_out": left_out,
+        "result": result,
+        "stream": _STREAMS.get(result.stream, result.stream),
+        "norm": _NORMS.get(result.norm, result.norm),
+        "largest": readable_magnitude(largest_magnitude(result)),
+        "caption": _STREAMS.get(result.stream, result.stream),
+        "check": f"{result.checked} {result.decoded}",
+    }
+
+
+def _comparison_part(comparison: Comparison) -> dict[str, Any]:
+    checks = [
+        f"{printable(name)}: {lens.checked} {lens.decoded}"
+        for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True)
+    ]
+    if any(comparison.left_out):
+        one, other = (", ".join(map(str, positions)) or "none" for positions in comparison.left_out)
+        checks.append(f"Positions without a counterpart are left out: {one} of the one, {other} of the other.")
+    return {
+        "template": "comparison_part.html",
+        "table": comparison_table(comparison),
+        "comparison": comparison,
+        "check": " ".join(checks),
+    }
+
+
+def _caption(lens: LensResult) -> str:
+    stream, norm = _STREAMS.get(lens.stream, lens.stream), _NORMS.get(lens.norm, lens.norm)
+    return f"{stream} of {lens.model}, decoded with {norm}"
+
+
+def _heading(result: Shown) -> str:
+    if isinstance(result, Comparison):
+        return " | ".join(dict.fromkeys(_heading(lens) for lens in (result.one, result.other)))
+    return getattr(result, "prompt", "") or "".join(getattr(result, "tokens", ()))
+
+
+def _css_colour(color: Any) -> str:
+    if isinstance(color, str) and _COLOUR.fullmatch(color):
+        return color
+    if isinstance(color, (list, tuple)) and len(color) == 3 and all(map(_is_byte, color)):
+        return "rgb({:.0f} {:.0f} {:.0f})".format(*color)
+    raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers 0..255")
+
+
+def _is_byte(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 255
+
+
+def _provenance(result: Shown) -> list[list[tuple[str, str]]]:
+    if isinstance(result, Comparison):
+        return [*_provenance(result.one), *_provenance(result.other)]
+    lines = [("prompt", result.prompt)]
+    for name, value in result.provenance.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+        lines.append((name, _said(value)))
+    return [lines]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_said, value))
+    return "none" if value is None else str(value)
+
+
+def _style() -> Markup:
+    return Markup((Path(__file__).parent.parent / "viewer" / "lens.css").read_text(encoding="utf-8"))  # noqa: S704

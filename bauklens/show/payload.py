@@ -1,0 +1,170 @@
+"""LensResult -> what the viewer in a page is given: a small head, and one block of numbers and texts."""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from bauklens.result.measures import MEASURES
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import printable, visible
+from bauklens.show.static_table import largest_magnitude
+
+_PLAIN_BYTES = 32 << 10
+"""A block up to this size is not packed, so that a browser without DecompressionStream can read it."""
+
+_LOSSLESS = 200_000
+"""Numbers of a lens from which on they are rounded to about four digits, so that a page stays small."""
+
+_KEPT_BITS = 12
+"""Of the 23 of a float32's fraction."""
+
+
+def views(
+    lenses: Sequence[LensResult],
+    captions: Sequence[str],
+    state: Mapping[str, Any],
+    *,
+    names: Sequence[str] | None = None,
+    between: Mapping[str, np.ndarray] | None = None,
+) -> Markup:
+    """JSON for a script element: lenses that are shown in one viewer, and the state that it begins with.
+
+    Args:
+        captions: what stands above each.
+        names: what tells them apart, in a word or two; by default what they differ in.
+        between: measures (layer, position) of two lenses together, whose columns are partners of each other.
+    """
+    named = [*map(printable, names)] if names is not None else _names(lenses)
+    first = lenses[0]
+    paired = len(lenses) == 2 and first.layers == lenses[1].layers
+    paired = paired and (between is not None or np.array_equal(first.positions, lenses[1].positions))
+    several = [_view(*each) for each in zip(lenses, captions, named, strict=True)]
+    for each in several:
+        each["head"] |= {"paired": paired, "between": []}
+        each["head"]["linked"] = (first.positions if paired else lenses[several.index(each)].positions).tolist()
+    if between:
+        several[0] = _view(first, captions[0], named[0], between) | {
+            "head": several[0]["head"] | {"between": [*between]}
+        }
+    return inert({"format": "bauklens.view", "version": 1, "lenses": several, "state": dict(state)})
+
+
+def inert(data: Any) -> Markup:
+    """JSON that is inert inside a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
+
+
+def _names(lenses: Sequence[LensResult]) -> list[str]:
+    """What tells the lenses apart: what they differ in, and a number where that is nothing."""
+    for attribute in ("stream", "model", "prompt", "norm"):
+        names = [str(getattr(lens, attribute)) for lens in lenses]
+        if len(set(names)) == len(names):
+            return [printable(name) for name in names]
+    return [f"{lens.stream} {number}" for number, lens in enumerate(lenses, 1)]
+
+
+def _view(
+    lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> dict[str, Any]:
+    vocabulary, top = _vocabulary(lens)
+    seen = map(visible, vocabulary["texts"])
+    shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
+    known = list(MEASURES)
+    order = sorted(lens.measures, key=lambda each: known.index(each) if each in known else len(known))
+    left_out = {"max_probability"} | ({"magnitude"} if lens.magnitudes_are_unknown else set())  # the first of the top k
+    measures = {each: lens.measures[each] for each in order if each not in left_out}
+    floats = {"probability": lens.top_probs, **measures}
+    floats |= {f"between {each}": value for each, value in between.items()}
+    for place, target in enumerate(lens.targets):
+        floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
+    rounds = sum(value.size for value in floats.values()) > _LOSSLESS
+    arrays: dict[str, Any] = {"top": top} | {key: _float32(value, rounds) for key, value in floats.items()}
+    return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
+        "head": {
+            "name": name,
+            "caption": caption,
+            "model": lens.model,
+            "prompt": lens.prompt,
+            "stream": lens.stream,
+            "layers": list(lens.layers),
+            "positions": lens.positions.tolist(),
+            "tokens": [visible(token) for token in lens.tokens],
+            "plainTokens": list(lens.tokens),
+            "generatedFrom": lens.generated_from,
+            "topk": lens.topk,
+            "largestMagnitude": largest_magnitude(lens),
+            "measures": [_measure(each) for each in measures],
+            "targets": [
+                {
+                    "text": each.text,
+                    "shown": visible(each.text),
+                    "tokens": list(each.token_ids),
+                    "part": each.part,
+                    "note": each.note,
+                }
+                for each in lens.targets
+            ],
+            "rounded": rounds,
+            "plain": _told(lens, rounds),
+        }
+    }
+
+
+def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
+    """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
+    head = lens.head()
+    return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
+
+
+def _measure(name: str) -> dict[str, str]:
+    about = MEASURES.get(name)
+    return {"name": name, "unit": about.unit if about else "", "about": about.about if about else ""}
+
+
+def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
+    """The tokens of the table, most frequent first, then all others that occur; and the table of their places."""
+    ids, places, counts = np.unique(lens.top_ids, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    ids = ids[order].tolist()
+    texts = {target.token_ids[0]: target.text for target in lens.targets if len(target.token_ids) == 1}
+    texts |= lens.vocabulary
+    kept = [*ids, *sorted(set(texts) - set(ids))]
+    top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)
+    told = None if min(kept) < 0 else kept  # a file of another tool has none
+    return {"ids": told, "texts": [texts[token] for token in kept]}, top
+
+
+def _float32(value: np.ndarray, rounds: bool) -> np.ndarray:
+    """(any shape) -> flat float32; rounded to fewer bits, where that is wanted and the value is a number."""
+    flat = np.ascontiguousarray(value, dtype="<f4").ravel()
+    if not rounds:
+        return flat
+    lost = 23 - _KEPT_BITS
+    bits = flat.view("<u4")
+    rounded = ((bits.astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
+    return np.where(np.isfinite(flat), rounded, flat).astype("<f4")
+
+
+def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Texts as JSON and arrays, one after another, in base64.
+
+    Packed, an array stands byte by byte (the first byte of all its numbers, then the second of all), which compresses
+    well, and the whole is in zlib's format.
+    """
+    told = {key: json.dumps(value).encode() for key, value in texts.items()}
+    packed = sum(map(len, told.values())) + sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
+    parts = [{"name": key, "kind": "json", "count": len(value)} for key, value in told.items()]
+    parts += [{"name": key, "kind": value.dtype.name, "count": value.size} for key, value in arrays.items()]
+    numbers = [value.view(np.uint8).reshape(-1, value.itemsize) for value in arrays.values()]
+    block = b"".join([*told.values(), *(each.T.tobytes() if packed else each.tobytes() for each in numbers)])
+    text = base64.b64encode(zlib.compress(block) if packed else block).decode("ascii")
+    return {"arrays": parts, "packed": packed, "blob": text}

@@ -1,0 +1,168 @@
+"""LensResult -> a static HTML table: a row a layer, a column a position, each cell coloured by two numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from bauklens.result.comparison import Comparison
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import visible
+from bauklens.show.numbers import readable_magnitude, readable_probability
+
+_LONGEST = 200
+"""Characters of a token's text that a cell carries; the rest would never be seen."""
+
+
+_MOST_CELLS = 2_500
+"""Cells of a table that stands in a page as such; a larger one is for the viewer."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    probability: str
+    magnitude: str
+    hover: str
+    position: int
+
+
+@dataclass(frozen=True)
+class _Column:
+    position: int
+    token: str
+    generated: bool
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """The templates in ``bauklens/viewer``; everything that they show is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "viewer"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:
+    """The table of a result.
+
+    Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
+    ``--m``, the magnitude over the largest, at most 1; a stylesheet makes colours of them.
+
+    Args:
+        largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
+        hover: whether every cell says its top k when the pointer rests on it.
+    """
+    largest = largest_magnitude(result) if largest is None else largest
+    columns = [
+        _Column(int(position), _text(token), bool(generated))
+        for position, token, generated in zip(result.positions, result.tokens, result.generated, strict=True)
+    ]
+    rows = _rows(result, columns, largest, hover)
+    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def excerpt(result: LensResult) -> tuple[LensResult, str]:
+    """As many of a result's last positions as can be read as they stand, and a sentence that says so where not all."""
+    count = max(1, _MOST_CELLS // len(result.layers))
+    if len(result.positions) <= count:
+        return result, ""
+    columns = range(len(result.positions) - count, len(result.positions))
+    said = (
+        f"Without script: the last {count:,} of {len(result.positions):,} positions. The viewer shows them all, "
+        f"with the top {result.topk} of each."
+    )
+    return result.part(result.layers, columns), said
+
+
+def comparison_table(comparison: Comparison) -> Markup:
+    """The table of a comparison: the most probable token of both lenses where they differ.
+
+    ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
+    """
+    one, other = comparison.one, comparison.other
+    columns = [
+        _Column(int(position), _both(*map(_text, pair)), False)
+        for position, *pair in zip(one.positions, one.tokens, other.tokens, strict=True)
+    ]
+    texts = [{token_id: _text(text) for token_id, text in lens.vocabulary.items()} for lens in (one, other)]
+    change = np.abs(comparison.difference("max_probability"))
+    rows = []
+    for row, layer in enumerate(one.layers):
+        cells = []
+        for place, column in enumerate(columns):
+            lines = [f"layer {layer}, position {column.position}: {column.token}"]
+            lines += [
+                f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()
+            ]
+            tops = []
+            for lens, name, text in zip((one, other), comparison.names, texts, strict=True):
+                tops.append(text[int(lens.top_ids[row, place, 0])])
+                lines.append(f"{_text(name)}:")
+                lines += [
+                    f"{readable_probability(probability)}  {text[token_id]}"
+                    for token_id, probability in zip(
+                        lens.top_ids[row, place].tolist(), lens.top_probs[row, place].tolist(), strict=True
+                    )
+                ]
+            apart = 1 - float(comparison.measures["overlap"][row, place])
+            cells.append(
+                _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
+            )
+        rows.append((layer, cells))
+    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def _both(one: str, other: str) -> str:
+    return one if one == other else f"{one} | {other}"
+
+
+def largest_magnitude(result: LensResult) -> float:
+    """The largest magnitude from position 1 on, as that of position 0 dwarfs all others; of position 0 where alone."""
+    later = result.magnitude[:, result.positions >= 1]
+    magnitudes = later if later.size else result.magnitude
+    return float(np.nan_to_num(magnitudes).max(initial=0.0))
+
+
+def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[tuple[str, list[_Cell]]]:
+    texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
+    relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
+    for row, layer in enumerate(result.layers):
+        cells = []
+        for place, column in enumerate(columns):
+            top = [
+                (texts[token_id], probability)
+                for token_id, probability in zip(
+                    result.top_ids[row, place].tolist(), result.top_probs[row, place].tolist(), strict=True
+                )
+            ]
+            lines = [f"layer {layer}, position {column.position}: {column.token}"]
+            lines.append(f"magnitude {readable_magnitude(result.magnitude[row, place])}")
+            lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
+            cells.append(
+                _Cell(
+                    text=top[0][0],
+                    probability=_number(top[0][1]),
+                    magnitude=_number(relative[row, place]),
+                    hover="\n".join(lines) if hover else "",
+                    position=column.position,
+                )
+            )
+        yield layer, cells
+
+
+def _text(text: str) -> str:
+    seen = visible(text[: _LONGEST + 1])
+    return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
+
+
+def _number(value: float) -> str:
+    """Three decimals without what CSS does not need: .83, 0, 1."""
+    return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

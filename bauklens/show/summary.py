@@ -1,0 +1,150 @@
+"""Summary: what many lenses say together, a row a layer. Needs no torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.optional import data_frame, require_pyplot
+from bauklens.result.frozen import plain
+from bauklens.result.measures import MEASURES
+from bauklens.show.numbers import readable_magnitude
+from bauklens.show.page import ranking_fragment, ranking_page
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+ACCURACY = "accuracy"
+"""How often the most probable token is the one that follows in the text; ``agreement`` is that against the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The mean, the spread and the count of every measure, for every layer, over all cells of many lenses.
+
+    Attributes:
+        model, stream: of the lenses.
+        layers: labels of the rows.
+        lenses, tokens: how many were added up, and how many tokens they hold.
+        mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
+            cells. ``"accuracy"``, against the text, stands beside the measures of :data:`bauklens.MEASURES`; a cell
+            without a value (the last of a text has no surprisal) is left out.
+    """
+
+    model: str
+    stream: str
+    layers: tuple[str, ...]
+    lenses: int
+    tokens: int
+    mean: Mapping[str, np.ndarray]
+    spread: Mapping[str, np.ndarray]
+    count: Mapping[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        return f"<Summary of {self.lenses} lenses of {self.model}: {self.stream}, {len(self.layers)} layers>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain_parts = [dict(value) if isinstance(value, Mapping) else value for value in vars(self).values()]
+        return Summary, tuple(plain_parts)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A data frame, a line for each measure and layer: measure, layer, mean, spread, count, unit."""
+        names = [name for name in self.mean for _ in self.layers]
+        return data_frame(
+            {
+                "measure": names,
+                "layer": list(self.layers) * len(self.mean),
+                "mean": np.concatenate(list(self.mean.values())),
+                "spread": np.concatenate(list(self.spread.values())),
+                "count": np.concatenate(list(self.count.values())),
+                "unit": [_unit(name) for name in names],
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        parts = {name: {key: plain(value) for key, value in getattr(self, name).items()} for name in _STATISTICS}
+        return {"format": "bauklens.summary", "version": 1} | {**vars(self), "layers": list(self.layers)} | parts
+
+    def plot(self, measures: Iterable[str] | None = None) -> "Figure":
+        """A figure of matplotlib, a panel a measure: the mean over the layers, within one spread.
+
+        Args:
+            measures: names; None is all.
+
+        Raises:
+            LensError: matplotlib is not installed, or there is no such measure here.
+        """
+        names = list(self.mean) if measures is None else [measures] if isinstance(measures, str) else list(measures)
+        if not names:
+            raise LensError("measures is empty: pass at least one, or None for all")
+        for name in names:
+            if name not in self.mean:
+                raise LensError(f"unknown measure {name!r}: this summary has {', '.join(self.mean)}")
+        figure, panels = require_pyplot().subplots(
+            len(names), 1, figsize=(7, 1.9 * len(names)), sharex=True, squeeze=False, layout="constrained"
+        )
+        rows = range(len(self.layers))
+        for name, (panel,) in zip(names, panels, strict=True):
+            mean, spread = self.mean[name], self.spread[name]
+            panel.fill_between(rows, mean - spread, mean + spread, alpha=0.2)
+            panel.plot(rows, mean)
+            panel.set_ylabel(f"{name}\n({_unit(name)})" if _unit(name) else name)
+        every = -(-len(self.layers) // 10)  # so that the labels have room
+        panels[-1, 0].set_xticks(rows[::every], self.layers[::every])
+        panels[-1, 0].set_xlabel("layer")
+        drawn: Figure = figure
+        return drawn
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
+        """One self-contained page; written to a file, atomically, where there is a path."""
+        html = ranking_page(title or f"{self.lenses:,} prompts through {self.model}", [self._ranking()])
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
+
+    def _repr_html_(self) -> str:
+        return ranking_fragment(**self._ranking())
+
+    def _ranking(self) -> dict[str, Any]:
+        largest = {name: float(np.nanmax(np.abs(mean), initial=0)) or 1.0 for name, mean in self.mean.items()}
+        rows = [
+            (
+                layer,
+                [
+                    (
+                        _said(mean[row]),
+                        0.0 if np.isnan(mean[row]) else float(abs(mean[row])) / largest[name],
+                        f"{name}, layer {layer}: ± {_said(self.spread[name][row])}, {self.count[name][row]:,} cells",
+                    )
+                    for name, mean in self.mean.items()
+                ],
+            )
+            for row, layer in enumerate(self.layers)
+        ]
+        titles = {name: name.replace("_", " ") for name in self.mean}
+        columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
+        caption = f"Means over {self.lenses:,} prompts, {self.tokens:,} tokens, of {self.model}: {self.stream}"
+        note = "Colour: the part of the column's largest. Hover: the spread (standard deviation) and how many cells."
+        return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
+
+
+Summary.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+
+
+_STATISTICS = ("mean", "spread", "count")
+
+
+def _unit(name: str) -> str:
+    return "0..1" if name == ACCURACY else MEASURES[name].unit if name in MEASURES else ""
+
+
+def _said(value: float) -> str:
+    if np.isnan(value):
+        return "none"
+    return readable_magnitude(float(value)) if abs(value) >= 1000 else f"{value:.3g}"

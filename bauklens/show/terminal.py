@@ -1,0 +1,133 @@
+"""LensResult -> a rich table of one position: layers down, the most probable tokens across."""
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bauklens.errors import LensError
+from bauklens.result.comparison import Comparison
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import printable, visible
+from bauklens.show.numbers import readable_magnitude, readable_probability
+from bauklens.show.summary import Summary
+
+_WIDEST = 24
+_UNBOUNDED = 10_000
+
+
+def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
+    """Prints the most probable tokens of every layer at one position of the prompt.
+
+    A terminal is given as many columns as fit, and told how many do not; a pipe or file is given all.
+
+    Args:
+        position: where in the prompt; it must be one of ``result.positions``.
+
+    Raises:
+        LensError: the result does not hold that position.
+    """
+    found = (result.positions == position).nonzero()[0]
+    if not found.size:
+        raise LensError(f"the result holds no position {position}; it holds {result.positions.tolist()}")
+    column = int(found[0])
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    ranks = [[_cell(result, row, column, rank) for row in range(len(result.layers))] for rank in range(result.topk)]
+    shown = _how_many_fit(ranks, console.width)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for rank in range(shown):
+        table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
+    for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
+        table.add_row(Text(printable(layer)), *cells)
+    generated = ", generated" if result.generated[column] else ""
+    of_what = printable(f"{result.model}, {result.stream}, position {position}{generated}")
+    console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
+    console.print(table)
+    if shown < result.topk:
+        console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
+    if result.targets:
+        console.print(_targets(result, column))
+    for said in filter(None, (result.checked, result.decoded, *(each.note for each in result.targets))):
+        console.print(Text(printable(said), style="dim"))
+
+
+def _targets(result: LensResult, column: int) -> Table:
+    """Probability and rank of every target, layers down."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for target in result.targets:
+        table.add_column(Text(visible(target.text)), no_wrap=True, max_width=_WIDEST)
+    for row, layer in enumerate(result.layers):
+        cells = []
+        for target in result.targets:
+            rank = target.rank[row, column]
+            place = "" if rank != rank else f", rank {rank:,.0f}"  # a whole word has none
+            cells.append(f"{readable_probability(float(target.probability[row, column]))}{place}")
+        table.add_row(Text(printable(layer)), *cells)
+    return table
+
+
+def print_summary(summary: Summary, console: Console | None = None) -> None:
+    """Prints the means of every layer, a column a measure."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", no_wrap=True)
+    for name in summary.mean:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row, layer in enumerate(summary.layers):
+        table.add_row(Text(printable(layer)), *(_mean(mean[row]) for mean in summary.mean.values()))
+    about = f"means over {summary.lenses:,} prompts, {summary.tokens:,} tokens, of {summary.model}, {summary.stream}"
+    console.print(Text(printable(about)), soft_wrap=True)
+    console.print(table)
+
+
+def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:
+    """Prints the most probable token of both lenses at one place of the table, layers down.
+
+    Raises:
+        LensError: the table does not show that position.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    column = comparison.one.column_of(position)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for name in comparison.names:
+        table.add_column(Text(visible(name)), no_wrap=True, max_width=_WIDEST)
+    for name in comparison.measures:
+        table.add_column(name, justify="right")
+    for row, layer in enumerate(comparison.one.layers):
+        tops = [_cell(lens, row, column, 0) for lens in (comparison.one, comparison.other)]
+        values = (f"{value[row, column]:.3g}" for value in comparison.measures.values())
+        table.add_row(Text(printable(layer)), *tops, *values)
+    console.print(table)
+    for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
+        console.print(Text(f"{printable(name)}: {lens.checked}", style="dim"))
+
+
+def _mean(value: float) -> str:
+    return "" if value != value else readable_magnitude(float(value))  # NaN is unlike itself
+
+
+def _how_many_fit(ranks: list[list[Text]], width: int) -> int:
+    """The columns that fit in a width beside that of the layers; at least one."""
+    room = width - len(" layer ")
+    shown = 0
+    for cells in ranks:
+        room -= min(_WIDEST, max(cell_len(cell.plain) for cell in cells)) + 2
+        shown += room >= 0
+    return max(1, shown)
+
+
+def _cell(result: LensResult, row: int, column: int, rank: int) -> Text:
+    probability = float(result.top_probs[row, column, rank])
+    style = "bold" if probability >= 0.5 else "dim" if probability < 0.05 else ""
+    text = visible(result.vocabulary[int(result.top_ids[row, column, rank])])
+    return Text(f"{readable_probability(probability)} {text}", style=style, overflow="ellipsis")

@@ -1,0 +1,5 @@
+"""The hidden states that a forward pass leaves."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,16 @@
 """What a caller asks for -> which rows, columns and tokens that is, or one line that says what there is."""
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bauklens.errors import LensError
 
 Layers = int | str | Iterable[int | str] | None
 Positions = int | slice | Iterable[int] | None
+
+Edit = Callable[[Any, str], Any]
+"""``fn(output, layer)``: what a block returns and its name -> what the model goes on with."""
 
 
 def one_of(name: str, value: Any, known: Sequence[Any]) -> None:

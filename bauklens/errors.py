@@ -19,9 +19,3 @@ class PromptError(LensError):
 
     def __reduce__(self) -> tuple[type, tuple[int, str]]:
         return PromptError, (self.number, self.reason)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the want of memory, as Python, torch on CUDA, or torch on the CPU says it."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & {"OutOfMemoryError", "MemoryError"}) or "DefaultCPUAllocator" in str(error)

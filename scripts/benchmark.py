@@ -25,8 +25,10 @@ from tqdm import tqdm
 
 import bauklens
 from bauklens.model import anatomy
+from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits
-from bauklens.model.tracing import evaluating, state_of
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -81,7 +83,7 @@ class Cases:
     def __init__(self, model: Any, tokenizer: Any, prompt: torch.Tensor) -> None:
         self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
         self.token_ids = prompt[None].to(next(model.parameters()).device)
-        self.found = anatomy.resolve(model, self.token_ids)
+        self.found = anatomy.resolve(model, Inputs(self.token_ids))
         self.head = model.get_submodule(self.found.head)
         self.low = self.head.weight.to(torch.bfloat16)
         self.lens = bauklens.logit_lens(model, tokenizer, prompt)
@@ -121,7 +123,7 @@ class Cases:
     def forward(self) -> object:
         """The model alone."""
         with evaluating(self.model):
-            return model_logits(self.model, self.token_ids, logits_to_keep=1)
+            return model_logits(self.model, Inputs(self.token_ids), logits_to_keep=1)
 
     def floor(self) -> None:
         """The forward pass, and one product with the head for every layer, in bfloat16, whose results are not read."""
@@ -148,7 +150,7 @@ class Cases:
     def resolve(self) -> object:
         """What the first call on a model costs once."""
         anatomy.forget(self.model)
-        return anatomy.resolve(self.model, self.token_ids)
+        return anatomy.resolve(self.model, Inputs(self.token_ids))
 
     def page(self) -> None:
         """A file that holds the whole lens."""

@@ -1,88 +1,53 @@
 #!/usr/bin/env python3
-"""Draws docs/architecture.svg, and writes the table of docs/architecture.md, from the imports of the package.
+"""Draws docs/architecture.svg from the folders of the package and their imports.
 
-A room is a few modules that belong together. An arrow goes from a room to one that it imports, at once or when it is
-needed; one that another way round implies is left out, and so are the methods of a result that fetch its pages.
+A room is a folder; what lies beside the folders is the ground. An arrow goes from a room to one that it imports; an
+arrow that a longer way implies is left out, and so are the few imports that go up, which setup.cfg names.
 
 .venv/bin/python scripts/draw_architecture.py
 """
 
 import ast
-import re
+from configparser import ConfigParser
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bauklens"
 PICTURE = ROOT / "docs" / "architecture.svg"
-PAGE = ROOT / "docs" / "architecture.md"
+GROUND = "ground"
 
-ROOMS = {
-    "command": (("__main__", "cli", "command"), "the `bauklens` command, its options, and errors in one line"),
-    "loading": (("loading", "doctor"), "`load()`; what a machine has. Transformers is imported here alone"),
-    "lens": (
-        ("lens", "request", "run", "words", "notebook", "apart", "neurons", "inspection"),
-        "`logit_lens()`: what it is asked for, one run, its rows decoded, and the check; two models; neurons",
-    ),
-    "pages": (
-        ("page", "table", "view", "script", "frontend", "ranking", "summary", "terminal"),
-        "the static table, the viewer's data and script, fragments and pages, means over a corpus, the terminal",
-    ),
-    "result": (
-        ("result", "sound", "storage", "export", "interchange", "comparison", "plot"),
-        "`LensResult`: frozen arrays, files, frames, figures; two beside each other. No torch from here to the page",
-    ),
-    "decoding": (
-        ("decode", "reference", "unembed", "mixed", "reading"),
-        "states to what is read off their logits, some rows at a time, in bfloat16 where that is certain",
-    ),
-    "streams": (
-        ("stream", "batch", "generation"),
-        "hidden states and deltas of a forward pass, of several prompts at once; what a model goes on to say",
-    ),
-    "anatomy": (
-        ("anatomy", "layout", "sublayers", "head", "replay", "proof"),
-        "finds the blocks and the tail of a model by running it, how it is decoded, and the proof",
-    ),
-    "tracing": (
-        ("trace", "tracedict", "calls", "prompt", "wrappers"),
-        "baukit's `TraceDict` or our own; a model is left as it was; prompts to ids",
-    ),
-    "measures": (("measure", "measures", "targets"), "measures as pure functions, their names and units; targets"),
-    "ground": (
-        ("__init__", "errors", "files", "caches", "progress", "tokens", "readable", "select", "frozen", "frame",
-         "provenance"),
-        "errors, files, progress, token texts, arrays that do not change",
-    ),
-}  # fmt: skip
-"""Room -> its modules, and what it is for; each imports only those below it."""
-
-WIDTH, HEIGHT, GAP, MARGIN = 214, 66, 46, 10
+WIDTH, HEIGHT, GAP, MARGIN = 284, 92, 40, 10
 
 
-def imported(module: str) -> set[str]:
-    """The modules of the package that one imports, at once or when they are needed."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "bauklens":
-            inner = (node.module or "").partition(".")[2]
-            found |= {inner} if inner else {each.name for each in node.names}
-    return {each if (PACKAGE / f"{each}.py").exists() else "__init__" for each in found}
+def order() -> list[str]:
+    """The rooms as setup.cfg has them, from the command at the top to the ground."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = config["importlinter:contract:one-way"]["layers"].replace("|", "\n").split()
+    return [*(each for each in named if (PACKAGE / each).is_dir()), GROUND]
+
+
+def modules_of(room: str) -> list[Path]:
+    """The modules of a room."""
+    folder = PACKAGE if room == GROUND else PACKAGE / room
+    return sorted(each for each in folder.glob("*.py") if not each.name.startswith("__"))
 
 
 def uses() -> dict[str, set[str]]:
-    """Room -> the rooms that it imports."""
-    room_of = {module: room for room, (modules, _) in ROOMS.items() for module in modules}
-    missing = {path.stem for path in PACKAGE.glob("*.py")} ^ set(room_of)
-    if missing:
-        raise SystemExit(f"ROOMS in scripts/draw_architecture.py is not up to date: {', '.join(sorted(missing))}")
-    order = list(ROOMS)
-    found = {
-        room: {room_of[each] for module in modules if module != "__init__" for each in imported(module)}
-        for room, (modules, _) in ROOMS.items()
-    }
-    return {room: {each for each in below if order.index(each) > order.index(room)} for room, below in found.items()}
+    """Room -> the rooms below it that it imports, at once or when they are needed."""
+    rooms = order()
+    found: dict[str, set[str]] = {}
+    for place, room in enumerate(rooms):
+        trees = [ast.parse(module.read_text(encoding="utf-8")) for module in modules_of(room)]
+        named = [
+            node.module.split(".")[1]
+            for tree in trees
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bauklens.") and node.module
+        ]
+        found[room] = {each if each in rooms else GROUND for each in named} & set(rooms[place + 1 :])
+    return found
 
 
 def needed(graph: dict[str, set[str]]) -> dict[str, set[str]]:
@@ -97,30 +62,42 @@ def needed(graph: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
-def rows(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Rooms by how far they are from the ground, the farthest first."""
+def levels(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Rooms by how far they are from the top."""
+    depth = dict.fromkeys(graph, 0)
+    for room, below in graph.items():  # from the top on
+        for each in below:
+            depth[each] = max(depth[each], depth[room] + 1)
+    return [[room for room in graph if depth[room] == level] for level in range(max(depth.values()) + 1)]
 
-    def depth(room: str) -> int:
-        return 1 + max((depth(each) for each in graph[room]), default=0)
 
-    deepest = max(map(depth, graph))
-    return [[room for room in graph if depth(room) == level] for level in range(deepest, 0, -1)]
+def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
+    """Room -> where its box begins; one that a single room imports is under that."""
+    rows = levels(graph)
+    whole = _across(rows)
+    at: dict[str, tuple[float, float]] = {}
+    for level, rooms in enumerate(rows):
+        left = (whole - len(rooms) * WIDTH - (len(rooms) - 1) * GAP) / 2
+        top = MARGIN + level * (HEIGHT + GAP)
+        above = [room for room in graph if rooms[0] in graph[room]]
+        if len(rooms) == len(above) == 1:
+            left = at[above[0]][0]
+        at |= {room: (left + place * (WIDTH + GAP), top) for place, room in enumerate(rooms)}
+    return at
+
+
+def _across(rows: list[list[str]]) -> int:
+    most = max(map(len, rows))
+    return most * WIDTH + (most - 1) * GAP + 2 * MARGIN
 
 
 def drawn() -> str:
     """The picture, in the colours of the page that shows it, light or dark."""
-    graph = uses()
-    levels = rows(graph)
-    across = max(map(len, levels))
-    whole = across * WIDTH + (across - 1) * GAP + 2 * MARGIN
-    tall = len(levels) * (HEIGHT + GAP) - GAP + 2 * MARGIN
-    at = {}
-    for level, rooms in enumerate(levels):
-        left = (whole - len(rooms) * WIDTH - (len(rooms) - 1) * GAP) / 2
-        for place, room in enumerate(rooms):
-            at[room] = (left + place * (WIDTH + GAP), MARGIN + level * (HEIGHT + GAP))
-    parts = [_arrow(at[room], at[other]) for room, below in needed(graph).items() for other in sorted(below)]
-    parts += [part for room in ROOMS for part in _box(room, *at[room])]
+    graph = needed(uses())
+    rows, at = levels(graph), places(graph)
+    whole, tall = _across(rows), len(rows) * (HEIGHT + GAP) - GAP + 2 * MARGIN
+    parts = [_arrow(at[room], at[other]) for room, below in graph.items() for other in sorted(below)]
+    parts += [part for room in graph for part in _box(room, *at[room])]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {tall}"',
@@ -146,7 +123,7 @@ def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
 
 
 def _box(room: str, x: float, y: float) -> list[str]:
-    lines = _lines([each for each in ROOMS[room][0] if not each.startswith("__")])
+    lines = _lines([each.stem for each in modules_of(room)])
     middle = x + WIDTH / 2
     return [
         f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7"/>',
@@ -158,7 +135,7 @@ def _box(room: str, x: float, y: float) -> list[str]:
     ]
 
 
-def _lines(modules: list[str], longest: int = 38) -> list[str]:
+def _lines(modules: list[str], longest: int = 48) -> list[str]:
     lines = [""]
     for each in modules:
         if lines[-1] and len(lines[-1]) + len(each) + 2 > longest:
@@ -167,21 +144,5 @@ def _lines(modules: list[str], longest: int = 38) -> list[str]:
     return lines
 
 
-def table() -> str:
-    """The rooms as Markdown, the first that a prompt comes to at the top."""
-    lines = ["| room | modules | |", "|---|---|---|"]
-    for room, (modules, about) in ROOMS.items():
-        named = ", ".join(f"`{each}`" for each in modules)
-        lines.append(f"| **{room}** | {named} | {about} |")
-    return "\n".join(lines)
-
-
-def written() -> str:
-    """docs/architecture.md with the table as it is now."""
-    page = PAGE.read_text(encoding="utf-8")
-    return re.sub(r"(<!-- rooms -->\n).*?(\n<!-- end -->)", lambda at: at[1] + table() + at[2], page, flags=re.DOTALL)
-
-
 if __name__ == "__main__":
     PICTURE.write_text(drawn(), encoding="utf-8")
-    PAGE.write_text(written(), encoding="utf-8")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from transformers import CohereConfig, GraniteConfig, MixtralConfig
 
 import bauklens
-from bauklens.model.anatomy import resolve
+from bauklens.model.anatomy import resolve, sublayers_of
+from bauklens.model.inputs import Inputs
 from bauklens.model.layout import _in_order
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
@@ -35,18 +36,18 @@ _SMALL = {
     ids=["granite divides", "cohere multiplies"],
 )
 def test_a_scale_is_found_by_running(config, expected, dtype):
-    found = resolve(with_random_weights(config(), dtype), IDS)
+    found = resolve(with_random_weights(config(), dtype), Inputs(IDS))
     assert found.post_ops == expected
     assert found.proof < 0.05
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_a_soft_cap_is_found_by_running(dtype):
-    found = resolve(tiny_model("gemma2", dtype), IDS)
+    model = tiny_model("gemma2", dtype)
+    found = resolve(model, Inputs(IDS))
     assert found.post_ops == PostOps(cap=5.0)
     assert "5 tanh(x / 5)" in found.decoding
-    assert found.sublayers is not None
-    assert found.sublayers.attention[0].names == ("model.layers.0.post_attention_layernorm",)
+    assert sublayers_of(model, found, Inputs(IDS)).attention[0].names == ("model.layers.0.post_attention_layernorm",)
 
 
 class TestPostOps:
@@ -95,7 +96,7 @@ class TestTheWay:
 
     def assert_replayed_alike(self, model, plain):
         lens = bauklens.logit_lens(model, None, PROMPT)
-        assert resolve(model, IDS).post_ops is None
+        assert resolve(model, Inputs(IDS)).post_ops is None
         assert np.array_equal(lens.top_ids, plain.top_ids)
         assert np.allclose(lens.top_probs, plain.top_probs, atol=1e-6)
 
@@ -103,13 +104,13 @@ class TestTheWay:
     def test_a_head_that_is_not_its_weights_alone(self, name):
         model = tiny_model(name)
         plain = bauklens.logit_lens(model, None, PROMPT)
-        assert resolve(model, IDS).post_ops is not None
+        assert resolve(model, Inputs(IDS)).post_ops is not None
         forward = model.lm_head.forward
         pass_output_through(model.lm_head, lambda module, inputs, output: None)
         self.assert_replayed_alike(model, plain)
         del model.lm_head.forward
         assert model.lm_head.forward == forward
-        assert resolve(model, IDS).post_ops is not None
+        assert resolve(model, Inputs(IDS)).post_ops is not None
 
     def test_a_hook_on_the_head_acts(self):
         model = tiny_model("llama")
@@ -131,7 +132,7 @@ class TestTheWay:
 
         model.forward = without_the_best
         lens = bauklens.logit_lens(model, None, PROMPT)
-        assert resolve(model, IDS).post_ops is None
+        assert resolve(model, Inputs(IDS)).post_ops is None
         assert lens.top_ids.max() < 100
 
     def test_a_scale_that_changes_unseen(self):
@@ -143,7 +144,7 @@ class TestTheWay:
         with torch.no_grad():
             own = model(input_ids=IDS).logits[0]
         assert np.allclose(lens.top_probs[-1], own.softmax(-1).topk(5).values, atol=1e-6)
-        assert resolve(model, IDS).post_ops == PostOps(scale=0.5)
+        assert resolve(model, Inputs(IDS)).post_ops == PostOps(scale=0.5)
 
     def test_what_counts_as_weights_alone(self):
         linear = torch.nn.Linear(4, 9)
@@ -266,7 +267,7 @@ class TestWhatChangesBetweenCalls:
         model = tiny_model("gemma2")
         bauklens.logit_lens(model, None, PROMPT)
         model.config.final_logit_softcapping = cap
-        assert resolve(model, IDS).post_ops == PostOps(cap=cap)
+        assert resolve(model, Inputs(IDS)).post_ops == PostOps(cap=cap)
 
     def test_a_forward_that_leaves_tokens_out(self):
         model = tiny_model("llama")

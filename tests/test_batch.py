@@ -6,6 +6,8 @@ import torch
 
 import bauklens
 from bauklens import LensError
+from bauklens.model.anatomy import resolve
+from bauklens.model.inputs import Inputs
 from bauklens.stream import batches
 from tests.tiny import PROMPT, TEXT, tiny_model
 
@@ -32,8 +34,8 @@ def test_each_is_as_if_it_were_alone(model, stream):
 
 
 def test_those_of_about_the_same_length_run_together(gpt2):
-    anatomy = bauklens.anatomy.resolve(gpt2, torch.tensor([PROMPT]))
-    groups = batches._groups(anatomy, [torch.tensor([prompt]) for prompt in PROMPTS])
+    anatomy = resolve(gpt2, Inputs(torch.tensor([PROMPT])))
+    groups = batches._groups(anatomy, [Inputs(torch.tensor([prompt])) for prompt in PROMPTS])
     assert sorted(number for group in groups for number in group) == list(range(len(PROMPTS)))
     assert any(len(group) > 1 for group in groups)
 

@@ -197,7 +197,9 @@ def test_doctor(doctor, tmp_path):
     assert said["bauklens"] == f"{bauklens.__version__} in {Path(bauklens.__file__).parent}"
     for name in ("torch", "transformers", "numpy", "pandas", "plotly"):
         assert said[name] == importlib.metadata.version(name)
-    assert re.fullmatch(r"\d+ threads; (multiplies bfloat16 faster.*|decodes in float32)", said["cpu"])
+    assert re.fullmatch(
+        r"\d+ threads; (.+: float32 models are decoded in bfloat16 from 512 rows .*|decodes in float32)", said["cpu"]
+    )
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         assert said["accelerators"] == "none"
     own = tracing.TraceDict is tracedict.TraceDict

@@ -15,6 +15,7 @@ import bauklens
 from bauklens.lens.inspection import describe
 from bauklens.model.anatomy import resolve
 from bauklens.model.forward import tensors_in
+from bauklens.model.inputs import Inputs
 from tests.tiny import randomised
 
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
@@ -115,7 +116,7 @@ def assert_every_row(model, anatomy, name, *, atol):
 @pytest.mark.parametrize("name", [name for name in SPECS if name not in NO_LENS | NEEDS_FLOAT32])
 def test_every_row_is_exact_in_half_precision(name, dtype):
     model = build(name).to(dtype)
-    anatomy = resolve(model, torch.tensor([PROMPT]))
+    anatomy = resolve(model, Inputs(torch.tensor([PROMPT])))
     assert_every_row(model, anatomy, name, atol=0.05 if name in MIXED else 1e-3)
 
 
@@ -131,7 +132,7 @@ def test_what_does_not_run_in_half_precision(name):
 def test_every_row_is_exact(name):
     run.add(name)
     model = build(name)
-    anatomy = resolve(model, torch.tensor([PROMPT]))
+    anatomy = resolve(model, Inputs(torch.tensor([PROMPT])))
     assert_every_row(model, anatomy, name, atol=1e-4)
     assert len(anatomy.blocks) >= 2
     said = dict(describe(model, None, ""))
@@ -148,7 +149,7 @@ def test_every_row_is_exact(name):
 )
 def test_a_row_is_called_by_its_blocks_place_in_the_list_or_in_the_run(name, labels):
     """mllama passes over its second block on text; hrm_text runs its three twice; dory the second of its three"""
-    anatomy = resolve(build(name), torch.tensor([PROMPT]))
+    anatomy = resolve(build(name), Inputs(torch.tensor([PROMPT])))
     assert anatomy.labels == labels
 
 

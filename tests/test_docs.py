@@ -15,7 +15,7 @@ import pytest
 
 import bauklens
 from bauklens.cli.commands import main
-from bauklens.lens.options import STREAMS
+from bauklens.vocabulary import STREAMS
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent

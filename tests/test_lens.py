@@ -21,12 +21,14 @@ from transformers import (
 
 import bauklens
 from bauklens.decode.measure import magnitude
-from bauklens.decode.readout import Reading
-from bauklens.decode.rows import decode
+from bauklens.decode.reading import Reading
+from bauklens.decode.rows import Way, decode
+from bauklens.decode.unembed import Rows
 from bauklens.lens.run import run
 from bauklens.model.anatomy import resolve
-from bauklens.model.tail import FrozenNorm
-from bauklens.model.tracing import state_of, with_state
+from bauklens.model.block_output import state_of, with_state
+from bauklens.model.frozen_norm import FrozenNorm
+from bauklens.model.inputs import Inputs
 from tests.tiny import (
     CONFIGS,
     LAYERS,
@@ -41,7 +43,10 @@ from tests.tiny import (
     tiny_model,
 )
 
-EVERYWHERE = torch.arange(len(PROMPT))
+
+def all_rows(states):
+    """States of every position of the prompt, as rows to decode."""
+    return Rows("given", states, [str(layer) for layer in range(len(states))], list(range(len(PROMPT))))
 
 
 def full_logits(model, layer, states=None):
@@ -136,11 +141,9 @@ def test_without_a_norm_the_head_alone_decodes(gpt2):
     assert np.allclose(lens.top_probs[1:], expected.values, atol=1e-5)
 
 
-def rows_of_logits(model, ran, states, norm):
+def rows_of_logits(ran, states, norm):
     """Decoded logits of every row, recovered whole through a top-k as wide as the vocabulary, up to a constant."""
-    decoded = decode(
-        model, ran.anatomy, ran.token_ids, states, EVERYWHERE, Reading(VOCABULARY), norm=norm, final=ran.final
-    )
+    decoded = decode(ran, all_rows(states), Reading(VOCABULARY), Way(norm))
     logits = torch.empty(*decoded.values["top_probs"].shape).scatter(
         -1, decoded.values["top_ids"], decoded.values["top_probs"].double().log().float()
     )
@@ -153,7 +156,7 @@ def test_at_the_final_scale_the_contributions_add_up_to_the_logits(name):
     model.get_output_embeddings().weight.div_(12)  # no probability may vanish here
     ran = run(model, None, PROMPT)
     parts = torch.cat([ran.stream.states[:1], ran.stream.deltas])
-    contributions = rows_of_logits(model, ran, parts, "final").sum(0)
+    contributions = rows_of_logits(ran, parts, "final").sum(0)
     constant = full_logits(model, -1, states=torch.zeros(1, len(PROMPT), parts.shape[-1]))
     own = full_logits(model, LAYERS) - constant
     assert torch.allclose(contributions, own - own.mean(dim=-1, keepdim=True), atol=1e-3)
@@ -298,7 +301,7 @@ class TestInPlace:
         ran = run(gpt2, None, PROMPT)
         before = ran.stream.states.clone()
         gpt2.transformer.ln_f.register_forward_pre_hook(triple)
-        decode(gpt2, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final)
+        decode(ran, all_rows(ran.stream.states), Reading(1))
         assert torch.equal(ran.stream.states, before)
 
 
@@ -346,7 +349,7 @@ class TestWhatIsAskedFor:
         lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=(layer for layer in range(2)), topk=2)
         assert lens.provenance["dtype"] == "float32"
         assert lens.provenance["device"] == "cpu"
-        assert lens.provenance["decoding"] == {"precision": "float32", "rows": 20, "decoded again": 0}
+        assert lens.provenance["decoding"] == {"precision": "float32", "by": "product", "rows": 20, "decoded again": 0}
         assert lens.provenance["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
         assert lens.provenance["arguments"] == {
             "stream": "hidden",
@@ -367,17 +370,17 @@ class TestWhatIsAskedFor:
         }
 
 
-def replayed(anatomy):
+def replayed(ran):
     """The same, decoded by the model's own forward to its end."""
-    return replace(anatomy, post_ops=None)
+    return replace(ran, anatomy=replace(ran.anatomy, post_ops=None))
 
 
 class TestMemory:
     @pytest.mark.parametrize("rows", [1, 3, 7, 1000])
     def test_tiles_of_any_size_give_the_same(self, model, rows):
         ran = run(model, None, PROMPT)
-        given = (model, ran.anatomy, ran.token_ids, ran.stream.states, EVERYWHERE)
-        whole, tiled = (decode(*given, Reading(5), final=ran.final, chunk_rows=each) for each in (None, rows))
+        each = all_rows(ran.stream.states)
+        whole, tiled = (decode(ran, each, Reading(5), Way(chunk_rows=most)) for most in (None, rows))
         assert torch.equal(whole.values["top_ids"], tiled.values["top_ids"])
         assert torch.allclose(whole.values["top_probs"], tiled.values["top_probs"], atol=1e-6)
         assert torch.allclose(whole.last_logits, tiled.last_logits, atol=1e-4)
@@ -386,16 +389,7 @@ class TestMemory:
         ran = run(gpt2, None, PROMPT)
         shapes = []
         gpt2.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
-        decode(
-            gpt2,
-            replayed(ran.anatomy),
-            ran.token_ids,
-            ran.stream.states,
-            EVERYWHERE,
-            Reading(1),
-            final=ran.final,
-            chunk_rows=8,
-        )
+        decode(replayed(ran), all_rows(ran.stream.states), Reading(1), Way(chunk_rows=8))
         assert sum(shape[0] * shape[1] for shape in shapes) == 4 * len(PROMPT)
         assert max(shape[0] * shape[1] for shape in shapes) <= 8
 
@@ -408,16 +402,7 @@ class TestMemory:
             made.append(weakref.ref(output))
 
         gpt2.lm_head.register_forward_hook(watch)
-        decode(
-            gpt2,
-            replayed(ran.anatomy),
-            ran.token_ids,
-            ran.stream.states,
-            EVERYWHERE,
-            Reading(1),
-            final=ran.final,
-            chunk_rows=8,
-        )
+        decode(replayed(ran), all_rows(ran.stream.states), Reading(1), Way(chunk_rows=8))
         assert len(alive) > 4
         assert not any(alive)
 
@@ -438,7 +423,7 @@ class TestMemory:
         assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
 
     def test_memory_for_no_row_at_all_is_one_clear_error(self, gpt2):
-        resolve(gpt2, torch.tensor([PROMPT]))
+        resolve(gpt2, Inputs(torch.tensor([PROMPT])))
         ran = run(gpt2, None, PROMPT)
 
         def none_at_all(module, inputs):
@@ -446,16 +431,14 @@ class TestMemory:
 
         gpt2.lm_head.register_forward_pre_hook(none_at_all)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
-            decode(
-                gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final
-            )
+            decode(replayed(ran), all_rows(ran.stream.states), Reading(1))
         assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
     def test_the_forward_pass_asks_for_the_last_logits_only(self):
         model = tiny_model("llama")
         shapes = []
         pass_output_through(model.lm_head, lambda module, inputs, output: shapes.append(tuple(output.shape)))
-        resolve(model, torch.tensor([PROMPT]))
+        resolve(model, Inputs(torch.tensor([PROMPT])))
         shapes.clear()
         run(model, None, PROMPT)
         assert shapes == [(1, 1, VOCABULARY)]
@@ -563,7 +546,7 @@ class TestBadInput:
         config = BertConfig(
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320
         )
-        with pytest.raises(bauklens.LensError, match="BertForMaskedLM is a masked language model"):
+        with pytest.raises(bauklens.LensError, match="BertForMaskedLM has a head of another kind"):
             bauklens.logit_lens(BertForMaskedLM(config).eval(), None, PROMPT)
 
     def test_a_classification_head(self):
@@ -590,9 +573,7 @@ class TestBadInput:
 
         hook = gpt2.lm_head.register_forward_pre_hook(stop)
         with pytest.raises(error):
-            decode(
-                gpt2, replayed(ran.anatomy), ran.token_ids, ran.stream.states, EVERYWHERE, Reading(1), final=ran.final
-            )
+            decode(replayed(ran), all_rows(ran.stream.states), Reading(1))
         hook.remove()
         assert list(block_list(gpt2)) == blocks
         assert hook_count(gpt2) == 0
@@ -600,7 +581,7 @@ class TestBadInput:
 
 class TestNamedModules:
     def test_naming_what_is_found_changes_nothing(self, model):
-        found = resolve(model, torch.tensor([PROMPT]))
+        found = resolve(model, Inputs(torch.tensor([PROMPT])))
         plain = bauklens.logit_lens(model, None, PROMPT)
         named = bauklens.logit_lens(model, None, PROMPT, blocks=found.blocks_path, head=found.head)
         assert np.array_equal(plain.top_ids, named.top_ids)
@@ -650,8 +631,8 @@ def test_an_anatomy_is_remembered_and_does_not_keep_its_model_alive():
     import gc
 
     model = tiny_model("gpt2")
-    first = resolve(model, torch.tensor([PROMPT]))
-    assert resolve(model, torch.tensor([PROMPT])) is first
+    first = resolve(model, Inputs(torch.tensor([PROMPT])))
+    assert resolve(model, Inputs(torch.tensor([PROMPT]))) is first
     gone = weakref.ref(model)
     del model
     gc.collect()

@@ -8,6 +8,8 @@ import torch
 from scipy import spatial, special, stats
 
 from bauklens.decode import measure
+from bauklens.decode.reading import Reading, Reference
+from bauklens.result.agreement import agreement, overlap
 
 ROWS, VOCABULARY = 40, 500
 
@@ -40,43 +42,49 @@ def plain(found):
     return special.softmax(found.double().numpy(), axis=-1)
 
 
-def test_the_normalizer(pair):
-    assert np.allclose(measure.log_normalizer(pair[0]), special.logsumexp(pair[0].double().numpy(), axis=-1), atol=1e-4)
+def read(found, *measures, own=None, next_ids=None):
+    """What is read off logits, set against those of the model itself."""
+    columns = torch.arange(len(found))
+    reference = None if own is None else Reference.elementwise(own)
+    next_ids = torch.empty(0, dtype=torch.int64) if next_ids is None else next_ids
+    return Reading(1, measures, next_ids, reference=reference).of(found, columns)
 
 
 def test_entropy(pair):
-    assert np.allclose(measure.entropy(pair[0]), stats.entropy(plain(pair[0]), axis=-1), atol=1e-5)
+    found = read(pair[0], "entropy")["entropy"]
+    assert np.allclose(found, stats.entropy(plain(pair[0]), axis=-1), atol=1e-5)
 
 
 def test_entropy_is_0_for_one_certain_token_and_the_logarithm_of_all_for_any():
     certain = torch.zeros(1, VOCABULARY)
     certain[0, 7] = 200
-    assert measure.entropy(certain).item() == pytest.approx(0, abs=1e-6)
-    assert measure.entropy(torch.zeros(1, VOCABULARY)).item() == pytest.approx(math.log(VOCABULARY), rel=1e-6)
+    assert read(certain, "entropy")["entropy"].item() == pytest.approx(0, abs=1e-6)
+    flat = read(torch.zeros(1, VOCABULARY), "entropy")["entropy"]
+    assert flat.item() == pytest.approx(math.log(VOCABULARY), rel=1e-6)
 
 
 def test_kl(pair):
     one, other = pair
     expected = stats.entropy(plain(one), plain(other), axis=-1)
-    assert np.allclose(measure.kl_divergence(one, other), expected, atol=1e-5, rtol=1e-4)
-    assert torch.equal(measure.kl_divergence(one, one), torch.zeros(ROWS))
+    assert np.allclose(read(other, "kl", own=one)["kl"], expected, atol=2e-5, rtol=1e-4)
+    assert np.allclose(read(one, "kl", own=one)["kl"], 0, atol=2e-5)
 
 
-def test_kl_to_what_leaves_out_a_token_that_is_said_is_infinite():
-    assert measure.kl_divergence(logits(1), with_tokens_left_out(1)).isinf().all()
+def test_kl_to_what_leaves_out_a_token_that_is_said_is_huge():
+    assert (read(with_tokens_left_out(1), "kl", own=logits(1))["kl"] > 1e20).all()
 
 
 def test_js(pair):
     one, other = pair
     expected = spatial.distance.jensenshannon(plain(one), plain(other), axis=-1) ** 2
-    assert np.allclose(measure.js_divergence(one, other), expected, atol=1e-5)
-    assert np.allclose(measure.js_divergence(one, other), measure.js_divergence(other, one), atol=1e-5)
+    assert np.allclose(read(other, "js", own=one)["js"], expected, atol=1e-5)
+    assert np.allclose(read(one, "js", own=other)["js"], expected, atol=1e-5)
 
 
 def test_surprisal_is_the_cross_entropy(pair):
     token_ids = torch.arange(ROWS)
     expected = torch.nn.functional.cross_entropy(pair[0].double(), token_ids, reduction="none")
-    assert np.allclose(measure.surprisal(pair[0], token_ids), expected, atol=1e-4)
+    assert np.allclose(read(pair[0], "surprisal", next_ids=token_ids)["surprisal"], expected, atol=1e-4)
 
 
 def test_rank():
@@ -84,15 +92,16 @@ def test_rank():
     found = torch.stack([torch.randperm(VOCABULARY) for _ in range(ROWS)]).float()
     order = found.argsort(dim=-1, descending=True)
     for rank in (1, 2, 77, VOCABULARY):
-        assert (measure.rank_of(found, order[:, rank - 1]) == rank).all()
+        assert (read(found, "rank_of_next", next_ids=order[:, rank - 1])["rank_of_next"] == rank).all()
     tied = torch.tensor([[3.0, 5.0, 5.0, 1.0]])
-    assert measure.rank_of(tied.expand(4, -1), torch.arange(4)).tolist() == [3, 1, 1, 4]
+    assert measure.rank_of(tied, tied).tolist() == [[3, 1, 1, 4]]
 
 
-def test_overlap():
-    one = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
-    other = torch.tensor([[3, 1, 2], [4, 9, 8], [1, 2, 3]])
-    assert measure.overlap(one, other).tolist() == pytest.approx([1, 1 / 3, 0])
+def test_overlap_and_agreement():
+    one = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    other = np.array([[3, 1, 2], [4, 9, 8], [1, 2, 3]])
+    assert overlap(one, other).tolist() == pytest.approx([1, 1 / 3, 0])
+    assert agreement(one, other).tolist() == [0, 1, 0]
 
 
 def test_cosine():

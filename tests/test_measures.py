@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import cosine_similarity as cosine
 
 import bauklens
 from bauklens import MEASURES, LensError, LensResult
-from bauklens.decode import measure
 from bauklens.result.measures import DEFAULT
 from tests.tiny import LAYERS, PROMPT, TEXT, VOCABULARY, tiny_model, with_random_weights
 
@@ -32,6 +32,27 @@ def assert_as(lens, wanted):
         assert np.allclose(found, value, atol=2e-5, rtol=1e-5, equal_nan=True), name
 
 
+def spread(logits):
+    """H(p) in nats, straight from the definition, in double precision."""
+    probabilities = logits.double().softmax(-1)
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def divergence(one, other):
+    """KL(p || q) in nats, likewise."""
+    one, other = one.double().log_softmax(-1), other.double().log_softmax(-1)
+    return (one.exp() * (one - other)).sum(-1)
+
+
+def mean_of(one, other):
+    """The logits of the mean of two predictions."""
+    return torch.logaddexp(one.double().log_softmax(-1), other.double().log_softmax(-1))
+
+
+def shared(one, other):
+    return (one[..., :, None] == other[..., None, :]).any(-1).float().mean(-1)
+
+
 def expected(logits, own, token_ids, positions):
     """Name -> (layer, position), of everything that is a function of logits alone."""
     following = torch.tensor([*token_ids, 0])[torch.tensor(positions) + 1].expand(len(logits), -1)
@@ -42,13 +63,13 @@ def expected(logits, own, token_ids, positions):
     return {
         "alone": alone[0] & alone[1],
         "max_probability": logits.softmax(-1).amax(-1),
-        "entropy": measure.entropy(logits),
-        "kl": measure.kl_divergence(own, logits),
-        "js": measure.js_divergence(own, logits),
-        "surprisal": measure.surprisal(logits, following).masked_fill(last, torch.nan),
-        "rank_of_next": measure.rank_of(logits, following).float().masked_fill(last, torch.nan),
+        "entropy": spread(logits),
+        "kl": divergence(own, logits),
+        "js": (divergence(own, mean_of(own, logits)) + divergence(logits, mean_of(own, logits))) / 2,
+        "surprisal": -logits.log_softmax(-1).gather(-1, following[..., None])[..., 0].masked_fill(last, torch.nan),
+        "rank_of_next": (1.0 + (logits > logits.gather(-1, following[..., None])).sum(-1)).masked_fill(last, torch.nan),
         "agreement": (logits.argmax(-1) == own.argmax(-1)).float(),
-        "overlap": measure.overlap(logits.topk(k).indices, own.topk(k).indices),
+        "overlap": shared(logits.topk(k).indices, own.topk(k).indices),
     }
 
 
@@ -91,8 +112,9 @@ def test_a_model_whose_states_are_decoded_whole():
 def test_cosines_are_of_the_states(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT)
     states = bauklens.get_hidden_states(gpt2, None, PROMPT)[:, 0]
-    assert np.allclose(lens.measures["cosine_to_final"][1:], measure.cosine(states, states[-1:]), atol=1e-6)
-    assert np.allclose(lens.measures["cosine_to_previous"][2:], measure.cosine(states[1:], states[:-1]), atol=1e-6)
+    to_final, to_previous = cosine(states, states[-1:], dim=-1), cosine(states[1:], states[:-1], dim=-1)
+    assert np.allclose(lens.measures["cosine_to_final"][1:], to_final, atol=1e-6)
+    assert np.allclose(lens.measures["cosine_to_previous"][2:], to_previous, atol=1e-6)
     assert np.isnan(lens.measures["cosine_to_previous"][0]).all()
 
 

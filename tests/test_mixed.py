@@ -1,6 +1,5 @@
 """Decoding in bfloat16: what is vouched for is what the exact way gives, and what is not is decoded by that."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
 
 import bauklens
-from bauklens.decode import bfloat16
-from bauklens.decode import rows as decoding
-from bauklens.decode.bfloat16 import LowPrecisionHead
-from bauklens.decode.readout import Reading
+from bauklens.decode import bfloat16, bfloat16_head
+from bauklens.decode.bfloat16_head import LowPrecisionHead
+from bauklens.decode.reading import Reading
+from bauklens.result.measures import DEFAULT
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
@@ -91,7 +90,7 @@ def assert_same(ids, probabilities, logits, k):
     """The same tokens as in full precision, but for near ties, and probabilities to 1e-3."""
     exact = logits.double().softmax(-1)
     top = exact.topk(k)
-    assert (probabilities - top.values).abs().max() <= bfloat16.TOLERANCE
+    assert (probabilities - top.values).abs().max() <= bfloat16_head.TOLERANCE
     swapped = exact.gather(1, ids) - top.values
     assert swapped.abs().max() < NEAR_TIE
     assert all(len(set(row)) == k for row in ids.tolist())
@@ -106,25 +105,25 @@ def test_what_is_vouched_for_is_right(change, scale, k):
     inputs = states()
     found = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, k)
     logits = head(inputs)
-    sure = found.certain
+    found, sure = found
     if sure.any():
-        assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], logits[sure], k)
+        assert_same(found["top_ids"][sure], found["top_probs"][sure], logits[sure], k)
 
 
 @pytest.mark.parametrize("change", ["plain", "common offset", "two equal best", "dominant"])
 def test_most_rows_are_vouched_for(change):
     head = random_head(bias=True)
     HEADS[change](head)
-    assert read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5).certain.float().mean() > 0.6
+    assert read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5)[1].float().mean() > 0.6
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_scale_and_the_padding_of_a_head_count(bias):
     head = random_head(bias)
     found = read(LowPrecisionHead(head, 9_000, 0.25, states()), states(), 3)
-    sure = found.certain
+    found, sure = found
     assert sure.float().mean() > 0.5
-    assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], 0.25 * head(states())[sure, :9_000], 3)
+    assert_same(found["top_ids"][sure], found["top_probs"][sure], 0.25 * head(states())[sure, :9_000], 3)
 
 
 def head_of(weight):
@@ -135,9 +134,9 @@ def head_of(weight):
 
 def assert_what_is_vouched_for_is_right(head, inputs, k):
     found = read(LowPrecisionHead(head, head.out_features, 1.0, inputs), inputs, k)
-    sure = found.certain
+    found, sure = found
     if sure.any():
-        assert_same(found.values["top_ids"][sure], found.values["top_probs"][sure], head(inputs)[sure], k)
+        assert_same(found["top_ids"][sure], found["top_probs"][sure], head(inputs)[sure], k)
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -182,7 +181,7 @@ def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(mask):
     head = random_head(bias=True)
     head.bias[100:600] = mask
     found = read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5)
-    assert found.certain.float().mean() > 0.7
+    assert found[1].float().mean() > 0.7
     assert_what_is_vouched_for_is_right(head, states(), 5)
 
 
@@ -194,14 +193,14 @@ def test_the_callers_default_dtype_changes_nothing():
         other = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, 5)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(plain.values["top_probs"], other.values["top_probs"])
+    assert torch.equal(plain[0]["top_probs"], other[0]["top_probs"])
 
 
 def test_states_that_are_not_finite_are_not_vouched_for():
     inputs = states()
     inputs[7] = torch.nan
     inputs[8] = torch.inf
-    certain = read(LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()), inputs, 3).certain
+    certain = read(LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()), inputs, 3)[1]
     assert not certain[[7, 8]].any()
     assert certain.any()
 
@@ -258,10 +257,10 @@ class TestALens:
         assert exact.provenance["decoding"]["precision"] == "float32"
         said = "Decoded in bfloat16, to 0.001 of the probabilities in float32 and about 0.02 nats of entropy"
         assert auto.decoded.startswith("" if change in DOUBTFUL else said)
-        assert set(auto.measures) == set(exact.measures) == {*bauklens.measures.DEFAULT}
+        assert set(auto.measures) == set(exact.measures) == {*DEFAULT}
         for measure in ("entropy", "kl", "surprisal"):
             assert np.allclose(
-                auto.measures[measure], exact.measures[measure], atol=2 * bfloat16.NATS, rtol=1e-5, equal_nan=True
+                auto.measures[measure], exact.measures[measure], atol=2 * bfloat16_head.NATS, rtol=1e-5, equal_nan=True
             )
         assert auto.decoded in auto.to_html()
         assert exact.decoded == ""
@@ -277,10 +276,15 @@ class TestALens:
     def test_rows_in_doubt_are_decoded_again(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
+        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
-        assert again.provenance["decoding"] == {"precision": "bfloat16", "rows": 420, "decoded again": 360}
+        assert again.provenance["decoding"] == {
+            "precision": "bfloat16",
+            "by": "product",
+            "rows": 420,
+            "decoded again": 360,
+        }
         assert again.top_ids.shape[1] == 60  # the final row is decoded in float32 anyway
         assert np.array_equal(exact.top_ids, again.top_ids)
         assert np.allclose(exact.top_probs, again.top_probs, atol=1e-6)
@@ -291,7 +295,7 @@ class TestALens:
         whole = bauklens.logit_lens(model, None, PROMPT)
         parts = bauklens.logit_lens(model, None, PROMPT, chunk_rows=rows)
         assert np.array_equal(whole.top_ids, parts.top_ids)
-        assert np.allclose(whole.top_probs, parts.top_probs, atol=bfloat16.TOLERANCE)
+        assert np.allclose(whole.top_probs, parts.top_probs, atol=bfloat16_head.TOLERANCE)
 
     @pytest.mark.parametrize(
         "arguments",
@@ -303,16 +307,16 @@ class TestALens:
         assert lens.provenance["decoding"]["precision"] == "float32"
 
     def test_where_most_rows_are_in_doubt_it_is_exact(self, always_pays, monkeypatch):
-        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
+        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
-        assert lens.provenance["decoding"] == {"precision": "float32", "rows": 420, "decoded again": 0}
+        assert lens.provenance["decoding"] == {"precision": "float32", "by": "product", "rows": 420, "decoded again": 0}
 
     def test_where_a_trial_is_not_right_it_is_exact(self, always_pays, monkeypatch):
         top = LowPrecisionHead.read
 
         def off(self, inputs, *rest):
-            found = top(self, inputs, *rest)
-            return replace(found, values=found.values | {"top_probs": found.values["top_probs"] + 0.01})
+            values, certain = top(self, inputs, *rest)
+            return values | {"top_probs": values["top_probs"] + 0.01}, certain
 
         monkeypatch.setattr(LowPrecisionHead, "read", off)
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
@@ -330,7 +334,7 @@ class TestALens:
             return top(self, inputs, *rest)
 
         monkeypatch.setattr(LowPrecisionHead, "read", no_more_than_forty)
-        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
@@ -348,15 +352,15 @@ class TestALens:
             raise MemoryError
 
         monkeypatch.setattr(LowPrecisionHead, "read", none_at_all)
-        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
 
     def test_memory_for_the_rows_in_doubt(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(bfloat16, "TOLERANCE", -1.0)
-        monkeypatch.setattr(decoding._Mixed, "is_worth_it", lambda self: True)
+        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
+        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
         of = Reading.of
 
         def no_more_than_ten(self, logits, *rest):

@@ -7,9 +7,9 @@ import torch
 from transformers import MixtralConfig
 
 import bauklens
-import bauklens.show.ranking
 from bauklens import LensError, nearest_tokens, top_neurons
 from bauklens.lens.inspection import describe
+from bauklens.show.ranking import NearestTokens
 from tests.made import HOSTILE
 from tests.tiny import LAYERS, PROMPT, TEXT, block_list, tiny_model, with_random_weights
 
@@ -122,7 +122,7 @@ def test_nearest_tokens_show_themselves(gpt2, tokenizer):
 
 
 def test_a_ranking_of_hostile_texts_breaks_nothing():
-    found = bauklens.ranking.NearestTokens(
+    found = NearestTokens(
         HOSTILE[0], "head", tuple(HOSTILE[:2]), np.array([[0, 1], [2, 3]]), np.ones((2, 2)), dict(enumerate(HOSTILE))
     )
     html = found._repr_html_()

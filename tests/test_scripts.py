@@ -41,4 +41,4 @@ def test_benchmark(tmp_path):
     assert any(name.startswith("notebook") for name in run["seconds"])
     assert all(each > 0 for each in run["seconds"].values())
     assert "bauklens" in ran.stdout
-    assert run["decoding"] == {"precision": "float32", "rows": 64, "decoded again": 0}
+    assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}

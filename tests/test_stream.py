@@ -8,6 +8,7 @@ import torch
 
 import bauklens
 from bauklens.model.anatomy import resolve
+from bauklens.model.inputs import Inputs
 from bauklens.stream.states import trace_stream
 from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
 
@@ -56,20 +57,21 @@ def test_the_first_delta_starts_from_what_the_embedding_dropout_hands_over(name)
         get(model, None, PROMPT) for get in (bauklens.get_hidden_states, bauklens.get_hidden_state_deltas)
     )
     hook.remove()
-    assert resolve(model, torch.tensor([PROMPT])).embedding == "transformer.drop"
+    assert resolve(model, Inputs(torch.tensor([PROMPT]))).embedding == "transformer.drop"
     assert torch.equal(deltas[0], states[0] - dropped[-1])
 
 
 def test_embedding_and_deltas_add_up_to_the_last_state(model):
-    token_ids = torch.tensor([PROMPT])
-    stream = trace_stream(model, resolve(model, token_ids), token_ids)
+    inputs = Inputs(torch.tensor([PROMPT]))
+    stream = trace_stream(model, resolve(model, inputs), inputs)
     assert torch.allclose(stream.states[0] + stream.deltas.sum(0), stream.states[-1], atol=1e-5)
 
 
 def test_tracing_changes_no_logits(model):
     token_ids = torch.tensor([PROMPT])
     _, plain = by_hand(model, token_ids)
-    traced = trace_stream(model, resolve(model, token_ids), token_ids)
+    inputs = Inputs(token_ids)
+    traced = trace_stream(model, resolve(model, inputs), inputs)
     _, after = by_hand(model, token_ids)
     assert torch.allclose(traced.last_logits, plain[0, -1], atol=1e-4)
     with torch.no_grad():
@@ -105,7 +107,7 @@ class TestLeavesTheModelAsItWas:
         def fail(*_):
             raise error
 
-        resolve(model, torch.tensor([PROMPT]))
+        resolve(model, Inputs(torch.tensor([PROMPT])))
         hook = block_list(model)[1].register_forward_hook(fail)
         with pytest.raises(error):
             bauklens.get_hidden_states(model, None, PROMPT)
@@ -147,7 +149,7 @@ def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2, known
 
     gpt2.transformer.h[1].mlp.register_forward_pre_hook(no_memory)
     if known:
-        resolve(gpt2, torch.tensor([PROMPT]))
+        resolve(gpt2, Inputs(torch.tensor([PROMPT])))
     full.append(True)
     with pytest.raises(bauklens.LensError, match="out of memory in the forward pass of 10 tokens: pass a"):
         bauklens.get_hidden_states(gpt2, None, PROMPT)
@@ -167,7 +169,7 @@ class TestOnlyTheBlocksThatAreNeeded:
         bauklens.logit_lens(model, None, PROMPT)
         for place, block in enumerate(block_list(model)):
             block.register_forward_pre_hook(lambda module, inputs, place=place: seen.append(place))
-        resolve(model, torch.tensor([PROMPT]))
+        resolve(model, Inputs(torch.tensor([PROMPT])))
         seen.clear()
         lens = bauklens.logit_lens(model, None, PROMPT, **arguments)
         return seen, lens

@@ -7,8 +7,9 @@ from transformers import GraniteConfig, MambaConfig
 
 import bauklens
 from bauklens import LensError, logit_lens
-from bauklens.model.anatomy import resolve
-from bauklens.stream.states import trace_stream
+from bauklens.model.anatomy import resolve, sublayers_of
+from bauklens.model.inputs import Inputs, encode
+from bauklens.stream.states import Tracing, trace_stream
 from tests.test_coverage import NO_LENS, SPECS, build
 from tests.test_coverage import PROMPT as COVERAGE_PROMPT
 from tests.tiny import LAYERS, PROMPT, block_list, hook_count, tiny_model, with_random_weights
@@ -27,9 +28,10 @@ TYPES_WITH_SUBLAYERS = 158
 
 
 def traced(model, prompt=PROMPT, **options):
-    token_ids = torch.tensor([prompt])
-    anatomy = resolve(model, token_ids)
-    return trace_stream(model, anatomy, token_ids, sublayers=anatomy.require_sublayers(), **options), anatomy
+    inputs = Inputs(torch.tensor([prompt]))
+    anatomy = resolve(model, inputs)
+    tracing = Tracing(sublayers_of(model, anatomy, inputs), **options)
+    return trace_stream(model, anatomy, inputs, tracing), anatomy
 
 
 def by_hand(model, name):
@@ -127,7 +129,8 @@ class TestLens:
         alone = [logit_lens(model, None, PROMPT, stream=name, layers=[0, -1], positions=-1) for name in names]
         ran = []
         model.model.layers[0].register_forward_hook(lambda *_: ran.append(1))
-        resolve(model, torch.tensor([PROMPT]))
+        inputs = Inputs(torch.tensor([PROMPT]))
+        sublayers_of(model, resolve(model, inputs), inputs)
         ran.clear()
         together = logit_lens(model, None, PROMPT, stream=names, layers=[0, -1], positions=-1)
         assert len(ran) == 1
@@ -171,7 +174,7 @@ class TestLens:
 class TestEdits:
     def test_an_edit_is_what_the_model_goes_on_with(self, model):
         """Ablating a block by hand, with a hook, and by edit_output is the same; the check is against the edited."""
-        name = resolve(model, torch.tensor([PROMPT])).blocks[1]
+        name = resolve(model, Inputs(torch.tensor([PROMPT]))).blocks[1]
 
         def double(output, layer):
             if layer != name:
@@ -199,6 +202,6 @@ class TestEdits:
 def test_a_scale_that_rounding_hides_is_the_simplest_that_fits(demo):
     """The stream is a thousand times as large as what some sublayers write: a scale near 1 would look as good."""
     model, tokenizer = demo
-    anatomy = resolve(model, torch.tensor([tokenizer("Q: What is the capital of Poland?")["input_ids"]]))
-    found = anatomy.require_sublayers()
+    inputs = encode(model, tokenizer, "Q: What is the capital of Poland?")
+    found = sublayers_of(model, resolve(model, inputs), inputs)
     assert {scale for each in (*found.attention, *found.mlp) for scale in each.scales} == {1.0}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bauklens.model import tracedict, tracing
+from bauklens.model import guard, tracedict, tracing
 from tests.tiny import PROMPT, block_list, hook_count, tiny_model
 
 try:
@@ -171,7 +171,7 @@ def test_ours_is_used_where_baukit_fails_to_import_and_a_debug_line_says_so(tmp_
     (tmp_path / "baukit.py").write_text(f"raise {failure}")
     program = (
         f"import sys, logging; sys.path.insert(0, {str(tmp_path)!r}); logging.basicConfig(level='DEBUG')\n"
-        "import bauklens, bauklens.model.tracingdict; assert bauklens.TraceDict is bauklens.model.tracingdict.TraceDict"
+        "import bauklens, bauklens.model.tracedict; assert bauklens.TraceDict is bauklens.model.tracedict.TraceDict"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert [line for line in ran.stderr.splitlines() if "bauklens.model.tracing" in line] == [
@@ -189,7 +189,7 @@ def test_baukits_is_used_where_it_imports(caplog):
 
 def test_swapped_modules_are_back_after_an_interrupt(gpt2):
     before = list(block_list(gpt2))
-    with suppress(KeyboardInterrupt), tracing.swapped(gpt2, {"transformer.h.1": nn.Identity()}):
+    with suppress(KeyboardInterrupt), guard.swapped(gpt2, {"transformer.h.1": nn.Identity()}):
         assert isinstance(gpt2.transformer.h[1], nn.Identity)
         raise KeyboardInterrupt
     assert list(block_list(gpt2)) == before
@@ -198,7 +198,7 @@ def test_swapped_modules_are_back_after_an_interrupt(gpt2):
 def test_evaluating_gives_every_module_its_mode_back(gpt2):
     gpt2.train()
     gpt2.transformer.drop.eval()
-    with tracing.evaluating(gpt2):
+    with guard.evaluating(gpt2):
         assert not any(module.training for module in gpt2.modules())
         assert not torch.is_grad_enabled()
     assert gpt2.training

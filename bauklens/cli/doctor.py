@@ -58,10 +58,11 @@ def _package(name: str, where: str) -> str:
 def _cpu() -> str:
     import torch
 
-    from bauklens.decode.bfloat16 import pays
+    from bauklens.decode.bfloat16 import FEWEST_ROWS, FEWEST_TOKENS, cpu_features
 
-    faster = pays(torch.device("cpu"), torch.float32)
-    how = "multiplies bfloat16 faster, so that float32 models are decoded in it" if faster else "decodes in float32"
+    features = " and ".join(cpu_features())
+    table = f"from {FEWEST_ROWS} rows and {FEWEST_TOKENS:,} tokens of vocabulary on"
+    how = f"{features}: float32 models are decoded in bfloat16 {table}" if features else "decodes in float32"
     return f"{torch.get_num_threads()} threads; {how}"
 
 

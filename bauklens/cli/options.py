@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from bauklens.errors import LensError, out_of_memory
+from bauklens.errors import LensError
 from bauklens.files import require_writable, write_atomically
+from bauklens.lens.options import OPTIONS
 from bauklens.result.tokens import printable
+from bauklens.vocabulary import LOOKS, NORMS, PRECISIONS, STREAMS, WORDS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +55,8 @@ class OneLineErrors(click.Group):
             click.echo("interrupted", err=True)
             sys.exit(_INTERRUPTED)
         except (RuntimeError, MemoryError) as error:
+            from bauklens.model.memory import out_of_memory
+
             if not out_of_memory(error):
                 raise
             _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
@@ -132,32 +136,36 @@ def lens_options(command: Command) -> Command:
     options = [
         click.option(
             "--stream",
-            default="hidden",
+            default=OPTIONS["stream"],
             show_default=True,
-            type=click.Choice(["hidden", "delta", "attention", "mlp", "mid"]),
+            type=click.Choice(list(STREAMS)),
             help="States after every block, what every block adds, what its sublayers add, or the state between them.",
         ),
         click.option(
-            "--topk", default=5, show_default=True, type=click.IntRange(min=1), help="Tokens to keep in a cell."
+            "--topk",
+            default=OPTIONS["topk"],
+            show_default=True,
+            type=click.IntRange(min=1),
+            help="Tokens to keep in a cell.",
         ),
         click.option(
             "--norm",
-            default="own",
+            default=OPTIONS["norm"],
             show_default=True,
-            type=click.Choice(["own", "final", "none"]),
+            type=click.Choice([str(name).lower() for name in NORMS]),
             help="What a state goes through before the head.",
         ),
         click.option(
             "--precision",
-            default="auto",
+            default=OPTIONS["precision"],
             show_default=True,
-            type=click.Choice(["auto", "exact"]),
+            type=click.Choice(PRECISIONS),
             help="The model's dtype throughout, or bfloat16 where it is faster and certain to 0.001.",
         ),
         click.option(
             "--measure", "measures", multiple=True, help="A measure of every cell, or all; repeatable. By default most."
         ),
-        click.option("--look", default="default", show_default=True, type=click.Choice(["default", "classic"])),
+        click.option("--look", default=LOOKS[0], show_default=True, type=click.Choice(LOOKS)),
     ]
     for option in reversed(options):
         command = option(command)
@@ -168,7 +176,7 @@ def target_options(command: Command) -> Command:
     """The options of commands that follow tokens."""
     words = "Of a target of several tokens: the probability of all of them, or of the first."
     command = click.option(
-        "--words", default="whole", show_default=True, type=click.Choice(["whole", "first"]), help=words
+        "--words", default=OPTIONS["words"], show_default=True, type=click.Choice(WORDS), help=words
     )(command)
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."

@@ -1,2 +1,2 @@
-from .readout import Reading as Reading
+from .reading import Reading as Reading
 from .rows import decode as decode

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 
 from bauklens.decode.measure import in_cache
-from bauklens.decode.readout import Mean, Reading, Reference, Values
-from bauklens.decode.unembed import Tile, Unembed, free_memory
-from bauklens.errors import LensError, out_of_memory
+from bauklens.decode.reading import Mean, Reading, Reference, Values, probabilities_of
+from bauklens.decode.tiles import Some, Tile, in_tiles
+from bauklens.decode.unembed import Unembed
 
 _MOST = 64
 """The most probable tokens of each column, whose part in its mean is taken apart, and so to a digit more."""
-
 
 Weigh = Callable[[torch.Tensor], torch.Tensor]
 """Probabilities (column, vocabulary) -> the mean of the head's weights (column, head width)."""
@@ -34,36 +33,32 @@ class Own:
     last_logits: torch.Tensor
 
 
-def own_of(
-    unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh | None = None
-) -> Own:
+def own_of(unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh) -> Own:
     """The final states, read as a row, and as what other rows are set against: top k, entropy, what KL and JS need.
 
     Args:
         unembed: of the final states alone, (1, position, hidden), through the model's own norm.
         reading: what is read off every row.
-        offset: (1, 1, vocabulary), what the rows that are set against it leave out of their logits.
-        limit: columns to decode at once; it is halved where memory runs out.
-        weigh: a product in the place of that with the head's weights, where less than their precision will do.
+        offset: (1, vocabulary), what the rows that are set against it leave out of their logits.
+        limit: columns to decode at once; fewer if memory runs out.
+        weigh: a product with the head's weights, which need not be to their last digit.
 
     Raises:
         LensError: memory runs out for a single row.
     """
-    whole, count = unembed.anatomy.whole, len(unembed.positions)
-    limit, start = count if whole else min(limit, count), 0
-    parts: list[Own] = []
-    while start < count:
-        try:
-            columns = range(start, min(start + limit, count))
-            parts.append(_part(unembed, columns, reading, offset, weigh))
-            start += limit
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if whole or limit == 1:
-                raise LensError(f"out of memory for the model's own logits at {limit:,} positions: {error}") from None
-            limit //= 2
-            free_memory(error)
+    count = len(unembed.rows.positions)
+
+    def read(tile: Some) -> Own:
+        logits = unembed.logits(tile)
+        own = reading.with_measure("entropy").of(logits, unembed.columns(tile))
+        reference = _reference(unembed, logits, own["entropy"], reading, offset, weigh)
+        values = {name: value for name, value in own.items() if name != "entropy" or "entropy" in reading.measures}
+        values |= {name: torch.zeros(len(logits)) for name in ("kl", "js") if name in reading.measures}  # of itself
+        return Own(reference, values, logits[-1].clone())
+
+    everything, smallest = Tile(range(1), range(count)), count if unembed.anatomy.whole else 1
+    what = f"for the model's own logits at {smallest:,} positions"
+    parts = [part for _, part in in_tiles([everything], read, limit=limit, smallest=smallest, what=what)]
     values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
     return Own(_joined([part.reference for part in parts]), values, parts[-1].last_logits)
 
@@ -78,35 +73,30 @@ def _joined(parts: list[Any]) -> Any:
     return type(first)(**{each.name: _joined([getattr(part, each.name) for part in parts]) for each in fields(first)})
 
 
-def _part(unembed: Unembed, columns: range, reading: Reading, offset: torch.Tensor | None, weigh: Weigh | None) -> Own:
-    logits = unembed.logits(Tile(range(1), columns))[0]
-    values = reading.of(logits, torch.tensor(columns))
-    values |= {name: torch.zeros(len(columns)) for name in ("kl", "js") if name in reading.measures}  # of itself
-    return Own(_reference(unembed, logits, reading, offset, weigh), values, logits[-1].clone())
-
-
 def _reference(
-    unembed: Unembed, logits: torch.Tensor, reading: Reading, offset: torch.Tensor | None, weigh: Weigh | None
+    unembed: Unembed,
+    logits: torch.Tensor,
+    entropy: torch.Tensor,
+    reading: Reading,
+    offset: torch.Tensor | None,
+    weigh: Weigh,
 ) -> Reference:
-    topk, measures = reading.topk, reading.measures
-    linear = "kl" in measures and unembed.is_linear
-    elementwise = "js" in measures or ("kl" in measures and not linear)
-    most = min(max(topk, _MOST), logits.shape[1])
+    linear = "kl" in reading.measures and unembed.is_linear
+    elementwise = "js" in reading.measures or ("kl" in reading.measures and not linear)
+    most = min(max(reading.topk, _MOST), logits.shape[1])
     probabilities = torch.empty(logits.shape if linear or elementwise else (0,), device=logits.device)
-    entropy, ids, probs = [], [], []
+    ids, probs = [], []
     for some in in_cache(logits):
-        found = torch.softmax(logits[some], dim=-1, dtype=torch.float32)
-        found /= found.sum(dim=-1, keepdim=True)  # softmax adds in single precision, to five digits
-        entropy.append(torch.special.entr(found).sum(dim=-1))
+        found = probabilities_of(logits[some])
         top = found.topk(most, dim=-1)
         ids.append(top.indices)
         probs.append(top.values)
         if linear or elementwise:
             probabilities[some] = found
-    reference = Reference(torch.cat(ids)[:, :topk], torch.cat(entropy), probabilities.clone() if elementwise else None)
+    most_ids, most_probs = torch.cat(ids), torch.cat(probs)
+    reference = Reference(entropy, probabilities.clone() if elementwise else None)
     if not linear:
         return reference
-    most_ids, most_probs = torch.cat(ids), torch.cat(probs)
     weight, constant = unembed.head.weight[: logits.shape[1]], _constant(unembed, logits.shape[1], offset)
     scale = unembed.post_ops.scale
     each = [row.double() @ weight[some].double() for row, some in zip(most_probs, most_ids, strict=True)]
@@ -116,7 +106,7 @@ def _reference(
         most_ids=most_ids,
         most_probs=most_probs,
         most=Mean(scale * torch.stack(each), (most_probs * constant[most_ids]).sum(dim=-1)),
-        rest=Mean(scale * (rest @ weight if weigh is None else weigh(rest)).double(), rest @ constant),
+        rest=Mean(scale * weigh(rest).double(), rest @ constant),
     )
 
 
@@ -124,5 +114,5 @@ def _constant(unembed: Unembed, vocabulary: int, offset: torch.Tensor | None) ->
     """(vocabulary,), what a row's logits have that is no function of its state; nothing of a token that is left out."""
     bias = getattr(unembed.head, "bias", None)
     constant = unembed.head.weight.new_zeros(vocabulary) if bias is None else unembed.post_ops.scale * bias[:vocabulary]
-    constant = constant if offset is None else constant - offset[0, 0]
+    constant = constant if offset is None else constant - offset[0]
     return torch.where(constant.isfinite(), constant, 0).float()

@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from bauklens.arguments import checked_topk
+from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError
-from bauklens.lens.run import How, Rows, Run, lens_of, run
+from bauklens.lens.run import How, lens_of, run
 from bauklens.model.inputs import Prompt
 from bauklens.result.measures import chosen_measures
 from bauklens.result.result import LensResult
 from bauklens.show.page import Colour, fragment
+from bauklens.stream.run import Run
+from bauklens.vocabulary import GIVEN
 
 States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]
 
@@ -58,10 +61,10 @@ def show_logit_lens(
     else:
         states = _checked(hs(model, tokenizer, prompt) if callable(hs) else hs, ran)
     rows = Rows(
-        name="hidden" if hs is None else "given",
+        stream="hidden" if hs is None else GIVEN,
         states=states,
         labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
-        positions=list(range(ran.token_ids.shape[1])),
+        positions=list(range(ran.inputs.count)),
     )
     how = How(topk, measures=chosen_measures(None, complete=True))
     result = lens_of(ran, rows, how, arguments={"topk": topk, "color": color, "hs": _name(hs)})

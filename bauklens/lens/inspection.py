@@ -4,11 +4,13 @@ from typing import Any
 
 from torch import nn
 
+from bauklens.errors import LensError
 from bauklens.lens.run import check, run
-from bauklens.model.anatomy import Anatomy
+from bauklens.model.anatomy import sublayers_of
 from bauklens.model.inputs import context_length, text_config
 from bauklens.model.provenance import model_name
 from bauklens.model.unwrap import unwrapped
+from bauklens.stream.run import Run
 
 _NO_TOKENIZER = [0, 1, 2, 3]
 
@@ -41,18 +43,20 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
         ("device", str(ran.final.device)),
         *((("tail",) if not index else ("",)) + (_named(model, name),) for index, name in enumerate(anatomy.tail)),
         ("decoding", anatomy.decoding),
-        ("sublayers", _sublayers(anatomy)),
+        ("sublayers", _sublayers(ran)),
         ("check", f"the last block's logits differ from the model's own by at most {check(ran):.2g}"),
     ]
 
 
-def _sublayers(anatomy: Anatomy) -> str:
+def _sublayers(run: Run) -> str:
     """The names of the first block's, from the block on."""
-    if anatomy.sublayers is None:
+    try:
+        found = sublayers_of(run.model, run.anatomy, run.inputs)
+    except LensError:
         return "none found that add up to what a block adds"
-    first = anatomy.sublayers.attention[0], anatomy.sublayers.mlp[0]
-    attention, mlp = (str(each).replace(f"{anatomy.blocks[0]}.", "") for each in first)
-    return f"{attention}, then {mlp}" if anatomy.sublayers.sequential else f"{attention} beside {mlp}"
+    first = found.attention[0], found.mlp[0]
+    attention, mlp = (str(each).replace(f"{run.anatomy.blocks[0]}.", "") for each in first)
+    return f"{attention}, then {mlp}" if found.sequential else f"{attention} beside {mlp}"
 
 
 def _tied(model: nn.Module, head: str) -> bool:

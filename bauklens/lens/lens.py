@@ -1,104 +1,37 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any, overload
 
-import torch
 from torch import nn
+from typing_extensions import Unpack
 
-from bauklens.arguments import Layers, Positions, one_of
 from bauklens.errors import LensError, PromptError
-from bauklens.lens.options import Measures, Request, Targets
-from bauklens.lens.run import Run
+from bauklens.lens.options import OPTIONS, OneStream, Options, SeveralStreams
+from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.generation import chat_ids
-from bauklens.model.inputs import Prompt
+from bauklens.model.inputs import Inputs, Prompt
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
-from bauklens.stream.states import Edit
+from bauklens.stream.run import Run
 
-ON_ERROR = ("raise", "skip")
+
+@overload
+def logit_lens(model: nn.Module, tokenizer: Any, prompt: Prompt = ..., **options: Unpack[OneStream]) -> LensResult: ...
 
 
 @overload
 def logit_lens(
-    model: nn.Module,
-    tokenizer: Any,
-    prompt: Prompt = ...,
-    *,
-    stream: str = ...,
-    topk: int = ...,
-    layers: Layers = ...,
-    positions: Positions = ...,
-    norm: str | None = ...,
-    precision: str = ...,
-    chunk_rows: int | None = ...,
-    edit_output: Edit | None = ...,
-    blocks: str | None = ...,
-    head: str | None = ...,
-    measures: Measures = ...,
-    targets: Targets = ...,
-    words: str = ...,
-    messages: Sequence[Mapping[str, Any]] | None = ...,
-    max_new_tokens: int = ...,
-    seed: int | None = ...,
-    on_error: str = ...,
-    **generate_options: Any,
-) -> LensResult: ...
-
-
-@overload
-def logit_lens(
-    model: nn.Module,
-    tokenizer: Any,
-    prompt: Prompt = ...,
-    *,
-    stream: Sequence[str],
-    topk: int = ...,
-    layers: Layers = ...,
-    positions: Positions = ...,
-    norm: str | None = ...,
-    precision: str = ...,
-    chunk_rows: int | None = ...,
-    edit_output: Edit | None = ...,
-    blocks: str | None = ...,
-    head: str | None = ...,
-    measures: Measures = ...,
-    targets: Targets = ...,
-    words: str = ...,
-    messages: Sequence[Mapping[str, Any]] | None = ...,
-    max_new_tokens: int = ...,
-    seed: int | None = ...,
-    on_error: str = ...,
-    **generate_options: Any,
+    model: nn.Module, tokenizer: Any, prompt: Prompt = ..., **options: Unpack[SeveralStreams]
 ) -> list[LensResult]: ...
 
 
 def logit_lens(
-    model: nn.Module,
-    tokenizer: Any,
-    prompt: Prompt = None,
-    *,
-    stream: str | Sequence[str] = "hidden",
-    topk: int = 5,
-    layers: Layers = None,
-    positions: Positions = None,
-    norm: str | None = "own",
-    precision: str = "auto",
-    chunk_rows: int | None = None,
-    edit_output: Edit | None = None,
-    blocks: str | None = None,
-    head: str | None = None,
-    measures: Measures = None,
-    targets: Targets = None,
-    words: str = "whole",
-    messages: Sequence[Mapping[str, Any]] | None = None,
-    max_new_tokens: int = 0,
-    seed: int | None = None,
-    on_error: str = "raise",
-    **generate_options: Any,
+    model: nn.Module, tokenizer: Any, prompt: Prompt = None, **options: Any
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
@@ -110,6 +43,8 @@ def logit_lens(
         tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
         prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
             same order; prompts of about the same length are run together.
+
+    Keyword Args:
         stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
             block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
             that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
@@ -148,7 +83,7 @@ def logit_lens(
         seed: of what is drawn, where tokens are sampled.
         on_error: of a list of prompts, what to do about one that cannot be: ``"raise"`` an error that names it by its
             number, or ``"skip"`` it, which leaves None in its place.
-        generate_options: as transformers' ``generate`` takes them; by default it is greedy.
+        **generate_options: as transformers' ``generate`` takes them; by default it is greedy.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
@@ -157,34 +92,37 @@ def logit_lens(
         LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
             language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
     """
-    request = Request(
-        stream=stream,
-        topk=topk,
-        layers=layers,
-        positions=positions,
-        norm=norm,
-        precision=precision,
-        chunk_rows=chunk_rows,
-        edit_output=edit_output,
-        blocks=blocks,
-        head=head,
-        measures=measures,
-        targets=targets,
-        words=words,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        generate_options=generate_options,
-    )
-    one_of("on_error", on_error, ON_ERROR)
+    asked = Options.of(options)
     model = unwrapped(model)
-    if messages is not None:
+    prompt = _prompt(tokenizer, prompt, asked)
+    several = _is_several(prompt)
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, several)
+    results = [each if each is None or not isinstance(asked.stream, str) else each[0] for each in lenses]
+    return results if several else results[0]  # type: ignore[return-value]
+
+
+def signature_with_options(function: Any) -> inspect.Signature:
+    """A function's signature with every option of a lens and its default, for editors that look at what runs."""
+    own = list(inspect.signature(function).parameters.values())
+    each = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in OPTIONS.items()
+    ]
+    rest = inspect.Parameter("generate_options", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*own[:-1], *each, rest])
+
+
+logit_lens.__signature__ = signature_with_options(logit_lens)  # type: ignore[attr-defined]
+
+
+def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
+    """The prompt, or a chat as ids."""
+    if options.messages is not None:
         if prompt is not None:
             raise LensError("a prompt and messages are given: pass one of them")
-        prompt = chat_ids(tokenizer, messages)
-    several = _is_several(prompt)
-    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], request, several, on_error)
-    results = [each if each is None or not isinstance(stream, str) else each[0] for each in lenses]
-    return results if several else results[0]  # type: ignore[return-value]
+        return chat_ids(tokenizer, options.messages)
+    if prompt is None and not callable(tokenizer) and tokenizer is not None:
+        raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
+    return prompt
 
 
 def _is_several(prompt: Any) -> bool:
@@ -195,44 +133,44 @@ def _is_several(prompt: Any) -> bool:
 
 
 def _lenses(
-    model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], request: Request, several: bool, on_error: str
+    model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], options: Options, several: bool
 ) -> list[list[LensResult] | None]:
-    """The results of every prompt, in order; None for one that could not be, where these are skipped."""
+    """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
-    ids: dict[int, tuple[torch.Tensor, int]] = {}
+    inputs: dict[int, tuple[Inputs, int]] = {}
     plan = None
 
     def refuse(number: int, error: LensError) -> None:
         if not several:
             raise error
-        if on_error == "raise":
+        if options.on_error == "raise":
             raise PromptError(number + 1, error) from None
 
     for number, prompt in enumerate(prompts):
         try:
-            found = request.ids(model, tokenizer, prompt)
+            found = prompted(model, tokenizer, prompt, options)
         except LensError as error:
             refuse(number, error)
             continue
-        plan = plan or request.plan(model, tokenizer, found[0])
+        plan = plan or planned(model, tokenizer, found[0], options)
         try:
             plan.require_positions(found[0])
-            ids[number] = found
+            inputs[number] = found
         except LensError as error:
             refuse(number, error)
     if plan is None:
         return lenses
-    numbers = list(ids)
-    streams = traced(model, plan.anatomy, [ids[number][0] for number in numbers], **plan.tracing)
+    numbers = list(inputs)
+    streams = traced(model, plan.anatomy, [inputs[number][0] for number in numbers], plan.tracing)
     with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
         for place, stream in streams:
             number = numbers[place]
             try:
                 if isinstance(stream, LensError):
                     raise stream
-                token_ids, prompted = ids[number]
-                ran = Run(model, tokenizer, prompts[number], token_ids, plan.anatomy, stream, prompted)
-                lenses[number] = [with_whole_words(result, ran, plan) for result in plan.results(ran)]
+                given, own = inputs[number]
+                run = Run(model, tokenizer, prompts[number], given, plan.anatomy, stream, own)
+                lenses[number] = [with_whole_words(result, run, plan) for result in plan.results(run)]
             except LensError as error:
                 refuse(number, error)
             prompts_done.update()

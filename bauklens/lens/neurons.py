@@ -7,12 +7,13 @@ from torch import nn
 
 from bauklens.arguments import checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
-from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
 from bauklens.model.forward import Call, model_logits, record
-from bauklens.model.inputs import Prompt, encode
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs, Prompt, encode
 from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
-from bauklens.model.tracing import TraceDict, evaluating
+from bauklens.model.tracing import TraceDict
 from bauklens.model.unwrap import unwrapped
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
@@ -42,23 +43,23 @@ def top_neurons(
             or its weights cannot be read (offloaded, quantized).
     """
     model = unwrapped(model)
-    token_ids = encode(model, tokenizer, prompt)
-    anatomy = resolve(model, token_ids)
+    inputs = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, inputs)
     (row,) = chosen_layers(anatomy.labels, layer)
-    (column,) = chosen_positions(token_ids.shape[1], position)
-    mlp = anatomy.require_sublayers().mlp[row]
+    (column,) = chosen_positions(inputs.count, position)
+    mlp = sublayers_of(model, anatomy, inputs).mlp[row]
     with evaluating(model):
-        name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, token_ids)
+        name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, inputs)
         with TraceDict(model, [name], retain_output=False, retain_input=True, stop=True) as trace:
-            model_logits(model, token_ids)
-        inner = trace[name].input.reshape(token_ids.shape[1], -1)[column]  # (neuron,)
+            model_logits(model, inputs)
+        inner = trace[name].input.reshape(inputs.count, -1)[column]  # (neuron,)
         contributions = inner.float().abs() * rows.float().norm(dim=-1)
         top = contributions.topk(checked_topk(k, len(inner), "k"))
         states = rows[top.indices][None]  # (1, k, hidden)
         for module in (*anatomy.reshaping, anatomy.head):
             states = model.get_submodule(module)(states)
         promoted = states[0].float().topk(min(_PROMOTED, states.shape[-1]), dim=-1)
-    token_id = int(token_ids[0, column])
+    token_id = int(inputs.ids[0, column])
     vocabulary = token_texts(tokenizer, [*promoted.indices.flatten().tolist(), token_id])
     return TopNeurons(
         model=model_name(model),
@@ -93,12 +94,12 @@ def nearest_tokens(
     """
     one_of("metric", metric, ("head", "cosine"))
     model = unwrapped(model)
-    token_ids = encode(model, tokenizer, prompt)
-    anatomy = resolve(model, token_ids)
+    inputs = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, inputs)
     k = checked_topk(k, anatomy.vocabulary, "k")
     head = model.get_submodule(anatomy.head)
     with evaluating(model):
-        embedded = model.get_input_embeddings()(token_ids)[0]  # type: ignore[operator]  # (position, hidden)
+        embedded = model.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
         weight = getattr(head, "weight", None)
         if weight is None or weight.shape[-1] != embedded.shape[-1]:
             raise LensError(f"the head of {anatomy.model_class} does not take an embedding of {embedded.shape[-1]}")
@@ -108,7 +109,7 @@ def nearest_tokens(
             embedded, rows = embedded.float(), _readable(weight, anatomy.head).float()
             scores = nn.functional.normalize(embedded, dim=-1) @ nn.functional.normalize(rows, dim=-1).T
         top = scores.topk(k, dim=-1)
-    ids = token_ids[0].tolist()
+    ids = inputs.ids[0].tolist()
     vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
     return NearestTokens(
         model=model_name(model),
@@ -121,14 +122,14 @@ def nearest_tokens(
 
 
 def _second_projection(
-    model: nn.Module, anatomy: Anatomy, block: str, mlp: Sublayer, token_ids: torch.Tensor
+    model: nn.Module, anatomy: Anatomy, block: str, mlp: Sublayer, inputs: Inputs
 ) -> tuple[str, torch.Tensor]:
     """The name of an MLP's second projection, and its rows (neuron, hidden); how it lays them out is found by running.
 
     Raises:
         LensError: what the MLP writes is not the output of one projection.
     """
-    calls, _ = record(model, token_ids[:, :_PROBE], copies=True)
+    calls, _ = record(model, inputs.first(_PROBE), copies=True)
     wrote = next(call for call in calls if call.name == mlp.names[0])
     inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
     for call in sorted(inside if len(mlp.names) == 1 else [], key=lambda call: -call.ended):

@@ -1,42 +1,26 @@
-"""What a lens is asked for: checked before anything runs, and brought to one prompt."""
+"""What a lens can be asked for: every option once, with its default and its check. Needs no torch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
-from torch import nn
+from typing_extensions import Required, TypedDict
 
-from bauklens.arguments import Layers, Positions, checked_count, checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.arguments import Edit, Layers, Positions, checked_count, one_of
 from bauklens.errors import LensError
-from bauklens.lens.run import How, Rows, Run, lens_of
-from bauklens.model.anatomy import Anatomy, resolve
-from bauklens.model.generation import continued
-from bauklens.model.inputs import Prompt, encode
-from bauklens.model.layout import nearest_modules
-from bauklens.model.sublayers import Sublayers
-from bauklens.result.measures import MEASURES, chosen_measures
-from bauklens.result.result import LensResult
-from bauklens.result.targets import wanted_targets
-from bauklens.stream.states import EMBED, Edit
-
-STREAMS = ("hidden", "delta", "attention", "mlp", "mid")
-NORMS = ("own", "final", None)
-PRECISIONS = ("auto", "exact")
+from bauklens.result.measures import chosen_measures
+from bauklens.vocabulary import ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
 Targets = str | int | Iterable[str | int] | None
 
+_OF_PROMPTS = ("messages", "max_new_tokens", "seed", "on_error")
+"""Options about prompts, and not about how one is decoded."""
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments of :func:`bauklens.logit_lens` that are not the model and the prompt, under the same names.
 
-    Raises:
-        LensError: one is not of its kind; whether it fits a model shows in :meth:`plan`.
-    """
+class RowOptions(TypedDict, total=False):
+    """How the rows of one prompt are decoded, for type checkers and editors; :class:`Options` has the defaults."""
 
-    stream: str | Sequence[str]
     topk: int
     layers: Layers
     positions: Positions
@@ -49,9 +33,87 @@ class Request:
     measures: Measures
     targets: Targets
     words: str
+
+
+class PromptOptions(RowOptions, total=False):
+    """And what is done about prompts; of ``generate``'s options the usual ones, though it is given any."""
+
+    messages: Sequence[Mapping[str, Any]] | None
     max_new_tokens: int
     seed: int | None
-    generate_options: Mapping[str, Any]
+    on_error: str
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    num_beams: int
+    repetition_penalty: float
+
+
+class OneStream(PromptOptions, total=False):
+    """The options of a lens of one stream."""
+
+    stream: str
+
+
+class SeveralStreams(PromptOptions, total=False):
+    """The options of lenses of several streams."""
+
+    stream: Required[Sequence[str]]
+
+
+class ComparedOptions(RowOptions, total=False):
+    """The options of a lens that is compared with another."""
+
+    stream: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of :func:`bauklens.logit_lens`, whose docstring explains them.
+
+    Attributes:
+        generate: what is handed to transformers' ``generate``.
+
+    Raises:
+        LensError: one is not of its kind; whether it fits a model shows when a run is planned.
+    """
+
+    stream: str | Sequence[str] = "hidden"
+    topk: int = 5
+    layers: Layers = None
+    positions: Positions = None
+    norm: str | None = "own"
+    precision: str = "auto"
+    chunk_rows: int | None = None
+    edit_output: Edit | None = None
+    blocks: str | None = None
+    head: str | None = None
+    measures: Measures = None
+    targets: Targets = None
+    words: str = "whole"
+    messages: Sequence[Mapping[str, Any]] | None = None
+    max_new_tokens: int = 0
+    seed: int | None = None
+    on_error: str = "raise"
+    generate: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(given: Mapping[str, Any], caller: str = "logit_lens", *, prompts: bool = True) -> "Options":
+        """The options that a function was called with; those that are not a lens's own are ``generate``'s.
+
+        Args:
+            caller: the function, as an error calls it.
+            prompts: whether it takes options about prompts.
+
+        Raises:
+            TypeError: an option that neither takes.
+        """
+        known = {name for name in OPTIONS if prompts or name not in _OF_PROMPTS}
+        generate = {name: value for name, value in given.items() if name not in known}
+        if generate and not (prompts and given.get("max_new_tokens")):
+            raise TypeError(f"{caller}() got an unexpected keyword argument {next(iter(generate))!r}")
+        return Options(**{name: value for name, value in given.items() if name in known}, generate=generate)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -60,8 +122,11 @@ class Request:
         if not self.streams:
             raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
         for name in self.streams:
-            one_of("stream", name, STREAMS)
+            one_of("stream", name, tuple(STREAMS))
         one_of("precision", self.precision, PRECISIONS)
+        one_of("on_error", self.on_error, ON_ERROR)
+        if self.norm is not None and not isinstance(self.norm, str):
+            raise LensError(f"unknown norm {self.norm!r:.80}: pass 'own', 'final' or None, or the name of a module")
         chosen_measures(self.measures, complete=True)
         if self.chunk_rows is not None:
             checked_count("chunk_rows", self.chunk_rows)
@@ -71,9 +136,6 @@ class Request:
             raise LensError(
                 "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
             )
-        if self.generate_options and not self.max_new_tokens:
-            name = next(iter(self.generate_options))
-            raise TypeError(f"logit_lens() got an unexpected keyword argument {name!r}")
 
     @property
     def streams(self) -> list[str]:
@@ -81,127 +143,24 @@ class Request:
         named = isinstance(self.stream, str) or not isinstance(self.stream, Iterable)
         return [self.stream] if named else list(self.stream)  # type: ignore[list-item]
 
-    def ids(self, model: nn.Module, tokenizer: Any, prompt: Prompt) -> tuple[torch.Tensor, int]:
-        """The ids of a prompt and of what is generated after it, (1, position), and how many are the prompt's."""
-        token_ids = encode(model, tokenizer, prompt)
-        prompted = token_ids.shape[1]
-        if self.max_new_tokens:
-            options = self.generate_options
-            token_ids = continued(model, tokenizer, token_ids, self.max_new_tokens, seed=self.seed, options=options)
-        return token_ids, prompted
+    def described(self, stream: str, layers: list[str], positions: list[int]) -> dict[str, Any]:
+        """The options as the provenance of a result names them.
 
-    def plan(self, model: nn.Module, tokenizer: Any, token_ids: torch.Tensor) -> "Plan":
-        """What this means for a model, shown by a prompt's ids."""
-        named = _named_norm(model, self.norm)
-        anatomy = resolve(model, token_ids, blocks=self.blocks, norm=named, head=self.head)
-        for name in self.streams:
-            chosen_layers(labels(anatomy, name), self.layers)
-        how = How(
-            topk=checked_topk(self.topk, anatomy.vocabulary),
-            norm=self.norm if named is None else "own",
-            precision=self.precision,
-            chunk_rows=self.chunk_rows,
-            targets=tuple(wanted_targets(tokenizer, anatomy.vocabulary, self.targets, self.words)),
-        )
-        if self.edit_output is not None and any(target.part == "whole" for target in how.targets):
-            raise LensError(
-                "a word of several tokens is followed in longer texts, where edit_output would act elsewhere: pass "
-                "words='first'"
-            )
-        asked = chosen_measures(() if self.measures is None else self.measures, complete=True)
-        to_the_end = self.norm == "final" or any(MEASURES[name].final for name in asked)
-        needed = None if to_the_end else _needed(anatomy, self.streams, self.layers)
-        return Plan(self, anatomy, _sublayers(anatomy, self.streams), needed, how)
-
-    def described(self, rows: Rows) -> dict[str, Any]:
-        """The arguments as the provenance of a result names them."""
-        edit, options = self.edit_output, self.generate_options
-        named = {name: value for name, value in vars(self).items() if name not in ("edit_output", "generate_options")}
+        Args:
+            stream, layers, positions: of the result, which the options may name in other ways.
+        """
+        edit = self.edit_output
+        apart = ("edit_output", "messages", "on_error", "generate")
+        named = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **named,
-            "stream": rows.name,
-            "layers": None if self.layers is None else rows.labels,
-            "positions": None if self.positions is None else rows.positions,
-            **options,
+            "stream": stream,
+            "layers": None if self.layers is None else layers,
+            "positions": None if self.positions is None else positions,
+            **self.generate,
             "edit_output": getattr(edit, "__qualname__", None if edit is None else repr(edit)),
         }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A request, brought to a model.
-
-    Attributes:
-        sublayers: those to follow; None where no stream needs them.
-        blocks: how many have to run; None is all, and to the logits.
-    """
-
-    request: Request
-    anatomy: Anatomy
-    sublayers: Sublayers | None
-    blocks: int | None
-    how: How
-
-    @property
-    def tracing(self) -> dict[str, Any]:
-        """What :func:`bauklens.stream.states.trace_stream` is given."""
-        return {"sublayers": self.sublayers, "edit_output": self.request.edit_output, "blocks": self.blocks}
-
-    def require_positions(self, token_ids: torch.Tensor) -> None:
-        """Refuses a prompt without the positions that are asked for."""
-        chosen_positions(token_ids.shape[1], self.request.positions)
-
-    def results(self, ran: Run) -> list[LensResult]:
-        """A result for each stream of a prompt's run."""
-        results = []
-        measures = chosen_measures(self.request.measures, complete=ran.stream.last_logits is not None)
-        for name in self.request.streams:
-            rows = rows_of(ran, name, self.request.layers, self.request.positions)
-            how = replace(self.how, measures=measures)
-            results.append(lens_of(ran, rows, how, arguments=self.request.described(rows)))
-        return results
-
-
-def _named_norm(model: nn.Module, norm: Any) -> str | None:
-    """The norm where it names a module, and is not one of the three kinds."""
-    if norm in NORMS:
-        return None
-    if norm not in dict(model.named_modules()):
-        near = "".join(f", {each!r}" for each in nearest_modules(model, norm))
-        raise LensError(f"unknown norm {norm!r}: pass 'own', 'final' or None, or the name of a module{near}")
-    return str(norm)
-
-
-def labels(anatomy: Anatomy, name: str) -> list[str]:
-    """What the rows of a stream are called."""
-    return [EMBED, *anatomy.labels] if name == "hidden" else list(anatomy.labels)
-
-
-def rows_of(ran: Run, name: str, layers: Layers, positions: Positions) -> Rows:
-    """The rows of a stream that are asked for."""
-    named, states = labels(ran.anatomy, name), ran.stream.named(name)
-    rows, columns = chosen_layers(named, layers), chosen_positions(ran.token_ids.shape[1], positions)
-    states = states if layers is None else states[rows]
-    states = states if positions is None or ran.anatomy.whole else states[:, columns]
-    return Rows(name, states, [named[row] for row in rows], columns)
-
-
-def _sublayers(anatomy: Anatomy, names: Sequence[str]) -> Sublayers | None:
-    """The sublayers where a stream needs them; refuses ``mid`` where both are given the same state."""
-    if not {"attention", "mlp", "mid"} & set(names):
-        return None
-    found = anatomy.require_sublayers()
-    if "mid" in names and not found.sequential:
-        raise LensError(
-            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
-            "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
-        )
-    return found
-
-
-def _needed(anatomy: Anatomy, names: Sequence[str], layers: Layers) -> int | None:
-    """How many blocks the rows need; None where that is all, or where only a whole run can be followed."""
-    if layers is None or not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
-        return None
-    last = max(max(chosen_layers(labels(anatomy, name), layers)) + (name != "hidden") for name in names)
-    return max(1, last) if last < len(anatomy.blocks) else None
+OPTIONS = {each.name: each.default for each in fields(Options) if each.name != "generate"}
+"""Every option of a lens -> its default."""

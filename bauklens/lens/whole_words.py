@@ -6,16 +6,17 @@ import numpy as np
 import torch
 
 from bauklens.errors import LensError
-from bauklens.lens.options import Plan, rows_of
-from bauklens.lens.run import How, Run, decoded_values
+from bauklens.lens.plan import Plan, rows_of
+from bauklens.lens.run import How, decoded_values
 from bauklens.model.inputs import context_length
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
 from bauklens.stream.batches import traced
+from bauklens.stream.run import Run
 
 
-def with_whole_words(result: LensResult, ran: Run, plan: Plan) -> LensResult:
+def with_whole_words(result: LensResult, run: Run, plan: Plan) -> LensResult:
     """A result whose targets of several tokens have the probability of all of them.
 
     The model is given the text up to a position, and the word after it (teacher forcing): what the rows say there of
@@ -28,30 +29,30 @@ def with_whole_words(result: LensResult, ran: Run, plan: Plan) -> LensResult:
     whole = [target for target in result.targets if target.part == "whole"]
     if not whole:
         return result
-    followed = {target.token_ids: _followed(target, result, ran, plan) for target in whole}
+    followed = {target.token_ids: _followed(target, result, run, plan) for target in whole}
     return replace(result, targets=[followed.get(target.token_ids, target) for target in result.targets])
 
 
-def _followed(target: Target, result: LensResult, ran: Run, plan: Plan) -> Target:
-    word = torch.tensor(target.token_ids, device=ran.token_ids.device)
+def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Target:
+    word = torch.tensor(target.token_ids, device=run.inputs.ids.device)
     positions = result.positions.tolist()
-    texts = [torch.cat([ran.token_ids[0, : position + 1], word[:-1]])[None] for position in positions]
-    context = context_length(ran.model)
-    longest = max(text.shape[1] for text in texts)
+    texts = [run.inputs.first(position + 1).followed_by(word[:-1]) for position in positions]
+    context = context_length(run.model)
+    longest = max(text.count for text in texts)
     if context is not None and longest > context:
         raise LensError(
             f"the text and {target.text!r} after it have {longest:,} tokens, and the model's context is "
             f"{context:,}: pass words='first', or fewer positions"
         )
-    how = How(1, plan.how.norm, "exact", plan.how.chunk_rows, targets=_tokens(target))
+    how = How(1, replace(plan.how.way, precision="exact"), targets=_tokens(target))
     probability = target.probability.copy()
-    streams = traced(ran.model, plan.anatomy, texts, **plan.tracing)
+    streams = traced(run.model, plan.anatomy, texts, plan.tracing)
     for column, stream in bar("Following words", "position", streams, total=len(texts)):
         if isinstance(stream, LensError):
             raise stream
         first = positions[column] + 1
-        longer = replace(ran, token_ids=texts[column], stream=stream)
-        rows = rows_of(longer, result.stream, plan.request.layers, range(first, first + len(word) - 1))
+        longer = replace(run, inputs=texts[column], stream=stream)
+        rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1))
         each = decoded_values(longer, rows, how)["target_probs"]  # (layer, token's place, token)
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()
     none = np.full_like(probability, np.nan)

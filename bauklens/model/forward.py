@@ -1,16 +1,17 @@
 """One forward pass of a model, its logits, and the list of the modules that ran in it."""
 
 import inspect
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
-from bauklens.errors import LensError, out_of_memory
-from bauklens.model.inputs import text_config
+from bauklens.errors import LensError
+from bauklens.model.inputs import Inputs, text_config
 
 
 @dataclass(frozen=True)
@@ -41,49 +42,21 @@ class Call:
         return first if isinstance(first, torch.Tensor) else None
 
 
-@contextmanager
-def naming_want_of_memory(positions: int) -> Iterator[None]:
-    """Makes one clear error of the want of memory in a forward pass of so many positions."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise LensError(
-            f"out of memory in the forward pass of {positions:,} tokens: pass a shorter prompt, or load the model with "
-            "dtype='float16' or device_map='auto'"
-        ) from None
-
-
-def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> torch.Tensor:
-    """Runs a model without a cache -> logits (batch, position, vocabulary).
+def model_logits(model: nn.Module, inputs: Inputs, **options: Any) -> torch.Tensor:
+    """Runs a model without a cache -> logits (prompt, position, vocabulary).
 
     A model of several codebooks (MusicGen) is given the ids in each of them, and the logits are those of the first.
 
     Raises:
-        LensError: the model is an encoder-decoder or a masked one, or returns no logits for each position.
+        LensError: the model is an encoder-decoder or has a head of another kind; or returns no logits of each position.
     """
-    kind = type(model).__name__
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise LensError(f"{kind} is an encoder-decoder; a lens needs a causal language model (AutoModelForCausalLM)")
-    if kind.endswith(("Classification", "QuestionAnswering", "MultipleChoice", "Prediction")):
-        raise LensError(
-            f"{kind} has a head of another kind; a lens needs a causal language model (AutoModelForCausalLM)"
-        )
-    if "input_ids" not in inspect.signature(type(model).forward).parameters:
-        raise LensError(f"{kind} reads no token ids; a lens needs a causal language model (AutoModelForCausalLM)")
-    if kind.endswith("ForMaskedLM"):
-        raise LensError(
-            f"{kind} is a masked language model, which reads what comes after a position; a lens needs a causal one "
-            "(AutoModelForCausalLM)"
-        )
+    _require_causal(model)
     codebooks = getattr(text_config(model), "num_codebooks", 1)
     if getattr(text_config(model), "output_router_logits", False):  # a loss of the experts, which replayed blocks lack
         options["output_router_logits"] = False
-    output = model(
-        input_ids=token_ids.repeat_interleave(codebooks, dim=0), use_cache=False, return_dict=True, **options
-    )
-    logits = getattr(output, "logits", None)
+    ids = inputs.ids.repeat_interleave(codebooks, dim=0)
+    output = model(input_ids=ids, **inputs.extra, use_cache=False, return_dict=True, **options)
+    logits, kind = getattr(output, "logits", None), type(model).__name__
     if logits is None:
         raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
     if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
@@ -91,7 +64,30 @@ def model_logits(model: nn.Module, token_ids: torch.Tensor, **options: Any) -> t
     return logits[::codebooks]
 
 
-def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -> tuple[list[Call], torch.Tensor]:
+def last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
+    """What a forward pass is told so that it computes the logits of the last few positions alone, if it can."""
+    supports = getattr(model, "_supports_logits_to_keep", None)  # of all models of transformers that generate
+    return {"logits_to_keep": count} if supports is not None and supports() else {}
+
+
+def _require_causal(model: nn.Module) -> None:
+    """Refuses a model that is known not to predict the next token."""
+    kind: Any = type(model)
+    wanted = "a lens needs a causal language model (AutoModelForCausalLM)"
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise LensError(f"{kind.__name__} is an encoder-decoder; {wanted}")
+    if getattr(model, "main_input_name", "input_ids") != "input_ids" or "input_ids" not in _parameters(kind):
+        raise LensError(f"{kind.__name__} reads no token ids; {wanted}")
+    has_head = getattr(model, "base_model", None) is not model
+    if kind.__module__.startswith("transformers.") and has_head and not kind.can_generate():
+        raise LensError(f"{kind.__name__} has a head of another kind, or none that predicts the next token; {wanted}")
+
+
+def _parameters(kind: type[nn.Module]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.forward).parameters
+
+
+def record(model: nn.Module, inputs: Inputs, *, copies: bool = False) -> tuple[list[Call], torch.Tensor]:
     """Runs the model and lists the calls of its modules, in the order in which they began, with the logits.
 
     Args:
@@ -108,7 +104,7 @@ def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -
     def end_of(name: str) -> Any:
         def end(_module: nn.Module, _inputs: tuple[Any, ...], returned: Any) -> None:
             began, given, inputs = running.pop()
-            result = _copied(returned) if copies else None
+            result = tree_map_only(torch.Tensor, torch.clone, returned) if copies else None
             calls.append(Call(name, began, next(clock), given, returned, inputs, result))
 
         return end
@@ -118,19 +114,10 @@ def record(model: nn.Module, token_ids: torch.Tensor, *, copies: bool = False) -
             if name:
                 hooks.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
                 hooks.callback(module.register_forward_hook(end_of(name)).remove)
-        logits = model_logits(model, token_ids)
+        logits = model_logits(model, inputs)
     return sorted(calls, key=lambda call: call.began), logits
 
 
 def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch.Tensor, ...]:
     """The tensors that a module is given, in order."""
     return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))
-
-
-def _copied(returned: Any) -> Any:
-    """A tensor, or the tensors in a tuple or list, copied; what else a module returns is not looked into."""
-    if isinstance(returned, torch.Tensor):
-        return returned.clone()
-    if isinstance(returned, (tuple, list)):
-        return [each.clone() if isinstance(each, torch.Tensor) else each for each in returned]
-    return None

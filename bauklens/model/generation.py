@@ -1,6 +1,7 @@
 """What a model goes on to say: a prompt or a chat -> its ids, and the ids of what is generated after them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import nn
 
 from bauklens.arguments import checked_count
 from bauklens.errors import LensError
-from bauklens.model.inputs import context_length
-from bauklens.model.tracing import evaluating
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs, context_length
 
 
 def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
@@ -37,49 +38,50 @@ def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
 def continued(
     model: nn.Module,
     tokenizer: Any,
-    token_ids: torch.Tensor,
+    inputs: Inputs,
     max_new_tokens: int,
     *,
     seed: int | None = None,
     options: Mapping[str, Any] | None = None,
-) -> torch.Tensor:
-    """A prompt's ids, and after them those that the model generates; greedily unless the options say otherwise.
+) -> Inputs:
+    """A prompt, and after it what the model generates; greedily unless the options say otherwise.
 
     Args:
-        token_ids: (1, position).
+        inputs: one prompt.
         max_new_tokens: the most tokens to generate; fewer where the model ends its text.
         seed: of what is drawn, where tokens are sampled; the caller's random state is as it was afterwards.
         options: as transformers' ``generate`` takes them, such as ``do_sample=True`` and ``temperature=0.7``.
-
-    Returns:
-        (1, position + generated).
 
     Raises:
         LensError: the text would be longer than the model's context, or the model does not generate, or not so.
     """
     count = checked_count("max_new_tokens", max_new_tokens)
     context = context_length(model)
-    if context is not None and token_ids.shape[1] + count > context:
+    if context is not None and inputs.count + count > context:
         raise LensError(
-            f"the prompt has {token_ids.shape[1]:,} tokens and max_new_tokens is {count:,}, and the model's context is "
+            f"the prompt has {inputs.count:,} tokens and max_new_tokens is {count:,}, and the model's context is "
             f"{context:,}: pass a smaller max_new_tokens"
         )
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} does not generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
-    devices = [token_ids.device] if token_ids.device.type == "cuda" else []
+    devices = [inputs.ids.device] if inputs.ids.device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices):
         if seed is not None:
             torch.manual_seed(seed)
         try:
             found = model.generate(  # type: ignore[operator]
-                input_ids=token_ids, attention_mask=torch.ones_like(token_ids), max_new_tokens=count, **given
+                input_ids=inputs.ids,
+                attention_mask=torch.ones_like(inputs.ids),
+                max_new_tokens=count,
+                **inputs.extra,
+                **given,
             )
         except (ValueError, TypeError) as error:
             raise LensError(f"{type(model).__name__} does not generate with {_said(options)}: {error}") from None
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise LensError("a lens is of one text: leave out num_return_sequences and return_dict_in_generate")
-    return found
+    return replace(inputs, ids=found)
 
 
 def _padding(model: nn.Module, tokenizer: Any) -> int:

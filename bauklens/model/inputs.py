@@ -1,6 +1,8 @@
-"""A prompt -> the ids that the model is given, checked before anything runs."""
+"""A prompt -> what the model is given, checked before anything runs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +14,41 @@ Prompt = Any
 """A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
 
 
-def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a forward pass is given.
+
+    Attributes:
+        ids: (prompt, position) int64, token ids; of one prompt (1, position).
+        extra: name -> tensor, whatever else the model's forward needs.
+    """
+
+    ids: torch.Tensor
+    extra: Mapping[str, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def count(self) -> int:
+        """How many positions there are."""
+        return self.ids.shape[1]
+
+    def first(self, count: int) -> "Inputs":
+        """The first few positions."""
+        return replace(self, ids=self.ids[:, :count])
+
+    def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
+        """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of so many."""
+        return replace(self, ids=self.ids[0, positions.to(self.ids.device)].expand(times, -1))
+
+    def repeated(self, times: int) -> "Inputs":
+        """The prompt several times over, one after another."""
+        return replace(self, ids=self.ids.repeat(1, times))
+
+    def followed_by(self, ids: torch.Tensor) -> "Inputs":
+        """One prompt with more ids, (position,), at its end."""
+        return replace(self, ids=torch.cat([self.ids[0], ids])[None])
+
+
+def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     """Turns a prompt into token ids as the tokenizer does by default, special tokens included.
 
     Args:
@@ -21,7 +57,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
         prompt: a string, a list of ids, or a tensor of ids of shape (position,) or (1, position).
 
     Returns:
-        int64 ids (1, position), on the device of the model's embedding.
+        Ids (1, position), on the device of the model's embedding.
 
     Raises:
         LensError: the model is none of transformers; or the prompt is empty, is longer than the model's context, holds
@@ -46,7 +82,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
     if outside:
         raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
-    return token_ids.to(input_device(model))
+    return Inputs(token_ids.to(input_device(model)))
 
 
 def context_length(model: nn.Module) -> int | None:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call, record
-from bauklens.model.inputs import text_config
-from bauklens.model.tracing import state_of
+from bauklens.model.inputs import Inputs, text_config
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Layout:
 
 def find_layout(
     model: nn.Module,
-    token_ids: torch.Tensor,
+    inputs: Inputs,
     calls: list[Call],
     logits: torch.Tensor,
     *,
@@ -80,7 +80,7 @@ def find_layout(
     """Tells the parts of a model from a run of it.
 
     Args:
-        token_ids: (1, position), what was run.
+        inputs: what was run.
         calls, logits: what :func:`bauklens.model.forward.record` returned.
         blocks: dotted name of the list of blocks, where the one that is found is not the right one.
         head: dotted name of the module that makes logits of a state, likewise.
@@ -104,8 +104,8 @@ def find_layout(
         )
     shape = state_of(last.returned, parts).shape
     given = first.given[takes[0]] if first.given[takes[0] :] else None
-    plain = shape == (*token_ids.shape, shape[-1]) and given is not None and given.shape == shape
-    axis, streams = (1, 1) if plain else _along_positions(model, token_ids, last, parts)
+    plain = shape == (*inputs.ids.shape, shape[-1]) and given is not None and given.shape == shape
+    axis, streams = (1, 1) if plain else _along_positions(model, inputs, last, parts)
     handed = [call.name for call in calls if call.ended < first.began and call.returned is given]
     return Layout(
         model_class=type(model).__name__,
@@ -140,20 +140,20 @@ def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return parts, tuple(taken.get(id(returned[part]), 0) for part in parts)
 
 
-def _along_positions(model: nn.Module, token_ids: torch.Tensor, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
+def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
     """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
 
     Raises:
         LensError: none does.
     """
-    calls, _ = record(model, token_ids.repeat(1, 2))
+    calls, _ = record(model, inputs.repeated(2))
     longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
     shape = state_of(block.returned, parts).shape
     grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
     if len(grown) != 1 or len(longer) != len(shape):
         raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
     axis = grown[0]
-    return axis, (longer[axis] - shape[axis]) // token_ids.shape[1]
+    return axis, (longer[axis] - shape[axis]) // inputs.count
 
 
 def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:

@@ -21,8 +21,9 @@ from packaging.version import Version
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from bauklens.errors import LensError, out_of_memory
+from bauklens.errors import LensError
 from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted, near
+from bauklens.model.memory import out_of_memory
 
 log = logging.getLogger(__name__)
 

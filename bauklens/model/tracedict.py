@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 
 class StopForward(Exception):  # noqa: N818 - baukit's name
@@ -195,20 +196,14 @@ def _call_with_known(function: Callable[..., Any], **known: Any) -> Any:
 
 def _copy(value: Any, *, clone: bool = False, detach: bool = False, retain_grad: bool = False) -> Any:
     """The value itself, or the same structure with its tensors detached, cloned or made to keep their gradient."""
-    if not (clone or detach or retain_grad):
-        return value
-    if isinstance(value, torch.Tensor):
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
         if retain_grad:
-            if not value.requires_grad:
-                value.requires_grad_()
-            value.retain_grad()
+            if not tensor.requires_grad:
+                tensor.requires_grad_()
+            tensor.retain_grad()
         elif detach:
-            value = value.detach()
-        return value.clone() if clone else value
-    inner = {"clone": clone, "detach": detach, "retain_grad": retain_grad}
-    if isinstance(value, dict):
-        return type(value)({key: _copy(item, **inner) for key, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        items = [_copy(item, **inner) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+            tensor = tensor.detach()
+        return tensor.clone() if clone else tensor
+
+    return tree_map_only(torch.Tensor, copied, value) if clone or detach or retain_grad else value

@@ -12,6 +12,7 @@ import numpy as np
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
+from bauklens.result.agreement import agreement, overlap
 from bauklens.result.frozen import frozen_floats, plain
 from bauklens.result.result import LensResult
 
@@ -149,11 +150,8 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
         for lens, kept in zip((one, other), map(set, columns), strict=True)
     )
     here, there = (lens.part(layers, each) for lens, each in zip((one, other), columns, strict=True))
-    shared = (here.top_ids[..., :, None] == there.top_ids[..., None, :]).any(axis=-1)
-    measures = {
-        "agreement": here.top_ids[..., 0] == there.top_ids[..., 0],
-        "overlap": shared.mean(axis=-1),
-    }
+    tops = here.top_ids, there.top_ids
+    measures = {"agreement": agreement(*tops), "overlap": overlap(*tops)}
     return Comparison(here, there, (left_out[0], left_out[1]), measures)
 
 

@@ -11,9 +11,7 @@ from bauklens.arguments import one_of
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
 from bauklens.result.tokens import token_texts
-
-WORDS = ("whole", "first")
-"""Of a text of several tokens: the probability of all of them, or that of the first."""
+from bauklens.vocabulary import WORDS
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,9 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
     one_of("words", words, WORDS)
     if targets is None:
         return []
+    if isinstance(targets, Mapping):
+        raise LensError("targets is a mapping: pass a list of texts and token ids")
+    targets = targets.tolist() if hasattr(targets, "tolist") else targets
     if isinstance(targets, (str, int)) or not isinstance(targets, Iterable):
         targets = [targets]
     found = [_wanted(tokenizer, vocabulary, each, words) for each in targets]

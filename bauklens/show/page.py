@@ -18,9 +18,7 @@ from bauklens.show.notebook_once import carries_script
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
 from bauklens.show.static_table import comparison_table, excerpt, largest_magnitude, table, templates
-
-LOOKS = ("default", "classic")
-"""Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
+from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 Shown = LensResult | Comparison
 """What a figure can be made of."""
@@ -28,19 +26,6 @@ Shown = LensResult | Comparison
 Colour = str | Sequence[int]
 """``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
 
-_STREAMS = {
-    "hidden": "Hidden states",
-    "delta": "Deltas between layers",
-    "attention": "What attention writes",
-    "mlp": "What the MLP writes",
-    "mid": "The stream between attention and MLP",
-    "given": "Given states",
-}
-_NORMS = {
-    "own": "the model’s own final norm",
-    "final": "the final norm, at the scale of the final state",
-    None: "no norm, the head alone",
-}
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
@@ -48,7 +33,7 @@ def fragment(result: LensResult | Comparison, *, look: str = "default", color: C
     """The HTML of one result with its style, for a notebook, which holds the viewer's script once.
 
     Args:
-        look: one of :data:`LOOKS`.
+        look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the classic look's colour at the largest magnitude.
 
     Raises:
@@ -144,7 +129,7 @@ def save_report(
         results: a result, or several; each may come with a heading, as (heading, result).
         path: the file; it is replaced only once the new one is whole.
         title: the page's heading.
-        look: one of :data:`LOOKS`.
+        look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the classic look's colour at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
 
     Raises:
@@ -183,10 +168,10 @@ def _lens_part(result: LensResult) -> dict[str, Any]:
         "table": table(shown, largest=largest_magnitude(result), hover=not left_out),
         "left_out": left_out,
         "result": result,
-        "stream": _STREAMS.get(result.stream, result.stream),
-        "norm": _NORMS.get(result.norm, result.norm),
+        "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
+        "norm": NORMS.get(result.norm, result.norm),
         "largest": readable_magnitude(largest_magnitude(result)),
-        "caption": _STREAMS.get(result.stream, result.stream),
+        "caption": STREAM_CAPTIONS.get(result.stream, result.stream),
         "check": f"{result.checked} {result.decoded}",
     }
 
@@ -208,7 +193,7 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
 
 
 def _caption(lens: LensResult) -> str:
-    stream, norm = _STREAMS.get(lens.stream, lens.stream), _NORMS.get(lens.norm, lens.norm)
+    stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
     return f"{stream} of {lens.model}, decoded with {norm}"
 
 

@@ -1,6 +1,5 @@
-"""The residual stream of a prompt: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
+"""The residual stream of prompts: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,31 +8,31 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.arguments import Edit
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve
-from bauklens.model.forward import model_logits, naming_want_of_memory, tensors_in
-from bauklens.model.inputs import Prompt, encode
+from bauklens.model.block_output import state_of
+from bauklens.model.forward import last_logits_only, model_logits, tensors_in
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs, Prompt, encode
+from bauklens.model.memory import explaining_out_of_memory
 from bauklens.model.sublayers import Sublayers, Written, written
-from bauklens.model.tracing import TraceDict, evaluating, state_of
+from bauklens.model.tracing import TraceDict
 from bauklens.model.unwrap import unwrapped
-
-Edit = Callable[[Any, str], Any]
-"""``fn(output, layer)``: what a block returns and its name -> what the model goes on with."""
-
-EMBED = "embed"
-"""The row before block 0."""
+from bauklens.stream.kept import Kept
+from bauklens.vocabulary import EMBED
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What one forward pass left.
+    """What one forward pass left of a prompt.
 
     Attributes:
         states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
-            model's dtype, on the device of the last block's output. Where the model's states are not
-            (1, position, hidden), they stand here in their own shape: (1 + layer, ...).
-        last_logits: (vocabulary,), the model's own at the last position; None where the pass ended before them.
-        written: what the sublayers wrote, where that was asked for.
+            model's dtype, on the device of the last block's output. If the model's states are not
+            (1, position, hidden), they are here in their own shape: (1 + layer, ...).
+        last_logits: (vocabulary,), the model's own at the last position; None if the pass ended before them.
+        written: what the sublayers wrote, if that was asked for.
     """
 
     states: torch.Tensor
@@ -53,104 +52,85 @@ class Stream:
         return self.states.diff(dim=0)
 
 
-def trace_stream(
-    model: nn.Module,
-    anatomy: Anatomy,
-    token_ids: torch.Tensor,
-    *,
-    sublayers: Sublayers | None = None,
-    edit_output: Edit | None = None,
-    blocks: int | None = None,
-) -> Stream:
-    """Runs a prompt through a model once, and keeps the stream before block 0 and after every block.
+@dataclass(frozen=True)
+class Tracing:
+    """What a forward pass is traced for, and what is changed in it.
 
-    Args:
-        model: the model that ``anatomy`` was found in.
-        token_ids: (1, position).
-        sublayers: those of every block, where what they write is wanted too.
+    Attributes:
+        sublayers: those of every block, if what they write is wanted too.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is).
         blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
+    """
+
+    sublayers: Sublayers | None = None
+    edit_output: Edit | None = None
+    blocks: int | None = None
+
+
+def trace_streams(
+    model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing | None = None
+) -> list[Stream]:
+    """Runs prompts through a model at once, and keeps the stream before block 0 and after every block.
+
+    Several are padded on the right, where no position looks; that takes a model whose states are (position, hidden),
+    without hooks outside of its blocks, and no sublayers.
+
+    Args:
+        model: the model that ``anatomy`` was found in.
+        prompts: one prompt each.
 
     Raises:
-        LensError: states differ in shape, or one holds NaN or infinity; or memory runs out.
+        LensError: states differ in shape; or memory runs out. A state that is NaN or infinite is for
+            :func:`require_finite` to refuse.
     """
-    stop = blocks is not None
-    wanted = anatomy.blocks[:blocks]
-    sublayers = sublayers.first(blocks) if sublayers and stop else sublayers
-    kept = _Kept((EMBED, *wanted), anatomy, token_ids.shape[1])
+    tracing = tracing or Tracing()
+    lengths = [prompt.count for prompt in prompts]
+    inputs, options = _batch(prompts, lengths)
+    wanted, sublayers = anatomy.blocks[: tracing.blocks], tracing.sublayers
+    sublayers = None if sublayers is None else sublayers.first(tracing.blocks)
+    kept = Kept((EMBED, *wanted), anatomy, inputs)
     outputs: dict[str, torch.Tensor] = {}
 
     def keep(output: Any, layer: str) -> Any:
         if layer not in wanted:
             outputs[layer] = state_of(output).detach().clone()
             return output
-        edited = edit_output(output, layer) if edit_output is not None else None
+        edited = tracing.edit_output(output, layer) if tracing.edit_output is not None else None
         if edited is not None:
             _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
             output = edited
         kept.add(state_of(output, anatomy.parts))
         return output
 
-    logits = None
-    options = {"retain_output": False, "edit_output": keep, "stop": stop}
+    if not anatomy.hooked:
+        options |= last_logits_only(model, max(lengths) - min(lengths) + 1)
+    names = [*(sublayers.names if sublayers else ()), *wanted]
+    logits, stop = None, tracing.blocks is not None
     with (
-        naming_want_of_memory(token_ids.shape[1]),
+        explaining_out_of_memory(inputs.ids.numel()),
         evaluating(model),
         _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-        TraceDict(model, [*(sublayers.names if sublayers else ()), *wanted], **options),
+        TraceDict(model, names, retain_output=False, edit_output=keep, stop=stop),
     ):
-        logits = model_logits(model, token_ids, **({} if anatomy.hooked else _last_logits_only(model)))
-    stacked = kept.whole()
-    stacked = stacked[:, 0] if anatomy.plain else stacked  # (1 + layer, position, hidden), or (1 + layer, ...)
-    require_finite(stacked, anatomy)
-    last_logits = None if logits is None else logits[0, -1]
-    if sublayers is None:
-        return Stream(stacked, last_logits)
-    outputs = {name: output.to(stacked.device) for name, output in outputs.items()}
-    return Stream(stacked, last_logits, written(sublayers, outputs, stacked))
-
-
-def trace_streams(
-    model: nn.Module, anatomy: Anatomy, prompts: Sequence[torch.Tensor], *, blocks: int | None = None
-) -> list[Stream]:
-    """Runs several prompts through a model at once, padded on the right, where no position looks.
-
-    Args:
-        model: one whose states are (position, hidden), without hooks outside of its blocks.
-        prompts: (position,) each.
-        blocks: as for :func:`trace_stream`.
-
-    Raises:
-        LensError: memory runs out. A state that is NaN or infinite is for :func:`require_finite` to refuse.
-    """
-    wanted, lengths = anatomy.blocks[:blocks], [len(prompt) for prompt in prompts]
-    longest = max(lengths)
-    padded = torch.stack([torch.cat([each, each[-1:].expand(longest - len(each))]) for each in prompts])
-    kept = _Kept((EMBED, *wanted), anatomy, longest, len(prompts))
-
-    def keep(output: Any, _layer: str) -> Any:
-        kept.add(state_of(output, anatomy.parts))
-        return output
-
-    logits = None
-    own = _last_logits_only(model, longest - min(lengths) + 1)
-    if min(lengths) < longest:
-        places = torch.arange(longest, device=padded.device)
-        own["attention_mask"] = (places < torch.tensor(lengths, device=padded.device)[:, None]).long()
-    with (
-        naming_want_of_memory(padded.numel()),
-        evaluating(model),
-        _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-        TraceDict(model, wanted, retain_output=False, edit_output=keep, stop=blocks is not None),
-    ):
-        logits = model_logits(model, padded, **own)
-    stacked = kept.whole()  # (1 + layer, prompt, position, hidden)
+        logits = model_logits(model, inputs, **options)
+    states = kept.whole()
+    if not anatomy.plain:
+        return [Stream(states, None if logits is None else logits[0, -1])]
     streams = []
     for place, length in enumerate(lengths):
-        last = None if logits is None else logits[place, length - 1 - longest]
-        streams.append(Stream(stacked[:, place, :length], last))
+        own = states[:, place, :length]  # (1 + layer, position, hidden)
+        last = None if logits is None else logits[place, length - 1 - max(lengths)]
+        sums = {name: output.to(states.device) for name, output in outputs.items()}
+        streams.append(Stream(own, last, None if sublayers is None else written(sublayers, sums, own)))
     return streams
+
+
+def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:
+    """One prompt's stream; as :func:`trace_streams`, and refuses a state that is NaN or infinite."""
+    (stream,) = trace_streams(model, anatomy, [inputs], tracing)
+    require_finite(stream.states, anatomy)
+    return stream
 
 
 def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
@@ -158,7 +138,7 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
 
     Args:
         model: any causal language model of transformers.
-        tokenizer: its tokenizer; may be None where the prompt is ids.
+        tokenizer: its tokenizer; may be None if the prompt is ids.
         prompt: a string, a list of token ids, or a 1-D tensor of them.
 
     Returns:
@@ -179,7 +159,7 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer, or None where the prompt is ids.
+        tokenizer: its tokenizer, or None if the prompt is ids.
         prompt: a string, or token ids.
 
     Returns:
@@ -189,93 +169,6 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
         LensError: see :func:`bauklens.logit_lens`.
     """
     return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas)
-
-
-def _as_handed_over(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, part: Callable[[Stream], torch.Tensor]
-) -> torch.Tensor:
-    """A part of a prompt's stream with the batch axis that the model's states have."""
-    model = unwrapped(model)
-    token_ids = encode(model, tokenizer, prompt)
-    anatomy = resolve(model, token_ids)
-    states = part(trace_stream(model, anatomy, token_ids))
-    return states[:, None] if anatomy.plain else states
-
-
-class _Kept:
-    """Copies of the states, each written to its place as it comes, so that none stands there twice.
-
-    Args:
-        names: what hands them over, in order.
-        positions: of a prompt.
-        prompts: that run at once.
-    """
-
-    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, positions: int, prompts: int = 1) -> None:
-        self.count = 0
-        self._names, self._anatomy = names, anatomy
-        self._shape: tuple[int, ...] = (prompts, positions, anatomy.width) if anatomy.plain else ()
-        self._states = torch.empty(0)
-
-    def add(self, state: torch.Tensor) -> None:
-        """Keeps the next state.
-
-        Raises:
-            LensError: it is of another shape than the others.
-        """
-        if not self.count:
-            self._shape = self._shape or tuple(state.shape)
-            last = state_of(self._anatomy.block_output, self._anatomy.parts)
-            self._states = torch.empty(len(self._names), *self._shape, dtype=last.dtype, device=last.device)
-        if self.count < len(self._names):
-            if state.shape != self._shape:
-                raise LensError(
-                    f"{self._names[self.count]} hands over a state of shape {tuple(state.shape)}; a lens needs "
-                    f"{self._shape}"
-                )
-            self._states[self.count] = state.detach()
-        self.count += 1
-
-    def whole(self) -> torch.Tensor:
-        """(name, *shape), on the device of the last block's output.
-
-        Raises:
-            LensError: more or fewer were handed over than there are names.
-        """
-        if self.count != len(self._names):
-            raise LensError(
-                f"{self.count - 1} of {len(self._names) - 1} blocks of {self._anatomy.model_class} ran on this prompt; "
-                "a lens needs all"
-            )
-        return self._states
-
-
-@contextmanager
-def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: _Kept) -> Iterator[None]:
-    """Keeps a copy of the state that a block is first given, before the block can change it in place."""
-
-    def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if not kept.count:
-            given = tensors_in(inputs, keywords)
-            kept.add(given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes]))
-
-    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
-    if edited.shape != state.shape:
-        raise LensError(
-            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}, which returned one of "
-            f"{tuple(state.shape)}"
-        )
-
-
-def _last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
-    return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
@@ -295,4 +188,53 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
         raise LensError(
             f"the hidden state of {names[row]} at position {position} holds NaN or infinity"
             + (overflow if states.dtype == torch.float16 else "")
+        )
+
+
+def _as_handed_over(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, part: Callable[[Stream], torch.Tensor]
+) -> torch.Tensor:
+    """A part of a prompt's stream with the batch axis that the model's states have."""
+    model = unwrapped(model)
+    inputs = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, inputs)
+    states = part(trace_stream(model, anatomy, inputs))
+    return states[:, None] if anatomy.plain else states
+
+
+def _batch(prompts: Sequence[Inputs], lengths: Sequence[int]) -> tuple[Inputs, dict[str, Any]]:
+    """Prompts as one batch, padded with their last token, and the mask that leaves the padding out."""
+    if len(prompts) == 1:
+        return prompts[0], {}
+    longest = max(lengths)
+    rows = [prompt.ids[0] for prompt in prompts]
+    padded = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])
+    if min(lengths) == longest:
+        return Inputs(padded), {}
+    places = torch.arange(longest, device=padded.device)
+    mask = (places < torch.tensor(lengths, device=padded.device)[:, None]).long()
+    return Inputs(padded), {"attention_mask": mask}
+
+
+@contextmanager
+def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
+    """Keeps a copy of the state that a block is first given, before the block can change it in place."""
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if not kept.count:
+            given = tensors_in(inputs, keywords)
+            kept.add(given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes]))
+
+    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
+    if edited.shape != state.shape:
+        raise LensError(
+            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}, which returned one of "
+            f"{tuple(state.shape)}"
         )

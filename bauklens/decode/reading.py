@@ -1,0 +1,218 @@
+"""What is read off the logits of each row: its top k, its measures, and tokens that are followed."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
+
+Values = dict[str, torch.Tensor]
+"""Name -> (row, ...), whatever was read off some rows."""
+
+_LOWEST = -1e30
+"""Of a logit, less the largest of its row, where it is to be multiplied: a token that is left out has -inf."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean logits of some tokens of every column, as a function of the head's input x: ``x . weights + constant``.
+
+    Attributes:
+        weights: (column, head width) float64, the mean of the head's weights, each token's as probable as it is.
+        constant: (column,).
+    """
+
+    weights: torch.Tensor
+    constant: torch.Tensor
+
+    def of(self, inputs: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """(row, head width), (row,) -> (row,) float64."""
+        logits: torch.Tensor = torch.linalg.vecdot(inputs.double(), self.weights[columns]) + self.constant[columns]
+        return logits
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the model itself says at every column.
+
+    Attributes:
+        entropy: (column,), nats.
+        probabilities: (column, vocabulary) float32; None where they are not needed as such.
+        most_ids, most_probs: (column, token), the most probable tokens, where logits are linear in the head's input.
+        most, rest: what the model makes of a state's logits in the mean: of those tokens, and of all others.
+    """
+
+    entropy: torch.Tensor
+    probabilities: torch.Tensor | None = None
+    most_ids: torch.Tensor | None = None
+    most_probs: torch.Tensor | None = None
+    most: Mean | None = None
+    rest: Mean | None = None
+
+    @staticmethod
+    def elementwise(logits: torch.Tensor) -> "Reference":
+        """What KL and JS of other rows need, of the logits that these are set against, (column, vocabulary)."""
+        values = Reading(1, ("entropy",)).of(logits, torch.arange(len(logits)))
+        return Reference(values["entropy"], probabilities_of(logits))
+
+    def mean_logits(
+        self, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(row,) float64, the mean of rows' logits, each token's as probable as the model itself has it.
+
+        Args:
+            inputs: (row, head width).
+            columns: (row,).
+            logits: (row, vocabulary), where they are at hand: the mean of these, to their last digit.
+        """
+        assert self.rest is not None
+        assert self.most is not None
+        if logits is None:
+            return self.rest.of(inputs, columns) + self.most.of(inputs, columns)
+        assert self.most_ids is not None
+        assert self.most_probs is not None
+        most = logits.gather(1, self.most_ids[columns]).double()
+        mean: torch.Tensor = torch.linalg.vecdot(self.most_probs[columns].double(), most)
+        return self.rest.of(inputs, columns) + mean
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read.
+
+    Attributes:
+        topk: tokens to keep of each row.
+        measures: names of :data:`bauklens.result.measures.MEASURES`; those that are not of logits are passed over.
+        next_ids: (column,) int64, the token that follows in the text; -1 where none does.
+        targets: ids of tokens to follow.
+        reference: what the model itself says; None where no measure needs it.
+    """
+
+    topk: int
+    measures: Collection[str] = ()
+    next_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    targets: Sequence[int] = ()
+    reference: Reference | None = None
+
+    def with_measure(self, name: str) -> "Reading":
+        """The same, and one measure more."""
+        return self if name in self.measures else replace(self, measures=(*self.measures, name))
+
+    def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:
+        """Reads rows.
+
+        Args:
+            logits: (row, vocabulary), any float dtype; all is computed in float32.
+            columns: (row,) int64, where in the table the rows stand.
+            inputs: (row, head width), where the reference has weights.
+
+        Returns:
+            ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and where there
+            are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32.
+        """
+        scratch = _Scratch()
+        parts = [
+            self._of(logits[some], columns[some], None if inputs is None else inputs[some], scratch)
+            for some in in_cache(logits)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _of(
+        self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
+    ) -> Values:
+        probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
+        top = probabilities.topk(self.topk, dim=-1)
+        total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
+        values = {"top_ids": top.indices, "top_probs": top.values / total}
+        largest = logits.gather(1, top.indices[:, :1]).float()  # (row, 1)
+        normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them
+        columns = columns.to(logits.device)
+        if inputs is not None and self.has_linear_kl:
+            values["kl"] = self.kl(normalizer + largest[:, 0], inputs, columns, logits)
+        if "max_logit" in self.measures:
+            values["max_logit"] = largest[:, 0]
+        if self.next_ids.numel() and {"surprisal", "rank_of_next"} & set(self.measures):
+            values |= self._next(logits, largest[:, 0] + normalizer, columns)
+        if len(self.targets):
+            ids = torch.tensor(self.targets, device=logits.device)
+            chosen = logits[:, ids]  # (row, target)
+            values["target_logits"] = chosen.float()
+            values["target_probs"] = probabilities[:, ids] / total
+            values["target_ranks"] = rank_of(logits, chosen)
+        if "entropy" in self.measures or self._elementwise:
+            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
+            if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
+                own, own_entropy = self._own(columns)
+                values["kl"] = kl_divergence(own_entropy, normalizer, torch.linalg.vecdot(own, below))
+            spread = entropy(normalizer, below.mul_(probabilities).sum(dim=-1) / total[:, 0])
+            if "entropy" in self.measures:
+                values["entropy"] = spread
+            if "js" in self.measures and self._elementwise:
+                own, own_entropy = self._own(columns)
+                values["js"] = js_divergence(_entropy_of((own + probabilities / total) / 2), spread, own_entropy)
+        return values
+
+    @property
+    def has_linear_kl(self) -> bool:
+        """Whether KL is asked for, and :meth:`kl` gives it."""
+        return "kl" in self.measures and self.reference is not None and self.reference.rest is not None
+
+    def kl(
+        self, normalizer: torch.Tensor, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """KL(final row || row) by the mean of the row's logits, which is linear in the head's input: (row,), nats.
+
+        Args:
+            normalizer: (row,), log sum exp of the rows' logits.
+            inputs, columns, logits: as for :meth:`Reference.mean_logits`.
+        """
+        assert self.reference is not None
+        mean = self.reference.mean_logits(inputs, columns, logits)
+        return kl_divergence(self.reference.entropy[columns], normalizer, mean).float()
+
+    @property
+    def _elementwise(self) -> bool:
+        return self.reference is not None and self.reference.probabilities is not None
+
+    def _own(self, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's own probabilities at each row's column, (row, vocabulary), and their entropy, (row,)."""
+        assert self.reference is not None
+        assert self.reference.probabilities is not None
+        return self.reference.probabilities[columns], self.reference.entropy[columns]
+
+    def _next(self, logits: torch.Tensor, normalizer: torch.Tensor, columns: torch.Tensor) -> Values:
+        following = self.next_ids.to(logits.device)[columns]
+        none = following < 0
+        own = logits.gather(1, following.clamp_min(0)[:, None])
+        values = {}
+        if "surprisal" in self.measures:
+            values["surprisal"] = surprisal(normalizer, own[:, 0].float()).masked_fill(none, torch.nan)
+        if "rank_of_next" in self.measures:
+            values["rank_of_next"] = rank_of(logits, own)[:, 0].masked_fill(none, torch.nan)
+        return values
+
+
+class _Scratch:
+    """Memory that is used for a few rows after another, as fresh memory costs as much as its use."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[int, torch.Tensor] = {}
+
+    def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
+        """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""
+        if place not in self._buffers:
+            self._buffers[place] = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
+        return self._buffers[place][: len(logits)]
+
+
+def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
+    """(row, vocabulary) -> the same, float32; they add up to 1, which softmax's own do to five digits only."""
+    found = torch.softmax(logits, dim=-1, dtype=torch.float32)
+    return found.div_(found.sum(dim=-1, keepdim=True))
+
+
+def _entropy_of(probabilities: torch.Tensor) -> torch.Tensor:
+    """(row, vocabulary) -> (row,), nats: that of logits which are the probabilities' own logs, so that log Z is 0."""
+    logs = probabilities.log().clamp_min_(_LOWEST)
+    return entropy(torch.zeros_like(logs[:, 0]), torch.linalg.vecdot(probabilities, logs))

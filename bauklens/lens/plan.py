@@ -1,0 +1,138 @@
+"""What the options mean for a model: which rows of which streams, and how many blocks have to run for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from bauklens.arguments import Layers, Positions, checked_topk, chosen_layers, chosen_positions
+from bauklens.decode.rows import Way
+from bauklens.decode.unembed import Rows
+from bauklens.errors import LensError
+from bauklens.lens.options import Options
+from bauklens.lens.run import How, lens_of
+from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
+from bauklens.model.generation import continued
+from bauklens.model.inputs import Inputs, Prompt, encode
+from bauklens.model.layout import nearest_modules
+from bauklens.model.sublayers import Sublayers
+from bauklens.result.measures import MEASURES, chosen_measures
+from bauklens.result.result import LensResult
+from bauklens.result.targets import wanted_targets
+from bauklens.stream.run import Run
+from bauklens.stream.states import Tracing
+from bauklens.vocabulary import EMBED, NORMS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Options, brought to a model.
+
+    Attributes:
+        tracing: what the forward pass is traced for.
+    """
+
+    options: Options
+    anatomy: Anatomy
+    tracing: Tracing
+    how: How
+
+    def require_positions(self, inputs: Inputs) -> None:
+        """Refuses a prompt without the positions that are asked for."""
+        chosen_positions(inputs.count, self.options.positions)
+
+    def rows(self, run: Run, stream: str) -> Rows:
+        """The rows of a stream that are asked for."""
+        return rows_of(run, stream, self.options.layers, self.options.positions)
+
+    def results(self, run: Run) -> list[LensResult]:
+        """A result for each stream of a prompt's run."""
+        measures = chosen_measures(self.options.measures, complete=run.stream.last_logits is not None)
+        how = replace(self.how, measures=measures)
+        each = [self.rows(run, stream) for stream in self.options.streams]
+        return [
+            lens_of(run, rows, how, arguments=self.options.described(rows.stream, rows.labels, rows.positions))
+            for rows in each
+        ]
+
+
+def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> tuple[Inputs, int]:
+    """A prompt and what is generated after it, and how many of its positions are the prompt's."""
+    inputs = encode(model, tokenizer, prompt)
+    if not options.max_new_tokens:
+        return inputs, inputs.count
+    more = continued(model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate)
+    return more, inputs.count
+
+
+def planned(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) -> Plan:
+    """What options mean for a model, shown by a prompt.
+
+    Raises:
+        LensError: they do not fit the model.
+    """
+    named = _named_norm(model, options.norm)
+    anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
+    for name in options.streams:
+        chosen_layers(labels(anatomy, name), options.layers)
+    how = How(
+        topk=checked_topk(options.topk, anatomy.vocabulary),
+        way=Way(options.norm if named is None else "own", options.precision, options.chunk_rows),
+        targets=tuple(wanted_targets(tokenizer, anatomy.vocabulary, options.targets, options.words)),
+    )
+    if options.edit_output is not None and any(target.part == "whole" for target in how.targets):
+        raise LensError(
+            "a word of several tokens is followed in longer texts, where edit_output would act elsewhere: pass "
+            "words='first'"
+        )
+    asked = chosen_measures(() if options.measures is None else options.measures, complete=True)
+    to_the_end = options.norm == "final" or any(MEASURES[name].final for name in asked)
+    blocks = None if to_the_end else _needed(anatomy, options.streams, options.layers)
+    sublayers = _sublayers(model, anatomy, inputs, options.streams)
+    return Plan(options, anatomy, Tracing(sublayers, options.edit_output, blocks), how)
+
+
+def labels(anatomy: Anatomy, stream: str) -> list[str]:
+    """What the rows of a stream are called."""
+    return [EMBED, *anatomy.labels] if stream == "hidden" else list(anatomy.labels)
+
+
+def rows_of(run: Run, stream: str, layers: Layers, positions: Positions) -> Rows:
+    """Some rows of a stream of a run."""
+    named, states = labels(run.anatomy, stream), run.stream.named(stream)
+    rows, columns = chosen_layers(named, layers), chosen_positions(run.inputs.count, positions)
+    states = states if layers is None else states[rows]
+    states = states if positions is None or run.anatomy.whole else states[:, columns]
+    return Rows(stream, states, [named[row] for row in rows], columns)
+
+
+def _named_norm(model: nn.Module, norm: str | None) -> str | None:
+    """The norm if it names a module, and is not one of the three kinds."""
+    if norm in NORMS:
+        return None
+    if norm not in dict(model.named_modules()):
+        near = "".join(f", {each!r}" for each in nearest_modules(model, norm))
+        raise LensError(f"unknown norm {norm!r}: pass 'own', 'final' or None, or the name of a module{near}")
+    return norm
+
+
+def _sublayers(model: nn.Module, anatomy: Anatomy, inputs: Inputs, streams: Sequence[str]) -> Sublayers | None:
+    """The sublayers if a stream needs them; refuses ``mid`` if both are given the same state."""
+    if not {"attention", "mlp", "mid"} & set(streams):
+        return None
+    found = sublayers_of(model, anatomy, inputs)
+    if "mid" in streams and not found.sequential:
+        raise LensError(
+            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
+            "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
+        )
+    return found
+
+
+def _needed(anatomy: Anatomy, streams: Sequence[str], layers: Layers) -> int | None:
+    """How many blocks the rows need; None if that is all, or if only a whole run can be followed."""
+    if layers is None or not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
+        return None
+    last = max(max(chosen_layers(labels(anatomy, name), layers)) + (name != "hidden") for name in streams)
+    return max(1, last) if last < len(anatomy.blocks) else None

@@ -1,0 +1,61 @@
+"""A final norm at the scale that it has for the last block's output, so that contributions add up."""
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+
+_EPSILON_NAMES = ("eps", "epsilon", "variance_epsilon")
+
+_MOVED = 0.1
+"""Of the largest normed value: a shift of all by one scale moves a LayerNorm by rounding, an RMSNorm by more."""
+
+
+class FrozenNorm:
+    """A final norm with the scale that it has at the last block's output, which makes it linear in the state.
+
+    With ``s(x)`` the root mean square of x (of x less its mean in a LayerNorm, Ba et al. 2016, eq. 4; of x itself in an
+    RMSNorm, Zhang and Sennrich 2019, eq. 4), a norm is ``N(x) = w x / s(x) + b``; this is ``w x / s(final)``, so that
+    the rows of "embed" and of all deltas add up to that of the final state, less b.
+
+    Args:
+        norm: the model's own final norm.
+        final: (prompt, hidden), the last block's output.
+
+    Raises:
+        LensError: the norm is neither, shown by two parts of the final state that do not add up to the whole.
+    """
+
+    def __init__(self, norm: nn.Module, final: torch.Tensor) -> None:
+        self.norm = norm
+        self.epsilon = next((getattr(norm, name) for name in _EPSILON_NAMES if hasattr(norm, name)), 0.0)
+        self.centred = False
+        shift = self.scale(final).to(final.dtype)
+        moved = (norm(final + shift) - norm(final)).abs().max()
+        self.centred = bool(moved <= _MOVED * (norm(final) - norm(torch.zeros_like(final))).abs().max())
+        self.bias = norm(torch.zeros_like(final[:1]))  # (1, hidden)
+        self.final_scale = self.scale(final)  # (prompt, 1)
+        self._prove(final)
+
+    def scale(self, states: torch.Tensor) -> torch.Tensor:
+        """(..., hidden) -> (..., 1) float32."""
+        states = states.float()
+        if self.centred:
+            states = states - states.mean(dim=-1, keepdim=True)
+        return (states.square().mean(dim=-1, keepdim=True) + self.epsilon).sqrt()
+
+    def __call__(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """(..., position, hidden) -> the same shape."""
+        normed: torch.Tensor = self.norm(states) - self.bias
+        return normed * (self.scale(states) / self.final_scale[positions]).to(normed)
+
+    def _prove(self, final: torch.Tensor) -> None:
+        everywhere = torch.arange(len(final), device=final.device)
+        part = final.roll(1, dims=-1) / 2
+        whole = self.norm(final)
+        difference = self(part, everywhere) + self(final - part, everywhere) + self.bias - whole
+        if not difference.abs().max() <= max(8 * torch.finfo(final.dtype).eps, 1e-5) * whole.abs().max():
+            raise LensError(
+                f"norm='final' needs a LayerNorm or an RMSNorm as final norm; found {type(self.norm).__name__}: "
+                "pass norm='own'"
+            )

@@ -1,0 +1,38 @@
+"""Running out of memory: recognised, explained, and cleaned up after, with accelerate's help."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bauklens.errors import LensError
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, of Python, of an accelerator, or of torch on the CPU."""
+    from accelerate.utils.memory import should_reduce_batch_size  # takes a while to import, and is seldom needed
+
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or (isinstance(error, Exception) and should_reduce_batch_size(error))
+
+
+def free_memory(error: BaseException) -> None:
+    """Lets go of what an attempt holds that ran out of memory, and of what the device keeps for later."""
+    from accelerate.utils.memory import clear_device_cache
+
+    error.__traceback__ = None
+    clear_device_cache()
+
+
+@contextmanager
+def explaining_out_of_memory(positions: int) -> Iterator[None]:
+    """Makes one clear error of running out of memory in a forward pass of so many positions."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise LensError(
+            f"out of memory in the forward pass of {positions:,} tokens: pass a shorter prompt, or load the model with "
+            "dtype='float16' or device_map='auto'"
+        ) from None

@@ -1,0 +1,55 @@
+"""The states of a forward pass, each written to its place as it comes, so that none is held twice."""
+
+import torch
+
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.block_output import state_of
+from bauklens.model.inputs import Inputs
+
+
+class Kept:
+    """Copies of the states.
+
+    Args:
+        names: what hands them over, in order.
+        inputs: what runs.
+    """
+
+    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs) -> None:
+        self.count = 0
+        self._names, self._anatomy = names, anatomy
+        self._shape: tuple[int, ...] = (*inputs.ids.shape, anatomy.width) if anatomy.plain else ()
+        self._states = torch.empty(0)
+
+    def add(self, state: torch.Tensor) -> None:
+        """Keeps the next state.
+
+        Raises:
+            LensError: it is of another shape than the others.
+        """
+        if not self.count:
+            self._shape = self._shape or tuple(state.shape)
+            last = state_of(self._anatomy.block_output, self._anatomy.parts)
+            self._states = torch.empty(len(self._names), *self._shape, dtype=last.dtype, device=last.device)
+        if self.count < len(self._names):
+            if state.shape != self._shape:
+                raise LensError(
+                    f"{self._names[self.count]} hands over a state of shape {tuple(state.shape)}; a lens needs "
+                    f"{self._shape}"
+                )
+            self._states[self.count] = state.detach()
+        self.count += 1
+
+    def whole(self) -> torch.Tensor:
+        """(name, *shape), on the device of the last block's output.
+
+        Raises:
+            LensError: more or fewer were handed over than there are names.
+        """
+        if self.count != len(self._names):
+            raise LensError(
+                f"{self.count - 1} of {len(self._names) - 1} blocks of {self._anatomy.model_class} ran on this prompt; "
+                "a lens needs all"
+            )
+        return self._states

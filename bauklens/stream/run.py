@@ -1,0 +1,35 @@
+"""One prompt, run once through one model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.inputs import Inputs, Prompt
+from bauklens.stream.states import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A model, what it was given, and what it left.
+
+    Attributes:
+        tokenizer: the model's; None if the prompt was ids.
+        prompt: as it was asked for.
+        prompted: positions of the prompt; what follows was generated.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    prompt: Prompt
+    inputs: Inputs
+    anatomy: Anatomy
+    stream: Stream
+    prompted: int
+
+    @property
+    def final(self) -> torch.Tensor:
+        """(position, hidden), or whole in its own shape: the output of the last block that ran."""
+        return self.stream.states[-1]

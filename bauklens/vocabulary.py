@@ -1,0 +1,40 @@
+"""The names that a caller can choose from, and what captions call them."""
+
+EMBED = "embed"
+"""The row before block 0."""
+
+STREAMS = {
+    "hidden": "Hidden states",
+    "delta": "Deltas between layers",
+    "attention": "What attention writes",
+    "mlp": "What the MLP writes",
+    "mid": "The stream between attention and MLP",
+}
+"""Streams that can be decoded -> their captions."""
+
+GIVEN = "given"
+"""The stream of states that the caller handed over."""
+
+STREAM_CAPTIONS = {**STREAMS, GIVEN: "Given states"}
+
+NORMS = {
+    "own": "the model’s own final norm",
+    "final": "the final norm, at the scale of the final state",
+    None: "no norm, the head alone",
+}
+"""What a state goes through before the head -> its caption; the name of a module is another."""
+
+DECODERS = {"logit": "as it is"}
+"""What brings a state to the final basis before that -> its caption."""
+
+PRECISIONS = ("auto", "exact")
+"""The dtype of the logits: bfloat16 if that is faster and certain, or the model's own throughout."""
+
+WORDS = ("whole", "first")
+"""Of a target of several tokens: the probability of all of them, or that of the first."""
+
+ON_ERROR = ("raise", "skip")
+"""What to do about a prompt of a list that cannot be run."""
+
+LOOKS = ("default", "classic")
+"""Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""

@@ -174,9 +174,6 @@ def test_dollars_are_no_formula(gpt2, tokenizer):
     import dataclasses
     import io
 
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("Agg")
     lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[r"$\frac$"], words="first")
     lens = dataclasses.replace(lens, tokens=("$$", *lens.tokens[1:]))
     for measure in ("entropy", r"$\frac$"):
@@ -185,4 +182,3 @@ def test_dollars_are_no_formula(gpt2, tokenizer):
         figure.savefig(picture)
         assert picture.tell() > 1000
         assert figure.axes[0].get_xticklabels()[0].get_text() == "$$"
-        pyplot.close(figure)

@@ -1,13 +1,13 @@
 """LensResult -> figures of matplotlib and plotly: a heat map of layers and positions, and tokens over the layers."""
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bauklens.arguments import one_of
 from bauklens.errors import LensError
-from bauklens.optional import require_plotly, require_pyplot
+from bauklens.optional import require_plotly
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import visible
@@ -25,6 +25,19 @@ KINDS = ("heatmap", "trajectory")
 INSIDE = (True, False, "numbers")
 
 
+def new_figure(**options: Any) -> "Figure":
+    """An empty figure of matplotlib that pyplot does not know; options as for ``matplotlib.figure.Figure``.
+
+    Raises:
+        LensError: matplotlib is not installed.
+    """
+    try:
+        from bauklens.show.shown_figure import ShownFigure
+    except ImportError:
+        raise LensError("a plot needs matplotlib: pip install matplotlib") from None
+    return ShownFigure(**options, layout="constrained")
+
+
 def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bool | str = True) -> "Figure":
     """A heat map of one measure.
 
@@ -38,7 +51,8 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
     values, label = _values(result, measure)
     inside = _inside(result, values, tokens)
     rows, columns = values.shape
-    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows), layout="constrained")
+    figure = new_figure(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows))
+    axes = figure.subplots()
     drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
     figure.colorbar(drawn).set_label(label, parse_math=False)
     axes.set_xticks(
@@ -53,8 +67,7 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
         ink = "black" if values[row, column] > middle else "white"
         text = inside[row][column]
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
-    found: Figure = figure
-    return found
+    return figure
 
 
 def trajectory(result: LensResult, position: int = -1) -> "Figure":
@@ -75,7 +88,8 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
         for token in tops[-1].tolist():
             known = np.where((tops == token).any(axis=-1), (probabilities * (tops == token)).sum(axis=-1), np.nan)
             lines.append((result.vocabulary[token], known))
-    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.25 * len(result.layers), 4), layout="constrained")
+    figure = new_figure(figsize=(1.5 + 0.25 * len(result.layers), 4))
+    axes = figure.subplots()
     for text, values in lines:
         axes.plot(range(len(values)), values, marker="o", markersize=3, label=_short(text))
     axes.set_xticks(range(len(result.layers)), result.layers, rotation=60, parse_math=False)
@@ -85,8 +99,7 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
     axes.set_title(f"after {_short(result.tokens[column])}, position {result.positions[column]}", parse_math=False)
     for label in axes.legend().get_texts():
         label.set_parse_math(False)
-    found: Figure = figure
-    return found
+    return figure
 
 
 def plotly_heat_map(

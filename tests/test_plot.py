@@ -16,6 +16,11 @@ def texts_in(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
+def test_a_trajectory_tells_tokens_of_one_text_apart():
+    legend = made(2, 1, 2, texts=["same", "same"]).plot(kind="trajectory").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["same [0]", "same [1]"]
+
+
 @pytest.fixture(scope="module")
 def lens(demo):
     return bauklens.logit_lens(*demo, "The Eiffel Tower is in", targets=[" Paris"])

@@ -163,6 +163,7 @@ def _decode(
     own_row: int | None = None,
 ) -> Decoded:
     following = torch.cat([ran.token_ids[0, 1:].cpu(), torch.tensor([-1])])
+    following[following >= ran.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
     return decode(
         ran.model,
         ran.anatomy,

@@ -1,4 +1,4 @@
-"""Columns -> a pandas data frame, and figures of matplotlib, where these are installed."""
+"""Columns -> a pandas data frame or a data set of xarray, and figures of plotly, if these are installed."""
 
 import io
 from typing import TYPE_CHECKING, Any
@@ -48,19 +48,6 @@ def data_set(variables: dict[str, Any], places: dict[str, Any], about: dict[str,
     except ImportError:
         raise LensError("a data set needs xarray: pip install xarray") from None
     return xarray.Dataset(variables, coords=places, attrs=about)
-
-
-def require_pyplot() -> Any:
-    """matplotlib's pyplot.
-
-    Raises:
-        LensError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise LensError("a plot needs matplotlib: pip install matplotlib") from None
-    return pyplot
 
 
 def require_plotly() -> Any:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+import transformers
 from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
 
 import bauklens
@@ -65,6 +66,99 @@ def test_a_folder_without_a_tokenizer(tmp_path, caplog):
     assert "holds no tokenizer that loads" in caplog.text
 
 
+@pytest.fixture
+def cache(tmp_path):
+    """A cache of the hub, away from its usual place, that holds the model "some/tiny"."""
+    held, commit = tmp_path / "cache" / "models--some--tiny", "0123456789" * 4
+    tiny_model("llama").save_pretrained(held / "snapshots" / commit)
+    tiny_tokenizer().save_pretrained(held / "snapshots" / commit)
+    (held / "refs").mkdir()
+    (held / "refs" / "main").write_text(commit)
+    return tmp_path / "cache"
+
+
+def test_a_subfolder_is_where_configuration_model_and_tokenizer_are(folder):
+    model, tokenizer = bauklens.load(folder.parent, subfolder="tiny", device="cpu")
+    assert tokenizer.decode(tokenizer("the city")["input_ids"]) == "the city"
+    plain, _ = bauklens.load(folder, device="cpu")
+    assert all(map(torch.equal, model.parameters(), plain.parameters()))
+
+
+def test_a_subfolder_without_a_tokenizer_has_that_of_the_whole_folder(folder):
+    tiny_model("gpt2").save_pretrained(folder / "checkpoint-10")
+    model, tokenizer = bauklens.load(folder, subfolder="checkpoint-10", device="cpu")
+    assert model.config.model_type == "gpt2"
+    assert tokenizer("the city")["input_ids"] == tiny_tokenizer()("the city")["input_ids"]
+
+
+def test_a_subfolder_without_a_tokenizer_anywhere(tmp_path, caplog):
+    tiny_model("gpt2").save_pretrained(tmp_path / "run" / "checkpoint-10")
+    assert bauklens.load(tmp_path / "run", subfolder="checkpoint-10", device="cpu")[1] is None
+    assert "holds no tokenizer that loads" in caplog.text
+
+
+def test_a_cache_in_another_place_is_where_configuration_model_and_tokenizer_are(cache):
+    model, tokenizer = bauklens.load("some/tiny", cache_dir=cache, device="cpu")
+    assert model.name_or_path == "some/tiny"
+    assert tokenizer("the city")["input_ids"] == tiny_tokenizer()("the city")["input_ids"]
+    with pytest.raises(bauklens.LensError, match="cannot load 'some/tiny'"):
+        bauklens.load("some/tiny")
+
+
+def test_a_near_name_is_one_of_the_cache_that_was_given(cache):
+    with pytest.raises(bauklens.LensError, match="did you mean 'some/tiny'"):
+        bauklens.load("some/tinny", cache_dir=cache)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"code_revision": "main"},
+        {"force_download": True},
+        {"proxies": {"https": "http://localhost:1"}},
+        {"subfolder": "checkpoint-10"},
+        {"token": "secret"},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_what_says_where_files_are_is_told_to_configuration_model_and_tokenizer(monkeypatch, cache, option):
+    told = []
+
+    def telling(kind, result):
+        def from_pretrained(source, **options):
+            told.append((kind, {name: options[name] for name in option if name in options}))
+            return result
+
+        return from_pretrained
+
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", telling("configuration", model.config))
+    found = (model, {"missing_keys": []})
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", telling("model", found))
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", telling("tokenizer", tokenizer))
+    bauklens.load("some/tiny", device="cpu", **option)
+    assert told == [("configuration", option), ("model", option), ("tokenizer", option)]
+
+
+def test_a_proxy_that_is_given_is_asked_though_the_hub_has_no_address_here(monkeypatch):
+    asked = []
+
+    def no_address(*_):
+        raise OSError("no address")
+
+    def from_pretrained(_, **options):
+        asked.append(options.get("local_files_only", False))
+        raise OSError("no such model")
+
+    monkeypatch.setattr(loading.socket, "getaddrinfo", no_address)
+    monkeypatch.setattr(loading, "getproxies", dict)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", from_pretrained)
+    for options in ({}, {"proxies": {"https": "http://localhost:1"}}):
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load("some/tiny", **options)
+    assert asked == [True, False]
+
+
 class TestTheDemo:
     def test_it_is_kept_and_loads_again_in_about_a_second(self, demo):
         started = time.perf_counter()
@@ -117,6 +211,21 @@ class TestBadInput:
     def test_a_revision_of_what_is_here(self):
         with pytest.raises(bauklens.LensError, match="demo is on this machine: leave it out"):
             bauklens.load("demo", revision="main")
+
+    def test_a_folder_without_the_subfolder(self, folder):
+        with pytest.raises(bauklens.LensError, match=r"tiny holds no model: looked for checkpoint-10/config\.json"):
+            bauklens.load(folder, subfolder="checkpoint-10")
+
+    def test_a_folder_without_the_gguf_file(self, tmp_path):
+        with pytest.raises(bauklens.LensError, match=r"holds no model: looked for model\.gguf"):
+            bauklens.load(tmp_path, gguf_file="model.gguf")
+
+    @pytest.mark.parametrize("name", ["demo", "model.gguf"])
+    def test_a_subfolder_of_what_is_no_folder(self, name, tmp_path, monkeypatch):
+        (tmp_path / "model.gguf").write_bytes(b"")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(bauklens.LensError, match=f"subfolder is for a folder or a hub id, and {name} is"):
+            bauklens.load(name, subfolder="checkpoint-10")
 
     def test_a_cache_that_cannot_be_written(self, monkeypatch, tmp_path):
         (tmp_path / "file").write_text("")

@@ -11,7 +11,7 @@ from torch import cosine_similarity as cosine
 import bauklens
 from bauklens import MEASURES, LensError, LensResult
 from bauklens.result.measures import DEFAULT
-from tests.tiny import LAYERS, PROMPT, TEXT, VOCABULARY, tiny_model, with_random_weights
+from tests.tiny import LAYERS, PROMPT, TEXT, VOCABULARY, pass_output_through, tiny_model, with_random_weights
 
 LENGTH = len(PROMPT)
 
@@ -227,6 +227,21 @@ def test_a_head_that_leaves_tokens_out_at_the_final_scale():
     model.lm_head.bias.data[[5, 77]] = -torch.inf
     lens = bauklens.logit_lens(model, None, PROMPT, norm="final")
     assert not {5, 77} & set(lens.top_ids.ravel().tolist())
+
+
+def test_a_token_that_the_model_never_predicts_has_no_surprisal(gpt2):
+    plain = bauklens.logit_lens(gpt2, None, PROMPT, measures="all")
+
+    def leave_out(module, inputs, output):
+        output.logits = output.logits[..., : max(PROMPT)]
+
+    pass_output_through(gpt2, leave_out)
+    before = PROMPT.index(max(PROMPT)) - 1
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, measures="all")
+    for name in ("surprisal", "rank_of_next"):
+        known = np.isfinite(plain.measures[name])
+        known[:, before] = False
+        assert (np.isfinite(lens.measures[name]) == known).all()
 
 
 def test_names_in_an_array(gpt2):

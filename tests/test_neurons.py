@@ -11,7 +11,16 @@ from bauklens import LensError, nearest_tokens, top_neurons
 from bauklens.lens.inspection import describe
 from bauklens.show.ranking import NearestTokens
 from tests.made import HOSTILE
-from tests.tiny import LAYERS, PROMPT, TEXT, block_list, tiny_model, with_random_weights
+from tests.tiny import (
+    LAYERS,
+    PROMPT,
+    TEXT,
+    VOCABULARY,
+    block_list,
+    pass_output_through,
+    tiny_model,
+    with_random_weights,
+)
 
 SECOND = {"gpt2": "mlp.c_proj", "gptj": "mlp.fc_out", "llama": "mlp.down_proj", "gemma2": "mlp.down_proj", "opt": "fc2"}
 
@@ -110,6 +119,32 @@ def test_nearest_tokens(name, metric):
     found = nearest_tokens(model, None, PROMPT, 6, metric=metric)
     assert np.array_equal(found.top_ids, expected.indices)
     assert np.allclose(found.scores, expected.values, rtol=1e-4)
+
+
+@pytest.fixture
+def padded():
+    """A model that leaves out the last twenty numbers that its head returns; these are the largest."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[-20:] = model.model.embed_tokens.weight[PROMPT + PROMPT] * 100
+
+    def leave_out(module, inputs, output):
+        output.logits = output.logits[..., :-20]
+
+    pass_output_through(model, leave_out)
+    return model
+
+
+@pytest.mark.parametrize("metric", ["head", "cosine"])
+def test_the_nearest_tokens_are_tokens_if_the_head_is_padded(padded, metric):
+    assert nearest_tokens(padded, None, PROMPT, 6, metric=metric).top_ids.max() < VOCABULARY - 20
+    every = nearest_tokens(padded, None, PROMPT, VOCABULARY - 20, metric=metric).top_ids
+    assert (np.sort(every) == np.arange(VOCABULARY - 20)).all()
+
+
+def test_what_neurons_promote_are_tokens_if_the_head_is_padded(padded):
+    found = top_neurons(padded, None, PROMPT, layer=1, position=4, k=48)
+    assert found.promoted_ids.max() < VOCABULARY - 20
 
 
 def test_nearest_tokens_show_themselves(gpt2, tokenizer):

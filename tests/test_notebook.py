@@ -1,6 +1,8 @@
 """show_logit_lens() in a real IPython, and against a plain computation."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import bauklens
 from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
+from tests.made import made
 from tests.tiny import LAYERS, PROMPT, tiny_model, tiny_tokenizer
 
 
@@ -62,6 +65,59 @@ def tables(shell, code):
     assert ran.success
     displayed = [output.data.get("text/html", "") for output in shell.user_ns["shown"].outputs]
     return sum(html.count("<table") for html in displayed), displayed
+
+
+PLOTS = ["lens.plot()", "lens.plot(kind='trajectory')", "summarize([lens]).plot()"]
+
+
+def pictures(shell, code):
+    """How many pictures a cell shows, displayed and as its value."""
+    assert shell.run_cell(f"%%capture shown\n{code}").success
+    return sum("image/png" in output.data for output in shell.user_ns["shown"].outputs)
+
+
+@pytest.fixture
+def inline(shell, monkeypatch):
+    """Pyplot as it is in a notebook: a figure of its own is shown when its cell ends."""
+    monkeypatch.setattr(shell, "enable_gui", lambda _: None)  # what a kernel has, and a bare shell has not
+    assert shell.run_cell("%matplotlib inline").success
+    from matplotlib import pyplot
+
+    assert "inline" in pyplot.get_backend()
+    yield pyplot
+    pyplot.close("all")
+    assert shell.run_cell("%matplotlib agg").success
+    pyplot.ioff()
+
+
+@pytest.mark.parametrize("code", PLOTS)
+def test_a_plot_is_shown_once_where_pyplot_shows_its_own_figures(shell, inline, code):
+    shell.user_ns["lens"] = made()
+    assert pictures(shell, "from matplotlib import pyplot; kept = pyplot.plot([1, 2])") == 1
+    assert pictures(shell, code) == 1
+    assert inline.get_fignums() == []
+
+
+def test_a_plot_that_is_kept_is_not_shown(shell, inline):
+    shell.user_ns["lens"] = made()
+    assert pictures(shell, "figure = lens.plot()") == 0
+    assert inline.get_fignums() == []
+
+
+@pytest.mark.parametrize("code", PLOTS)
+def test_a_plot_is_shown_once_where_pyplot_was_never_imported(code):
+    cell = f"""
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+from bauklens import summarize
+from tests.made import made
+shell = InteractiveShell.instance()
+shell.user_ns.update(lens=made(), summarize=summarize)
+assert shell.run_cell({f"%%capture shown{chr(10)}{code}"!r}).success
+print([sorted(output.data) for output in shell.user_ns["shown"].outputs], "matplotlib.pyplot" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[['image/png', 'text/plain']] False"
 
 
 def test_a_result_shows_itself(shell):

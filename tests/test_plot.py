@@ -1,6 +1,8 @@
 """Figures of matplotlib and plotly, drawn for real."""
 
+import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,17 +12,13 @@ from bauklens import LensError
 from tests.made import HOSTILE, made
 
 
-@pytest.fixture
-def pyplot():
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("Agg")
-    yield pyplot
-    pyplot.close("all")
-
-
 def texts_in(figure):
     return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_trajectory_tells_tokens_of_one_text_apart():
+    legend = made(2, 1, 2, texts=["same", "same"]).plot(kind="trajectory").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["same [0]", "same [1]"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def lens(demo):
     return bauklens.logit_lens(*demo, "The Eiffel Tower is in", targets=[" Paris"])
 
 
-def test_a_heat_map_of_tokens_of_numbers_or_of_nothing(pyplot, lens):
+def test_a_heat_map_of_tokens_of_numbers_or_of_nothing(lens):
     figure = lens.plot()
     assert texts_in(figure)[-1] == lens.vocabulary[int(lens.top_ids[-1, -1, 0])].replace(" ", "␣")
     assert np.array_equal(figure.axes[0].images[0].get_array(), lens.top_probs[..., 0])
@@ -36,12 +34,12 @@ def test_a_heat_map_of_tokens_of_numbers_or_of_nothing(pyplot, lens):
     assert set(texts_in(lens.plot(" Paris", tokens=False))) == {""}
 
 
-def test_the_trajectory_of_targets(pyplot, lens):
+def test_the_trajectory_of_targets(lens):
     (line,) = lens.plot(kind="trajectory").axes[0].lines
     assert np.allclose(line.get_ydata(), lens.target(" Paris").probability[:, -1])
 
 
-def test_a_trajectory_without_targets_is_of_the_last_rows_top_k(pyplot):
+def test_a_trajectory_without_targets_is_of_the_last_rows_top_k():
     ids = np.array([[[0, 1]], [[1, 0]], [[2, 0]]])
     result = made(3, 1, 2, top_ids=ids)
     two, zero = result.plot(kind="trajectory", position=0).axes[0].lines
@@ -59,12 +57,19 @@ def test_plotly_has_the_tokens_in_its_cells(lens):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # the font of the tests has no emoji
-def test_hostile_texts_are_texts(pyplot, tmp_path):
+def test_hostile_texts_are_texts(tmp_path):
     result = made(2, len(HOSTILE), 2, texts=[*HOSTILE[:-1], "$\\frac{1}{0}$"])
     for kind in ("heatmap", "trajectory"):
         result.plot(kind=kind).savefig(tmp_path / f"{kind}.svg")
     html = result.to_plotly().to_html(include_plotlyjs=False)
     assert not re.search(r"<(img|h1|b)\b", html)
+
+
+def test_a_figure_can_be_pickled():
+    figure = made().plot()
+    again = pickle.loads(pickle.dumps(figure))
+    assert texts_in(again) == texts_in(figure)
+    assert again._repr_png_() == figure._repr_png_()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,14 @@ def test_hostile_texts_are_texts(pyplot, tmp_path):
         ({"kind": "trajectory", "position": 99}, "position 99 is not in this table"),
     ],
 )
-def test_bad_arguments(pyplot, arguments, message):
+def test_bad_arguments(arguments, message):
     with pytest.raises(LensError, match=message):
         made().plot(**arguments)
+
+
+@pytest.mark.parametrize("plotted", [made(), bauklens.summarize([made()])], ids=["lens", "summary"])
+def test_without_matplotlib_it_says_what_to_install(plotted, monkeypatch):
+    monkeypatch.delitem(sys.modules, "bauklens.show.shown_figure", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(LensError, match="a plot needs matplotlib: pip install matplotlib"):
+        plotted.plot()

@@ -109,15 +109,11 @@ def test_hostile_names(lenses):
 
 
 def test_the_plot(lenses):
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("Agg")
     summary = summarize(lenses)
     figure = summary.plot(["entropy", "accuracy"])
     (entropy, accuracy) = figure.axes
     assert np.allclose(entropy.lines[0].get_ydata(), summary.mean["entropy"])
     assert accuracy.get_ylabel().startswith("accuracy")
-    pyplot.close(figure)
     with pytest.raises(LensError, match="unknown measure 'kld'"):
         summary.plot(["kld"])
 

@@ -1,11 +1,17 @@
 """Tokens and words followed through all layers."""
 
+import io
+import re
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import bauklens
-from bauklens import LensError, LensResult
+from bauklens import LensError, LensResult, Target
+from bauklens.show.terminal import print_position
+from tests.made import made
 from tests.tiny import LAYERS, PROMPT, TEXT, VOCABULARY, tiny_model
 
 PROMPT_OF_THE_DEMO = "The Eiffel Tower is located in the city of"
@@ -152,6 +158,77 @@ def test_the_frame_has_them(gpt2, tokenizer):
     assert len(frame["layer"].unique()) == LAYERS + 1
 
 
+def alike(*texts):
+    """A lens that follows tokens 10, 11, ... of these texts, each with a probability of its own."""
+    rows = [np.full((3, 4), 0.1 * (number + 1), np.float32) for number in range(len(texts))]
+    return made(
+        targets=[
+            Target(text, (10 + number,), "token", "", probability=row, logit=row, rank=row)
+            for number, (text, row) in enumerate(zip(texts, rows, strict=True))
+        ]
+    )
+
+
+def columns_of(lens):
+    return [name for name in lens.to_frame().columns if name.startswith("probability of")]
+
+
+class TestTargetsOfOneText:
+    def test_each_has_columns_of_its_own(self):
+        lens = alike(" the", " of", " the")
+        assert columns_of(lens) == ["probability of  the [10]", "probability of  of", "probability of  the [12]"]
+        first = lens.to_frame().iloc[0]
+        assert first["probability of  the [10]"] == pytest.approx(0.1)
+        assert first["probability of  the [12]"] == pytest.approx(0.3)
+
+    def test_a_text_that_reads_like_one_with_its_id(self):
+        assert columns_of(alike("a", "a", "a [10]")) == [
+            "probability of a [10]",
+            "probability of a [11]",
+            "probability of a [10] [12]",
+        ]
+
+    def test_a_text_of_several_tokens_and_the_id_of_one(self, gpt2, tokenizer):
+        lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=["<319>", 319])
+        word, token = lens.targets
+        assert word.text == token.text == "<319>"
+        ids = " ".join(map(str, word.token_ids))
+        assert columns_of(lens) == [f"probability of <319> [{ids}]", "probability of <319> [319]"]
+        assert lens.target(319) is token
+        assert lens.target(word.token_ids) is word
+
+    def test_a_data_set_tells_them_apart(self):
+        data = alike(" the", " of", " the").to_xarray()
+        assert data["target"].values.tolist() == [" the [10]", " of", " the [12]"]
+        assert float(data["target_probability"].sel(target=" the [12]")[0, 0]) == pytest.approx(0.3)
+
+    def test_a_figure_tells_them_apart(self):
+        lens = alike("a long text of one", "a long text of another", "b")
+        legend = lens.plot(kind="trajectory").axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == ["a␣long␣te… [10]", "a␣long␣te… [11]", "b"]
+        bar = alike(" the", " the").plot(11).axes[1]
+        assert bar.get_ylabel() == "probability of ␣the [11]"
+
+    def test_a_terminal_tells_them_apart(self):
+        console = Console(file=io.StringIO(), width=100)
+        print_position(alike("a", "a"), 0, console)
+        assert re.search(r"layer +a \[10\] +a \[11\]", console.file.getvalue())
+
+    def test_a_text_alone_is_not_enough_to_ask_for_one(self):
+        lens = alike(" the", " of", " the")
+        assert lens.target(12).token_ids == (12,)
+        assert lens.target(" of").token_ids == (11,)
+        for ask in (lens.target, lens.first_layer, lens.plot):
+            with pytest.raises(LensError, match="' the' is the text of 2 targets: pass the id of one of them, 10, 12"):
+                ask(" the")
+
+
+def test_a_figure_of_what_was_not_followed(gpt2, tokenizer):
+    lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[" the"])
+    with pytest.raises(LensError, match="5 was not followed"):
+        lens.plot(5)
+
+
 def test_the_caller_may_pass_one_alone():
     model = tiny_model("gpt2")
     assert bauklens.logit_lens(model, None, PROMPT, targets=7).targets[0].token_ids == (7,)
@@ -172,11 +249,7 @@ def test_a_whole_word_has_no_rank(gpt2, tokenizer):
 
 def test_dollars_are_no_formula(gpt2, tokenizer):
     import dataclasses
-    import io
 
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("Agg")
     lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[r"$\frac$"], words="first")
     lens = dataclasses.replace(lens, tokens=("$$", *lens.tokens[1:]))
     for measure in ("entropy", r"$\frac$"):
@@ -185,4 +258,3 @@ def test_dollars_are_no_formula(gpt2, tokenizer):
         figure.savefig(picture)
         assert picture.tell() > 1000
         assert figure.axes[0].get_xticklabels()[0].get_text() == "$$"
-        pyplot.close(figure)

@@ -512,6 +512,17 @@ class TestTakeAway:
         for name in ("probability", "magnitude", "entropy"):
             assert [float(line[name]) for line in lines] == pytest.approx(frame[name].tolist(), rel=1e-6)
 
+    def test_csv_tells_targets_of_one_text_apart_as_the_frame_does(self, viewer):
+        grid = np.full((6, 5), 0.5)
+        alike = {"text": "same", "part": "token", "note": "", "probability": grid, "logit": grid, "rank": grid}
+        result = rising(targets=[alike | {"token_ids": [token]} for token in (98, 99)])
+        page = viewer([result])
+        path, _ = self.download(page, "Download CSV")
+        with path.open(encoding="utf-8", newline="") as file:
+            assert next(csv.reader(file)) == list(result.to_frame().columns)
+        named = page.locator(".measures dt").all_text_contents()
+        assert [name for name in named if "same" in name] == ["●same [98]", "▲same [99]"]
+
     def test_copies(self, viewer):
         page = viewer([rising()])
         lines = self.copied(page, "Copy the cell").splitlines()

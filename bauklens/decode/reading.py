@@ -84,7 +84,7 @@ class Reading:
     Attributes:
         topk: tokens to keep of each row.
         measures: names of :data:`bauklens.result.measures.MEASURES`; those that are not of logits are passed over.
-        next_ids: (column,) int64, the token that follows in the text; -1 where none does.
+        next_ids: (column,) int64, the token that follows in the text; -1 if none does, or if it has no logit.
         targets: ids of tokens to follow.
         reference: what the model itself says; None where no measure needs it.
     """

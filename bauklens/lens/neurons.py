@@ -58,7 +58,8 @@ def top_neurons(
         states = rows[top.indices][None]  # (1, k, hidden)
         for module in (*anatomy.reshaping, anatomy.head):
             states = model.get_submodule(module)(states)
-        promoted = states[0].float().topk(min(_PROMOTED, states.shape[-1]), dim=-1)
+        logits = states[0][..., : anatomy.vocabulary].float()  # a padded head has more
+        promoted = logits.topk(min(_PROMOTED, anatomy.vocabulary), dim=-1)
     token_id = int(inputs.ids[0, column])
     vocabulary = token_texts(tokenizer, [*promoted.indices.flatten().tolist(), token_id])
     return TopNeurons(
@@ -108,7 +109,7 @@ def nearest_tokens(
         else:
             embedded, rows = embedded.float(), _readable(weight, anatomy.head).float()
             scores = nn.functional.normalize(embedded, dim=-1) @ nn.functional.normalize(rows, dim=-1).T
-        top = scores.topk(k, dim=-1)
+        top = scores[..., : anatomy.vocabulary].topk(k, dim=-1)
     ids = inputs.ids[0].tolist()
     vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
     return NearestTokens(

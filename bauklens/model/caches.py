@@ -52,19 +52,20 @@ def hub_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def cached_models() -> list[str]:
-    """The hub ids of the models in the hub's cache, as load() takes them."""
-    found = hub_folder().glob("models--*/snapshots/*/config.json")
+def cached_models(cache: str | os.PathLike[str] | None = None) -> list[str]:
+    """The hub ids of the models in the hub's cache, or in another folder of its kind, as load() takes them."""
+    found = (hub_folder() if cache is None else Path(cache)).glob("models--*/snapshots/*/config.json")
     return sorted({each.parts[-4].removeprefix("models--").replace("--", "/") for each in found})
 
 
-def near(name: str) -> list[str]:
+def near(name: str, cache: str | os.PathLike[str] | None = None) -> list[str]:
     """The names of models on this machine that are most like one that is not: hub ids, or "demo".
 
+    ``cache`` is a folder to look in instead of the hub's cache.
     A name without its owner is near all that end alike: gpt-j is near EleutherAI/gpt-j-6B.
     """
     owners: dict[str, list[str]] = {}
-    for each in ["demo", *cached_models()]:
+    for each in ["demo", *cached_models(cache)]:
         for part in dict.fromkeys((each.rpartition("/")[2].lower(), each.lower())):
             owners.setdefault(part, []).append(each)
     wanted = name.lower()

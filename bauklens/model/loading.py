@@ -27,8 +27,19 @@ from bauklens.model.memory import out_of_memory
 
 log = logging.getLogger(__name__)
 
-_SHARED = ("gguf_file", "revision", "trust_remote_code", "token", "local_files_only")
-"""What configuration, model and tokenizer are all told."""
+_SHARED = (
+    "cache_dir",
+    "code_revision",
+    "force_download",
+    "gguf_file",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+    "trust_remote_code",
+)
+"""The options of ``from_pretrained`` that say where files are: configuration, model and tokenizer get the same ones."""
 
 _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
@@ -52,7 +63,8 @@ def load(
             ``device``.
         dtype: ``"auto"`` (as saved), ``"float32"``, ``"float16"``, ``"bfloat16"``, or a torch.dtype.
         revision: branch, tag or commit on the hub.
-        **kwargs: handed to ``from_pretrained``; ``trust_remote_code`` is off unless given here.
+        **kwargs: handed to ``from_pretrained``, such as ``subfolder`` or ``cache_dir``; ``trust_remote_code`` is off
+            unless given here.
 
     Returns:
         (model, tokenizer); the tokenizer is None, with a warning, where a local folder holds none.
@@ -70,16 +82,18 @@ def load(
         raise LensError(f"a model's name is text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'")
     name = os.fspath(name)
     where: dict[str, Any] = {}
-    with _explained(name):
+    with _explained(name, options.get("cache_dir")):
         if name == "demo":
             source = _demo()
         else:
-            source, where = _located(name)
+            source, where = _located(name, options)
+        if options.get("subfolder") and (name == "demo" or where):
+            raise LensError(f"subfolder is for a folder or a hub id, and {name} is neither: leave it out")
         if revision and (name == "demo" or where or Path(source).is_dir()):
             raise LensError(f"a revision is one of a model on the hub, and {name} is on this machine: leave it out")
         if name != "demo":
             options |= where | ({"revision": revision} if revision else {})
-            if not where and not Path(source).is_dir() and not _hub_has_an_address():
+            if not where and not Path(source).is_dir() and not (options.get("proxies") or _hub_has_an_address()):
                 options["local_files_only"] = True
         model, tokenizer = _load(source, options)
         if name == "demo":
@@ -108,22 +122,27 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
-    """The tokenizer, or None where a folder holds none; transformers 5 then makes one of no words."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **shared)
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        if not Path(source).is_dir():
-            raise
-        log.debug("no tokenizer in %s", source, exc_info=error)
-        tokenizer = None
-    if tokenizer is None or not tokenizer.vocab_size:
-        log.warning("%s holds no tokenizer that loads: pass prompts as token ids", source)
-        return None
-    return tokenizer
+    """The tokenizer, or None if a folder holds none; for a subfolder without one, the tokenizer of the whole folder.
+
+    If there is none, transformers 5 makes one without words.
+    """
+    whole = {key: value for key, value in shared.items() if key != "subfolder"}
+    for options in [shared, whole] if shared.get("subfolder") else [shared]:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+            if not options.get("subfolder") and not Path(source).is_dir():
+                raise
+            log.debug("no tokenizer in %s", source, exc_info=error)
+            continue
+        if tokenizer.vocab_size:
+            return tokenizer
+    log.warning("%s holds no tokenizer that loads: pass prompts as token ids", source)
+    return None
 
 
-def _located(name: str) -> tuple[str, dict[str, Any]]:
-    """Where from_pretrained finds a model, and what it must be told besides."""
+def _located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Where from_pretrained finds a model, and what it must be told besides the caller's options."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -131,8 +150,9 @@ def _located(name: str) -> tuple[str, dict[str, Any]]:
         _require_gguf()
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise LensError(f"the folder {name} holds no model: looked for config.json")
+        needed = Path(options.get("subfolder") or "", options.get("gguf_file") or "config.json")
+        if not (path / needed).is_file():
+            raise LensError(f"the folder {name} holds no model: looked for {needed}")
         return str(path), {}
     if path.exists():
         raise LensError(f"{name} is a file, but no .gguf file; pass a folder with a model, a .gguf file, or a hub id")
@@ -213,7 +233,7 @@ def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]:
     """Turns what transformers and the hub raise into one line that says what to pass instead."""
     try:
         yield
@@ -230,7 +250,7 @@ def _explained(name: str) -> Iterator[None]:
                 f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
         if isinstance(error, OSError) and name != "demo" and not _is_here(name):
-            alike = near(name)
+            alike = near(name, cache)
             instead = (
                 f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
             )

@@ -7,6 +7,7 @@ import numpy as np
 from bauklens.optional import data_frame, data_set
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import OWN, LensResult
+from bauklens.result.targets import target_names
 
 if TYPE_CHECKING:
     import pandas
@@ -18,9 +19,9 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
     layer, column, rank = (index.ravel() for index in np.indices(result.top_ids.shape))
     predicted_id = result.top_ids.ravel()
     cells = {name: value for name, value in result.measures.items() if name not in OWN}
-    for target in result.targets:
+    for called, target in zip(target_names(result.targets), result.targets, strict=True):
         named = {"probability": target.probability, "logit": target.logit, "rank": target.rank}
-        cells |= {f"{name} of {target.text}": value for name, value in named.items()}
+        cells |= {f"{name} of {called}": value for name, value in named.items()}
     frame = data_frame(
         {
             "layer": layer,
@@ -59,5 +60,5 @@ def data_set_of(result: LensResult) -> "xarray.Dataset":
         values = np.stack([getattr(target, name) for target in result.targets])
         variables[f"target_{name}"] = (("target", *cell), values)
     places = {"layer": list(result.layers), "position": result.positions, "rank": np.arange(result.topk) + 1}
-    places |= {"target": [target.text for target in result.targets]} if result.targets else {}
+    places |= {"target": target_names(result.targets)} if result.targets else {}
     return data_set(variables, places, {"model": result.model, "prompt": result.prompt, "stream": result.stream})

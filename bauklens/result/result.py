@@ -15,7 +15,7 @@ from bauklens.optional import parquet
 from bauklens.result import storage
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, plain, require
 from bauklens.result.soundness import require_sound
-from bauklens.result.targets import Target
+from bauklens.result.targets import Target, Which
 
 if TYPE_CHECKING:
     import pandas
@@ -192,35 +192,42 @@ class LensResult:
             raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
         return int(columns[0])
 
-    def target(self, which: str | int) -> Target:
-        """A target that was followed, by its text or its token's id.
+    def target(self, which: Which) -> Target:
+        """A target that was followed, by its text, its token's id, or the ids of its tokens.
 
         Raises:
-            LensError: it was not followed.
+            LensError: it was not followed, or several targets have that text.
         """
-        for each in self.targets:
-            if each.text == which or (each.token_ids == (which,) and not isinstance(which, str)):
-                return each
+        if isinstance(which, str):
+            found = [each for each in self.targets if each.text == which]
+        else:
+            token_ids = which if isinstance(which, tuple) else (which,)
+            found = [each for each in self.targets if each.token_ids == token_ids]
+        if len(found) > 1:
+            told = ", ".join(str(each.token_ids[0] if each.part == "token" else each.token_ids) for each in found)
+            raise LensError(f"{which!r} is the text of {len(found)} targets: pass the id of one of them, {told}")
+        if found:
+            return found[0]
         known = ", ".join(repr(each.text) for each in self.targets) or "none"
         raise LensError(f"{which!r} was not followed (followed: {known}): pass it in logit_lens(..., targets=[...])")
 
-    def logit_difference(self, one: str | int, other: str | int) -> np.ndarray:
+    def logit_difference(self, one: Which, other: Which) -> np.ndarray:
         """(layer, position) float32, how much higher the one target's logit is than the other's."""
         difference: np.ndarray = self._single(one).logit - self._single(other).logit
         return difference
 
-    def first_layer(self, which: str | int, *, rank: int = 1, position: int = -1) -> str | None:
+    def first_layer(self, which: Which, *, rank: int = 1, position: int = -1) -> str | None:
         """The first layer at which a target has this rank or a better one; None where it has it nowhere.
 
         Args:
-            which: a target, by its text or id.
+            which: a target, as in :meth:`target`.
             rank: from 1.
             position: where; a negative one counts from the last column.
         """
         reached = np.flatnonzero(self._single(which).rank[:, self.column_of(position)] <= rank)
         return self.layers[reached[0]] if len(reached) else None
 
-    def _single(self, which: str | int) -> Target:
+    def _single(self, which: Which) -> Target:
         found = self.target(which)
         if found.part == "whole":
             raise LensError(f"{found.text!r} is {len(found.token_ids)} tokens, which have no rank: pass words='first'")
@@ -280,7 +287,8 @@ class LensResult:
         Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
         (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
         the cell, in the units of :data:`bauklens.MEASURES`, and of each target ``probability of X``, ``logit of X`` and
-        ``rank of X``. A cell's values stand in each of its k lines.
+        ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
+        values stand in each of its k lines.
 
         Raises:
             LensError: pandas is not installed.
@@ -290,12 +298,17 @@ class LensResult:
         return frame_of(self)
 
     def plot(
-        self, measure: str = "max_probability", *, kind: str = "heatmap", tokens: bool | str = True, position: int = -1
+        self,
+        measure: Which = "max_probability",
+        *,
+        kind: str = "heatmap",
+        tokens: bool | str = True,
+        position: int = -1,
     ) -> "Figure":
         """A figure of matplotlib.
 
         Args:
-            measure: of a heat map: one that the result has, or the text of a target.
+            measure: of a heat map: one that the result has, or a target, as in :meth:`target`.
             kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
                 ``"trajectory"``: tokens over the layers (:func:`bauklens.show.figures.trajectory`).
             tokens: what stands in the cells of a heat map: the most probable tokens, nothing, or ``"numbers"``.
@@ -309,7 +322,7 @@ class LensResult:
         one_of("kind", kind, KINDS)
         return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
 
-    def to_plotly(self, measure: str = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
+    def to_plotly(self, measure: Which = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
         """The heat map as a figure of plotly, with the top k on hover; arguments as for :meth:`plot`.
 
         Raises:

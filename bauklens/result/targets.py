@@ -1,7 +1,7 @@
 """Tokens and words that are followed through all layers, in or out of the top k. Needs no torch."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
 from bauklens.result.tokens import token_texts
 from bauklens.vocabulary import WORDS
+
+Which = str | int | tuple[int, ...]
+"""A target that was followed: its text, its token's id, or the ids of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,22 @@ class Target(Wanted):
 
 
 Target.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+
+
+def distinct_names(texts: Sequence[str], token_ids: Iterable[Sequence[int]]) -> list[str]:
+    """Texts as they are, and those that several tokens or words share with their ids.
+
+    >>> distinct_names(["a", "b", "b"], [(1,), (2,), (3, 4)])
+    ['a', 'b [2]', 'b [3 4]']
+    """
+    with_ids = [f"{text} [{' '.join(map(str, ids))}]" for text, ids in zip(texts, token_ids, strict=True)]
+    names = [full if texts.count(text) > 1 else text for text, full in zip(texts, with_ids, strict=True)]
+    return names if len(set(names)) == len(names) else with_ids
+
+
+def target_names(targets: Sequence[Wanted], written: Callable[[str], str] = str) -> list[str]:
+    """What targets are called in a table: their texts as they are written there, with ids if several share one."""
+    return distinct_names([written(each.text) for each in targets], [each.token_ids for each in targets])
 
 
 def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) -> list[Wanted]:

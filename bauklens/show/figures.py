@@ -1,15 +1,16 @@
 """LensResult -> figures of matplotlib and plotly: a heat map of layers and positions, and tokens over the layers."""
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bauklens.arguments import one_of
 from bauklens.errors import LensError
-from bauklens.optional import require_plotly, require_pyplot
+from bauklens.optional import require_plotly
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
+from bauklens.result.targets import Which, distinct_names, target_names
 from bauklens.result.tokens import visible
 from bauklens.show.numbers import readable_probability
 
@@ -25,11 +26,24 @@ KINDS = ("heatmap", "trajectory")
 INSIDE = (True, False, "numbers")
 
 
-def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bool | str = True) -> "Figure":
+def new_figure(**options: Any) -> "Figure":
+    """An empty figure of matplotlib that pyplot does not know; options as for ``matplotlib.figure.Figure``.
+
+    Raises:
+        LensError: matplotlib is not installed.
+    """
+    try:
+        from bauklens.show.shown_figure import ShownFigure
+    except ImportError:
+        raise LensError("a plot needs matplotlib: pip install matplotlib") from None
+    return ShownFigure(**options, layout="constrained")
+
+
+def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: bool | str = True) -> "Figure":
     """A heat map of one measure.
 
     Args:
-        measure: one that the result has; or the text of a target, for its probability.
+        measure: one that the result has; or a target, by its text or id, for its probability.
         tokens: what stands in the cells: the most probable tokens, nothing, or ``"numbers"``.
 
     Raises:
@@ -38,7 +52,8 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
     values, label = _values(result, measure)
     inside = _inside(result, values, tokens)
     rows, columns = values.shape
-    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows), layout="constrained")
+    figure = new_figure(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows))
+    axes = figure.subplots()
     drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
     figure.colorbar(drawn).set_label(label, parse_math=False)
     axes.set_xticks(
@@ -53,8 +68,7 @@ def heat_map(result: LensResult, measure: str = "max_probability", *, tokens: bo
         ink = "black" if values[row, column] > middle else "white"
         text = inside[row][column]
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
-    found: Figure = figure
-    return found
+    return figure
 
 
 def trajectory(result: LensResult, position: int = -1) -> "Figure":
@@ -69,15 +83,20 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
         LensError: matplotlib is not installed, or the result does not show that position.
     """
     column = result.column_of(position)
-    lines = [(target.text, target.probability[:, column]) for target in result.targets]
+    token_ids = [target.token_ids for target in result.targets]
+    texts = [target.text for target in result.targets]
+    lines = [target.probability[:, column] for target in result.targets]
     if not lines:
         tops, probabilities = result.top_ids[:, column], result.top_probs[:, column]  # (layer, rank)
         for token in tops[-1].tolist():
             known = np.where((tops == token).any(axis=-1), (probabilities * (tops == token)).sum(axis=-1), np.nan)
-            lines.append((result.vocabulary[token], known))
-    figure, axes = require_pyplot().subplots(figsize=(1.5 + 0.25 * len(result.layers), 4), layout="constrained")
-    for text, values in lines:
-        axes.plot(range(len(values)), values, marker="o", markersize=3, label=_short(text))
+            token_ids.append((token,))
+            texts.append(result.vocabulary[token])
+            lines.append(known)
+    figure = new_figure(figsize=(1.5 + 0.25 * len(result.layers), 4))
+    axes = figure.subplots()
+    for name, values in zip(distinct_names([_short(text) for text in texts], token_ids), lines, strict=True):
+        axes.plot(range(len(values)), values, marker="o", markersize=3, label=name)
     axes.set_xticks(range(len(result.layers)), result.layers, rotation=60, parse_math=False)
     axes.set_ylim(0, 1)
     axes.set_xlabel("layer")
@@ -85,12 +104,11 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
     axes.set_title(f"after {_short(result.tokens[column])}, position {result.positions[column]}", parse_math=False)
     for label in axes.legend().get_texts():
         label.set_parse_math(False)
-    found: Figure = figure
-    return found
+    return figure
 
 
 def plotly_heat_map(
-    result: LensResult, measure: str = "max_probability", *, tokens: bool | str = True
+    result: LensResult, measure: Which = "max_probability", *, tokens: bool | str = True
 ) -> "graph_objects.Figure":
     """The heat map as a figure of plotly, the top k on hover; arguments as for :func:`heat_map`.
 
@@ -137,14 +155,16 @@ def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[
     return [[_short(result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
 
 
-def _values(result: LensResult, measure: str) -> tuple[np.ndarray, str]:
-    if measure in result.measures:
+def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
+    if isinstance(measure, str) and measure in result.measures:
         unit = MEASURES[measure].unit if measure in MEASURES else ""
         return result.measures[measure], f"{measure} ({unit})" if unit else measure
-    if any(target.text == measure for target in result.targets):
-        return result.target(measure).probability, f"probability of {visible(measure)}"
-    known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
-    raise LensError(f"unknown measure {measure!r}: this lens has {known}")
+    if isinstance(measure, str) and not any(target.text == measure for target in result.targets):
+        known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
+        raise LensError(f"unknown measure {measure!r}: this lens has {known}")
+    target = result.target(measure)
+    name = target_names(result.targets, visible)[result.targets.index(target)]
+    return target.probability, f"probability of {name}"
 
 
 def _short(token: str) -> str:

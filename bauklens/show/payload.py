@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
+from bauklens.result.targets import Target, target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.static_table import largest_magnitude
 
@@ -101,16 +102,7 @@ def _view(
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),
             "measures": [_measure(each) for each in measures],
-            "targets": [
-                {
-                    "text": each.text,
-                    "shown": visible(each.text),
-                    "tokens": list(each.token_ids),
-                    "part": each.part,
-                    "note": each.note,
-                }
-                for each in lens.targets
-            ],
+            "targets": _targets(lens.targets),
             "rounded": rounds,
             "plain": _told(lens, rounds),
         }
@@ -121,6 +113,21 @@ def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
     """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
     head = lens.head()
     return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
+
+
+def _targets(targets: Sequence[Target]) -> list[dict[str, Any]]:
+    names, shown = target_names(targets), target_names(targets, visible)
+    return [
+        {
+            "text": each.text,
+            "name": name,
+            "shown": seen,
+            "tokens": list(each.token_ids),
+            "part": each.part,
+            "note": each.note,
+        }
+        for each, name, seen in zip(targets, names, shown, strict=True)
+    ]
 
 
 def _measure(name: str) -> dict[str, str]:

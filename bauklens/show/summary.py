@@ -9,9 +9,10 @@ import numpy as np
 
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
-from bauklens.optional import data_frame, require_pyplot
+from bauklens.optional import data_frame
 from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
+from bauklens.show.figures import new_figure
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.page import ranking_fragment, ranking_page
 
@@ -86,9 +87,8 @@ class Summary:
         for name in names:
             if name not in self.mean:
                 raise LensError(f"unknown measure {name!r}: this summary has {', '.join(self.mean)}")
-        figure, panels = require_pyplot().subplots(
-            len(names), 1, figsize=(7, 1.9 * len(names)), sharex=True, squeeze=False, layout="constrained"
-        )
+        figure = new_figure(figsize=(7, 1.9 * len(names)))
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)
         rows = range(len(self.layers))
         for name, (panel,) in zip(names, panels, strict=True):
             mean, spread = self.mean[name], self.spread[name]
@@ -98,8 +98,7 @@ class Summary:
         every = -(-len(self.layers) // 10)  # so that the labels have room
         panels[-1, 0].set_xticks(rows[::every], self.layers[::every])
         panels[-1, 0].set_xlabel("layer")
-        drawn: Figure = figure
-        return drawn
+        return figure
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """One self-contained page; written to a file, atomically, where there is a path."""

@@ -9,6 +9,7 @@ from rich.text import Text
 from bauklens.errors import LensError
 from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
+from bauklens.result.targets import target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.summary import Summary
@@ -59,8 +60,8 @@ def _targets(result: LensResult, column: int) -> Table:
     """Probability and rank of every target, layers down."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
-    for target in result.targets:
-        table.add_column(Text(visible(target.text)), no_wrap=True, max_width=_WIDEST)
+    for name in target_names(result.targets, visible):
+        table.add_column(Text(name), no_wrap=True, max_width=_WIDEST)
     for row, layer in enumerate(result.layers):
         cells = []
         for target in result.targets:

@@ -39,7 +39,7 @@ export function csv(lens) {
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
   const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
   const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
-  const followed = parts.map(([part, { text }]) => `${part} of ${text}`);
+  const followed = parts.map(([part, { name }]) => `${part} of ${name}`);
   const lines = [[...heads, "predicted_id", ...names, ...followed]];
   for (let row = 0; row < lens.rows; row += 1) {
     for (let column = 0; column < lens.columns; column += 1) {

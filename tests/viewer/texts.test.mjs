@@ -35,6 +35,13 @@ test("CSV has a line for each layer, position and rank, and quotes what needs it
   assert.equal(lines.split("\r\n").length, 1 + 12 + 1);
 });
 
+test("CSV calls a target what to_frame() calls it", () => {
+  const numbers = new Float32Array(6);
+  const target = (id) => ({ text: "b", name: `b [${id}]`, tokens: [id], probability: numbers, logit: numbers, rank: numbers });
+  const [heads] = csv(small({ targets: [target(11), target(12)] })).split("\r\n");
+  assert.match(heads, /,probability of b \[11\],logit of b \[11\],rank of b \[11\],probability of b \[12\],/);
+});
+
 test("JSON is that of LensResult.to_dict()", () => {
   const target = {
     text: " b", tokens: [11], part: "token", note: "",

@@ -10,7 +10,7 @@ from transformers import CohereConfig, GraniteConfig, MixtralConfig
 import bauklens
 from bauklens.model.anatomy import resolve, sublayers_of
 from bauklens.model.inputs import Inputs
-from bauklens.model.layout import _in_order
+from bauklens.model.layout import runs_in_order
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
 
@@ -219,7 +219,7 @@ LOOPS = [ran for rounds in (1, 2, 3) for ran in looping(list("abcd"), rounds)]
 def test_blocks_run_in_order_but_for_a_loop(ran):
     names = sorted(set(ran))
     expected = any(ran in looping(names, rounds) for rounds in range(1, len(ran) + 1))
-    assert _in_order(ran, names) == expected
+    assert runs_in_order(ran, names) == expected
 
 
 class TestHooksOfTheCaller:

@@ -6,10 +6,7 @@ import torch
 
 import bauklens
 from bauklens import LensError
-from bauklens.model.anatomy import resolve
-from bauklens.model.inputs import Inputs
-from bauklens.stream import batches
-from tests.tiny import PROMPT, TEXT, tiny_model
+from tests.tiny import PROMPT, TEXT, pass_output_through, tiny_model
 
 PROMPTS = [PROMPT, PROMPT[:4], PROMPT[2:9], [5], PROMPT[::-1], PROMPT[:5] * 4]
 
@@ -34,10 +31,12 @@ def test_each_is_as_if_it_were_alone(model, stream):
 
 
 def test_those_of_about_the_same_length_run_together(gpt2):
-    anatomy = resolve(gpt2, Inputs(torch.tensor([PROMPT])))
-    groups = batches._groups(anatomy, [Inputs(torch.tensor([prompt])) for prompt in PROMPTS])
-    assert sorted(number for group in groups for number in group) == list(range(len(PROMPTS)))
-    assert any(len(group) > 1 for group in groups)
+    ran = []
+    pass_output_through(gpt2.transformer.h[0], lambda module, inputs, output: ran.append(tuple(inputs[0].shape[:2])))
+    bauklens.logit_lens(gpt2, None, PROMPT)  # which finds the blocks, in passes of its own
+    ran.clear()
+    bauklens.logit_lens(gpt2, None, PROMPTS)
+    assert ran == [(2, 4), (3, 10), (1, 20)]
 
 
 def test_where_a_hook_of_the_caller_may_look_each_runs_alone(gpt2):

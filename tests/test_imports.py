@@ -1,8 +1,11 @@
 """What is imported when; that data flows one way is import-linter's to say (setup.cfg, scripts/test)."""
 
+import ast
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,12 @@ import bauklens
 from bauklens.lens import logit_lens
 from bauklens.result import LensResult
 from tests.made import made
+
+REACH_INSIDE = {"test_measure.py", "test_measures.py", "test_mixed.py"}
+"""They are being rewritten; no test is to join them."""
+
+OTHERS_NAMES = {"_fields", "_forward_hooks", "_forward_pre_hooks"}
+"""Underscored names of Python's and torch's own, which tests look at."""
 
 
 def modules_loaded(*arguments):
@@ -59,3 +68,41 @@ def test_a_pickle_names_no_module_of_ours_but_the_root():
         assert b"cbauklens\n" in pickled
         assert b"cbauklens." not in pickled
         assert type(pickle.loads(pickled)) is type(result)
+
+
+def private_names(code):
+    """The names with one underscore before them that a module takes from others."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            yield from filter(is_private, [*(node.module or "").split("."), *(each.name for each in node.names)])
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            yield node.attr
+        elif isinstance(node, ast.Call):  # monkeypatch.setattr(module, "_name", ...) or ("bauklens.module._name", ...)
+            texts = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            dotted = [text for text in texts if re.fullmatch(r"[\w.]+", text)]
+            yield from filter(is_private, [name for text in dotted for name in text.split(".")])
+
+
+def is_private(name):
+    return bool(re.fullmatch("_[a-zA-Z].*[^_]", name)) and name not in OTHERS_NAMES
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in Path(__file__).parent.glob("*.py")} - REACH_INSIDE))
+def test_tests_use_what_anyone_may_use(name):
+    code = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    assert not list(private_names(code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from bauklens.model.layout import _walk",
+        "from bauklens._hidden import walk",
+        "lens._parts",
+        "bauklens.lens.run._ran(1)",
+        "monkeypatch.setattr(loading, '_ran', None)",
+        "monkeypatch.setattr('bauklens.loading._ran', None)",
+    ],
+)
+def test_a_private_name_is_seen(code):
+    assert list(private_names(code))

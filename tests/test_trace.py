@@ -1,6 +1,5 @@
 """One contract for our TraceDict and, where it can be imported, baukit's; and the three defects that ours has not."""
 
-import logging
 import subprocess
 import sys
 from collections import namedtuple
@@ -179,11 +178,18 @@ def test_ours_is_used_where_baukit_fails_to_import_and_a_debug_line_says_so(tmp_
     ]
 
 
+def test_baukits_is_used_where_it_imports_and_a_debug_line_says_so(tmp_path):
+    (tmp_path / "baukit.py").write_text("class TraceDict: pass")
+    program = (
+        f"import sys, logging; sys.path.insert(0, {str(tmp_path)!r}); logging.basicConfig(level='DEBUG')\n"
+        "import baukit, bauklens; assert bauklens.TraceDict is baukit.TraceDict"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "DEBUG:bauklens.model.tracing:tracing with baukit's TraceDict" in ran.stderr.splitlines()
+
+
 @pytest.mark.skipif(BaukitTraceDict is None, reason=REASON)
-def test_baukits_is_used_where_it_imports(caplog):
-    with caplog.at_level(logging.DEBUG, "bauklens.model.tracing"):
-        assert tracing._choose() is BaukitTraceDict
-    assert "baukit" in caplog.text
+def test_the_real_baukits_is_used():
     assert tracing.TraceDict is BaukitTraceDict
 
 

@@ -169,7 +169,7 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
         ran = [name for name in order if name in members]
         called = set(ran)
         nested = any(path.startswith(outer + ".") for outer in found)
-        if ran and not nested and _in_order(ran, [name for name in names if name in called]):
+        if ran and not nested and runs_in_order(ran, [name for name in names if name in called]):
             found[path] = ran
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:
@@ -188,7 +188,7 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
     return path, found[path]
 
 
-def _in_order(ran: list[str], names: list[str]) -> bool:
+def runs_in_order(ran: list[str], names: list[str]) -> bool:
     """Whether modules ran in order, but for some in a row that may have run several times over before the rest did."""
     again = next((place for place, name in enumerate(ran) if name in ran[:place]), None)
     if again is None or ran[:again] != names[:again]:

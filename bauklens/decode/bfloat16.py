@@ -55,13 +55,13 @@ class LowPrecision:
     precision, last_logits = "bfloat16", None
 
     def __init__(self, exact: Exact, trial: Tile) -> None:
-        self._unembed = exact.unembed
-        anatomy, inputs = self._unembed.anatomy, self._unembed.head_inputs(trial)
-        self._head = LowPrecisionHead(self._unembed.head, anatomy.vocabulary, self._unembed.post_ops.scale, inputs)
+        self.unembed = exact.unembed
+        anatomy, inputs = self.unembed.anatomy, self.unembed.head_inputs(trial)
+        self._head = LowPrecisionHead(self.unembed.head, anatomy.vocabulary, self.unembed.post_ops.scale, inputs)
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, not all of which may be certain."""
-        return self._head.read(self._unembed.head_inputs(tile), reading, self._unembed.columns(tile))
+        return self._head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.readout.Readout.mean_weights`."""

@@ -13,7 +13,7 @@ from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
-from bauklens.decode.tiles import Scattered, in_tiles
+from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.errors import LensError
 from bauklens.model.tail import replaying
@@ -93,24 +93,14 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         if own is not None:
             reading = replace(reading, reference=own.reference)
         table = _Table(rows, rows_done)
-        what = f"on {rows.states.device} for the logits of a single {'layer' if run.anatomy.whole else 'row'}"
         tiles = [rows.everything] if own_row is None else rows.everything.without_layer(own_row)
-        waiting = []
-        read = partial(readout.read, reading=reading)
-        for tile, (values, certain) in in_tiles(tiles, read, limit=limit, smallest=smallest, what=what):
-            numbers, sure = unembed.numbers(tile), certain.cpu()
-            table.keep(numbers[sure], {name: value[certain] for name, value in values.items()})
-            waiting.append(numbers[~sure])
-        again = Scattered(torch.cat([torch.empty(0, dtype=torch.int64), *waiting]))
-        read = partial(exact.read, reading=reading)
-        for tile, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
-            table.keep(unembed.numbers(tile), values)
+        redone = _fill(table, readout, exact, reading, tiles, limit)
         if own is not None and own_row is not None:
-            table.keep(unembed.numbers(rows.everything.layer(own_row)), own.values)
+            table.keep(rows.everything.layer(own_row), own.values)
     last = len(rows.labels) - 1
     last_logits = own.last_logits if own is not None and own_row == last else readout.last_logits
     precision = readout.precision or _name_of(own)
-    return Decoded(_with_own(table.values(), own), last_logits, precision, again.count)
+    return Decoded(_with_own(table.values(), own), last_logits, precision, redone)
 
 
 @contextmanager
@@ -129,25 +119,44 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
         yield Unembed(tail, anatomy, rows, way.decoder)
 
 
+def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:
+    """Reads tiles, and then once more, exactly, the rows that are not certain; how many these were."""
+    rows, whole = exact.unembed.rows, exact.unembed.anatomy.whole
+    smallest = len(rows.positions) if whole else 1
+    what = f"on {rows.states.device} for the logits of a single {'layer' if whole else 'row'}"
+    read = partial(readout.read, reading=reading)
+    uncertain = [torch.empty(0, dtype=torch.int64)]
+    for tile, (values, certain) in in_tiles(tiles, read, limit=limit, smallest=smallest, what=what):
+        uncertain.append(table.keep(tile, values, certain))
+    again = Scattered(torch.cat(uncertain))
+    read = partial(exact.read, reading=reading)
+    for some, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
+        table.keep(some, values)
+    return again.count
+
+
 class _Table:
     """What was read of all rows, each put to its place as it comes."""
 
     def __init__(self, rows: Rows, rows_done: Any) -> None:
         self._rows, self._rows_done, self._found = rows, rows_done, Values()
 
-    def keep(self, numbers: torch.Tensor, values: Values) -> None:
-        """Keeps what was read of some rows, (row, ...).
+    def keep(self, tile: Some, values: Values, certain: torch.Tensor | None = None) -> torch.Tensor:
+        """Keeps what was read of some rows, (row, ...), if it is certain, and returns the numbers of the others.
 
         Raises:
             LensError: it is not finite.
         """
-        if not values["top_probs"].isfinite().all():
-            raise self._unfinite(numbers, values["top_probs"])
+        numbers = tile.numbers(len(self._rows.positions))
+        sure = torch.ones(len(numbers), dtype=torch.bool) if certain is None else certain.cpu()
+        if not values["top_probs"].cpu()[sure].isfinite().all():
+            raise self._unfinite(numbers[sure], values["top_probs"].cpu()[sure])
         for name, value in values.items():
             if name not in self._found:
                 self._found[name] = torch.empty(self._rows.everything.count, *value.shape[1:], dtype=value.dtype)
-            self._found[name][numbers] = value.cpu()
-        self._rows_done.update(len(numbers))
+            self._found[name][numbers[sure]] = value.cpu()[sure]
+        self._rows_done.update(int(sure.sum()))
+        return numbers[~sure]
 
     def values(self) -> Values:
         """Name -> (layer, position, ...)."""

@@ -49,7 +49,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
     wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted
     chosen = []
     for each in wanted if isinstance(wanted, Iterable) else [wanted]:
-        position = _integer("position", each)
+        position = whole_number("position", each)
         if not -count <= position < count:
             raise LensError(f"unknown position {position}: the prompt has {count} tokens, at 0 .. {count - 1}")
         chosen.append(position % count)
@@ -60,7 +60,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
 
 def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
     """A number of things to keep, where it is in 1 .. most."""
-    count = _integer(name, topk)
+    count = whole_number(name, topk)
     if not 1 <= count <= most:
         raise LensError(f"{name} is {count}: pass 1 .. {most:,}, as many as there are")
     return count
@@ -68,7 +68,7 @@ def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
 
 def checked_count(name: str, value: Any) -> int:
     """A number of things, at least one."""
-    count = _integer(name, value)
+    count = whole_number(name, value)
     if count < 1:
         raise LensError(f"{name} is {count}: pass 1 or more")
     return count
@@ -92,8 +92,23 @@ def _row(labels: Sequence[str], wanted: int | str) -> int:
     return labels.index(text)
 
 
-def _integer(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
+    """A whole number of Python, numpy or torch as an int."""
+    if not is_whole_number(value):
+        raise LensError(f"{name} is {value!r}: pass a whole number")
+    return int(operator.index(value))
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is a whole number of Python, numpy or torch; True and False, which count as 1 and 0, are not.
+
+    >>> [is_whole_number(each) for each in (1, 1.0, "1", True)]
+    [True, False, False, False]
+    """
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return False
     try:
-        return int(operator.index(value))
+        operator.index(value)
     except TypeError:
-        raise LensError(f"{name} is {value!r}: pass a whole number") from None
+        return False
+    return True

@@ -128,6 +128,9 @@ def test_the_frame_is_tidy(result):
     assert frame["layer"].min() == "embed"
 
 
+NUMBERS = {name: [[0.5] * 4] * 3 for name in ("probability", "logit", "rank")}
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "content",
@@ -192,6 +195,9 @@ class TestDamage:
             ("top_probs", [[[25, 0]] * 4] * 3),
             ("magnitude", [[float("nan")] * 4] * 3),
             ("positions", [-1, 0, 1, 2]),
+            ("generated_from", True),
+            ("check", {"max_abs_logit_difference": True}),
+            ("targets", [NUMBERS | {"text": "a", "token_ids": [True], "part": "token"}]),
         ],
     )
     def test_parts_that_do_not_match_are_refused(self, name, value):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_count
+from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
 from bauklens.model.inputs import context_length
 from bauklens.model.tracing import evaluating
@@ -70,7 +70,7 @@ def continued(
     devices = [token_ids.device] if token_ids.device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.manual_seed(whole_number("seed", seed))
         try:
             found = model.generate(  # type: ignore[operator]
                 input_ids=token_ids, attention_mask=torch.ones_like(token_ids), max_new_tokens=count, **given

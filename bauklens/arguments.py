@@ -22,7 +22,7 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
 
 
 def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
-    """Indices of the rows wanted, by label or by number; a negative number counts from the last.
+    """Indices of the rows wanted, by label, a text or number; a negative number counts blocks from the last.
 
     >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
     [0, 2]
@@ -82,14 +82,24 @@ def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
 
 
 def _row(labels: Sequence[str], wanted: int | str) -> int:
-    blocks = [label for label in labels if label.isdecimal()]
+    blocks = [label for label in labels if label != "embed"]
     text = str(wanted)
-    if text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
+    if text not in labels and text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
         text = blocks[int(text)]
     if text not in labels:
-        first = "'embed', " if len(blocks) < len(labels) else ""
-        raise LensError(f"unknown layer {wanted!r}: this lens has {first}{blocks[0]} .. {blocks[-1]}")
+        raise LensError(f"unknown layer {wanted!r}: this lens has {_listed(labels)}")
     return labels.index(text)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Rows in words: those between the first and the last block are left out.
+
+    >>> _listed(["embed", "0", "1", "2"])
+    "'embed', 0 .. 2"
+    """
+    blocks = [label if label.isdecimal() else repr(label) for label in labels if label != "embed"]
+    before = ["'embed'"] if "embed" in labels else []
+    return ", ".join(before + ([f"{blocks[0]} .. {blocks[-1]}"] if blocks else []))
 
 
 def whole_number(name: str, value: Any) -> int:

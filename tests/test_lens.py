@@ -611,6 +611,17 @@ class TestBadInput:
         assert hook_count(gpt2) == 0
 
 
+class NamedBlocks(torch.nn.Module):
+    """A list of three blocks whose names are no numbers."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.one, self.two, self.three = blocks
+
+    def __getitem__(self, some):
+        return list(self.children())[some]
+
+
 class TestNamedModules:
     def test_naming_what_is_found_changes_nothing(self, model):
         found = resolve(model, torch.tensor([PROMPT]))
@@ -628,6 +639,24 @@ class TestNamedModules:
         whole = bauklens.logit_lens(model, None, PROMPT, blocks="model.layers")
         assert lens.layers == ("embed", "1", "2")
         assert np.array_equal(lens.top_ids, whole.top_ids[1:])
+
+    def test_blocks_whose_names_are_no_numbers(self):
+        model = tiny_model("llama")
+        plain = bauklens.logit_lens(model, None, PROMPT)
+        model.model.layers = NamedBlocks(model.model.layers)
+
+        def lens(layers, **arguments):
+            return bauklens.logit_lens(model, None, PROMPT, blocks="model.layers", layers=layers, **arguments)
+
+        assert lens(None).layers == ("embed", "one", "two", "three")
+        assert lens([-1, "embed", -3, "two"]).layers == ("three", "embed", "one", "two")
+        assert np.array_equal(lens(-2).top_ids[0], plain.top_ids[2])
+        for layer in (-4, 0, "four"):
+            message = f"unknown layer {layer!r}: this lens has 'embed', 'one' .. 'three'"
+            with pytest.raises(bauklens.LensError, match=message):
+                lens(layer)
+        with pytest.raises(bauklens.LensError, match=r"unknown layer 'embed': this lens has 'one' \.\. 'three'"):
+            lens("embed", stream="delta")
 
     @pytest.mark.parametrize(
         ("named", "message"),

@@ -342,6 +342,11 @@ class TestWhatIsAskedFor:
         assert bauklens.logit_lens(gpt2, tokenizer, "z a Z").tokens == ("z", " a", " ", "Z")
         assert bauklens.logit_lens(gpt2, None, [7, 8]).tokens == ("<7>", "<8>")
 
+    @pytest.mark.parametrize("name", ["x" * 10_000, "a\0b"])
+    def test_a_models_name_may_be_what_no_file_can_be_called(self, gpt2, name):
+        gpt2.config._name_or_path = name
+        assert bauklens.logit_lens(gpt2, None, PROMPT, topk=1).model == name
+
     def test_provenance_says_everything(self, gpt2):
         lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=(layer for layer in range(2)), topk=2)
         assert lens.provenance["dtype"] == "float32"

@@ -207,9 +207,13 @@ class TestDamage:
     def test_a_missing_file(self, tmp_path):
         with pytest.raises(LensError, match=r"cannot read .*No such file"):
             LensResult.load(tmp_path / "none.json")
+        with pytest.raises(LensError, match=r"cannot read .*null"):
+            LensResult.load(tmp_path / "a\0b.json")
+        with pytest.raises(LensError, match=r"cannot read .*File name too long"):
+            LensResult.load(tmp_path / f"{'x' * 999}.json")
 
     def test_places_that_cannot_be_written(self, tmp_path):
-        for path in (tmp_path, tmp_path / "none" / "lens.json"):
+        for path in (tmp_path, tmp_path / "none" / "lens.json", tmp_path / "a\0b.json", tmp_path / f"{'x' * 999}.json"):
             with pytest.raises(LensError, match=r"cannot write|saved as"):
                 made().save(path)
         with pytest.raises(LensError, match=r"saved as \.safetensors or \.json; got 'lens\.txt'"):

@@ -25,7 +25,7 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
 
 
 def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
-    """Indices of the rows wanted, by label or by number; a negative number counts from the last.
+    """Indices of the rows wanted, by label, a text or number; a negative number counts blocks from the last.
 
     >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
     [0, 2]
@@ -52,7 +52,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
     wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted
     chosen = []
     for each in wanted if isinstance(wanted, Iterable) else [wanted]:
-        position = _integer("position", each)
+        position = whole_number("position", each)
         if not -count <= position < count:
             raise LensError(f"unknown position {position}: the prompt has {count} tokens, at 0 .. {count - 1}")
         chosen.append(position % count)
@@ -63,7 +63,7 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
 
 def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
     """A number of things to keep, where it is in 1 .. most."""
-    count = _integer(name, topk)
+    count = whole_number(name, topk)
     if not 1 <= count <= most:
         raise LensError(f"{name} is {count}: pass 1 .. {most:,}, as many as there are")
     return count
@@ -71,7 +71,7 @@ def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
 
 def checked_count(name: str, value: Any) -> int:
     """A number of things, at least one."""
-    count = _integer(name, value)
+    count = whole_number(name, value)
     if count < 1:
         raise LensError(f"{name} is {count}: pass 1 or more")
     return count
@@ -85,18 +85,43 @@ def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
 
 
 def _row(labels: Sequence[str], wanted: int | str) -> int:
-    blocks = [label for label in labels if label.isdecimal()]
+    blocks = [label for label in labels if label != "embed"]
     text = str(wanted)
-    if text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
+    if text not in labels and text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
         text = blocks[int(text)]
     if text not in labels:
-        first = "'embed', " if len(blocks) < len(labels) else ""
-        raise LensError(f"unknown layer {wanted!r}: this lens has {first}{blocks[0]} .. {blocks[-1]}")
+        raise LensError(f"unknown layer {wanted!r}: this lens has {_listed(labels)}")
     return labels.index(text)
 
 
-def _integer(name: str, value: Any) -> int:
+def _listed(labels: Sequence[str]) -> str:
+    """Rows in words: those between the first and the last block are left out.
+
+    >>> _listed(["embed", "0", "1", "2"])
+    "'embed', 0 .. 2"
+    """
+    blocks = [label if label.isdecimal() else repr(label) for label in labels if label != "embed"]
+    before = ["'embed'"] if "embed" in labels else []
+    return ", ".join(before + ([f"{blocks[0]} .. {blocks[-1]}"] if blocks else []))
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A whole number of Python, numpy or torch as an int."""
+    if not is_whole_number(value):
+        raise LensError(f"{name} is {value!r}: pass a whole number")
+    return int(operator.index(value))
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is a whole number of Python, numpy or torch; True and False, which count as 1 and 0, are not.
+
+    >>> [is_whole_number(each) for each in (1, 1.0, "1", True)]
+    [True, False, False, False]
+    """
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return False
     try:
-        return int(operator.index(value))
+        operator.index(value)
     except TypeError:
-        raise LensError(f"{name} is {value!r}: pass a whole number") from None
+        return False
+    return True

@@ -1,10 +1,22 @@
-"""Files are replaced only once they are whole."""
+"""Files are replaced only once they are whole; and any text may be asked whether it is the path of one."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from bauklens.errors import LensError
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder of this name; a text that no path can be is none.
+
+    >>> is_there("x" * 10_000), is_there("a\\0b"), is_there("/")
+    (False, False, True)
+    """
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # longer than any file's name, say, or with a NUL
+        return False
 
 
 def require_writable(path: str | Path) -> Path:
@@ -14,6 +26,8 @@ def require_writable(path: str | Path) -> Path:
         LensError: the path is a folder, or its folder does not exist or cannot be written.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise LensError(f"cannot write {str(path)!r}: there is a NUL in its name")
     try:
         path.exists()
     except OSError as error:

@@ -1,6 +1,7 @@
 """The command as a person runs it: real processes, real files."""
 
 import copy
+import errno
 import importlib.metadata
 import io
 import json
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from rich.console import Console
@@ -19,7 +21,7 @@ from rich.console import Console
 import bauklens
 from bauklens import LensResult
 from bauklens.cli.commands import main
-from bauklens.cli.options import read_prompts
+from bauklens.cli.options import OneLineErrors, read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made
@@ -475,6 +477,34 @@ def test_quiet_says_nothing_but_errors(tmp_path, folder):
     )
     assert failed.returncode == 2
     assert failed.stderr.startswith("Error: ")
+
+
+def test_a_prompt_that_ends_like_a_file_and_is_longer_than_any_files_name_is_a_prompt(command):
+    ran = command("compare", " tower" * 45 + ".json", "the tower.json")
+    assert ran.returncode == 0, ran.stderr
+    assert "agreement" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write: No space left on device"),
+        (OSError(errno.EACCES, "Permission denied", "some/file"), "some/file: Permission denied"),
+        (OSError("the server went away"), "the server went away"),
+    ],
+)
+def test_an_error_of_the_system_is_told_as_what_it_is(capsys, error, told):
+    @click.group(cls=OneLineErrors)
+    def group():
+        pass
+
+    @group.command()
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        group.main(["fail"])
+    assert capsys.readouterr().err == f"Error: {told}\n"
 
 
 def test_compare(command, tmp_path, folder):

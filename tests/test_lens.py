@@ -345,6 +345,11 @@ class TestWhatIsAskedFor:
         assert bauklens.logit_lens(gpt2, tokenizer, "z a Z").tokens == ("z", " a", " ", "Z")
         assert bauklens.logit_lens(gpt2, None, [7, 8]).tokens == ("<7>", "<8>")
 
+    @pytest.mark.parametrize("name", ["x" * 10_000, "a\0b"])
+    def test_a_models_name_may_be_what_no_file_can_be_called(self, gpt2, name):
+        gpt2.config._name_or_path = name
+        assert bauklens.logit_lens(gpt2, None, PROMPT, topk=1).model == name
+
     def test_provenance_says_everything(self, gpt2):
         lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=(layer for layer in range(2)), topk=2)
         assert lens.provenance["dtype"] == "float32"
@@ -477,12 +482,14 @@ class TestBadInput:
             ("text", "needs a tokenizer"),
             ([1.5], "a prompt is a string"),
             (torch.zeros(2, 3, dtype=torch.long), r"got shape \(2, 3\)"),
-            ([True, False], "torch.bool"),
+            (torch.tensor([True, False]), "torch.bool"),
+            ([True, False], r"got \[True, False\]"),
             (None, "a prompt is a string"),
             ([[]], "prompt 1: the prompt is empty"),
             (["a"], "prompt 1: a text prompt needs a tokenizer"),
             ([PROMPT, [1, 320]], "prompt 2: token id 320 is not in"),
             ([PROMPT, [1.5]], "prompt 2: a prompt is a string"),
+            ([True, 5], r"a prompt is a string, a list of token ids, .*; got \[True, 5\]"),
             ({"input_ids": [1]}, r"pass its \['input_ids'\]"),
         ],
     )
@@ -501,6 +508,17 @@ class TestBadInput:
             ({"topk": 0}, r"topk is 0: pass 1 .. 320, as many as there are"),
             ({"topk": 321}, r"topk is 321: pass 1 .. 320"),
             ({"topk": 2.5}, "topk is 2.5: pass a whole number"),
+            ({"topk": True}, "topk is True: pass a whole number"),
+            ({"topk": torch.tensor(True)}, r"topk is tensor\(True\): pass a whole number"),
+            ({"chunk_rows": True}, "chunk_rows is True: pass a whole number"),
+            ({"max_new_tokens": True}, "max_new_tokens is True: pass a whole number"),
+            ({"max_new_tokens": 1, "seed": True}, "seed is True: pass a whole number"),
+            ({"positions": [True, False]}, "position is True: pass a whole number"),
+            ({"positions": [False] * 9 + [np.True_]}, "position is False: pass a whole number"),
+            ({"positions": torch.tensor([True, False])}, "position is True: pass a whole number"),
+            ({"positions": [torch.tensor(True)]}, r"position is tensor\(True\): pass a whole number"),
+            ({"layers": [True]}, "unknown layer True"),
+            ({"layers": torch.tensor([True, False])}, "unknown layer True"),
             ({"layers": [3]}, r"unknown layer 3: this lens has 'embed', 0 .. 2"),
             ({"layers": [-4]}, "unknown layer -4"),
             ({"layers": "emb"}, "unknown layer 'emb'"),
@@ -579,6 +597,17 @@ class TestBadInput:
         assert hook_count(gpt2) == 0
 
 
+class NamedBlocks(torch.nn.Module):
+    """A list of three blocks whose names are no numbers."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.one, self.two, self.three = blocks
+
+    def __getitem__(self, some):
+        return list(self.children())[some]
+
+
 class TestNamedModules:
     def test_naming_what_is_found_changes_nothing(self, model):
         found = resolve(model, Inputs(torch.tensor([PROMPT])))
@@ -596,6 +625,24 @@ class TestNamedModules:
         whole = bauklens.logit_lens(model, None, PROMPT, blocks="model.layers")
         assert lens.layers == ("embed", "1", "2")
         assert np.array_equal(lens.top_ids, whole.top_ids[1:])
+
+    def test_blocks_whose_names_are_no_numbers(self):
+        model = tiny_model("llama")
+        plain = bauklens.logit_lens(model, None, PROMPT)
+        model.model.layers = NamedBlocks(model.model.layers)
+
+        def lens(layers, **arguments):
+            return bauklens.logit_lens(model, None, PROMPT, blocks="model.layers", layers=layers, **arguments)
+
+        assert lens(None).layers == ("embed", "one", "two", "three")
+        assert lens([-1, "embed", -3, "two"]).layers == ("three", "embed", "one", "two")
+        assert np.array_equal(lens(-2).top_ids[0], plain.top_ids[2])
+        for layer in (-4, 0, "four"):
+            message = f"unknown layer {layer!r}: this lens has 'embed', 'one' .. 'three'"
+            with pytest.raises(bauklens.LensError, match=message):
+                lens(layer)
+        with pytest.raises(bauklens.LensError, match=r"unknown layer 'embed': this lens has 'one' \.\. 'three'"):
+            lens("embed", stream="delta")
 
     @pytest.mark.parametrize(
         ("named", "message"),

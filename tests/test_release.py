@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import bauklens
 from bauklens import LensResult
@@ -102,6 +103,15 @@ def test_the_version_is_the_same_everywhere():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     assert config["metadata"]["version"] == "attr: bauklens.__version__"
+
+
+def test_every_requirement_is_one_that_a_package_index_takes():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    asked = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    requirements = [Requirement(line) for line in "\n".join(asked).split("\n") if line]
+    assert len(requirements) > 30
+    assert [str(each) for each in requirements if each.url] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "bauklens").rglob("*.py")), ids=lambda path: "/".join(path.parts[-2:]))

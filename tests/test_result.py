@@ -128,6 +128,9 @@ def test_the_frame_is_tidy(result):
     assert frame["layer"].min() == "embed"
 
 
+NUMBERS = {name: [[0.5] * 4] * 3 for name in ("probability", "logit", "rank")}
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "content",
@@ -192,6 +195,9 @@ class TestDamage:
             ("top_probs", [[[25, 0]] * 4] * 3),
             ("magnitude", [[float("nan")] * 4] * 3),
             ("positions", [-1, 0, 1, 2]),
+            ("generated_from", True),
+            ("check", {"max_abs_logit_difference": True}),
+            ("targets", [NUMBERS | {"text": "a", "token_ids": [True], "part": "token"}]),
         ],
     )
     def test_parts_that_do_not_match_are_refused(self, name, value):
@@ -201,9 +207,13 @@ class TestDamage:
     def test_a_missing_file(self, tmp_path):
         with pytest.raises(LensError, match=r"cannot read .*No such file"):
             LensResult.load(tmp_path / "none.json")
+        with pytest.raises(LensError, match=r"cannot read .*null"):
+            LensResult.load(tmp_path / "a\0b.json")
+        with pytest.raises(LensError, match=r"cannot read .*File name too long"):
+            LensResult.load(tmp_path / f"{'x' * 999}.json")
 
     def test_places_that_cannot_be_written(self, tmp_path):
-        for path in (tmp_path, tmp_path / "none" / "lens.json"):
+        for path in (tmp_path, tmp_path / "none" / "lens.json", tmp_path / "a\0b.json", tmp_path / f"{'x' * 999}.json"):
             with pytest.raises(LensError, match=r"cannot write|saved as"):
                 made().save(path)
         with pytest.raises(LensError, match=r"saved as \.safetensors or \.json; got 'lens\.txt'"):

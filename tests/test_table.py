@@ -205,7 +205,20 @@ class TestPage:
 
     @pytest.mark.parametrize(
         "color",
-        ["red", 5, b"red", ["a", "b", "c"], [float("nan"), 0, 0], "red;}", "url(x)", "#12", [1, 2], [0, 0, 256], '"'],
+        [
+            "red",
+            5,
+            b"red",
+            ["a", "b", "c"],
+            [float("nan"), 0, 0],
+            "red;}",
+            "url(x)",
+            "#12",
+            [True, 2, 3],
+            [1, 2],
+            [0, 0, 256],
+            '"',
+        ],
     )
     def test_colours_that_are_none(self, color):
         with pytest.raises(LensError, match="unknown colour"):

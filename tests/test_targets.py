@@ -115,6 +115,11 @@ def test_a_text_that_is_one_token_with_a_space_says_so(demo):
         ([320], r"320 is no token: the model's vocabulary has 320"),
         ([-1], "-1 is no token"),
         ([True], "a text or a token id"),
+        (True, "a text or a token id"),
+        ([np.True_], "a text or a token id"),
+        ([torch.tensor(True)], "a text or a token id"),
+        (torch.tensor([True, False]), "a text or a token id"),
+        (torch.tensor([1.5]), "a text or a token id"),
         ([1.5], "a text or a token id"),
         ([None], "a text or a token id"),
     ],
@@ -223,6 +228,18 @@ class TestTargetsOfOneText:
                 ask(" the")
 
 
+def test_true_is_no_id_no_position_and_no_rank(gpt2):
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, targets=[1])
+    for ask in (lambda: lens.target(True), lambda: lens.target((True,)), lambda: lens.logit_difference(1, np.True_)):
+        with pytest.raises(LensError, match="was not followed"):
+            ask()
+    with pytest.raises(LensError, match="position True is not in this table"):
+        lens.first_layer(1, position=True)
+    with pytest.raises(LensError, match="rank is True: pass a whole number"):
+        lens.first_layer(1, rank=True)
+    assert lens.first_layer(1, position=torch.tensor(4)) == lens.first_layer(1, position=np.int64(4))
+
+
 def test_a_figure_of_what_was_not_followed(gpt2, tokenizer):
     lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[" the"])
     with pytest.raises(LensError, match="5 was not followed"):
@@ -231,7 +248,8 @@ def test_a_figure_of_what_was_not_followed(gpt2, tokenizer):
 
 def test_the_caller_may_pass_one_alone():
     model = tiny_model("gpt2")
-    assert bauklens.logit_lens(model, None, PROMPT, targets=7).targets[0].token_ids == (7,)
+    for one in (7, np.int64(7), np.array(7), torch.tensor(7), torch.tensor([7])):
+        assert bauklens.logit_lens(model, None, PROMPT, targets=one).targets[0].token_ids == (7,)
 
 
 def test_a_word_and_an_edit_do_not_go_together(gpt2, tokenizer):

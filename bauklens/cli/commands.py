@@ -22,6 +22,7 @@ from bauklens.cli.options import (
     write,
 )
 from bauklens.errors import LensError, PromptError
+from bauklens.files import is_there
 
 if TYPE_CHECKING:
     from bauklens.result.comparison import Comparison
@@ -212,7 +213,8 @@ def _compared(
 
 
 def _is_saved(text: str) -> bool:
-    return text.endswith((".json", ".safetensors")) and Path(text).is_file()
+    """Whether an argument is a file with a result; anything else is a prompt, also one that ends like a file's name."""
+    return text.endswith((".json", ".safetensors")) and is_there(text) and Path(text).is_file()
 
 
 @main.command(short_help="Average the measures of many prompts, layer by layer.")

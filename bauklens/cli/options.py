@@ -50,7 +50,7 @@ class OneLineErrors(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
-            _fail(f"cannot write: {error.strerror}")
+            _fail(_what_failed(error))
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             sys.exit(_INTERRUPTED)
@@ -60,6 +60,13 @@ class OneLineErrors(click.Group):
             if not out_of_memory(error):
                 raise
             _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
+
+
+def _what_failed(error: OSError) -> str:
+    """An error of the system in words; one that names no file is of standard output."""
+    if error.strerror is None:
+        return str(error)
+    return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _quiet() -> bool:

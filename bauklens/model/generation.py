@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_count
+from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, context_length
@@ -68,7 +68,7 @@ def continued(
     devices = [inputs.ids.device] if inputs.ids.device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.manual_seed(whole_number("seed", seed))
         try:
             found = model.generate(  # type: ignore[operator]
                 input_ids=inputs.ids,

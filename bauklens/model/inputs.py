@@ -115,6 +115,8 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if isinstance(prompt, Mapping):
         raise LensError("a prompt is a string or token ids; got a mapping: pass its ['input_ids']")
     try:
+        if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
+            raise TypeError  # torch takes True for 1
         token_ids = torch.as_tensor(prompt)
     except (TypeError, ValueError, RuntimeError):
         raise LensError(f"a prompt is a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}") from None

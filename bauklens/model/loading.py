@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bauklens.errors import LensError
+from bauklens.files import is_there
 from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted, near
 from bauklens.model.memory import out_of_memory
 
@@ -249,7 +250,7 @@ def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None
             raise LensError(
                 f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
-        if isinstance(error, OSError) and name != "demo" and not _is_here(name):
+        if isinstance(error, OSError) and name != "demo" and not is_there(Path(name).expanduser()):
             alike = near(name, cache)
             instead = (
                 f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
@@ -259,13 +260,6 @@ def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None
                 f"be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
-
-
-def _is_here(name: str) -> bool:
-    try:
-        return Path(name).expanduser().exists()
-    except OSError:  # longer than any file's name
-        return False
 
 
 def _either(names: list[str]) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bauklens import __version__
+from bauklens.files import is_there
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 
@@ -19,7 +20,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 def model_name(model: nn.Module) -> str:
     """The name that the model was loaded by; of a folder, its last part, so that a report tells no one's paths."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    return Path(name).name if Path(name).is_absolute() or is_there(name) else name
 
 
 def provenance(model: nn.Module, states: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bauklens.arguments import one_of
+from bauklens.arguments import checked_count, is_whole_number, one_of
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import parquet
@@ -184,13 +184,14 @@ class LensResult:
         Raises:
             LensError: the table does not show it.
         """
-        columns = np.flatnonzero(self.positions == position)
-        if isinstance(position, (int, np.integer)) and -len(self.positions) <= position < 0:
-            return int(position) % len(self.positions)
-        if not len(columns):
-            shown = ", ".join(map(str, self.positions[:20].tolist()))
-            raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
-        return int(columns[0])
+        if is_whole_number(position):
+            if -len(self.positions) <= position < 0:
+                return int(position) % len(self.positions)
+            columns = np.flatnonzero(self.positions == int(position))
+            if len(columns):
+                return int(columns[0])
+        shown = ", ".join(map(str, self.positions[:20].tolist()))
+        raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
 
     def target(self, which: Which) -> Target:
         """A target that was followed, by its text, its token's id, or the ids of its tokens.
@@ -202,7 +203,9 @@ class LensResult:
             found = [each for each in self.targets if each.text == which]
         else:
             token_ids = which if isinstance(which, tuple) else (which,)
-            found = [each for each in self.targets if each.token_ids == token_ids]
+            found = [
+                each for each in self.targets if each.token_ids == token_ids and all(map(is_whole_number, token_ids))
+            ]
         if len(found) > 1:
             told = ", ".join(str(each.token_ids[0] if each.part == "token" else each.token_ids) for each in found)
             raise LensError(f"{which!r} is the text of {len(found)} targets: pass the id of one of them, {told}")
@@ -224,7 +227,8 @@ class LensResult:
             rank: from 1.
             position: where; a negative one counts from the last column.
         """
-        reached = np.flatnonzero(self._single(which).rank[:, self.column_of(position)] <= rank)
+        ranks = self._single(which).rank[:, self.column_of(position)]
+        reached = np.flatnonzero(ranks <= checked_count("rank", rank))
         return self.layers[reached[0]] if len(reached) else None
 
     def _single(self, which: Which) -> Target:

@@ -38,13 +38,16 @@ def _require_sense(result: "LensResult") -> None:
     require(len(set(result.layers)) == len(result.layers), "a layer stands there twice")
     require(bool((result.positions >= 0).all()), "a position is negative")
     start = result.generated_from
-    require(start is None or (isinstance(start, int) and start > 0), "generated_from is no position")
+    require(start is None or (type(start) is int and start > 0), "generated_from is no position")
     require(bool(((result.top_probs >= 0) & (result.top_probs < 1.001)).all()), "a probability is outside of 0..1")
     lengths = np.isfinite(result.magnitude) & (result.magnitude >= 0)
     unknown = result.magnitudes_are_unknown and "source" in result.provenance
     require(bool(lengths.all()) or unknown, "a magnitude is no length")
     difference = result.check.get("max_abs_logit_difference", "missing")
-    require(difference is None or isinstance(difference, (int, float)), "check has no difference")
+    require(
+        difference is None or (isinstance(difference, (int, float)) and type(difference) is not bool),
+        "check has no difference",
+    )
     require(all(isinstance(text, str) for text in result.vocabulary.values()), "the vocabulary holds what is no text")
     missing = set(result.top_ids.ravel().tolist()) - set(result.vocabulary)
     require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")

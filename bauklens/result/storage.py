@@ -51,6 +51,8 @@ def read(path: Path) -> Any:
         raw = path.read_bytes()
     except OSError as error:
         raise LensError(str(error.strerror)) from None
+    except ValueError as error:  # a NUL in its name
+        raise LensError(str(error)) from None
     try:
         return json.loads(raw) if raw.lstrip()[:1] == b"{" else _from_safetensors(raw)
     except (ValueError, KeyError, TypeError, SafetensorError, RecursionError, MemoryError):

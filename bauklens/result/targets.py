@@ -1,5 +1,6 @@
 """Tokens and words that are followed through all layers, in or out of the top k. Needs no torch."""
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bauklens.arguments import one_of
+from bauklens.arguments import is_whole_number, one_of
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
 from bauklens.result.tokens import token_texts
@@ -61,7 +62,7 @@ class Target(Wanted):
         require(isinstance(data, Mapping), "a target is no mapping")
         text, part, token_ids = data.get("text"), data.get("part"), data.get("token_ids", ())
         require(isinstance(text, str) and part in ("token", *WORDS), "a target has no text, or is no part of one")
-        require(all(isinstance(each, int) for each in token_ids), "a target's tokens are no ids")
+        require(all(type(each) is int for each in token_ids), "a target's tokens are no ids")
         arrays = {
             name: frozen_floats(f"the {name} of a target", data.get(name), shape)
             for name in ("probability", "logit", "rank")
@@ -105,7 +106,7 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
     if isinstance(targets, Mapping):
         raise LensError("targets is a mapping: pass a list of texts and token ids")
     targets = targets.tolist() if hasattr(targets, "tolist") else targets
-    if isinstance(targets, (str, int)) or not isinstance(targets, Iterable):
+    if isinstance(targets, str) or not isinstance(targets, Iterable):
         targets = [targets]
     found = [_wanted(tokenizer, vocabulary, each, words) for each in targets]
     for number, each in enumerate(found):
@@ -115,10 +116,10 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
 
 
 def _wanted(tokenizer: Any, vocabulary: int, target: Any, words: str) -> Wanted:
-    if isinstance(target, bool) or not (isinstance(target, str) or hasattr(target, "__index__")):
-        raise LensError(f"a target is a text or a token id; got {target!r:.80}")
     if not isinstance(target, str):
-        token_id = target.__index__()
+        if not is_whole_number(target):
+            raise LensError(f"a target is a text or a token id; got {target!r:.80}")
+        token_id = operator.index(target)
         if not 0 <= token_id < vocabulary:
             raise LensError(f"the target {token_id} is no token: the model's vocabulary has {vocabulary:,}")
         return Wanted(token_texts(tokenizer, [token_id])[token_id], (token_id,), "token", "")

@@ -212,7 +212,7 @@ def _css_colour(color: Any) -> str:
 
 
 def _is_byte(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= 255
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 255
 
 
 def _provenance(result: Shown) -> list[list[tuple[str, str]]]:

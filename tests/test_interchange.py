@@ -80,7 +80,7 @@ class TestTheirs:
         assert result.measures["entropy"][2].tolist() == [5, 6]
         assert result.magnitudes_are_unknown
         assert (result.top_ids < 0).all()
-        assert result.checked == "Not checked: read from a file of LogitLensKit, which tells no check."
+        assert result.checked == "Not checked: this was read from a LogitLensKit file, which records no check."
 
     def test_a_file_of_version_1(self):
         cell = {"token": " a", "prob": 0.5, "trajectory": [0.5], "topk": [{"token": " a", "prob": 0.5}]}
@@ -100,7 +100,7 @@ class TestTheirs:
         page.locator("figure.mounted").wait_for()
         assert "no magnitudes in this file" in page.locator(".pane .legend").text_content()
         assert "magnitude" not in page.locator(".measures").inner_text()
-        page.locator("summary", has_text="Take away").click()
+        page.locator("summary", has_text="Export").click()
         assert page.get_by_role("button", name="Download CSV").is_visible()
         assert page.get_by_role("button", name="Download JSON").count() == 0
         page.get_by_role("button", name="pin ␣a").click()

@@ -1,15 +1,15 @@
-"""The one exception that bauklens raises for what its user can mend."""
+"""The one exception bauklens raises for errors its user can fix."""
 
 
 class LensError(ValueError):
-    """Says in one line what was looked for, what was found, and what to pass instead."""
+    """An error that the user can fix: one line with what was looked for, what was found, and what to pass instead."""
 
 
 class PromptError(LensError):
-    """What is wrong with one of several prompts.
+    """An error in one prompt of several.
 
     Args:
-        number: of the prompt, from 1.
+        number: the number of the prompt, from 1.
         reason: what is wrong.
     """
 
@@ -22,6 +22,6 @@ class PromptError(LensError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the want of memory, as Python, torch on CUDA, or torch on the CPU says it."""
+    """Whether an exception means that memory ran out."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"OutOfMemoryError", "MemoryError"}) or "DefaultCPUAllocator" in str(error)

@@ -65,7 +65,7 @@ class TestOurs:
         assert result.to_logitlenskit()["tracked"][0] == {"same": [0.5]}
 
     def test_rows_without_numbers(self):
-        with pytest.raises(LensError, match="rows of numbered layers alone; found embed"):
+        with pytest.raises(LensError, match="rows only for numbered layers; found embed"):
             made(1, 2).to_logitlenskit()
 
 
@@ -112,13 +112,16 @@ class TestTheirs:
         ("data", "message"),
         [
             ([], "looked for an object"),
-            ({}, "or damaged"),
-            ({**THEIRS, "meta": {"version": 3}}, "version 3; this bauklens reads 1 and 2"),
+            ({}, "or it is damaged"),
+            (
+                {**THEIRS, "meta": {"version": 3}},
+                "version 3 of LogitLensKit's JSON; this bauklens reads versions 1 and 2",
+            ),
             ({**THEIRS, "topk": THEIRS["topk"][:2]}, "topk does not match layers and input"),
             ({**THEIRS, "tracked": []}, "tracked does not match the input"),
-            ({**THEIRS, "layers": ["a", "b", "c"]}, "or damaged"),
+            ({**THEIRS, "layers": ["a", "b", "c"]}, "or it is damaged"),
             ({**THEIRS, "topk": [[[], []]] * 3}, "a cell of topk is empty"),
-            ({**THEIRS, "tracked": [{" of": "x"}] * 2}, "or damaged"),
+            ({**THEIRS, "tracked": [{" of": "x"}] * 2}, "or it is damaged"),
         ],
     )
     def test_what_is_not_of_that_shape(self, data, message):

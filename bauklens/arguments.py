@@ -1,4 +1,4 @@
-"""What a caller asks for -> which rows, columns and tokens that is, or one line that says what there is."""
+"""What a caller asks for -> the rows, columns and tokens meant, or one line that says what there is."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ Edit = Callable[[Any, str], Any]
 
 
 def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    """Refuses a value that is not known.
+    """Raises a LensError if a value is not one of those known.
 
     >>> one_of("stream", "hiden", ("hidden", "delta"))
     Traceback (most recent call last):
@@ -25,7 +25,7 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
 
 
 def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
-    """Indices of the rows wanted, by label, a text or number; a negative number counts blocks from the last.
+    """Indices of the rows wanted, by label, as text or number; negative numbers count blocks from the last.
 
     >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
     [0, 2]
@@ -40,7 +40,7 @@ def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
 
 
 def chosen_positions(count: int, wanted: Positions) -> list[int]:
-    """The positions wanted of a prompt of ``count`` tokens; a negative one counts from the last.
+    """The positions wanted in a prompt of ``count`` tokens; negative ones count from the last.
 
     >>> chosen_positions(4, [0, -1])
     [0, 3]
@@ -54,7 +54,9 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
     for each in wanted if isinstance(wanted, Iterable) else [wanted]:
         position = whole_number("position", each)
         if not -count <= position < count:
-            raise LensError(f"unknown position {position}: the prompt has {count} tokens, at 0 .. {count - 1}")
+            raise LensError(
+                f"unknown position {position}: the prompt has {count} tokens, at positions 0 .. {count - 1}"
+            )
         chosen.append(position % count)
     if not chosen:
         raise LensError("positions is empty: pass at least one, or None for all")
@@ -62,15 +64,15 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
 
 
 def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
-    """A number of things to keep, where it is in 1 .. most."""
+    """A number of things to keep, checked to be in 1 .. most."""
     count = whole_number(name, topk)
     if not 1 <= count <= most:
-        raise LensError(f"{name} is {count}: pass 1 .. {most:,}, as many as there are")
+        raise LensError(f"{name} is {count}: pass a number from 1 to {most:,}")
     return count
 
 
 def checked_count(name: str, value: Any) -> int:
-    """A number of things, at least one."""
+    """A number of things, checked to be at least one."""
     count = whole_number(name, value)
     if count < 1:
         raise LensError(f"{name} is {count}: pass 1 or more")
@@ -80,7 +82,7 @@ def checked_count(name: str, value: Any) -> int:
 def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
     twice = [each for each in chosen if chosen.count(each) > 1]
     if twice:
-        raise LensError(f"{name} {labels[twice[0]]} is asked for twice")
+        raise LensError(f"{name} {labels[twice[0]]} is given twice: pass it once")
     return chosen
 
 

@@ -1,15 +1,15 @@
-"""The one exception that bauklens raises for what its user can mend."""
+"""The one exception bauklens raises for errors its user can fix."""
 
 
 class LensError(ValueError):
-    """Says in one line what was looked for, what was found, and what to pass instead."""
+    """An error that the user can fix: one line with what was looked for, what was found, and what to pass instead."""
 
 
 class PromptError(LensError):
-    """What is wrong with one of several prompts.
+    """An error in one prompt of several.
 
     Args:
-        number: of the prompt, from 1.
+        number: the number of the prompt, from 1.
         reason: what is wrong.
     """
 

@@ -1,4 +1,4 @@
-"""Files are replaced only once they are whole; and any text may be asked whether it is the path of one."""
+"""Writing files: a file is replaced only when the new one is complete; and whether a text is the path of a file."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ def is_there(path: str | Path) -> bool:
 
 
 def require_writable(path: str | Path) -> Path:
-    """Says before long work whether a file could be written.
+    """Checks, before any long work, that a file can be written.
 
     Raises:
         LensError: the path is a folder, or its folder does not exist or cannot be written.
@@ -33,7 +33,7 @@ def require_writable(path: str | Path) -> Path:
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror}") from None
     if path.is_dir():
-        raise LensError(f"cannot write {path}: it is a folder; name a file")
+        raise LensError(f"cannot write {path}: it is a folder; pass the name of a file")
     if not path.parent.is_dir():
         raise LensError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
@@ -42,7 +42,7 @@ def require_writable(path: str | Path) -> Path:
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there, so that a reader sees the old one or the whole new one.
+    """Writes a file next to its destination and moves it there, so that readers see the old file or all of the new one.
 
     Raises:
         LensError: the path cannot be written.

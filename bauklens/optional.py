@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
-    """A pandas data frame of columns.
+    """A pandas data frame made of columns.
 
     Raises:
         LensError: pandas is not installed.
@@ -38,7 +38,7 @@ def parquet(frame: "pandas.DataFrame") -> bytes:
 
 
 def data_set(variables: dict[str, Any], places: dict[str, Any], about: dict[str, str]) -> "xarray.Dataset":
-    """A data set of xarray.
+    """An xarray data set.
 
     Raises:
         LensError: xarray is not installed.

@@ -6,9 +6,9 @@ EMBED = "embed"
 STREAMS = {
     "hidden": "Hidden states",
     "delta": "Deltas between layers",
-    "attention": "What attention writes",
-    "mlp": "What the MLP writes",
-    "mid": "The stream between attention and MLP",
+    "attention": "Attention contributions",
+    "mlp": "MLP contributions",
+    "mid": "Stream between attention and MLP",
 }
 """Streams that can be decoded -> their captions."""
 
@@ -19,8 +19,8 @@ STREAM_CAPTIONS = {**STREAMS, GIVEN: "Given states"}
 
 NORMS = {
     "own": "the model’s own final norm",
-    "final": "the final norm, at the scale of the final state",
-    None: "no norm, the head alone",
+    "final": "the final norm, with the scale of the final state",
+    None: "no norm, only the head",
 }
 """What a state goes through before the head -> its caption; the name of a module is another."""
 
@@ -31,10 +31,10 @@ PRECISIONS = ("auto", "exact")
 """The dtype of the logits: bfloat16 if that is faster and certain, or the model's own throughout."""
 
 WORDS = ("whole", "first")
-"""Of a target of several tokens: the probability of all of them, or that of the first."""
+"""For a target of several tokens: the probability of all of them, or only of the first."""
 
 ON_ERROR = ("raise", "skip")
 """What to do about a prompt of a list that cannot be run."""
 
 LOOKS = ("default", "classic")
-"""Default: background by probability, a bar by magnitude. Classic: background by magnitude, ink by probability."""
+"""Default: background by probability, a bar for magnitude. Classic: background by magnitude, text by probability."""

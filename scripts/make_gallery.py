@@ -88,7 +88,7 @@ def draw(browser: Browser, case: Case, page_path: Path) -> str:
     tab.locator("figure.mounted").wait_for()
     if case.pin is not None:
         tab.get_by_role("button", name=f"pin {case.pin.replace(' ', '␣')}", exact=True).click()
-    tab.locator("summary", has_text="Take away").click()
+    tab.locator("summary", has_text="Export").click()
     with tab.expect_download() as download:
         tab.get_by_role("button", name="Download SVG").click()
     svg = Path(download.value.path()).read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ def test_on_the_demo_model(demo):
 
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [([], "the prompt is empty"), ([1] * 65, "the prompt has 65 tokens and the model's context is 64")],
+    [([], "the prompt is empty"), ([1] * 65, "the prompt has 65 tokens, but the model's context is 64")],
 )
 def test_a_bad_prompt_is_named_by_its_number_and_the_others_unharmed(gpt2, bad, message):
     prompts = [PROMPT, bad, PROMPT[:3]]
@@ -158,5 +158,5 @@ def test_a_hook_that_steers_acts_on_each_as_if_it_were_alone(gpt2, place):
 
 @pytest.mark.parametrize("arguments", [{"layers": 99}, {"targets": [9999]}, {"norm": "none.such"}])
 def test_what_is_no_prompts_fault_is_not_skipped(gpt2, arguments):
-    with pytest.raises(LensError, match=r"unknown layer|is no token|unknown norm"):
+    with pytest.raises(LensError, match=r"unknown layer|is not a token id|unknown norm"):
         bauklens.logit_lens(gpt2, None, [PROMPT, PROMPT[:3]], on_error="skip", **arguments)

@@ -206,7 +206,7 @@ def test_doctor(doctor, tmp_path):
         assert said["accelerators"] == "none"
     own = tracing.TraceDict is tracedict.TraceDict
     assert said["tracer"].startswith("bauklens' own TraceDict" if own else "baukit's TraceDict")
-    assert said["cache"] == f"{tmp_path / 'none'} (not made yet)"
+    assert said["cache"] == f"{tmp_path / 'none'} (not created yet)"
     assert said["hub cache"] == f"{tmp_path} (no models)"
     assert said["demo model"].startswith("installed; the first load converts it")
 
@@ -229,7 +229,9 @@ def test_doctor_tells_what_is_there(doctor, tmp_path):
 
 def test_doctor_says_why_baukit_is_not_used(doctor):
     said = doctor({"baukit": "raise RuntimeError('operator torchvision::nms does not exist')"})
-    assert said["tracer"].endswith("as baukit does not import (RuntimeError: operator torchvision::nms does not exist)")
+    assert said["tracer"].endswith(
+        "because importing baukit fails (RuntimeError: operator torchvision::nms does not exist)"
+    )
 
 
 def test_doctor_finds_the_demo_model(command):
@@ -241,9 +243,9 @@ def test_doctor_goes_on_where_something_is_broken(doctor, tmp_path):
     broken = "raise OSError('libbroken.so: no such file')"
     said = doctor({"pandas": broken, "torch": broken}, BAUKLENS_CACHE="a" * 5000)
     for name in ("pandas", "torch"):
-        assert said[name].endswith("which does not import: OSError: libbroken.so: no such file")
-    assert said["cpu"].startswith("not known: OSError: libbroken.so")
-    assert said["cache"].startswith("not known: OSError: ")
+        assert said[name].endswith("but importing it fails: OSError: libbroken.so: no such file")
+    assert said["cpu"].startswith("unknown: OSError: libbroken.so")
+    assert said["cache"].startswith("unknown: OSError: ")
     assert said["hub cache"]
 
 
@@ -289,7 +291,7 @@ def test_inspect_a_model_without_a_tokenizer(command, tmp_path):
     ran = command("inspect", model=tmp_path / "bare")
     assert ran.returncode == 0, ran.stderr
     assert "llama (LlamaForCausalLM)" in ran.stdout
-    assert "holds no tokenizer that loads" in ran.stderr
+    assert "has no tokenizer that can be loaded" in ran.stderr
 
 
 class TestBadInput:
@@ -297,7 +299,7 @@ class TestBadInput:
         ("arguments", "parts"),
         [
             (["lens", ""], ["the prompt is empty"]),
-            (["lens", "the " * 200], ["tokens and the model's context is 64"]),
+            (["lens", "the " * 200], ["tokens, but the model's context is 64"]),
             (["lens", "the", "--topk", "0"], ["--topk", "x>=1"]),
             (["lens", "the", "--topk", "321"], ["topk is 321"]),
             (["lens", "the", "--topk", "many"], ["--topk", "bauklens lens --help"]),
@@ -312,7 +314,7 @@ class TestBadInput:
             (["report", "none.txt", "-o", "r.html"], ["cannot read none.txt"]),
             (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: not JSON"]),
             (["report", "odd.jsonl", "-o", "r.html"], ["odd.jsonl, line 1", '"prompt"']),
-            (["report", "empty.txt", "-o", "r.html"], ["empty.txt holds no prompt"]),
+            (["report", "empty.txt", "-o", "r.html"], ["empty.txt contains no prompts"]),
             (["report", "long.txt", "-o", "r.html"], ["long.txt, line 2", "context is 64"]),
             (["report", "long.txt"], ["'-o'"]),
             (["nonsense"], ["No such command 'nonsense'"]),
@@ -522,4 +524,4 @@ def test_compare(command, tmp_path, folder):
     assert "kl" in models.stdout
     neither = command("compare", "the city")
     assert neither.returncode == 2
-    assert "pass OTHER" in neither.stderr
+    assert "pass either OTHER" in neither.stderr

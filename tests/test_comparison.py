@@ -115,7 +115,7 @@ def test_what_does_not_match_is_one_clear_error(gpt2):
         compare(lens, bauklens.logit_lens(gpt2, None, PROMPT, layers=[0, 1]))
     with pytest.raises(LensError, match=r"the tokenizers do not match: token \d+ is"):
         compare(made(), made(texts=["a", " x", "c\n", "é"]))
-    with pytest.raises(LensError, match="two lenses are compared; got str"):
+    with pytest.raises(LensError, match=r"compare\(\) needs two LensResults; got str"):
         compare(lens, "lens")
 
 

@@ -129,12 +129,12 @@ class TestChats:
 
     @pytest.mark.parametrize("messages", [[], "hello", [1], [{"role": "user"}], {"role": "user", "content": "a"}])
     def test_what_is_no_chat(self, gpt2, chat_tokenizer, messages):
-        with pytest.raises(bauklens.LensError, match="messages is a list of at least one"):
+        with pytest.raises(bauklens.LensError, match="messages must be a list of at least one"):
             bauklens.logit_lens(gpt2, chat_tokenizer, messages=messages)
 
     def test_a_template_that_refuses(self, gpt2, chat_tokenizer):
         chat_tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-        with pytest.raises(bauklens.LensError, match="does not take these messages: roles must alternate"):
+        with pytest.raises(bauklens.LensError, match="does not accept these messages: roles must alternate"):
             bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
 
     @pytest.mark.parametrize("tokenizer", [None, tiny_tokenizer()])
@@ -150,12 +150,12 @@ class TestChats:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_new_tokens": 55}, "10 tokens and max_new_tokens is 55, and the model's context is 64"),
+        ({"max_new_tokens": 55}, "10 tokens and max_new_tokens is 55, but the model's context is 64"),
         ({"max_new_tokens": -1}, "max_new_tokens is -1: pass 1 or more"),
         ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5: pass a whole number"),
-        ({"max_new_tokens": 2, "warmth": 3}, r"GPT2LMHeadModel does not generate with warmth=3: .*warmth"),
+        ({"max_new_tokens": 2, "warmth": 3}, r"GPT2LMHeadModel cannot generate with warmth=3: .*warmth"),
         ({"max_new_tokens": 2, "edit_output": lambda output, layer: None}, "edit_output acts on the lens, not on what"),
-        ({"max_new_tokens": 2, "do_sample": True, "num_return_sequences": 2}, "a lens is of one text"),
+        ({"max_new_tokens": 2, "do_sample": True, "num_return_sequences": 2}, "a lens needs a single text"),
     ],
 )
 def test_bad_arguments(gpt2, arguments, message):

@@ -65,7 +65,7 @@ class TestOurs:
         assert result.to_logitlenskit()["tracked"][0] == {"same": [0.5]}
 
     def test_rows_without_numbers(self):
-        with pytest.raises(LensError, match="rows of numbered layers alone; found embed"):
+        with pytest.raises(LensError, match="rows only for numbered layers; found embed"):
             made(1, 2).to_logitlenskit()
 
 
@@ -80,7 +80,7 @@ class TestTheirs:
         assert result.measures["entropy"][2].tolist() == [5, 6]
         assert result.magnitudes_are_unknown
         assert (result.top_ids < 0).all()
-        assert result.checked == "Not checked: read from a file of LogitLensKit, which tells no check."
+        assert result.checked == "Not checked: this was read from a LogitLensKit file, which records no check."
 
     def test_a_file_of_version_1(self):
         cell = {"token": " a", "prob": 0.5, "trajectory": [0.5], "topk": [{"token": " a", "prob": 0.5}]}
@@ -100,7 +100,7 @@ class TestTheirs:
         page.locator("figure.mounted").wait_for()
         assert "no magnitudes in this file" in page.locator(".pane .legend").text_content()
         assert "magnitude" not in page.locator(".measures").inner_text()
-        page.locator("summary", has_text="Take away").click()
+        page.locator("summary", has_text="Export").click()
         assert page.get_by_role("button", name="Download CSV").is_visible()
         assert page.get_by_role("button", name="Download JSON").count() == 0
         page.get_by_role("button", name="pin ␣a").click()
@@ -112,13 +112,16 @@ class TestTheirs:
         ("data", "message"),
         [
             ([], "looked for an object"),
-            ({}, "or damaged"),
-            ({**THEIRS, "meta": {"version": 3}}, "version 3; this bauklens reads 1 and 2"),
+            ({}, "or it is damaged"),
+            (
+                {**THEIRS, "meta": {"version": 3}},
+                "version 3 of LogitLensKit's JSON; this bauklens reads versions 1 and 2",
+            ),
             ({**THEIRS, "topk": THEIRS["topk"][:2]}, "topk does not match layers and input"),
             ({**THEIRS, "tracked": []}, "tracked does not match the input"),
-            ({**THEIRS, "layers": ["a", "b", "c"]}, "or damaged"),
+            ({**THEIRS, "layers": ["a", "b", "c"]}, "or it is damaged"),
             ({**THEIRS, "topk": [[[], []]] * 3}, "a cell of topk is empty"),
-            ({**THEIRS, "tracked": [{" of": "x"}] * 2}, "or damaged"),
+            ({**THEIRS, "tracked": [{" of": "x"}] * 2}, "or it is damaged"),
         ],
     )
     def test_what_is_not_of_that_shape(self, data, message):

@@ -476,20 +476,20 @@ class TestBadInput:
         ("prompt", "message"),
         [
             ([], "the prompt is empty"),
-            (list(range(65)), "65 tokens and the model's context is 64"),
+            (list(range(65)), "65 tokens, but the model's context is 64"),
             ([1, 320], "token id 320 is not in the model's vocabulary of 320"),
             ([-1], "token id -1 is not in"),
             ("text", "needs a tokenizer"),
-            ([1.5], "a prompt is a string"),
+            ([1.5], "a prompt must be a string"),
             (torch.zeros(2, 3, dtype=torch.long), r"got shape \(2, 3\)"),
             (torch.tensor([True, False]), "torch.bool"),
             ([True, False], r"got \[True, False\]"),
-            (None, "a prompt is a string"),
+            (None, "a prompt must be a string"),
             ([[]], "prompt 1: the prompt is empty"),
             (["a"], "prompt 1: a text prompt needs a tokenizer"),
             ([PROMPT, [1, 320]], "prompt 2: token id 320 is not in"),
-            ([PROMPT, [1.5]], "prompt 2: a prompt is a string"),
-            ([True, 5], r"a prompt is a string, a list of token ids, .*; got \[True, 5\]"),
+            ([PROMPT, [1.5]], "prompt 2: a prompt must be a string"),
+            ([True, 5], r"a prompt must be a string, a list of token ids, .*; got \[True, 5\]"),
             ({"input_ids": [1]}, r"pass its \['input_ids'\]"),
         ],
     )
@@ -505,8 +505,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"topk": 0}, r"topk is 0: pass 1 .. 320, as many as there are"),
-            ({"topk": 321}, r"topk is 321: pass 1 .. 320"),
+            ({"topk": 0}, r"topk is 0: pass a number from 1 to 320"),
+            ({"topk": 321}, r"topk is 321: pass a number from 1 to 320"),
             ({"topk": 2.5}, "topk is 2.5: pass a whole number"),
             ({"topk": True}, "topk is True: pass a whole number"),
             ({"topk": torch.tensor(True)}, r"topk is tensor\(True\): pass a whole number"),
@@ -527,9 +527,9 @@ class TestBadInput:
             ({"layers": torch.tensor(3)}, "unknown layer 3"),
             ({"layers": torch.tensor([0, 3])}, "unknown layer 3"),
             ({"positions": np.array(10)}, "unknown position 10"),
-            ({"layers": [2, -1]}, "layer 2 is asked for twice"),
-            ({"positions": [0, -10]}, "position 0 is asked for twice"),
-            ({"positions": [10]}, r"unknown position 10: the prompt has 10 tokens, at 0 .. 9"),
+            ({"layers": [2, -1]}, "layer 2 is given twice: pass it once"),
+            ({"positions": [0, -10]}, "position 0 is given twice: pass it once"),
+            ({"positions": [10]}, r"unknown position 10: the prompt has 10 tokens, at positions 0 .. 9"),
             ({"positions": -11}, "unknown position -11"),
             ({"positions": "a"}, "position is 'a': pass a whole number"),
             ({"positions": []}, "positions is empty"),
@@ -545,7 +545,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("model", ["gpt2", None, torch.nn.Linear(2, 2)])
     def test_what_is_no_model(self, model):
-        with pytest.raises(bauklens.LensError, match="pass what load"):
+        with pytest.raises(bauklens.LensError, match="pass the model that load"):
             bauklens.logit_lens(model, None, PROMPT)
 
     def test_a_model_without_a_head(self):
@@ -651,7 +651,7 @@ class TestNamedModules:
                 {"blocks": "transformer.hh"},
                 r"GPT2LMHeadModel has no module 'transformer\.hh'; the nearest: transformer\.h",
             ),
-            ({"blocks": "lm_head"}, "blocks='lm_head' holds no modules"),
+            ({"blocks": "lm_head"}, "blocks='lm_head' contains no modules"),
             ({"head": "lm_heads"}, r"has no module 'lm_heads'; the nearest: lm_head"),
             ({"head": "transformer.wte"}, r"runs no module 'transformer\.wte' after its last block"),
         ],
@@ -663,9 +663,9 @@ class TestNamedModules:
     def test_an_empty_list(self, gpt2):
         gpt2.empty = torch.nn.ModuleList()
         gpt2.unused = torch.nn.ModuleList([torch.nn.Linear(2, 2)])
-        with pytest.raises(bauklens.LensError, match="blocks='empty' holds no modules"):
+        with pytest.raises(bauklens.LensError, match="blocks='empty' contains no modules"):
             bauklens.logit_lens(gpt2, None, PROMPT, blocks="empty")
-        with pytest.raises(bauklens.LensError, match="blocks='unused' holds modules none of which ran"):
+        with pytest.raises(bauklens.LensError, match="blocks='unused' contains modules, but none of them ran"):
             bauklens.logit_lens(gpt2, None, PROMPT, blocks="unused")
 
     def test_blocks_that_are_not_the_last_thing_before_the_tail_fail_the_check(self, gpt2):

@@ -84,7 +84,7 @@ class TestNoNeurons:
             num_local_experts=4,
             vocab_size=320,
         )
-        with pytest.raises(LensError, match="is not the output of one projection"):
+        with pytest.raises(LensError, match="does not come from a single projection"):
             top_neurons(with_random_weights(config), None, PROMPT, layer=0, position=0)
 
     def test_offloaded_weights(self):
@@ -99,7 +99,7 @@ class TestNoNeurons:
         [
             ({"layer": 3, "position": 0}, r"unknown layer 3: this lens has 0 \.\. 2"),
             ({"layer": 0, "position": 10}, "unknown position 10"),
-            ({"layer": 0, "position": 0, "k": 0}, r"k is 0: pass 1 \.\. 128"),
+            ({"layer": 0, "position": 0, "k": 0}, r"k is 0: pass a number from 1 to 128"),
         ],
     )
     def test_bad_input(self, gpt2, arguments, message):

@@ -143,7 +143,7 @@ def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
         (torch.zeros(LAYERS, len(PROMPT), 32), "got shape"),
         (torch.zeros(0, 1, len(PROMPT), 32), "got shape"),
         (lambda model, tokenizer, prompt: None, "got NoneType"),
-        (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs holds NaN or infinity"),
+        (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs contains NaN or infinity"),
     ],
 )
 def test_states_of_another_shape(gpt2, hs, message):

@@ -216,7 +216,7 @@ class TestDamage:
         for path in (tmp_path, tmp_path / "none" / "lens.json", tmp_path / "a\0b.json", tmp_path / f"{'x' * 999}.json"):
             with pytest.raises(LensError, match=r"cannot write|saved as"):
                 made().save(path)
-        with pytest.raises(LensError, match=r"saved as \.safetensors or \.json; got 'lens\.txt'"):
+        with pytest.raises(LensError, match=r"saved as a \.safetensors or \.json file; got 'lens\.txt'"):
             made().save(tmp_path / "lens.txt")
         assert list(tmp_path.iterdir()) == []
 

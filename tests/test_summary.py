@@ -123,8 +123,8 @@ def test_the_plot(lenses):
     [
         ([], "nothing to summarize"),
         (["a prompt"], r"prompts need a model: summarize\(prompts, model, tokenizer\)"),
-        ([made(3), made(4)], "one model, stream and set of layers add up"),
-        ([made(), made(stream="delta")], "one model, stream and set of layers add up"),
+        ([made(3), made(4)], "all lenses must have the same model, stream and layers"),
+        ([made(), made(stream="delta")], "all lenses must have the same model, stream and layers"),
     ],
 )
 def test_what_does_not_add_up_is_one_clear_error(items, message):
@@ -140,8 +140,8 @@ def test_a_bad_prompt_is_named_by_its_number_in_all(gpt2, tokenizer):
 @pytest.mark.parametrize(
     ("items", "options", "message"),
     [
-        (PROMPT, {}, "many prompts are summarized, texts or lists of ids; got 7"),
-        ([PROMPT], {"stream": ["delta"]}, "one stream is summarized"),
+        (PROMPT, {}, r"summarize\(\) takes prompts, each a text or a list of token ids; got 7"),
+        ([PROMPT], {"stream": ["delta"]}, r"summarize\(\) takes one stream"),
     ],
 )
 def test_what_is_not_many_prompts(gpt2, items, options, message):

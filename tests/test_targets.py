@@ -110,10 +110,10 @@ def test_a_text_that_is_one_token_with_a_space_says_so(demo):
     ("targets", "message"),
     [
         ([""], "a target is empty"),
-        ([" the", " the"], "' the' stands there twice"),
-        ([5, 5], "stands there twice"),
-        ([320], r"320 is no token: the model's vocabulary has 320"),
-        ([-1], "-1 is no token"),
+        ([" the", " the"], "' the' is given twice"),
+        ([5, 5], "is given twice"),
+        ([320], r"320 is not a token id: the model's vocabulary has 320"),
+        ([-1], "-1 is not a token id"),
         ([True], "a text or a token id"),
         (True, "a text or a token id"),
         ([np.True_], "a text or a token id"),
@@ -259,9 +259,9 @@ def test_a_word_and_an_edit_do_not_go_together(gpt2, tokenizer):
 
 def test_a_whole_word_has_no_rank(gpt2, tokenizer):
     lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=["xyz", " the"])
-    with pytest.raises(LensError, match="have no rank: pass words='first'"):
+    with pytest.raises(LensError, match="has no rank or logit: pass words='first'"):
         lens.first_layer("xyz")
-    with pytest.raises(LensError, match="have no rank: pass words='first'"):
+    with pytest.raises(LensError, match="has no rank or logit: pass words='first'"):
         lens.logit_difference("xyz", " the")
 
 

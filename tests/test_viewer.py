@@ -140,7 +140,7 @@ class TestPins:
         page.keyboard.press("Enter")
         assert cell(page, 4, 4).get_attribute("data-pin") == "●"
         page.get_by_role("combobox", name="find a token").fill("nothing")
-        assert page.locator(".search .none").text_content() == "in no top k here"
+        assert page.locator(".search .none").text_content() == "not in any top k here"
 
     def test_trajectories_follow_the_pins(self, viewer):
         page = viewer([rising()])
@@ -157,7 +157,7 @@ class TestPins:
         assert over_layers.locator(".values").text_content() == "embed: ● 0.250"
         page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + 40)
         assert page.locator(".place small").text_content() == "embedding, position 4"
-        page.get_by_label("Follow by").select_option("rank")
+        page.get_by_label("Plot").select_option("rank")
         assert page.locator(".chart .values").first.text_content() == "embed: ● 2"
 
     def test_the_heat_map_shows_the_pin_in_every_cell(self, viewer):
@@ -178,7 +178,7 @@ class TestPins:
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
         cell(page, 1, 0).hover()
-        assert page.locator(".told").text_content() == "no pinned token leads at the end of position 0."
+        assert page.locator(".told").text_content() == "no pinned token leads in the last layer at position 0."
         page.locator(".place").hover()
         assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
 
@@ -236,8 +236,8 @@ class TestColours:
                              .map((cell) => cell.dataset.position)"""
         )
         assert hatched == ["4"] * 6
-        assert "hatched where there is none" in page.locator(".pane .legend").text_content()
-        page.locator("summary", has_text="Take away").click()
+        assert "hatched where there is no value" in page.locator(".pane .legend").text_content()
+        page.locator("summary", has_text="Export").click()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download SVG").click()
         svg = Path(download.value.path()).read_text(encoding="utf-8")
@@ -258,7 +258,11 @@ class TestColours:
         [
             ("probability", "probability of the top token, 0 to 1", [0.5, 0.5]),
             ("magnitude", "magnitude (the L2 norm of the state), 0 to 30", [1 / 30, 26 / 30]),
-            ("entropy", "0 to 3.397 nats (up to 4 in embed, as full)", [1, (4 - 3.5 * 25 / 29) / (4 - 3.5 * 5 / 29)]),
+            (
+                "entropy",
+                "0 to 3.397 nats (embed reaches 4, shown as full)",
+                [1, (4 - 3.5 * 25 / 29) / (4 - 3.5 * 5 / 29)],
+            ),
         ],
     )
     def test_by_any_measure_with_its_range_and_unit(self, viewer, colour, said, values):
@@ -284,9 +288,9 @@ class TestColours:
         paper = "getComputedStyle(document.querySelector('.viewer')).backgroundColor"
         dark = page.evaluate(paper)
         page.locator("summary", has_text="View").click()
-        page.get_by_label("Light").select_option("light")
+        page.get_by_label("Theme").select_option("light")
         assert page.evaluate(paper) != dark
-        page.get_by_label("Light").select_option("dark")
+        page.get_by_label("Theme").select_option("dark")
         assert page.evaluate(paper) == dark
 
 
@@ -459,7 +463,7 @@ class TestCompare:
         new = fragment(rising())
         shutil.copytree(bundle.VIEWER, tmp_path / "viewer")
         other = tmp_path / "viewer" / "takeaway.js"
-        other.write_text(other.read_text(encoding="utf-8").replace('"Take away"', '"Carry off"'), encoding="utf-8")
+        other.write_text(other.read_text(encoding="utf-8").replace('"Export"', '"Carry off"'), encoding="utf-8")
         monkeypatch.setattr(bundle, "VIEWER", tmp_path / "viewer")
         for made_once in (bundle.viewer_version, bundle.viewer_script):
             made_once.cache_clear()
@@ -468,7 +472,7 @@ class TestCompare:
             made_once.cache_clear()
         page, asked, complaints = opening(f"<!doctype html><meta charset=utf-8>{new}{old}{new}")
         page.locator("figure.mounted").nth(2).wait_for()
-        for which, name in enumerate(("Take away", "Carry off", "Take away")):
+        for which, name in enumerate(("Export", "Carry off", "Export")):
             figure = page.locator("figure.mounted").nth(which)
             assert figure.locator("summary", has_text=name).count() == 1
             figure.get_by_role("button", name="pin ␣Paris").click()
@@ -478,13 +482,13 @@ class TestCompare:
 
 class TestTakeAway:
     def download(self, page, name):
-        page.locator("summary", has_text="Take away").click()
+        page.locator("summary", has_text="Export").click()
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         return Path(download.value.path()), download.value.suggested_filename
 
     def copied(self, page, name):
-        page.locator("summary", has_text="Take away").click()
+        page.locator("summary", has_text="Export").click()
         page.get_by_role("button", name=name).click()
         page.locator(".said", has_text="copied").wait_for()
         return page.evaluate("navigator.clipboard.readText()")
@@ -728,7 +732,11 @@ class TestBigGrids:
     def test_without_script_an_excerpt_says_that_it_is_one(self, opening, big):
         page, _, _ = opening(page_html([big], title="T"), script=False)
         assert page.locator("td").count() == 49 * 51
-        assert page.locator(".note").text_content().startswith("Without script: the last 51 of 1,024 positions.")
+        assert (
+            page.locator(".note")
+            .text_content()
+            .startswith("Without JavaScript you see only the last 51 of 1,024 positions.")
+        )
 
 
 def test_a_browser_that_cannot_unpack_keeps_the_table(opening):

@@ -56,7 +56,7 @@ def test_an_adapter_acts():
 def test_hooks_of_a_wrapper_would_not_act(wrap):
     wrapped = wrap(tiny_model("gpt2"))
     wrapped.register_forward_hook(lambda module, inputs, output: None)
-    with pytest.raises(bauklens.LensError, match="carries hooks, which do not act on the GPT2LMHeadModel inside"):
+    with pytest.raises(bauklens.LensError, match="has hooks, which have no effect on the GPT2LMHeadModel inside"):
         bauklens.logit_lens(wrapped, None, PROMPT)
 
 
@@ -65,14 +65,14 @@ def test_an_adapter_that_the_prompt_invokes_is_refused():
     config = peft.LoraConfig(
         r=2, task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False, alora_invocation_tokens=[5, 5]
     )
-    with pytest.raises(bauklens.LensError, match="acts from where the prompt invokes it"):
+    with pytest.raises(bauklens.LensError, match="acts only from where the prompt invokes it"):
         bauklens.logit_lens(peft.get_peft_model(tiny_model("llama"), config), None, PROMPT)
 
 
 def test_tokens_before_the_prompt_are_refused():
     config = peft.PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
     model = peft.get_peft_model(tiny_model("gpt2"), config)
-    with pytest.raises(bauklens.LensError, match="puts tokens of its own before the prompt"):
+    with pytest.raises(bauklens.LensError, match="puts its own tokens before the prompt"):
         bauklens.logit_lens(model, None, PROMPT)
 
 

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from bauklens.result.comparison import Comparison
     from bauklens.result.result import LensResult
 
-_MESSAGES = 'A chat in the place of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
+_MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no word of what was written; errors still show.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Hide progress bars and the names of written files; still show errors."
+)
 @click.pass_context
 def main(context: click.Context, quiet: bool) -> None:
     """See what a language model was about to say after every block.
@@ -44,11 +46,11 @@ def main(context: click.Context, quiet: bool) -> None:
     bauklens report prompts.txt -o report.html
     bauklens COMMAND --help
 
-    PROMPT is any text, --model a folder, a .gguf file, a hub id, or demo, a small model that comes with a package of
-    its own; "bauklens doctor" says whether it is there.
+    PROMPT is any text. --model is a folder, a .gguf file, a hub id, or demo, a small model from a package of its own;
+    "bauklens doctor" tells you whether that is installed.
 
-    Ends with 0 where all is well, 2 after an error (one line on standard error), 130 when interrupted, and 1 when
-    whoever reads the output went away.
+    Exit status: 0 on success, 2 on error (one line on standard error), 130 on interrupt, 1 if the reader of the output
+    exited.
     """
     context.obj = quiet
 
@@ -59,13 +61,15 @@ def main(context: click.Context, quiet: bool) -> None:
 @lens_options
 @target_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
-@click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate so many tokens after PROMPT.")
-@click.option("--blocks", help="Dotted name of the list of blocks, where the wrong one is found.")
-@click.option("--head", help="Dotted name of the head, likewise.")
+@click.option(
+    "--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate up to this many tokens after PROMPT."
+)
+@click.option("--blocks", help="Dotted name of the list of blocks, if the wrong one is found.")
+@click.option("--head", help="Dotted name of the head, if the wrong one is found.")
 @click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
-@click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - is standard output.")
-@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer, position and rank as CSV.")
+@click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - means standard output.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer, position and rank as CSV.")
 def lens(
     prompt: str | None,
     look: str,
@@ -84,10 +88,10 @@ def lens(
     Example: bauklens lens "The Space Needle is located in" --target " Seattle" -o lens.html
     """
     if json_path == csv_path == "-":
-        raise LensError("JSON and CSV cannot both go to standard output: name a file for one of them")
+        raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
     require_each_writable(output, json_path, csv_path)
     if messages is not None and prompt is not None:
-        raise LensError("a prompt and --messages are given: pass one of them")
+        raise LensError("both a prompt and --messages are given: pass one of them")
     chat = None if messages is None else read_messages(messages)
     if not prompt and chat is None:
         raise LensError("the prompt is empty: pass at least one token")
@@ -123,7 +127,7 @@ def lens(
 def report(file: Path, look: str, output: Path, title: str | None, **options: Any) -> None:
     """Write one HTML report of all prompts in FILE.
 
-    FILE holds one prompt a line, or, where its name ends in .jsonl, one object a line with "prompt" and, if wanted,
+    FILE has one prompt per line. If its name ends in .jsonl, each line is an object with "prompt" and, optionally,
     "title".
 
     Example: bauklens report prompts.txt -o report.html
@@ -147,16 +151,16 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
     say(f"wrote {output}")
 
 
-@main.command(short_help="Set two prompts, two models or two saved lenses beside each other.")
+@main.command(short_help="Compare two prompts, two models or two saved lenses.")
 @click.argument("one")
 @click.argument("other", required=False)
 @model_options
 @lens_options
 @target_options
-@click.option("--other-model", help="Run ONE through this model too, in the place of OTHER.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write both as one table, as HTML.")
-@click.option("--csv", "csv_path", metavar="FILE|-", help="Write a line for each layer and position as CSV.")
-@click.option("--position", type=int, default=-1, help="Place in the table to print; by default the last.")
+@click.option("--other-model", help="Run ONE through this model as well, instead of passing OTHER.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the comparison as HTML.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer and position as CSV.")
+@click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
 def compare(
     one: str,
     other: str | None,
@@ -167,16 +171,18 @@ def compare(
     position: int,
     **options: Any,
 ) -> None:
-    """Set two lenses beside each other: of the prompts ONE and OTHER, or of two results that were saved.
+    """Compare two lenses: those of the prompts ONE and OTHER, or two saved results.
 
     Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
     """
     del look  # there is one only
     require_each_writable(output, csv_path)
     if (other is None) == (other_model is None):
-        raise LensError("pass OTHER, a prompt or a saved result, or --other-model")
+        raise LensError("pass either OTHER, a prompt or a saved result, or --other-model")
     if other is None and _is_saved(one):
-        raise LensError("a saved result holds one model's lens: pass the prompt, to run it through --other-model")
+        raise LensError(
+            "a saved result is the lens of one model: to run its prompt through --other-model, pass the prompt"
+        )
     arguments = lens_arguments(options)
     comparison = _compared(one, other, other_model, arguments, options)
     if output is not None:
@@ -222,12 +228,12 @@ def _is_saved(text: str) -> bool:
 @model_options
 @lens_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the averages as an HTML page.")
-@click.option("--csv", "csv_path", metavar="FILE|-", help="Write them as CSV.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write the averages as CSV.")
 @click.option("--title", help="The page's heading.")
 def summarize(
     file: Path, look: str, output: Path | None, csv_path: str | None, title: str | None, **options: Any
 ) -> None:
-    """Average every measure over all prompts in FILE, layer by layer; prompts as for `report`.
+    """Average every measure over all prompts in FILE, layer by layer; FILE is as for `report`.
 
     Example: bauklens summarize prompts.txt -o summary.html
     """
@@ -255,11 +261,11 @@ def summarize(
         print_summary(summary)
 
 
-@main.command(short_help="Print the anatomy of a model, and the check.")
+@main.command(short_help="Print the parts of a model, and check its lens.")
 @model_options
-@click.option("--prompt", default="The Eiffel Tower is in", show_default=True, help="What the check is run on.")
+@click.option("--prompt", default="The Eiffel Tower is in", show_default=True, help="The prompt for the check.")
 def inspect(prompt: str, **options: Any) -> None:
-    """Print the anatomy of a model: its blocks, its tail, and the check against its own logits.
+    """Print the parts of a model: its blocks, its tail, and how closely the lens matches its own logits.
 
     Example: bauklens inspect --model gpt2-xl
     """
@@ -269,12 +275,12 @@ def inspect(prompt: str, **options: Any) -> None:
     print_values(describe(model, tokenizer, prompt), width=12)
 
 
-@main.command(short_help="Print versions, devices, caches, and whether the demo model is there.")
+@main.command(short_help="Print versions, devices, caches, and whether the demo model is installed.")
 def doctor() -> None:
-    """Print what this machine has: versions, devices, the tracer in use, caches, and the demo model.
+    """Print what is installed here: versions, devices, the tracer in use, caches, and the demo model.
 
-    Put it under any report of a problem. It tells nothing of your prompts, but names folders of yours and the models in
-    the hub's cache.
+    Include this in any bug report. It contains nothing of your prompts, but it names some of your folders and the
+    models in the hub's cache.
 
     Example: bauklens doctor
     """
@@ -283,18 +289,18 @@ def doctor() -> None:
     print_values(examined(), width=17)
 
 
-@main.command(short_help="Print the script that completes commands in a shell.")
+@main.command(short_help="Print a shell script that completes bauklens commands.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands, options and cached models in SHELL.
+    """Print a script that completes commands, options and cached models in SHELL.
 
     \b
-    Example, for the shell at hand:   eval "$(bauklens completion bash)"
-    For every new one:                bauklens completion bash >> ~/.bashrc
+    Example, for the current shell:   eval "$(bauklens completion bash)"
+    For every new shell:              bauklens completion bash >> ~/.bashrc
                                       bauklens completion zsh >> ~/.zshrc
                                       bauklens completion fish > ~/.config/fish/completions/bauklens.fish
     """
     completer = get_completion_class(shell)
     if completer is None:
-        raise LensError(f"there is no completion for {shell} here")
+        raise LensError(f"completion for {shell} is not available here")
     click.echo(completer(main, {}, "bauklens", "_BAUKLENS_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""What ``bauklens doctor`` says of a machine: versions, devices, the tracer, caches, and the demo model."""
+"""What ``bauklens doctor`` prints: versions, devices, the tracer, caches, and the demo model."""
 
 import platform
 import sys
@@ -21,17 +21,17 @@ _MOST_NAMES = 6
 
 
 def examined() -> Iterator[tuple[str, str]]:
-    """(name, value) of everything that a report of a problem should say, as text to be printed.
+    """(name, value) for everything that a bug report should contain, as text to be printed.
 
-    Whatever fails on the way is said in its line, and the rest goes on.
+    If something fails, its line says so, and the rest goes on.
     """
     yield "bauklens", f"{__version__} in {Path(bauklens.__file__).parent}"
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     for name in _NEEDED:
-        yield name, _package(name, "pip install bauklens brings it")
+        yield name, _package(name, "pip install bauklens")
     for extra, names in _EXTRAS.items():
         for name in names:
-            yield name, _package(name, f"pip install 'bauklens[{extra}]' brings it")
+            yield name, _package(name, f"pip install 'bauklens[{extra}]'")
     for name, probe in _PROBES.items():
         yield name, _said(probe)
 
@@ -40,18 +40,18 @@ def _said(probe: Callable[[], str]) -> str:
     try:
         return probe()
     except Exception as error:
-        return f"not known: {type(error).__name__}: {error}"
+        return f"unknown: {type(error).__name__}: {error}"
 
 
-def _package(name: str, where: str) -> str:
+def _package(name: str, remedy: str) -> str:
     try:
         found = version(name)
     except PackageNotFoundError:
-        return f"not installed; {where}"
+        return f"not installed: {remedy}"
     try:
         import_module(name)
     except Exception as error:
-        return f"{found}, which does not import: {type(error).__name__}: {error}"
+        return f"{found}, but importing it fails: {type(error).__name__}: {error}"
     return found
 
 
@@ -87,16 +87,16 @@ def _tracer() -> str:
     try:
         from baukit import TraceDict  # noqa: F401
     except ModuleNotFoundError:
-        return "bauklens' own TraceDict (baukit's is used where baukit is installed)"
+        return "bauklens' own TraceDict (baukit's is used if baukit is installed)"
     except Exception as error:
-        return f"bauklens' own TraceDict, as baukit does not import ({type(error).__name__}: {error})"
+        return f"bauklens' own TraceDict, because importing baukit fails ({type(error).__name__}: {error})"
     return "bauklens' own TraceDict"
 
 
 def _cache() -> str:
     folder = cache_folder()
     if not folder.exists():
-        return f"{folder} (not made yet)"
+        return f"{folder} (not created yet)"
     size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
     return f"{folder} ({size / _GB:.1f} GB)"
 

@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, options, files of prompts, and the model."""
+"""What the commands share: one-line errors, options, prompt files, and loading the model."""
 
 import io
 import json
@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 
 
 class OneLineErrors(click.Group):
-    """Says every error of a user in one line on stderr and ends with status 2, without a traceback."""
+    """Reports every user error as one line on stderr and exits with status 2, without a traceback."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Runs the command and ends the process with its status."""
@@ -74,13 +74,13 @@ def _quiet() -> bool:
 
 
 def say(text: str) -> None:
-    """Says something on standard error, unless quiet is asked for."""
+    """Prints a message on standard error, unless --quiet is given."""
     if not _quiet():
         click.echo(text, err=True)
 
 
 def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
-    """Prints names and values, a line each, as they come."""
+    """Prints names and values, one line each, as they come."""
     from rich.console import Console
     from rich.text import Text
 
@@ -90,7 +90,7 @@ def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
 
 
 def write(path: str, text: str) -> None:
-    """Writes a text to a file, or to standard output where the path is -."""
+    """Writes a text to a file, or to standard output if the path is -."""
     if path == "-":
         click.echo(text, nl=False)
     else:
@@ -98,7 +98,7 @@ def write(path: str, text: str) -> None:
 
 
 def require_each_writable(*paths: Path | str | None) -> None:
-    """Refuses, before anything runs, a file that cannot be written; - is standard output, and None none."""
+    """Refuses files that cannot be written, before anything runs; - means standard output, and None no file."""
     for path in paths:
         if path is not None and path != "-":
             require_writable(path)
@@ -110,11 +110,11 @@ def _fail(message: str) -> NoReturn:
 
 
 def _models(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    """What --model may be: folders and files, and the models on this machine."""
+    """Completions for --model: folders and files, and the models on this machine."""
     from bauklens.model.caches import cached_models
 
     known = [name for name in ["demo", *cached_models()] if name.startswith(begun)]
-    return [CompletionItem(begun, type="file"), *map(CompletionItem, known)]  # bash forgets what stands before it
+    return [CompletionItem(begun, type="file"), *map(CompletionItem, known)]  # bash drops what comes before it
 
 
 def model_options(command: Command) -> Command:
@@ -127,8 +127,10 @@ def model_options(command: Command) -> Command:
             help="Hub id, folder, .gguf file, or demo.",
             shell_complete=_models,
         ),
-        click.option("--device", help="Such as cpu or cuda:0; by default CUDA where there is one."),
-        click.option("--device-map", help="Such as auto: spread over devices and offload, through accelerate."),
+        click.option("--device", help="For example cpu or cuda:0; by default CUDA if available, else the CPU."),
+        click.option(
+            "--device-map", help="For example auto: spread the model over devices and offload it, with accelerate."
+        ),
         click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
         click.option("--revision", help="Branch, tag or commit on the hub."),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
@@ -146,33 +148,42 @@ def lens_options(command: Command) -> Command:
             default=OPTIONS["stream"],
             show_default=True,
             type=click.Choice(list(STREAMS)),
-            help="States after every block, what every block adds, what its sublayers add, or the state between them.",
+            help="States after a block, what a block adds, what its attention or MLP adds, or the state in between.",
         ),
         click.option(
             "--topk",
             default=OPTIONS["topk"],
             show_default=True,
             type=click.IntRange(min=1),
-            help="Tokens to keep in a cell.",
+            help="Tokens to keep per cell.",
         ),
         click.option(
             "--norm",
             default=OPTIONS["norm"],
             show_default=True,
             type=click.Choice([str(name).lower() for name in NORMS]),
-            help="What a state goes through before the head.",
+            help="The final norm to apply before the head: own, final (at the final state's scale) or none.",
         ),
         click.option(
             "--precision",
             default=OPTIONS["precision"],
             show_default=True,
             type=click.Choice(PRECISIONS),
-            help="The model's dtype throughout, or bfloat16 where it is faster and certain to 0.001.",
+            help="auto: bfloat16 if faster, for rows sure to be within 0.001. exact: the model's dtype throughout.",
         ),
         click.option(
-            "--measure", "measures", multiple=True, help="A measure of every cell, or all; repeatable. By default most."
+            "--measure",
+            "measures",
+            multiple=True,
+            help="A measure to compute for every cell, or all; repeatable. By default most of them.",
         ),
-        click.option("--look", default=LOOKS[0], show_default=True, type=click.Choice(LOOKS)),
+        click.option(
+            "--look",
+            default=LOOKS[0],
+            show_default=True,
+            type=click.Choice(LOOKS),
+            help="default: background by probability. classic: by magnitude.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -181,7 +192,7 @@ def lens_options(command: Command) -> Command:
 
 def target_options(command: Command) -> Command:
     """The options of commands that follow tokens."""
-    words = "Of a target of several tokens: the probability of all of them, or of the first."
+    words = "For a target of several tokens: the probability of all of them, or only of the first."
     command = click.option(
         "--words", default=OPTIONS["words"], show_default=True, type=click.Choice(WORDS), help=words
     )(command)
@@ -191,7 +202,7 @@ def target_options(command: Command) -> Command:
 
 
 def read_messages(file: Path) -> Any:
-    """The chat in a JSON file; raises a LensError where there is none."""
+    """The chat in a JSON file; raises a LensError if there is none."""
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -201,10 +212,10 @@ def read_messages(file: Path) -> Any:
 
 
 def read_prompts(file: Path) -> list[tuple[int, str, str]]:
-    """(line number, heading, prompt) of every prompt in a file; blank lines are passed over.
+    """(line number, heading, prompt) of every prompt in a file; blank lines are skipped.
 
     Raises:
-        LensError: the file cannot be read, holds no prompt, or a line of a .jsonl file is no object with a prompt.
+        LensError: the file cannot be read or has no prompts, or a line of a .jsonl file is not an object with a prompt.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
@@ -214,7 +225,7 @@ def read_prompts(file: Path) -> list[tuple[int, str, str]]:
         raise LensError(f"cannot read {file}: it is not UTF-8 text") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise LensError(f"{file} holds no prompt")
+        raise LensError(f"{file} contains no prompts")
     if file.suffix != ".jsonl":
         return [(number, line, line) for number, line in numbered]
     return [(number, *_json_prompt(file, number, line)) for number, line in numbered]
@@ -232,7 +243,7 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes what `logit_lens` is given out of a command's options; what is left is what a model is loaded by."""
+    """Takes the arguments of `logit_lens` out of a command's options; the rest are those for loading the model."""
     arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision", "measures")}
     if "targets" in options:
         arguments |= {"targets": options.pop("targets") or None, "words": options.pop("words")}

@@ -1,4 +1,4 @@
-"""summarize(): many prompts or lenses to their means, in memory that does not grow with them."""
+"""summarize(): the averages of many prompts or lenses, in memory that does not grow with their number."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,22 +13,22 @@ from bauklens.result.result import LensResult
 from bauklens.show.summary import ACCURACY, Summary
 
 _AT_ONCE = 16
-"""Prompts that are run before their lenses are added up and forgotten."""
+"""How many prompts are run before their lenses are added up and dropped."""
 
 
 def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **options: Any) -> Summary:
-    """Adds up lenses as they come, and forgets them: the memory does not grow with their number.
+    """Averages lenses as they come and keeps none of them, so memory does not grow with their number.
 
-    Means and spreads are Welford's (1962), joined as by Chan, Golub and LeVeque (1979).
+    Means and spreads are computed as by Welford (1962), and combined as by Chan, Golub and LeVeque (1979).
 
     Args:
-        items: lenses of one model, stream and set of layers; or prompts, where a model is given. An iterator will do.
-        model: what the prompts are run through.
-        tokenizer: the model's.
-        options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` passes over prompts that cannot be.
+        items: lenses with the same model, stream and layers; or prompts, if a model is given. May be an iterator.
+        model: the model to run prompts through.
+        tokenizer: its tokenizer.
+        options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.
 
     Raises:
-        LensError: there is nothing to add up; lenses do not match; a prompt without a model; and as ``logit_lens``.
+        LensError: there are no items; lenses do not match; there is a prompt but no model; and as for ``logit_lens``.
     """
     if isinstance(items, (str, LensResult)):
         items = [items]
@@ -43,7 +43,7 @@ def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **
 
 def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str, Any]) -> Iterator[LensResult]:
     if not isinstance(options.get("stream", ""), str):
-        raise LensError("one stream is summarized: pass its name")
+        raise LensError("summarize() takes one stream: pass its name")
     done = 0
     while some := list(islice(items, _AT_ONCE)):
         if all(isinstance(each, LensResult) for each in some):
@@ -54,7 +54,9 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
         from bauklens.lens.lens import logit_lens
 
         if not all(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in some):
-            raise LensError(f"many prompts are summarized, texts or lists of ids; got {some[0]!r:.80} among them")
+            raise LensError(
+                f"summarize() takes prompts, each a text or a list of token ids; got {some[0]!r:.80} among them"
+            )
         try:
             found = logit_lens(model, tokenizer, some, **options)
         except PromptError as error:
@@ -65,10 +67,10 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
 
 
 class _Running:
-    """Statistics of the rows of every measure, added up one lens at a time.
+    """Statistics of every measure and row, added up one lens at a time.
 
     Args:
-        first: a lens of those that are added up.
+        first: one of the lenses.
     """
 
     def __init__(self, first: LensResult) -> None:
@@ -81,7 +83,7 @@ class _Running:
         if (lens.model, lens.stream, lens.layers) != self._of:
             model, stream, layers = self._of
             raise LensError(
-                f"lenses of one model, stream and set of layers add up; got {lens!r} after one of {model}: {stream}, "
+                f"all lenses must have the same model, stream and layers; got {lens!r} after one of {model}: {stream}, "
                 f"{len(layers)} layers"
             )
         self._lenses, self._tokens = self._lenses + 1, self._tokens + len(lens.tokens)
@@ -95,7 +97,7 @@ class _Running:
             self._sums[name] = _joined(self._sums.get(name, nothing), (count, mean, squares))
 
     def summary(self) -> Summary:
-        """What was added up; NaN where no cell has a value."""
+        """The averages; NaN where no cell has a value."""
         count, mean, spread = {}, {}, {}
         for name in [each for each in (ACCURACY, *MEASURES) if each in self._sums]:
             count[name], means, squares = self._sums[name]
@@ -117,7 +119,7 @@ def _joined(
 
 
 def _accuracy(lens: LensResult) -> np.ndarray:
-    """(layer, position): whether the top token is the one that follows in the text; NaN where that is not known."""
+    """(layer, position): whether the top token is the next one in the text; NaN where that is not known."""
     follows = np.append(lens.positions[1:] == lens.positions[:-1] + 1, False)
     following = np.append(lens.token_ids[1:], -1)
     return np.where(follows, lens.top_ids[..., 0] == following, np.nan)

@@ -24,7 +24,7 @@ States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Shown(LensResult):
-    """A result that a cell has shown already: as that cell's value it is not shown again."""
+    """A result that its cell has already shown, so that it is not shown again as the cell's value."""
 
     cell: int | None = None
 
@@ -40,19 +40,19 @@ def show_logit_lens(
     color: Colour | None = None,
     hs: States | None = None,
 ) -> LensResult:
-    """Shows the logit lens of a prompt in a notebook, background by magnitude and ink by probability, and returns it.
+    """Shows the logit lens of a prompt in a notebook (background by magnitude, text by probability) and returns it.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer, or None where the prompt is ids.
-        prompt: a string, or token ids.
-        topk: tokens to keep in each cell.
-        color: background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
+        tokenizer: its tokenizer, or None if the prompt is token ids.
+        prompt: a string or token ids.
+        topk: tokens to keep per cell.
+        color: the background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
         hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
             them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.
 
     Raises:
-        LensError: as for :func:`bauklens.logit_lens`, or ``hs`` is of another shape.
+        LensError: as for :func:`bauklens.logit_lens`, or ``hs`` has the wrong shape.
     """
     ran = run(model, tokenizer, prompt)
     topk = checked_topk(topk, ran.anatomy.vocabulary)
@@ -85,7 +85,7 @@ def _checked(given: Any, ran: Run) -> torch.Tensor:
         wanted = ", ".join(map(str, expected))
         raise LensError(f"hs must be a torch tensor (layer, {wanted}) for this model and prompt; got {found}")
     if not given.isfinite().all():
-        raise LensError("hs holds NaN or infinity")
+        raise LensError("hs contains NaN or infinity")
     states: torch.Tensor = (given[:, 0] if ran.anatomy.plain else given).detach().to(ran.final)
     return states
 

@@ -1,4 +1,4 @@
-"""What ``bauklens inspect`` says of a model."""
+"""What ``bauklens inspect`` prints about a model."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ _NO_TOKENIZER = [0, 1, 2, 3]
 
 
 def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, str]]:
-    """(name, value) of each part of a model that a lens needs, as text to be printed.
+    """(name, value) for each part of a model that a lens needs, as text to be printed.
 
     Args:
-        prompt: what the check is run on; without a tokenizer it is run on the ids 0 to 3.
+        prompt: the prompt for the check; without a tokenizer, the check uses the ids 0 to 3.
 
     Raises:
         LensError: as :func:`bauklens.logit_lens` does.
@@ -36,7 +36,7 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
         ("blocks", f"{len(anatomy.blocks)} ({anatomy.blocks[0]} .. {anatomy.blocks[-1]})"),
         ("width", f"{anatomy.width:,}"),
         ("vocabulary", f"{anatomy.vocabulary:,}"),
-        ("context", f"{context:,} tokens" if context else "not bounded by the configuration"),
+        ("context", f"{context:,} tokens" if context else "not limited by the configuration"),
         ("parameters", f"{parameters:,}"),
         ("embeddings", f"{'tied' if _tied(model, anatomy.head) else 'not tied'} (input and output)"),
         ("dtype", str(ran.final.dtype).removeprefix("torch.")),
@@ -49,11 +49,11 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
 
 
 def _sublayers(run: Run) -> str:
-    """The names of the first block's, from the block on."""
+    """The names of the first block's sublayers, relative to the block."""
     try:
         found = sublayers_of(run.model, run.anatomy, run.inputs)
     except LensError:
-        return "none found that add up to what a block adds"
+        return "none found whose outputs add up to what a block adds"
     first = found.attention[0], found.mlp[0]
     attention, mlp = (str(each).replace(f"{run.anatomy.blocks[0]}.", "") for each in first)
     return f"{attention}, then {mlp}" if found.sequential else f"{attention} beside {mlp}"

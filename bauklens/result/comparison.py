@@ -1,4 +1,4 @@
-"""compare(): two lenses side by side, where their tokens are alike or stand in each other's place. Needs no torch."""
+"""compare(): two lenses side by side, lined up by their tokens. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Two lenses on one grid.
+    """Two lenses on the same grid.
 
     Attributes:
-        one, other: the lenses, at the layers and positions that are compared.
-        left_out: the positions of each that have no counterpart.
+        one, other: the two lenses, at the layers and positions compared.
+        left_out: the positions of each that have no counterpart in the other.
         measures: name -> (layer, position) float32: ``"agreement"``, whether the most probable tokens are the same;
-            ``"overlap"``, the part of the one top k that is in the other; and of two models ``"kl"``, KL(one || other),
-            and ``"js"``, both in nats.
+            ``"overlap"``, the fraction of one top k that is also in the other; and for two models ``"kl"``,
+            KL(one || other), and ``"js"``, both in nats.
     """
 
     one: LensResult
@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the two are called: by what they differ in, the model, the stream or the prompt."""
+        """Names for the two, taken from the first of model, stream, prompt and norm in which they differ."""
         for attribute in ("model", "stream", "prompt", "norm"):
             one, other = (getattr(each, attribute) for each in (self.one, self.other))
             if one != other:
@@ -59,10 +59,10 @@ class Comparison:
         return "one", "other"
 
     def difference(self, measure: str) -> np.ndarray:
-        """(layer, position) float32, how much larger a measure is in the other lens.
+        """How much larger a measure is in the other lens, (layer, position) float32.
 
         Raises:
-            LensError: not both lenses have it.
+            LensError: one of the lenses does not have this measure.
         """
         known = [name for name in self.one.measures if name in self.other.measures]
         if measure not in known:
@@ -71,10 +71,10 @@ class Comparison:
         return apart
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame, a line for each layer and position.
+        """A data frame with one row per layer and position.
 
-        Columns: layer, position and token of each, the most probable token of each and its probability, every measure
-        of the comparison, and ``X difference`` (other less one) of every measure that both have.
+        Columns: layer; position, token, most probable token and its probability in each lens; every measure of the
+        comparison; and ``X difference`` (other minus one) for every measure that both lenses have.
         """
         layer, column = (index.ravel() for index in np.indices(self.one.magnitude.shape))
         columns: dict[str, Any] = {"layer": np.array(self.one.layers, dtype=object)[layer]}
@@ -93,7 +93,7 @@ class Comparison:
         return data_frame(columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: both lenses, and the measures."""
+        """Plain values, ready for JSON: both lenses and the measures."""
         return {
             "format": "bauklens.comparison",
             "version": 1,
@@ -104,7 +104,7 @@ class Comparison:
         }
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
-        """One self-contained page; written to a file, atomically, where there is a path."""
+        """One self-contained page; also written to a file, atomically, if a path is given."""
         from bauklens.show.page import page
 
         html = page([self], title=title)
@@ -118,20 +118,20 @@ class Comparison:
         return fragment(self)
 
 
-Comparison.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+Comparison.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 
 def compare(one: LensResult, other: LensResult) -> Comparison:
-    """Two lenses side by side: of two prompts, two streams, or two models with one tokenizer.
+    """Sets two lenses side by side: of two prompts, two streams, or two models with the same tokenizer.
 
-    Positions are brought together by their tokens: equal ones, and those between them that stand in each other's place.
+    Positions are lined up by their tokens: equal tokens, and stretches of different tokens that have the same length.
 
     Raises:
-        LensError: not two lenses; their layers or their tokenizers do not match; or they have no token in common.
+        LensError: one is not a LensResult; the layers or tokenizers do not match; or there is no token in common.
     """
     for each in (one, other):
         if not isinstance(each, LensResult):
-            raise LensError(f"two lenses are compared; got {type(each).__name__}")
+            raise LensError(f"compare() needs two LensResults; got {type(each).__name__}")
     layers = [layer for layer in one.layers if layer in other.layers]
     if (set(one.layers) ^ set(other.layers)) - {"embed"} or not layers:
         raise LensError(
@@ -140,7 +140,9 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
     for token_id in one.vocabulary.keys() & other.vocabulary.keys():
         texts = one.vocabulary[token_id], other.vocabulary[token_id]
         if texts[0] != texts[1]:
-            raise LensError(f"the tokenizers do not match: token {token_id} is {texts[0]!r} and {texts[1]!r}")
+            raise LensError(
+                f"the tokenizers do not match: token {token_id} is {texts[0]!r} in one and {texts[1]!r} in the other"
+            )
     pairs = _pairs(one.token_ids.tolist(), other.token_ids.tolist())
     if not pairs:
         raise LensError("the two prompts have no token in common")
@@ -156,7 +158,7 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
 
 
 def _pairs(one: list[int], other: list[int]) -> list[tuple[int, int]]:
-    """Places of tokens that are equal, or that stand between equal ones in each other's place."""
+    """Places of equal tokens, and of the tokens in differing stretches that have the same length."""
     pairs: list[tuple[int, int]] = []
     matcher = SequenceMatcher(None, one, other, autojunk=False)
     if not any(size for _, _, size in matcher.get_matching_blocks()):

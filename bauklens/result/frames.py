@@ -1,4 +1,4 @@
-"""LensResult -> a data frame of pandas, or a data set of xarray."""
+"""LensResult -> a pandas data frame or an xarray data set."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -11,7 +11,7 @@ from bauklens.result.frozen import require
 from bauklens.result.result import LensResult
 
 LOSSLESS = "bauklens"
-"""The key under which our own data stands; LogitLensKit passes over keys that it does not know."""
+"""The key that holds our own data; LogitLensKit ignores keys it does not know."""
 
 SOURCE = "LogitLensKit"
 
@@ -19,14 +19,14 @@ _DECIMALS = 5
 
 
 def to_logitlenskit(lens: LensResult) -> dict[str, Any]:
-    """A result in the shape of LogitLensKit's version 2, with all of it once more under our own key.
+    """A result in LogitLensKit's version 2 format, with all of our own data added under one key.
 
-    LogitLensKit has rows of blocks alone, so "embed" stands in our own data only; tokens by their texts, so that of ids
-    that share one the last to be written counts; and for a token that is in no top k of a cell, probability 0.
+    LogitLensKit has rows only for blocks, so "embed" is only in our own data. It identifies tokens by their text, so if
+    several ids share a text, one entry stands for all of them. A token outside a cell's top k has probability 0.
     """
     rows = [row for row, label in enumerate(lens.layers) if label.isdecimal()]
     if not rows:
-        raise LensError(f"LogitLensKit has rows of numbered layers alone; found {', '.join(lens.layers)}")
+        raise LensError(f"LogitLensKit has rows only for numbered layers; found {', '.join(lens.layers)}")
     texts = lens.vocabulary
     topk = [[[texts[token] for token in cell] for cell in lens.top_ids[row].tolist()] for row in rows]
     tracked = [_tracked(lens, rows, column) for column in range(len(lens.positions))]
@@ -74,28 +74,30 @@ def _time(lens: LensResult) -> str:
 
 
 def from_logitlenskit(data: Mapping[str, Any]) -> LensResult:
-    """A result of LogitLensKit's JSON; ours, to the last digit, where it holds our own data.
+    """A result from LogitLensKit's JSON; exactly the original result if the JSON contains our own data.
 
-    Theirs knows neither the ids of tokens nor magnitudes nor a check: ids are negative numbers then, one for each text,
-    and magnitudes NaN. Of what it tracks, the probabilities of the top k are kept.
+    LogitLensKit's own data has no token ids, magnitudes or check. Ids are then negative numbers, one for each text, and
+    magnitudes are NaN. Of the tracked probabilities, those of the top k are kept.
 
     Raises:
-        LensError: not of that shape.
+        LensError: the data does not have that format.
     """
     if not isinstance(data, Mapping):
-        raise LensError("not LogitLensKit's JSON: looked for an object")
+        raise LensError("this is not LogitLensKit's JSON: looked for an object")
     if LOSSLESS in data:
         return LensResult.from_dict(data[LOSSLESS])
     try:
         if "cells" in data:
             return _lens_of(data, data["tokens"], *_of_version_1(data))
         version = data["meta"]["version"]
-        require(version == 2, f"LogitLensKit's JSON of version {version!r}; this bauklens reads 1 and 2")
+        require(
+            version == 2, f"this is version {version!r} of LogitLensKit's JSON; this bauklens reads versions 1 and 2"
+        )
         return _lens_of(data, data["input"], data["topk"], data["tracked"])
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, LensError):
             raise
-        raise LensError(f"not LogitLensKit's JSON, or damaged: {type(error).__name__} {error}") from None
+        raise LensError(f"this is not LogitLensKit's JSON, or it is damaged: {type(error).__name__} {error}") from None
 
 
 def _of_version_1(data: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The measures that a result may hold: what each says of a cell, its unit, and what it needs. Needs no torch."""
+"""The measures that a result may have: what each says about a cell, its unit, and what it needs. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from bauklens.errors import LensError
 
 @dataclass(frozen=True)
 class Measure:
-    """One number for each cell.
+    """A measure: one number per cell.
 
     Attributes:
-        unit: of its values; empty where they are a number of tokens or a plain ratio.
-        about: what it says, in a line.
-        final: whether it needs the model's own prediction at that position, and so a forward pass to the end.
+        unit: the unit of its values; empty if they have none.
+        about: what it measures, in one line.
+        final: whether it needs the model's own prediction at that position, and so a complete forward pass.
         exact: whether it needs every logit in the model's own precision.
     """
 
@@ -24,38 +24,42 @@ class Measure:
     exact: bool = False
 
 
-Measure.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+Measure.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 
 MEASURES = {
     "max_probability": Measure("0..1", "the probability of the row's most probable token"),
     "max_logit": Measure("", "the logit of the row's most probable token"),
     "magnitude": Measure("", "the L2 norm of the state"),
-    "entropy": Measure("nats", "how spread the prediction is: 0 where one token is certain, log(vocabulary) at most"),
-    "kl": Measure("nats", "KL(final row || this row): what is lost by this row in the model's place", final=True),
+    "entropy": Measure("nats", "how spread out the prediction is: 0 if one token is certain, at most log(vocabulary)"),
+    "kl": Measure(
+        "nats", "KL(final row || this row): how much worse this row predicts than the model itself", final=True
+    ),
     "js": Measure("nats", "Jensen-Shannon divergence from the final row, 0 .. log 2", final=True, exact=True),
-    "surprisal": Measure("nats", "-log p of the token that follows; none at the text's last position"),
-    "rank_of_next": Measure("", "the rank of the token that follows, from 1; none at the last position", exact=True),
-    "agreement": Measure("0 or 1", "whether the most probable token is the final row's", final=True),
-    "overlap": Measure("0..1", "the part of the top k that is in the final row's top k", final=True),
-    "cosine_to_final": Measure("-1..1", "the cosine of the state with the state after the last block", final=True),
+    "surprisal": Measure("nats", "-log p of the next token of the text; none at its last position"),
+    "rank_of_next": Measure(
+        "", "the rank of the next token of the text, from 1; none at its last position", exact=True
+    ),
+    "agreement": Measure("0 or 1", "whether the most probable token is the same as in the final row", final=True),
+    "overlap": Measure("0..1", "the fraction of the top k that is also in the final row's top k", final=True),
+    "cosine_to_final": Measure("-1..1", "the cosine between the state and the state after the last block", final=True),
     "cosine_to_previous": Measure(
-        "-1..1", "the cosine of the state with that of the row before; none in the first row"
+        "-1..1", "the cosine between the state and that of the row before; none in the first row"
     ),
 }
-"""Every measure that there is."""
+"""All measures."""
 
 DEFAULT = tuple(name for name, measure in MEASURES.items() if not measure.exact)
-"""Those of every result: all that need no more than the pass over the logits that the table takes anyway."""
+"""The measures of every result: those that need only the pass over the logits that the table takes anyway."""
 
 
 def chosen_measures(wanted: Any, *, complete: bool) -> tuple[str, ...]:
     """The names of the measures that are asked for, in the order of :data:`MEASURES`.
 
     Args:
-        wanted: names; None is the default, ``"all"`` every one.
-        complete: whether the forward pass runs to the model's own logits; where not, the default leaves out what
-            needs them.
+        wanted: names; None means the default ones, ``"all"`` all of them.
+        complete: whether the forward pass runs to the model's own logits; if not, the default leaves out the measures
+            that need them.
 
     Raises:
         LensError: there is no such measure.
@@ -69,5 +73,5 @@ def chosen_measures(wanted: Any, *, complete: bool) -> tuple[str, ...]:
     names: Sequence[Any] = list(wanted)
     for name in names:
         if name not in MEASURES:
-            raise LensError(f"unknown measure {name!r}: pass some of {', '.join(MEASURES)}, or 'all'")
+            raise LensError(f"unknown measure {name!r}: pass any of {', '.join(MEASURES)}, or 'all'")
     return tuple(name for name in MEASURES if name in names)

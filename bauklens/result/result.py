@@ -1,4 +1,4 @@
-"""LensResult: what a lens saw, as frozen arrays with their provenance. Needs no torch."""
+"""LensResult: the result of a lens, as frozen arrays with their provenance. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -29,10 +29,10 @@ FORMAT = storage.FORMAT
 VERSION = 1
 
 OWN = ("magnitude", "max_probability")
-"""Measures that stand in a result anyway, and are not written twice."""
+"""Measures that a result holds anyway, and that are not written twice."""
 
 LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
-"""What a result holds of every cell."""
+"""The parts of a result that hold something for every cell."""
 
 _DTYPES = {
     "token_ids": np.int64,
@@ -44,31 +44,32 @@ _DTYPES = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LensResult:
-    """The rows of a lens over a prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
+    """The table of a lens for one prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
 
     Attributes:
         model: name of the model.
-        prompt: the text that the lens was asked about.
-        stream: ``"hidden"``, ``"delta"``, or ``"given"`` for states that the caller handed over.
-        decoder: how a state was brought to the final basis; ``"logit"``: as it is.
+        prompt: the text of the prompt.
+        stream: one of the streams of :func:`bauklens.logit_lens`, or ``"given"`` for states that the caller passed in.
+        decoder: how a state was mapped to the final basis; ``"logit"`` means it was used as it is.
         norm: ``"own"``, ``"final"`` or None; see :func:`bauklens.logit_lens`.
-        token_ids: (position,) int64, the prompt's ids at the positions shown.
+        token_ids: (position,) int64, the ids of the tokens at these positions.
         tokens: (position,), their texts.
-        positions: (position,) int64, where in the prompt they stand, from 0.
-        layers: (layer,), the rows' labels: ``"embed"``, ``"0"``, ``"1"``, ...
+        positions: (position,) int64, their positions in the prompt, from 0.
+        layers: (layer,), the labels of the rows: ``"embed"``, ``"0"``, ``"1"``, ...
         top_ids: (layer, position, k) int64, the most probable tokens, most probable first.
         top_probs: (layer, position, k) float32, their probabilities, 0..1.
-        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN where a file of another
-            tool does not tell.
-        vocabulary: id -> text of every id that occurs.
-        check: ``"max_abs_logit_difference"``, the largest difference, at the last position of the prompt, between the
-            logits of the last block's output, decoded here with the model's own norm, and the model's own logits;
-            whatever the rows are. None where the forward pass ended before the last block, as no row needed it.
-        generated_from: the position from which on the tokens were generated; None where all are the prompt's.
-        measures: name -> (layer, position) float32, units in :data:`bauklens.MEASURES`, NaN where there is none;
-            ``"magnitude"`` and ``"max_probability"`` always.
+        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN if it was read from
+            another tool's file that does not record it.
+        vocabulary: id -> text, for every id that occurs.
+        check: ``"max_abs_logit_difference"``: the largest difference, at the last position of the prompt, between the
+            logits decoded here from the last block's output with the model's own norm, and the model's own logits.
+            It does not depend on the rows. None if the forward pass stopped before the last block because no row
+            needed it.
+        generated_from: the position of the first generated token; None if all tokens are the prompt's.
+        measures: name -> (layer, position) float32, in the units of :data:`bauklens.MEASURES`, NaN if a cell has no
+            value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
-        provenance: model, revision, dtype, device, versions of packages, date, and every argument.
+        provenance: model, revision, dtype, device, package versions, date, and all arguments.
     """
 
     model: str
@@ -92,13 +93,13 @@ class LensResult:
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
-            require(isinstance(getattr(self, name), str), f"{name} is no text")
-        require(self.norm is None or isinstance(self.norm, str), "norm is no text")
+            require(isinstance(getattr(self, name), str), f"{name} is not text")
+        require(self.norm is None or isinstance(self.norm, str), "norm is not text")
         for name in ("tokens", "layers"):
             texts = getattr(self, name)
             require(
                 isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),
-                f"{name} are no texts",
+                f"{name} are not texts",
             )
             object.__setattr__(self, name, tuple(texts))
         for name, dtype in _DTYPES.items():
@@ -106,42 +107,44 @@ class LensResult:
         grid = (len(self.layers), len(self.tokens))
         object.__setattr__(self, "magnitude", frozen_floats("magnitude", self.magnitude, grid))
         for name in ("vocabulary", "check", "provenance"):
-            require(isinstance(getattr(self, name), Mapping), f"{name} is no mapping")
+            require(isinstance(getattr(self, name), Mapping), f"{name} is not a mapping")
             object.__setattr__(self, name, frozen(getattr(self, name)))
         require_sound(self)
-        require(isinstance(self.measures, Mapping), "measures is no mapping")
+        require(isinstance(self.measures, Mapping), "measures is not a mapping")
         measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
         own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
         object.__setattr__(self, "measures", MappingProxyType(measures | own))
-        require(isinstance(self.targets, (list, tuple)), "targets is no list")
+        require(isinstance(self.targets, (list, tuple)), "targets is not a list")
         object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
 
     @property
     def generated(self) -> np.ndarray:
-        """(position,) bool, whether the token was generated."""
+        """Whether each token was generated, (position,) bool."""
         return self.positions >= (np.inf if self.generated_from is None else self.generated_from)
 
     @property
     def magnitudes_are_unknown(self) -> bool:
-        """Whether this comes from a file of another tool that tells none."""
+        """Whether this was read from another tool's file that records no magnitudes."""
         return bool(np.isnan(self.magnitude).all())
 
     @property
     def checked(self) -> str:
-        """What the check found, as a sentence."""
+        """The outcome of the check, as a sentence."""
         difference = self.check["max_abs_logit_difference"]
         if difference is None and "source" in self.provenance:
-            return f"Not checked: read from a file of {self.provenance['source']}, which tells no check."
+            return f"Not checked: this was read from a {self.provenance['source']} file, which records no check."
         if difference is None:
-            return "Not checked: the forward pass ended with the last layer asked for, before the model's own logits."
+            return (
+                "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
+            )
         return (
-            "Check, at the prompt's last position: the state after the last block, decoded here, gives the model's own "
+            "Check, at the prompt's last position: decoding the state after the last block gives the model's own "
             f"logits to within {difference:.2g}."
         )
 
     @property
     def decoded(self) -> str:
-        """How the rows were decoded, as a sentence; empty where that was in the model's own precision throughout."""
+        """How the rows were decoded, as a sentence; empty if the model's own precision was used throughout."""
         decoding, own = self.provenance.get("decoding"), self.provenance.get("dtype")
         if not isinstance(decoding, Mapping) or not {"precision", "rows", "decoded again"} <= set(decoding):
             return ""
@@ -149,13 +152,13 @@ class LensResult:
         if precision == own:
             return ""
         return (
-            f"Decoded in {precision}, to 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL and "
-            f"surprisal; {decoding['decoded again']} of {decoding['rows']} rows, for which that could not be "
-            f"vouched, in {own}."
+            f"Decoded in {precision}, to within 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL "
+            f"and surprisal; {decoding['decoded again']} of {decoding['rows']} rows, where this accuracy could not be "
+            f"guaranteed, were decoded in {own}."
         )
 
     def part(self, layers: Sequence[str], columns: Sequence[int]) -> "LensResult":
-        """Some of the layers, by label, and some of the columns, by their places in the table."""
+        """The result for some of the layers, by label, and some of the columns, by their place in the table."""
         rows = [self.layers.index(layer) for layer in layers]
         places = np.ix_(rows, list(columns))
         cut = {name: getattr(self, name)[places] for name in ("top_ids", "top_probs", "magnitude")}
@@ -179,10 +182,10 @@ class LensResult:
         )
 
     def column_of(self, position: int) -> int:
-        """Where in the table a position stands; a negative one counts from the last column.
+        """The column of a position; negative positions count from the last column.
 
         Raises:
-            LensError: the table does not show it.
+            LensError: the position is not in the table.
         """
         if is_whole_number(position):
             if -len(self.positions) <= position < 0:
@@ -191,13 +194,13 @@ class LensResult:
             if len(columns):
                 return int(columns[0])
         shown = ", ".join(map(str, self.positions[:20].tolist()))
-        raise LensError(f"position {position!r} is not in this table, which shows {shown:.80}")
+        raise LensError(f"position {position!r} is not in this table, which has {shown:.80}")
 
     def target(self, which: Which) -> Target:
-        """A target that was followed, by its text, its token's id, or the ids of its tokens.
+        """One of the targets, by its text, its token's id, or the ids of its tokens.
 
         Raises:
-            LensError: it was not followed, or several targets have that text.
+            LensError: it is not among the targets, or several targets have that text.
         """
         if isinstance(which, str):
             found = [each for each in self.targets if each.text == which]
@@ -215,17 +218,17 @@ class LensResult:
         raise LensError(f"{which!r} was not followed (followed: {known}): pass it in logit_lens(..., targets=[...])")
 
     def logit_difference(self, one: Which, other: Which) -> np.ndarray:
-        """(layer, position) float32, how much higher the one target's logit is than the other's."""
+        """How much higher one target's logit is than the other's, (layer, position) float32."""
         difference: np.ndarray = self._single(one).logit - self._single(other).logit
         return difference
 
     def first_layer(self, which: Which, *, rank: int = 1, position: int = -1) -> str | None:
-        """The first layer at which a target has this rank or a better one; None where it has it nowhere.
+        """The first layer at which a target has this rank or a better one; None if there is no such layer.
 
         Args:
             which: a target, as in :meth:`target`.
-            rank: from 1.
-            position: where; a negative one counts from the last column.
+            rank: the rank to reach, from 1.
+            position: a position in the table; negative ones count from the last column.
         """
         ranks = self._single(which).rank[:, self.column_of(position)]
         reached = np.flatnonzero(ranks <= checked_count("rank", rank))
@@ -234,7 +237,9 @@ class LensResult:
     def _single(self, which: Which) -> Target:
         found = self.target(which)
         if found.part == "whole":
-            raise LensError(f"{found.text!r} is {len(found.token_ids)} tokens, which have no rank: pass words='first'")
+            raise LensError(
+                f"{found.text!r} is {len(found.token_ids)} tokens and has no rank or logit: pass words='first'"
+            )
         return found
 
     @property
@@ -267,13 +272,13 @@ class LensResult:
         look: str = "default",
         color: "Colour | None" = None,
     ) -> str:
-        """One self-contained page that makes no request when it is opened.
+        """The table as one self-contained HTML page that makes no requests when it is opened.
 
         Args:
             path: where to write it, atomically; None writes nothing.
-            title: heading of the page.
+            title: the page's heading.
             look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
-            color: of the classic look, as for :func:`bauklens.show_logit_lens`.
+            color: the colour of the classic look, as for :func:`bauklens.show_logit_lens`.
 
         Returns:
             The page's HTML.
@@ -286,13 +291,13 @@ class LensResult:
         return html
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A tidy data frame, one line for each layer, position and rank.
+        """A tidy data frame with one row per layer, position and rank.
 
         Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
         (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
-        the cell, in the units of :data:`bauklens.MEASURES`, and of each target ``probability of X``, ``logit of X`` and
-        ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
-        values stand in each of its k lines.
+        the cell, in the units of :data:`bauklens.MEASURES`, and for each target ``probability of X``, ``logit of X``
+        and ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
+        values are repeated in each of its k rows.
 
         Raises:
             LensError: pandas is not installed.
@@ -309,17 +314,18 @@ class LensResult:
         tokens: bool | str = True,
         position: int = -1,
     ) -> "Figure":
-        """A figure of matplotlib.
+        """A matplotlib figure.
 
         Args:
-            measure: of a heat map: one that the result has, or a target, as in :meth:`target`.
+            measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
             kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
-                ``"trajectory"``: tokens over the layers (:func:`bauklens.show.figures.trajectory`).
-            tokens: what stands in the cells of a heat map: the most probable tokens, nothing, or ``"numbers"``.
-            position: of a trajectory, where; a negative one counts from the last column.
+                ``"trajectory"``: tokens across layers (:func:`bauklens.show.figures.trajectory`).
+            tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
+                ``"numbers"``.
+            position: for a trajectory: its position; negative ones count from the last column.
 
         Raises:
-            LensError: matplotlib is not installed, an unknown kind, measure or position.
+            LensError: matplotlib is not installed, or the kind, measure or position is unknown.
         """
         from bauklens.show.figures import KINDS, heat_map, trajectory
 
@@ -327,17 +333,17 @@ class LensResult:
         return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
 
     def to_plotly(self, measure: Which = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
-        """The heat map as a figure of plotly, with the top k on hover; arguments as for :meth:`plot`.
+        """The heat map as a plotly figure, with the top k on hover; arguments as for :meth:`plot`.
 
         Raises:
-            LensError: plotly is not installed, or an unknown measure.
+            LensError: plotly is not installed, or the measure is unknown.
         """
         from bauklens.show.figures import plotly_heat_map
 
         return plotly_heat_map(self, measure, tokens=tokens)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """:meth:`to_frame` as CSV; written to a file, atomically, where there is a path.
+        """:meth:`to_frame` as CSV; also written to a file, atomically, if a path is given.
 
         Raises:
             LensError: pandas is not installed, or the path cannot be written.
@@ -356,10 +362,10 @@ class LensResult:
         write_atomically(path, parquet(self.to_frame()))
 
     def to_xarray(self) -> "xarray.Dataset":
-        """A data set of xarray: dimensions layer, position, rank and target, the measures by name.
+        """An xarray data set with the dimensions layer, position, rank and target, and the measures by name.
 
         Variables: ``token_id`` and ``token`` (position); ``top_id``, ``top_token`` and ``top_probability`` (layer,
-        position, rank); every measure (layer, position), its unit as an attribute; and of targets
+        position, rank); every measure (layer, position), with its unit as an attribute; and for targets
         ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer, position).
 
         Raises:
@@ -380,49 +386,51 @@ class LensResult:
         return self.head() | large | {"measures": plain(own), "targets": targets}
 
     def head(self) -> dict[str, Any]:
-        """What :meth:`to_dict` returns less its numbers and texts of every cell."""
+        """What :meth:`to_dict` returns, without the numbers and texts of the cells."""
         small = (each.name for each in fields(LensResult) if each.name not in LARGE)
         return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LensResult":
-        """The result that :meth:`to_dict` wrote.
+        """Reads the result that :meth:`to_dict` wrote.
 
         Raises:
-            LensError: not of this format or version, or a part is missing or of the wrong shape.
+            LensError: the format or version is another one, or a part is missing or has the wrong shape.
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise LensError(f"not a lens result: looked for format {FORMAT!r}")
+            raise LensError(f"this is not a lens result: looked for format {FORMAT!r}")
         if data.get("version") != VERSION:
-            raise LensError(f"a lens result of version {data.get('version')!r}; this bauklens reads version {VERSION}")
+            raise LensError(
+                f"this lens result has version {data.get('version')!r}; this bauklens reads version {VERSION}"
+            )
         needed = [each.name for each in fields(LensResult) if each.default is each.default_factory is MISSING]
         missing = [name for name in needed if name not in data]
         if missing:
-            raise LensError(f"a lens result without {', '.join(missing)}")
+            raise LensError(f"this lens result has no {', '.join(missing)}")
         values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
         try:
             values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return LensResult(**values)
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise LensError(f"a damaged lens result: {error}") from None
+            raise LensError(f"this lens result is damaged: {error}") from None
 
     def save(self, path: str | Path) -> None:
-        """Writes ``.safetensors`` or ``.json``, both lossless; the file is replaced only once it is whole.
+        """Writes a ``.safetensors`` or ``.json`` file, both lossless; an old file is replaced only when it is complete.
 
         Raises:
-            LensError: another suffix, or a path that cannot be written.
+            LensError: the path has another suffix, or cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_DTYPES, "magnitude")}
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
         storage.write(Path(path), self.to_dict(), arrays)
 
     def to_logitlenskit(self) -> dict[str, Any]:
-        """LogitLensKit's JSON, version 2, with all of this result once more under ``"bauklens"``.
+        """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
 
         See :func:`bauklens.result.logitlenskit.to_logitlenskit`.
 
         Raises:
-            LensError: no row is a block's.
+            LensError: none of the rows is a block.
         """
         from bauklens.result.logitlenskit import to_logitlenskit
 
@@ -430,10 +438,10 @@ class LensResult:
 
     @staticmethod
     def from_logitlenskit(data: Mapping[str, Any]) -> "LensResult":
-        """A result of LogitLensKit's JSON; see :func:`bauklens.result.logitlenskit.from_logitlenskit`.
+        """A result from LogitLensKit's JSON; see :func:`bauklens.result.logitlenskit.from_logitlenskit`.
 
         Raises:
-            LensError: not of that shape.
+            LensError: the data does not have that format.
         """
         from bauklens.result.logitlenskit import from_logitlenskit
 
@@ -445,10 +453,10 @@ class LensResult:
 
     @staticmethod
     def load(path: str | Path) -> "LensResult":
-        """Reads what :meth:`save` wrote, by its content.
+        """Reads a file that :meth:`save` wrote; its format is recognized by its content.
 
         Raises:
-            LensError: the file cannot be read, or is damaged.
+            LensError: the file cannot be read, or it is damaged.
         """
         try:
             return LensResult.from_dict(storage.read(Path(path)))
@@ -456,4 +464,4 @@ class LensResult:
             raise LensError(f"cannot read {path}: {error}") from None
 
 
-LensResult.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+LensResult.__module__ = "bauklens"  # so that pickles load wherever the class is defined

@@ -1,4 +1,4 @@
-"""What the parts of a result must be, so that they make sense together. Needs no torch."""
+"""Checks that the parts of a result make sense together. Needs no torch."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def require_sound(result: "LensResult") -> None:
-    """Refuses a result whose parts do not match, or hold what cannot be; its targets are checked where they are made.
+    """Refuses a result whose parts do not match, or that has impossible values; targets are checked when they are made.
 
     Raises:
-        LensError: says which part, and what is wrong with it.
+        LensError: the message says which part, and what is wrong with it.
     """
     _require_matching_shapes(result)
     _require_sense(result)
@@ -34,20 +34,23 @@ def _require_matching_shapes(result: "LensResult") -> None:
 
 
 def _require_sense(result: "LensResult") -> None:
-    require(min(len(result.layers), len(result.tokens)) > 0, "there is no cell")
-    require(len(set(result.layers)) == len(result.layers), "a layer stands there twice")
+    require(min(len(result.layers), len(result.tokens)) > 0, "there are no cells")
+    require(len(set(result.layers)) == len(result.layers), "a layer is given twice")
     require(bool((result.positions >= 0).all()), "a position is negative")
     start = result.generated_from
-    require(start is None or (type(start) is int and start > 0), "generated_from is no position")
-    require(bool(((result.top_probs >= 0) & (result.top_probs < 1.001)).all()), "a probability is outside of 0..1")
+    require(start is None or (type(start) is int and start > 0), "generated_from is not a position")
+    require(bool(((result.top_probs >= 0) & (result.top_probs < 1.001)).all()), "a probability is outside 0..1")
     lengths = np.isfinite(result.magnitude) & (result.magnitude >= 0)
     unknown = result.magnitudes_are_unknown and "source" in result.provenance
-    require(bool(lengths.all()) or unknown, "a magnitude is no length")
+    require(bool(lengths.all()) or unknown, "a magnitude is not a length")
     difference = result.check.get("max_abs_logit_difference", "missing")
     require(
         difference is None or (isinstance(difference, (int, float)) and type(difference) is not bool),
-        "check has no difference",
+        "check has no max_abs_logit_difference",
     )
-    require(all(isinstance(text, str) for text in result.vocabulary.values()), "the vocabulary holds what is no text")
+    require(
+        all(isinstance(text, str) for text in result.vocabulary.values()),
+        "the vocabulary contains values that are not text",
+    )
     missing = set(result.top_ids.ravel().tolist()) - set(result.vocabulary)
-    require(not missing, f"the vocabulary lacks the text of token id {min(missing, default=0)}")
+    require(not missing, f"the vocabulary has no text for token id {min(missing, default=0)}")

@@ -1,4 +1,4 @@
-"""A result's plain data <-> a file: .json, or .safetensors with the arrays losslessly and the rest in its header."""
+"""A result's plain data <-> a file: .json, or .safetensors with the arrays as they are and the rest in its header."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ def as_json(data: dict[str, Any]) -> str:
 
 
 def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Writes a file by its suffix; it is replaced only once it is whole.
+    """Writes a file in the format of its suffix; an old file is replaced only when the new one is complete.
 
     Args:
         data: everything, as plain lists and numbers.
-        arrays: those of ``data`` that are arrays; ``"a/b"`` is the b of a, where all that a holds are arrays.
+        arrays: the entries of ``data`` that are arrays; ``"a/b"`` is entry b of a, if all entries of a are arrays.
 
     Raises:
-        LensError: another suffix, or a path that cannot be written.
+        LensError: the suffix is another one, or the path cannot be written.
     """
     if path.suffix == ".json":
         write_atomically(path, as_json(data).encode("utf-8", "backslashreplace"))
@@ -38,14 +38,14 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_atomically(path, bytes_of(whole, metadata={FORMAT: json.dumps(rest)}))
     else:
-        raise LensError(f"a result is saved as .safetensors or .json; got {path.name!r}")
+        raise LensError(f"a result is saved as a .safetensors or .json file; got {path.name!r}")
 
 
 def read(path: Path) -> Any:
-    """The plain data in a file, told by its content.
+    """The plain data in a file, whose format is recognized by its content.
 
     Raises:
-        LensError: it cannot be read, or is neither.
+        LensError: the file cannot be read, or has neither format.
     """
     try:
         raw = path.read_bytes()
@@ -56,7 +56,7 @@ def read(path: Path) -> Any:
     try:
         return json.loads(raw) if raw.lstrip()[:1] == b"{" else _from_safetensors(raw)
     except (ValueError, KeyError, TypeError, SafetensorError, RecursionError, MemoryError):
-        raise LensError("it is damaged, or no lens result") from None
+        raise LensError("it is damaged, or not a lens result") from None
 
 
 def _from_safetensors(raw: bytes) -> dict[str, Any]:

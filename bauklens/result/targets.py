@@ -23,10 +23,10 @@ class Wanted:
     """A target as it was asked for.
 
     Attributes:
-        text: what was asked for; of an id, the token's text.
+        text: the text that was asked for, or the text of the token whose id was.
         token_ids: its tokens.
-        part: ``"token"``, a single token; of a text of several, ``"whole"`` or ``"first"``.
-        note: what to know about it, as a sentence; mostly empty.
+        part: ``"token"`` for a single token; ``"whole"`` or ``"first"`` for a text of several.
+        note: something to know about it, as a sentence; usually empty.
     """
 
     text: str
@@ -37,13 +37,13 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Target(Wanted):
-    """A target, followed.
+    """A target and its values in every cell.
 
     Attributes:
-        probability: (layer, position) float32, 0..1; of a whole word, the product of its tokens' probabilities, each
-            after those before it.
-        logit: (layer, position) float32, of the token, or of the word's first; NaN of a whole word.
-        rank: (layer, position) float32, 1 + how many tokens are more probable; NaN of a whole word.
+        probability: (layer, position) float32, 0..1; for a whole word, the product of its tokens' probabilities, each
+            given the tokens before it.
+        logit: (layer, position) float32, of the token, or of the word's first token; NaN for a whole word.
+        rank: (layer, position) float32, 1 + how many tokens are more probable; NaN for a whole word.
     """
 
     probability: np.ndarray
@@ -56,13 +56,13 @@ class Target(Wanted):
 
     @staticmethod
     def from_dict(data: Any, shape: tuple[int, ...]) -> "Target":
-        """What :meth:`to_dict` wrote; raises a LensError where it is damaged."""
+        """Reads what :meth:`to_dict` wrote; raises a LensError if it is damaged."""
         if isinstance(data, Target):
             data = vars(data)
-        require(isinstance(data, Mapping), "a target is no mapping")
+        require(isinstance(data, Mapping), "a target is not a mapping")
         text, part, token_ids = data.get("text"), data.get("part"), data.get("token_ids", ())
-        require(isinstance(text, str) and part in ("token", *WORDS), "a target has no text, or is no part of one")
-        require(all(type(each) is int for each in token_ids), "a target's tokens are no ids")
+        require(isinstance(text, str) and part in ("token", *WORDS), "a target has no text, or its part is unknown")
+        require(all(type(each) is int for each in token_ids), "a target's tokens are not ids")
         arrays = {
             name: frozen_floats(f"the {name} of a target", data.get(name), shape)
             for name in ("probability", "logit", "rank")
@@ -70,7 +70,7 @@ class Target(Wanted):
         return Target(text, tuple(token_ids), part, str(data.get("note", "")), **arrays)
 
 
-Target.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+Target.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 
 def distinct_names(texts: Sequence[str], token_ids: Iterable[Sequence[int]]) -> list[str]:
@@ -93,12 +93,13 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
     """The tokens of every target.
 
     Args:
-        vocabulary: how many tokens the model knows.
-        targets: texts, and ids of tokens.
-        words: of a text of several tokens, ``"whole"`` or ``"first"``.
+        vocabulary: how many tokens the model has.
+        targets: texts and token ids.
+        words: for a text of several tokens, ``"whole"`` or ``"first"``.
 
     Raises:
-        LensError: a target is empty, no token of this model, given twice, or neither a text nor an id.
+        LensError: a target is empty, cannot be written in this model's tokens, is given twice, or is neither a text nor
+            an id.
     """
     one_of("words", words, WORDS)
     if targets is None:
@@ -111,17 +112,19 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
     found = [_wanted(tokenizer, vocabulary, each, words) for each in targets]
     for number, each in enumerate(found):
         if any(each.token_ids == other.token_ids for other in found[:number]):
-            raise LensError(f"the target {each.text!r} stands there twice: pass each once")
+            raise LensError(f"the target {each.text!r} is given twice: pass each target once")
     return found
 
 
 def _wanted(tokenizer: Any, vocabulary: int, target: Any, words: str) -> Wanted:
     if not isinstance(target, str):
         if not is_whole_number(target):
-            raise LensError(f"a target is a text or a token id; got {target!r:.80}")
+            raise LensError(f"a target must be a text or a token id; got {target!r:.80}")
         token_id = operator.index(target)
         if not 0 <= token_id < vocabulary:
-            raise LensError(f"the target {token_id} is no token: the model's vocabulary has {vocabulary:,}")
+            raise LensError(
+                f"the target {token_id} is not a token id: the model's vocabulary has {vocabulary:,} tokens"
+            )
         return Wanted(token_texts(tokenizer, [token_id])[token_id], (token_id,), "token", "")
     if not target:
         raise LensError("a target is empty: pass a text or a token id")
@@ -129,12 +132,12 @@ def _wanted(tokenizer: Any, vocabulary: int, target: Any, words: str) -> Wanted:
         raise LensError(f"the target {target!r} needs a tokenizer: pass one, or the token's id")
     token_ids = _ids(tokenizer, target)
     if not token_ids or max(token_ids) >= vocabulary or getattr(tokenizer, "unk_token_id", None) in token_ids:
-        raise LensError(f"the target {target!r} is no token of this model, nor several")
+        raise LensError(f"the target {target!r} cannot be written in this model's tokens")
     if len(token_ids) == 1:
         return Wanted(target, token_ids, "token", "")
     note = ""
     if len(_ids(tokenizer, f" {target}")) == 1:
-        note = f"{target!r} is {len(token_ids)} tokens, and {f' {target}'!r}, with a space before it, is one."
+        note = f"{target!r} is {len(token_ids)} tokens, but {f' {target}'!r}, with a space before it, is one."
         warnings.warn(note, stacklevel=4)
     return Wanted(target, token_ids, words, note)
 

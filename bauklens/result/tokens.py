@@ -1,4 +1,4 @@
-"""Token id -> text, and text -> text in which a person can see every character."""
+"""Token id -> text, and text -> text with every character visible."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ _IGNORED = {
     *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
     *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
 }
-"""Letters and marks that have no shape of their own: Unicode's default ignorable code points, and the blank Braille."""
+"""Letters and marks without a shape: Unicode's default ignorable code points, and the blank Braille pattern."""
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -27,14 +27,14 @@ _BYTES = _byte_alphabet()
 
 
 def token_texts(tokenizer: Any, token_ids: Iterable[int]) -> dict[int, str]:
-    """The text of each id, as it stands in a text (with its leading space).
+    """The text of each id, as it appears in running text (with its leading space).
 
     Args:
-        tokenizer: one of transformers, or None.
-        token_ids: ids; one that repeats is looked up once.
+        tokenizer: a transformers tokenizer, or None.
+        token_ids: ids; repeated ones are looked up once.
 
     Returns:
-        id -> text. Bytes that are no complete character read ``⟨E2⟩``; without a tokenizer a text reads ``<id>``.
+        id -> text. Bytes that are not a complete character read ``⟨E2⟩``; without a tokenizer, texts read ``<id>``.
     """
     return {token_id: _token_text(tokenizer, token_id) for token_id in dict.fromkeys(int(each) for each in token_ids)}
 
@@ -64,13 +64,13 @@ def _piece_bytes(piece: str) -> bytes | None:
 
 
 def _bytes_text(raw: bytes) -> str:
-    """UTF-8 text, with every byte that is part of no character as ``⟨E2⟩``."""
+    """UTF-8 text, with every byte that is not part of a character as ``⟨E2⟩``."""
     text = raw.decode("utf-8", "surrogateescape")
     return "".join(f"⟨{ord(each) - 0xDC00:02X}⟩" if "\udc80" <= each <= "\udcff" else each for each in text)
 
 
 def visible(text: str) -> str:
-    """A text with spaces, line ends, tabs and characters that have no shape written out.
+    """A text with spaces, line ends, tabs and invisible characters written out.
 
     >>> visible(" Paris\\n")
     '␣Paris↵'
@@ -89,7 +89,7 @@ def _visible_character(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: its spaces as they are, and nothing that could move the cursor or set a colour.
+    """A text that is safe for a terminal: spaces are kept, but nothing can move the cursor or set a colour.
 
     >>> printable("a b\x1b[31m")
     'a b⟨U+001B⟩[31m'

@@ -1,4 +1,4 @@
-"""LensResult -> figures of matplotlib and plotly: a heat map of layers and positions, and tokens over the layers."""
+"""LensResult -> matplotlib and plotly figures: a heat map of layers and positions, and tokens across layers."""
 
 import html
 from typing import TYPE_CHECKING, Any
@@ -43,8 +43,8 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
     """A heat map of one measure.
 
     Args:
-        measure: one that the result has; or a target, by its text or id, for its probability.
-        tokens: what stands in the cells: the most probable tokens, nothing, or ``"numbers"``.
+        measure: a measure of the result, or a target, by its text or id, for its probability.
+        tokens: what the cells show: the most probable tokens (True), nothing (False), or ``"numbers"``.
 
     Raises:
         LensError: matplotlib is not installed, or the result has no such measure or target.
@@ -72,15 +72,15 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
 
 
 def trajectory(result: LensResult, position: int = -1) -> "Figure":
-    """The probabilities of tokens over the layers at one position: of all targets, or of the last row's top k.
+    """The probabilities of tokens across layers at one position: all targets, or else the last row's top k.
 
-    A token that is no target is drawn only where it is in the top k.
+    A token that is not a target is drawn only where it is in the top k.
 
     Args:
-        position: where; a negative one counts from the last column.
+        position: a position in the table; negative ones count from the last column.
 
     Raises:
-        LensError: matplotlib is not installed, or the result does not show that position.
+        LensError: matplotlib is not installed, or the result does not have that position.
     """
     column = result.column_of(position)
     token_ids = [target.token_ids for target in result.targets]
@@ -110,7 +110,7 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
 def plotly_heat_map(
     result: LensResult, measure: Which = "max_probability", *, tokens: bool | str = True
 ) -> "graph_objects.Figure":
-    """The heat map as a figure of plotly, the top k on hover; arguments as for :func:`heat_map`.
+    """The heat map as a plotly figure, with the top k on hover; arguments as for :func:`heat_map`.
 
     Raises:
         LensError: plotly is not installed, or the result has no such measure or target.
@@ -147,7 +147,7 @@ def _hover(result: LensResult, row: int, column: int) -> str:
 
 
 def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[list[str]]:
-    """What stands in every cell."""
+    """The text of every cell."""
     one_of("tokens", tokens, INSIDE)
     if tokens == "numbers":
         return [["" if np.isnan(each) else f"{each:.3g}" for each in row] for row in values]

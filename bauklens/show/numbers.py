@@ -1,8 +1,8 @@
-"""Numbers as a person reads them."""
+"""Numbers as people read them."""
 
 
 def readable_probability(probability: float) -> str:
-    """Five characters: three decimals, or a power of ten where these would be zero.
+    """Five characters: three decimals, or a power of ten if these would be zero.
 
     >>> readable_probability(0.7034), readable_probability(0.00002)
     ('0.703', '2e-05')
@@ -11,7 +11,7 @@ def readable_probability(probability: float) -> str:
 
 
 def readable_magnitude(magnitude: float) -> str:
-    """Four digits, and no power of ten above a thousand.
+    """Four digits; above a thousand, no powers of ten.
 
     >>> readable_magnitude(786.23), readable_magnitude(23849.7)
     ('786.2', '23,850')

@@ -1,4 +1,4 @@
-"""Results -> one fragment for a notebook, or one self-contained page that makes no request."""
+"""Results -> one fragment for a notebook, or one self-contained page that makes no requests."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from bauklens.show.static_table import comparison_table, excerpt, largest_magnit
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 Shown = LensResult | Comparison
-"""What a figure can be made of."""
+"""What a figure can show."""
 
 Colour = str | Sequence[int]
 """``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
@@ -30,14 +30,14 @@ _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
 def fragment(result: LensResult | Comparison, *, look: str = "default", color: Colour | None = None) -> str:
-    """The HTML of one result with its style, for a notebook, which holds the viewer's script once.
+    """The HTML of one result with its style, for a notebook, which contains the viewer's script once.
 
     Args:
         look: one of :data:`bauklens.vocabulary.LOOKS`.
-        color: the classic look's colour at the largest magnitude.
+        color: the colour of the classic look at the largest magnitude.
 
     Raises:
-        LensError: an unknown look or colour.
+        LensError: the look or colour is unknown.
     """
     script = viewer_script() if carries_script(viewer_version()) else viewer_call()
     figure = _figure([result], look, color)
@@ -51,11 +51,11 @@ def ranking_fragment(
     rows: list[tuple[str, list[tuple[str, float, str]]]],
     note: str = "",
 ) -> str:
-    """The HTML of a table of ranked things with its style, for a notebook.
+    """The HTML of a ranking with its style, for a notebook.
 
     Args:
-        corner: what the rows' labels are.
-        rows: (label, cells); a cell is its text, its share of the largest (0..1), and a hover text.
+        corner: what the labels of the rows are.
+        rows: (label, cells); a cell is its text, its value relative to the largest (0..1), and a hover text.
         note: what the colours mean.
     """
     template = templates().get_template("ranking.html")
@@ -64,7 +64,7 @@ def ranking_fragment(
 
 
 def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
-    """The HTML of a page of such tables, each as the arguments of :func:`ranking_fragment`."""
+    """The HTML of a page of rankings, each given as the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
     return template.render(title=title, style=_style(), script_source="'none'", rankings=rankings)
 
@@ -80,7 +80,7 @@ def page(
     titled = [each if isinstance(each, tuple) else (_heading(each), each) for each in results]
     for _, result in titled:
         if not isinstance(result, Shown):
-            raise LensError(f"a report is made of LensResults; got {type(result).__name__}")
+            raise LensError(f"a report is made of LensResults and Comparisons; got {type(result).__name__}")
     if not titled:
         raise LensError("a report needs at least one result")
     groups = [[*group] for _, group in groupby(titled, _together)]
@@ -105,7 +105,7 @@ def page(
 
 
 def _together(titled: "tuple[str, Shown]") -> Any:
-    """What results have in common that stand in one viewer: their heading and their tokens."""
+    """What results that share a viewer have in common: their heading and their tokens."""
     heading, result = titled
     if isinstance(result, Comparison):
         return heading, id(result)
@@ -120,27 +120,27 @@ def save_report(
     look: str = "default",
     color: Colour | None = None,
 ) -> None:
-    """Writes one HTML file that holds every result, its data, and its provenance, and makes no request.
+    """Writes one HTML file with every result, its data and its provenance; the file makes no requests.
 
-    Results of the same tokens that follow one another stand in one viewer. A table of very many cells reads without
-    script as an excerpt, and its numbers are rounded to about four digits.
+    Consecutive results for the same tokens share one viewer. If a table has very many cells, its numbers are rounded to
+    about four digits, and without JavaScript only an excerpt is shown.
 
     Args:
-        results: a result, or several; each may come with a heading, as (heading, result).
-        path: the file; it is replaced only once the new one is whole.
+        results: one result or several; each may have its own heading, as (heading, result).
+        path: the file; an old one is replaced only when the new one is complete.
         title: the page's heading.
         look: one of :data:`bauklens.vocabulary.LOOKS`.
-        color: the classic look's colour at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
+        color: the colour of the classic look at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
 
     Raises:
-        LensError: no result, an unknown look or colour, or a path that cannot be written.
+        LensError: there is no result, the look or colour is unknown, or the path cannot be written.
     """
     several = [results] if isinstance(results, Shown) else results
     write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
 
 
 def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[str, Any]:
-    """What the template of a figure is given: results that stand in one viewer."""
+    """What the template of a figure is given: the results of one viewer."""
     if look not in LOOKS:
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
     parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each) for each in results]
@@ -183,7 +183,7 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
     ]
     if any(comparison.left_out):
         one, other = (", ".join(map(str, positions)) or "none" for positions in comparison.left_out)
-        checks.append(f"Positions without a counterpart are left out: {one} of the one, {other} of the other.")
+        checks.append(f"Positions without a counterpart are left out: {one} in the first, {other} in the second.")
     return {
         "template": "comparison_part.html",
         "table": comparison_table(comparison),
@@ -208,7 +208,7 @@ def _css_colour(color: Any) -> str:
         return color
     if isinstance(color, (list, tuple)) and len(color) == 3 and all(map(_is_byte, color)):
         return "rgb({:.0f} {:.0f} {:.0f})".format(*color)
-    raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers 0..255")
+    raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers from 0 to 255")
 
 
 def _is_byte(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""LensResult -> what the viewer in a page is given: a small head, and one block of numbers and texts."""
+"""LensResult -> the data for the viewer in a page: a small head, and one block of numbers and texts."""
 
 import base64
 import json
@@ -20,10 +20,10 @@ _PLAIN_BYTES = 32 << 10
 """A block up to this size is not packed, so that a browser without DecompressionStream can read it."""
 
 _LOSSLESS = 200_000
-"""Numbers of a lens from which on they are rounded to about four digits, so that a page stays small."""
+"""If a lens has more numbers, they are rounded to about four digits to keep the page small."""
 
 _KEPT_BITS = 12
-"""Of the 23 of a float32's fraction."""
+"""Bits kept of the 23 in a float32's fraction."""
 
 
 def views(
@@ -34,12 +34,12 @@ def views(
     names: Sequence[str] | None = None,
     between: Mapping[str, np.ndarray] | None = None,
 ) -> Markup:
-    """JSON for a script element: lenses that are shown in one viewer, and the state that it begins with.
+    """JSON for a script element: the lenses of one viewer, and the state that it starts with.
 
     Args:
-        captions: what stands above each.
-        names: what tells them apart, in a word or two; by default what they differ in.
-        between: measures (layer, position) of two lenses together, whose columns are partners of each other.
+        captions: the caption of each.
+        names: a word or two that tell them apart; by default what they differ in.
+        between: measures (layer, position) of two lenses together, whose columns correspond to each other.
     """
     named = [*map(printable, names)] if names is not None else _names(lenses)
     first = lenses[0]
@@ -57,7 +57,7 @@ def views(
 
 
 def inert(data: Any) -> Markup:
-    """JSON that is inert inside a script element: nothing in it can end the element or begin a comment."""
+    """JSON that is inert inside a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 

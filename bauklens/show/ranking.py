@@ -1,4 +1,4 @@
-"""Tables of a few ranked things, rank down: frozen arrays that show themselves. Needs no torch."""
+"""Rankings of neurons and tokens: frozen arrays that display themselves as tables. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class NearestTokens:
 
     Attributes:
         model: name of the model.
-        metric: ``"head"``, the logit that the head alone gives; ``"cosine"``, -1..1.
-        tokens: (position,), the prompt's.
+        metric: ``"head"``, the logit that the head gives without a norm; ``"cosine"``, -1..1.
+        tokens: (position,), the tokens of the prompt.
         top_ids: (position, k), nearest first.
         scores: (position, k) float32.
         vocabulary: id -> text.
@@ -72,15 +72,16 @@ class NearestTokens:
 
 @dataclass(frozen=True)
 class TopNeurons:
-    """The neurons of an MLP that write most into the stream at one place.
+    """The neurons of an MLP that write most into the stream at one position.
 
     Attributes:
         model: name of the model.
-        layer, position: the place; ``token`` is the prompt's there.
+        layer, position, token: the layer, the position, and the prompt's token there.
         neurons: (k,) int64, their numbers, largest contribution first.
         activations: (k,) float32, the input of the MLP's second projection.
         contributions: (k,) float32, |activation| times the L2 norm of the row that the neuron writes.
-        promoted_ids: (k, n), the tokens that its row promotes most through the head alone, for a positive activation.
+        promoted_ids: (k, n), the tokens that its row promotes most through the head without a norm, for a positive
+            activation.
         promoted_logits: (k, n) float32.
         vocabulary: id -> text.
     """
@@ -124,5 +125,7 @@ class TopNeurons:
                 cells.append((visible(self.vocabulary[token_id]), 0.0, f"logit {logit:.4g}"))
             rows.append((str(neuron), cells))
         columns = ["activation", "contribution", *(f"promotes {n + 1}" for n in range(self.promoted_ids.shape[1]))]
-        caption = f"Neurons of layer {self.layer} of {self.model} at position {self.position}: {visible(self.token)}"
+        caption = (
+            f"Top neurons in layer {self.layer} of {self.model} at position {self.position}: {visible(self.token)}"
+        )
         return ranking_fragment(caption, "neuron", columns, rows)

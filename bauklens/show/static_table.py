@@ -1,4 +1,4 @@
-"""LensResult -> a static HTML table: a row a layer, a column a position, each cell coloured by two numbers."""
+"""LensResult -> a static HTML table: one row per layer, one column per position, cells coloured by two numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from bauklens.result.tokens import visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 
 _LONGEST = 200
-"""Characters of a token's text that a cell carries; the rest would never be seen."""
+"""Characters of a token's text that a cell contains; the rest would never be seen."""
 
 
 _MOST_CELLS = 2_500
-"""Cells of a table that stands in a page as such; a larger one is for the viewer."""
+"""The most cells of a static table in a page; a larger one needs the viewer."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Column:
 
 @cache
 def templates() -> jinja2.Environment:
-    """The templates in ``bauklens/viewer``; everything that they show is escaped."""
+    """The templates in ``bauklens/viewer``; everything they show is escaped."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "viewer"),
         autoescape=True,
@@ -58,7 +58,7 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
 
     Args:
         largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
-        hover: whether every cell says its top k when the pointer rests on it.
+        hover: whether every cell shows its top k on hover.
     """
     largest = largest_magnitude(result) if largest is None else largest
     columns = [
@@ -70,20 +70,20 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
 
 
 def excerpt(result: LensResult) -> tuple[LensResult, str]:
-    """As many of a result's last positions as can be read as they stand, and a sentence that says so where not all."""
+    """The last positions of a result, as many as a static table can show, and a sentence that says so if not all."""
     count = max(1, _MOST_CELLS // len(result.layers))
     if len(result.positions) <= count:
         return result, ""
     columns = range(len(result.positions) - count, len(result.positions))
     said = (
-        f"Without script: the last {count:,} of {len(result.positions):,} positions. The viewer shows them all, "
-        f"with the top {result.topk} of each."
+        f"Without JavaScript you see only the last {count:,} of {len(result.positions):,} positions. The viewer shows "
+        f"all of them, with the top {result.topk} of every cell."
     )
     return result.part(result.layers, columns), said
 
 
 def comparison_table(comparison: Comparison) -> Markup:
-    """The table of a comparison: the most probable token of both lenses where they differ.
+    """The table of a comparison: the most probable token, of both lenses if they differ.
 
     ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
     """
@@ -125,7 +125,7 @@ def _both(one: str, other: str) -> str:
 
 
 def largest_magnitude(result: LensResult) -> float:
-    """The largest magnitude from position 1 on, as that of position 0 dwarfs all others; of position 0 where alone."""
+    """The largest magnitude from position 1 on, as position 0 dwarfs all others; of position 0 if there is no other."""
     later = result.magnitude[:, result.positions >= 1]
     magnitudes = later if later.size else result.magnitude
     return float(np.nan_to_num(magnitudes).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Summary: what many lenses say together, a row a layer. Needs no torch."""
+"""Summary: the averages of many lenses, one row per layer. Needs no torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACCURACY = "accuracy"
-"""How often the most probable token is the one that follows in the text; ``agreement`` is that against the model."""
+"""How often the most probable token is the next token of the text; ``agreement`` compares with the model instead."""
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """The mean, the spread and the count of every measure, for every layer, over all cells of many lenses.
+    """The mean, spread and count of every measure, for every layer, over all cells of many lenses.
 
     Attributes:
-        model, stream: of the lenses.
-        layers: labels of the rows.
-        lenses, tokens: how many were added up, and how many tokens they hold.
+        model, stream: the model and stream of the lenses.
+        layers: the labels of the rows.
+        lenses, tokens: how many lenses were averaged, and how many tokens they have.
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
-            cells. ``"accuracy"``, against the text, stands beside the measures of :data:`bauklens.MEASURES`; a cell
-            without a value (the last of a text has no surprisal) is left out.
+            cells. ``"accuracy"``, measured against the text, is added to the measures of :data:`bauklens.MEASURES`.
+            Cells without a value are left out (the last position of a text has no surprisal).
     """
 
     model: str
@@ -54,7 +54,7 @@ class Summary:
         return Summary, tuple(plain_parts)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame, a line for each measure and layer: measure, layer, mean, spread, count, unit."""
+        """A data frame with one row per measure and layer: measure, layer, mean, spread, count, unit."""
         names = [name for name in self.mean for _ in self.layers]
         return data_frame(
             {
@@ -73,13 +73,13 @@ class Summary:
         return {"format": "bauklens.summary", "version": 1} | {**vars(self), "layers": list(self.layers)} | parts
 
     def plot(self, measures: Iterable[str] | None = None) -> "Figure":
-        """A figure of matplotlib, a panel a measure: the mean over the layers, within one spread.
+        """A matplotlib figure with one panel per measure: the mean across layers, with a band of one spread.
 
         Args:
-            measures: names; None is all.
+            measures: names; None means all.
 
         Raises:
-            LensError: matplotlib is not installed, or there is no such measure here.
+            LensError: matplotlib is not installed, or the summary does not have one of the measures.
         """
         names = list(self.mean) if measures is None else [measures] if isinstance(measures, str) else list(measures)
         if not names:
@@ -101,7 +101,7 @@ class Summary:
         return figure
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
-        """One self-contained page; written to a file, atomically, where there is a path."""
+        """One self-contained page; also written to a file, atomically, if a path is given."""
         html = ranking_page(title or f"{self.lenses:,} prompts through {self.model}", [self._ranking()])
         if path is not None:
             write_atomically(path, html.encode("utf-8", "replace"))
@@ -128,12 +128,12 @@ class Summary:
         ]
         titles = {name: name.replace("_", " ") for name in self.mean}
         columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
-        caption = f"Means over {self.lenses:,} prompts, {self.tokens:,} tokens, of {self.model}: {self.stream}"
-        note = "Colour: the part of the column's largest. Hover: the spread (standard deviation) and how many cells."
+        caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.stream}"
+        note = "Colour: relative to the column's largest. Hover for the spread (standard deviation) and cell count."
         return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
 
 
-Summary.__module__ = "bauklens"  # so that what was pickled is found wherever the class stands
+Summary.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 
 _STATISTICS = ("mean", "spread", "count")

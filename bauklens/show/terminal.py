@@ -1,4 +1,4 @@
-"""LensResult -> a rich table of one position: layers down, the most probable tokens across."""
+"""LensResult -> a table of one position for a terminal: layers down, the most probable tokens across."""
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -21,17 +21,17 @@ _UNBOUNDED = 10_000
 def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
     """Prints the most probable tokens of every layer at one position of the prompt.
 
-    A terminal is given as many columns as fit, and told how many do not; a pipe or file is given all.
+    On a terminal, as many columns as fit are printed, with a line that says so; to a pipe or file, all of them.
 
     Args:
-        position: where in the prompt; it must be one of ``result.positions``.
+        position: a position in the prompt, one of ``result.positions``.
 
     Raises:
-        LensError: the result does not hold that position.
+        LensError: the result does not have that position.
     """
     found = (result.positions == position).nonzero()[0]
     if not found.size:
-        raise LensError(f"the result holds no position {position}; it holds {result.positions.tolist()}")
+        raise LensError(f"the result has no position {position}; it has {result.positions.tolist()}")
     column = int(found[0])
     console = console or Console()
     if not console.is_terminal:
@@ -49,7 +49,9 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
-        console.print(Text(f"top {shown} of {result.topk}, as wide as the terminal; --json - has all", style="dim"))
+        console.print(
+            Text(f"top {shown} of {result.topk}, all that fit this terminal; --json - prints all", style="dim")
+        )
     if result.targets:
         console.print(_targets(result, column))
     for said in filter(None, (result.checked, result.decoded, *(each.note for each in result.targets))):
@@ -57,7 +59,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
 
 
 def _targets(result: LensResult, column: int) -> Table:
-    """Probability and rank of every target, layers down."""
+    """The probability and rank of every target, layers down."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
     for name in target_names(result.targets, visible):
@@ -73,7 +75,7 @@ def _targets(result: LensResult, column: int) -> Table:
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
-    """Prints the means of every layer, a column a measure."""
+    """Prints the means of every layer, one column per measure."""
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_UNBOUNDED)
@@ -83,16 +85,16 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for row, layer in enumerate(summary.layers):
         table.add_row(Text(printable(layer)), *(_mean(mean[row]) for mean in summary.mean.values()))
-    about = f"means over {summary.lenses:,} prompts, {summary.tokens:,} tokens, of {summary.model}, {summary.stream}"
+    about = f"means over {summary.lenses:,} prompts ({summary.tokens:,} tokens): {summary.model}, {summary.stream}"
     console.print(Text(printable(about)), soft_wrap=True)
     console.print(table)
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:
-    """Prints the most probable token of both lenses at one place of the table, layers down.
+    """Prints the most probable token of both lenses at one position, layers down.
 
     Raises:
-        LensError: the table does not show that position.
+        LensError: the position is not in the table.
     """
     console = console or Console()
     if not console.is_terminal:

@@ -38,9 +38,9 @@ function difference([one, other], state) {
     const mark = marks.sort((left, right) => left.rank - right.rank)[0] ?? null;
     return { text: words, p: shortened(p), m: same ? 0 : 1, mark };
   };
-  const what = text === null ? "of the most probable token" : `of ${text}, 0 where it is in no top k`;
-  const apart = between ? between.about : `how far apart the probabilities ${what} are, 0 to 1`;
-  return { of, legend: [`background: ${apart}`, "bar: the most probable tokens differ"] };
+  const what = text === null ? "the top tokens’ probabilities" : `the probabilities of ${text} (0 outside the top k)`;
+  const apart = between ? between.about : `difference between ${what}, 0 to 1`;
+  return { of, legend: [`background: ${apart}`, "bar: the top tokens differ"] };
 }
 
 /** A measure that is of two lenses together, as a part of its largest value; null where none is chosen. */

@@ -12,7 +12,7 @@ export function colours(lens, state) {
   }
   const chosen = [
     ["both", "probability and magnitude"],
-    ["classic", "classic: magnitude, ink by probability"],
+    ["classic", "classic: magnitude, text by probability"],
     ["probability", "probability"],
   ];
   const pinned = state.pin !== null ? [["token", "probability of the pinned token"], ["rank", "rank of the pinned token"]] : [];
@@ -29,9 +29,9 @@ export function colouring(lens, { ...state }) {
   const magnitude = lens.values.magnitude;
   const largest = lens.largestMagnitude || 1;
   const share = (cell) => Math.min(1, (magnitude?.[cell] ?? 0) / largest);
-  const most = `magnitude, full at ${valueText(largest)}, the largest after position 0`;
+  const most = `magnitude (full = ${valueText(largest)}, the largest after position 0)`;
   if (state.colour === "classic") {
-    const legend = [`background: ${most}`, "ink: probability of the top token, 0 to 1"];
+    const legend = [`background: ${most}`, "text colour: probability of the top token, 0 to 1"];
     return { classic: true, at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
   }
   if (state.colour === "both") {
@@ -46,9 +46,9 @@ export function colouring(lens, { ...state }) {
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
   const ofPin = state.colour === "token" || state.colour === "rank"; // elsewhere it is in no top k, so improbable
-  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is none") : "";
+  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is no value") : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
-  const beyond = range(values)[1] > high ? ` (up to ${valueText(range(values)[1])} in embed, as full)` : "";
+  const beyond = range(values)[1] > high ? ` (embed reaches ${valueText(range(values)[1])}, shown as full)` : "";
   const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${beyond}${missing}`];
   const valueAt = (cell) => Math.max(0, Math.min(1, part(values[cell])));
   return { at: (cell) => [ofPin ? valueAt(cell) || 0 : valueAt(cell), 0], legend };
@@ -57,7 +57,7 @@ export function colouring(lens, { ...state }) {
 function valuesOf(lens, state) {
   if (state.colour === "token" || state.colour === "rank") {
     const token = lens.places.get(state.pin);
-    if (token === undefined) return [[], "the pinned token, which this lens does not hold", ""];
+    if (token === undefined) return [[], "the pinned token, which is not in this lens", ""];
     const found = followed(lens, token);
     const where = found.exact ? "" : " where it is in the top k";
     const what = state.colour === "rank" ? "rank" : "probability";

@@ -12,7 +12,7 @@ export function detail(view) {
   const tops = make("div");
   const measures = make("dl", { class: "measures" });
   const told = make("p", { class: "told", "aria-live": "polite" });
-  const element = make("section", { class: "detail", "aria-label": "the chosen cell" }, place, tops, told, measures);
+  const element = make("section", { class: "detail", "aria-label": "selected cell" }, place, tops, told, measures);
 
   function draw() {
     const { lens, row, column } = view.seen();
@@ -53,7 +53,7 @@ export function detail(view) {
       class: "pin",
       "aria-pressed": String(Boolean(pin)),
       "aria-label": `pin ${lens.shown[token]}`,
-      title: pin ? "unpin this token" : "pin this token: follow it through the layers",
+      title: pin ? "unpin this token" : "pin this token to follow it through the layers",
       style: pin ? { "--pin": pin.colour } : {},
     });
   }
@@ -85,7 +85,7 @@ export function detail(view) {
     if (!pins.length) return "";
     const said = leader
       ? `${leader.shape} ${lens.shown[leader.token]} leads from layer ${lens.layers[leadsFrom(lens, leader.token, column)]} on.`
-      : `no pinned token leads at the end of position ${lens.positions[column]}.`;
+      : `no pinned token leads in the last layer at position ${lens.positions[column]}.`;
     return isNamed ? `${lens.name}: ${said}` : said;
   }
 

@@ -24,7 +24,7 @@ export function heat(view) {
     drawnOf = lens;
     axes = axesOf(lens, { ...view.state, stride: 1 });
     const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
-    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; the stronger, the more probable`);
+    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means more probable`);
     canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: ${sides}`);
     paint(lens, pin, getComputedStyle(caption.firstChild).color);
     mark(...axes.place(...chosenIn(lens, view.state)));

@@ -7,6 +7,6 @@ import { KEYS } from "./keys.js";
 export function help() {
   const lines = KEYS.flatMap(([keys, what]) => [make("dt", {}, keys), make("dd", {}, what)]);
   const close = button("Close", () => element.close());
-  const element = make("dialog", { "aria-label": "keyboard" }, make("h3", {}, "Keyboard"), make("dl", {}, ...lines), close);
+  const element = make("dialog", { "aria-label": "keyboard shortcuts" }, make("h3", {}, "Keyboard shortcuts"), make("dl", {}, ...lines), close);
   return { element, open: () => element.showModal() };
 }

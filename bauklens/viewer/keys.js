@@ -2,11 +2,11 @@
 
 /** What the keys do, as the list says it. */
 export const KEYS = [
-  ["arrow keys", "another cell"],
-  ["Home, End", "the first or last cell of the row; with Ctrl of the table"],
-  ["Page Up, Page Down", "a screen up or down"],
-  ["p", "pin the cell's most probable token, or unpin it"],
-  ["Enter", "to the tokens of the cell"],
+  ["arrow keys", "move to another cell"],
+  ["Home, End", "first or last cell in the row; with Ctrl, in the table"],
+  ["Page Up, Page Down", "one screen up or down"],
+  ["p", "pin or unpin the cell's most probable token"],
+  ["Enter", "go to the cell's tokens"],
   ["+, -", "wider or narrower columns"],
   ["/", "search for a token"],
   ["?", "this list"],

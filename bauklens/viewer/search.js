@@ -49,7 +49,7 @@ export function search(view, name) {
         make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, key) }, text),
       ),
     );
-    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, "in no top k here"));
+    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, "not in any top k here"));
     list.hidden = !list.children.length;
     mark();
   }

@@ -64,7 +64,7 @@ export function stage(view) {
   }
 
   function captionOf([lens, other]) {
-    const rounded = lens.rounded ? ". Its numbers are rounded to about four digits, so that the page stays small" : "";
+    const rounded = lens.rounded ? ". Numbers are rounded to about four digits to keep the page small" : "";
     return other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
   }
 

@@ -1,4 +1,4 @@
-// The menu of what can be taken away: copies, files, pictures, and a link.
+// The Export menu: copies, files, pictures, and a link.
 
 import { button, make, menu } from "./dom.js";
 import { png, svg } from "./picture.js";
@@ -14,7 +14,7 @@ export function takeaway(view) {
   const pictureName = (suffix) => (view.panes().length + shown().length > 2 ? fileName(`${seen().lens.prompt} compared`, suffix) : named(suffix));
   const chosen = () => cell(shown(), seen().row, seen().column);
   const copied = async (text, what) => {
-    said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not let it be copied";
+    said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not allow copying";
   };
   const picture = () => svg(view.panes(), seen().lens.caption);
   const onPage = document.body.classList.contains("bauklens-page");
@@ -30,6 +30,6 @@ export function takeaway(view) {
     ["Download SVG", () => download(pictureName("svg"), picture(), "image/svg+xml")],
     ["Download PNG", async () => download(pictureName("png"), await png(picture()), "image/png")],
   ];
-  const whose = view.lenses.length > 1 ? [make("p", { class: "note" }, "CSV and JSON are of the lens whose cell is chosen.")] : [];
-  return menu("Take away", ...whose, ...actions.map(([text, act]) => button(text, act)), said);
+  const whose = view.lenses.length > 1 ? [make("p", { class: "note" }, "CSV and JSON: the lens of the selected cell")] : [];
+  return menu("Export", ...whose, ...actions.map(([text, act]) => button(text, act)), said);
 }

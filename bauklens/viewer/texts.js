@@ -1,4 +1,4 @@
-// A lens as text to take away: TSV, Markdown, CSV and JSON.
+// A lens as text to export: TSV, Markdown, CSV and JSON.
 
 import { cellOf, probabilityAt, tokenAt } from "./data.js";
 import { probabilityText, shortest } from "./numbers.js";
@@ -32,7 +32,7 @@ export function markdown(rows) {
   return lines.join("\n");
 }
 
-/** A line for each layer, position and rank; columns as in `LensResult.to_frame()`. */
+/** One line per layer, position and rank; columns as in `LensResult.to_frame()`. */
 export function csv(lens) {
   const names = Object.keys(lens.measures).filter((name) => name !== "magnitude");
   const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));

@@ -1,11 +1,11 @@
-// The row above the table: which lens, its colours, a search, the view's shape, and what to take away.
+// The row above the table: which lens, its colours, a search, the view's shape, and the export menu.
 
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
 import { shows, WIDTHS } from "./state.js";
 import { takeaway } from "./takeaway.js";
 
-const THEMES = [["system", "as the system"], ["light", "light"], ["dark", "dark"]];
+const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
 
 /** `{ element, draw() }`. */
 export function toolbar(view, search, help) {
@@ -23,7 +23,7 @@ export function toolbar(view, search, help) {
     search.element,
     shape.element,
     takeaway(view),
-    button("?", help, { title: "keyboard", "aria-label": "keyboard" }),
+    button("?", help, { title: "keyboard shortcuts", "aria-label": "keyboard shortcuts" }),
   );
 
   function draw() {
@@ -50,7 +50,7 @@ function shapeMenu(view) {
   const [upLabel, up] = tick("first layer at the bottom", (bottomUp) => view.change({ bottomUp }));
   const [acrossLabel, across] = tick("layers across", (layersAcross) => view.change({ layersAcross }));
   const [blankLabel, blank] = tick("dim blank tokens", (hideBlank) => view.change({ hideBlank }));
-  const [themeLabel, theme] = choice("Light", THEMES, (value) => view.change({ theme: value }));
+  const [themeLabel, theme] = choice("Theme", THEMES, (value) => view.change({ theme: value }));
   const jump = make("input", { type: "number", onchange: () => go() });
   const go = () => {
     const { lens, row } = view.seen();

@@ -10,7 +10,7 @@ const CHARTS = [["probability", "probability"], ["rank", "rank"]];
 
 /** `{ element, draw() }`. Without a pin, the most probable token of the chosen cell is followed. */
 export function trajectories(view) {
-  const [label, list] = choice("Follow by", CHARTS, (value) => view.change({ chart: value }));
+  const [label, list] = choice("Plot", CHARTS, (value) => view.change({ chart: value }));
   const charts = make("div", { class: "charts" });
   const note = make("p", { class: "note" });
   const element = make("section", { class: "trajectories", "aria-label": "tokens through the layers" }, label, charts, note);
@@ -35,7 +35,7 @@ export function trajectories(view) {
       chart({
         lines: lines({ column }),
         names: lens.layers,
-        title: `${of}over the layers, at position ${lens.positions[column]}`,
+        title: `${of}across layers, at position ${lens.positions[column]}`,
         chosen: row,
         choose: (place) => view.choose(lens, place, column),
         isRank,
@@ -44,14 +44,14 @@ export function trajectories(view) {
       chart({
         lines: lines({ row }),
         names: lens.tokens.map((token, place) => `${lens.positions[place]} ${cutTo(token, 12)}`),
-        title: `${of}over the positions, at layer ${lens.layers[row]}`,
+        title: `${of}across positions, at layer ${lens.layers[row]}`,
         chosen: column,
         choose: (place) => view.choose(lens, row, place),
         isRank,
         show,
       }),
     );
-    note.textContent = `Pin a token with its ○, or with p in the table, to follow it. Known where it is in the top ${lens.topk}, everywhere for targets.`;
+    note.textContent = `To follow a token, pin it with its ○, or press p in the table. Its values are known where it is in the top ${lens.topk}; for targets, everywhere.`;
   }
   return { element, draw };
 }

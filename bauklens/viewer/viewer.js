@@ -71,7 +71,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const bar = toolbar(view, box, keys.open);
   const cell = detail(view);
   const panel = [cell, trajectories(view), heat(view)];
-  const side = make("aside", { class: "panel", "aria-label": "one cell" }, ...panel.map((part) => part.element));
+  const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
   const body = make("div", { class: "body" }, tables.element, side);
   const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
 
@@ -109,7 +109,7 @@ async function open(figure) {
     const given = JSON.parse(figure.querySelector("script.bauklens-data").textContent);
     mount(figure, await Promise.all(given.lenses.map(unpack)), { ...given.state, ...linked(number) }, number);
   } catch (error) {
-    const said = `The viewer could not start, so this table is what there is: ${error.message}`;
+    const said = `The viewer could not start, so you see the static table: ${error.message}`;
     figure.append(make("p", { class: "failed" }, said));
   } finally {
     figure.classList.remove("mounting");

@@ -15,7 +15,7 @@ export function widening(view, table) {
     if (!element.hasPointerCapture(event.pointerId)) return;
     widen(view, Math.round(width + event.clientX - from) - view.state.width);
   };
-  const title = "drag: the width of the columns (on the keyboard + and -)";
+  const title = "drag to change the column width (keyboard: + and -)";
   const element = make("div", { class: "edge", title, "aria-hidden": "true", onpointerdown: grip, onpointermove: drag });
   const draw = () => (element.style.left = `${table.firstEdge()}px`);
   return { element, draw };

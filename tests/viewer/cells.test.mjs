@@ -33,7 +33,7 @@ test("colours by a measure run over its range, and the legend says which", () =>
   assert.deepEqual([0, 3, 4, 5].map((cell) => at(cell)[0]), [0.125, 1, NaN, 1]);
   const { none, p } = contentOf([lens], state({ colour: "entropy" })).of(2, 0);
   assert.deepEqual([none, p], [true, 0]);
-  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched where there is none"]);
+  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched where there is no value"]);
 });
 
 test("one huge row of embeddings does not take the whole scale", () => {
@@ -41,7 +41,7 @@ test("one huge row of embeddings does not take the whole scale", () => {
   const lens = small({ measures: { entropy: nats }, values: { entropy } });
   const { at, legend } = colouring(lens, state({ colour: "entropy" }));
   assert.deepEqual([0, 2, 3].map((cell) => at(cell)[0]), [1, 0.5, 1]);
-  assert.match(legend[0], /0 to 4 nats \(up to 100 in embed, as full\)/);
+  assert.match(legend[0], /0 to 4 nats \(embed reaches 100, shown as full\)/);
 });
 
 test("ranks are coloured on a logarithmic scale, the first full", () => {

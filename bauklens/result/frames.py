@@ -6,7 +6,8 @@ import numpy as np
 
 from bauklens.optional import data_frame, data_set
 from bauklens.result.measures import MEASURES
-from bauklens.result.result import OWN, LensResult
+from bauklens.result.result import LensResult
+from bauklens.result.stored import OWN
 from bauklens.result.targets import target_names
 
 if TYPE_CHECKING:

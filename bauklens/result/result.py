@@ -1,38 +1,23 @@
 """LensResult: the result of a lens, as frozen arrays with their provenance. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bauklens.arguments import checked_count, is_whole_number, one_of
+from bauklens.arguments import checked_count, is_whole_number
 from bauklens.errors import LensError
-from bauklens.files import write_atomically
-from bauklens.optional import parquet
-from bauklens.result import storage
-from bauklens.result.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.result.displayed import Displayed
+from bauklens.result.exported import Exported
+from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
 from bauklens.result.soundness import require_sound
+from bauklens.result.stored import Stored
 from bauklens.result.targets import Target, Which
 
 if TYPE_CHECKING:
-    import pandas
-    import xarray
-    from matplotlib.figure import Figure
-    from plotly import graph_objects
-
-    from bauklens.show.page import Colour
-
-FORMAT = storage.FORMAT
-VERSION = 1
-
-OWN = ("magnitude", "max_probability")
-"""Measures that a result holds anyway, and that are not written twice."""
-
-LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
-"""The parts of a result that hold something for every cell."""
+    pass
 
 _DTYPES = {
     "token_ids": np.int64,
@@ -43,7 +28,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LensResult:
+class LensResult(Stored, Exported, Displayed):
     """The table of a lens for one prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
 
     Attributes:
@@ -258,210 +243,6 @@ class LensResult:
     def __repr__(self) -> str:
         rows, columns = self.magnitude.shape
         return f"<LensResult of {self.model}: {self.stream}, {rows} layers x {columns} positions, top {self.topk}>"
-
-    def _repr_html_(self) -> str:
-        from bauklens.show.page import fragment
-
-        return fragment(self)
-
-    def to_html(
-        self,
-        path: str | Path | None = None,
-        *,
-        title: str | None = None,
-        look: str = "default",
-        color: "Colour | None" = None,
-    ) -> str:
-        """The table as one self-contained HTML page that makes no requests when it is opened.
-
-        Args:
-            path: where to write it, atomically; None writes nothing.
-            title: the page's heading.
-            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
-            color: the colour of the classic look, as for :func:`bauklens.show_logit_lens`.
-
-        Returns:
-            The page's HTML.
-        """
-        from bauklens.show.page import page
-
-        html = page([self], title=title, look=look, color=color)
-        if path is not None:
-            write_atomically(path, html.encode("utf-8", "replace"))
-        return html
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """A tidy data frame with one row per layer, position and rank.
-
-        Columns: layer (ordered), position, token (at that position), generated (whether the model generated it), rank
-        (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
-        the cell, in the units of :data:`bauklens.MEASURES`, and for each target ``probability of X``, ``logit of X``
-        and ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
-        values are repeated in each of its k rows.
-
-        Raises:
-            LensError: pandas is not installed.
-        """
-        from bauklens.result.frames import frame_of
-
-        return frame_of(self)
-
-    def plot(
-        self,
-        measure: Which = "max_probability",
-        *,
-        kind: str = "heatmap",
-        tokens: bool | str = True,
-        position: int = -1,
-    ) -> "Figure":
-        """A matplotlib figure.
-
-        Args:
-            measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
-            kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
-                ``"trajectory"``: tokens across layers (:func:`bauklens.show.figures.trajectory`).
-            tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
-                ``"numbers"``.
-            position: for a trajectory: its position; negative ones count from the last column.
-
-        Raises:
-            LensError: matplotlib is not installed, or the kind, measure or position is unknown.
-        """
-        from bauklens.show.figures import KINDS, heat_map, trajectory
-
-        one_of("kind", kind, KINDS)
-        return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
-
-    def to_plotly(self, measure: Which = "max_probability", *, tokens: bool | str = True) -> "graph_objects.Figure":
-        """The heat map as a plotly figure, with the top k on hover; arguments as for :meth:`plot`.
-
-        Raises:
-            LensError: plotly is not installed, or the measure is unknown.
-        """
-        from bauklens.show.figures import plotly_heat_map
-
-        return plotly_heat_map(self, measure, tokens=tokens)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """:meth:`to_frame` as CSV; also written to a file, atomically, if a path is given.
-
-        Raises:
-            LensError: pandas is not installed, or the path cannot be written.
-        """
-        text: str = self.to_frame().to_csv(index=False)
-        if path is not None:
-            write_atomically(path, text.encode("utf-8", "backslashreplace"))
-        return text
-
-    def to_parquet(self, path: str | Path) -> None:
-        """:meth:`to_frame` as a Parquet file, written atomically.
-
-        Raises:
-            LensError: pandas or pyarrow is not installed, or the path cannot be written.
-        """
-        write_atomically(path, parquet(self.to_frame()))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """An xarray data set with the dimensions layer, position, rank and target, and the measures by name.
-
-        Variables: ``token_id`` and ``token`` (position); ``top_id``, ``top_token`` and ``top_probability`` (layer,
-        position, rank); every measure (layer, position), with its unit as an attribute; and for targets
-        ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer, position).
-
-        Raises:
-            LensError: xarray is not installed.
-        """
-        from bauklens.result.frames import data_set_of
-
-        return data_set_of(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
-
-        Every float32 is written as the shortest number that reads back as the same float32.
-        """
-        own = {name: value for name, value in self.measures.items() if name not in OWN}
-        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets")}
-        targets = [target.to_dict() for target in self.targets]
-        return self.head() | large | {"measures": plain(own), "targets": targets}
-
-    def head(self) -> dict[str, Any]:
-        """What :meth:`to_dict` returns, without the numbers and texts of the cells."""
-        small = (each.name for each in fields(LensResult) if each.name not in LARGE)
-        return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "LensResult":
-        """Reads the result that :meth:`to_dict` wrote.
-
-        Raises:
-            LensError: the format or version is another one, or a part is missing or has the wrong shape.
-        """
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise LensError(f"this is not a lens result: looked for format {FORMAT!r}")
-        if data.get("version") != VERSION:
-            raise LensError(
-                f"this lens result has version {data.get('version')!r}; this bauklens reads version {VERSION}"
-            )
-        needed = [each.name for each in fields(LensResult) if each.default is each.default_factory is MISSING]
-        missing = [name for name in needed if name not in data]
-        if missing:
-            raise LensError(f"this lens result has no {', '.join(missing)}")
-        values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
-        try:
-            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
-            return LensResult(**values)
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise LensError(f"this lens result is damaged: {error}") from None
-
-    def save(self, path: str | Path) -> None:
-        """Writes a ``.safetensors`` or ``.json`` file, both lossless; an old file is replaced only when it is complete.
-
-        Raises:
-            LensError: the path has another suffix, or cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in (*_DTYPES, "magnitude")}
-        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
-        storage.write(Path(path), self.to_dict(), arrays)
-
-    def to_logitlenskit(self) -> dict[str, Any]:
-        """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
-
-        See :func:`bauklens.result.logitlenskit.to_logitlenskit`.
-
-        Raises:
-            LensError: none of the rows is a block.
-        """
-        from bauklens.result.logitlenskit import to_logitlenskit
-
-        return to_logitlenskit(self)
-
-    @staticmethod
-    def from_logitlenskit(data: Mapping[str, Any]) -> "LensResult":
-        """A result from LogitLensKit's JSON; see :func:`bauklens.result.logitlenskit.from_logitlenskit`.
-
-        Raises:
-            LensError: the data does not have that format.
-        """
-        from bauklens.result.logitlenskit import from_logitlenskit
-
-        return from_logitlenskit(data)
-
-    def to_json(self) -> str:
-        """:meth:`to_dict` as one line of JSON."""
-        return storage.as_json(self.to_dict())
-
-    @staticmethod
-    def load(path: str | Path) -> "LensResult":
-        """Reads a file that :meth:`save` wrote; its format is recognized by its content.
-
-        Raises:
-            LensError: the file cannot be read, or it is damaged.
-        """
-        try:
-            return LensResult.from_dict(storage.read(Path(path)))
-        except LensError as error:
-            raise LensError(f"cannot read {path}: {error}") from None
 
 
 LensResult.__module__ = "bauklens"  # so that pickles load wherever the class is defined

@@ -1,0 +1,134 @@
+"""The commands about several prompts, models or saved lenses: compare and summarize."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bauklens.cli.options import (
+    lens_arguments,
+    lens_options,
+    load_model,
+    model_options,
+    read_prompts,
+    require_each_writable,
+    say,
+    target_options,
+    write,
+)
+from bauklens.errors import LensError, PromptError
+from bauklens.files import is_there
+
+if TYPE_CHECKING:
+    from bauklens.result.comparison import Comparison
+    from bauklens.result.result import LensResult
+
+
+@click.command(short_help="Compare two prompts, two models or two saved lenses.")
+@click.argument("one")
+@click.argument("other", required=False)
+@model_options
+@lens_options
+@target_options
+@click.option("--other-model", help="Run ONE through this model as well, instead of passing OTHER.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the comparison as HTML.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer and position as CSV.")
+@click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
+def compare(
+    one: str,
+    other: str | None,
+    look: str,
+    other_model: str | None,
+    output: Path | None,
+    csv_path: str | None,
+    position: int,
+    **options: Any,
+) -> None:
+    """Compare two lenses: those of the prompts ONE and OTHER, or two saved results.
+
+    Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
+    """
+    del look  # there is one only
+    require_each_writable(output, csv_path)
+    if (other is None) == (other_model is None):
+        raise LensError("pass either OTHER, a prompt or a saved result, or --other-model")
+    if other is None and _is_saved(one):
+        raise LensError(
+            "a saved result is the lens of one model: to run its prompt through --other-model, pass the prompt"
+        )
+    arguments = lens_arguments(options)
+    comparison = _compared(one, other, other_model, arguments, options)
+    if output is not None:
+        comparison.to_html(output)
+        say(f"wrote {output}")
+    if csv_path is not None:
+        write(csv_path, comparison.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        from bauklens.show.terminal import print_comparison
+
+        print_comparison(comparison, position)
+
+
+def _compared(
+    one: str, other: str | None, other_model: str | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> "Comparison":
+    from bauklens.result.comparison import compare
+    from bauklens.result.result import LensResult
+
+    if other is not None and _is_saved(one) and _is_saved(other):
+        return compare(LensResult.load(one), LensResult.load(other))
+    second = options | {"model": other_model}
+    model, tokenizer = load_model(options)
+    if other is None:
+        from bauklens.lens.two_models import compare_models
+
+        return compare_models(model, load_model(second)[0], tokenizer, one, **arguments)
+    from bauklens.lens.lens import logit_lens
+
+    def lens_of(each: str) -> "LensResult":
+        return LensResult.load(each) if _is_saved(each) else logit_lens(model, tokenizer, each, **arguments)
+
+    return compare(lens_of(one), lens_of(other))
+
+
+def _is_saved(text: str) -> bool:
+    """Whether an argument is a file with a result; anything else is a prompt, also one that ends like a file's name."""
+    return text.endswith((".json", ".safetensors")) and is_there(text) and Path(text).is_file()
+
+
+@click.command(short_help="Average the measures of many prompts, layer by layer.")
+@click.argument("file", type=click.Path(path_type=Path))
+@model_options
+@lens_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the averages as an HTML page.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write the averages as CSV.")
+@click.option("--title", help="The page's heading.")
+def summarize(
+    file: Path, look: str, output: Path | None, csv_path: str | None, title: str | None, **options: Any
+) -> None:
+    """Average every measure over all prompts in FILE, layer by layer; FILE is as for `report`.
+
+    Example: bauklens summarize prompts.txt -o summary.html
+    """
+    del look  # there is one only
+    require_each_writable(output, csv_path)
+    prompts = read_prompts(file)
+    arguments = lens_arguments(options)
+    model, tokenizer = load_model(options)
+    from bauklens.lens.corpus import summarize as summarized
+    from bauklens.progress import bar
+
+    several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
+    try:
+        summary = summarized(several, model, tokenizer, **arguments)
+    except PromptError as error:
+        raise LensError(f"{file}, line {prompts[error.number - 1][0]}: {error.reason}") from None
+    if output is not None:
+        summary.to_html(output, title=title)
+        say(f"wrote {output}")
+    if csv_path is not None:
+        write(csv_path, summary.to_frame().to_csv(index=False))
+    if csv_path != "-":
+        from bauklens.show.terminal import print_summary
+
+        print_summary(summary)

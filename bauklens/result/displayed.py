@@ -1,0 +1,87 @@
+"""What a result can be shown as: a page, figures; a part of :class:`bauklens.LensResult`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bauklens.arguments import one_of
+from bauklens.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from plotly import graph_objects
+
+    from bauklens.result.targets import Which
+    from bauklens.show.page import Colour
+
+
+class Displayed:
+    """The methods that show a result; each fetches what it needs when it is called."""
+
+    def _repr_html_(self: Any) -> str:
+        from bauklens.show.page import fragment
+
+        return fragment(self)
+
+    def to_html(
+        self: Any,
+        path: str | Path | None = None,
+        *,
+        title: str | None = None,
+        look: str = "default",
+        color: "Colour | None" = None,
+    ) -> str:
+        """The table as one self-contained HTML page that makes no requests when it is opened.
+
+        Args:
+            path: where to write it, atomically; None writes nothing.
+            title: the page's heading.
+            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
+            color: the colour of the classic look, as for :func:`bauklens.show_logit_lens`.
+
+        Returns:
+            The page's HTML.
+        """
+        from bauklens.show.page import page
+
+        html = page([self], title=title, look=look, color=color)
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
+
+    def plot(
+        self: Any,
+        measure: "Which" = "max_probability",
+        *,
+        kind: str = "heatmap",
+        tokens: bool | str = True,
+        position: int = -1,
+    ) -> "Figure":
+        """A matplotlib figure.
+
+        Args:
+            measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
+            kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
+                ``"trajectory"``: tokens across layers (:func:`bauklens.show.figures.trajectory`).
+            tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
+                ``"numbers"``.
+            position: for a trajectory: its position; negative ones count from the last column.
+
+        Raises:
+            LensError: matplotlib is not installed, or the kind, measure or position is unknown.
+        """
+        from bauklens.show.figures import KINDS, heat_map, trajectory
+
+        one_of("kind", kind, KINDS)
+        return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
+
+    def to_plotly(
+        self: Any, measure: "Which" = "max_probability", *, tokens: bool | str = True
+    ) -> "graph_objects.Figure":
+        """The heat map as a plotly figure, with the top k on hover; arguments as for :meth:`plot`.
+
+        Raises:
+            LensError: plotly is not installed, or the measure is unknown.
+        """
+        from bauklens.show.figures import plotly_heat_map
+
+        return plotly_heat_map(self, measure, tokens=tokens)

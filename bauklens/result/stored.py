@@ -1,0 +1,124 @@
+"""What a result can be written to, and read from: plain values, JSON, files; a part of :class:`bauklens.LensResult`."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bauklens.errors import LensError
+from bauklens.result import storage
+from bauklens.result.frozen import plain
+
+if TYPE_CHECKING:
+    from bauklens.result.result import LensResult
+
+FORMAT = storage.FORMAT
+VERSION = 1
+
+OWN = ("magnitude", "max_probability")
+"""Measures that a result holds anyway, and that are not written twice."""
+
+LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
+"""The parts of a result that hold something for every cell."""
+
+ARRAYS = ("token_ids", "positions", "top_ids", "top_probs", "magnitude")
+"""What a result holds as arrays."""
+
+
+class Stored:
+    """The methods that write a result and read it again."""
+
+    def to_dict(self: Any) -> dict[str, Any]:
+        """The result as plain lists and numbers, ready for JSON: format ``bauklens.lens``, version 1.
+
+        Every float32 is written as the shortest number that reads back as the same float32.
+        """
+        own = {name: value for name, value in self.measures.items() if name not in OWN}
+        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets")}
+        targets = [target.to_dict() for target in self.targets]
+        head: dict[str, Any] = self.head()
+        return head | large | {"measures": plain(own), "targets": targets}
+
+    def head(self: Any) -> dict[str, Any]:
+        """What :meth:`to_dict` returns, without the numbers and texts of the cells."""
+        from bauklens.result.result import LensResult
+
+        small = (each.name for each in fields(LensResult) if each.name not in LARGE)
+        return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LensResult":
+        """Reads the result that :meth:`to_dict` wrote.
+
+        Raises:
+            LensError: the format or version is another one, or a part is missing or has the wrong shape.
+        """
+        from bauklens.result.result import LensResult
+
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise LensError(f"this is not a lens result: looked for format {FORMAT!r}")
+        if data.get("version") != VERSION:
+            raise LensError(
+                f"this lens result has version {data.get('version')!r}; this bauklens reads version {VERSION}"
+            )
+        needed = [each.name for each in fields(LensResult) if each.default is each.default_factory is MISSING]
+        missing = [name for name in needed if name not in data]
+        if missing:
+            raise LensError(f"this lens result has no {', '.join(missing)}")
+        values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
+        try:
+            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
+            return LensResult(**values)
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise LensError(f"this lens result is damaged: {error}") from None
+
+    def save(self: Any, path: str | Path) -> None:
+        """Writes a ``.safetensors`` or ``.json`` file, both lossless; an old file is replaced only when it is complete.
+
+        Raises:
+            LensError: the path has another suffix, or cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
+        storage.write(Path(path), self.to_dict(), arrays)
+
+    def to_logitlenskit(self: Any) -> dict[str, Any]:
+        """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
+
+        See :func:`bauklens.result.logitlenskit.to_logitlenskit`.
+
+        Raises:
+            LensError: none of the rows is a block.
+        """
+        from bauklens.result.logitlenskit import to_logitlenskit
+
+        return to_logitlenskit(self)
+
+    @staticmethod
+    def from_logitlenskit(data: Mapping[str, Any]) -> "LensResult":
+        """A result from LogitLensKit's JSON; see :func:`bauklens.result.logitlenskit.from_logitlenskit`.
+
+        Raises:
+            LensError: the data does not have that format.
+        """
+        from bauklens.result.logitlenskit import from_logitlenskit
+
+        return from_logitlenskit(data)
+
+    def to_json(self: Any) -> str:
+        """:meth:`to_dict` as one line of JSON."""
+        return storage.as_json(self.to_dict())
+
+    @staticmethod
+    def load(path: str | Path) -> "LensResult":
+        """Reads a file that :meth:`save` wrote; its format is recognized by its content.
+
+        Raises:
+            LensError: the file cannot be read, or it is damaged.
+        """
+        from bauklens.result.result import LensResult
+
+        try:
+            return LensResult.from_dict(storage.read(Path(path)))
+        except LensError as error:
+            raise LensError(f"cannot read {path}: {error}") from None

@@ -414,7 +414,7 @@ def test_the_demo_model_on_a_page_of_text(always_pays, demo):
     """Against the exact way and against a plain softmax of every logit, at every place."""
     model, tokenizer = demo
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    prompt = tokenizer(text)["input_ids"][:200]
+    prompt = tokenizer(text)["input_ids"][: 200 if bfloat16.cpu_features() else 48]  # in software it takes minutes
     auto = bauklens.logit_lens(model, tokenizer, prompt)
     exact = bauklens.logit_lens(model, tokenizer, prompt, precision="exact")
     assert auto.provenance["decoding"]["precision"] == "bfloat16"

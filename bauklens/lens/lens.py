@@ -35,12 +35,12 @@ def logit_lens(
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
-    The logit lens is nostalgebraist's ("interpreting GPT: the logit lens", 2020).
+    The logit lens is due to nostalgebraist ("interpreting GPT: the logit lens", 2020).
 
     Args:
-        model: any causal language model of transformers, on any device or spread over several by accelerate; one that
-            torch.compile, DataParallel, PEFT or NNsight has wrapped is unwrapped.
-        tokenizer: its tokenizer; None where the prompt is ids (tokens then read ``<id>``).
+        model: any causal language model of transformers, on any device or spread over several by accelerate; a model
+            wrapped by torch.compile, DataParallel, PEFT or NNsight is unwrapped.
+        tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``).
         prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
             same order; prompts of about the same length are run together.
 
@@ -48,49 +48,50 @@ def logit_lens(
         stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
             block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
             that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
-            results, of one forward pass.
-        topk: tokens to keep in each cell, 1 .. vocabulary.
-        layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None is all.
-            The forward pass ends after the last block that is needed; where that is not the model's last, there are no
-            logits to check with, and the result says so.
-        positions: the positions to decode (negative ones count from the last); None is all.
+            results from a single forward pass.
+        topk: how many tokens to keep in each cell, 1 .. vocabulary.
+        layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None means
+            all. The forward pass ends after the last block that is needed; if that is not the model's last, there are
+            no logits to check against, and the result says so.
+        positions: the positions to decode (negative ones count from the last); None means all.
         norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
             with the scale that it has for the last block's output at that position, and without constant terms, so
-            that the logits of "embed" and of all deltas add up (before a soft-cap, where the model has one: each row
-            is capped by itself). None: no norm; the head, and what else the model does before and after it. The dotted
-            name of a module: that one, where what runs in the model's own forward between the last block and the head
-            is not right.
-        precision: ``"exact"``: the model's own dtype throughout. ``"auto"``: where a float32 model is on a CPU that
-            multiplies bfloat16 faster, the logits in bfloat16, the best of each row scored again in float32, and each
-            row that cannot be vouched for to 1e-3 decoded again in float32 (:mod:`bauklens.decode.bfloat16`). The
-            result's provenance says which it was, and how many rows were decoded again.
-        chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits, and fewer where memory
+            that the logits of "embed" and of all deltas add up (before a soft-cap, if the model has one: each row is
+            capped by itself). None: no norm; only the head, and whatever else the model does before and after it. The
+            dotted name of a module: that module, if what runs in the model's own forward between the last block and
+            the head is not right.
+        precision: ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
+            multiplies bfloat16 in hardware, the logits are computed in bfloat16, the best of each row again in float32,
+            and every row that is not certain to within 1e-3 again in float32 (:mod:`bauklens.decode.bfloat16`). The
+            result's provenance says which was used, and how many rows were decoded again.
+        chunk_rows: the most rows to decode at once; by default as many as make 128 MiB of logits, and fewer if memory
             runs out.
-        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
-            what the model goes on with (None: the output as it is). The check is against the edited model's logits.
-        blocks: dotted name of the list of blocks, where the one that is found by running the model is not right.
-        head: dotted name of the head, likewise.
-        measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits gives
-            for little more. What needs every logit (``js``, ``rank_of_next``) is decoded exactly.
-        targets: texts and token ids to follow at every layer and position, in or out of the top k: probability, logit
-            and rank, exactly (:class:`bauklens.result.targets.Target`).
-        words: of a target of several tokens, ``"whole"``: the probability of all of them, each after those before it,
-            for which the model is run once more for every position; ``"first"``: that of the first.
-        messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, in the place of the prompt, written as the
-            tokenizer's chat template has it.
-        max_new_tokens: the most tokens that the model generates after the prompt; they stand in the table like those of
-            the prompt, and ``generated_from`` tells where they begin.
-        seed: of what is drawn, where tokens are sampled.
-        on_error: of a list of prompts, what to do about one that cannot be: ``"raise"`` an error that names it by its
-            number, or ``"skip"`` it, which leaves None in its place.
-        **generate_options: as transformers' ``generate`` takes them; by default it is greedy.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; the model goes on
+            with what it returns (None: the output as it is). The check is against the edited model's logits.
+        blocks: dotted name of the list of blocks, if the one that is found by running the model is wrong.
+        head: dotted name of the head, if the one that is found is wrong.
+        measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits
+            yields almost for free. Measures that need every logit (``js``, ``rank_of_next``) are decoded exactly.
+        targets: texts and token ids to follow at every layer and position, whether or not they are in the top k: their
+            probability, logit and rank, exactly (:class:`bauklens.Target`).
+        words: for a target of several tokens, ``"whole"``: the probability of all of them, each after those before it,
+            which takes one more run of the model per position; ``"first"``: only that of the first.
+        messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt, formatted with the
+            tokenizer's chat template.
+        max_new_tokens: the most tokens that the model generates after the prompt; they are columns of the table like
+            those of the prompt, and ``generated_from`` says where they begin.
+        seed: the random seed, if tokens are sampled.
+        on_error: what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or ``"skip"``
+            it, which leaves None in its place.
+        **generate_options: options of transformers' ``generate``; by default it is greedy.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.
 
     Raises:
-        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is no causal
-            language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check fails.
+        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is not a
+            causal language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check
+            fails.
     """
     asked = Options.of(options)
     model = unwrapped(model)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes docs/gallery from the demo model: lenses as JSON, and what the viewer's "Download SVG" gives of each.
+"""Makes docs/gallery from the demo model: lenses as JSON, and what the viewer's "Download SVG" makes of each.
 
 The pictures are goldens as well: tests/test_gallery.py draws the lenses anew and compares. With --keep-lenses the
 lenses stay as they are, and only what is missing is drawn; that needs no model.
@@ -45,20 +45,20 @@ class Case:
 CASES = {
     "paris": Case('" Paris" takes the lead after block 27', ("eiffel",), {"width": 84}, " Paris"),
     "classic": Case(
-        "the notebook's look: background by magnitude, ink by probability", ("eiffel",), {"colour": "classic"}
+        "the notebook's look: background by magnitude, text by probability", ("eiffel",), {"colour": "classic"}
     ),
-    "delta": Case("what every block adds, decoded by itself", ("eiffel-delta",), {"width": 92}),
+    "delta": Case("what each block adds, decoded on its own", ("eiffel-delta",), {"width": 92}),
     "entropy": Case(
         "entropy, every third layer, the first at the bottom",
         ("eiffel",),
         {"colour": "entropy", "stride": 3, "bottomUp": True},
     ),
     "across": Case(
-        "every fourth layer, across; the text runs down",
+        "layers across, every fourth of them; the text runs down",
         ("eiffel",),
         {"layersAcross": True, "stride": 4},
     ),
-    "difference": Case("two prompts, where they differ", ("eiffel", "needle"), {"width": 120}),
+    "difference": Case("two prompts, and where they differ", ("eiffel", "needle"), {"width": 120}),
 }
 
 

@@ -165,7 +165,7 @@ class TestANamedNorm:
     @pytest.mark.parametrize(
         ("norm", "message"),
         [
-            ("transformer.h.0.ln_1", r"does not end in the model's own logits.*pass blocks=, norm= or head="),
+            ("transformer.h.0.ln_1", r"does not reproduce the model's own logits.*pass blocks=, norm= or head="),
             (
                 "transformer.lnf",
                 r"unknown norm 'transformer\.lnf': pass 'own', 'final' or None, or .*, 'transformer\.ln_f'",

@@ -156,7 +156,7 @@ def test_a_row_is_called_by_its_blocks_place_in_the_list_or_in_the_run(name, lab
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", sorted(NO_LENS))
 def test_what_has_no_lens_is_refused(name):
-    with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+    with pytest.raises(bauklens.LensError, match="does not reproduce the model's own logits"):
         bauklens.logit_lens(build(name), None, PROMPT)
 
 

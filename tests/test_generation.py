@@ -143,7 +143,7 @@ class TestChats:
             bauklens.logit_lens(gpt2, tokenizer, messages=CHAT)
 
     def test_a_prompt_as_well(self, gpt2, chat_tokenizer):
-        with pytest.raises(bauklens.LensError, match="a prompt and messages are given: pass one of them"):
+        with pytest.raises(bauklens.LensError, match="both a prompt and messages are given: pass one of them"):
             bauklens.logit_lens(gpt2, chat_tokenizer, "the city", messages=CHAT)
 
 

@@ -114,7 +114,7 @@ def test_a_tail_that_is_not_the_models_own_is_refused(gpt2):
 
     gpt2.transformer.ln_f.register_forward_hook(once)
     with pytest.raises(
-        bauklens.LensError, match=r"does not end in the model's own logits.*transformer\.h.*ln_f, lm_head"
+        bauklens.LensError, match=r"does not reproduce the model's own logits.*transformer\.h.*ln_f, lm_head"
     ):
         bauklens.logit_lens(gpt2, None, PROMPT)
     assert ran.anatomy.norms == ("transformer.ln_f",)
@@ -239,13 +239,13 @@ class TestTheCheck:
         assert bauklens.logit_lens(llama, None, PROMPT).check["max_abs_logit_difference"] < 1e-3
         llama.lm_head.forward = forward
         self.pass_replays_through(llama, lambda output: leave_out(None, None, output.mul_(0.9)))
-        with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+        with pytest.raises(bauklens.LensError, match="does not reproduce the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 
     def test_a_common_offset_hides_nothing(self, llama):
         pass_output_through(llama.lm_head, lambda module, inputs, output: output.sub_(1e4))
         self.pass_replays_through(llama, lambda output: (output + 1e4) * 0.9 - 1e4)
-        with pytest.raises(bauklens.LensError, match="does not end in the model's own logits"):
+        with pytest.raises(bauklens.LensError, match="does not reproduce the model's own logits"):
             bauklens.logit_lens(llama, None, PROMPT)
 
 
@@ -576,9 +576,9 @@ class TestBadInput:
     def test_logits_that_are_not_finite(self, gpt2):
         run(gpt2, None, PROMPT)
         gpt2.lm_head.register_forward_hook(lambda module, inputs, output: output * torch.nan)
-        with pytest.raises(bauklens.LensError, match="the logits of row embed at position 0 hold NaN or infinity"):
+        with pytest.raises(bauklens.LensError, match="the logits of row embed at position 0 contain NaN or infinity"):
             bauklens.logit_lens(gpt2, None, PROMPT)
-        with pytest.raises(bauklens.LensError, match="the logits of row 2 at position 7 hold NaN or infinity"):
+        with pytest.raises(bauklens.LensError, match="the logits of row 2 at position 7 contain NaN or infinity"):
             bauklens.logit_lens(gpt2, None, PROMPT, layers=2, positions=7)
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])

@@ -135,7 +135,9 @@ class TestLeavesTheModelAsItWas:
 def test_an_overflow_is_named_by_layer_and_position():
     model = tiny_model("llama", torch.float16)
     model.model.layers[1].mlp.down_proj.weight.fill_(60000)
-    with pytest.raises(bauklens.LensError, match=r"layer 1 at position \d holds NaN or infinity \(float16 overflows"):
+    with pytest.raises(
+        bauklens.LensError, match=r"layer 1 at position \d contains NaN or infinity \(float16 overflows"
+    ):
         bauklens.get_hidden_states(model, None, PROMPT)
 
 
@@ -158,7 +160,7 @@ def test_memory_that_runs_out_in_the_forward_pass_is_one_clear_error(gpt2, known
 def test_a_nan_in_the_embedding_is_named():
     model = tiny_model("llama")
     model.model.embed_tokens.weight[44] = torch.nan
-    with pytest.raises(bauklens.LensError, match=r"embed at position 2 holds NaN or infinity$"):
+    with pytest.raises(bauklens.LensError, match=r"embed at position 2 contains NaN or infinity$"):
         bauklens.get_hidden_states(model, None, PROMPT)
 
 

@@ -125,7 +125,7 @@ def test_a_real_model(trace_dict):
 
 class TestOurs:
     def test_hooks_are_set_on_entry_and_an_unknown_name_leaves_none(self, layers):
-        with pytest.raises(LookupError, match="near ones"):
+        with pytest.raises(LookupError, match="the nearest: "):
             tracedict.TraceDict(layers, ["0", "1", "22"])
         seen = tracedict.TraceDict(layers, ["0", "1"])
         assert hook_count(layers) == 0

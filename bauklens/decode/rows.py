@@ -167,7 +167,7 @@ class _Table:
         bad = (~probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
         row, column = divmod(int(numbers[bad]), len(self._rows.positions))
         return LensError(
-            f"the logits of row {self._rows.labels[row]} at position {self._rows.positions[column]} hold NaN or "
+            f"the logits of row {self._rows.labels[row]} at position {self._rows.positions[column]} contain NaN or "
             "infinity (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
         )
 

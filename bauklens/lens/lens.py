@@ -119,7 +119,7 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
     """The prompt, or a chat as ids."""
     if options.messages is not None:
         if prompt is not None:
-            raise LensError("a prompt and messages are given: pass one of them")
+            raise LensError("both a prompt and messages are given: pass one of them")
         return chat_ids(tokenizer, options.messages)
     if prompt is None and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")

@@ -33,28 +33,28 @@ _APART = ("kl", "js")
 def compare_models(
     model: nn.Module, other: nn.Module, tokenizer: Any, prompt: Prompt, **options: Unpack[ComparedOptions]
 ) -> Comparison:
-    """The lenses of a prompt in two models with one tokenizer, a base model and a fine-tuned one, say.
+    """Compares the lenses of one prompt in two models with the same tokenizer, such as a base and a fine-tuned model.
 
     Args:
         model: a causal language model.
         other: another one with the same layers and vocabulary.
-        tokenizer: that of both.
-        prompt: one prompt, a string or token ids. Nothing is generated, as each model would go on by itself: pass the
-            finished text.
-        **options: as for :func:`bauklens.logit_lens`, of one stream.
+        tokenizer: the tokenizer of both.
+        prompt: one prompt, a string or token ids. Nothing is generated, because each model would continue in its own
+            way: pass the finished text.
+        **options: as for :func:`bauklens.logit_lens`, for one stream.
 
     Returns:
         Both lenses, and for each cell KL(model || other) and their Jensen-Shannon divergence, in nats.
 
     Raises:
-        LensError: the models share modules, or their layers or vocabularies do not match; and as ``logit_lens``.
+        LensError: the models share modules, or their layers or vocabularies do not match; and as for ``logit_lens``.
     """
     asked = Options.of(options, "compare_models", prompts=False)
     if len(asked.streams) > 1:
-        raise LensError("two models are compared in one stream: pass its name")
+        raise LensError("compare_models() takes one stream: pass its name")
     models = unwrapped(model), unwrapped(other)
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
-        raise LensError("the two models share modules: load each by itself")
+        raise LensError("the two models share modules: load each one separately")
     with evaluating(*models):  # taken together, so that no other thread can hold one of them and wait for the other
         (one, here), (two, there) = (_run(each, tokenizer, prompt, asked) for each in models)
         lenses = [with_whole_words(plan.results(run)[0], run, plan) for run, plan in ((one, here), (two, there))]

@@ -41,7 +41,7 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Targe
     longest = max(text.count for text in texts)
     if context is not None and longest > context:
         raise LensError(
-            f"the text and {target.text!r} after it have {longest:,} tokens, and the model's context is "
+            f"the text and {target.text!r} after it have {longest:,} tokens, but the model's context is "
             f"{context:,}: pass words='first', or fewer positions"
         )
     how = How(1, replace(plan.how.way, precision="exact"), targets=_tokens(target))

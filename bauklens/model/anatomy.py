@@ -97,14 +97,14 @@ def resolve(
     Args:
         model: a causal language model of transformers, or one of the same shape.
         inputs: one prompt; the first few positions are run.
-        blocks: dotted name of the list of blocks, if the one that is found is not the right one.
-        norm: dotted name of the module that a state goes through before the head, if what runs in the model's own
-            forward between the last block and the head is not right.
+        blocks: dotted name of the list of blocks, if the wrong one is found.
+        norm: dotted name of the module that a state goes through before the head, if what the model's own forward
+            runs between the last block and the head is not right.
         head: dotted name of the module that makes logits of a state.
 
     Raises:
-        LensError: the model is an encoder-decoder, has no head, or runs no list of blocks in order; there are no such
-            modules as ``blocks``, ``norm`` and ``head`` name; or what is decoded is not what the model says.
+        LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; there
+            are no modules named ``blocks``, ``norm`` or ``head``; or the decoded logits are not the model's own.
     """
     with evaluating(model):
         anatomies, names = _known_of(model).anatomies, (blocks, norm, head)
@@ -221,7 +221,7 @@ def _way(
     if not final.isfinite().all() or own.isnan().any():
         return None, math.nan
     if norm is not None and not layout.plain:
-        raise LensError(f"norm={norm!r} needs states of (position, hidden); those of {layout.model_class} are not")
+        raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
     everywhere = torch.arange(inputs.count)
     states = final if layout.plain else final[None]
     with replaying(model, layout, inputs, through=norm, whole=whole) as tail:

@@ -60,7 +60,7 @@ def model_logits(model: nn.Module, inputs: Inputs, **options: Any) -> torch.Tens
     if logits is None:
         raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
     if not isinstance(logits, torch.Tensor) or logits.dim() != 3:
-        raise LensError(f"{kind} returns no logits for each position; a lens needs a causal language model")
+        raise LensError(f"{kind} does not return logits for each position; a lens needs a causal language model")
     return logits[::codebooks]
 
 
@@ -77,10 +77,10 @@ def _require_causal(model: nn.Module) -> None:
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise LensError(f"{kind.__name__} is an encoder-decoder; {wanted}")
     if getattr(model, "main_input_name", "input_ids") != "input_ids" or "input_ids" not in _parameters(kind):
-        raise LensError(f"{kind.__name__} reads no token ids; {wanted}")
+        raise LensError(f"{kind.__name__} does not take token ids; {wanted}")
     has_head = getattr(model, "base_model", None) is not model
     if kind.__module__.startswith("transformers.") and has_head and not kind.can_generate():
-        raise LensError(f"{kind.__name__} has a head of another kind, or none that predicts the next token; {wanted}")
+        raise LensError(f"{kind.__name__} has another kind of head, or none that predicts the next token; {wanted}")
 
 
 def _parameters(kind: type[nn.Module]) -> Mapping[str, inspect.Parameter]:

@@ -56,6 +56,6 @@ class FrozenNorm:
         difference = self(part, everywhere) + self(final - part, everywhere) + self.bias - whole
         if not difference.abs().max() <= max(8 * torch.finfo(final.dtype).eps, 1e-5) * whole.abs().max():
             raise LensError(
-                f"norm='final' needs a LayerNorm or an RMSNorm as final norm; found {type(self.norm).__name__}: "
+                f"norm='final' needs a LayerNorm or RMSNorm as the final norm; found {type(self.norm).__name__}: "
                 "pass norm='own'"
             )

@@ -44,7 +44,7 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
     if not (differences <= allowed).all():
         raise _not_proved(
             layout,
-            f"they differ by {differences.flatten()[worst]:.3g}, where the best is {spread.flatten()[worst]:.3g} above "
+            f"they differ by {differences.flatten()[worst]:.3g}, while the best is {spread.flatten()[worst]:.3g} above "
             "the median",
         )
     return float(differences.max())
@@ -52,7 +52,7 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
 
 def _not_proved(layout: Layout, difference: str) -> NotProvedError:
     return NotProvedError(
-        f"the lens of {layout.model_class} does not end in the model's own logits: {difference}; found blocks "
+        f"the lens of {layout.model_class} does not reproduce the model's own logits: {difference}; found blocks "
         f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the names of the "
         "right ones"
     )

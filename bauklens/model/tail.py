@@ -135,11 +135,12 @@ def replaying(
         through, whole: as for :class:`Tail`.
 
     Raises:
-        LensError: ``norm="final"`` and the model's final norm is no LayerNorm or RMSNorm of states (position, hidden).
+        LensError: ``norm="final"``, but the model's final norm is not a LayerNorm or RMSNorm of states
+            (position, hidden).
     """
     if norm == "final" and not layout.plain:
         raise LensError(
-            f"norm='final' needs states of shape (position, hidden), and those of {layout.model_class} are not: "
+            f"norm='final' needs states of shape (position, hidden), but {layout.model_class} has others: "
             "pass norm='own'"
         )
     with evaluating(model):

@@ -168,7 +168,7 @@ def _named_module(model: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         near = get_close_matches(name, (each for each, _ in model.named_modules(remove_duplicate=False)), n=3)
         raise LookupError(
-            f"{type(model).__name__} has no module {name!r}" + (f"; near ones: {', '.join(near)}" if near else "")
+            f"{type(model).__name__} has no module {name!r}" + (f"; the nearest: {', '.join(near)}" if near else "")
         ) from None
 
 

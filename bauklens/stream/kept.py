@@ -35,7 +35,7 @@ class Kept:
         if self.count < len(self._names):
             if state.shape != self._shape:
                 raise LensError(
-                    f"{self._names[self.count]} hands over a state of shape {tuple(state.shape)}; a lens needs "
+                    f"{self._names[self.count]} returns a state of shape {tuple(state.shape)}; a lens needs "
                     f"{self._shape}"
                 )
             self._states[self.count] = state.detach()
@@ -49,7 +49,7 @@ class Kept:
         """
         if self.count != len(self._names):
             raise LensError(
-                f"{self.count - 1} of {len(self._names) - 1} blocks of {self._anatomy.model_class} ran on this prompt; "
-                "a lens needs all"
+                f"{self.count - 1} of the {len(self._names) - 1} blocks of {self._anatomy.model_class} ran on this "
+                "prompt; a lens needs all of them"
             )
         return self._states

@@ -138,12 +138,12 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
 
     Args:
         model: any causal language model of transformers.
-        tokenizer: its tokenizer; may be None if the prompt is ids.
+        tokenizer: its tokenizer; may be None if the prompt is token ids.
         prompt: a string, a list of token ids, or a 1-D tensor of them.
 
     Returns:
-        (layer, 1, position, hidden), in the model's dtype: layer i is the stream after block i. In the few models whose
-        states have another shape, (layer, *shape).
+        (layer, 1, position, hidden), in the model's dtype: layer i is the stream after block i. For the few models
+        whose states have another shape: (layer, *shape).
 
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
@@ -154,12 +154,12 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
 def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     """What every block adds to the stream: its output minus its input.
 
-    The input of block 0 is what the embedding dropout hands over (``transformer.drop`` in GPT-2 and GPT-J); in models
+    The input of block 0 is the output of the embedding dropout (``transformer.drop`` in GPT-2 and GPT-J); in models
     without one it is the input of block 0 itself.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer, or None if the prompt is ids.
+        tokenizer: its tokenizer, or None if the prompt is token ids.
         prompt: a string, or token ids.
 
     Returns:
@@ -186,7 +186,7 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
         position = place[0] if len(place) == 1 else tuple(place)
         overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
         raise LensError(
-            f"the hidden state of {names[row]} at position {position} holds NaN or infinity"
+            f"the hidden state of {names[row]} at position {position} contains NaN or infinity"
             + (overflow if states.dtype == torch.float16 else "")
         )
 
@@ -235,6 +235,6 @@ def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: Kept) -> Iter
 def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
     if edited.shape != state.shape:
         raise LensError(
-            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}, which returned one of "
+            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}; it must keep the shape "
             f"{tuple(state.shape)}"
         )

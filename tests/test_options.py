@@ -36,7 +36,7 @@ class TestTheOptions:
 
     def test_each_is_explained(self):
         for name in OPTIONS:
-            assert f"\n        {name}: " in bauklens.logit_lens.__doc__
+            assert f"\n        {name} (" in bauklens.logit_lens.__doc__
 
     def test_one_that_there_is_not_is_a_type_error(self, gpt2):
         with pytest.raises(TypeError, match=r"logit_lens\(\) got an unexpected keyword argument 'top'"):

@@ -55,7 +55,8 @@ def js_divergence(entropy_of_mean: torch.Tensor, one: torch.Tensor, other: torch
 
     Args:
         entropy_of_mean: (row,), H of the mean of p and q.
-        one, other: (row,), H(p) and H(q).
+        one: (row,), H(p).
+        other: (row,), H(q).
 
     Returns:
         (row,).

@@ -8,7 +8,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from bauklens.errors import LensError, PromptError
-from bauklens.lens.options import OPTIONS, OneStream, Options, SeveralStreams
+from bauklens.lens.options import OPTIONS, LensOptions, OneStream, Options, SeveralStreams
 from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.generation import chat_ids
@@ -31,7 +31,7 @@ def logit_lens(
 
 
 def logit_lens(
-    model: nn.Module, tokenizer: Any, prompt: Prompt = None, **options: Any
+    model: nn.Module, tokenizer: Any, prompt: Prompt = None, **options: Unpack[LensOptions]
 ) -> LensResult | list[LensResult]:
     """Decodes the residual stream of a prompt, layer by layer, through the model's own final norm and head.
 
@@ -45,45 +45,48 @@ def logit_lens(
             same order; prompts of about the same length are run together.
 
     Keyword Args:
-        stream: ``"hidden"``, the rows "embed" (before block 0) and the output of every block; ``"delta"``, what every
-            block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds, after any norm and scale
-            that the block applies to their outputs; ``"mid"``, the stream between the two. A list gives a list of
-            results from a single forward pass.
-        topk: how many tokens to keep in each cell, 1 .. vocabulary.
-        layers: the rows to decode: numbers of blocks (negative ones count from the last), or ``"embed"``; None means
-            all. The forward pass ends after the last block that is needed; if that is not the model's last, there are
-            no logits to check against, and the result says so.
-        positions: the positions to decode (negative ones count from the last); None means all.
-        norm: what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``: the final norm
-            with the scale that it has for the last block's output at that position, and without constant terms, so
-            that the logits of "embed" and of all deltas add up (before a soft-cap, if the model has one: each row is
-            capped by itself). None: no norm; only the head, and whatever else the model does before and after it. The
-            dotted name of a module: that module, if what runs in the model's own forward between the last block and
-            the head is not right.
-        precision: ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
+        stream (str | list[str]): ``"hidden"``, the rows "embed" (before block 0) and the output of every block;
+            ``"delta"``, what every block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds,
+            after any norm and scale that the block applies to their outputs; ``"mid"``, the stream between the two. A
+            list gives a list of results from a single forward pass.
+        topk (int): how many tokens to keep in each cell, 1 .. vocabulary.
+        layers (int | str | list | None): the rows to decode: numbers of blocks (negative ones count from the last), or
+            ``"embed"``; None means all. The forward pass ends after the last block that is needed; if that is not the
+            model's last, there are no logits to check against, and the result says so.
+        positions (int | slice | list[int] | None): the positions to decode (negative ones count from the last); None
+            means all.
+        norm (str | None): what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``:
+            the final norm with the scale that it has for the last block's output at that position, and without constant
+            terms, so that the logits of "embed" and of all deltas add up (before a soft-cap, if the model has one: each
+            row is capped by itself). None: no norm; only the head, and whatever else the model does before and after
+            it. The dotted name of a module: that module, if what runs in the model's own forward between the last block
+            and the head is not right.
+        precision (str): ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
             multiplies bfloat16 in hardware, the logits are computed in bfloat16, the best of each row again in float32,
             and every row that is not certain to within 1e-3 again in float32 (:mod:`bauklens.decode.bfloat16`). The
             result's provenance says which was used, and how many rows were decoded again.
-        chunk_rows: the most rows to decode at once; by default as many as make 128 MiB of logits, and fewer if memory
-            runs out.
-        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; the model goes on
-            with what it returns (None: the output as it is). The check is against the edited model's logits.
-        blocks: dotted name of the list of blocks, if the one that is found by running the model is wrong.
-        head: dotted name of the head, if the one that is found is wrong.
-        measures: names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the pass over the logits
-            yields almost for free. Measures that need every logit (``js``, ``rank_of_next``) are decoded exactly.
-        targets: texts and token ids to follow at every layer and position, whether or not they are in the top k: their
-            probability, logit and rank, exactly (:class:`bauklens.Target`).
-        words: for a target of several tokens, ``"whole"``: the probability of all of them, each after those before it,
-            which takes one more run of the model per position; ``"first"``: only that of the first.
-        messages: a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt, formatted with the
-            tokenizer's chat template.
-        max_new_tokens: the most tokens that the model generates after the prompt; they are columns of the table like
-            those of the prompt, and ``generated_from`` says where they begin.
-        seed: the random seed, if tokens are sampled.
-        on_error: what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or ``"skip"``
-            it, which leaves None in its place.
-        **generate_options: options of transformers' ``generate``; by default it is greedy.
+        chunk_rows (int | None): the most rows to decode at once; by default as many as make 128 MiB of logits, and
+            fewer if memory runs out.
+        edit_output (Callable | None): ``fn(output, layer)``, called with what each block returns and the block's name;
+            the model goes on with what it returns (None: the output as it is). The check is against the edited model's
+            logits.
+        blocks (str | None): dotted name of the list of blocks, if the one that is found by running the model is wrong.
+        head (str | None): dotted name of the head, if the one that is found is wrong.
+        measures (str | list[str] | None): names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the
+            pass over the logits yields almost for free. Measures that need every logit (``js``, ``rank_of_next``) are
+            decoded exactly.
+        targets (str | int | list | None): texts and token ids to follow at every layer and position, whether or not
+            they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`).
+        words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
+            before it, which takes one more run of the model per position; ``"first"``: only that of the first.
+        messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
+            formatted with the tokenizer's chat template.
+        max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
+            like those of the prompt, and ``generated_from`` says where they begin.
+        seed (int | None): the random seed, if tokens are sampled.
+        on_error (str): what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or
+            ``"skip"`` it, which leaves None in its place.
+        **generate_options (Any): options of transformers' ``generate``; by default it is greedy.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.

@@ -62,6 +62,12 @@ class SeveralStreams(PromptOptions, total=False):
     stream: Required[Sequence[str]]
 
 
+class LensOptions(PromptOptions, total=False):
+    """The options of lenses of one stream or several."""
+
+    stream: str | Sequence[str]
+
+
 class ComparedOptions(RowOptions, total=False):
     """The options of a lens that is compared with another."""
 

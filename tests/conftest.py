@@ -1,21 +1,24 @@
-"""Fixtures: tiny models, the demo model, and a real browser."""
+"""Fixtures: tiny models, the demo model, and a real browser; pytest itself starts without torch."""
 
 import os
 import sys
 import tempfile
 
-if "--hub" not in sys.argv:  # before anything reads them
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers are not given the words, but the environment
+    os.environ["BAUKLENS_TESTS_HUB"] = "1" if "--hub" in sys.argv else ""
+if not os.environ["BAUKLENS_TESTS_HUB"]:  # before anything reads them
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="bauklens-tests-hub-")
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # torch's, also in what tests start
 
 import atexit
 import shutil
+from collections import defaultdict
 
 import pytest
-import torch
 
 import bauklens
-from tests import tiny
+from tests import NAMES
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -33,32 +36,58 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    torch.set_num_threads(min(2, torch.get_num_threads()))
     if not config.getoption("--hub"):
         atexit.register(shutil.rmtree, os.environ["HF_HUB_CACHE"], ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+        if {"demo", "eiffel"} & set(item.fixturenames):
+            item.add_marker("slow")
         if item.get_closest_marker("hub") and not config.getoption("--hub"):
             item.add_marker(pytest.mark.skip(reason="needs the model hub: run pytest --hub where it can be reached"))
-        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        if item.get_closest_marker("cuda") and not has_cuda():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-@pytest.fixture(params=tiny.NAMES)
+def has_cuda():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Counts what tests recorded with ``record_property``, whichever process ran them."""
+    found = defaultdict(set)
+    for report in terminalreporter.stats.get("passed", []):
+        for what, value in report.user_properties:
+            found[what].add(value)
+    for what, values in found.items():
+        terminalreporter.write_line(f"{what}: {len(values)}")
+
+
+@pytest.fixture(params=NAMES)
 def model(request):
-    return tiny.tiny_model(request.param)
+    from tests.tiny import tiny_model
+
+    return tiny_model(request.param)
 
 
 @pytest.fixture
 def gpt2():
-    return tiny.tiny_model("gpt2")
+    from tests.tiny import tiny_model
+
+    return tiny_model("gpt2")
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return tiny.tiny_tokenizer()
+    from tests.tiny import tiny_tokenizer
+
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -305,6 +305,7 @@ def test_a_loss_of_the_experts_is_left_out():
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_a_forward_compiled_in_place_is_run_as_written(gpt2):
     plain = bauklens.logit_lens(gpt2, None, PROMPT)
     gpt2.compile()

@@ -112,7 +112,7 @@ def test_a_state_that_is_not_finite_harms_no_other():
     model.model.embed_tokens.weight[9] = torch.nan
     lenses = bauklens.logit_lens(model, None, [[5, 7, 8], [9, 5, 8], [8, 7, 5]], on_error="skip")
     assert [lens is None for lens in lenses] == [False, True, False]
-    with pytest.raises(LensError, match="prompt 2: the hidden state of embed at position 0 holds NaN"):
+    with pytest.raises(LensError, match="prompt 2: the hidden state of embed at position 0 contains NaN"):
         bauklens.logit_lens(model, None, [[5, 7, 8], [9, 5, 8], [8, 7, 5]])
 
 

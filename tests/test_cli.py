@@ -27,6 +27,8 @@ from bauklens.show.terminal import print_position
 from tests.made import made
 from tests.tiny import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -122,7 +122,7 @@ def test_what_does_not_match_is_one_clear_error(gpt2):
 def test_models_that_cannot_be_compared(gpt2):
     with pytest.raises(LensError, match="share modules"):
         compare_models(gpt2, gpt2, None, PROMPT)
-    with pytest.raises(LensError, match="compared in one stream"):
+    with pytest.raises(LensError, match="takes one stream: pass its name"):
         compare_models(gpt2, tiny_model("gpt2"), None, PROMPT, stream=["hidden", "delta"])
     with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
         compare_models(gpt2, tiny_model("gpt2"), None, PROMPT, depth=3)

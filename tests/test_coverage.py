@@ -18,6 +18,8 @@ from bauklens.model.forward import tensors_in
 from bauklens.model.inputs import Inputs
 from tests.tiny import randomised
 
+pytestmark = pytest.mark.slow  # hundreds of models
+
 SPECS = json.loads((Path(__file__).parent / "data" / "tiny_causal_lms.json").read_text(encoding="utf-8"))
 """Name -> ``base_model_type``, ``overrides`` of its configuration, and where needed the classes to use."""
 
@@ -40,7 +42,7 @@ NEEDS_FLOAT32 = {"inkling2_text", "inkling2_loop_text", "xlstm"}
 MIXED = {"mamba2"}
 """Its blocks return float32 whatever the model's dtype; here its embedding is decoded in float32 as well."""
 
-run, exact, by_product = set(), set(), set()
+TYPES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - CANNOT_RUN_ALONE
 
 
 def build(name):
@@ -129,8 +131,7 @@ def test_what_does_not_run_in_half_precision(name):
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", [name for name in SPECS if name not in NO_LENS])
-def test_every_row_is_exact(name):
-    run.add(name)
+def test_every_row_is_exact(name, record_property):
     model = build(name)
     anatomy = resolve(model, Inputs(torch.tensor([PROMPT])))
     assert_every_row(model, anatomy, name, atol=1e-4)
@@ -138,9 +139,10 @@ def test_every_row_is_exact(name):
     said = dict(describe(model, None, ""))
     assert said["blocks"].startswith(f"{len(anatomy.blocks)} (")
     assert float(said["check"].rpartition(" ")[2]) < 1e-3
-    exact.add(SPECS[name]["base_model_type"])
+    kind = SPECS[name]["base_model_type"]
+    record_property(f"exact, of {len(TYPES)} types", kind)
     if anatomy.post_ops is not None:
-        by_product.add(SPECS[name]["base_model_type"])
+        record_property("of these by the head's product", kind)
 
 
 @pytest.mark.filterwarnings("default")
@@ -160,14 +162,6 @@ def test_what_has_no_lens_is_refused(name):
         bauklens.logit_lens(build(name), None, PROMPT)
 
 
-def test_the_count(capsys):
-    """All types of the mapping are there but those that cannot run alone; prints how many are exact."""
-    known = {spec["base_model_type"] for spec in SPECS.values()}
-    assert set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - known <= CANNOT_RUN_ALONE
-    if run != set(SPECS) - NO_LENS:
-        pytest.skip("counts only where all types were run")
-    types = exact & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    with capsys.disabled():
-        print(f"\nexact: {len(types)} of {len(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - CANNOT_RUN_ALONE)} types")
-        print(f"by the head's product: {len(by_product & types)} of them")
-    assert len(types) >= len(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - CANNOT_RUN_ALONE - NO_LENS)
+def test_every_type_is_in_the_list():
+    """Each is run above, exact or refused; the end of the run says how many were exact."""
+    assert {spec["base_model_type"] for spec in SPECS.values()} == TYPES

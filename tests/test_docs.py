@@ -18,6 +18,8 @@ from bauklens.cli.commands import main
 from bauklens.vocabulary import STREAMS
 from tests.tiny import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow  # everything that the pages show is run
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 

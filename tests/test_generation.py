@@ -10,8 +10,9 @@ from rich.console import Console
 import bauklens
 from bauklens.result.result import LensResult
 from bauklens.show.terminal import print_position
+from tests import NAMES
 from tests.made import made
-from tests.tiny import NAMES, PROMPT, hook_count, tiny_model, tiny_tokenizer
+from tests.tiny import PROMPT, hook_count, tiny_model, tiny_tokenizer
 
 TEMPLATE = (
     "{% for each in messages %}<{{ each.role }}>{{ each.content }}{% endfor %}"

@@ -8,10 +8,11 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
-import nbformat
 import pytest
 
 from tests.test_viewer import rising
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jupyter")]  # servers share their user's settings
 
 CELLS = [
     "import bauklens\none = bauklens.LensResult.load('one.safetensors')",
@@ -23,6 +24,8 @@ SCRIPT = "function mount("
 
 @pytest.fixture
 def folder(tmp_path):
+    import nbformat  # which takes seconds
+
     rising(9, 12).save(tmp_path / "one.safetensors")
     rising(9, 12, prompt="two").save(tmp_path / "two.safetensors")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
@@ -100,6 +103,8 @@ def assert_works(page, which):
 
 def scripts(folder):
     """How many outputs of the saved notebook carry the viewer's script."""
+    import nbformat  # which takes seconds
+
     cells = nbformat.read(folder / "lens.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.outputs if "text/html" in output.get("data", {})]
     return len(outputs), sum(SCRIPT in output["data"]["text/html"] for output in outputs)

@@ -29,10 +29,10 @@ from bauklens.model.anatomy import resolve
 from bauklens.model.block_output import state_of, with_state
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.inputs import Inputs
+from tests import NAMES
 from tests.tiny import (
     CONFIGS,
     LAYERS,
-    NAMES,
     PROMPT,
     TEXT,
     VOCABULARY,
@@ -178,7 +178,7 @@ def test_at_the_final_scale_few_rows_are_those_of_the_whole(name, arguments):
 
 def test_a_norm_that_is_no_norm_cannot_be_frozen(gpt2):
     gpt2.transformer.ln_f.register_forward_hook(lambda module, inputs, output: output.tanh())
-    with pytest.raises(bauklens.LensError, match="norm='final' needs a LayerNorm or an RMSNorm"):
+    with pytest.raises(bauklens.LensError, match="norm='final' needs a LayerNorm or RMSNorm"):
         bauklens.logit_lens(gpt2, None, PROMPT, stream="delta", norm="final")
     assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
@@ -269,6 +269,7 @@ class TestAModelThatChanges:
         assert bauklens.logit_lens(model, None, PROMPT, topk=size).topk == size
 
 
+@pytest.mark.slow
 def test_threads_wait_for_each_other():
     model = tiny_model("llama")
     prompts = [PROMPT[n:] + PROMPT[:n] for n in range(8)] * 10
@@ -564,13 +565,13 @@ class TestBadInput:
         config = BertConfig(
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320
         )
-        with pytest.raises(bauklens.LensError, match="BertForMaskedLM has a head of another kind"):
+        with pytest.raises(bauklens.LensError, match="BertForMaskedLM has another kind of head"):
             bauklens.logit_lens(BertForMaskedLM(config).eval(), None, PROMPT)
 
     def test_a_classification_head(self):
         config = CONFIGS["gpt2"]()
         config.pad_token_id = 0
-        with pytest.raises(bauklens.LensError, match="GPT2ForSequenceClassification has a head of another kind"):
+        with pytest.raises(bauklens.LensError, match="GPT2ForSequenceClassification has another kind of head"):
             bauklens.logit_lens(GPT2ForSequenceClassification(config), None, PROMPT)
 
     def test_logits_that_are_not_finite(self, gpt2):

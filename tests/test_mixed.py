@@ -289,6 +289,7 @@ class TestALens:
         assert np.array_equal(exact.top_ids, again.top_ids)
         assert np.allclose(exact.top_probs, again.top_probs, atol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rows", [1, 7, 100])
     def test_chunks_of_any_size_give_the_same(self, always_pays, rows):
         model = wide_model("gptj", "plain")

@@ -95,7 +95,7 @@ class TestTwoModels:
         together = Barrier(2)
 
         def compared(first, second):
-            for _ in range(20):
+            for _ in range(6):
                 together.wait(timeout=60)
                 bauklens.compare_models(first, second, None, PROMPT)
 

@@ -51,6 +51,8 @@ def wheel(built):
     return path
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "bauklens"
@@ -61,6 +63,8 @@ def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
     assert wheel.stat().st_size < LARGEST_WHEEL
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_sdist_holds_what_the_wheel_is_made_of(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -68,6 +72,8 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(built):
     assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "bauklens/viewer/viewer.js"} <= held
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     """Away from the repository, with nothing but what it asks for itself, on a tiny model in a folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}

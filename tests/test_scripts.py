@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tiny import tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.slow  # each starts a process
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

@@ -8,8 +8,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import nbformat
 import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # it is built once, in the checkout's own folder
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,6 +72,8 @@ def site(tmp_path_factory):
 
 def outputs(name):
     """Cell id -> everything that its outputs say, as text."""
+    import nbformat  # which takes seconds
+
     book = nbformat.read(ROOT / "build" / "notebooks" / f"{name}.ipynb", as_version=4)
     said = {}
     for cell in book.cells:
@@ -90,6 +93,8 @@ def test_a_notebook_shows_what_it_speaks_of(site, name):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_stored_without_outputs(path):
+    import nbformat  # which takes seconds
+
     book = nbformat.read(path, as_version=4)
     nbformat.validate(book)
     assert path.stem in SHOWN

@@ -10,7 +10,8 @@ import bauklens
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from bauklens.stream.states import trace_stream
-from tests.tiny import LAYERS, NAMES, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
+from tests import NAMES
+from tests.tiny import LAYERS, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
 
 
 def by_hand(model, token_ids):

@@ -68,6 +68,7 @@ def test_bad_prompts_are_passed_over_where_that_is_asked_for(gpt2):
         summarize([PROMPT, [], PROMPT], gpt2, None)
 
 
+@pytest.mark.slow
 def test_memory_is_flat_from_the_tenth_prompt_on():
     """Of 500 prompts; what Python and numpy hold is traced, and no lens outlives its turn."""
     model = tiny_model("gpt2")

@@ -135,7 +135,7 @@ def test_a_text_needs_a_tokenizer(gpt2):
 
 
 def test_a_word_that_goes_beyond_the_context(gpt2, tokenizer):
-    with pytest.raises(LensError, match=r"66 tokens, and the model's context is 64: pass words='first'"):
+    with pytest.raises(LensError, match=r"66 tokens, but the model's context is 64: pass words='first'"):
         bauklens.logit_lens(gpt2, tokenizer, [7] * 64, targets=["xyz"])
 
 

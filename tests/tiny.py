@@ -15,6 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tests import NAMES
+
 VOCABULARY = 320
 LAYERS = 3
 WIDTH = 32
@@ -37,7 +39,7 @@ CONFIGS = {
     "opt_350m": lambda: OPTConfig(**_WIDTHS, **_OPT, word_embed_proj_dim=16, do_layer_norm_before=False),
     "bloom": lambda: BloomConfig(hidden_size=WIDTH, n_layer=LAYERS, n_head=4, vocab_size=VOCABULARY),
 }
-NAMES = list(CONFIGS)
+assert list(CONFIGS) == NAMES
 
 
 def tiny_model(name, dtype=torch.float32, seed=0):

@@ -204,9 +204,12 @@ def _convert(file: Path, folder: Path) -> None:
         if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does not use
             tokenizer.add_bos_token = False
         tokenizer.save_pretrained(unfinished)
-        if not (folder / "config.json").is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # what is left of another attempt
+        try:
             unfinished.rename(folder)
+        except OSError:  # there is one already: of another process that was as quick, or what is left of an attempt
+            if not (folder / "config.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -21,7 +21,8 @@ from rich.console import Console
 import bauklens
 from bauklens import LensResult
 from bauklens.cli.commands import main
-from bauklens.cli.options import OneLineErrors, read_prompts
+from bauklens.cli.one_line import OneLineErrors
+from bauklens.cli.options import read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made

@@ -7,8 +7,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from bauklens import __version__
+from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.options import (
-    OneLineErrors,
     lens_arguments,
     lens_options,
     load_model,

@@ -1,14 +1,12 @@
-"""What the commands share: one-line errors, options, prompt files, and loading the model."""
+"""What the commands share: options, files of prompts, what they print, and the model."""
 
-import io
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -23,50 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_FAILED = 2
-_INTERRUPTED = 130
-
-
-class OneLineErrors(click.Group):
-    """Reports every user error as one line on stderr and exits with status 2, without a traceback."""
-
-    def main(self, *args: Any, **options: Any) -> NoReturn:
-        """Runs the command and ends the process with its status."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a pipe may have an encoding without ␣
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            sys.exit(super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            sys.exit(_FAILED)
-        except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            _fail(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
-        except LensError as error:
-            _fail(str(error))
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except OSError as error:
-            _fail(_what_failed(error))
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("interrupted", err=True)
-            sys.exit(_INTERRUPTED)
-        except (RuntimeError, MemoryError) as error:
-            from bauklens.model.memory import out_of_memory
-
-            if not out_of_memory(error):
-                raise
-            _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
-
-
-def _what_failed(error: OSError) -> str:
-    """An error of the system in words; one that names no file is of standard output."""
-    if error.strerror is None:
-        return str(error)
-    return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _quiet() -> bool:
@@ -102,11 +56,6 @@ def require_each_writable(*paths: Path | str | None) -> None:
     for path in paths:
         if path is not None and path != "-":
             require_writable(path)
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(_FAILED)
 
 
 def _models(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -5,8 +5,6 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bauklens.errors import LensError
-from bauklens.files import is_there
-from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted, near
-from bauklens.model.memory import out_of_memory
+from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted
+from bauklens.model.load_errors import explained
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def load(
         )
     name = os.fspath(name)
     where: dict[str, Any] = {}
-    with _explained(name, options.get("cache_dir")):
+    with explained(name, options.get("cache_dir")):
         if name == "demo":
             source = _demo()
         else:
@@ -239,42 +236,3 @@ def _checked_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise LensError(f"unknown dtype {dtype!r}: pass auto, float32, float16 or bfloat16")
     return found
-
-
-@contextmanager
-def _explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Turns errors of transformers and the hub into one line that says what to pass instead."""
-    try:
-        yield
-    except LensError:
-        raise
-    except Exception as error:
-        log.debug("loading %s failed", name, exc_info=True)
-        if out_of_memory(error):
-            raise LensError(
-                f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
-            ) from None
-        if "trust_remote_code" in str(error):
-            raise LensError(
-                f"{name!r} comes with its own code: pass trust_remote_code=True (--trust-remote-code) if you trust it"
-            ) from None
-        if isinstance(error, OSError) and name != "demo" and not is_there(Path(name).expanduser()):
-            alike = near(name, cache)
-            instead = (
-                f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
-            )
-            raise LensError(
-                f"cannot load {name!r}: there is no local folder or file of that name, and the hub does not have it or "
-                f"cannot be reached; {instead}"
-            ) from None
-        raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
-
-
-def _either(names: list[str]) -> str:
-    quoted = [repr(name) for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -142,7 +142,7 @@ def test_every_page_of_the_site_asks_for_nothing_elsewhere(site, address, browse
     assert complaints == []
     page.goto(f"{address}/index.html")
     page.locator("[data-md-component=search-query]").fill("soft-cap")
-    page.locator(".md-search-result__link").first.wait_for()
+    page.locator(".md-search-result__link").first.wait_for(timeout=120_000)
     context.close()
 
 

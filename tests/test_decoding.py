@@ -135,7 +135,7 @@ class TestTail:
     def test_it_is_one_call_whose_head_may_be_another(self, model):
         ran = run(model, None, PROMPT)
         everywhere = torch.arange(len(PROMPT))
-        with replaying(model, ran.anatomy, ran.inputs) as tail:
+        with replaying(model, ran.anatomy, ran.inputs, to_head=True) as tail:
             whole = tail(ran.stream.states, everywhere)
             inputs = tail.head_inputs(ran.stream.states, everywhere)
             assert whole.shape == (*ran.stream.states.shape[:2], ran.anatomy.vocabulary)

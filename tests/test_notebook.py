@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import bauklens
 from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
 from tests.made import made
 from tests.tiny import LAYERS, PROMPT, tiny_model, tiny_tokenizer
+
+ROOT = Path(__file__).parents[1]
 
 
 def plain_lens(model, states, k):
@@ -116,7 +119,7 @@ shell.user_ns.update(lens=made(), summarize=summarize)
 assert shell.run_cell({f"%%capture shown{chr(10)}{code}"!r}).success
 print([sorted(output.data) for output in shell.user_ns["shown"].outputs], "matplotlib.pyplot" in sys.modules)
 """
-    ran = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.splitlines()[-1] == "[['image/png', 'text/plain']] False"
 
 

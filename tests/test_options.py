@@ -1,20 +1,25 @@
 """What a lens can be asked for: one list of options, and what is refused before anything runs."""
 
 import dataclasses
+import gc
 import inspect
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertForMaskedLM, LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import bauklens
 from bauklens import LensError
 from bauklens.lens.options import OPTIONS, ComparedOptions, OneStream, Options, RowOptions, SeveralStreams
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
-from tests.tiny import PROMPT, TEXT, pass_output_through, tiny_model
+from bauklens.model.memory import out_of_memory
+from tests.tiny import CONFIGS, PROMPT, TEXT, pass_output_through, randomised, tiny_model
 
 OF_GENERATE = {"do_sample", "temperature", "top_k", "top_p", "num_beams", "repetition_penalty"}
 INPUTS = Inputs(torch.tensor([PROMPT]))
@@ -89,7 +94,69 @@ class TestWhatIsRemembered:
         assert after is not before
 
 
+class ByKeyword(LlamaForCausalLM):
+    """Calls its head as a Linear names its argument, and looks whether it is one."""
+
+    def forward(self, input_ids=None, attention_mask=None, **given):
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        logits = self.lm_head(input=hidden) if isinstance(self.lm_head, torch.nn.Linear) else self.lm_head(hidden) * 0
+        return CausalLMOutputWithPast(logits=logits)
+
+
+class Masked(BertForMaskedLM):
+    """Of another module than transformers' own, by another name."""
+
+
+def test_a_model_that_looks_at_its_head_is_replayed_with_its_own(gpt2):
+    torch.manual_seed(0)
+    model = randomised(ByKeyword(CONFIGS["llama"]()))
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    with torch.no_grad():
+        own = model(input_ids=torch.tensor([PROMPT])).logits[0].softmax(-1).topk(5)
+    assert np.array_equal(lens.top_ids[-1], own.indices)
+    assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)
+
+
+def test_a_masked_model_is_refused_whatever_its_class_is_called():
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48, vocab_size=320
+    )
+    with pytest.raises(LensError, match="Masked has another kind of head"):
+        bauklens.logit_lens(Masked(config).eval(), None, PROMPT)
+
+
+def test_a_model_whose_sublayers_are_not_found_is_let_go():
+    model = tiny_model("opt_350m")
+    with pytest.raises(LensError, match="pass stream="):
+        bauklens.logit_lens(model, None, PROMPT, stream="attention")
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError(42), False),
+        (RuntimeError("shapes"), False),
+    ],
+)
+def test_what_means_that_memory_ran_out(error, is_it):
+    assert out_of_memory(error) is is_it
+
+
 class TestTwoModels:
+    def test_what_the_other_cannot_say_is_infinitely_far(self):
+        one, other = tiny_model("gptj"), tiny_model("gptj", seed=1)
+        other.lm_head.bias[5] = -torch.inf
+        found = bauklens.compare_models(one, other, None, PROMPT)
+        assert np.isposinf(found.measures["kl"]).all()
+        assert (found.measures["js"] < np.log(2) + 1e-6).all()
+
     def test_two_threads_that_compare_the_same_models_do_not_wait_for_each_other(self):
         one, other = tiny_model("gpt2"), tiny_model("gpt2", seed=1)
         together = Barrier(2)
@@ -108,15 +175,15 @@ class TestTwoModels:
         plain = bauklens.compare_models(one, other, None, PROMPT)
         sizes = []
 
-        def no_more_than_eight_rows(module, inputs, output):
+        def no_more_than_twenty_rows(module, inputs, output):
             sizes.append(inputs[0].shape[0] * inputs[0].shape[1])
-            if sizes[-1] > 8:
+            if sizes[-1] > 20:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
         resolve(other, INPUTS)
-        pass_output_through(other.lm_head, no_more_than_eight_rows)
+        pass_output_through(other.lm_head, no_more_than_twenty_rows)
         found = bauklens.compare_models(one, other, None, PROMPT)
-        assert max(sizes) > 8
+        assert max(sizes) > 20
         assert np.allclose(found.measures["kl"], plain.measures["kl"], atol=1e-5)
 
     def test_without_memory_for_a_single_row_it_is_one_clear_error(self):

@@ -36,7 +36,8 @@ _TRIED = 4
 def cpu_features() -> tuple[str, ...]:
     """What this CPU multiplies bfloat16 with, two to three times as fast as float32; empty if it does not."""
     if platform.machine().lower() in ("arm64", "aarch64"):
-        return ("BF16",) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        return ("BF16",) if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
     known = {"AVX512-BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
     return tuple(name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
 

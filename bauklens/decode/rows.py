@@ -115,6 +115,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
         final=run.final,
         through=anatomy.norm,
         whole=anatomy.whole,
+        to_head=anatomy.post_ops is not None and not anatomy.whole,
     ) as tail:
         yield Unembed(tail, anatomy, rows, way.decoder)
 

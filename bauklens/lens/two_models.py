@@ -93,8 +93,13 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.n
             each.logits(tile) if constant is None else each.logits(tile) - constant
             for each, constant in zip((one, other), constants, strict=True)
         )
-        reading = Reading(1, _APART, reference=Reference.elementwise(ours))
-        return reading.of(theirs.to(ours.device), torch.arange(len(ours)))
+        theirs, reference = theirs.to(ours.device), Reference.elementwise(ours)
+        values = Reading(1, _APART, reference=reference).of(theirs, torch.arange(len(ours)))
+        assert reference.probabilities is not None
+        left_out = (theirs.isneginf() & (reference.probabilities > 0)).any(
+            dim=-1
+        )  # what the one says, the other cannot
+        return values | {"kl": values["kl"].masked_fill(left_out, torch.inf)}
 
     with bar("Comparing", "row", total=everything.count) as rows_done:
         for tile, values in in_tiles([everything], read, limit=limit, smallest=smallest):

@@ -71,12 +71,12 @@ class _Known:
     Attributes:
         fingerprint: changes when the model does.
         anatomies: names that the caller gave -> anatomy.
-        sublayers: names of the blocks -> their sublayers, or the error that says why there are none.
+        sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
     """
 
     fingerprint: int
     anatomies: dict[tuple[str | None, ...], Anatomy]
-    sublayers: dict[tuple[str, ...], Sublayers | LensError]
+    sublayers: dict[tuple[str, ...], Sublayers | str]
 
 
 _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
@@ -135,10 +135,10 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
             try:
                 known[anatomy.blocks] = find_sublayers(anatomy, _recorded(model, inputs)[1])
             except LensError as error:
-                known[anatomy.blocks] = error
+                known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
         found = known[anatomy.blocks]
-        if isinstance(found, LensError):
-            raise LensError(str(found))
+        if isinstance(found, str):
+            raise LensError(found)
         return found
 
 
@@ -224,9 +224,13 @@ def _way(
         raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
     everywhere = torch.arange(inputs.count)
     states = final if layout.plain else final[None]
+    if not whole and is_readable(model.get_submodule(layout.head)):
+        with replaying(model, layout, inputs, through=norm, to_head=True) as tail:
+            found = _by_product(layout, tail, states, everywhere, own)
+        if found is not None:
+            return found
     with replaying(model, layout, inputs, through=norm, whole=whole) as tail:
-        found = None if whole or not is_readable(tail.head) else _by_product(layout, tail, states, everywhere, own)
-        return found or (None, prove(layout, tail(states, everywhere), own, final.dtype))
+        return None, prove(layout, tail(states, everywhere), own, final.dtype)
 
 
 def _by_product(

@@ -67,7 +67,8 @@ def model_logits(model: nn.Module, inputs: Inputs, **options: Any) -> torch.Tens
 def last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
     """What a forward pass is told so that it computes the logits of the last few positions alone, if it can."""
     supports = getattr(model, "_supports_logits_to_keep", None)  # of all models of transformers that generate
-    return {"logits_to_keep": count} if supports is not None and supports() else {}
+    can = "logits_to_keep" in inspect.signature(model.forward).parameters if supports is None else supports()
+    return {"logits_to_keep": count} if can else {}
 
 
 def _require_causal(model: nn.Module) -> None:
@@ -78,8 +79,9 @@ def _require_causal(model: nn.Module) -> None:
         raise LensError(f"{kind.__name__} is an encoder-decoder; {wanted}")
     if getattr(model, "main_input_name", "input_ids") != "input_ids" or "input_ids" not in _parameters(kind):
         raise LensError(f"{kind.__name__} does not take token ids; {wanted}")
+    forward_of = next(base for base in kind.__mro__ if "forward" in vars(base)).__module__
     has_head = getattr(model, "base_model", None) is not model
-    if kind.__module__.startswith("transformers.") and has_head and not kind.can_generate():
+    if forward_of.startswith("transformers.") and has_head and not kind.can_generate():
         raise LensError(f"{kind.__name__} has another kind of head, or none that predicts the next token; {wanted}")
 
 

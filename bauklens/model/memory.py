@@ -12,8 +12,9 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, of Python, of an accelerator, or of torch on the CPU."""
     from accelerate.utils.memory import should_reduce_batch_size  # takes a while to import, and is seldom needed
 
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or (isinstance(error, Exception) and should_reduce_batch_size(error))
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
+        return True
+    return isinstance(error, RuntimeError) and should_reduce_batch_size(RuntimeError(str(error)))
 
 
 def free_memory(error: BaseException) -> None:

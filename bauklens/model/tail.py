@@ -54,7 +54,7 @@ class Tail:
             states: the states to decode; whole ones are (1, *shape).
             positions: (position,) int64, where in the prompt they are, or (layer, position) if that differs from layer
                 to layer; of a whole state, which of them are wanted.
-            head: what to call in the place of the model's own head.
+            head: what to call in the place of the model's own head, if :func:`replaying` was told that it may be.
         """
         everywhere = torch.arange(self._inputs.count) if self._whole else positions
         states = states if self._layout.plain or not self._whole else states[0]
@@ -125,6 +125,7 @@ def replaying(
     final: torch.Tensor | None = None,
     through: str | None = None,
     whole: bool = False,
+    to_head: bool = False,
 ) -> Iterator[Tail]:
     """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
 
@@ -133,6 +134,7 @@ def replaying(
         norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, the head alone.
         final: (position, hidden), the last block's output; needed for ``norm="final"`` only.
         through, whole: as for :class:`Tail`.
+        to_head: whether calls may put something in the place of the head; if not, it is the model's own module.
 
     Raises:
         LensError: ``norm="final"``, but the model's final norm is not a LayerNorm or RMSNorm of states
@@ -154,7 +156,8 @@ def replaying(
             assert final is not None
             frozen = FrozenNorm(_only_norm(model, layout), final)
             functions[layout.norms[0]] = lambda states: tail.frozen(frozen, states)
-        functions[layout.head] = tail.at_head
+        if to_head or through is not None:
+            functions[layout.head] = tail.at_head
         with swapped(model, {name: _StandIn(model.get_submodule(name), each) for name, each in functions.items()}):
             yield tail
 

@@ -164,11 +164,14 @@ class TestTwoModels:
         def compared(first, second):
             for _ in range(6):
                 together.wait(timeout=60)
-                bauklens.compare_models(first, second, None, PROMPT)
+                found = bauklens.compare_models(first, second, None, PROMPT)
+            return found
 
         with ThreadPoolExecutor(2) as threads:
-            for each in [threads.submit(compared, one, other), threads.submit(compared, other, one)]:
-                each.result(timeout=120)
+            running = [threads.submit(compared, one, other), threads.submit(compared, other, one)]
+            there, back = (each.result(timeout=120) for each in running)
+        assert np.allclose(there.measures["js"], back.measures["js"], atol=1e-5)
+        assert there.measures["kl"].max() > 0.1
 
     def test_without_memory_fewer_rows_are_compared_at_once(self):
         one, other = tiny_model("gpt2"), tiny_model("gpt2", seed=1)

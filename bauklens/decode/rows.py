@@ -105,7 +105,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
 
 @contextmanager
 def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
-    """The way from rows to their logits; the model stands aside until the end."""
+    """From rows to their logits; the model's blocks are bypassed as long as this is open."""
     anatomy = run.anatomy
     with replaying(
         run.model,

@@ -36,7 +36,7 @@ class Anatomy(Layout):
     Attributes:
         hooked: whether modules outside of the blocks carry hooks of the caller, which may look for a batch of one and
             all of the prompt's positions.
-        norm: the module that the caller named to stand between a state and the head; None: the model's own tail.
+        norm: the module that the caller named to apply between a state and the head; None: the model's own tail.
         post_ops: what follows the head, if states are decoded by the product of the head's input and its weights; None
             if they are decoded by the model's own forward, replayed to its end.
         proof: the largest difference between the last block's logits, decoded in this way, and the model's own, on the

@@ -14,7 +14,7 @@ def state_of(output: Any, parts: tuple[int, ...] = (0,)) -> torch.Tensor:
         parts: which elements make up the state; several (the two streams of a Reformer) are stacked.
 
     Raises:
-        LensError: there is no tensor in that place.
+        LensError: a block's output does not contain such a tensor.
     """
     if isinstance(output, torch.Tensor):
         return output

@@ -17,8 +17,8 @@ _locks_lock = Lock()
 def evaluating(*models: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards each module is in the mode that it was in.
 
-    One thread at a time has a model like this, as the modes, the hooks and the modules that stand in for others are the
-    model's own; another waits. Several models are taken in one order, whoever asks, so that no two threads wait for
+    Only one thread at a time uses a model like this, because its modes, hooks and replaced modules are shared; others
+    wait. Several models are taken in one order, whoever asks, so that no two threads wait for
     each other.
     """
     with ExitStack() as stack:

@@ -96,7 +96,7 @@ def assert_same(ids, probabilities, logits, k):
     assert all(len(set(row)) == k for row in ids.tolist())
 
 
-@pytest.mark.parametrize("k", [1, 5, 32])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [0.15, 1.0], ids=["uncertain", "sure"])
 @pytest.mark.parametrize("change", HEADS)
 def test_what_is_vouched_for_is_right(change, scale, k):
@@ -245,6 +245,7 @@ def always_pays(monkeypatch):
 
 
 class TestALens:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", MODELS)
     @pytest.mark.parametrize("change", HEADS)
     def test_auto_against_exact_against_plain(self, always_pays, name, change):
@@ -387,6 +388,7 @@ def quantized():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("make", [with_adapter_on_the_head, quantized])
 def test_a_head_whose_weights_are_not_all_it_is_goes_by_the_module(always_pays, make):

@@ -107,6 +107,7 @@ def test_a_plot_that_is_kept_is_not_shown(shell, inline):
     assert inline.get_fignums() == []
 
 
+@pytest.mark.slow  # each starts a process
 @pytest.mark.parametrize("code", PLOTS)
 def test_a_plot_is_shown_once_where_pyplot_was_never_imported(code):
     cell = f"""

@@ -165,6 +165,7 @@ class TestOurs:
         assert returned.state.requires_grad
 
 
+@pytest.mark.slow  # it starts a process
 @pytest.mark.parametrize("failure", ["RuntimeError('operator torchvision::nms does not exist')", "ImportError('no')"])
 def test_ours_is_used_where_baukit_fails_to_import_and_a_debug_line_says_so(tmp_path, failure):
     (tmp_path / "baukit.py").write_text(f"raise {failure}")
@@ -178,6 +179,7 @@ def test_ours_is_used_where_baukit_fails_to_import_and_a_debug_line_says_so(tmp_
     ]
 
 
+@pytest.mark.slow  # it starts a process
 def test_baukits_is_used_where_it_imports_and_a_debug_line_says_so(tmp_path):
     (tmp_path / "baukit.py").write_text("class TraceDict: pass")
     program = (

@@ -27,6 +27,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.slow  # torch.compile
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_a_wrapped_model_gives_what_the_bare_one_gives(wrap):
     bare = bauklens.logit_lens(tiny_model("gpt2"), None, PROMPT)

@@ -116,6 +116,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
         through=anatomy.norm,
         whole=anatomy.whole,
         to_head=anatomy.post_ops is not None and not anatomy.whole,
+        in_place=anatomy.in_place,
     ) as tail:
         yield Unembed(tail, anatomy, rows, way.decoder)
 

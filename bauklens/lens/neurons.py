@@ -48,16 +48,16 @@ def top_neurons(
     (row,) = chosen_layers(anatomy.labels, layer)
     (column,) = chosen_positions(inputs.count, position)
     mlp = sublayers_of(model, anatomy, inputs).mlp[row]
-    with evaluating(model):
-        name, rows = _second_projection(model, anatomy, anatomy.blocks[row], mlp, inputs)
-        with TraceDict(model, [name], retain_output=False, retain_input=True, stop=True) as trace:
-            model_logits(model, inputs)
+    with evaluating(model, in_place=anatomy.in_place) as own:
+        name, rows = _second_projection(own, anatomy, anatomy.blocks[row], mlp, inputs)
+        with TraceDict(own, [name], retain_output=False, retain_input=True, stop=True) as trace:
+            model_logits(own, inputs)
         inner = trace[name].input.reshape(inputs.count, -1)[column]  # (neuron,)
         contributions = inner.float().abs() * rows.float().norm(dim=-1)
         top = contributions.topk(checked_topk(k, len(inner), "k"))
         states = rows[top.indices][None]  # (1, k, hidden)
         for module in (*anatomy.reshaping, anatomy.head):
-            states = model.get_submodule(module)(states)
+            states = own.get_submodule(module)(states)
         logits = states[0][..., : anatomy.vocabulary].float()  # a padded head has more
         promoted = logits.topk(min(_PROMOTED, anatomy.vocabulary), dim=-1)
     token_id = int(inputs.ids[0, column])
@@ -98,9 +98,9 @@ def nearest_tokens(
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     k = checked_topk(k, anatomy.vocabulary, "k")
-    head = model.get_submodule(anatomy.head)
-    with evaluating(model):
-        embedded = model.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
+    with evaluating(model, in_place=anatomy.in_place) as own:
+        head = own.get_submodule(anatomy.head)
+        embedded = own.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
         weight = getattr(head, "weight", None)
         if weight is None or weight.shape[-1] != embedded.shape[-1]:
             raise LensError(f"the head of {anatomy.model_class} does not take embeddings of width {embedded.shape[-1]}")

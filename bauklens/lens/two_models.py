@@ -16,7 +16,7 @@ from bauklens.errors import LensError
 from bauklens.lens.options import ComparedOptions, Options
 from bauklens.lens.plan import Plan, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import locked
 from bauklens.model.inputs import Prompt
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
@@ -55,7 +55,7 @@ def compare_models(
     models = unwrapped(model), unwrapped(other)
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
         raise LensError("the two models share modules: load each one separately")
-    with evaluating(*models):  # taken together, so that no other thread can hold one of them and wait for the other
+    with locked(*models):  # taken together, so that no other thread can hold one of them and wait for the other
         (one, here), (two, there) = (_run(each, tokenizer, prompt, asked) for each in models)
         lenses = [with_whole_words(plan.results(run)[0], run, plan) for run, plan in ((one, here), (two, there))]
         if one.anatomy.vocabulary != two.anatomy.vocabulary:

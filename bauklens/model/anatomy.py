@@ -4,23 +4,21 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call, record
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import evaluating, has_hooks, locked
 from bauklens.model.inputs import Inputs
-from bauklens.model.layout import Layout, find_layout, require_module
+from bauklens.model.layout import Layout, block_lists, layout_of, require_module
 from bauklens.model.memory import explaining_out_of_memory, out_of_memory
-from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
-from bauklens.model.proof import prove
+from bauklens.model.post_ops import PostOps
+from bauklens.model.shell import original
 from bauklens.model.sublayers import Sublayers, find_sublayers
-from bauklens.model.tail import Tail, replaying
+from bauklens.model.way import prove_decoding
 
 _PROBE = 8
 """Positions of the prompt that are enough to see in which order the modules run, and what they do."""
@@ -34,25 +32,27 @@ class Anatomy(Layout):
     """The parts of a model, and how a state is decoded.
 
     Attributes:
+        in_place: whether the model itself is run, as its shell does not run as it does
+            (:func:`bauklens.model.guard.evaluating`).
         hooked: whether modules outside of the blocks carry hooks of the caller, which may look for a batch of one and
             all of the prompt's positions.
+        whole: whether a state is decoded at all positions of the prompt at once, in its own shape, a layer at a time.
         norm: the module that the caller named to apply between a state and the head; None: the model's own tail.
         post_ops: what follows the head, if states are decoded by the product of the head's input and its weights; None
             if they are decoded by the model's own forward, replayed to its end.
         proof: the largest difference between the last block's logits, decoded in this way, and the model's own, on the
             first positions of the prompt that the model was resolved with; NaN if its states or logits there are not
             finite, which is for those who read them to say.
+        proved_on: how many positions these were.
     """
 
+    in_place: bool
     hooked: bool
     norm: str | None
+    whole: bool
     post_ops: PostOps | None
     proof: float
-
-    @property
-    def whole(self) -> bool:
-        """Whether a state is decoded at all positions of the prompt at once, in its own shape."""
-        return self.hooked or not self.plain
+    proved_on: int
 
     @property
     def decoding(self) -> str:
@@ -106,9 +106,13 @@ def resolve(
         LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; there
             are no modules named ``blocks``, ``norm`` or ``head``; or the decoded logits are not the model's own.
     """
-    with evaluating(model):
+    model = original(model)
+    with locked(model):
         anatomies, names = _known_of(model).anatomies, (blocks, norm, head)
-        if names not in anatomies:
+        known = anatomies.pop(names, None)
+        if known is not None and known.proved_on >= min(inputs.count, _PROBE):
+            anatomies[names] = known
+        else:
             anatomy = _resolve(model, inputs, *names)
             if math.isnan(anatomy.proof):
                 return anatomy
@@ -129,11 +133,11 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
     """
     if math.isnan(anatomy.proof):
         raise LensError("states or logits are not finite at the prompt's first positions")
-    with evaluating(model):
-        known = _known_of(model).sublayers
+    with evaluating(model, in_place=anatomy.in_place) as own:
+        known = _known_of(original(model)).sublayers
         if anatomy.blocks not in known:
             try:
-                known[anatomy.blocks] = find_sublayers(anatomy, _recorded(model, inputs)[1])
+                known[anatomy.blocks] = find_sublayers(anatomy, _recorded(own, inputs)[1])
             except LensError as error:
                 known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
         found = known[anatomy.blocks]
@@ -144,7 +148,7 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
 
 def forget(model: nn.Module) -> None:
     """Lets :func:`resolve` look at a model anew."""
-    _known.pop(model, None)
+    _known.pop(original(model), None)
 
 
 def _known_of(model: nn.Module) -> _Known:
@@ -169,16 +173,41 @@ def _fingerprint(model: nn.Module) -> int:
 
 
 def _resolve(model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None) -> Anatomy:
+    """In a shell of the model; or in the model itself, if that is where it can be read."""
     require_module(model, norm)
+    try:
+        with evaluating(model) as own:
+            return _of_first_that_fits(own, inputs, blocks, norm, head, in_place=own is model)
+    except LensError as error:
+        if own is model:
+            raise
+        failed = error
+    try:
+        with evaluating(model, in_place=True):
+            return _of_first_that_fits(model, inputs, blocks, norm, head, in_place=True)
+    except LensError:
+        raise failed from None
+
+
+def _of_first_that_fits(
+    model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None, *, in_place: bool
+) -> Anatomy:
+    """The first list of blocks that is proved; if none is, the error of the likeliest."""
     inputs, calls, logits = _recorded(model, inputs)
     named = {name: value for name, value in (("blocks", blocks), ("norm", norm), ("head", head)) if value is not None}
+    failed = None
     with _naming_what_does_not_fit(named):
-        layout = find_layout(model, inputs, calls, logits, blocks=blocks, head=head)
-        last = next(call for call in reversed(calls) if call.name == layout.blocks[-1])
-        final = state_of(last.result, layout.parts)  # whole
-        hooked = _hooked_outside(model, layout)
-        post_ops, proof = _way(model, layout, norm, inputs, final, logits, whole=hooked or not layout.plain)
-    return Anatomy(**vars(layout), hooked=hooked, norm=norm, post_ops=post_ops, proof=proof)
+        for path, names in block_lists(model, calls, blocks).items():
+            try:
+                layout = layout_of(model, inputs, calls, logits, path, names, head=head)
+                hooked = _hooked_outside(model, layout)
+                proved = prove_decoding(model, layout, inputs, calls, logits, norm=norm, hooked=hooked)
+            except LensError as error:
+                failed = failed or error
+                continue
+            return Anatomy(**vars(layout), **proved._asdict(), in_place=in_place, hooked=hooked, norm=norm)
+    assert failed is not None
+    raise failed
 
 
 def _recorded(model: nn.Module, inputs: Inputs) -> tuple[Inputs, list[Call], torch.Tensor]:
@@ -197,58 +226,10 @@ def _hooked_outside(model: nn.Module, layout: Layout) -> bool:
     """Whether modules outside of the blocks carry hooks of the caller."""
     inside = tuple(f"{block}." for block in layout.blocks)
     return any(
-        bool(module._forward_hooks or module._forward_pre_hooks)
+        has_hooks(module)
         for name, module in model.named_modules()
         if name not in layout.blocks and not name.startswith(inside)
     )
-
-
-def _way(
-    model: nn.Module,
-    layout: Layout,
-    norm: str | None,
-    inputs: Inputs,
-    final: torch.Tensor,
-    own: torch.Tensor,
-    *,
-    whole: bool,
-) -> tuple[PostOps | None, float]:
-    """The fast way if its proof holds, or else the replay; and the proof.
-
-    Raises:
-        LensError: neither proof holds.
-    """
-    if not final.isfinite().all() or own.isnan().any():
-        return None, math.nan
-    if norm is not None and not layout.plain:
-        raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
-    everywhere = torch.arange(inputs.count)
-    states = final if layout.plain else final[None]
-    if not whole and is_readable(model.get_submodule(layout.head)):
-        with replaying(model, layout, inputs, through=norm, to_head=True) as tail:
-            found = _by_product(layout, tail, states, everywhere, own)
-        if found is not None:
-            return found
-    with replaying(model, layout, inputs, through=norm, whole=whole) as tail:
-        return None, prove(layout, tail(states, everywhere), own, final.dtype)
-
-
-def _by_product(
-    layout: Layout, tail: Tail, states: torch.Tensor, positions: torch.Tensor, own: torch.Tensor
-) -> tuple[PostOps, float] | None:
-    """What follows the head, and the proof; None if the model makes more of its logits than a function of each."""
-
-    def after_head(logits: torch.Tensor) -> torch.Tensor:
-        return tail(states, positions, head=lambda _: logits)
-
-    try:
-        logits: Any = tail.head(tail.head_inputs(states, positions))
-        post_ops = find_post_ops(probe_logits(logits), after_head, logits.dtype)
-        if post_ops is None:
-            return None
-        return post_ops, prove(layout, post_ops(logits)[..., : layout.vocabulary], own, states.dtype)
-    except (LensError, RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError):
-        return None  # its forward looks into its logits
 
 
 @contextmanager

@@ -66,11 +66,11 @@ def continued(
         raise LensError(f"{type(model).__name__} cannot generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
     devices = [inputs.ids.device] if inputs.ids.device.type == "cuda" else []
-    with evaluating(model), torch.random.fork_rng(devices):
+    with evaluating(model) as own, torch.random.fork_rng(devices):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:
-            found = model.generate(  # type: ignore[operator]
+            found = own.generate(  # type: ignore[operator]
                 input_ids=inputs.ids,
                 attention_mask=torch.ones_like(inputs.ids),
                 max_new_tokens=count,

@@ -1,51 +1,117 @@
-"""A model is used as it is, by one thread at a time, and left as it was."""
+"""A model is used by one lens at a time, in a shell of it, or else left as it was."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.nn.modules import module as torch_module
+
+from bauklens.model.shell import original, shell_of
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_lock = Lock()
 
+_COLLECTING = "transformers.utils.output_capturing"
+"""Where transformers' own hooks are from, which do not look at the module that they are called with."""
+
 
 @contextmanager
-def evaluating(*models: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each module is in the mode that it was in.
+def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Module]:
+    """What to run in the place of a model: in evaluation mode, without gradients, by one thread at a time.
 
-    Only one thread at a time uses a model like this, because its modes, hooks and replaced modules are shared; others
-    wait. Several models are taken in one order, whoever asks, so that no two threads wait for
-    each other.
+    It is a shell (:mod:`bauklens.model.shell`), so that the model itself is not touched. It is the model itself if that
+    carries hooks of the caller, which may look for its very modules, or if a shell of it does not run as it does. Then
+    its modes, hooks and modules are changed meanwhile and put back afterwards, whatever happens; calls of the model in
+    another thread meanwhile are wrong.
+
+    Args:
+        model: the model, or what an outer call has yielded, which is then yielded again.
+        in_place: run the model itself.
     """
-    with ExitStack() as stack:
-        for lock in _locks_of(models):
-            stack.enter_context(lock)
-        stack.enter_context(torch.no_grad())
-        for model in models:
-            stack.enter_context(_in_evaluation_mode(model))
-            stack.enter_context(_eager(model))
-        yield
-
-
-def _locks_of(models: tuple[nn.Module, ...]) -> list[Any]:
-    with _locks_lock:
-        return [_locks.setdefault(model, RLock()) for model in sorted(models, key=id)]
+    if original(model) is not model:
+        with torch.no_grad():
+            yield model
+        return
+    with locked(model), torch.no_grad():
+        shell = None if in_place or is_hooked(model) else shell_of(model)
+        if shell is not None:
+            yield shell
+            return
+        with _left_as_it_was(model), _eager(model):
+            for module in model.modules():
+                module.training = False  # not eval(), upon which some modules act (LoRA's may merge their weights)
+            yield model
 
 
 @contextmanager
-def _in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:  # not eval(), upon which some modules act (LoRA's may merge their weights)
-            module.training = False
+def locked(*models: nn.Module) -> Iterator[None]:
+    """Keeps other threads from running lenses of models, which are taken in one order, whoever asks."""
+    if not models:
         yield
+        return
+    first, *others = sorted(map(original, models), key=id)
+    with _locks_lock:
+        lock = _locks.setdefault(first, RLock())
+    with lock, locked(*others):
+        yield
+
+
+def is_hooked(model: nn.Module) -> bool:
+    """Whether any module carries hooks of the caller, or all modules there are do."""
+    everywhere = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
+    return bool(everywhere) or any(has_hooks(module) for module in model.modules())
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module carries hooks of the caller."""
+    return bool(module._forward_pre_hooks) or any(
+        getattr(hook, "__module__", None) != _COLLECTING for hook in module._forward_hooks.values()
+    )
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards each module has the mode, the children and the hooks that it had.
+
+    An interrupt can end a restoration, so that another one stands behind it, and one behind that.
+    """
+    before = [_Before(module) for module in model.modules()]
+    try:
+        try:
+            try:
+                yield
+            finally:
+                _restore(before)
+        finally:
+            _restore(before)
     finally:
-        for module in training:
-            module.training = True
+        _restore(before)
+
+
+class _Before:
+    """How a module was."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.training, self.children = module, module.training, module._modules.copy()
+        self.hooks = module._forward_hooks.copy(), module._forward_pre_hooks.copy()
+
+    def restore(self) -> None:
+        """Makes it so again."""
+        module = self.module
+        module.training = self.training
+        module._modules.update(self.children)
+        for hooks, before in zip((module._forward_hooks, module._forward_pre_hooks), self.hooks, strict=True):
+            for added in hooks.keys() - before.keys():
+                hooks.pop(added, None)
+
+
+def _restore(before: list[_Before]) -> None:
+    for each in before:
+        each.restore()
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:

@@ -68,30 +68,42 @@ class Layout:
         return tuple(name for name in self.tail[:-1] if name not in self.reshaping)
 
 
-def find_layout(
+def block_lists(model: nn.Module, calls: list[Call], named: str | None = None) -> dict[str, list[str]]:
+    """Lists of modules that may be the blocks, the likeliest first: path -> names, in the order in which they ran.
+
+    Args:
+        calls: what :func:`bauklens.model.forward.record` returned.
+        named: dotted name of the list of blocks, if the wrong one is found.
+
+    Raises:
+        LensError: no list of modules ran in order, or there is none of that name.
+    """
+    require_module(model, named)
+    return _found_blocks(model, calls) if named is None else {named: _given_blocks(model, named, calls)}
+
+
+def layout_of(
     model: nn.Module,
     inputs: Inputs,
     calls: list[Call],
     logits: torch.Tensor,
+    path: str,
+    names: list[str],
     *,
-    blocks: str | None = None,
     head: str | None = None,
 ) -> Layout:
-    """Finds the parts of a model in a run of it.
+    """The parts of a model, given its blocks, in a run of it.
 
     Args:
         inputs: what was run.
         calls, logits: what :func:`bauklens.model.forward.record` returned.
-        blocks: dotted name of the list of blocks, if the wrong one is found.
+        path, names: one of :func:`block_lists`.
         head: dotted name of the module that makes logits of a state, if the wrong one is found.
 
     Raises:
-        LensError: the model has no head, or does not run a list of blocks in order; or there are no modules named
-            ``blocks`` and ``head``.
+        LensError: no head runs after the blocks; or there is no module named ``head``.
     """
-    for name in (blocks, head):
-        require_module(model, name)
-    path, names = _find_blocks(model, calls) if blocks is None else (blocks, _given_blocks(model, blocks, calls))
+    require_module(model, head)
     ran = [call for call in calls if call.name in set(names)]
     first, last = ran[0], ran[-1]
     parts, takes = _parts(ran)
@@ -158,11 +170,11 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
     return axis, (longer[axis] - shape[axis]) // inputs.count
 
 
-def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
-    """The outermost list of modules that ran in order, once or looping, preferably one as long as the config says.
+def _found_blocks(model: nn.Module, calls: list[Call]) -> dict[str, list[str]]:
+    """The lists of modules that ran in order, once or looping, the outermost first.
 
-    If there are several, it is the last to end among those whose modules have parts, because only the tail may run
-    after the blocks: a state is decoded by whatever runs after it.
+    Of these, one as long as the config says comes first; then those whose modules have parts, the last to end first,
+    because only the tail may run after the blocks: a state is decoded by whatever runs after it.
     """
     order = [call.name for call in calls]
     found: dict[str, list[str]] = {}
@@ -170,8 +182,7 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
         members = set(names)
         ran = [name for name in order if name in members]
         called = set(ran)
-        nested = any(path.startswith(outer + ".") for outer in found)
-        if ran and not nested and runs_in_order(ran, [name for name in names if name in called]):
+        if ran and runs_in_order(ran, [name for name in names if name in called]):
             found[path] = ran
     hint = getattr(text_config(model), "num_hidden_layers", None)
     if not found:
@@ -181,13 +192,13 @@ def _find_blocks(model: nn.Module, calls: list[Call]) -> tuple[str, list[str]]:
             'pass blocks="path"'
         )
 
-    def rank(path: str) -> tuple[bool, bool, int]:
+    def rank(path: str) -> tuple[bool, bool, bool, int]:
         last = found[path][-1]
+        outermost = not any(path.startswith(f"{other}.") for other in found)
         has_parts = any(True for _ in model.get_submodule(last).children())
-        return len(found[path]) == hint, has_parts, len(order) - order[::-1].index(last)
+        return outermost, len(found[path]) == hint, has_parts, len(order) - order[::-1].index(last)
 
-    path = max(found, key=rank)
-    return path, found[path]
+    return {path: found[path] for path in sorted(found, key=rank, reverse=True)}
 
 
 def runs_in_order(ran: list[str], names: list[str]) -> bool:

@@ -126,6 +126,7 @@ def replaying(
     through: str | None = None,
     whole: bool = False,
     to_head: bool = False,
+    in_place: bool = False,
 ) -> Iterator[Tail]:
     """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
 
@@ -135,6 +136,7 @@ def replaying(
         final: (position, hidden), the last block's output; needed for ``norm="final"`` only.
         through, whole: as for :class:`Tail`.
         to_head: whether calls may put something in the place of the head; if not, it is the model's own module.
+        in_place: as for :func:`bauklens.model.guard.evaluating`.
 
     Raises:
         LensError: ``norm="final"``, but the model's final norm is not a LayerNorm or RMSNorm of states
@@ -145,8 +147,8 @@ def replaying(
             f"norm='final' needs states of shape (position, hidden), but {layout.model_class} has others: "
             "pass norm='own'"
         )
-    with evaluating(model):
-        tail = Tail(model, layout, inputs, through, whole)
+    with evaluating(model, in_place=in_place) as own:
+        tail = Tail(own, layout, inputs, through, whole)
         functions: dict[str, Callable[..., Any]] = {
             name: lambda *_, **__: tail.block_output() for name in layout.blocks
         }
@@ -154,11 +156,11 @@ def replaying(
             functions |= {name: lambda states, *_, **__: states for name in layout.norms}
         elif norm == "final" and layout.norms:
             assert final is not None
-            frozen = FrozenNorm(_only_norm(model, layout), final)
+            frozen = FrozenNorm(_only_norm(own, layout), final)
             functions[layout.norms[0]] = lambda states: tail.frozen(frozen, states)
         if to_head or through is not None:
             functions[layout.head] = tail.at_head
-        with swapped(model, {name: _StandIn(model.get_submodule(name), each) for name, each in functions.items()}):
+        with swapped(own, {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}):
             yield tail
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
+from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
 from bauklens.stream.states import Stream, Tracing, require_finite, trace_streams
 
@@ -32,7 +33,7 @@ def traced(
     Yields:
         (number of the prompt, its stream), or the error that it met; not in order.
     """
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]

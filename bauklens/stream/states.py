@@ -109,11 +109,11 @@ def trace_streams(
     logits, stop = None, tracing.blocks is not None
     with (
         explaining_out_of_memory(inputs.ids.numel()),
-        evaluating(model),
-        _keeping_input(model.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-        TraceDict(model, names, retain_output=False, edit_output=keep, stop=stop),
+        evaluating(model, in_place=anatomy.in_place) as running,
+        _keeping_input(running.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
+        TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
-        logits = model_logits(model, inputs, **options)
+        logits = model_logits(running, inputs, **options)
     states = kept.whole()
     if not anatomy.plain:
         return [Stream(states, None if logits is None else logits[0, -1])]

@@ -1,0 +1,98 @@
+"""Proof that blocks are on the way to the logits: each feeds the next, and the logits depend on the last."""
+
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.model.block_output import state_of, with_state
+from bauklens.model.forward import Call, model_logits, tensors_in
+from bauklens.model.inputs import Inputs
+from bauklens.model.layout import Layout
+from bauklens.model.proof import NotProvedError
+from bauklens.model.tail import Tail
+from bauklens.model.tracedict import StopForward
+
+
+def require_chain(model: nn.Module, layout: Layout, inputs: Inputs, calls: list[Call]) -> None:
+    """Proves that the output of each block reaches the next one: as it is, or else so that a change of it shows there.
+
+    Args:
+        inputs: what was run.
+        calls: the run, recorded with copies.
+
+    Raises:
+        NotProvedError: a block does not feed the next.
+    """
+    members = set(layout.blocks)
+    ran = [call for call in calls if call.name in members]
+    for number, (block, following) in enumerate(pairwise(ran)):
+        returned = block.output if len(layout.parts) == 1 else None
+        if any(returned is not None and _equal(each, returned) for each in following.inputs):
+            continue
+        given = _given_after_a_change(model, layout, inputs, number)
+        if len(given) == len(following.inputs) and all(map(_equal, given, following.inputs)):
+            raise NotProvedError(
+                f"{layout.blocks_path} of {layout.model_class} is not its blocks: {following.name} does not go on from "
+                f"what {block.name} returns; pass blocks= with the name of the right list"
+            )
+
+
+def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits: torch.Tensor) -> None:
+    """Proves that the logits at every position depend on the state there.
+
+    Args:
+        states: of the prompt, all its positions, as :class:`bauklens.model.tail.Tail` takes them; a single layer.
+        logits: (1, position, vocabulary), what the tail makes of them.
+
+    Raises:
+        NotProvedError: they do not.
+    """
+    positions = torch.arange(logits.shape[1])
+    moved = tail(disturbed(states), positions) != logits
+    if not moved.any(dim=-1).all():
+        raise NotProvedError(
+            f"{layout.blocks_path} of {layout.model_class} is not its blocks: the logits do not depend on what they "
+            "return; pass blocks= with the name of the right list"
+        )
+
+
+def disturbed(state: torch.Tensor) -> torch.Tensor:
+    """A state with as much noise added as there is of it; the same noise each time."""
+    noise = torch.randn(state.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    size = state.float().square().mean().sqrt().clamp_min(1.0)
+    return state + (noise.to(state.device) * size).to(state.dtype)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _given_after_a_change(model: nn.Module, layout: Layout, inputs: Inputs, number: int) -> tuple[torch.Tensor, ...]:
+    """What the block after the one of this number, in the order in which they run, is given if its output changes."""
+    returned = 0
+    given: tuple[torch.Tensor, ...] = ()
+
+    def before(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        nonlocal given
+        if returned == number + 1:
+            given = tuple(each.clone() for each in tensors_in(arguments, keywords))
+            raise StopForward
+
+    def after(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+        nonlocal returned
+        returned += 1
+        if returned != number + 1:
+            return output
+        return with_state(output, disturbed(state_of(output, layout.parts)), layout.parts)
+
+    with ExitStack() as hooks:
+        for name in dict.fromkeys(layout.blocks):
+            block = model.get_submodule(name)
+            hooks.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
+            hooks.callback(block.register_forward_hook(after).remove)
+        with suppress(StopForward):
+            model_logits(model, inputs)
+    return given

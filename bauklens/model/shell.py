@@ -1,0 +1,69 @@
+"""A model to run in the place of the caller's, which is never touched.
+
+A shell has copies of all modules, which hold the same parameters and buffers. So hooks, other modules in the places of
+the blocks, evaluation mode, and whatever a forward pass leaves in its modules are the shell's alone: nothing has to be
+put back, and calls of the model itself in other threads go on as ever.
+"""
+
+import functools
+from collections import OrderedDict
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+_OWN = frozenset(vars(nn.Module()))
+_HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
+_ORIGINAL = "_bauklens_original"
+
+
+def shell_of(model: nn.Module) -> nn.Module | None:
+    """A shell of a model, all of it in evaluation mode; None if some module is not made of attributes (TorchScript)."""
+    originals = list(model.modules())
+    if any(isinstance(module, torch.jit.ScriptModule) for module in originals):
+        return None
+    copies = {id(module): _copy_of(module) for module in originals}
+    for copy in copies.values():
+        held = vars(copy)
+        children = held["_modules"].items()
+        held["_modules"] = {name: child and copies[id(child)] for name, child in children}
+        for name in held.keys() - _OWN:
+            held[name] = _with_copies(held[name], copies)
+    shell = copies[id(model)]
+    vars(shell)[_ORIGINAL] = model
+    return shell
+
+
+def original(model: nn.Module) -> nn.Module:
+    """The model that a shell stands for; any other model itself."""
+    found: nn.Module = vars(model).get(_ORIGINAL, model)
+    return found
+
+
+def _copy_of(module: nn.Module) -> nn.Module:
+    held = vars(module).copy()
+    held |= {name: held[name].copy() if held[name] else OrderedDict() for name in _HOOKS}
+    held |= {"_parameters": held["_parameters"].copy(), "_buffers": held["_buffers"].copy()}
+    held |= {"training": False, "_compiled_call_impl": None}  # compiled code would be compiled again for every hook
+    copy = object.__new__(type(module))
+    object.__setattr__(copy, "__dict__", held)
+    return copy
+
+
+def _with_copies(value: Any, copies: dict[int, nn.Module]) -> Any:
+    """An attribute that leads to modules (a list of them, a forward that accelerate wraps), led to their copies."""
+    kind = type(value)
+    if isinstance(value, nn.Module):
+        return copies.get(id(value), value)
+    if kind in (list, tuple) and any(id(each) in copies for each in value):
+        return kind(copies.get(id(each), each) for each in value)
+    if kind is dict and any(id(each) in copies for each in value.values()):
+        return {name: copies.get(id(each), each) for name, each in value.items()}
+    if kind is MethodType and id(value.__self__) in copies:
+        return MethodType(value.__func__, copies[id(value.__self__)])
+    if kind is functools.partial:
+        given = [_with_copies(each, copies) for each in value.args]
+        named = {name: _with_copies(each, copies) for name, each in value.keywords.items()}
+        return functools.update_wrapper(functools.partial(value.func, *given, **named), value)
+    return value

@@ -1,0 +1,136 @@
+"""How states are decoded, as fast as can be proved on a prompt's first positions."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.block_output import state_of
+from bauklens.model.forward import Call
+from bauklens.model.inputs import Inputs
+from bauklens.model.layout import Layout
+from bauklens.model.path import require_chain, require_dependence
+from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
+from bauklens.model.proof import NotProvedError, prove
+from bauklens.model.tail import Tail, replaying
+
+_ROWS = 4
+"""Rows of a table, the input of block 0 and the last among them, on which a way is tried."""
+
+Decode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""States (layer, position, hidden) and their positions, as a :class:`Tail` takes them -> logits."""
+
+
+class Decoding(NamedTuple):
+    """A way that is proved; see :class:`bauklens.model.anatomy.Anatomy`."""
+
+    whole: bool
+    post_ops: PostOps | None
+    proof: float
+    proved_on: int
+
+
+def prove_decoding(
+    model: nn.Module,
+    layout: Layout,
+    inputs: Inputs,
+    calls: list[Call],
+    own: torch.Tensor,
+    *,
+    norm: str | None,
+    hooked: bool,
+) -> Decoding:
+    """The fastest way that gives some rows what an early exit of the model gives them.
+
+    In an early exit the blocks that are left hand on the state that they are given. Here all positions of it are
+    decoded at once, as the model itself does it. The ways are: the product with the head's weights and what is known to
+    follow it; the model's own forward, replayed for any rows; and replayed for one layer at a time, at all positions.
+    The first two have to give the same whichever rows are decoded together, in whichever order.
+
+    Args:
+        inputs, calls, own: what was run, the run, recorded with copies, and its logits.
+        norm: the module that the caller named to apply between a state and the head.
+        hooked: whether all positions have to be decoded at once.
+
+    Raises:
+        NotProvedError: the blocks are not on the way to the logits, or the last row's logits are not the model's own.
+        LensError: the norm does not fit the model's states.
+    """
+    count, whole = inputs.count, hooked or not layout.plain
+    rows = _some_rows(layout, calls)
+    if not rows[-1].isfinite().all() or own.isnan().any():
+        return Decoding(whole, None, math.nan, count)
+    if norm is not None and not layout.plain:
+        raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
+    require_chain(model, layout, inputs, calls)
+    everywhere = torch.arange(count)
+    with replaying(model, layout, inputs, through=norm, whole=True) as tail:
+        exits = torch.cat([tail(row[None], everywhere) for row in rows])
+        proof = prove(layout, exits[-1:], own, rows.dtype)
+        require_dependence(layout, tail, rows[-1:], exits[-1:])
+    if whole:
+        return Decoding(True, None, proof, count)
+    if is_readable(model.get_submodule(layout.head)):
+        with replaying(model, layout, inputs, through=norm, to_head=True) as tail:
+            post_ops = _after_head(tail, rows, everywhere)
+            if post_ops is not None and _is_alike(layout, _product(tail, post_ops, layout.vocabulary), rows, exits):
+                return Decoding(False, post_ops, proof, count)
+    with replaying(model, layout, inputs, through=norm) as tail:
+        return Decoding(not _is_alike(layout, tail, rows, exits), None, proof, count)
+
+
+def _some_rows(layout: Layout, calls: list[Call]) -> torch.Tensor:
+    """The input of block 0 and the outputs of some blocks, the last among them, (row, position, hidden) or (row, ...).
+
+    Those that are not finite are left out, but for the last.
+    """
+    members = set(layout.blocks)
+    ran = [call for call in calls if call.name in members]
+    given = ran[0].inputs[layout.takes[0]] if len(ran[0].inputs) > layout.takes[0] else None
+    numbers = sorted({max(0, len(ran) * place // (_ROWS - 1) - 1) for place in range(1, _ROWS)})
+    states = [state_of(ran[number].result, layout.parts) for number in numbers]
+    states = [given, *states] if layout.plain and given is not None else states
+    states = [*(each for each in states[:-1] if each.isfinite().all()), states[-1]]
+    found = torch.stack([each.to(states[-1].device) for each in states])
+    return found[:, 0] if layout.plain else found
+
+
+def _after_head(tail: Tail, states: torch.Tensor, positions: torch.Tensor) -> PostOps | None:
+    """What follows the head; None if the model makes more of its logits than a function of each."""
+    try:
+        logits = tail.head(tail.head_inputs(states, positions))
+        return find_post_ops(
+            probe_logits(logits), lambda given: tail(states, positions, head=lambda _: given), logits.dtype
+        )
+    except (LensError, RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError):
+        return None  # its forward looks into its logits
+
+
+def _product(tail: Tail, post_ops: PostOps, vocabulary: int) -> Decode:
+    def decode(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = post_ops(tail.head(tail.head_inputs(states, positions)))[..., :vocabulary]
+        return logits
+
+    return decode
+
+
+def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.Tensor) -> bool:
+    """Whether rows are decoded to the same logits together, in another order without some of them, and each alone.
+
+    Args:
+        rows: (row, position, hidden).
+        exits: (row, position, vocabulary), what they are to be decoded to.
+    """
+    everywhere = torch.arange(rows.shape[1])
+    some = everywhere.flip(0)[::2]
+    alone = everywhere.repeat(len(rows))
+    try:
+        prove(layout, decode(rows, everywhere), exits, rows.dtype)
+        prove(layout, decode(rows[:, some], some), exits[:, some], rows.dtype)
+        prove(layout, decode(rows.flatten(0, 1)[:, None], alone[:, None])[:, 0], exits.flatten(0, 1), rows.dtype)
+    except (NotProvedError, RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError):
+        return False
+    return True

@@ -206,9 +206,12 @@ def test_swapped_modules_are_back_after_an_interrupt(gpt2):
 def test_evaluating_gives_every_module_its_mode_back(gpt2):
     gpt2.train()
     gpt2.transformer.drop.eval()
-    with guard.evaluating(gpt2):
-        assert not any(module.training for module in gpt2.modules())
-        assert not torch.is_grad_enabled()
+    for in_place in (False, True):
+        with guard.evaluating(gpt2, in_place=in_place) as running:
+            assert (running is gpt2) == in_place
+            assert not any(module.training for module in running.modules())
+            assert gpt2.training == (not in_place)
+            assert not torch.is_grad_enabled()
     assert gpt2.training
     assert not gpt2.transformer.drop.training
     assert torch.is_grad_enabled()

@@ -201,7 +201,9 @@ def _of_first_that_fits(
             try:
                 layout = layout_of(model, inputs, calls, logits, path, names, head=head)
                 hooked = _hooked_outside(model, layout)
-                proved = prove_decoding(model, layout, inputs, calls, logits, norm=norm, hooked=hooked)
+                proved = prove_decoding(
+                    model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place
+                )
             except LensError as error:
                 failed = failed or error
                 continue

@@ -42,6 +42,7 @@ def prove_decoding(
     *,
     norm: str | None,
     hooked: bool,
+    in_place: bool,
 ) -> Decoding:
     """The fastest way that gives some rows what an early exit of the model gives them.
 
@@ -54,6 +55,7 @@ def prove_decoding(
         inputs, calls, own: what was run, the run, recorded with copies, and its logits.
         norm: the module that the caller named to apply between a state and the head.
         hooked: whether all positions have to be decoded at once.
+        in_place: as for :func:`bauklens.model.guard.evaluating`.
 
     Raises:
         NotProvedError: the blocks are not on the way to the logits, or the last row's logits are not the model's own.
@@ -67,18 +69,18 @@ def prove_decoding(
         raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
     require_chain(model, layout, inputs, calls)
     everywhere = torch.arange(count)
-    with replaying(model, layout, inputs, through=norm, whole=True) as tail:
+    with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
         exits = torch.cat([tail(row[None], everywhere) for row in rows])
         proof = prove(layout, exits[-1:], own, rows.dtype)
         require_dependence(layout, tail, rows[-1:], exits[-1:])
     if whole:
         return Decoding(True, None, proof, count)
     if is_readable(model.get_submodule(layout.head)):
-        with replaying(model, layout, inputs, through=norm, to_head=True) as tail:
+        with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows, everywhere)
             if post_ops is not None and _is_alike(layout, _product(tail, post_ops, layout.vocabulary), rows, exits):
                 return Decoding(False, post_ops, proof, count)
-    with replaying(model, layout, inputs, through=norm) as tail:
+    with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
         return Decoding(not _is_alike(layout, tail, rows, exits), None, proof, count)
 
 

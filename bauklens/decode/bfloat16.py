@@ -53,7 +53,7 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 class LowPrecision:
     """Rows in bfloat16, the best tokens of each scored again in float32; made by :func:`low_precision`."""
 
-    precision, last_logits = "bfloat16", None
+    precision = "bfloat16"
 
     def __init__(self, exact: Exact, trial: Tile) -> None:
         self.unembed = exact.unembed

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bauklens.decode.exits import OwnLogits
 from bauklens.decode.measure import in_cache
 from bauklens.decode.reading import Mean, Reading, Reference, Values, probabilities_of
 from bauklens.decode.tiles import Some, Tile, in_tiles
@@ -25,19 +26,21 @@ class Own:
     Attributes:
         reference: what rows are set against.
         values: what is read off it as off any row, (column, ...).
-        last_logits: (vocabulary,), at the last column.
+        precision: the dtype of its logits, as text.
     """
 
     reference: Reference
     values: Values
-    last_logits: torch.Tensor
+    precision: str
 
 
-def own_of(unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh) -> Own:
-    """The final states, read as a row, and as what other rows are set against: top k, entropy, what KL and JS need.
+def own_of(
+    own: OwnLogits, unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh
+) -> Own:
+    """What the model itself says, read as a row, and as what other rows are set against: top k, entropy, for KL and JS.
 
     Args:
-        unembed: of the final states alone, (1, position, hidden), through the model's own norm.
+        unembed: how the rows that are set against it are decoded.
         reading: what is read off every row.
         offset: (1, vocabulary), what the rows that are set against it leave out of their logits.
         limit: columns to decode at once; fewer if memory runs out.
@@ -46,21 +49,21 @@ def own_of(unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limi
     Raises:
         LensError: memory runs out for a single row.
     """
-    count = len(unembed.rows.positions)
 
     def read(tile: Some) -> Own:
-        logits = unembed.logits(tile)
-        own = reading.with_measure("entropy").of(logits, unembed.columns(tile))
-        reference = _reference(unembed, logits, own["entropy"], reading, offset, weigh)
-        values = {name: value for name, value in own.items() if name != "entropy" or "entropy" in reading.measures}
+        assert isinstance(tile, Tile)
+        logits = own.at(tile.positions)
+        found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions))
+        reference = _reference(unembed, logits, found["entropy"], reading, offset, weigh)
+        values = {name: value for name, value in found.items() if name != "entropy" or "entropy" in reading.measures}
         values |= {name: torch.zeros(len(logits)) for name in ("kl", "js") if name in reading.measures}  # of itself
-        return Own(reference, values, logits[-1].clone())
+        return Own(reference, values, str(logits.dtype).removeprefix("torch."))
 
-    everything, smallest = Tile(range(1), range(count)), count if unembed.anatomy.whole else 1
-    what = f"for the model's own logits at {smallest:,} positions"
-    parts = [part for _, part in in_tiles([everything], read, limit=limit, smallest=smallest, what=what)]
+    everything = Tile(range(1), range(len(unembed.rows.positions)))
+    what = "for the model's own logits at a single position"
+    parts = [part for _, part in in_tiles([everything], read, limit=limit, what=what)]
     values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
-    return Own(_joined([part.reference for part in parts]), values, parts[-1].last_logits)
+    return Own(_joined([part.reference for part in parts]), values, parts[0].precision)
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -16,10 +16,6 @@ class Readout(Protocol):
     def precision(self) -> str:
         """The dtype of the logits, as text; empty before the first read."""
 
-    @property
-    def last_logits(self) -> torch.Tensor | None:
-        """(vocabulary,), those of the last row read, if it has them in the model's own precision."""
-
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows.
 
@@ -40,7 +36,6 @@ class Exact:
 
     def __init__(self, unembed: Unembed, offset: torch.Tensor | None = None) -> None:
         self.precision = ""
-        self.last_logits: torch.Tensor | None = None
         self.unembed, self._offset = unembed, offset
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
@@ -48,7 +43,6 @@ class Exact:
         inputs, logits = self.unembed.inputs_and_logits(tile)
         logits = logits if self._offset is None else logits - self._offset
         self.precision = str(logits.dtype).removeprefix("torch.")
-        self.last_logits = logits[-1].clone()
         values = reading.of(logits, self.unembed.columns(tile), inputs)
         return values, torch.ones(len(logits), dtype=torch.bool)
 

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from bauklens.decode.bfloat16 import low_precision
+from bauklens.decode.bfloat16_head import TOLERANCE
+from bauklens.decode.check import Check, compared_cells, own_difference
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decode.exits import OwnLogits
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
@@ -51,16 +54,15 @@ class Decoded:
     Attributes:
         values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, every measure that is one
             of logits, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were followed.
-        last_logits: (vocabulary,), the logits of the last row at the last position, if they were computed in the
-            model's own precision.
         precision: the dtype of the logits: the model's own; or "bfloat16", if their best were scored again in it.
         redone: rows of which bfloat16 was not certain, and that were decoded again in the model's own.
+        check: what was compared with the model itself.
     """
 
     values: Values
-    last_logits: torch.Tensor | None
     precision: str
     redone: int
+    check: Check
 
 
 def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> Decoded:
@@ -71,36 +73,38 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         reading: what to read; the reference that it needs is made here.
 
     Raises:
+        NotProvedError: what was decoded is not what the model says.
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
     way = way or Way()
     smallest = len(rows.positions) if run.anatomy.whole else 1
     limit = smallest if run.anatomy.whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * run.anatomy.vocabulary))
     needs_own = any(MEASURES[name].final for name in reading.measures)
-    own_row = _own_row(run, rows, way) if needs_own else None
+    says = OwnLogits(run, rows.positions) if run.stream.logits is not None else None
+    own_row, own = _own_row(run, rows, way), None
     offset = _constant_logits(run, rows, way) if way.norm == "final" else None  # left out, so that rows add up
-    final = _final(run, rows)
-    own = None
-    if needs_own and way.norm != "own":
-        with unembedding(run, final, Way()) as unembed:
-            own = own_of(unembed, reading, offset, _beside(limit), Exact(unembed).mean_weights)
     with unembedding(run, rows, way) as unembed, bar("Decoding", "row", total=rows.everything.count) as rows_done:
         exact = Exact(unembed, offset)
         low = low_precision(exact, rows.everything, reading) if way.precision == "auto" and offset is None else None
         readout: Readout = low or exact
-        if needs_own and own is None:
-            own = own_of(unembed.of(final), reading, offset, _beside(limit), readout.mean_weights)
-        if own is not None:
-            reading = replace(reading, reference=own.reference)
+        if says is not None and (needs_own or own_row is not None):
+            own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
+            reading = replace(reading, reference=own.reference) if needs_own else reading
         table = _Table(rows, rows_done)
-        tiles = [rows.everything] if own_row is None else rows.everything.without_layer(own_row)
-        redone = _fill(table, readout, exact, reading, tiles, limit)
-        if own is not None and own_row is not None:
+        tiles = [rows.everything]
+        difference = None
+        if own is not None and own_row is not None and says is not None:
+            tiles = rows.everything.without_layer(own_row)
+            difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
             table.keep(rows.everything.layer(own_row), own.values)
-    last = len(rows.labels) - 1
-    last_logits = own.last_logits if own is not None and own_row == last else readout.last_logits
-    precision = readout.precision or _name_of(own)
-    return Decoded(_with_own(table.values(), own), last_logits, precision, redone)
+        redone = _fill(table, readout, exact, reading, tiles, limit)
+        values = table.values()
+        check = compared_cells(run, unembed, way.norm, offset, values, 0.0 if low is None else TOLERANCE)
+    if says is not None:
+        if difference is None:
+            difference = _difference_of_last(run, rows, says, limit)
+        check = replace(check, positions=len(rows.positions), logits=difference)
+    return Decoded(_with_own(values, own if needs_own else None), readout.precision or _name_of(own), redone, check)
 
 
 @contextmanager
@@ -177,7 +181,7 @@ class _Table:
 def _name_of(own: Own | None) -> str:
     """The dtype of the logits of a table that is nothing but the model's own row."""
     assert own is not None
-    return str(own.last_logits.dtype).removeprefix("torch.")
+    return own.precision
 
 
 def _beside(limit: int) -> int:
@@ -192,10 +196,11 @@ def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 
-def _final(run: Run, rows: Rows) -> Rows:
-    """The output of the last block at the columns of a table, as a single row."""
-    final = run.final if run.anatomy.whole else run.final[torch.tensor(rows.positions, device=run.final.device)]
-    return Rows("hidden", final[None], [run.anatomy.labels[-1]], rows.positions)
+def _difference_of_last(run: Run, rows: Rows, says: OwnLogits, limit: int) -> float:
+    """As :func:`bauklens.decode.check.own_difference`, of the last block's output if it is not a row of the table."""
+    last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], rows.positions)
+    with unembedding(run, last, Way()) as unembed:
+        return own_difference(unembed, last.everything, says, _beside(limit))
 
 
 def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:

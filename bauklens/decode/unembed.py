@@ -22,10 +22,9 @@ class Rows:
 
     Attributes:
         stream: its name.
-        states: (layer, position, hidden); if the model's states are not (position, hidden), or are decoded whole, those
-            of the whole prompt, (layer, ...).
+        states: (layer, position, hidden), of the whole prompt; or (layer, ...), if the model's have another shape.
         labels: (layer,), what the rows are called.
-        positions: (position,), where in the prompt the states are, or which of them count.
+        positions: (column,), which of the positions are columns of the table.
     """
 
     stream: str
@@ -37,6 +36,14 @@ class Rows:
     def everything(self) -> Tile:
         """All of them."""
         return Tile(range(len(self.labels)), range(len(self.positions)))
+
+    def at(self, columns: range) -> torch.Tensor:
+        """(layer, column, hidden), the states of some columns; no copy if they are next to each other."""
+        positions = self.positions[columns.start : columns.stop]
+        start, stop = positions[0], positions[-1] + 1
+        if positions == list(range(start, stop)):
+            return self.states[:, start:stop]
+        return self.states[:, torch.tensor(positions, device=self.states.device)]
 
 
 class Unembed:
@@ -112,6 +119,10 @@ class Unembed:
         logits = torch.where(logits.isfinite(), logits, 0)  # a token that is left out stays so
         return logits if logits.any() else None
 
+    def in_final_basis(self, row: int) -> torch.Tensor:
+        """(1, position, hidden), a row's states of the whole prompt where they enter the tail."""
+        return self._decoder(self.rows.states[row : row + 1], self.rows.labels[row : row + 1])
+
     def head_inputs(self, tile: Some) -> torch.Tensor:
         """(row, head width), layer by layer."""
         return self.tail.head_inputs(*self._entering(tile)).flatten(0, 1)
@@ -138,12 +149,15 @@ class Unembed:
         """
         if isinstance(tile, Tile):
             some, across = slice(tile.layers.start, tile.layers.stop), slice(tile.positions.start, tile.positions.stop)
-            states = self.rows.states[some] if self.anatomy.whole else self.rows.states[some, across]
+            states = self.rows.states[some] if self.anatomy.whole else self.rows.at(tile.positions)[some]
             return self._decoder(states, self.rows.labels[some]), self._positions[across]
         states = self.rows.states
         layers, columns = tile.rows // len(self._positions), tile.rows % len(self._positions)
         parts = [
-            self._decoder(states[layer, columns[layers == layer].to(states.device)][None], [self.rows.labels[layer]])[0]
+            self._decoder(
+                states[layer, self._positions[columns[layers == layer]].to(states.device)][None],
+                [self.rows.labels[layer]],
+            )[0]
             for layer in dict.fromkeys(layers.tolist())
         ]
         return torch.cat(parts)[:, None], self._positions[columns][:, None]

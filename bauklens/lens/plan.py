@@ -48,7 +48,7 @@ class Plan:
 
     def results(self, run: Run) -> list[LensResult]:
         """A result for each stream of a prompt's run."""
-        measures = chosen_measures(self.options.measures, complete=run.stream.last_logits is not None)
+        measures = chosen_measures(self.options.measures, complete=run.stream.logits is not None)
         how = replace(self.how, measures=measures)
         each = [self.rows(run, stream) for stream in self.options.streams]
         return [
@@ -103,7 +103,6 @@ def rows_of(run: Run, stream: str, layers: Layers, positions: Positions) -> Rows
     named, states = labels(run.anatomy, stream), run.stream.named(stream)
     rows, columns = chosen_layers(named, layers), chosen_positions(run.inputs.count, positions)
     states = states if layers is None else states[rows]
-    states = states if positions is None or run.anatomy.whole else states[:, columns]
     return Rows(stream, states, [named[row] for row in rows], columns)
 
 

@@ -11,9 +11,9 @@ from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
 from bauklens.decode.unembed import Rows
-from bauklens.model.anatomy import forget, resolve
+from bauklens.model.anatomy import Anatomy, forget, resolve
 from bauklens.model.inputs import Prompt, encode
-from bauklens.model.proof import NotProvedError, prove
+from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped
 from bauklens.result.result import LensResult
@@ -47,29 +47,31 @@ def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
 def lens_of(run: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`bauklens.logit_lens` does.
 
-    If the fast way fails, as the model no longer does what it did when it was looked at, it is replayed, and looked at
-    anew the next time; if that fails as well, and the last row is right when it is decoded alone, so is each row (a
-    dynamically quantized head rounds all rows that it is given by the largest).
+    If what is decoded is not what the model says, as it does otherwise than when it was looked at, the next slower way
+    is taken, and the model is looked at anew the next time.
     """
-    by = "product" if run.anatomy.post_ops is not None and not run.anatomy.whole else "replay"
-    try:
-        return _lens_of(run, rows, how, by, arguments)
-    except NotProvedError:
-        forget(run.model)
-    replayed = replace(run, anatomy=replace(run.anatomy, post_ops=None))
-    try:
-        return _lens_of(replayed, rows, how, "replay", arguments)
-    except NotProvedError:
-        check(replayed)
-    alone = replace(how, way=replace(how.way, chunk_rows=1))
-    return _lens_of(replayed, rows, alone, "replay, row by row", arguments)
+    failed = None
+    for by, anatomy in ways(run.anatomy).items():
+        try:
+            return _lens_of(replace(run, anatomy=anatomy), rows, how, by, arguments)
+        except NotProvedError as error:
+            forget(run.model)
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def ways(anatomy: Anatomy) -> dict[str, Anatomy]:
+    """How a table says that it was decoded -> the anatomy for it: the fastest that was proved, and all slower ones."""
+    replayed = replace(anatomy, post_ops=None)
+    each = {"product": anatomy, "replay": replayed, "replay of whole prompts": replace(replayed, whole=True)}
+    names = list(each)
+    fastest = 2 if anatomy.whole else 1 if anatomy.post_ops is None else 0
+    return {name: each[name] for name in names[fastest:]}
 
 
 def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]) -> LensResult:
     decoded = _decode(run, rows, how)
-    last_cell = (rows.labels[-1], rows.positions[-1]) == (run.anatomy.labels[-1], run.inputs.count - 1)
-    in_table = rows.stream == "hidden" and how.way.norm == "own" and last_cell
-    difference = check(run, decoded.last_logits if in_table else None) if run.stream.last_logits is not None else None
     values = decoded.values | _of_states(run, rows, how)
     token_ids = run.inputs.ids[0, rows.positions].tolist()
     vocabulary = token_texts(run.tokenizer, [*values["top_ids"].flatten().tolist(), *token_ids])
@@ -93,7 +95,12 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         top_probs=values["top_probs"].numpy(),
         magnitude=_magnitude(run, rows).cpu().numpy(),
         vocabulary=vocabulary,
-        check={"max_abs_logit_difference": difference},
+        check={
+            "max_abs_logit_difference": decoded.check.logits,
+            "positions": decoded.check.positions,
+            "max_abs_probability_difference": decoded.check.probability,
+            "cells": decoded.check.cells,
+        },
         provenance=provenance(run.model, rows.states, arguments) | {"decoding": decoding},
         generated_from=run.prompted if run.prompted < run.inputs.count else None,
         measures={name: values[name].numpy() for name in how.measures if name in values},
@@ -109,23 +116,16 @@ def decoded_values(run: Run, rows: Rows, how: How) -> Values:
     return _decode(run, rows, how).values
 
 
-def check(run: Run, last_logits: torch.Tensor | None = None) -> float:
-    """The largest difference between the last block's logits at the last position, decoded here, and the model's own.
-
-    Args:
-        run: a run to the logits.
-        last_logits: (vocabulary,), the logits of a table that ends with that place; None decodes it alone.
+def check(run: Run) -> float:
+    """The largest difference between the last block's logits, decoded here at every position, and the model's own.
 
     Raises:
         NotProvedError: the difference is more than rounding, so that no row could be trusted.
     """
-    assert run.stream.last_logits is not None
-    if last_logits is None:
-        state = run.final if run.anatomy.whole else run.final[-1:]
-        alone = Rows("hidden", state[None], [run.anatomy.labels[-1]], [run.inputs.count - 1])
-        last_logits = _decode(run, alone, How(1, Way(precision="exact"))).last_logits
-        assert last_logits is not None
-    return prove(run.anatomy, last_logits, run.stream.last_logits, run.final.dtype)
+    rows = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], list(range(run.inputs.count)))
+    difference = _decode(run, rows, How(1, Way(precision="exact"))).check.logits
+    assert difference is not None
+    return difference
 
 
 def _decode(run: Run, rows: Rows, how: How) -> Decoded:
@@ -139,7 +139,7 @@ def _of_states(run: Run, rows: Rows, how: How) -> Values:
     """The measures that are of states alone, (layer, position); of states that are not (position, hidden), none."""
     if not run.anatomy.plain:
         return {}
-    states = rows.states[:, rows.positions] if run.anatomy.whole else rows.states
+    states = rows.at(rows.everything.positions)
     values = {}  # a layer at a time, as a copy of all states is as large as all else together
     if "cosine_to_final" in how.measures:
         final = run.final[rows.positions]
@@ -154,8 +154,7 @@ def _of_states(run: Run, rows: Rows, how: How) -> Values:
 def _magnitude(run: Run, rows: Rows) -> torch.Tensor:
     """(layer, position) float32."""
     if run.anatomy.plain:
-        norms = magnitude(rows.states)
-        return norms[:, rows.positions] if run.anatomy.whole else norms
+        return magnitude(rows.at(rows.everything.positions))
     count = run.inputs.count
     return whole_magnitude(rows.states, run.anatomy.position_axis, count, run.anatomy.streams)[:, rows.positions]
 

@@ -7,7 +7,7 @@ import torch
 
 from bauklens.errors import LensError
 from bauklens.lens.plan import Plan, rows_of
-from bauklens.lens.run import How, decoded_values
+from bauklens.lens.run import How, decoded_values, ways
 from bauklens.model.inputs import context_length
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
@@ -45,13 +45,14 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Targe
             f"{context:,}: pass words='first', or fewer positions"
         )
     how = How(1, replace(plan.how.way, precision="exact"), targets=_tokens(target))
+    anatomy = ways(run.anatomy)[result.provenance["decoding"]["by"]]
     probability = target.probability.copy()
-    streams = traced(run.model, plan.anatomy, texts, plan.tracing)
+    streams = traced(run.model, anatomy, texts, plan.tracing)
     for column, stream in bar("Following words", "position", streams, total=len(texts)):
         if isinstance(stream, LensError):
             raise stream
         first = positions[column] + 1
-        longer = replace(run, inputs=texts[column], stream=stream)
+        longer = replace(run, inputs=texts[column], anatomy=anatomy, stream=stream)
         rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1))
         each = decoded_values(longer, rows, how)["target_probs"]  # (layer, token's place, token)
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()

@@ -37,17 +37,28 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
     if not (left_out_alike and real.any()):
         raise _not_proved(layout, "other tokens are left out")
     differences = torch.where(real, decoded - own, 0).abs().amax(dim=-1)
-    best, largest = torch.where(real, own, -torch.inf).amax(dim=-1), torch.where(real, own, 0).abs().amax(dim=-1)
-    spread = best - torch.where(real, own, torch.nan).nanmedian(dim=-1).values
-    allowed = 2 * torch.finfo(dtype).eps * largest + _TOLERANCE.get(dtype, 0.02) * spread
-    worst = (differences - allowed).argmax()
+    allowed = allowed_difference(own, dtype)
     if not (differences <= allowed).all():
+        worst = (differences - allowed).argmax()
         raise _not_proved(
             layout,
-            f"they differ by {differences.flatten()[worst]:.3g}, while the best is {spread.flatten()[worst]:.3g} above "
-            "the median",
+            f"they differ by {differences.flatten()[worst]:.3g}; rounding makes {allowed.flatten()[worst]:.3g} at most",
         )
     return float(differences.max())
+
+
+def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """By how much logits may differ from a model's own for rounding: (...,) of (..., vocabulary) float32.
+
+    This is an estimate: a part of how far the best logit is above the median, and two units of rounding of the largest.
+
+    Args:
+        dtype: that of the states.
+    """
+    real = own.abs() < _MASKED
+    best, largest = torch.where(real, own, -torch.inf).amax(dim=-1), torch.where(real, own, 0).abs().amax(dim=-1)
+    spread = best - torch.where(real, own, torch.nan).nanmedian(dim=-1).values
+    return 2 * torch.finfo(dtype).eps * largest + _TOLERANCE.get(dtype, 0.02) * spread
 
 
 def _not_proved(layout: Layout, difference: str) -> NotProvedError:

@@ -5,7 +5,7 @@ So its own code applies the final norm, the head, and whatever comes after it (a
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from bauklens.errors import LensError
 from bauklens.model.block_output import with_state
-from bauklens.model.forward import model_logits
+from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.guard import evaluating, swapped
 from bauklens.model.inputs import Inputs
@@ -56,17 +56,37 @@ class Tail:
                 to layer; of a whole state, which of them are wanted.
             head: what to call in the place of the model's own head, if :func:`replaying` was told that it may be.
         """
-        everywhere = torch.arange(self._inputs.count) if self._whole else positions
-        states = states if self._layout.plain or not self._whole else states[0]
-        times = len(states) if not self._whole or self._layout.plain else 1
+        if self._whole:
+            return self._of_whole(states, head, {})[:, positions]
+        times = len(states)
+        return self._logits(_Given(states, positions, head), self._inputs.at(positions, times), {})
+
+    def exit(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """(position, vocabulary), the logits of some positions of a state of the whole prompt.
+
+        Args:
+            states: whole, (1, *shape); the tail has to be made for these.
+            positions: (position,) int64; the logits of others are not computed, if the model can leave them out.
+        """
+        assert self._whole
+        if self._through is not None or not last_logits_only(self._model):
+            return self(states, positions)[0]
+        return self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
+
+    def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
+        """(1 or layer, position, vocabulary), of states of the whole prompt."""
+        plain = self._layout.plain
+        given = _Given(states if plain else states[0], torch.arange(self._inputs.count), head)
+        return self._logits(given, self._inputs.at(given.positions, len(states) if plain else 1), options)
+
+    def _logits(self, given: _Given, inputs: Inputs, options: dict[str, Any]) -> torch.Tensor:
         if self._through is not None:
-            head = self._through_named(states, head)
-        self._given = _Given(states, everywhere, head)
+            given = replace(given, head=self._through_named(given.states, given.head))
+        self._given = given
         try:
-            logits = model_logits(self._model, self._inputs.at(everywhere, times))
+            return model_logits(self._model, inputs, **options)
         finally:
             self._given = None
-        return logits[:, positions] if self._whole else logits
 
     def head_inputs(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """What the head is given, (layer, position, head width); arguments as for a call."""

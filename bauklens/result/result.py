@@ -9,6 +9,7 @@ import numpy as np
 
 from bauklens.arguments import checked_count, is_whole_number
 from bauklens.errors import LensError
+from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
@@ -46,10 +47,11 @@ class LensResult(Stored, Exported, Displayed):
         magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN if it was read from
             another tool's file that does not record it.
         vocabulary: id -> text, for every id that occurs.
-        check: ``"max_abs_logit_difference"``: the largest difference, at the last position of the prompt, between the
-            logits decoded here from the last block's output with the model's own norm, and the model's own logits.
-            It does not depend on the rows. None if the forward pass stopped before the last block because no row
-            needed it.
+        check: ``"max_abs_logit_difference"``: the largest difference, at the ``"positions"`` that are shown (how many),
+            between the logits decoded here from the last block's output and the model's own logits; None if the forward
+            pass stopped before the last block because no row needed it. ``"max_abs_probability_difference"``: the
+            largest difference, in ``"cells"`` of the other rows (how many), between the probabilities shown and those
+            of an early exit of the model; None if there are no such cells.
         generated_from: the position of the first generated token; None if all tokens are the prompt's.
         measures: name -> (layer, position) float32, in the units of :data:`bauklens.MEASURES`, NaN if a cell has no
             value; always has ``"magnitude"`` and ``"max_probability"``.
@@ -118,14 +120,7 @@ class LensResult(Stored, Exported, Displayed):
         difference = self.check["max_abs_logit_difference"]
         if difference is None and "source" in self.provenance:
             return f"Not checked: this was read from a {self.provenance['source']} file, which records no check."
-        if difference is None:
-            return (
-                "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
-            )
-        return (
-            "Check, at the prompt's last position: decoding the state after the last block gives the model's own "
-            f"logits to within {difference:.2g}."
-        )
+        return in_words(self.check)
 
     @property
     def decoded(self) -> str:

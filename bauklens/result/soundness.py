@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bauklens.result.checked import require_sound_check
 from bauklens.result.frozen import require
 
 if TYPE_CHECKING:
@@ -43,11 +44,7 @@ def _require_sense(result: "LensResult") -> None:
     lengths = np.isfinite(result.magnitude) & (result.magnitude >= 0)
     unknown = result.magnitudes_are_unknown and "source" in result.provenance
     require(bool(lengths.all()) or unknown, "a magnitude is not a length")
-    difference = result.check.get("max_abs_logit_difference", "missing")
-    require(
-        difference is None or (isinstance(difference, (int, float)) and type(difference) is not bool),
-        "check has no max_abs_logit_difference",
-    )
+    require_sound_check(result.check)
     require(
         all(isinstance(text, str) for text in result.vocabulary.values()),
         "the vocabulary contains values that are not text",

@@ -10,7 +10,7 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import Stream, Tracing, require_finite, trace_streams
+from bauklens.stream.states import Stream, Tracing, most_with_logits, require_finite, trace_streams
 
 _STATE_BYTES = 256 << 20
 """Of the hidden states of one batch."""
@@ -62,6 +62,7 @@ def _groups(anatomy: Anatomy, prompts: Sequence[Inputs]) -> list[list[int]]:
     """Numbers of the prompts to run together."""
     state = state_of(anatomy.block_output, anatomy.parts)
     most = _STATE_BYTES // ((1 + len(anatomy.blocks)) * anatomy.width * state.element_size())
+    most = min(most, most_with_logits(anatomy))
     groups: list[list[int]] = []
     for number in sorted(range(len(prompts)), key=lambda number: prompts[number].count):
         length = prompts[number].count

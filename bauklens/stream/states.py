@@ -22,6 +22,9 @@ from bauklens.model.unwrap import unwrapped
 from bauklens.stream.kept import Kept
 from bauklens.vocabulary import EMBED
 
+LOGIT_BYTES = 512 << 20
+"""Of the model's own logits that are kept of one forward pass, at most, in float32."""
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -31,12 +34,13 @@ class Stream:
         states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
             model's dtype, on the device of the last block's output. If the model's states are not
             (1, position, hidden), they are here in their own shape: (1 + layer, ...).
-        last_logits: (vocabulary,), the model's own at the last position; None if the pass ended before them.
+        logits: (position, vocabulary), the model's own, at all positions or, if these would take too much memory, at
+            the last ones; None if the pass ended before them.
         written: what the sublayers wrote, if that was asked for.
     """
 
     states: torch.Tensor
-    last_logits: torch.Tensor | None
+    logits: torch.Tensor | None
     written: Written | None = None
 
     def named(self, name: str) -> torch.Tensor:
@@ -103,8 +107,9 @@ def trace_streams(
         kept.add(state_of(output, anatomy.parts))
         return output
 
-    if not anatomy.hooked:
-        options |= last_logits_only(model, max(lengths) - min(lengths) + 1)
+    last = max(lengths) - min(lengths) + 1
+    if not anatomy.hooked and inputs.ids.numel() > most_with_logits(anatomy):
+        options |= last_logits_only(model, last)
     names = [*(sublayers.names if sublayers else ()), *wanted]
     logits, stop = None, tracing.blocks is not None
     with (
@@ -116,13 +121,13 @@ def trace_streams(
         logits = model_logits(running, inputs, **options)
     states = kept.whole()
     if not anatomy.plain:
-        return [Stream(states, None if logits is None else logits[0, -1])]
+        return [Stream(states, None if logits is None else logits[0])]
     streams = []
     for place, length in enumerate(lengths):
         own = states[:, place, :length]  # (1 + layer, position, hidden)
-        last = None if logits is None else logits[place, length - 1 - max(lengths)]
+        own_logits = None if logits is None else logits[place, : logits.shape[1] - max(lengths) + length]
         sums = {name: output.to(states.device) for name, output in outputs.items()}
-        streams.append(Stream(own, last, None if sublayers is None else written(sublayers, sums, own)))
+        streams.append(Stream(own, own_logits, None if sublayers is None else written(sublayers, sums, own)))
     return streams
 
 
@@ -169,6 +174,11 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
         LensError: see :func:`bauklens.logit_lens`.
     """
     return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas)
+
+
+def most_with_logits(anatomy: Anatomy) -> int:
+    """The most positions whose logits are kept of one forward pass."""
+    return max(1, LOGIT_BYTES // (4 * anatomy.vocabulary))
 
 
 def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:

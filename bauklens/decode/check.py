@@ -1,0 +1,112 @@
+"""Whether what is shown is what the model says: the last row at every position, and some cells of the others."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bauklens.decode.exits import OwnLogits, leaving
+from bauklens.decode.reading import Values, probabilities_of
+from bauklens.decode.tiles import Tile, in_tiles
+from bauklens.decode.unembed import Rows, Unembed
+from bauklens.model.proof import NotProvedError, allowed_difference, prove
+from bauklens.stream.run import Run
+
+_LAYERS, _COLUMNS = 3, 4
+"""Of the rows and columns of a table, those whose cells are compared with an early exit."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was compared with the model itself.
+
+    Attributes:
+        positions: those at which the last block's logits were decoded and compared with the model's own.
+        logits: the largest difference there; None if the forward pass ended before the model's own logits.
+        cells: those of earlier rows that were compared with an early exit.
+        probability: the largest difference there of a probability that is shown; None if none was compared.
+    """
+
+    positions: int = 0
+    logits: float | None = None
+    cells: int = 0
+    probability: float | None = None
+
+
+def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> float:
+    """The largest difference of the logits of the last block's output from the model's own, at every column.
+
+    Args:
+        unembed: how the table is decoded.
+        tile: the row of the last block.
+        limit: rows to decode at once.
+
+    Raises:
+        NotProvedError: it is more than rounding.
+    """
+    smallest = tile.count if unembed.anatomy.whole else 1
+    dtype, differences = unembed.rows.states.dtype, [0.0]
+    for part, logits in in_tiles([tile], unembed.logits, limit=limit, smallest=smallest):
+        assert isinstance(part, Tile)
+        differences.append(prove(unembed.anatomy, logits, own.at(part.positions), dtype))
+    return max(differences)
+
+
+def compared_cells(
+    run: Run, unembed: Unembed, norm: str | None, offset: torch.Tensor | None, values: Values, promised: float
+) -> Check:
+    """Compares the top tokens of some cells with those that an early exit gives for the whole prompt.
+
+    If states are decoded whole, there is nothing to compare, as that is how an early exit decodes them.
+
+    Args:
+        unembed: how the table was decoded.
+        norm: as for :func:`bauklens.model.tail.replaying`.
+        offset: (1, vocabulary), what was left out of all logits.
+        values: what was read, (layer, column, ...).
+        promised: by how much a probability may be off, beyond rounding.
+
+    Raises:
+        NotProvedError: a cell shows other tokens or probabilities.
+    """
+    rows, anatomy = unembed.rows, run.anatomy
+    if anatomy.whole:
+        return Check()
+    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
+    columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
+    positions, worst = torch.tensor(rows.positions)[columns], 0.0
+    with leaving(run, norm) as tail:
+        for row in layers:
+            logits = tail.exit(unembed.in_final_basis(row), positions)
+            logits = (logits if offset is None else logits - offset).cpu()
+            worst = max(worst, _difference(run, rows.labels[row], values, row, columns, logits, promised))
+    return Check(cells=len(layers) * len(columns), probability=worst if layers else None)
+
+
+def _is_last(rows: Rows, label: str, run: Run) -> bool:
+    return rows.stream == "hidden" and label == run.anatomy.labels[-1]
+
+
+def _spread(numbers: list[int], count: int) -> list[int]:
+    """So many of some numbers, evenly, the first and the last among them."""
+    if len(numbers) <= count:
+        return numbers
+    return [numbers[place * (len(numbers) - 1) // (count - 1)] for place in range(count)]
+
+
+def _difference(
+    run: Run, label: str, values: Values, row: int, columns: torch.Tensor, logits: torch.Tensor, promised: float
+) -> float:
+    """The largest difference of a probability shown in some cells of a row."""
+    ids, shown = values["top_ids"][row, columns], values["top_probs"][row, columns]
+    if not logits.isfinite().any(dim=-1).all() or logits.isnan().any():
+        raise NotProvedError(f"the logits of row {label} are not finite in an early exit")
+    logits = logits.float()
+    allowed = allowed_difference(logits, run.final.dtype)[:, None]
+    differences = (probabilities_of(logits).gather(1, ids) - shown).abs()
+    right_order = logits.topk(ids.shape[1]).values - logits.gather(1, ids) <= 2 * allowed
+    if (differences > promised + 2 * allowed).any() or not right_order.all():
+        raise NotProvedError(
+            f"row {label} of {run.anatomy.model_class} is not what an early exit of the model gives: a probability "
+            f"differs by {differences.max():.3g}"
+        )
+    return float(differences.max())

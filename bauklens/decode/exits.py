@@ -1,0 +1,55 @@
+"""What the model itself says: its own logits at every position, and those of an early exit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bauklens.model.tail import Tail, replaying
+from bauklens.stream.run import Run
+
+
+class OwnLogits:
+    """The model's own logits at some positions of a prompt that it ran to its end.
+
+    They are those of the forward pass. If it kept only the last few, as all would take too much memory, the others are
+    those of an early exit after the last block.
+    """
+
+    def __init__(self, run: Run, positions: list[int]) -> None:
+        self._run, self._positions = run, torch.tensor(positions)
+
+    def at(self, columns: range) -> torch.Tensor:
+        """(column, vocabulary)."""
+        assert self._run.stream.logits is not None
+        kept = self._run.stream.logits
+        places = self._positions[columns.start : columns.stop]
+        first = self._run.inputs.count - len(kept)
+        if (places >= first).all():
+            return kept[(places - first).to(kept.device)]
+        with leaving(self._run) as tail:
+            found = tail.exit(self._run.final, places)
+        last = (places >= first).nonzero()[:, 0]
+        found[last] = kept[(places[last] - first).to(kept.device)].to(found)
+        return found
+
+
+@contextmanager
+def leaving(run: Run, norm: str | None = "own") -> Iterator[Tail]:
+    """The tail of a run's model for states of the whole prompt, :meth:`bauklens.model.tail.Tail.exit`.
+
+    Args:
+        norm: as for :func:`bauklens.model.tail.replaying`.
+    """
+    anatomy = run.anatomy
+    with replaying(
+        run.model,
+        anatomy,
+        run.inputs,
+        norm=norm,
+        final=run.final,
+        through=anatomy.norm,
+        whole=True,
+        in_place=anatomy.in_place,
+    ) as tail:
+        yield tail

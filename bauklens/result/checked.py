@@ -1,0 +1,53 @@
+"""What a check says, as a sentence, and whether it makes sense. Needs no torch."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bauklens.result.frozen import require
+
+
+def in_words(check: Mapping[str, Any]) -> str:
+    """The outcome of a check, as a sentence."""
+    difference, cells = check["max_abs_logit_difference"], check.get("cells")
+    parts = []
+    if difference is not None:
+        parts.append(f"logits after the last block {_where(check.get('positions'))}, {_within(difference)}")
+    if cells:
+        which = "1 cell" if cells == 1 else f"{cells:,} cells"
+        apart = _within(check["max_abs_probability_difference"])
+        parts.append(f"probabilities in {which} of other rows, by early exit, {apart}")
+    against = "; ".join(parts)
+    if difference is not None:
+        return f"Check, against the model itself: {against}."
+    stopped = "the forward pass stopped after the last layer asked for, before the model's own logits"
+    return f"Check, against the model itself: {against}; {stopped}." if parts else f"Not checked: {stopped}."
+
+
+def _where(positions: int | None) -> str:
+    if positions is None:
+        return "at the prompt's last position"
+    return "at the one position shown" if positions == 1 else f"at all {positions:,} positions shown"
+
+
+def _within(difference: float) -> str:
+    return f"to within {difference:.2g}" if difference else "exactly"
+
+
+def require_sound_check(check: Mapping[str, Any]) -> None:
+    """Refuses a check that no comparison can have.
+
+    Raises:
+        LensError: a difference is not a finite number from 0 on, or a count not a whole one.
+    """
+    require("max_abs_logit_difference" in check, "check has no max_abs_logit_difference")
+    for name in ("max_abs_logit_difference", "max_abs_probability_difference"):
+        value = check.get(name)
+        if value is not None:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+            require(number, f"check: {name} is not a number from 0 on")
+    for name in ("positions", "cells"):
+        value = check.get(name, 0)
+        require(type(value) is int and 0 <= value < 1 << 53, f"check: {name} is not a count")
+    compared = check.get("cells", 0) == 0 or check.get("max_abs_probability_difference") is not None
+    require(compared, "check: cells have no max_abs_probability_difference")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decode.exits import OwnLogits, leaving
+from bauklens.decode.exits import OwnLogits
 from bauklens.decode.reading import Values, probabilities_of
 from bauklens.decode.tiles import Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
@@ -51,16 +51,13 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
     return max(differences)
 
 
-def compared_cells(
-    run: Run, unembed: Unembed, norm: str | None, offset: torch.Tensor | None, values: Values, promised: float
-) -> Check:
+def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, values: Values, promised: float) -> Check:
     """Compares the top tokens of some cells with those that an early exit gives for the whole prompt.
 
     If states are decoded whole, there is nothing to compare, as that is how an early exit decodes them.
 
     Args:
         unembed: how the table was decoded.
-        norm: as for :func:`bauklens.model.tail.replaying`.
         offset: (1, vocabulary), what was left out of all logits.
         values: what was read, (layer, column, ...).
         promised: by how much a probability may be off, beyond rounding.
@@ -74,11 +71,10 @@ def compared_cells(
     layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
     columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
     positions, worst = torch.tensor(rows.positions)[columns], 0.0
-    with leaving(run, norm) as tail:
-        for row in layers:
-            logits = tail.exit(unembed.in_final_basis(row), positions)
-            logits = (logits if offset is None else logits - offset).cpu()
-            worst = max(worst, _difference(run, rows.labels[row], values, row, columns, logits, promised))
+    for row in layers:
+        logits = unembed.tail.exit(unembed.in_final_basis(row), positions)
+        logits = (logits if offset is None else logits - offset).cpu()
+        worst = max(worst, _difference(run, rows.labels[row], values, row, columns, logits, promised))
     return Check(cells=len(layers) * len(columns), probability=worst if layers else None)
 
 

@@ -1,11 +1,8 @@
 """What the model itself says: its own logits at every position, and those of an early exit."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
-from bauklens.model.tail import Tail, replaying
+from bauklens.model.tail import replaying
 from bauklens.stream.run import Run
 
 
@@ -27,29 +24,11 @@ class OwnLogits:
         first = self._run.inputs.count - len(kept)
         if (places >= first).all():
             return kept[(places - first).to(kept.device)]
-        with leaving(self._run) as tail:
-            found = tail.exit(self._run.final, places)
+        anatomy = self._run.anatomy
+        with replaying(
+            self._run.model, anatomy, self._run.inputs, through=anatomy.norm, whole=True, in_place=anatomy.in_place
+        ) as tail:
+            found = tail.exit(self._run.final[None], places)
         last = (places >= first).nonzero()[:, 0]
         found[last] = kept[(places[last] - first).to(kept.device)].to(found)
         return found
-
-
-@contextmanager
-def leaving(run: Run, norm: str | None = "own") -> Iterator[Tail]:
-    """The tail of a run's model for states of the whole prompt, :meth:`bauklens.model.tail.Tail.exit`.
-
-    Args:
-        norm: as for :func:`bauklens.model.tail.replaying`.
-    """
-    anatomy = run.anatomy
-    with replaying(
-        run.model,
-        anatomy,
-        run.inputs,
-        norm=norm,
-        final=run.final,
-        through=anatomy.norm,
-        whole=True,
-        in_place=anatomy.in_place,
-    ) as tail:
-        yield tail

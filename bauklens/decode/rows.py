@@ -99,7 +99,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
             table.keep(rows.everything.layer(own_row), own.values)
         redone = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
-        check = compared_cells(run, unembed, way.norm, offset, values, 0.0 if low is None else TOLERANCE)
+        check = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE)
     if says is not None:
         if difference is None:
             difference = _difference_of_last(run, rows, says, limit)

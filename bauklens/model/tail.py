@@ -58,19 +58,17 @@ class Tail:
         """
         if self._whole:
             return self._of_whole(states, head, {})[:, positions]
-        times = len(states)
-        return self._logits(_Given(states, positions, head), self._inputs.at(positions, times), {})
+        return self._logits(_Given(states, positions, head), self._inputs.at(positions, len(states)), {})
 
     def exit(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(position, vocabulary), the logits of some positions of a state of the whole prompt.
 
         Args:
-            states: whole, (1, *shape); the tail has to be made for these.
+            states: whole, (1, *shape).
             positions: (position,) int64; the logits of others are not computed, if the model can leave them out.
         """
-        assert self._whole
         if self._through is not None or not last_logits_only(self._model):
-            return self(states, positions)[0]
+            return self._of_whole(states, None, {})[0, positions]
         return self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
 
     def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
@@ -180,7 +178,9 @@ def replaying(
             functions[layout.norms[0]] = lambda states: tail.frozen(frozen, states)
         if to_head or through is not None:
             functions[layout.head] = tail.at_head
-        with swapped(own, {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}):
+        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, _StandIn)}
+        stand_ins = {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}
+        with swapped(own, outer | stand_ins):
             yield tail
 
 

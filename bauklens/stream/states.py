@@ -15,7 +15,7 @@ from bauklens.model.block_output import state_of
 from bauklens.model.forward import last_logits_only, model_logits, tensors_in
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, Prompt, encode
-from bauklens.model.memory import explaining_out_of_memory
+from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
 from bauklens.model.sublayers import Sublayers, Written, written
 from bauklens.model.tracing import TraceDict
 from bauklens.model.unwrap import unwrapped
@@ -90,9 +90,38 @@ def trace_streams(
     """
     tracing = tracing or Tracing()
     lengths = [prompt.count for prompt in prompts]
+    longest = max(lengths)
     inputs, options = _batch(prompts, lengths)
-    wanted, sublayers = anatomy.blocks[: tracing.blocks], tracing.sublayers
-    sublayers = None if sublayers is None else sublayers.first(tracing.blocks)
+    few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
+    with explaining_out_of_memory(inputs.ids.numel()):
+        if few and inputs.ids.numel() > most_with_logits(anatomy):
+            passed = _pass(model, anatomy, inputs, tracing, options | few)
+        else:
+            try:
+                passed = _pass(model, anatomy, inputs, tracing, options)
+            except (RuntimeError, MemoryError) as error:
+                if not few or not out_of_memory(error):
+                    raise
+                free_memory(error)
+                passed = _pass(model, anatomy, inputs, tracing, options | few)
+    states, logits, sums = passed
+    if not anatomy.plain:
+        return [Stream(states, None if logits is None else logits[0])]
+    sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
+    streams = []
+    for place, length in enumerate(lengths):
+        own = states[:, place, :length]  # (1 + layer, position, hidden)
+        own_logits = None if logits is None else logits[place, : logits.shape[1] - longest + length]
+        streams.append(Stream(own, own_logits, None if sublayers is None else written(sublayers, sums, own)))
+    return streams
+
+
+def _pass(
+    model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor | None, dict[str, torch.Tensor]]:
+    """One forward pass: the states (1 + layer, prompt, ...), the logits, and what the sublayers returned."""
+    wanted = anatomy.blocks[: tracing.blocks]
+    sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     kept = Kept((EMBED, *wanted), anatomy, inputs)
     outputs: dict[str, torch.Tensor] = {}
 
@@ -107,28 +136,16 @@ def trace_streams(
         kept.add(state_of(output, anatomy.parts))
         return output
 
-    last = max(lengths) - min(lengths) + 1
-    if not anatomy.hooked and inputs.ids.numel() > most_with_logits(anatomy):
-        options |= last_logits_only(model, last)
     names = [*(sublayers.names if sublayers else ()), *wanted]
     logits, stop = None, tracing.blocks is not None
     with (
-        explaining_out_of_memory(inputs.ids.numel()),
         evaluating(model, in_place=anatomy.in_place) as running,
         _keeping_input(running.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
         logits = model_logits(running, inputs, **options)
     states = kept.whole()
-    if not anatomy.plain:
-        return [Stream(states, None if logits is None else logits[0])]
-    streams = []
-    for place, length in enumerate(lengths):
-        own = states[:, place, :length]  # (1 + layer, position, hidden)
-        own_logits = None if logits is None else logits[place, : logits.shape[1] - max(lengths) + length]
-        sums = {name: output.to(states.device) for name, output in outputs.items()}
-        streams.append(Stream(own, own_logits, None if sublayers is None else written(sublayers, sums, own)))
-    return streams
+    return states, logits, {name: output.to(states.device) for name, output in outputs.items()}
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:

@@ -29,6 +29,7 @@ from bauklens.model.anatomy import resolve
 from bauklens.model.block_output import state_of, with_state
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.inputs import Inputs
+from bauklens.stream import states
 from tests import NAMES
 from tests.tiny import (
     CONFIGS,
@@ -394,7 +395,8 @@ class TestMemory:
         shapes = []
         gpt2.lm_head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
         decode(replayed(ran), all_rows(ran.stream.states), Reading(1), Way(chunk_rows=8))
-        assert sum(shape[0] * shape[1] for shape in shapes) == 4 * len(PROMPT)
+        table, last_row, early_exits = 4 * len(PROMPT), len(PROMPT), 3 * 4
+        assert sum(shape[0] * shape[1] for shape in shapes) == table + last_row + early_exits
         assert max(shape[0] * shape[1] for shape in shapes) <= 8
 
     def test_one_tile_is_gone_before_the_next_is_made(self, gpt2):
@@ -438,14 +440,35 @@ class TestMemory:
             decode(replayed(ran), all_rows(ran.stream.states), Reading(1))
         assert isinstance(gpt2.transformer.h[0], type(tiny_model("gpt2").transformer.h[0]))
 
-    def test_the_forward_pass_asks_for_the_last_logits_only(self):
+    def test_the_forward_pass_asks_for_the_last_logits_only_if_all_are_too_many(self, monkeypatch):
         model = tiny_model("llama")
         shapes = []
         pass_output_through(model.lm_head, lambda module, inputs, output: shapes.append(tuple(output.shape)))
         resolve(model, Inputs(torch.tensor([PROMPT])))
         shapes.clear()
-        run(model, None, PROMPT)
-        assert shapes == [(1, 1, VOCABULARY)]
+        plain = bauklens.logit_lens(model, None, PROMPT)
+        assert shapes[0] == (1, len(PROMPT), VOCABULARY)
+        monkeypatch.setattr(states, "LOGIT_BYTES", 4 * VOCABULARY * (len(PROMPT) - 1))
+        shapes.clear()
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        assert shapes[0] == (1, 1, VOCABULARY)
+        assert lens.check["positions"] == len(PROMPT)
+        assert np.array_equal(plain.top_ids, lens.top_ids)
+        assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
+
+    def test_memory_for_the_logits_of_the_last_position_alone(self):
+        """The forward pass is run again, and what it does not hand over is decoded."""
+        model, prompt = tiny_model("llama"), PROMPT * 5
+        plain = bauklens.logit_lens(model, None, prompt)
+
+        def no_more_than_32_rows(module, inputs, output):
+            if output.shape[0] * output.shape[1] > 32:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        pass_output_through(model.lm_head, no_more_than_32_rows)
+        lens = bauklens.logit_lens(model, None, prompt)
+        assert lens.check["positions"] == len(prompt)
+        assert np.array_equal(plain.top_ids, lens.top_ids)
 
 
 class TestAccelerate:

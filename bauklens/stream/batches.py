@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import nn
 
 from bauklens.errors import LensError
@@ -18,6 +19,9 @@ _STATE_BYTES = 256 << 20
 _LONGER = 1.25
 """How much longer than its shortest prompt a batch's longest may be, and a few tokens more."""
 
+_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
+"""Of a state's size: more than a product of a batch differs from that of one prompt, far less than other experts do."""
+
 
 def traced(
     model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing
@@ -25,7 +29,8 @@ def traced(
     """Runs prompts, those of about the same length together, shortest first.
 
     One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
-    if states are not (position, hidden), or if sublayers are wanted.
+    if states are not (position, hidden), if sublayers are wanted, or if the shortest prompt of a batch, which is run
+    alone as well, has other states there.
 
     Args:
         prompts: one prompt each.
@@ -41,6 +46,12 @@ def traced(
         group = groups.pop(0)
         try:
             streams = trace_streams(model, anatomy, [prompts[number] for number in group], tracing)
+            if len(group) > 1:
+                (alone,) = trace_streams(model, anatomy, [prompts[group[0]]], tracing)
+                if not _are_alike(alone.states, streams[0].states):
+                    groups = [[number] for each in (group, *groups) for number in each]
+                    continue
+                streams[0] = alone
             yield from ((number, _finite(each, anatomy)) for number, each in zip(group, streams, strict=True))
         except LensError as error:
             if len(group) == 1:
@@ -48,6 +59,12 @@ def traced(
             else:  # memory ran out
                 middle = len(group) // 2
                 groups = [group[:middle], group[middle:], *groups]
+
+
+def _are_alike(alone: torch.Tensor, together: torch.Tensor) -> bool:
+    """Whether states (row, position, hidden) of a prompt that ran alone are those of the same in a batch."""
+    difference = (together.float() - alone.float()).norm(dim=-1)
+    return bool((difference <= _ROUNDING.get(alone.dtype, 0.1) * alone.float().norm(dim=-1)).all())
 
 
 def _finite(stream: Stream, anatomy: Anatomy) -> Stream | LensError:

@@ -1,7 +1,5 @@
 """Hidden states and deltas against hooks set by hand, and a model that is left as it was."""
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
@@ -68,17 +66,35 @@ def test_embedding_and_deltas_add_up_to_the_last_state(model):
     assert torch.allclose(stream.states[0] + stream.deltas.sum(0), stream.states[-1], atol=1e-5)
 
 
+def test_a_delta_is_a_blocks_output_minus_its_own_input():
+    """Also in a model that works between its blocks."""
+    model = tiny_model("llama")
+
+    class Between(type(model.model.layers[1])):
+        def __call__(self, hidden_states, *rest, **keywords):
+            return super().__call__(hidden_states * 2 + 1, *rest, **keywords)
+
+    model.model.layers[1].__class__ = Between
+    given, returned = [], []
+    for block in model.model.layers:
+        block.register_forward_pre_hook(lambda _, inputs, keywords: given.append(inputs[0]), with_kwargs=True)
+        block.register_forward_hook(lambda _, inputs, output: returned.append(output))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([PROMPT]))
+    deltas = bauklens.get_hidden_state_deltas(model, None, PROMPT)
+    for block in range(LAYERS):
+        assert torch.equal(deltas[block], returned[block] - given[block])
+    lens = bauklens.logit_lens(model, None, PROMPT, stream="delta")
+    assert np.allclose(lens.magnitude, deltas[:, 0].norm(dim=-1), rtol=1e-5)
+
+
 def test_tracing_changes_no_logits(model):
     token_ids = torch.tensor([PROMPT])
     _, plain = by_hand(model, token_ids)
     inputs = Inputs(token_ids)
     traced = trace_stream(model, resolve(model, inputs), inputs)
     _, after = by_hand(model, token_ids)
-    assert torch.allclose(traced.last_logits, plain[0, -1], atol=1e-4)
-    with torch.no_grad():
-        keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-        last = model(input_ids=token_ids, use_cache=False, **keep).logits
-    assert torch.equal(traced.last_logits, last[0, -1])
+    assert torch.equal(traced.logits, plain[0])
     assert torch.equal(plain, after)
     assert hook_count(model) == 0
 

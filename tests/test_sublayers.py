@@ -9,7 +9,8 @@ import bauklens
 from bauklens import LensError, logit_lens
 from bauklens.model.anatomy import resolve, sublayers_of
 from bauklens.model.inputs import Inputs, encode
-from bauklens.stream.states import Tracing, trace_stream
+from bauklens.stream.states import trace_stream
+from bauklens.stream.tracing import Tracing
 from tests.test_coverage import NO_LENS, SPECS, build
 from tests.test_coverage import PROMPT as COVERAGE_PROMPT
 from tests.tiny import LAYERS, PROMPT, block_list, hook_count, tiny_model, with_random_weights
@@ -37,7 +38,7 @@ WITHOUT_SUBLAYERS = set(
 def traced(model, prompt=PROMPT, **options):
     inputs = Inputs(torch.tensor([prompt]))
     anatomy = resolve(model, inputs)
-    tracing = Tracing(sublayers_of(model, anatomy, inputs), **options)
+    tracing = Tracing(sublayers=sublayers_of(model, anatomy, inputs), **options)
     return trace_stream(model, anatomy, inputs, tracing), anatomy
 
 

@@ -21,7 +21,7 @@ from bauklens.result.measures import MEASURES, chosen_measures
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.stream.run import Run
-from bauklens.stream.states import Tracing
+from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED, NORMS
 
 
@@ -90,7 +90,8 @@ def planned(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) 
     to_the_end = options.norm == "final" or any(MEASURES[name].final for name in asked)
     blocks = None if to_the_end else _needed(anatomy, options.streams, options.layers)
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
-    return Plan(options, anatomy, Tracing(sublayers, options.edit_output, blocks), how)
+    tracing = Tracing("delta" in options.streams, sublayers, options.edit_output, blocks)
+    return Plan(options, anatomy, tracing, how)
 
 
 def labels(anatomy: Anatomy, stream: str) -> list[str]:

@@ -11,7 +11,8 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import Stream, Tracing, most_with_logits, require_finite, trace_streams
+from bauklens.stream.states import Stream, most_with_logits, require_finite, trace_streams
+from bauklens.stream.tracing import Tracing
 
 _STATE_BYTES = 256 << 20
 """Of the hidden states of one batch."""

@@ -14,10 +14,15 @@ class Kept:
     Args:
         names: what hands them over, in order.
         inputs: what runs.
+
+    Attributes:
+        count: how many were handed over.
+        given: number of a block in the run -> the state that it was given, if that is not what was handed over last.
     """
 
     def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs) -> None:
         self.count = 0
+        self.given: dict[int, torch.Tensor] = {}
         self._names, self._anatomy = names, anatomy
         self._shape: tuple[int, ...] = (*inputs.ids.shape, anatomy.width) if anatomy.plain else ()
         self._states = torch.empty(0)
@@ -40,6 +45,13 @@ class Kept:
                 )
             self._states[self.count] = state.detach()
         self.count += 1
+
+    def enter(self, state: torch.Tensor) -> None:
+        """Keeps the state that a block is given, if it is another one than what was handed over last."""
+        if 0 < self.count < len(self._names):
+            before = self._states[self.count - 1]
+            if state.shape != before.shape or not torch.equal(state.to(before), before):
+                self.given[self.count - 1] = state.detach().to(before.device, copy=True)
 
     def whole(self) -> torch.Tensor:
         """(name, *shape), on the device of the last block's output.

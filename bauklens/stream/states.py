@@ -1,25 +1,21 @@
 """The residual stream of prompts: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from bauklens.arguments import Edit
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve
-from bauklens.model.block_output import state_of
-from bauklens.model.forward import last_logits_only, model_logits, tensors_in
-from bauklens.model.guard import evaluating
+from bauklens.model.forward import last_logits_only
 from bauklens.model.inputs import Inputs, Prompt, encode
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
-from bauklens.model.sublayers import Sublayers, Written, written
-from bauklens.model.tracing import TraceDict
+from bauklens.model.sublayers import Written, written
 from bauklens.model.unwrap import unwrapped
-from bauklens.stream.kept import Kept
+from bauklens.stream.tracing import Tracing, run_traced
 from bauklens.vocabulary import EMBED
 
 LOGIT_BYTES = 512 << 20
@@ -37,11 +33,14 @@ class Stream:
         logits: (position, vocabulary), the model's own, at all positions or, if these would take too much memory, at
             the last ones; None if the pass ended before them.
         written: what the sublayers wrote, if that was asked for.
+        given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
+            block before, as the model works between blocks.
     """
 
     states: torch.Tensor
     logits: torch.Tensor | None
     written: Written | None = None
+    given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
     def named(self, name: str) -> torch.Tensor:
         """``"hidden"``, ``"delta"``, or one of what the sublayers wrote: ``"attention"``, ``"mid"``, ``"mlp"``."""
@@ -53,23 +52,10 @@ class Stream:
     @property
     def deltas(self) -> torch.Tensor:
         """(layer, position, hidden) or (layer, ...), each block's output minus its input."""
-        return self.states.diff(dim=0)
-
-
-@dataclass(frozen=True)
-class Tracing:
-    """What a forward pass is traced for, and what is changed in it.
-
-    Attributes:
-        sublayers: those of every block, if what they write is wanted too.
-        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
-            what the model goes on with (None: the output as it is).
-        blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
-    """
-
-    sublayers: Sublayers | None = None
-    edit_output: Edit | None = None
-    blocks: int | None = None
+        deltas = self.states.diff(dim=0)
+        for block, state in self.given.items():
+            deltas[block] = self.states[block + 1] - state
+        return deltas
 
 
 def trace_streams(
@@ -95,57 +81,28 @@ def trace_streams(
     few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
     with explaining_out_of_memory(inputs.ids.numel()):
         if few and inputs.ids.numel() > most_with_logits(anatomy):
-            passed = _pass(model, anatomy, inputs, tracing, options | few)
+            passed = run_traced(model, anatomy, inputs, tracing, options | few)
         else:
             try:
-                passed = _pass(model, anatomy, inputs, tracing, options)
+                passed = run_traced(model, anatomy, inputs, tracing, options)
             except (RuntimeError, MemoryError) as error:
                 if not few or not out_of_memory(error):
                     raise
                 free_memory(error)
-                passed = _pass(model, anatomy, inputs, tracing, options | few)
-    states, logits, sums = passed
+                passed = run_traced(model, anatomy, inputs, tracing, options | few)
+    kept, logits, sums = passed
+    states = kept.whole()
     if not anatomy.plain:
-        return [Stream(states, None if logits is None else logits[0])]
+        return [Stream(states, None if logits is None else logits[0], given=kept.given)]
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     streams = []
     for place, length in enumerate(lengths):
         own = states[:, place, :length]  # (1 + layer, position, hidden)
         own_logits = None if logits is None else logits[place, : logits.shape[1] - longest + length]
-        streams.append(Stream(own, own_logits, None if sublayers is None else written(sublayers, sums, own)))
+        wrote = None if sublayers is None else written(sublayers, sums, own)
+        given = {block: state[place, :length] for block, state in kept.given.items()}
+        streams.append(Stream(own, own_logits, wrote, given))
     return streams
-
-
-def _pass(
-    model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor | None, dict[str, torch.Tensor]]:
-    """One forward pass: the states (1 + layer, prompt, ...), the logits, and what the sublayers returned."""
-    wanted = anatomy.blocks[: tracing.blocks]
-    sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
-    kept = Kept((EMBED, *wanted), anatomy, inputs)
-    outputs: dict[str, torch.Tensor] = {}
-
-    def keep(output: Any, layer: str) -> Any:
-        if layer not in wanted:
-            outputs[layer] = state_of(output).detach().clone()
-            return output
-        edited = tracing.edit_output(output, layer) if tracing.edit_output is not None else None
-        if edited is not None:
-            _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
-            output = edited
-        kept.add(state_of(output, anatomy.parts))
-        return output
-
-    names = [*(sublayers.names if sublayers else ()), *wanted]
-    logits, stop = None, tracing.blocks is not None
-    with (
-        evaluating(model, in_place=anatomy.in_place) as running,
-        _keeping_input(running.get_submodule(anatomy.blocks[0]), anatomy.takes, kept),
-        TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
-    ):
-        logits = model_logits(running, inputs, **options)
-    states = kept.whole()
-    return states, logits, {name: output.to(states.device) for name, output in outputs.items()}
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:
@@ -190,7 +147,7 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
     """
-    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas)
+    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas, Tracing(inputs=True))
 
 
 def most_with_logits(anatomy: Anatomy) -> int:
@@ -219,13 +176,17 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
 
 
 def _as_handed_over(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, part: Callable[[Stream], torch.Tensor]
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    part: Callable[[Stream], torch.Tensor],
+    tracing: Tracing | None = None,
 ) -> torch.Tensor:
     """A part of a prompt's stream with the batch axis that the model's states have."""
     model = unwrapped(model)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
-    states = part(trace_stream(model, anatomy, inputs))
+    states = part(trace_stream(model, anatomy, inputs, tracing))
     return states[:, None] if anatomy.plain else states
 
 
@@ -241,27 +202,3 @@ def _batch(prompts: Sequence[Inputs], lengths: Sequence[int]) -> tuple[Inputs, d
     places = torch.arange(longest, device=padded.device)
     mask = (places < torch.tensor(lengths, device=padded.device)[:, None]).long()
     return Inputs(padded), {"attention_mask": mask}
-
-
-@contextmanager
-def _keeping_input(block: nn.Module, takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
-    """Keeps a copy of the state that a block is first given, before the block can change it in place."""
-
-    def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if not kept.count:
-            given = tensors_in(inputs, keywords)
-            kept.add(given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes]))
-
-    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
-    if edited.shape != state.shape:
-        raise LensError(
-            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}; it must keep the shape "
-            f"{tuple(state.shape)}"
-        )

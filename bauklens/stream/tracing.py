@@ -1,0 +1,103 @@
+"""One forward pass under TraceDict, and the states that the blocks are given and return."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.arguments import Edit
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.block_output import state_of
+from bauklens.model.forward import model_logits, tensors_in
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs
+from bauklens.model.sublayers import Sublayers
+from bauklens.model.tracing import TraceDict
+from bauklens.stream.kept import Kept
+from bauklens.vocabulary import EMBED
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What a forward pass is traced for, and what is changed in it.
+
+    Attributes:
+        inputs: whether the inputs of the blocks are wanted too.
+        sublayers: those of every block, if what they write is wanted too.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
+            what the model goes on with (None: the output as it is).
+        blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
+    """
+
+    inputs: bool = False
+    sublayers: Sublayers | None = None
+    edit_output: Edit | None = None
+    blocks: int | None = None
+
+
+def run_traced(
+    model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]
+) -> tuple[Kept, torch.Tensor | None, dict[str, torch.Tensor]]:
+    """One forward pass: the states, the logits, and what the sublayers returned."""
+    wanted = anatomy.blocks[: tracing.blocks]
+    sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
+    kept = Kept((EMBED, *wanted), anatomy, inputs)
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(output: Any, layer: str) -> Any:
+        if layer not in wanted:
+            outputs[layer] = state_of(output).detach().clone()
+            return output
+        edited = tracing.edit_output(output, layer) if tracing.edit_output is not None else None
+        if edited is not None:
+            _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
+            output = edited
+        kept.add(state_of(output, anatomy.parts))
+        return output
+
+    names = [*(sublayers.names if sublayers else ()), *wanted]
+    logits, stop = None, tracing.blocks is not None
+    with (
+        evaluating(model, in_place=anatomy.in_place) as running,
+        _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
+        TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
+    ):
+        logits = model_logits(running, inputs, **options)
+    device = kept.whole().device
+    return kept, logits, {name: output.to(device) for name, output in outputs.items()}
+
+
+@contextmanager
+def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
+    """Keeps a copy of the state that each of some blocks is given, before the block can change it in place.
+
+    The first block's is a state of its own; of the others', those that are not what the block before returned.
+    """
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if kept.count and len(blocks) == 1:
+            return
+        given = tensors_in(inputs, keywords)
+        state = given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes])
+        if kept.count:
+            kept.enter(state)
+        else:
+            kept.add(state)
+
+    with ExitStack() as hooks:
+        for name in dict.fromkeys(blocks):
+            block = model.get_submodule(name)
+            hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        yield
+
+
+def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:
+    if edited.shape != state.shape:
+        raise LensError(
+            f"edit_output returned a state of shape {tuple(edited.shape)} for {layer}; it must keep the shape "
+            f"{tuple(state.shape)}"
+        )

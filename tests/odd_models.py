@@ -1,0 +1,173 @@
+"""Small models that do something after, beside or between their blocks that no model of transformers does today."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+VOCABULARY, WIDTH, LAYERS = 97, 32, 4
+
+
+class Block(nn.Module):
+    """Attends to a decaying mean of all positions before, and then an MLP."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.up, self.down = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 64), nn.Linear(64, WIDTH)
+
+    def forward(self, states):
+        count = states.shape[1]
+        weights = torch.tril(0.7 ** (torch.arange(count)[:, None] - torch.arange(count)).clamp_min(0))
+        states = states + self.mix(weights.to(states) @ states)
+        return states + self.down(torch.relu(self.up(states)))
+
+
+class Plain(nn.Module):
+    """Embeddings, blocks, a norm and a head; what others change is ``extra``, ``stack`` and ``tail``."""
+
+    def __init__(self, layers=LAYERS):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.norm = nn.Embedding(VOCABULARY, WIDTH), nn.LayerNorm(WIDTH)
+        self.layers = nn.ModuleList(Block() for _ in range(layers))
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        self.config = SimpleNamespace(num_hidden_layers=layers, _name_or_path="odd")
+        self.extra()
+        with torch.no_grad():
+            self.head.weight.mul_(5)
+        self.eval().requires_grad_(False)
+
+    def extra(self):
+        """More modules."""
+
+    def get_input_embeddings(self):
+        return self.embed
+
+    def get_output_embeddings(self):
+        return self.head
+
+    def forward(self, input_ids, use_cache=None, return_dict=None):
+        states = self.stack(self.embed(input_ids))
+        return SimpleNamespace(logits=self.tail(states, input_ids))
+
+    def stack(self, states):
+        for block in self.layers:
+            states = block(states)
+        return states
+
+    def tail(self, states, ids):
+        return self.head(self.norm(states))
+
+
+class Probes(Plain):
+    """After each block a probe looks at the state, and nothing comes of it."""
+
+    def extra(self):
+        self.probes = nn.ModuleList(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in self.layers)
+
+    def stack(self, states):
+        seen = []
+        for block, probe in zip(self.layers, self.probes, strict=True):
+            states = block(states)
+            seen.append(probe(states))
+        return states
+
+
+class Drafts(Plain):
+    """More blocks run after the logits are made, to draft the tokens after the next."""
+
+    def extra(self):
+        self.drafts = nn.ModuleList(Block() for _ in range(2))
+        del self.config.num_hidden_layers
+
+    def tail(self, states, ids):
+        logits = super().tail(states, ids)
+        for block in self.drafts:
+            states = block(states)
+        self.drafted = super().tail(states, ids)
+        return logits
+
+
+class Stages(Plain):
+    """The blocks are handed to its forward by a list that is no module."""
+
+    def extra(self):
+        self.run = [block.forward for block in self.layers]
+        self.order = list(self.layers)
+
+    def stack(self, states):
+        for block in self.order:
+            states = block(states)
+        return states
+
+
+class Closure(Plain):
+    """Its forward is a function that remembers the model itself."""
+
+    def extra(self):
+        own = self
+        self.forward = lambda **given: Plain.forward(own, **given)
+
+
+class Between(Plain):
+    """States are turned between the blocks."""
+
+    def stack(self, states):
+        for block in self.layers:
+            states = block(states.roll(1, dims=-1))
+        return states
+
+
+class Convolution(Plain):
+    """A short convolution along the positions follows the blocks."""
+
+    def tail(self, states, ids):
+        before = torch.nn.functional.pad(states, (0, 0, 2, 0))
+        return super().tail(states + 0.4 * before[:, 1:-1] - 0.3 * before[:, :-2], ids)
+
+
+class Later(Plain):
+    """From position 12 on, logits are half as large."""
+
+    def tail(self, states, ids):
+        scale = torch.where(torch.arange(states.shape[1]) < 12, 1.0, 0.5)
+        return super().tail(states, ids) * scale[:, None]
+
+
+class First(Plain):
+    """The first state is doubled before the norm, and gets a constant."""
+
+    def tail(self, states, ids):
+        return super().tail(torch.cat([2 * states[:, :1] + 1, states[:, 1:]], dim=1), ids)
+
+
+class Alike(Plain):
+    """All states are normed by the largest of all."""
+
+    def tail(self, states, ids):
+        return self.head(states / states.abs().max())
+
+
+class Temperature(Plain):
+    """Logits of small states are made larger."""
+
+    def tail(self, states, ids):
+        small = states.norm(dim=-1, keepdim=True) < 6
+        return super().tail(states, ids) * torch.where(small, 3.0, 1.0)
+
+
+class Special(Plain):
+    """After one token of the text, some logits are shifted."""
+
+    def tail(self, states, ids):
+        logits = super().tail(states, ids)
+        return logits + 9 * (ids == 90)[..., None] * torch.linspace(-1, 1, VOCABULARY)
+
+
+class Quantized(Plain):
+    """The head is given whole numbers, scaled by the largest of all states."""
+
+    def tail(self, states, ids):
+        normed = self.norm(states)
+        scale = normed.abs().max() / 127
+        return self.head((normed / scale).round() * scale)

@@ -1,0 +1,72 @@
+"""Every row of models that do odd things is that of an early exit at every position, or there is no table."""
+
+import numpy as np
+import pytest
+import torch
+
+import bauklens
+from tests import odd_models
+
+PROMPT = [5, 90, 17, 60, 8, 33, 71, 2, 90, 44, 12, 9, 3, 3, 90, 28, 51, 6, 77, 40]
+ASKED = [{}, {"positions": [5, 9, 19]}, {"positions": slice(3, None), "chunk_rows": 4}, {"layers": ["embed", 1, 3]}]
+
+BESIDE = [odd_models.Probes, odd_models.Drafts, odd_models.Closure, odd_models.Between]
+AFTER = [
+    odd_models.Convolution,
+    odd_models.Later,
+    odd_models.First,
+    odd_models.Alike,
+    odd_models.Temperature,
+    odd_models.Special,
+    odd_models.Quantized,
+]
+
+
+def early_exits(model, prompt):
+    """(1 + layer, position, vocabulary), probabilities where the later blocks hand on the state before them."""
+    ids, rows = torch.tensor([prompt]), []
+    for stop in range(1 + len(model.layers)):
+        state = []
+
+        def hand_on(module, given, output, stop=stop, state=state):
+            state.append(given[0] if stop == 0 else output)  # of the first of these; the others hand on the same
+            return state[0]
+
+        hooks = [block.register_forward_hook(hand_on) for block in list(model.layers)[max(0, stop - 1) :]]
+        rows.append(model(input_ids=ids).logits[0].softmax(-1))
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(rows).numpy()
+
+
+def assert_right(lens, expected):
+    for row, layer in enumerate(lens.layers):
+        full = expected[0 if layer == "embed" else int(layer) + 1][lens.positions]
+        shown = np.take_along_axis(full, lens.top_ids[row], axis=1)
+        assert np.allclose(shown, lens.top_probs[row], atol=1e-5), layer
+        assert np.allclose(shown, -np.sort(-full, axis=1)[:, : lens.topk], atol=1e-5), layer
+
+
+@pytest.mark.parametrize("kind", BESIDE + AFTER, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("first", [None, PROMPT[:1]], ids=["at once", "after a single token"])
+def test_rows_are_those_of_an_early_exit(kind, first):
+    model = kind()
+    expected = early_exits(model, PROMPT)
+    if first is not None:
+        bauklens.logit_lens(model, None, first)
+    for asked in ASKED:
+        lens = bauklens.logit_lens(model, None, PROMPT, **asked)
+        assert_right(lens, expected)
+        assert "Not checked" not in lens.checked
+
+
+def test_blocks_that_nothing_can_stand_in_for_are_refused():
+    with pytest.raises(bauklens.LensError):
+        bauklens.logit_lens(odd_models.Stages(), None, PROMPT)
+
+
+def test_a_list_that_only_looks_like_blocks_is_refused_if_it_is_named():
+    with pytest.raises(bauklens.LensError, match="is not its blocks"):
+        bauklens.logit_lens(odd_models.Drafts(), None, PROMPT, blocks="drafts")
+    with pytest.raises(bauklens.LensError, match="is not its blocks"):
+        bauklens.logit_lens(odd_models.Probes(), None, PROMPT, blocks="probes")

@@ -3,9 +3,10 @@
 import dataclasses
 import gc
 import inspect
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import bauklens
 from bauklens import LensError
 from bauklens.lens.options import OPTIONS, ComparedOptions, OneStream, Options, RowOptions, SeveralStreams
 from bauklens.model.anatomy import resolve
+from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import out_of_memory
 from tests.tiny import CONFIGS, PROMPT, TEXT, pass_output_through, randomised, tiny_model
@@ -172,6 +174,29 @@ class TestTwoModels:
             there, back = (each.result(timeout=120) for each in running)
         assert np.allclose(there.measures["js"], back.measures["js"], atol=1e-5)
         assert there.measures["kl"].max() > 0.1
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_two_models_are_taken_in_one_order(self, turned):
+        """Who waits for the first of two does not hold the second, in whichever order they are named."""
+        first, second = sorted((tiny_model("gpt2"), tiny_model("gpt2", seed=1)), key=id)
+        named = (second, first) if turned else (first, second)
+        waits, took_second = Event(), Event()
+
+        def take(*models, before, after):
+            before.set()
+            with evaluating(*models):
+                after.set()
+
+        with evaluating(first):
+            both = Thread(target=take, args=named, kwargs={"before": waits, "after": Event()}, daemon=True)
+            both.start()
+            assert waits.wait(10)
+            time.sleep(0.3)  # until it stands before the first
+            alone = Thread(target=take, args=[second], kwargs={"before": Event(), "after": took_second}, daemon=True)
+            alone.start()
+            assert took_second.wait(10)
+        both.join(10)
+        assert not both.is_alive()
 
     def test_without_memory_fewer_rows_are_compared_at_once(self):
         one, other = tiny_model("gpt2"), tiny_model("gpt2", seed=1)

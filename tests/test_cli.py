@@ -315,7 +315,7 @@ class TestBadInput:
             (["lens", "the", "-o", "none/lens.html"], ["there is no folder none"]),
             (["lens", "the", "--json", "none/lens.json"], ["there is no folder none"]),
             (["report", "none.txt", "-o", "r.html"], ["cannot read none.txt"]),
-            (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: not JSON"]),
+            (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: it is not JSON"]),
             (["report", "odd.jsonl", "-o", "r.html"], ["odd.jsonl, line 1", '"prompt"']),
             (["report", "empty.txt", "-o", "r.html"], ["empty.txt contains no prompts"]),
             (["report", "long.txt", "-o", "r.html"], ["long.txt, line 2", "context is 64"]),

@@ -18,6 +18,7 @@ from bauklens.cli.options import (
 )
 from bauklens.errors import LensError, PromptError
 from bauklens.files import is_there
+from bauklens.optional import csv_text
 
 if TYPE_CHECKING:
     from bauklens.result.comparison import Comparison
@@ -62,7 +63,7 @@ def compare(
         comparison.to_html(output)
         say(f"wrote {output}")
     if csv_path is not None:
-        write(csv_path, comparison.to_frame().to_csv(index=False))
+        write(csv_path, csv_text(comparison.to_frame()))
     if csv_path != "-":
         from bauklens.show.terminal import print_comparison
 
@@ -127,7 +128,7 @@ def summarize(
         summary.to_html(output, title=title)
         say(f"wrote {output}")
     if csv_path is not None:
-        write(csv_path, summary.to_frame().to_csv(index=False))
+        write(csv_path, csv_text(summary.to_frame()))
     if csv_path != "-":
         from bauklens.show.terminal import print_summary
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.text_ids import ids_of
 
 Prompt = Any
 """A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
@@ -109,9 +110,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
-        if any("\ud800" <= character <= "\udfff" for character in prompt):
-            raise LensError("the prompt is not valid Unicode: it contains half a surrogate pair")
-        prompt = tokenizer(prompt, verbose=False)["input_ids"]
+        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
     if isinstance(prompt, Mapping):
         raise LensError("a prompt must be a string or token ids; got a mapping: pass its ['input_ids']")
     try:

@@ -55,6 +55,8 @@ class LensResult(Stored, Exported, Displayed):
             value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
+        read_from: what this was read from, such as ``"the file lens.json"``; None if it was made here. The check is then
+            that file's own claim. It is not saved, and makes no difference to equality.
     """
 
     model: str
@@ -75,6 +77,7 @@ class LensResult(Stored, Exported, Displayed):
     generated_from: int | None = None
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
     targets: Sequence[Target] = ()
+    read_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
@@ -122,9 +125,10 @@ class LensResult(Stored, Exported, Displayed):
             return (
                 "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
             )
+        claimed = "" if self.read_from is None else f" as claimed by {self.read_from} and not repeated here,"
         return (
-            "Check, at the prompt's last position: decoding the state after the last block gives the model's own "
-            f"logits to within {difference:.2g}."
+            f"Check,{claimed} at the prompt's last position: decoding the state after the last block gives the model's "
+            f"own logits to within {difference:.2g}."
         )
 
     @property
@@ -238,7 +242,7 @@ class LensResult(Stored, Exported, Displayed):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LensResult.from_dict, (self.to_dict(),)
+        return LensResult.from_dict, (self.to_dict(),), {"read_from": self.read_from}
 
     def __repr__(self) -> str:
         rows, columns = self.magnitude.shape

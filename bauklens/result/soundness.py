@@ -1,5 +1,6 @@
 """Checks that the parts of a result make sense together. Needs no torch."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,10 +44,15 @@ def _require_sense(result: "LensResult") -> None:
     lengths = np.isfinite(result.magnitude) & (result.magnitude >= 0)
     unknown = result.magnitudes_are_unknown and "source" in result.provenance
     require(bool(lengths.all()) or unknown, "a magnitude is not a length")
-    difference = result.check.get("max_abs_logit_difference", "missing")
+    require("max_abs_logit_difference" in result.check, "check has no max_abs_logit_difference")
+    difference = result.check["max_abs_logit_difference"]
     require(
         difference is None or (isinstance(difference, (int, float)) and type(difference) is not bool),
-        "check has no max_abs_logit_difference",
+        "check has a max_abs_logit_difference that is not a number",
+    )
+    require(
+        difference is None or 0 <= difference < math.inf,
+        f"check has a max_abs_logit_difference of {difference}: it must be a finite number from 0 on, or none",
     )
     require(
         all(isinstance(text, str) for text in result.vocabulary.values()),

@@ -20,6 +20,11 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is something of this name that is not a folder."""
+    return is_there(path) and not Path(path).is_dir()
+
+
 def require_writable(path: str | Path) -> Path:
     """Checks, before any long work, that a file can be written.
 
@@ -42,8 +47,8 @@ def require_writable(path: str | Path) -> Path:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Writes a file next to its destination and moves it there, so that readers see the old file or all of the new one.
 
-    The new file is on the disk before the old one goes. It keeps the old one's permissions; a file that is new has those
-    that the system gives to new files. A device or a pipe stays what it is; a pipe that nothing reads is refused.
+    The new file is on the disk before the old one goes. It keeps the old one's permissions; if there was none, it has
+    those that the system gives to new files. A device or a pipe stays what it is; a pipe that nothing reads is refused.
 
     Raises:
         LensError: the path cannot be written.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import xarray
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a text begins that a spreadsheet takes for a formula, apostrophes before it that keep it from being one or not."""
+"""How a text begins that a spreadsheet takes for a formula, with or without apostrophes that keep it from that."""
 
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
@@ -48,7 +48,8 @@ def _not_a_formula(text: Any) -> Any:
 
 def _column(values: Any) -> Any:
     """A column whose texts pandas can hold: of half a surrogate pair, its escape."""
-    return values if getattr(values, "dtype", object) != object else list(map(whole_text, values))
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    return list(map(whole_text, values)) if kind == "O" else values
 
 
 def whole_text(text: Any) -> Any:

@@ -101,7 +101,9 @@ def _require_shallow(value: Any) -> None:
     """Refuses what :data:`DEEPEST` does not allow."""
     level = [value]
     for _ in range(DEEPEST + 1):
-        holders = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        holders = [
+            each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))
+        ]
         level = [inner for holder in holders for inner in holder if isinstance(inner, (dict, list))]
         if not level:
             return
@@ -125,4 +127,4 @@ def _content(file: BinaryIO, largest: int) -> bytes:
 
 
 def _too_large(largest: int) -> str:
-    return f"it is larger than {largest / 1e9:.3g} GB: pass a smaller file, or in Python LensResult.load(path, largest=...)"
+    return f"it is larger than {largest / 1e9:.3g} GB: pass a smaller file, or in Python load(path, largest=...)"

@@ -239,7 +239,7 @@ def test_doctor_says_why_baukit_is_not_used(doctor):
 
 def test_doctor_finds_the_demo_model(command):
     bauklens.load("demo")
-    assert f"demo model       ready in {caches.demo_folder()}" in command("doctor").stdout
+    assert f"dequantized from a 4-bit GGUF file, ready in {caches.demo_folder()}" in command("doctor").stdout
 
 
 def test_doctor_goes_on_where_something_is_broken(doctor, tmp_path):

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bauklens.errors import LensError
-from bauklens.files import require_writable, write_atomically
+from bauklens.files import is_file, require_writable, write_atomically
 from bauklens.lens.options import OPTIONS
 from bauklens.reading_files import parse_json, read_text
 from bauklens.result.tokens import printable
@@ -148,6 +148,22 @@ def target_options(command: Command) -> Command:
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
     )(command)
+
+
+def require_prompt(text: str) -> None:
+    """Refuses the name of a file where a prompt is to be, and says which command or option takes such a file."""
+    if not is_file(text):
+        return
+    suffix = Path(text).suffix
+    if suffix == ".safetensors":
+        instead = f"bauklens compare {text} OTHER"
+    elif suffix == ".json":
+        instead = f"bauklens lens --messages {text}, or bauklens compare {text} OTHER"
+    else:
+        instead = f"bauklens report {text} -o report.html"
+    raise LensError(
+        f"{text} is a file: did you mean {instead}? To use its name as a prompt, run this in another folder"
+    )
 
 
 def read_messages(file: Path) -> Any:

@@ -12,12 +12,13 @@ from bauklens.cli.options import (
     model_options,
     read_prompts,
     require_each_writable,
+    require_prompt,
     say,
     target_options,
     write,
 )
 from bauklens.errors import LensError, PromptError
-from bauklens.files import is_there
+from bauklens.files import is_file
 from bauklens.optional import csv_text
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def compare(
         raise LensError(
             "a saved result is the lens of one model: to run its prompt through --other-model, pass the prompt"
         )
+    for each in filter(None, (one, other)):
+        if not _is_saved(each):
+            require_prompt(each)
     arguments = lens_arguments(options)
     comparison = _compared(one, other, other_model, arguments, options)
     if output is not None:
@@ -94,7 +98,7 @@ def _compared(
 
 def _is_saved(text: str) -> bool:
     """Whether an argument is a file with a result; anything else is a prompt, also one that ends like a file's name."""
-    return text.endswith((".json", ".safetensors")) and is_there(text) and Path(text).is_file()
+    return text.endswith((".json", ".safetensors")) and is_file(text)
 
 
 @click.command(short_help="Average the measures of many prompts, layer by layer.")

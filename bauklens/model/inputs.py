@@ -61,14 +61,15 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
         Ids (1, position), on the device of the model's embedding.
 
     Raises:
-        LensError: the model is not a transformers model; or the prompt is empty, is longer than the model's context,
-            contains an id outside the vocabulary, or is a text and there is no tokenizer.
+        LensError: the model is not a transformers model, or has no weights yet; or the prompt is empty, is longer than
+            the model's context, contains an id outside the vocabulary, or is a text and there is no tokenizer.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise LensError(
             f"the model is a {type(model).__name__}: pass the model that load() returns, or a causal language model of "
             "transformers"
         )
+    _require_weights(model)
     token_ids = _token_ids(tokenizer, prompt)
     count = token_ids.shape[1]
     if count == 0:
@@ -102,6 +103,15 @@ def input_device(model: nn.Module) -> torch.device:
     """Where the token ids go: the embedding's device, or the CPU if accelerate keeps its weights on ``meta``."""
     weight = next(iter(model.get_input_embeddings().parameters()), None)  # type: ignore[operator]
     return torch.device("cpu") if weight is None or weight.is_meta else weight.device
+
+
+def _require_weights(model: nn.Module) -> None:
+    """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
+    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if empty is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
+        raise LensError(
+            f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
+        )
 
 
 def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:

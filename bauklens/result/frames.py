@@ -42,7 +42,10 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
     columns |= {_apart(name, columns): value[layer, column] for name, value in cells.items()}
     frame = data_frame(columns)
     frame["layer"] = (
-        frame["layer"].astype("category").cat.rename_categories(dict(enumerate(map(whole_text, result.layers)))).cat.as_ordered()
+        frame["layer"]
+        .astype("category")
+        .cat.rename_categories(dict(enumerate(map(whole_text, result.layers))))
+        .cat.as_ordered()
     )
     return frame
 

@@ -33,7 +33,7 @@ def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
         f"{name} contains values that are not numbers",
     )
     with np.errstate(over="ignore", invalid="ignore"):
-        exact = array.astype(dtype)
+        exact: np.ndarray = array.astype(dtype)
     require(not whole or bool((exact == array).all()), f"{name} contains numbers beyond {np.dtype(dtype).name}")
     exact.setflags(write=False)
     return exact

@@ -55,8 +55,8 @@ class LensResult(Stored, Exported, Displayed):
             value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
-        read_from: what this was read from, such as ``"the file lens.json"``; None if it was made here. The check is then
-            that file's own claim. It is not saved, and makes no difference to equality.
+        read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
+            if it was made here. It is not saved, and makes no difference to equality.
     """
 
     model: str

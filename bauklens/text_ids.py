@@ -16,7 +16,7 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
     Raises:
         LensError: the text is not valid Unicode, or the tokenizer fails on it.
     """
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_unicode(text):
         raise LensError(f"{what} is not valid Unicode: it contains half a surrogate pair")
     options = {} if special else {"add_special_tokens": False}
     try:
@@ -25,6 +25,15 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
         if isinstance(error, Exception) or is_panic(error):
             raise LensError(f"the tokenizer fails on {what}: {type(error).__name__} {error}") from None
         raise
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it contains no half of a surrogate pair."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_panic(error: BaseException) -> bool:

@@ -42,10 +42,7 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
     columns |= {_apart(name, columns): value[layer, column] for name, value in cells.items()}
     frame = data_frame(columns)
     frame["layer"] = (
-        frame["layer"]
-        .astype("category")
-        .cat.rename_categories(dict(enumerate(map(whole_text, result.layers))))
-        .cat.as_ordered()
+        frame["layer"].astype("category").cat.rename_categories(dict(enumerate(result.layers))).cat.as_ordered()
     )
     return frame
 
@@ -57,11 +54,11 @@ def _apart(name: str, taken: Iterable[str]) -> str:
 
 def data_set_of(result: LensResult) -> "xarray.Dataset":
     """What :meth:`LensResult.to_xarray` returns."""
-    texts = np.array([result.vocabulary[each] for each in result.top_ids.ravel().tolist()], dtype=object)
+    texts = _texts(result.vocabulary[each] for each in result.top_ids.ravel().tolist())
     cell = ("layer", "position")
     variables: dict[str, Any] = {
         "token_id": ("position", result.token_ids),
-        "token": ("position", np.array(result.tokens, dtype=object)),
+        "token": ("position", _texts(result.tokens)),
         "top_id": ((*cell, "rank"), result.top_ids),
         "top_token": ((*cell, "rank"), texts.reshape(result.top_ids.shape)),
         "top_probability": ((*cell, "rank"), result.top_probs),
@@ -72,6 +69,15 @@ def data_set_of(result: LensResult) -> "xarray.Dataset":
     for name in OF_TARGETS if result.targets else ():
         values = np.stack([getattr(target, name) for target in result.targets])
         variables[f"target_{name}"] = (("target", *cell), values)
-    places = {"layer": list(result.layers), "position": result.positions, "rank": np.arange(result.topk) + 1}
-    places |= {"target": target_names(result.targets)} if result.targets else {}
-    return data_set(variables, places, {"model": result.model, "prompt": result.prompt, "stream": result.stream})
+    places = {
+        "layer": list(result.layers),
+        "position": result.positions,
+        "rank": np.arange(result.topk) + 1,
+    }
+    places |= {"target": list(map(whole_text, target_names(result.targets)))} if result.targets else {}
+    about = {name: whole_text(getattr(result, name)) for name in ("model", "prompt", "stream")}
+    return data_set(variables, places, about)
+
+
+def _texts(texts: Iterable[str]) -> np.ndarray:
+    return np.array([whole_text(text) for text in texts], dtype=object)

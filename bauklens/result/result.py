@@ -12,7 +12,7 @@ from bauklens.errors import LensError
 from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
-from bauklens.result.soundness import require_sound
+from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
 from bauklens.result.targets import Target, Which
 
@@ -99,6 +99,7 @@ class LensResult(Stored, Exported, Displayed):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         require_sound(self)
         require(isinstance(self.measures, Mapping), "measures is not a mapping")
+        require_unicode("a measure", map(str, self.measures))
         measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
         own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
         object.__setattr__(self, "measures", MappingProxyType(measures | own))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a text begins that a spreadsheet takes for a formula, with or without apostrophes that keep it from that."""
 
+_QUOTED_OR_END = re.compile(r'("(?:[^"]|"")*")|\r\n')
+
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
     """A pandas data frame made of columns.
@@ -38,8 +40,10 @@ def csv_text(frame: "pandas.DataFrame") -> str:
     for name in frame.columns:
         if frame[name].dtype.kind not in "biuf":
             safe[name] = frame[name].astype(object).map(_not_a_formula)
-    text: str = safe.rename(columns=_not_a_formula).to_csv(index=False)
-    return text
+    quoted = safe.rename(columns=_not_a_formula).to_csv(
+        index=False, lineterminator="\r\n"
+    )  # either, in a text, is quoted
+    return _QUOTED_OR_END.sub(lambda found: found[1] or "\n", quoted)
 
 
 def _not_a_formula(text: Any) -> Any:

@@ -39,10 +39,11 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
         raise LensError(str(error.strerror)) from None
     except ValueError as error:  # a NUL in its name
         raise LensError(str(error)) from None
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(opened)
+        raise LensError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is not a regular file")
     with os.fdopen(opened, "rb") as file:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            raise LensError("it is not a regular file")
         if found.st_size > largest:
             raise LensError(_too_large(largest))
         return _content(file, largest)
@@ -100,7 +101,7 @@ def parse_json(text: str | bytes) -> Any:
 def _require_shallow(value: Any) -> None:
     """Refuses what :data:`DEEPEST` does not allow."""
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         holders = [
             each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))
         ]

@@ -39,7 +39,7 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
         finally:
             sys.settrace(None)
 
-    thread = Thread(target=run, daemon=True)
+    thread = Thread(target=run, name="within", daemon=True)
     thread.start()
     thread.join(seconds + 1)
     if raised:

@@ -142,7 +142,7 @@ class TestChats:
             bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
 
     def test_a_template_that_does_not_end(self, gpt2, chat_tokenizer, monkeypatch):
-        monkeypatch.setattr("bauklens.model.generation._SECONDS", 1)
+        monkeypatch.setattr("bauklens.model.generation.SECONDS", 1)
         loop = "{% for i in range(99999) %}"
         chat_tokenizer.chat_template = f"{loop * 4}{{{{ i }}}}{'{% endfor %}' * 4}"
         before = time.monotonic()

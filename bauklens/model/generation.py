@@ -14,7 +14,7 @@ from bauklens.model.inputs import Inputs, context_length
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.text_ids import ids_of
 
-_SECONDS = 10
+SECONDS = 10
 """How long a chat template may run."""
 
 
@@ -36,10 +36,10 @@ def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
     _require_messages(messages)
     chat = list(messages)
     try:
-        text = within(_SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        text = within(SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
     except TookTooLongError:
         raise LensError(
-            f"the tokenizer's chat template did not end within {_SECONDS} seconds: pass a prompt, or another tokenizer"
+            f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
         ) from None
     except Exception as error:  # the template's own, written by anyone
         raise LensError(f"the tokenizer's chat template does not accept these messages: {error}") from None

@@ -20,6 +20,13 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """A path, or a LensError if it is none."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise LensError(f"a file's path must be text; got {path!r:.80}")
+    return Path(path)
+
+
 def is_file(path: str | Path) -> bool:
     """Whether there is something of this name that is not a folder."""
     return is_there(path) and not Path(path).is_dir()
@@ -31,7 +38,7 @@ def require_writable(path: str | Path) -> Path:
     Raises:
         LensError: the path is a folder or a loop of links, or its folder does not exist or cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
     if "\0" in str(path):
         raise LensError(f"cannot write {str(path)!r}: there is a NUL in its name")
     mode = _mode_of(path)

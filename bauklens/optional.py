@@ -14,6 +14,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a text begins that a spreadsheet takes for a formula, with or without apostrophes that keep it from that."""
 
 _QUOTED_OR_END = re.compile(r'("(?:[^"]|"")*")|\r\n')
+"""In CSV, a quoted text, or the end of a line."""
 
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
@@ -40,9 +41,8 @@ def csv_text(frame: "pandas.DataFrame") -> str:
     for name in frame.columns:
         if frame[name].dtype.kind not in "biuf":
             safe[name] = frame[name].astype(object).map(_not_a_formula)
-    quoted = safe.rename(columns=_not_a_formula).to_csv(
-        index=False, lineterminator="\r\n"
-    )  # either, in a text, is quoted
+    safe = safe.rename(columns=_not_a_formula)
+    quoted = safe.to_csv(index=False, lineterminator="\r\n")  # so that a text with either of these is quoted
     return _QUOTED_OR_END.sub(lambda found: found[1] or "\n", quoted)
 
 

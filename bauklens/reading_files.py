@@ -59,7 +59,12 @@ def read_text(path: str | Path) -> str:
     """
     if is_pipe(path):
         raise LensError("it is a pipe: pass - to read standard input")
-    raw = _content(sys.stdin.buffer, LARGEST_FILE) if str(path) == STANDARD_INPUT else read_bytes(path)
+    if str(path) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise LensError("standard input is closed")
+        raw = _content(sys.stdin.buffer, LARGEST_FILE)
+    else:
+        raw = read_bytes(path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -100,6 +100,12 @@ class TestReading:
                 read(path)
             assert len(str(error.value).splitlines()) == 1
 
+    @pytest.mark.parametrize("path", [None, 5, b"lens.json", ["lens.json"]])
+    def test_what_is_no_path_is_one_clear_error(self, path):
+        for use in (LensResult.load, made().save, lambda path: write_atomically(path, b"")):
+            with pytest.raises(LensError, match="a file's path must be text; got "):
+                use(path)
+
     def test_a_loop_of_links_is_one_clear_error(self, tmp_path):
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(LensError, match=r"cannot read .*loop: Too many levels of symbolic links"):

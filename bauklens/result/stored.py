@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bauklens.errors import LensError
+from bauklens.files import path_of
 from bauklens.reading_files import LARGEST_FILE
 from bauklens.result import storage
 from bauklens.result.frozen import plain
@@ -85,7 +86,7 @@ class Stored:
         """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
-        storage.write(Path(path), self.to_dict(), arrays)
+        storage.write(path_of(path), self.to_dict(), arrays)
 
     def to_logitlenskit(self: Any) -> dict[str, Any]:
         """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
@@ -127,8 +128,9 @@ class Stored:
         """
         from bauklens.result.result import LensResult
 
+        path = path_of(path)
         try:
-            result = LensResult.from_dict(storage.read(Path(path), largest))
+            result = LensResult.from_dict(storage.read(path, largest))
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
-        return replace(result, read_from=f"the file {Path(path).name}")
+        return replace(result, read_from=f"the file {path.name}")

@@ -57,7 +57,7 @@ ODD = [
     *("", "0", "-1", "٣", "1e999", "NaN", "\ud800", "\0", "\x1b[2J", "=1+1", "</script>", "A" * 10_000),
     *("__proto__", "constructor", "top", "layer", "rank", "target_rank", "probability", "vocabulary", "magnitude"),
     *([], {}, [[]], [None], [1, 2, 3], [[1, 2], [3]], ["a"], {"1": "x", "01": "y"}, {"": {}}, [0] * 1000),
-    *(nested(30), nested(95), nested(400)),
+    *(nested(30), nested(95), nested(120)),
 ]
 """Values that a program may stumble over."""
 

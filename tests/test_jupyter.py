@@ -67,14 +67,14 @@ def served(application, folder):
 
 def opened(browser, lab):
     page = opened_at(browser, f"{lab}/lab/tree/lens.ipynb")
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
     return page
 
 
 def opened_at(browser, address):
     page = browser.new_context(viewport={"width": 1400, "height": 1800}).new_page()
     page.goto(address)
-    page.locator(".jp-NotebookPanel .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=60_000)
+    page.locator(".jp-NotebookPanel .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=120_000)
     return page
 
 
@@ -85,7 +85,7 @@ def run_all(page):
 
 def assert_works(page, which):
     figure = page.locator("figure.mounted").nth(which)
-    figure.wait_for(timeout=60_000)
+    figure.wait_for(timeout=120_000)
     figure.scroll_into_view_if_needed()
     pin = figure.get_by_role("button", name="pin ␣Paris").first
     pin.click()
@@ -154,7 +154,7 @@ def test_notebook_7(browser, folder):
     with served("notebook", folder) as address:
         page = opened_at(browser, f"{address}/notebooks/lens.ipynb")
         page.locator(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(
-            timeout=60_000
+            timeout=120_000
         )
         run_all(page)
         for which in (0, 1):

@@ -2,7 +2,14 @@
 
 
 class LensError(ValueError):
-    """An error that the user can fix: one line with what was looked for, what was found, and what to pass instead."""
+    """An error that the user can fix: one line with what was looked for, what was found, and what to pass instead.
+
+    >>> print(LensError("not this:\\n  but that"))
+    not this: but that
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(" ".join(line.strip() for line in str(message).splitlines()))
 
 
 class PromptError(LensError):
@@ -15,7 +22,7 @@ class PromptError(LensError):
 
     def __init__(self, number: int, reason: object) -> None:
         super().__init__(f"prompt {number}: {reason}")
-        self.number, self.reason = number, str(reason)
+        self.number, self.reason = number, str(LensError(reason))
 
     def __reduce__(self) -> tuple[type, tuple[int, str]]:
         return PromptError, (self.number, self.reason)

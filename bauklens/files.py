@@ -1,7 +1,8 @@
 """Writing files: a file is replaced only when the new one is complete; and whether a text is the path of a file."""
 
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from bauklens.errors import LensError
@@ -19,24 +20,33 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """A path, or a LensError if it is none."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise LensError(f"a file's path must be text; got {path!r:.80}")
+    return Path(path)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is something of this name that is not a folder."""
+    return is_there(path) and not Path(path).is_dir()
+
+
 def require_writable(path: str | Path) -> Path:
     """Checks, before any long work, that a file can be written.
 
     Raises:
-        LensError: the path is a folder, or its folder does not exist or cannot be written.
+        LensError: the path is a folder or a loop of links, or its folder does not exist or cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
     if "\0" in str(path):
         raise LensError(f"cannot write {str(path)!r}: there is a NUL in its name")
-    try:
-        path.exists()
-    except OSError as error:
-        raise LensError(f"cannot write {path}: {error.strerror}") from None
-    if path.is_dir():
+    mode = _mode_of(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise LensError(f"cannot write {path}: it is a folder; pass the name of a file")
     if not path.parent.is_dir():
         raise LensError(f"cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    if not os.access(path.parent, os.W_OK) or (mode is not None and not os.access(path, os.W_OK)):
         raise LensError(f"cannot write {path}: permission denied")
     return path
 
@@ -44,20 +54,27 @@ def require_writable(path: str | Path) -> Path:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Writes a file next to its destination and moves it there, so that readers see the old file or all of the new one.
 
+    The new file is on the disk before the old one goes. It keeps the old one's permissions; if there was none, it has
+    those that the system gives to new files. A device or a pipe stays what it is; a pipe that nothing reads is refused.
+
     Raises:
         LensError: the path cannot be written.
     """
     path = require_writable(path)
+    mode = _mode_of(path)
     beside = None
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe stays what it is
-            path.write_bytes(content)
+        if mode is not None and not stat.S_ISREG(mode):
+            _write_to_device(path, content)
             return
         path = path.resolve()
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".bauklens-", delete=False) as file:
-            beside = Path(file.name)
+        beside = path.with_name(f".bauklens-{secrets.token_hex(8)}")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(content)
-        beside.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            beside.chmod(stat.S_IMODE(mode))
         beside.replace(path)
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror}") from None
@@ -66,7 +83,19 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode_of(path: Path) -> int | None:
+    """Kind and permissions of what is at a path; None if there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LensError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _write_to_device(path: Path, content: bytes) -> None:
+    """Writes to a device or a pipe; opening a pipe that nothing reads is an error, where it would wait otherwise."""
+    device = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.set_blocking(device, True)
+    with os.fdopen(device, "wb") as file:
+        file.write(content)

@@ -1,6 +1,7 @@
 """Columns -> a pandas data frame or a data set of xarray, and figures of plotly, if these are installed."""
 
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 from bauklens.errors import LensError
@@ -8,6 +9,12 @@ from bauklens.errors import LensError
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet takes for a formula, with or without apostrophes that keep it from that."""
+
+_QUOTED_OR_END = re.compile(r'("(?:[^"]|"")*")|\r\n')
+"""In CSV, a quoted text, or the end of a line."""
 
 
 def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
@@ -20,7 +27,38 @@ def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
         import pandas
     except ImportError:
         raise LensError("a data frame needs pandas: pip install pandas") from None
-    return pandas.DataFrame(columns)
+    return pandas.DataFrame({whole_text(name): _column(values) for name, values in columns.items()})
+
+
+def csv_text(frame: "pandas.DataFrame") -> str:
+    """A data frame as CSV that is harmless in a spreadsheet: no text in it is a formula.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, or with apostrophes and then one of
+    these, has one more apostrophe before it. To have the texts as they were, take that off again:
+    ``column.str.replace(r"^'(?='*[=+\\-@\\t\\r])", "", regex=True)``.
+    """
+    safe = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype.kind not in "biuf":
+            safe[name] = frame[name].astype(object).map(_not_a_formula)
+    safe = safe.rename(columns=_not_a_formula)
+    quoted = safe.to_csv(index=False, lineterminator="\r\n")  # so that a text with either of these is quoted
+    return _QUOTED_OR_END.sub(lambda found: found[1] or "\n", quoted)
+
+
+def _not_a_formula(text: Any) -> Any:
+    return f"'{text}" if isinstance(text, str) and _FORMULA.match(text) else text
+
+
+def _column(values: Any) -> Any:
+    """A column whose texts pandas can hold: of half a surrogate pair, its escape."""
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    return list(map(whole_text, values)) if kind == "O" else values
+
+
+def whole_text(text: Any) -> Any:
+    """A text with half a surrogate pair as its escape, which UTF-8 can hold; anything else as it is."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(text, str) else text
 
 
 def parquet(frame: "pandas.DataFrame") -> bytes:

@@ -101,7 +101,8 @@ def index() -> str:
     lines = [
         "# Gallery",
         "",
-        "Made by `.venv/bin/python scripts/make_gallery.py` from the demo model, SmolLM2-135M.",
+        "Made by `.venv/bin/python scripts/make_gallery.py` from the demo model, SmolLM2-135M-Instruct, dequantized",
+        "from a 4-bit GGUF file.",
         "",
     ]
     for name, case in CASES.items():

@@ -239,7 +239,7 @@ def test_doctor_says_why_baukit_is_not_used(doctor):
 
 def test_doctor_finds_the_demo_model(command):
     bauklens.load("demo")
-    assert f"demo model       ready in {caches.demo_folder()}" in command("doctor").stdout
+    assert f"dequantized from a 4-bit GGUF file, ready in {caches.demo_folder()}" in command("doctor").stdout
 
 
 def test_doctor_goes_on_where_something_is_broken(doctor, tmp_path):
@@ -315,7 +315,7 @@ class TestBadInput:
             (["lens", "the", "-o", "none/lens.html"], ["there is no folder none"]),
             (["lens", "the", "--json", "none/lens.json"], ["there is no folder none"]),
             (["report", "none.txt", "-o", "r.html"], ["cannot read none.txt"]),
-            (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: not JSON"]),
+            (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: it is not JSON"]),
             (["report", "odd.jsonl", "-o", "r.html"], ["odd.jsonl, line 1", '"prompt"']),
             (["report", "empty.txt", "-o", "r.html"], ["empty.txt contains no prompts"]),
             (["report", "long.txt", "-o", "r.html"], ["long.txt, line 2", "context is 64"]),
@@ -334,6 +334,66 @@ class TestBadInput:
             (tmp_path / name).write_text(content, encoding="utf-8")
         assert_one_line(command(*arguments), *parts)
         assert sorted(each.name for each in tmp_path.iterdir()) == sorted(files)
+
+    @pytest.mark.parametrize(
+        ("arguments", "parts"),
+        [
+            (["lens", "--messages", "deep.json"], ["cannot read deep.json", "nested more than 100 deep"]),
+            (["lens", "--messages", "digits.json"], ["cannot read digits.json", "too many digits"]),
+            (["lens", "--messages", "pipe"], ["cannot read pipe", "pass - to read standard input"]),
+            (["lens", "--messages", "/dev/zero"], ["cannot read /dev/zero", "it is not a regular file"]),
+            (["lens", "--messages", "loop"], ["cannot read loop", "symbolic links"]),
+            (["lens", "--messages", "half.json"], ["half a surrogate pair"]),
+            (["report", "pipe", "-o", "r.html"], ["cannot read pipe", "pass - to read standard input"]),
+            (["report", "deep.jsonl", "-o", "r.html"], ["deep.jsonl, line 1", "nested more than 100 deep"]),
+            (["report", "large.txt", "-o", "r.html"], ["cannot read large.txt", "it is larger than 1 GB"]),
+            (["summarize", "."], ["cannot read .", "it is a folder"]),
+            (["summarize", "/dev/full"], ["cannot read /dev/full", "it is not a regular file"]),
+            (["compare", "/dev/zero", "x"], ["/dev/zero is a file: did you mean bauklens report"]),
+            (["compare", "page.html", "the"], ["page.html is a file: did you mean bauklens report page.html"]),
+            (["compare", "the", "page.html"], ["page.html is a file: did you mean"]),
+            (["lens", "large.txt"], ["large.txt is a file: did you mean bauklens report large.txt -o report.html?"]),
+            (["lens", "half.json"], ["half.json is a file: did you mean bauklens lens --messages half.json"]),
+            (["lens", "the", "-o", "loop"], ["cannot write loop", "symbolic links"]),
+            (["lens", "the", "--json", "pipe"], ["cannot write pipe"]),
+            (["lens", "the", "--device", "xpu"], ["there is no device 'xpu' here"]),
+            (["lens", "the", "--target", os.fsdecode(b"\xfe")], ["is not valid Unicode"]),
+        ],
+    )
+    def test_files_of_anyone(self, command, tmp_path, tmp_path_factory, arguments, parts):
+        (tmp_path / "deep.json").write_text('{"a":' * 70_000)
+        (tmp_path / "deep.jsonl").write_text('{"prompt":' + "[" * 70_000)
+        (tmp_path / "digits.json").write_text("[" + "4" * 5_500 + "]")
+        (tmp_path / "half.json").write_text(r'[{"role": "user", "content": "a\udead"}]')
+        (tmp_path / "page.html").write_text("<table>")
+        (tmp_path / "loop").symlink_to("loop")
+        os.mkfifo(tmp_path / "pipe")
+        with (tmp_path / "large.txt").open("w") as file:
+            file.truncate(5 * 10**9)
+        before = sorted(tmp_path.iterdir())
+        model = tiny_chat(tmp_path_factory.mktemp("chat"))
+        assert_one_line(command(*arguments, model=model), *parts)
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_what_libraries_print_is_left_out_of_an_error(self, command, tmp_path):
+        """Of a panic in Rust, several lines; of weights that do not fit, a table."""
+        folder = tiny_chat(tmp_path / "panics")
+        written = json.loads((folder / "tokenizer.json").read_text())
+        written["pre_tokenizer"] = {
+            "type": "Split",
+            "pattern": {"Regex": "(z+z+)+y"},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        (folder / "tokenizer.json").write_text(json.dumps(written))
+        ran = command("lens", "z" * 60, model=folder)
+        assert ran.stderr.startswith("Error: the tokenizer fails on the prompt: PanicException")
+        assert_one_line(ran)
+        configuration = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(configuration | {"n_positions": 32}))
+        ran = command("lens", "the", model=folder)
+        assert_one_line(ran, "the weights and the configuration of", "disagree")
+        assert ran.stderr.count("\n") == 1
 
     @pytest.mark.parametrize(
         ("model", "part"),
@@ -448,12 +508,37 @@ def test_csv_goes_to_a_file_or_to_standard_output(command, tmp_path):
     assert "cannot both go to standard output" in both.stderr
 
 
-def test_messages(command, tmp_path, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
-    tiny_model("gpt2").save_pretrained(folder)
+def tiny_chat(folder):
+    """A tiny GPT-2 whose tokenizer has a chat template, in a folder."""
+    tiny_model("gpt2").save_pretrained(folder / "tiny-chat")
     tokenizer = copy.deepcopy(tiny_tokenizer())
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder / "tiny-chat")
+    return folder / "tiny-chat"
+
+
+def test_standard_input_is_read_for_a_file(command, tmp_path):
+    ran = command("report", "-", "-o", "report.html", stdin="the city\n\nthe sea\n")
+    assert ran.returncode == 0, ran.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1><bdi>prompts</bdi></h1>" in page
+    assert page.count("<table") == 2
+    ran = command("summarize", "-", stdin="the city\nthe sea\n")
+    assert "means over 2 prompts" in ran.stdout, ran.stderr
+
+
+def test_a_warning_is_printed_if_all_is_well(command, tmp_path):
+    """What is held back until it is known whether the command fails is not lost."""
+    folder = tiny_chat(tmp_path)
+    configuration = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(configuration | {"attn_implementation": "some/kernel"}))
+    ran = command("lens", "the", model=folder)
+    assert ran.returncode == 0
+    assert "names the attention kernel some/kernel" in ran.stderr
+
+
+def test_messages(command, tmp_path, tmp_path_factory):
+    folder = tiny_chat(tmp_path_factory.mktemp("chat"))
     (tmp_path / "chat.json").write_text('[{"role": "user", "content": "the city"}]')
     done = command("lens", "--messages", "chat.json", "--json", "-", model=folder)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,9 @@
 """What a model goes on to say, in one table with the prompt; and chats."""
 
 import io
+import threading
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -138,6 +141,28 @@ class TestChats:
         with pytest.raises(bauklens.LensError, match="does not accept these messages: roles must alternate"):
             bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
 
+    def test_a_template_that_does_not_end(self, gpt2, chat_tokenizer, monkeypatch):
+        monkeypatch.setattr("bauklens.model.generation.SECONDS", 1)
+        loop = "{% for i in range(99999) %}"
+        chat_tokenizer.chat_template = f"{loop * 4}{{{{ i }}}}{'{% endfor %}' * 4}"
+        before = time.monotonic()
+        with pytest.raises(bauklens.LensError, match="chat template did not end within 1 seconds"):
+            bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
+        assert time.monotonic() - before < 20
+        time.sleep(0.5)
+        assert "within" not in {each.name for each in threading.enumerate()}  # what ran is stopped as well
+        chat_tokenizer.chat_template = TEMPLATE
+        assert bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT).tokens
+
+    def test_half_a_surrogate_pair(self, gpt2, chat_tokenizer):
+        with pytest.raises(bauklens.LensError, match="the chat is not valid Unicode"):
+            bauklens.logit_lens(gpt2, chat_tokenizer, messages=[{"role": "user", "content": "a\udc00"}])
+
+    def test_an_error_of_several_lines_is_told_in_one(self, gpt2, chat_tokenizer):
+        chat_tokenizer.chat_template = "{{ raise_exception('roles\n  must alternate') }}"
+        with pytest.raises(bauklens.LensError, match="these messages: roles must alternate"):
+            bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
+
     @pytest.mark.parametrize("tokenizer", [None, tiny_tokenizer()])
     def test_a_tokenizer_without_a_template(self, gpt2, tokenizer):
         with pytest.raises(bauklens.LensError, match="messages need a tokenizer with a chat template"):
@@ -168,3 +193,12 @@ def test_bad_arguments(gpt2, arguments, message):
 def test_an_option_without_generation_is_a_mistake(gpt2):
     with pytest.raises(TypeError, match="unexpected keyword argument 'temperature'"):
         bauklens.logit_lens(gpt2, None, PROMPT, temperature=2)
+
+
+def test_top_k_is_told_apart_from_topk(gpt2):
+    sampling = {"max_new_tokens": 2, "do_sample": True, "seed": 0, "top_k": 7}
+    with pytest.warns(UserWarning, match=r"top_k=7 is an option of generate, .*the table keeps 5 tokens per cell"):
+        assert bauklens.logit_lens(gpt2, None, PROMPT, **sampling).topk == 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bauklens.logit_lens(gpt2, None, PROMPT, **sampling, topk=3).topk == 3

@@ -122,6 +122,11 @@ class TestTheirs:
             ({**THEIRS, "layers": ["a", "b", "c"]}, "or it is damaged"),
             ({**THEIRS, "topk": [[[], []]] * 3}, "a cell of topk is empty"),
             ({**THEIRS, "tracked": [{" of": "x"}] * 2}, "or it is damaged"),
+            ({**THEIRS, "layers": [0, 5, float("inf")]}, "or it is damaged"),
+            ({**THEIRS, "layers": [0, 5, float("nan")]}, "or it is damaged"),
+            ({**THEIRS, "tracked": [{" of": [10**500] * 3}] * 2}, "or it is damaged"),
+            ({**THEIRS, "entropy": [[10**500] * 2] * 3}, "entropy contains values that are not numbers"),
+            ({**THEIRS, "positions": [0, 10**500]}, "positions contains values that are not numbers"),
         ],
     )
     def test_what_is_not_of_that_shape(self, data, message):

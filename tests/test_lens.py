@@ -715,3 +715,12 @@ def test_a_hook_of_the_callers_on_a_block_acts_once(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT)
     own = torch.softmax(full_logits(gpt2, LAYERS), dim=-1).topk(5)
     assert np.allclose(lens.top_probs[-1], own.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("empty", ["whole", "one block"])
+@pytest.mark.parametrize("max_new_tokens", [0, 2])
+def test_a_model_without_weights_is_one_clear_error(empty, max_new_tokens):
+    model = copy.deepcopy(tiny_model("gpt2"))
+    (model if empty == "whole" else model.transformer.h[1]).to("meta")
+    with pytest.raises(bauklens.LensError, match=r"the model has no weights yet: \S+ is on the device meta; load them"):
+        bauklens.logit_lens(model, None, PROMPT, max_new_tokens=max_new_tokens)

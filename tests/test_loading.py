@@ -1,6 +1,8 @@
 """Folders, GGUF files and the demo model; and what is refused."""
 
 import importlib.metadata
+import json
+import os
 import sys
 import time
 
@@ -133,7 +135,7 @@ def test_what_says_where_files_are_is_told_to_configuration_model_and_tokenizer(
 
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", telling("configuration", model.config))
-    found = (model, {"missing_keys": []})
+    found = (model, {"missing_keys": [], "mismatched_keys": []})
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", telling("model", found))
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", telling("tokenizer", tokenizer))
     bauklens.load("some/tiny", device="cpu", **option)
@@ -287,3 +289,83 @@ class TestBadInput:
         (folder / "config.json").write_text("{")
         with pytest.raises(bauklens.LensError, match="cannot load"):
             bauklens.load(folder)
+
+    @pytest.mark.parametrize("device", ["hpu", "mkldnn", "privateuseone", "xla", "meta", -1])
+    def test_devices_of_other_machines(self, device, recwarn):
+        with pytest.raises(bauklens.LensError, match=r"there is no device .* here: pass cpu"):
+            bauklens.load("demo", device=device)
+        assert not recwarn.list
+
+    def test_weights_that_the_configuration_does_not_fit(self, folder):
+        changed(folder / "config.json", vocab_size=300)
+        with pytest.raises(bauklens.LensError, match=r"disagree: \S+ is \(320, 32\) in the weights and \(300, 32\) by"):
+            bauklens.load(folder, device="cpu")
+
+    def test_a_configuration_that_contradicts_itself_says_how(self, folder):
+        changed(folder / "config.json", num_attention_heads=5)
+        with pytest.raises(bauklens.LensError, match=r"cannot load .*") as error:
+            bauklens.load(folder, device="cpu")
+        assert not str(error.value).endswith(":")
+
+    def test_pickled_weights_run_nothing(self, folder):
+        class Hostile:
+            def __reduce__(self):
+                return (folder / "ran").touch, ()
+
+        (folder / "model.safetensors").unlink()
+        torch.save({"lm_head.weight": Hostile()}, folder / "pytorch_model.bin")
+        with pytest.raises(bauklens.LensError, match=r"are pickled, .*pass a model with \.safetensors files"):
+            bauklens.load(folder, device="cpu")
+        assert not (folder / "ran").exists()
+
+    def test_pickled_weights_that_are_only_numbers_are_read(self, folder):
+        (folder / "model.safetensors").unlink()
+        torch.save(tiny_model("llama").state_dict(), folder / "pytorch_model.bin")
+        assert bauklens.load(folder, device="cpu")[0].config.model_type == "llama"
+
+    @pytest.mark.parametrize("name", ["generation_config.json", "tokenizer_config.json", "model-00001.safetensors"])
+    def test_pipes_in_the_place_of_files(self, folder, name):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+        with pytest.raises(bauklens.LensError, match=f"{name} is not a regular file"):
+            bauklens.load(folder, device="cpu")
+
+    @pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+    @pytest.mark.parametrize("content", ['{"a":' * 40_000, '{"a": ' + "7" * 6_000 + "}"], ids=["deep", "digits"])
+    def test_json_that_python_does_not_read(self, folder, name, content):
+        (folder / name).write_text(content)
+        with pytest.raises(bauklens.LensError) as error:
+            bauklens.load(folder, device="cpu")
+        assert len(str(error.value).splitlines()) == 1
+
+
+def changed(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+class TestKernels:
+    """A configuration that names code of the hub for its attention."""
+
+    @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+    @pytest.mark.parametrize("kernel", ["someone/fast-attention", "kernels-community/flash-attn3", "flash_attention_2"])
+    def test_none_is_loaded_unasked(self, folder, key, kernel, caplog):
+        changed(folder / "config.json", **{key: kernel})
+        model, _ = bauklens.load(folder, device="cpu")
+        assert bauklens.logit_lens(model, None, PROMPT).check["max_abs_logit_difference"] < 1e-4
+        assert f"names the attention kernel {kernel}, which is code from elsewhere and is not loaded" in caplog.text
+
+    def test_one_that_is_asked_for_is(self, folder, monkeypatch):
+        asked = []
+
+        def loading(_, **options):
+            asked.append(options.get("attn_implementation"))
+            return tiny_model("llama"), {"missing_keys": [], "mismatched_keys": []}
+
+        monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", loading)
+        bauklens.load(folder, device="cpu", attn_implementation="someone/fast-attention")
+        assert asked == ["someone/fast-attention"]
+
+    def test_with_code_from_the_hub_allowed_the_configuration_chooses(self, folder):
+        changed(folder / "config.json", attn_implementation="someone/fast-attention")
+        with pytest.raises(bauklens.LensError, match="cannot load"):
+            bauklens.load(folder, device="cpu", trust_remote_code=True)

@@ -92,3 +92,16 @@ def test_without_matplotlib_it_says_what_to_install(plotted, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(LensError, match="a plot needs matplotlib: pip install matplotlib"):
         plotted.plot()
+
+
+def test_plotly_shows_quotation_marks_as_they_are():
+    pytest.importorskip("plotly")
+    figure = made(texts=['"', "it's", "<b>", "&amp;"]).to_plotly()
+    inside = {text for row in figure.data[0].text for text in row} | set(figure.data[0].x)
+    assert '"' in inside
+    assert "1 it's" in inside
+    assert "&lt;b&gt;" in inside
+    assert "3 &amp;amp;" in inside
+    hovers = "".join(text for row in figure.data[0].customdata for text in row)
+    assert "&quot;" not in hovers
+    assert "&#x27;" not in hovers

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -280,3 +281,116 @@ class TestDataOut:
 )
 def test_a_damaged_provenance_can_be_shown(decoding):
     assert "<table" in made(provenance={"decoding": decoding, "dtype": "float32"}).to_html()
+
+
+class TestOfFiles:
+    """What a file claims, and values that no lens gives."""
+
+    def test_the_check_of_a_file_is_its_own_claim(self, tmp_path):
+        check = {"max_abs_logit_difference": 3e-5}
+        fresh = made(check=check)
+        fresh.save(tmp_path / "shared.json")
+        loaded = LensResult.load(tmp_path / "shared.json")
+        assert "claimed" not in fresh.checked
+        assert loaded.checked.startswith(
+            "Check, as claimed by the file shared.json and not repeated here, at the prompt's"
+        )
+        assert loaded.read_from == "the file shared.json"
+        assert loaded == fresh
+        for made_of_it in (loaded.part(["0"], [1, 2]), pickle.loads(pickle.dumps(loaded)), copy.deepcopy(loaded)):
+            assert made_of_it.checked == loaded.checked
+        assert "claimed by the file shared.json" in bauklens.compare(loaded, fresh).to_html()
+        assert "read_from" not in loaded.to_dict()
+        assert LensResult.from_dict(fresh.to_dict() | {"read_from": None}).read_from == "the data it was read from"
+        assert pickle.loads(pickle.dumps(fresh)).read_from is None
+
+    @pytest.mark.parametrize("difference", [float("nan"), float("inf"), -1e-9, 10**400, False, "0", [0.0]])
+    def test_a_check_is_a_finite_number_from_0_on_or_none(self, difference):
+        with pytest.raises(LensError, match=r"max_abs_logit_difference|too many digits") as error:
+            made(check={"max_abs_logit_difference": difference})
+        assert "\n" not in str(error.value)
+
+    def test_provenance_may_hold_what_json_has_no_number_for(self, tmp_path):
+        result = made(provenance={"a": [float("inf"), {"b": float("nan")}]})
+        assert json.loads(result.to_json())["provenance"] == {"a": ["Infinity", {"b": None}]}
+        for suffix in (".json", ".safetensors"):
+            result.save(tmp_path / f"lens{suffix}")
+            assert LensResult.load(tmp_path / f"lens{suffix}") == result
+
+    @pytest.mark.parametrize("count", [91, 700, 30_000])
+    def test_provenance_has_a_depth(self, count):
+        deep = {}
+        for _ in range(count):
+            deep = {"in": [deep]}
+        with pytest.raises(LensError, match="nested more than 90 deep"):
+            made(provenance=deep)
+
+    def test_the_deepest_provenance_can_be_read_again(self, tmp_path):
+        deep = 1
+        for _ in range(89):
+            deep = [deep]
+        result = made(provenance={"a": deep})
+        for suffix in (".json", ".safetensors"):
+            result.save(tmp_path / f"lens{suffix}")
+            assert LensResult.load(tmp_path / f"lens{suffix}") == result
+
+    @pytest.mark.parametrize("name", ["magnitude", "top_probs", "positions", "top_ids"])
+    def test_numbers_of_500_digits_are_refused(self, name):
+        data = made().to_dict()
+        data[name] = np.full(np.shape(data[name]), 10**500, object).tolist()
+        with pytest.raises(LensError, match=name):
+            LensResult.from_dict(data)
+
+    @pytest.mark.parametrize(
+        "arrays",
+        [
+            {"prompt": np.zeros(2)},
+            {"check/max_abs_logit_difference": np.zeros(1)},
+            {"tokens/0": np.zeros(1)},
+            {"targets": np.zeros((3, 4))},
+        ],
+    )
+    def test_arrays_that_do_not_fit_their_header_are_one_clear_error(self, tmp_path, arrays):
+        from safetensors import safe_open
+        from safetensors.numpy import load_file, save_file
+
+        path = tmp_path / "lens.safetensors"
+        made().save(path)
+        with safe_open(path, "numpy") as file:
+            header = file.metadata()
+        save_file(load_file(path) | arrays, path, metadata=header)
+        with pytest.raises(LensError, match=r"cannot read .*its header does not fit its array"):
+            LensResult.load(path)
+
+    def test_half_a_surrogate_is_an_escape_in_frames(self, tmp_path):
+        import pandas
+
+        result = made(texts=["\udfff", "b"])
+        result.to_parquet(tmp_path / "lens.parquet")
+        for read in (result.to_frame(), pandas.read_parquet(tmp_path / "lens.parquet")):
+            assert set(read["predicted"]) == {"\\udfff", "b"}
+        assert result.to_xarray()["token"].values[0] == "\\udfff"
+        assert "\\udfff" in result.to_csv(tmp_path / "lens.csv")
+
+    def test_no_text_of_csv_is_a_formula_and_each_can_be_read_back(self, tmp_path):
+        import csv
+        import io
+
+        texts = ["=cmd|' /C calc'!A0", "-2+3", "+x", "@SUM(1)", "\t=1", "\r=1", "'=1", "'s", " =1", "plain"]
+        result = made(1, len(texts), 1, texts=texts, layers=["-1"], measures={"=m": [[-1.0] * len(texts)]})
+        heads, *lines = csv.reader(io.StringIO(result.to_csv(tmp_path / "lens.csv"), newline=""))
+        assert heads[-1] == "'=m"
+        for line, text in zip(lines, texts, strict=True):
+            assert line[0] == "'-1"
+            assert line[2] == line[5] == (f"'{text}" if text not in ("'s", " =1", "plain") else text)
+            assert re.sub(r"^'(?='*[=+\-@\t\r])", "", line[5]) == text
+            assert line[-1] == "-1.0"  # a number is a number
+
+    def test_measures_called_like_columns_are_told_apart(self):
+        names = ["layer", "token", "rank", "top_id", "target", "target_logit", "probability"]
+        result = made(measures={name: np.full((3, 4), 7.0) for name in names})
+        frame, data = result.to_frame(), result.to_xarray()
+        assert set(frame["measure layer"]) == set(frame["measure probability"]) == {7}
+        assert frame["probability"].max() == 0.5
+        assert float(data["measure top_id"].max()) == 7
+        assert data["top_id"].dtype == np.int64

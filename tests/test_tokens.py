@@ -1,5 +1,6 @@
 """Token ids -> texts, and texts in which everything can be seen."""
 
+import json
 import unicodedata
 
 import pytest
@@ -8,7 +9,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import bauklens
+from bauklens import LensError
 from bauklens.result.tokens import token_texts, visible
+from bauklens.text_ids import ids_of
+from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,36 @@ def test_nothing_is_invisible(text):
     shown = visible(text)
     assert not any(unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"} for each in shown)
     assert bool(shown) == bool(text)
+
+
+class TestTokenizersOfAnyone:
+    """What a tokenizer raises is one clear error, also a panic, which is no Exception."""
+
+    @pytest.fixture
+    def panicking(self):
+        """One whose pattern gives up on a long run of a letter: the library in Rust panics then."""
+        given = json.loads(tiny_tokenizer().backend_tokenizer.to_str())
+        given["pre_tokenizer"] = {
+            "type": "Split",
+            "pattern": {"Regex": "(x+x+)+y"},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(given)))
+
+    def test_a_pattern_that_panics(self, panicking, gpt2):
+        for asked in ({"prompt": "x" * 50}, {"prompt": "the", "targets": ["x" * 50]}):
+            with pytest.raises(LensError, match=r"the tokenizer fails on the (prompt|target 'x+'): PanicException"):
+                bauklens.logit_lens(gpt2, panicking, **asked)
+        assert bauklens.logit_lens(gpt2, panicking, "the").tokens
+
+    def test_an_interrupt_stays_one(self):
+        def tokenizer(*_, **__):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ids_of(tokenizer, "the prompt", "x", special=True)
+
+    def test_half_a_surrogate_pair_as_a_target(self, gpt2, tokenizer):
+        with pytest.raises(LensError, match=r"the target '\\udcfe' is not valid Unicode"):
+            bauklens.logit_lens(gpt2, tokenizer, "the", targets=["\udcfe"])

@@ -516,6 +516,52 @@ class TestTakeAway:
         for name in ("probability", "magnitude", "entropy"):
             assert [float(line[name]) for line in lines] == pytest.approx(frame[name].tolist(), rel=1e-6)
 
+    def test_measures_of_any_name_stop_nothing(self, viewer):
+        names = [
+            "top",
+            "probability",
+            "vocabulary",
+            "token",
+            "both",
+            "target 0 rank",
+            "between kl",
+            "__proto__",
+            "length",
+        ]
+        grid = np.full((6, 5), 0.5)
+        target = {"text": "a", "token_ids": [0], "part": "token", "note": "", "probability": grid}
+        result = rising(
+            measures={name: grid + place for place, name in enumerate(names)},
+            targets=[target | {"logit": grid, "rank": grid + 40}],
+        )
+        page = viewer([result])
+        cell(page, "4", 4).click()
+        assert cell(page, "4", 4).inner_text().splitlines()[0] == "␣Paris"
+        path, _ = self.download(page, "Download CSV")
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert list(lines[0]) == list(result.to_frame().columns)
+        assert [float(lines[0][name]) for name in ("top", "vocabulary", "measure token", "__proto__")] == [
+            0.5,
+            2.5,
+            3.5,
+            7.5,
+        ]
+        assert float(lines[0]["rank of a"]) == 40.5
+        page.keyboard.press("Escape")
+        path, _ = self.download(page, "Download JSON")
+        told = json.loads(path.read_text(encoding="utf-8"))
+        assert {name: told["measures"][name][0][0] for name in names} == {name: 0.5 + n for n, name in enumerate(names)}
+
+    def test_no_text_of_csv_is_a_formula(self, viewer):
+        result = rising(texts=["=1+1", "+x", "-y", "@z", "\t=1", "\n", "'=1", "'s"])
+        path, _ = self.download(viewer([result]), "Download CSV")
+        with path.open(encoding="utf-8", newline="") as file:
+            found = list(csv.reader(file))
+        frames = list(csv.reader(io.StringIO(result.to_csv(), newline="")))
+        assert [line[:6] for line in found] == [line[:6] for line in frames]
+        assert {line[5] for line in found[1:]} == {"'=1+1", "'+x", "'-y", "'\t=1"}
+
     def test_csv_tells_targets_of_one_text_apart_as_the_frame_does(self, viewer):
         grid = np.full((6, 5), 0.5)
         alike = {"text": "same", "part": "token", "note": "", "probability": grid, "logit": grid, "rank": grid}

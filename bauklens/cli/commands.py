@@ -17,17 +17,19 @@ from bauklens.cli.options import (
     read_messages,
     read_prompts,
     require_each_writable,
+    require_prompt,
     say,
     target_options,
     write,
 )
 from bauklens.cli.several import compare, summarize
 from bauklens.errors import LensError
+from bauklens.reading_files import STANDARD_INPUT
 
 if TYPE_CHECKING:
     pass
 
-_MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content": "..."}].'
+_MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content": "..."}]; - reads standard input.'
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,8 +47,8 @@ def main(context: click.Context, quiet: bool) -> None:
     bauklens report prompts.txt -o report.html
     bauklens COMMAND --help
 
-    PROMPT is any text. --model is a folder, a .gguf file, a hub id, or demo, a small model from a package of its own;
-    "bauklens doctor" tells you whether that is installed.
+    PROMPT is any text. --model is a folder, a .gguf file, a hub id, or demo: SmolLM2-135M-Instruct,
+    dequantized from a 4-bit GGUF file, of a package of its own; "bauklens doctor" tells you whether that is installed.
 
     Exit status: 0 on success, 2 on error (one line on standard error), 130 on interrupt, 1 if the reader of the output
     exited.
@@ -91,6 +93,8 @@ def lens(
     require_each_writable(output, json_path, csv_path)
     if messages is not None and prompt is not None:
         raise LensError("both a prompt and --messages are given: pass one of them")
+    if prompt is not None:
+        require_prompt(prompt)
     chat = None if messages is None else read_messages(messages)
     if not prompt and chat is None:
         raise LensError("the prompt is empty: pass at least one token")
@@ -127,7 +131,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
     """Write one HTML report of all prompts in FILE.
 
     FILE has one prompt per line. If its name ends in .jsonl, each line is an object with "prompt" and, optionally,
-    "title".
+    "title". - reads standard input, one prompt per line.
 
     Example: bauklens report prompts.txt -o report.html
     """
@@ -146,7 +150,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
         except LensError as error:
             raise LensError(f"{file}, line {line}: {error}") from None
         results.append((heading, result))
-    save_report(results, output, title=title or file.stem, look=look)
+    save_report(results, output, title=title or ("prompts" if str(file) == STANDARD_INPUT else file.stem), look=look)
     say(f"wrote {output}")
 
 

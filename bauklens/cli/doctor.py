@@ -10,7 +10,15 @@ from pathlib import Path
 import bauklens
 from bauklens import __version__
 from bauklens.errors import LensError
-from bauklens.model.caches import cache_folder, cached_models, demo_file, demo_folder, hub_folder, is_demo_converted
+from bauklens.model.caches import (
+    DEMO,
+    cache_folder,
+    cached_models,
+    demo_file,
+    demo_folder,
+    hub_folder,
+    is_demo_converted,
+)
 
 _NEEDED = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy")
 _EXTRAS = {"gguf": ("gguf",), "frame": ("pandas", "pyarrow", "xarray"), "plot": ("matplotlib", "plotly")}
@@ -109,7 +117,7 @@ def _hub_cache() -> str:
 
 def _demo() -> str:
     if is_demo_converted():
-        return f"ready in {demo_folder()}"
+        return f"{DEMO}, dequantized from a 4-bit GGUF file, ready in {demo_folder()}"
     try:
         demo_file()
     except LensError as error:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from bauklens.cli.held_back import standard_error_held_back
 from bauklens.errors import LensError
 from bauklens.result.tokens import printable
 
@@ -15,37 +16,45 @@ _INTERRUPTED = 130
 
 
 class OneLineErrors(click.Group):
-    """Reports every user error as one line on stderr and exits with status 2, without a traceback."""
+    """Reports every user error as the only line on stderr and exits with status 2, without a traceback."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Runs the command and ends the process with its status."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a pipe may have an encoding without ␣
                 stream.reconfigure(errors="backslashreplace")
+        with standard_error_held_back() as forget:
+            status, message = self._ended(*args, **options)
+            if message:
+                forget()
+        if message:
+            click.echo(message, err=True)
+        sys.exit(status)
+
+    def _ended(self, *args: Any, **options: Any) -> tuple[int, str]:
+        """Runs the command -> its status, and what is to be said of an error."""
         try:
-            sys.exit(super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0)
+            return super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0, ""
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            sys.exit(_FAILED)
+            return _FAILED, error.format_message()
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
-            _fail(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
+            return _failed(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
         except LensError as error:
-            _fail(str(error))
+            return _failed(str(error))
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+            return 1, ""
         except OSError as error:
-            _fail(_what_failed(error))
+            return _failed(_what_failed(error))
         except (click.Abort, KeyboardInterrupt):
-            click.echo("interrupted", err=True)
-            sys.exit(_INTERRUPTED)
+            return _INTERRUPTED, "interrupted"
         except (RuntimeError, MemoryError) as error:
             from bauklens.model.memory import out_of_memory
 
             if not out_of_memory(error):
                 raise
-            _fail("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
+            return _failed("out of memory: pass a shorter prompt, --dtype float16, or --device-map auto")
 
 
 def _what_failed(error: OSError) -> str:
@@ -55,6 +64,5 @@ def _what_failed(error: OSError) -> str:
     return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
-def _fail(message: str) -> NoReturn:
-    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(_FAILED)
+def _failed(message: str) -> tuple[int, str]:
+    return _FAILED, f"Error: {printable(' '.join(message.split()))}"

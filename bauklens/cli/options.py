@@ -1,6 +1,5 @@
 """What the commands share: options, files of prompts, what they print, and the model."""
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from bauklens.errors import LensError
-from bauklens.files import require_writable, write_atomically
+from bauklens.files import is_file, require_writable, write_atomically
 from bauklens.lens.options import OPTIONS
+from bauklens.reading_files import parse_json, read_text
 from bauklens.result.tokens import printable
 from bauklens.vocabulary import LOOKS, NORMS, PRECISIONS, STREAMS, WORDS
 
@@ -150,28 +150,40 @@ def target_options(command: Command) -> Command:
     )(command)
 
 
+def require_prompt(text: str) -> None:
+    """Refuses the name of a file where a prompt is to be, and says which command or option takes such a file."""
+    if not is_file(text):
+        return
+    suffix = Path(text).suffix
+    if suffix == ".safetensors":
+        instead = f"bauklens compare {text} OTHER"
+    elif suffix == ".json":
+        instead = f"bauklens lens --messages {text}, or bauklens compare {text} OTHER"
+    else:
+        instead = f"bauklens report {text} -o report.html"
+    raise LensError(
+        f"{text} is a file: did you mean {instead}? To use its name as a prompt, run this in another folder"
+    )
+
+
 def read_messages(file: Path) -> Any:
-    """The chat in a JSON file; raises a LensError if there is none."""
+    """The chat in a JSON file, or in standard input; raises a LensError if there is none."""
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise LensError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError:
-        raise LensError(f"cannot read {file}: it is not JSON") from None
+        return parse_json(read_text(file))
+    except LensError as error:
+        raise LensError(f"cannot read {file}: {error}") from None
 
 
 def read_prompts(file: Path) -> list[tuple[int, str, str]]:
-    """(line number, heading, prompt) of every prompt in a file; blank lines are skipped.
+    """(line number, heading, prompt) of every prompt in a file, or in standard input; blank lines are skipped.
 
     Raises:
         LensError: the file cannot be read or has no prompts, or a line of a .jsonl file is not an object with a prompt.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise LensError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise LensError(f"cannot read {file}: it is not UTF-8 text") from None
+        lines = read_text(file).split("\n")
+    except LensError as error:
+        raise LensError(f"cannot read {file}: {error}") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise LensError(f"{file} contains no prompts")
@@ -182,9 +194,9 @@ def read_prompts(file: Path) -> list[tuple[int, str, str]]:
 
 def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise LensError(f"{file}, line {number}: not JSON ({error.msg})") from None
+        entry = parse_json(line)
+    except LensError as error:
+        raise LensError(f"{file}, line {number}: {error}") from None
     prompt = entry.get("prompt") if isinstance(entry, dict) else None
     if not isinstance(prompt, str) or not prompt:
         raise LensError(f'{file}, line {number}: looked for an object with a "prompt" that is text')

@@ -12,12 +12,14 @@ from bauklens.cli.options import (
     model_options,
     read_prompts,
     require_each_writable,
+    require_prompt,
     say,
     target_options,
     write,
 )
 from bauklens.errors import LensError, PromptError
-from bauklens.files import is_there
+from bauklens.files import is_file
+from bauklens.optional import csv_text
 
 if TYPE_CHECKING:
     from bauklens.result.comparison import Comparison
@@ -56,13 +58,16 @@ def compare(
         raise LensError(
             "a saved result is the lens of one model: to run its prompt through --other-model, pass the prompt"
         )
+    for each in filter(None, (one, other)):
+        if not _is_saved(each):
+            require_prompt(each)
     arguments = lens_arguments(options)
     comparison = _compared(one, other, other_model, arguments, options)
     if output is not None:
         comparison.to_html(output)
         say(f"wrote {output}")
     if csv_path is not None:
-        write(csv_path, comparison.to_frame().to_csv(index=False))
+        write(csv_path, csv_text(comparison.to_frame()))
     if csv_path != "-":
         from bauklens.show.terminal import print_comparison
 
@@ -93,7 +98,7 @@ def _compared(
 
 def _is_saved(text: str) -> bool:
     """Whether an argument is a file with a result; anything else is a prompt, also one that ends like a file's name."""
-    return text.endswith((".json", ".safetensors")) and is_there(text) and Path(text).is_file()
+    return text.endswith((".json", ".safetensors")) and is_file(text)
 
 
 @click.command(short_help="Average the measures of many prompts, layer by layer.")
@@ -127,7 +132,7 @@ def summarize(
         summary.to_html(output, title=title)
         say(f"wrote {output}")
     if csv_path is not None:
-        write(csv_path, summary.to_frame().to_csv(index=False))
+        write(csv_path, csv_text(summary.to_frame()))
     if csv_path != "-":
         from bauklens.show.terminal import print_summary
 

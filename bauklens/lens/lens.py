@@ -86,7 +86,8 @@ def logit_lens(
         seed (int | None): the random seed, if tokens are sampled.
         on_error (str): what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or
             ``"skip"`` it, which leaves None in its place.
-        **generate_options (Any): options of transformers' ``generate``; by default it is greedy.
+        **generate_options (Any): options of transformers' ``generate``; by default it is greedy. ``top_k`` is one of
+            them: it changes which tokens are sampled, and ``topk`` how many the table keeps.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.

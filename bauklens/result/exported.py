@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bauklens.files import write_atomically
-from bauklens.optional import parquet
+from bauklens.optional import csv_text, parquet
 
 if TYPE_CHECKING:
     import pandas
@@ -33,10 +33,13 @@ class Exported:
     def to_csv(self: Any, path: str | Path | None = None) -> str:
         """:meth:`to_frame` as CSV; also written to a file, atomically, if a path is given.
 
+        A text that a spreadsheet would take for a formula has an apostrophe before it, as
+        :func:`bauklens.optional.csv_text` says, also how to take it off.
+
         Raises:
             LensError: pandas is not installed, or the path cannot be written.
         """
-        text: str = self.to_frame().to_csv(index=False)
+        text = csv_text(self.to_frame())
         if path is not None:
             write_atomically(path, text.encode("utf-8", "backslashreplace"))
         return text

@@ -1,6 +1,7 @@
 """The values of a result, frozen, and as plain values for JSON."""
 
 import math
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import numpy as np
 
 from bauklens.errors import LensError
+from bauklens.reading_files import DEEPEST
+
+_DEEPEST = DEEPEST - 10
+"""How deeply values may be nested, so that a file that holds them among others can be read."""
 
 
 def require(right: bool, what: str) -> None:
@@ -18,33 +23,47 @@ def require(right: bool, what: str) -> None:
 
 def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
     """Numbers as a read-only array; they must be whole numbers if the dtype is an integer type."""
-    array = np.array(value)
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError, OverflowError):
+        raise LensError(f"{name} is not an array of numbers") from None
     whole = np.issubdtype(dtype, np.integer)
     require(
         bool(np.issubdtype(array.dtype, np.integer if whole else np.number)),
         f"{name} contains values that are not numbers",
     )
-    array = array.astype(dtype)
-    array.setflags(write=False)
-    return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact: np.ndarray = array.astype(dtype)
+    require(not whole or bool((exact == array).all()), f"{name} contains numbers beyond {np.dtype(dtype).name}")
+    exact.setflags(write=False)
+    return exact
 
 
 def frozen_floats(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of a given shape as a read-only float32 array; None becomes NaN, which means no value."""
     try:
-        array = np.array(value, dtype=np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            array = np.array(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
         raise LensError(f"{name} contains values that are not numbers") from None
     require(array.shape == shape, f"{name} has shape {array.shape}, which does not match {shape}")
     array.setflags(write=False)
     return array
 
 
-def frozen(value: Any) -> Any:
-    """Mappings and lists, however deeply nested, as read-only mappings and tuples."""
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: frozen(item) for key, item in value.items()})
-    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+def frozen(value: Any, room: int = _DEEPEST) -> Any:
+    """Mappings and lists, nested to a depth of so many, as read-only mappings and tuples.
+
+    Raises:
+        LensError: they are nested more deeply, or hold a whole number that is beyond a float's largest.
+    """
+    if isinstance(value, (Mapping, list, tuple)):
+        require(room > 0, f"a value is nested more than {_DEEPEST} deep")
+        if isinstance(value, Mapping):
+            return MappingProxyType({key: frozen(item, room - 1) for key, item in value.items()})
+        return tuple(frozen(item, room - 1) for item in value)
+    require(not isinstance(value, int) or abs(value) <= sys.float_info.max, "a number has too many digits")
+    return value
 
 
 def plain(value: Any) -> Any:
@@ -52,6 +71,8 @@ def plain(value: Any) -> Any:
 
     JSON has no number for infinity, so that is the text "Infinity" or "-Infinity".
     """
+    if isinstance(value, float):
+        return _named(value)
     if isinstance(value, np.ndarray):
         shortest = value.astype(str).astype(np.float64) if value.dtype == np.float32 else value
         return shortest.tolist() if np.isfinite(shortest).all() else _named(shortest.tolist())

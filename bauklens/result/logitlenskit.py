@@ -94,7 +94,7 @@ def from_logitlenskit(data: Mapping[str, Any]) -> LensResult:
             version == 2, f"this is version {version!r} of LogitLensKit's JSON; this bauklens reads versions 1 and 2"
         )
         return _lens_of(data, data["input"], data["topk"], data["tracked"])
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, LensError):
             raise
         raise LensError(f"this is not LogitLensKit's JSON, or it is damaged: {type(error).__name__} {error}") from None
@@ -122,7 +122,7 @@ def _lens_of(data: Mapping[str, Any], tokens: Any, topk: Any, tracked: Any) -> L
     require(count > 0, "a cell of topk is empty")
     texts = list(dict.fromkeys([*tokens, *(text for row in topk for cell in row for text in cell[:count])]))
     ids = {text: -1 - place for place, text in enumerate(texts)}
-    probability = np.zeros((*shape, count), np.float32)
+    probability = np.zeros((*shape, count))
     for row, column, rank in np.ndindex(*shape, count):
         values = tracked[column].get(topk[row][column][rank])
         probability[row, column, rank] = 0.0 if values is None else values[row]

@@ -13,7 +13,7 @@ from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
-from bauklens.result.soundness import require_sound
+from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
 from bauklens.result.targets import Target, Which
 
@@ -57,6 +57,8 @@ class LensResult(Stored, Exported, Displayed):
             value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
+        read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
+            if it was made here. It is not saved, and makes no difference to equality.
     """
 
     model: str
@@ -77,6 +79,7 @@ class LensResult(Stored, Exported, Displayed):
     generated_from: int | None = None
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
     targets: Sequence[Target] = ()
+    read_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
@@ -98,6 +101,7 @@ class LensResult(Stored, Exported, Displayed):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         require_sound(self)
         require(isinstance(self.measures, Mapping), "measures is not a mapping")
+        require_unicode("a measure", map(str, self.measures))
         measures = {str(name): frozen_floats(str(name), value, grid) for name, value in self.measures.items()}
         own = {"magnitude": self.magnitude, "max_probability": self.top_probs[..., 0]}
         object.__setattr__(self, "measures", MappingProxyType(measures | own))
@@ -120,7 +124,7 @@ class LensResult(Stored, Exported, Displayed):
         difference = self.check["max_abs_logit_difference"]
         if difference is None and "source" in self.provenance:
             return f"Not checked: this was read from a {self.provenance['source']} file, which records no check."
-        return in_words(self.check)
+        return in_words(self.check, self.read_from)
 
     @property
     def decoded(self) -> str:
@@ -233,7 +237,7 @@ class LensResult(Stored, Exported, Displayed):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LensResult.from_dict, (self.to_dict(),)
+        return LensResult.from_dict, (self.to_dict(),), {"read_from": self.read_from}
 
     def __repr__(self) -> str:
         rows, columns = self.magnitude.shape

@@ -1,11 +1,13 @@
 """Checks that the parts of a result make sense together. Needs no torch."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bauklens.result.checked import require_sound_check
 from bauklens.result.frozen import require
+from bauklens.text_ids import is_unicode
 
 if TYPE_CHECKING:
     from bauklens.result.result import LensResult
@@ -19,6 +21,11 @@ def require_sound(result: "LensResult") -> None:
     """
     _require_matching_shapes(result)
     _require_sense(result)
+
+
+def require_unicode(what: str, names: Iterable[str]) -> None:
+    """Refuses names that cannot be written as UTF-8; texts of tokens may be such."""
+    require(all(map(is_unicode, names)), f"the name of {what} is not valid Unicode: it contains half a surrogate pair")
 
 
 def _require_matching_shapes(result: "LensResult") -> None:
@@ -37,6 +44,7 @@ def _require_matching_shapes(result: "LensResult") -> None:
 def _require_sense(result: "LensResult") -> None:
     require(min(len(result.layers), len(result.tokens)) > 0, "there are no cells")
     require(len(set(result.layers)) == len(result.layers), "a layer is given twice")
+    require_unicode("a layer", result.layers)
     require(bool((result.positions >= 0).all()), "a position is negative")
     start = result.generated_from
     require(start is None or (type(start) is int and start > 0), "generated_from is not a position")

@@ -11,6 +11,7 @@ from safetensors.numpy import save as bytes_of
 
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
+from bauklens.reading_files import parse_json, read_bytes
 
 FORMAT = "bauklens.lens"
 
@@ -41,32 +42,34 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
         raise LensError(f"a result is saved as a .safetensors or .json file; got {path.name!r}")
 
 
-def read(path: Path) -> Any:
+def read(path: Path, largest: int) -> Any:
     """The plain data in a file, whose format is recognized by its content.
 
+    Args:
+        largest: the most bytes that the file may have.
+
     Raises:
-        LensError: the file cannot be read, or has neither format.
+        LensError: the file cannot be read, is larger, or has neither format.
     """
+    raw = read_bytes(path, largest)
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise LensError(str(error.strerror)) from None
-    except ValueError as error:  # a NUL in its name
-        raise LensError(str(error)) from None
-    try:
-        return json.loads(raw) if raw.lstrip()[:1] == b"{" else _from_safetensors(raw)
-    except (ValueError, KeyError, TypeError, SafetensorError, RecursionError, MemoryError):
+        return parse_json(raw) if raw.lstrip()[:1] == b"{" else _from_safetensors(raw)
+    except LensError as error:
+        raise LensError(f"it is damaged, or not a lens result: {error}") from None
+    except (ValueError, KeyError, TypeError, SafetensorError, MemoryError):
         raise LensError("it is damaged, or not a lens result") from None
 
 
 def _from_safetensors(raw: bytes) -> dict[str, Any]:
     header_size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + header_size])
-    rest: dict[str, Any] = json.loads(header["__metadata__"][FORMAT])
+    header = parse_json(raw[8 : 8 + header_size])
+    rest = parse_json(header["__metadata__"][FORMAT])
+    if not isinstance(rest, dict):
+        raise LensError("its header describes no lens")
     for name, array in arrays_of(raw).items():
         whole, _, part = name.partition("/")
-        if part:
-            rest.setdefault(whole, {})[part] = array
-        else:
-            rest[whole] = array
+        parts = rest.setdefault(whole, {}) if part else rest
+        if not isinstance(parts, dict) or (part or whole) in parts:
+            raise LensError(f"its header does not fit its array {name!r:.80}")
+        parts[part or whole] = array
     return rest

@@ -1,11 +1,13 @@
 """What a result can be written to, and read from: plain values, JSON, files; a part of :class:`bauklens.LensResult`."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bauklens.errors import LensError
+from bauklens.files import path_of
+from bauklens.reading_files import LARGEST_FILE
 from bauklens.result import storage
 from bauklens.result.frozen import plain
 
@@ -20,6 +22,9 @@ OWN = ("magnitude", "max_probability")
 
 LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
 """The parts of a result that hold something for every cell."""
+
+NOT_SAVED = ("read_from",)
+"""What a result knows of itself here, and no file says."""
 
 ARRAYS = ("token_ids", "positions", "top_ids", "top_probs", "magnitude")
 """What a result holds as arrays."""
@@ -43,12 +48,12 @@ class Stored:
         """What :meth:`to_dict` returns, without the numbers and texts of the cells."""
         from bauklens.result.result import LensResult
 
-        small = (each.name for each in fields(LensResult) if each.name not in LARGE)
+        small = (each.name for each in fields(LensResult) if each.name not in (*LARGE, *NOT_SAVED))
         return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LensResult":
-        """Reads the result that :meth:`to_dict` wrote.
+        """Reads the result that :meth:`to_dict` wrote; its check is shown as a claim of the data.
 
         Raises:
             LensError: the format or version is another one, or a part is missing or has the wrong shape.
@@ -65,11 +70,12 @@ class Stored:
         missing = [name for name in needed if name not in data]
         if missing:
             raise LensError(f"this lens result has no {', '.join(missing)}")
-        values = {each.name: data[each.name] for each in fields(LensResult) if each.name in data}
+        saved = (each.name for each in fields(LensResult) if each.name not in NOT_SAVED)
+        values = {name: data[name] for name in saved if name in data} | {"read_from": "the data it was read from"}
         try:
             values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return LensResult(**values)
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError, IndexError) as error:
             raise LensError(f"this lens result is damaged: {error}") from None
 
     def save(self: Any, path: str | Path) -> None:
@@ -80,7 +86,7 @@ class Stored:
         """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
-        storage.write(Path(path), self.to_dict(), arrays)
+        storage.write(path_of(path), self.to_dict(), arrays)
 
     def to_logitlenskit(self: Any) -> dict[str, Any]:
         """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
@@ -110,15 +116,21 @@ class Stored:
         return storage.as_json(self.to_dict())
 
     @staticmethod
-    def load(path: str | Path) -> "LensResult":
+    def load(path: str | Path, *, largest: int = LARGEST_FILE) -> "LensResult":
         """Reads a file that :meth:`save` wrote; its format is recognized by its content.
 
+        Args:
+            path: a regular file.
+            largest: the most bytes that it may have, by default 1 GB, so that no file fills the memory unasked.
+
         Raises:
-            LensError: the file cannot be read, or it is damaged.
+            LensError: the file cannot be read, is larger, or is damaged.
         """
         from bauklens.result.result import LensResult
 
+        path = path_of(path)
         try:
-            return LensResult.from_dict(storage.read(Path(path)))
+            result = LensResult.from_dict(storage.read(path, largest))
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
+        return replace(result, read_from=f"the file {path.name}")

@@ -12,6 +12,7 @@ from bauklens.arguments import is_whole_number, one_of
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
 from bauklens.result.tokens import token_texts
+from bauklens.text_ids import ids_of
 from bauklens.vocabulary import WORDS
 
 Which = str | int | tuple[int, ...]
@@ -143,4 +144,4 @@ def _wanted(tokenizer: Any, vocabulary: int, target: Any, words: str) -> Wanted:
 
 
 def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return tuple(ids_of(tokenizer, f"the target {text!r}", text, special=False))

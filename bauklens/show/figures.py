@@ -121,17 +121,22 @@ def plotly_heat_map(
     columns = [f"{position} {_short(token)}" for position, token in zip(result.positions, result.tokens, strict=True)]
     drawn = objects.Heatmap(
         z=values,
-        x=[html.escape(column) for column in columns],
+        x=[_escaped(column) for column in columns],
         y=list(result.layers),
-        text=[[html.escape(each) for each in row] for row in inside],
+        text=[[_escaped(each) for each in row] for row in inside],
         customdata=[[_hover(result, *place) for place in row] for row in _places(result)],
         texttemplate="%{text}",
         hovertemplate="%{customdata}<extra></extra>",
         colorscale="Viridis",
-        colorbar={"title": {"text": html.escape(label)}},
+        colorbar={"title": {"text": _escaped(label)}},
     )
     axes = {"xaxis_title": "position", "yaxis_title": "layer", "yaxis_type": "category", "xaxis_type": "category"}
     return objects.Figure(drawn).update_layout(**axes, height=220 + 22 * len(result.layers))
+
+
+def _escaped(text: str) -> str:
+    """A text that is no markup for plotly, which shows the entities of quotation marks as they are."""
+    return html.escape(text, quote=False)
 
 
 def _places(result: LensResult) -> list[list[tuple[int, int]]]:
@@ -140,9 +145,9 @@ def _places(result: LensResult) -> list[list[tuple[int, int]]]:
 
 def _hover(result: LensResult, row: int, column: int) -> str:
     """One cell's top k, as the little HTML that plotly reads."""
-    lines = [f"layer {html.escape(result.layers[row])}, position {result.positions[column]}"]
+    lines = [f"layer {_escaped(result.layers[row])}, position {result.positions[column]}"]
     for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
-        lines.append(f"{readable_probability(float(probability))} {html.escape(_short(result.vocabulary[token]))}")
+        lines.append(f"{readable_probability(float(probability))} {_escaped(_short(result.vocabulary[token]))}")
     return "<br>".join(lines)
 
 

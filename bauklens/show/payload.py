@@ -81,7 +81,7 @@ def _view(
     order = sorted(lens.measures, key=lambda each: known.index(each) if each in known else len(known))
     left_out = {"max_probability"} | ({"magnitude"} if lens.magnitudes_are_unknown else set())  # the first of the top k
     measures = {each: lens.measures[each] for each in order if each not in left_out}
-    floats = {"probability": lens.top_probs, **measures}
+    floats = {"probability": lens.top_probs} | {f"measure {each}": value for each, value in measures.items()}
     floats |= {f"between {each}": value for each, value in between.items()}
     for place, target in enumerate(lens.targets):
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}

@@ -112,7 +112,7 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
         table.add_row(Text(printable(layer)), *tops, *values)
     console.print(table)
     for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
-        console.print(Text(f"{printable(name)}: {lens.checked}", style="dim"))
+        console.print(Text(f"{printable(name)}: {printable(lens.checked)}", style="dim"))
 
 
 def _mean(value: float) -> str:

@@ -3,6 +3,7 @@
 import { cellOf, followed, probabilityAt } from "./data.js";
 import { range, valueText } from "./numbers.js";
 
+const OWN = new Set(["both", "classic", "probability", "token", "rank"]); // a file's measure of such a name is no choice
 const RANKS = new Set(["rank", "rank_of_next"]);
 
 /** Every choice: [value, text]. */
@@ -16,7 +17,8 @@ export function colours(lens, state) {
     ["probability", "probability"],
   ];
   const pinned = state.pin !== null ? [["token", "probability of the pinned token"], ["rank", "rank of the pinned token"]] : [];
-  return [...chosen, ...pinned, ...Object.keys(lens.measures).map((name) => [name, name.replaceAll("_", " ")])];
+  const measures = Object.keys(lens.measures).filter((name) => !OWN.has(name));
+  return [...chosen, ...pinned, ...measures.map((name) => [name, name.replaceAll("_", " ")])];
 }
 
 /** The colour that is chosen, where it can be: of the pinned token there is none without a pin. */

@@ -35,7 +35,7 @@ function lensOf(head, parts) {
     targets,
     top: parts.top,
     probability: parts.probability,
-    values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[name]])),
+    values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[`measure ${name}`]])),
     between: Object.fromEntries(head.between.map((name) => [name, parts[`between ${name}`]])),
     rows: head.layers.length,
     columns: head.positions.length,

@@ -23,7 +23,11 @@ function cellRows(lens, row, column) {
   return [heads, ...Array.from({ length: lens.topk }, (_, rank) => line(rank))];
 }
 
-export const tsv = (rows) => rows.map((row) => row.map((each) => each.replace(/[\t\r\n]/g, " ")).join("\t")).join("\n");
+/** A text that no spreadsheet takes for a formula: an apostrophe more before `=`, `+`, `-`, `@`, a tab or a return. */
+const harmless = (text) => (/^'*[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+
+export const tsv = (rows) =>
+  rows.map((row) => row.map((each) => harmless(each).replace(/[\t\r\n]/g, " ")).join("\t")).join("\n");
 
 export function markdown(rows) {
   const escaped = (text) => text.replace(/[\\|`*_<>[\]&$~]/g, "\\$&").replace(/[\r\n]/g, " ");
@@ -35,12 +39,14 @@ export function markdown(rows) {
 /** One line per layer, position and rank; columns as in `LensResult.to_frame()`. */
 export function csv(lens) {
   const names = Object.keys(lens.measures).filter((name) => name !== "magnitude");
-  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  const escaped = (value) => (typeof value === "string" ? harmless(value) : String(value));
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
   const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
   const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
+  const called = names.map((name) => ([...heads, "predicted_id"].includes(name) ? `measure ${name}` : name));
   const followed = parts.map(([part, { name }]) => `${part} of ${name}`);
-  const lines = [[...heads, "predicted_id", ...names, ...followed]];
+  const lines = [[...heads, "predicted_id", ...called, ...followed]];
   for (let row = 0; row < lens.rows; row += 1) {
     for (let column = 0; column < lens.columns; column += 1) {
       const place = cellOf(lens, row, column);
@@ -56,7 +62,7 @@ export function csv(lens) {
       }
     }
   }
-  return `${lines.map((line) => line.map(quoted).join(",")).join("\r\n")}\r\n`;
+  return `${lines.map((line) => line.map(escaped).map(quoted).join(",")).join("\r\n")}\r\n`;
 }
 
 /** The format of `LensResult.to_dict()`, which `LensResult.load()` reads. */

@@ -5,11 +5,11 @@ import { deflateSync } from "node:zlib";
 import { cellOf, followed, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
 import { small } from "./made.mjs";
 
-const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: [{ name: "entropy" }], targets: [], between: [] };
+const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: ["entropy", "top"].map((name) => ({ name })), targets: [], between: [] };
 
 function given(packed) {
   const vocabulary = Buffer.from(JSON.stringify({ ids: [7, 8], texts: ["a", " b"], shown: { 1: "␣b" } }));
-  const numbers = [Uint16Array.of(1, 0), Float32Array.of(0.5, 0.25), Float32Array.of(NaN, Infinity)];
+  const numbers = [Uint16Array.of(1, 0), Float32Array.of(0.5, 0.25), Float32Array.of(NaN, Infinity), Float32Array.of(7, 8)];
   const bytes = numbers.map((each) => {
     const plain = Buffer.from(each.buffer);
     const size = each.BYTES_PER_ELEMENT;
@@ -21,7 +21,8 @@ function given(packed) {
     { name: "vocabulary", kind: "json", count: vocabulary.length },
     { name: "top", kind: "uint16", count: 2 },
     { name: "probability", kind: "float32", count: 2 },
-    { name: "entropy", kind: "float32", count: 2 },
+    { name: "measure entropy", kind: "float32", count: 2 },
+    { name: "measure top", kind: "float32", count: 2 },
   ];
   return { head: HEAD, arrays, packed, blob: (packed ? deflateSync(block) : block).toString("base64") };
 }
@@ -32,6 +33,7 @@ for (const packed of [false, true]) {
     assert.deepEqual([...lens.top], [1, 0]);
     assert.deepEqual([...lens.probability], [0.5, 0.25]);
     assert.deepEqual([...lens.values.entropy], [NaN, Infinity]);
+    assert.deepEqual([...lens.values.top], [7, 8]); // a measure may be called like what every lens has
     assert.deepEqual(lens.shown, ["a", "␣b"]);
     assert.equal(lens.places.get(8), 1);
     assert.equal(lens.columns, 2);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { colours } from "../../bauklens/viewer/colour.js";
 import { probabilityText, range, shortest, valueText, wrapped } from "../../bauklens/viewer/numbers.js";
 import { escaped } from "../../bauklens/viewer/picture.js";
 import { cell, csv, json, markdown, table, tsv } from "../../bauklens/viewer/texts.js";
@@ -40,6 +41,29 @@ test("CSV calls a target what to_frame() calls it", () => {
   const target = (id) => ({ text: "b", name: `b [${id}]`, tokens: [id], probability: numbers, logit: numbers, rank: numbers });
   const [heads] = csv(small({ targets: [target(11), target(12)] })).split("\r\n");
   assert.match(heads, /,probability of b \[11\],logit of b \[11\],rank of b \[11\],probability of b \[12\],/);
+});
+
+test("no text of CSV or TSV is a formula to a spreadsheet, and each can be read back", () => {
+  const texts = ["=1+1", "+1", "-x", "@SUM(A1)", "\tx", "\r=x", "'=x", "'s", "plain"];
+  const lines = tsv(texts.map((text) => [text])).split("\n");
+  assert.deepEqual(lines, ["'=1+1", "'+1", "'-x", "'@SUM(A1)", "' x", "' =x", "''=x", "'s", "plain"]);
+  const lens = small({ texts: ["=1+1", "-2", "@a", "d", "e", "f"], layers: ["-1", "0", "1"] });
+  const told = csv(lens);
+  assert.match(told, /^'-1,0,t0,False,1,'=1\+1,0\.5,1,100,10\r$/m);
+  assert.match(told, /,'-2,/);
+  assert.equal(told.match(/(^|,)[=+@-]/m), null);
+});
+
+test("a measure called like a column is told apart from it, and one called like a colour is not among them", () => {
+  const names = ["token", "both", "constructor"];
+  const measures = Object.fromEntries(names.map((name) => [name, { name, unit: "", about: "" }]));
+  const values = Object.fromEntries(names.map((name) => [name, new Float32Array(6).fill(-1)]));
+  const lens = small({ measures, values });
+  const [heads, first] = csv(lens).split("\r\n");
+  assert.match(heads, /,predicted_id,measure token,both,constructor$/);
+  assert.match(first, /,-1,-1,-1$/);
+  const offered = colours(lens, { show: "0", pin: null }).map(([value]) => value);
+  assert.deepEqual(offered, ["both", "classic", "probability", "constructor"]);
 });
 
 test("JSON is that of LensResult.to_dict()", () => {

@@ -1,0 +1,136 @@
+"""Reading files that anyone may have written: only regular files, within a size, and JSON within a depth."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bauklens.errors import LensError
+
+LARGEST_FILE = 10**9
+"""The most bytes that are read of a file."""
+
+DEEPEST = 100
+"""The most lists and objects inside one another that are read."""
+
+STANDARD_INPUT = "-"
+
+_PART = 1 << 20
+"""Bytes read at once."""
+
+_NO_MEMORY = "it is too large for the memory of this machine"
+
+
+def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
+    """The content of a regular file; of anything else, such as a pipe or a device, nothing is read.
+
+    Args:
+        largest: the most bytes that it may have.
+
+    Raises:
+        LensError: the file is not there, is not a regular file, is larger, or cannot be read; the message does not name
+            it.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a pipe, without waiting for its writer
+    except OSError as error:
+        raise LensError(str(error.strerror)) from None
+    except ValueError as error:  # a NUL in its name
+        raise LensError(str(error)) from None
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(opened)
+        raise LensError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is not a regular file")
+    with os.fdopen(opened, "rb") as file:
+        if found.st_size > largest:
+            raise LensError(_too_large(largest))
+        return _content(file, largest)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a regular file in UTF-8, or of standard input if the path is ``-``, with lines that end with ``\\n``.
+
+    A byte order mark is left out.
+
+    Raises:
+        LensError: it cannot be read, as for :func:`read_bytes`, or is not UTF-8; the message does not name it.
+    """
+    if is_pipe(path):
+        raise LensError("it is a pipe: pass - to read standard input")
+    if str(path) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise LensError("standard input is closed")
+        raw = _content(sys.stdin.buffer, LARGEST_FILE)
+    else:
+        raw = read_bytes(path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise LensError("it is not UTF-8 text") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_pipe(path: str | Path) -> bool:
+    """Whether there is a pipe at a path."""
+    try:
+        return Path(path).is_fifo()
+    except (OSError, ValueError):  # no path can be called so
+        return False
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        LensError: it is not JSON, is nested more than :data:`DEEPEST` deep, or has a number of more digits than Python
+            reads.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LensError(f"it is not JSON ({error.msg})") from None
+    except UnicodeDecodeError:
+        raise LensError("it is not JSON in UTF-8") from None
+    except RecursionError:
+        raise LensError(f"it is nested more than {DEEPEST} deep") from None
+    except ValueError:
+        raise LensError("it has a number with too many digits") from None
+    except MemoryError:
+        raise LensError(_NO_MEMORY) from None
+    _require_shallow(value)
+    return value
+
+
+def _require_shallow(value: Any) -> None:
+    """Refuses what :data:`DEEPEST` does not allow."""
+    level = [value]
+    for _ in range(DEEPEST):
+        holders = [
+            each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))
+        ]
+        level = [inner for holder in holders for inner in holder if isinstance(inner, (dict, list))]
+        if not level:
+            return
+    raise LensError(f"it is nested more than {DEEPEST} deep")
+
+
+def _content(file: BinaryIO, largest: int) -> bytes:
+    """All that is left of a file that may have no end."""
+    parts, size = [], 0
+    try:
+        while part := file.read(_PART):
+            parts.append(part)
+            size += len(part)
+            if size > largest:
+                raise LensError(_too_large(largest))
+        return b"".join(parts)
+    except OSError as error:
+        raise LensError(str(error.strerror)) from None
+    except MemoryError:
+        raise LensError(_NO_MEMORY) from None
+
+
+def _too_large(largest: int) -> str:
+    return f"it is larger than {largest / 1e9:.3g} GB: pass a smaller file, or in Python load(path, largest=...)"

@@ -1,0 +1,41 @@
+"""A text -> its token ids, by a tokenizer that anyone may have made. Needs no torch."""
+
+from typing import Any
+
+from bauklens.errors import LensError
+
+
+def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
+    """The token ids of a text.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        what: the text, as an error calls it.
+        special: whether the tokenizer adds its special tokens, as it does by default.
+
+    Raises:
+        LensError: the text is not valid Unicode, or the tokenizer fails on it.
+    """
+    if not is_unicode(text):
+        raise LensError(f"{what} is not valid Unicode: it contains half a surrogate pair")
+    options = {} if special else {"add_special_tokens": False}
+    try:
+        return tokenizer(text, verbose=False, **options)["input_ids"]
+    except BaseException as error:
+        if isinstance(error, Exception) or is_panic(error):
+            raise LensError(f"the tokenizer fails on {what}: {type(error).__name__} {error}") from None
+        raise
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it contains no half of a surrogate pair."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether this is what a library in Rust raises when it fails in a way that it did not foresee."""
+    return type(error).__name__ == "PanicException"

@@ -120,8 +120,8 @@ class LowPrecisionHead:
         rest = rest * shift.exp()
         normalizer = weights.sum(dim=-1) + rest[0].clamp_min(0)
 
-        top = weights.topk(reading.topk, dim=-1)
-        probabilities = top.values / normalizer[:, None]
+        top = exact.topk(reading.topk, dim=-1)
+        probabilities = weights.gather(1, top.indices) / normalizer[:, None]
         values = {"top_ids": ids.gather(1, top.indices), "top_probs": probabilities}
         largest = best + common[:, 0]
         if "max_logit" in reading.measures:

@@ -99,8 +99,8 @@ class LowPrecisionHead:
             logits, ids, excess, self._places, has_weighted="entropy" in reading.measures, has_gaps=self._has_gaps
         )
         scores = self._exact(inputs, torch.cat([ids, rest.drawn_ids], dim=1)) - common
-        exact, of_drawn = scores.split([ids.shape[1], _DRAWN], dim=1)  # (row, candidate), (row, draw)
-        off = self._off(rest, of_drawn, expected)
+        exact = scores[:, : ids.shape[1]]  # (row, candidate)
+        off = self._off(rest, scores[:, ids.shape[1] :], expected)  # (row, draw)
         lower = -(-off).exp().mean(dim=-1).log()  # nats: by how much the rest is too large
 
         best = exact.amax(dim=-1)

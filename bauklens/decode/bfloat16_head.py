@@ -12,7 +12,7 @@ from torch import nn
 
 from bauklens.decode.measure import entropy, surprisal
 from bauklens.decode.reading import Reading, Values
-from bauklens.decode.rest import LEAST, Rest, largest, rest_of
+from bauklens.decode.rest import FARTHEST, LEAST, Rest, grouped, largest, rest_of
 from bauklens.decode.rounding import BITS, rounded_head
 
 TOLERANCE = 1e-3
@@ -29,9 +29,6 @@ _DRAWN = 16
 
 _SAMPLE = 256
 """Tokens, about so many, all over the vocabulary, that tell where logits lie."""
-
-_FARTHEST = 86.0
-"""Bits: the largest logit above the sample's whose power is safe; where one lies higher, all are taken lower."""
 
 _SAFETY = 2.0
 """Times the error seen: what the normalizer's may be at most."""
@@ -93,19 +90,19 @@ class LowPrecisionHead:
         common = inputs @ self._mean[:, None]  # (row, 1)
         expected = self._expected(inputs, common)
         logits = self._logits(inputs, expected)  # (row, padded vocabulary) bfloat16, bits, less what is expected
-        found, ids = largest(logits, max(_CANDIDATES, 4 * reading.topk))
-        excess = (found[:, :1].float() - _FARTHEST).clamp_min(0).bfloat16().float()  # (row, 1)
-        rest = rest_of(
-            logits, ids, excess, self._places, has_weighted="entropy" in reading.measures, has_gaps=self._has_gaps
-        )
-        scores = self._exact(inputs, torch.cat([ids, rest.drawn_ids], dim=1)) - common
+        groups = grouped(logits, weighted="entropy" in reading.measures, has_gaps=self._has_gaps)
+        found, ids = largest(logits, groups, max(_CANDIDATES, 4 * reading.topk))
+        rest = rest_of(logits, groups, found, ids, self._places)
+        scores = self._exact(inputs, torch.cat([ids, rest.ids], dim=1)) - common
         exact = scores[:, : ids.shape[1]]  # (row, candidate)
         off = self._off(rest, scores[:, ids.shape[1] :], expected)  # (row, draw)
         lower = -(-off).exp().mean(dim=-1).log()  # nats: by how much the rest is too large
 
         best = exact.amax(dim=-1)
         weights = (exact - best[:, None]).exp()
-        shift = (expected + excess)[:, 0] / BITS - lower - best  # of a low logit and its excess -> nats below the best
+        shift = (
+            (expected + groups.excess)[:, 0] / BITS - lower - best
+        )  # of a low logit and its excess -> nats below the best
         mass = rest.mass * shift.exp()
         normalizer = weights.sum(dim=-1) + mass
 
@@ -131,7 +128,7 @@ class LowPrecisionHead:
         certain = (
             (doubt <= (TOLERANCE / probabilities[:, 0]).clamp_max(NATS))
             & (score - lowest > self._rounded.largest_error(inputs, expected[:, 0], lowest, score))
-            & (found[:, 0] >= -_FARTHEST)
+            & (found[:, 0] >= -FARTHEST)
             & normalizer.isfinite()
         )
         return values, certain
@@ -156,7 +153,7 @@ class LowPrecisionHead:
 
     def _off(self, rest: Rest, exact: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         """(row, draw) nats, by how much the logits that were drawn are too large; 0 if there was nothing to draw."""
-        return torch.where(rest.mass[:, None] > 0, (rest.drawn + expected) / BITS - exact, 0)
+        return torch.where(rest.is_drawn, (rest.logits + expected) / BITS - exact, 0)
 
     def _logits(self, inputs: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         low = self._rounded.weights

@@ -1,4 +1,8 @@
-"""Logits in bfloat16: the largest of each row, and sums over the rest with tokens drawn from it."""
+"""Logits in bfloat16, in bits: the largest of each row, and sums over the rest with tokens drawn from it.
+
+The vocabulary is looked at in groups: a token's id is ``member * groups + group``. One pass gives the largest logit and
+the mass of each group, and only the groups that may hold one of the largest are looked into.
+"""
 
 from dataclasses import dataclass
 
@@ -7,18 +11,28 @@ import torch
 from bauklens.decode.measure import in_cache
 from bauklens.decode.rounding import GROUP
 
+FARTHEST = 86.0
+"""Bits: the largest logit whose power is safe; where one lies higher, all of its row are taken lower."""
+
 LEAST = 1e30
 """How far below the others a logit lies that adds nothing."""
 
 
-def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest logits of each row, largest first, and their ids; among the groups whose largest are largest."""
-    groups = logits.view(len(logits), GROUP, -1)  # (row, member, group)
-    chosen = groups.amax(dim=1).topk(count, dim=-1, sorted=False).indices  # (row, count)
-    members = groups.gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
-    found = members.topk(count, dim=-1)
-    member, place = found.indices // count, found.indices % count
-    return found.values, member * groups.shape[2] + chosen.gather(1, place)
+@dataclass(frozen=True)
+class Groups:
+    """What one pass over logits gives.
+
+    Attributes:
+        largest: (row, group) float32, the largest logit.
+        masses: (row, group) float32, the sum of the powers of two of the logits, less the excess.
+        excess: (row, 1), taken from all logits, so that their powers are finite.
+        weighted: (row,), the sum of all powers times their logits less the excess; None if it is not asked for.
+    """
+
+    largest: torch.Tensor
+    masses: torch.Tensor
+    excess: torch.Tensor
+    weighted: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -26,55 +40,83 @@ class Rest:
     """All tokens of each row but the largest.
 
     Attributes:
-        mass: (row,) float32, the sum of their powers of two.
-        weighted: (row,), the sum of these times the logits, in bits; None if it is not asked for.
-        drawn_ids: (row, draw) int64, tokens that are drawn from it, each as often as its power has it.
-        drawn: (row, draw) float32, their logits in bits; about -LEAST if the rest has no mass.
+        mass: (row,) float32, the sum of their powers of two, less the excess.
+        weighted: (row,), the sum of these times the logits less the excess; None if it is not asked for.
+        ids: (row, draw) int64, tokens that are drawn from it, each as often as its power has it.
+        logits: (row, draw) float32, theirs.
+        is_drawn: (row, draw) bool, whether there was anything to draw.
     """
 
     mass: torch.Tensor
     weighted: torch.Tensor | None
-    drawn_ids: torch.Tensor
-    drawn: torch.Tensor
+    ids: torch.Tensor
+    logits: torch.Tensor
+    is_drawn: torch.Tensor
 
 
-def rest_of(
-    logits: torch.Tensor,
-    without: torch.Tensor,
-    excess: torch.Tensor,
-    places: torch.Tensor,
-    *,
-    has_weighted: bool,
-    has_gaps: bool,
-) -> Rest:
-    """Sums over logits, a few rows at a time, so that they stay in cache.
+def grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> Groups:
+    """One pass over logits, a few rows at a time, so that they stay in cache.
 
     Args:
-        logits: (row, padded vocabulary), bits, bfloat16; those of the largest are overwritten.
-        without: (row, token) int64, the largest.
-        excess: (row, 1), taken from all logits, so that their powers are finite.
-        places: (2, draw), 0..1: where to draw, along the mass of the groups and inside each group.
-        has_weighted: whether to sum powers times logits as well.
+        logits: (row, padded vocabulary) bfloat16.
+        weighted: whether to sum powers times logits as well.
         has_gaps: whether logits may be -inf.
     """
     count, padded = logits.shape
-    starts = padded * torch.arange(count, device=logits.device)[:, None]
-    logits.view(-1).index_fill_(0, (starts + without).flatten(), -LEAST)  # much faster than scatter_
-    masses = torch.empty(count, padded // GROUP, dtype=torch.float32, device=logits.device)  # (row, group)
-    weighted = masses.new_empty(count)
-    wide, powers = masses.new_empty(0), masses.new_empty(0)
+    largest = torch.empty(count, padded // GROUP, dtype=torch.float32, device=logits.device)
+    masses, excess, total = torch.empty_like(largest), largest.new_empty(count, 1), largest.new_empty(count)
+    wide, powers = largest.new_empty(0), largest.new_empty(0)
     for some in in_cache(logits):
-        rows = logits[some] - excess[some].bfloat16() if excess[some].any() else logits[some]
-        wide.resize_(rows.shape).copy_(rows)
-        torch.exp2(wide, out=powers.resize_(rows.shape))
-        torch.sum(powers.view(len(rows), GROUP, -1), dim=1, out=masses[some])
-        if has_weighted:
+        wide.resize_(logits[some].shape).copy_(logits[some])
+        torch.amax(_in_groups(wide), dim=1, out=largest[some])
+        excess[some] = (largest[some].amax(dim=-1, keepdim=True) - FARTHEST).clamp_min(0)
+        wide = wide.sub_(excess[some]) if excess[some].any() else wide
+        torch.exp2(wide, out=powers.resize_(wide.shape))
+        torch.sum(_in_groups(powers), dim=1, out=masses[some])
+        if weighted:
             wide = wide.clamp_min_(-LEAST) if has_gaps else wide
-            weighted[some] = wide.mul_(powers).sum(dim=-1)
+            total[some] = wide.mul_(powers).sum(dim=-1)
+    return Groups(largest, masses, excess, total if weighted else None)
+
+
+def largest(logits: torch.Tensor, groups: Groups, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest logits of each row, largest first, and their ids; among the groups whose largest are largest."""
+    chosen = groups.largest.topk(count, dim=-1, sorted=False).indices  # (row, count)
+    members = _in_groups(logits).gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
+    found = members.topk(count, dim=-1)
+    member, place = found.indices // count, found.indices % count
+    return found.values, member * groups.largest.shape[1] + chosen.gather(1, place)
+
+
+def rest_of(logits: torch.Tensor, groups: Groups, found: torch.Tensor, ids: torch.Tensor, places: torch.Tensor) -> Rest:
+    """What is left without the largest.
+
+    Args:
+        logits: (row, padded vocabulary); those of the largest are overwritten.
+        groups: of these logits; the mass of the largest is taken away from it.
+        found, ids: (row, token), the largest.
+        places: (2, draw), 0..1: where to draw, along the mass of the groups, and inside each group.
+    """
+    count, padded = logits.shape
+    number = padded // GROUP
+    powers = (found.float() - groups.excess).exp2()
+    masses = groups.masses.scatter_add_(1, ids % number, -powers).clamp_min_(0)
+    weighted = groups.weighted
+    if weighted is not None:
+        below = (found.float() - groups.excess).clamp_min(-LEAST)
+        weighted = weighted - (powers * below).sum(dim=-1)
+    starts = padded * torch.arange(count, device=logits.device)[:, None]
+    logits.view(-1).index_fill_(0, (starts + ids).flatten(), -LEAST)  # faster than scatter_, which copies all
+
     along = masses.cumsum(dim=-1)
-    group = torch.searchsorted(along, places[0] * along[:, -1:]).clamp_max(masses.shape[1] - 1)  # (row, draw)
-    members = logits.view(count, GROUP, -1).gather(2, group[:, None].expand(-1, GROUP, -1)).float()
-    inside = (members - excess[:, None]).exp2().cumsum(dim=1)  # (row, member, draw)
+    group = torch.searchsorted(along, places[0] * along[:, -1:]).clamp_max(number - 1)  # (row, draw)
+    members = _in_groups(logits).gather(2, group[:, None].expand(-1, GROUP, -1)).float()  # (row, member, draw)
+    inside = (members - groups.excess[:, None]).exp2().cumsum(dim=1)
     member = (inside < places[1] * inside[:, -1:]).sum(dim=1)
-    drawn = members.gather(1, member[:, None])[:, 0].clamp_min(-LEAST)
-    return Rest(masses.sum(dim=-1), weighted if has_weighted else None, member * masses.shape[1] + group, drawn)
+    drawn = members.gather(1, member[:, None])[:, 0]
+    return Rest(masses.sum(dim=-1), weighted, member * number + group, drawn, inside[:, -1] > 0)
+
+
+def _in_groups(logits: torch.Tensor) -> torch.Tensor:
+    """(row, padded vocabulary) -> (row, member, group)."""
+    return logits.view(len(logits), GROUP, -1)

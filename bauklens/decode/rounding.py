@@ -63,7 +63,7 @@ _TINY = 2.0**-126
 _LOST_SQUARE = 2.0**-63
 """The largest number whose square it may not keep."""
 
-_AT_ONCE = 512
+_AT_ONCE = 1024
 """Rows of the head that are converted at once, so that they stay in cache."""
 
 
@@ -136,13 +136,14 @@ def rounded_head(weight: torch.Tensor, mean: torch.Tensor, bias: torch.Tensor) -
     padded = -(-vocabulary // GROUP) * GROUP
     low = torch.empty(padded, width + 4, dtype=torch.bfloat16, device=weight.device)
     length, lost = weight.new_zeros(()), weight.new_zeros(())
-    is_centred = bool(mean.any())
+    is_centred, buffer = bool(mean.any()), weight.new_empty(_AT_ONCE, width)
     for start in range(0, vocabulary, _AT_ONCE):
         some = slice(start, min(start + _AT_ONCE, vocabulary))
         centred = weight[some] - mean if is_centred else weight[some]
         low[some, :width] = centred
         length = torch.maximum(length, torch.linalg.vector_norm(centred, dim=-1).amax())
-        lost = torch.maximum(lost, torch.linalg.vector_norm(centred - low[some, :width], dim=-1).amax())
+        off = buffer[: len(centred)].copy_(low[some, :width])
+        lost = torch.maximum(lost, torch.linalg.vector_norm(off.sub_(centred), dim=-1).amax())
     low[vocabulary:] = 0
     low[:, width] = 1
     rest = bias

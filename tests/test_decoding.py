@@ -70,6 +70,19 @@ class TestTiles:
         assert all(tile.count <= limit for tile in read)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("left_out", [False, True])
+def test_the_order_is_that_of_the_logits_where_probabilities_are_nothing(dtype, left_out):
+    """Of logits that lie hundreds of nats apart, all probabilities but the first are 0 in float32."""
+    logits = 1000 * torch.randn(6, 400, generator=torch.Generator().manual_seed(0)).to(dtype)
+    if left_out:
+        logits[:, ::3] = -torch.inf
+    values = Reading(20).of(logits, torch.arange(6))
+    assert (values["top_probs"] == 0).any()
+    shown = logits.gather(1, values["top_ids"]).double()
+    assert torch.equal(shown, logits.double().topk(20).values)
+
+
 class Turned:
     """A decoder that is another for every layer, and notes what it is given."""
 

@@ -97,6 +97,33 @@ def test_rank():
     assert measure.rank_of(tied, tied).tolist() == [[3, 1, 1, 4]]
 
 
+def spread_out(dtype):
+    """Distinct logits a nat or so apart, down to 300 below the largest: most probabilities are 0 in float32."""
+    torch.manual_seed(4)
+    steps = torch.linspace(-150, 150, 240).to(dtype)
+    return torch.stack([steps[torch.randperm(len(steps))] for _ in range(ROWS)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("left_out", [False, True])
+def test_the_top_k_is_in_order_where_probabilities_are_0(dtype, left_out):
+    found = spread_out(dtype)
+    found[:, 20:90] = -torch.inf if left_out else found[:, 20:90]
+    read_off = Reading(150).of(found, torch.arange(ROWS))
+    expected = found.double().topk(150)
+    assert torch.equal(found.double().gather(1, read_off["top_ids"]), expected.values)
+    assert (read_off["top_probs"][:, -1] == 0).all()
+    assert np.allclose(read_off["top_probs"], found.double().softmax(-1).gather(1, expected.indices), atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_row_that_is_not_finite_has_no_probabilities(wrong):
+    found = spread_out(torch.float32)
+    found[3, 7] = wrong
+    finite = Reading(5).of(found, torch.arange(ROWS))["top_probs"].isfinite().all(dim=-1)
+    assert finite.tolist() == [row != 3 for row in range(ROWS)]
+
+
 def test_overlap_and_agreement():
     one = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
     other = np.array([[3, 1, 2], [4, 9, 8], [1, 2, 3]])

@@ -118,7 +118,7 @@ def lens_options(command: Command) -> Command:
             default=OPTIONS["precision"],
             show_default=True,
             type=click.Choice(PRECISIONS),
-            help="auto: bfloat16 if faster, for rows sure to be within 0.001. exact: the model's dtype throughout.",
+            help="auto: bfloat16 if faster, top k proved, the rest estimated to 0.001. exact: the model's own dtype.",
         ),
         click.option(
             "--measure",

@@ -91,9 +91,9 @@ def _reference(
     ids, probs = [], []
     for some in in_cache(logits):
         found = probabilities_of(logits[some])
-        top = found.topk(most, dim=-1)
-        ids.append(top.indices)
-        probs.append(top.values)
+        top = logits[some].topk(most, dim=-1).indices
+        ids.append(top)
+        probs.append(found.gather(1, top))
         if linear or elementwise:
             probabilities[some] = found
     most_ids, most_probs = torch.cat(ids), torch.cat(probs)

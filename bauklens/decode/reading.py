@@ -122,10 +122,10 @@ class Reading:
         self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
     ) -> Values:
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
-        top = probabilities.topk(self.topk, dim=-1)
+        top = logits.topk(self.topk, dim=-1)  # not of probabilities: those of most tokens may be 0 in float32
         total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
-        values = {"top_ids": top.indices, "top_probs": top.values / total}
-        largest = logits.gather(1, top.indices[:, :1]).float()  # (row, 1)
+        values = {"top_ids": top.indices, "top_probs": probabilities.gather(1, top.indices) / total}
+        largest = top.values[:, :1].float()  # (row, 1)
         normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them
         columns = columns.to(logits.device)
         if inputs is not None and self.has_linear_kl:

@@ -35,7 +35,8 @@ class Way:
 
     Attributes:
         norm: as for :func:`bauklens.model.tail.replaying`.
-        precision: ``"exact"``, the model's own; ``"auto"``, bfloat16 if that is faster, of the rows that are certain.
+        precision: ``"exact"``, the model's own; ``"auto"``, bfloat16 if that is faster, of the rows that are certain
+            (:mod:`bauklens.decode.bfloat16_head`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. If memory runs out, it is
             halved and the work goes on. A whole state is decoded at once.
         decoder: maps states to the final basis.

@@ -62,9 +62,10 @@ def logit_lens(
             it. The dotted name of a module: that module, if what runs in the model's own forward between the last block
             and the head is not right.
         precision (str): ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
-            multiplies bfloat16 in hardware, the logits are computed in bfloat16, the best of each row again in float32,
-            and every row that is not certain to within 1e-3 again in float32 (:mod:`bauklens.decode.bfloat16`). The
-            result's provenance says which was used, and how many rows were decoded again.
+            multiplies bfloat16 in hardware, the logits are computed in bfloat16, and the best of each row again in
+            float32. A row is decoded again in float32 unless its top k is proved to be the same, and its probabilities
+            are estimated to be within 1e-3 (:mod:`bauklens.decode.bfloat16_head`). The result's provenance says which
+            was used, and how many rows were decoded again.
         chunk_rows (int | None): the most rows to decode at once; by default as many as make 128 MiB of logits, and
             fewer if memory runs out.
         edit_output (Callable | None): ``fn(output, layer)``, called with what each block returns and the block's name;

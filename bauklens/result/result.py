@@ -136,9 +136,9 @@ class LensResult(Stored, Exported, Displayed):
         if precision == own:
             return ""
         return (
-            f"Decoded in {precision}, to within 0.001 of the probabilities in {own} and about 0.02 nats of entropy, KL "
-            f"and surprisal; {decoding['decoded again']} of {decoding['rows']} rows, where this accuracy could not be "
-            f"guaranteed, were decoded in {own}."
+            f"Decoded in {precision}: the top {self.topk} of each row are proved to be those of {own}; probabilities "
+            "are estimated to be within 0.001 of these, and entropy, KL and surprisal within about 0.02 nats; "
+            f"{decoding['decoded again']} of {decoding['rows']} rows, where this did not hold, were decoded in {own}."
         )
 
     def part(self, layers: Sequence[str], columns: Sequence[int]) -> "LensResult":

@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 import transformers
+from packaging.version import Version
 from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
 
 import bauklens
@@ -298,12 +299,12 @@ class TestBadInput:
 
     def test_weights_that_the_configuration_does_not_fit(self, folder):
         changed(folder / "config.json", vocab_size=300)
-        with pytest.raises(bauklens.LensError, match=r"disagree: \S+ is \(320, 32\) in the weights and \(300, 32\) by"):
+        with pytest.raises(bauklens.LensError, match=r"disagree: \S+ is \(300, 32\) by the configuration, and"):
             bauklens.load(folder, device="cpu")
 
     def test_a_configuration_that_contradicts_itself_says_how(self, folder):
         changed(folder / "config.json", num_attention_heads=5)
-        with pytest.raises(bauklens.LensError, match=r"cannot load .*") as error:
+        with pytest.raises(bauklens.LensError, match=r"cannot load .*|disagree: ") as error:
             bauklens.load(folder, device="cpu")
         assert not str(error.value).endswith(":")
 
@@ -346,7 +347,12 @@ def changed(file, **values):
 class TestKernels:
     """A configuration that names code of the hub for its attention."""
 
-    @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+    chooses = pytest.mark.skipif(
+        Version(transformers.__version__) < Version("5"),
+        reason="transformers 4.51 does not read attn_implementation from a configuration",
+    )
+
+    @pytest.mark.parametrize("key", [pytest.param("attn_implementation", marks=chooses), "_attn_implementation"])
     @pytest.mark.parametrize("kernel", ["someone/fast-attention", "kernels-community/flash-attn3", "flash_attention_2"])
     def test_none_is_loaded_unasked(self, folder, key, kernel, caplog):
         changed(folder / "config.json", **{key: kernel})
@@ -365,6 +371,7 @@ class TestKernels:
         bauklens.load(folder, device="cpu", attn_implementation="someone/fast-attention")
         assert asked == ["someone/fast-attention"]
 
+    @chooses
     def test_with_code_from_the_hub_allowed_the_configuration_chooses(self, folder):
         changed(folder / "config.json", attn_implementation="someone/fast-attention")
         with pytest.raises(bauklens.LensError, match="cannot load"):

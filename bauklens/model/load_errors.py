@@ -40,7 +40,7 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
             raise LensError(
                 f"out of memory loading {name}: pass dtype='float16', or device_map='auto' to spread it"
             ) from None
-        if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+        if any(isinstance(each, UnpicklingError) or "weights_only" in str(each) for each in _causes(error)):
             raise LensError(
                 f"the weights of {name!r} are pickled, and hold more than numbers or are damaged, so that loading them "
                 "could run code: pass a model with .safetensors files"
@@ -59,6 +59,13 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
                 f"cannot be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r} as a causal language model: {_in_short(error)}") from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _either(names: list[str]) -> str:

@@ -119,10 +119,12 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
     model, found = AutoModelForCausalLM.from_pretrained(source, **told | options)
     mismatched = [] if options.get("ignore_mismatched_sizes") else sorted(found["mismatched_keys"])
     if mismatched:
-        weight, saved, configured = mismatched[0]
+        first = mismatched[0]
+        weight = first if isinstance(first, str) else first[0]  # transformers 5 has the shapes beside it
+        shape = tuple(model.state_dict()[weight].shape)
         raise LensError(
-            f"the weights and the configuration of {source} disagree: {weight} is {tuple(saved)} in the weights and "
-            f"{tuple(configured)} by the configuration; pass a folder where they belong together"
+            f"the weights and the configuration of {source} disagree: {weight} is {shape} by the configuration, and "
+            "something else in the weights; pass a folder where they belong together"
         )
     missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()})
     if missing:

@@ -293,7 +293,7 @@ class TestOfFiles:
         loaded = LensResult.load(tmp_path / "shared.json")
         assert "claimed" not in fresh.checked
         assert loaded.checked.startswith(
-            "Check, as claimed by the file shared.json and not repeated here, at the prompt's"
+            "Check, as claimed by the file shared.json and not repeated here: decoding the last block's output gives"
         )
         assert loaded.read_from == "the file shared.json"
         assert loaded == fresh

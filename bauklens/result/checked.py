@@ -9,20 +9,21 @@ from bauklens.result.frozen import require
 
 def in_words(check: Mapping[str, Any], read_from: str | None) -> str:
     """The outcome of a check, as a sentence; what a file says of a check is that file's claim."""
-    claimed = "" if read_from is None else f", as claimed by {read_from} and not repeated here"
     difference, cells = check["max_abs_logit_difference"], check.get("cells")
+    if difference is None and not cells:
+        return "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
     parts = []
     if difference is not None:
-        parts.append(f"logits after the last block {_where(check.get('positions'))}, {_within(difference)}")
+        where = _where(check.get("positions"))
+        parts.append(f"decoding the last block's output gives the model's own logits {where}, {_within(difference)}")
     if cells:
-        which = "1 cell" if cells == 1 else f"{cells:,} cells"
+        matching = "1 cell of the other rows matches" if cells == 1 else f"{cells:,} cells of the other rows match"
         apart = _within(check["max_abs_probability_difference"])
-        parts.append(f"probabilities in {which} of other rows, by early exit, {apart}")
-    against = "; ".join(parts)
-    if difference is not None:
-        return f"Check, against the model itself{claimed}: {against}."
-    stopped = "the forward pass stopped after the last layer asked for, before the model's own logits"
-    return f"Check, against the model itself{claimed}: {against}; {stopped}." if parts else f"Not checked: {stopped}."
+        parts.append(f"{matching} an early exit of the model, with probabilities {apart}")
+    if difference is None:
+        parts.append("the last row is not checked, as the forward pass stopped after the last layer asked for")
+    claimed = "" if read_from is None else f", as claimed by {read_from} and not repeated here"
+    return f"Check{claimed}: {'; '.join(parts)}."
 
 
 def _where(positions: int | None) -> str:
@@ -32,7 +33,7 @@ def _where(positions: int | None) -> str:
 
 
 def _within(difference: float) -> str:
-    return f"to within {difference:.2g}" if difference else "exactly"
+    return f"to within {difference:.2g}" if difference else "to the last digit"
 
 
 def require_sound_check(check: Mapping[str, Any]) -> None:

@@ -36,7 +36,8 @@ def test_those_of_about_the_same_length_run_together(gpt2):
     bauklens.logit_lens(gpt2, None, PROMPT)  # which finds the blocks, in passes of its own
     ran.clear()
     bauklens.logit_lens(gpt2, None, PROMPTS)
-    assert ran == [(2, 4), (3, 10), (1, 20)]
+    alone, others = [(1, 1), (1, 7)], [(2, 4), (3, 10), (1, 20)]
+    assert sorted(ran) == sorted([*others, *alone])  # the shortest of each batch runs alone as well
 
 
 def test_where_a_hook_of_the_caller_may_look_each_runs_alone(gpt2):

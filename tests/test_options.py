@@ -18,7 +18,7 @@ import bauklens
 from bauklens import LensError
 from bauklens.lens.options import OPTIONS, ComparedOptions, OneStream, Options, RowOptions, SeveralStreams
 from bauklens.model.anatomy import resolve
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import locked
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import out_of_memory
 from tests.tiny import CONFIGS, PROMPT, TEXT, pass_output_through, randomised, tiny_model
@@ -184,10 +184,10 @@ class TestTwoModels:
 
         def take(*models, before, after):
             before.set()
-            with evaluating(*models):
+            with locked(*models):
                 after.set()
 
-        with evaluating(first):
+        with locked(first):
             both = Thread(target=take, args=named, kwargs={"before": waits, "after": Event()}, daemon=True)
             both.start()
             assert waits.wait(10)

@@ -6,7 +6,7 @@ import torch
 
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.reading import Values, probabilities_of
-from bauklens.decode.tiles import Tile, in_tiles
+from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
 from bauklens.stream.run import Run
@@ -43,12 +43,14 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
     Raises:
         NotProvedError: it is more than rounding.
     """
+    dtype = unembed.rows.states.dtype
+
+    def difference(some: Some) -> float:
+        assert isinstance(some, Tile)
+        return prove(unembed.anatomy, unembed.logits(some), own.at(some.positions), dtype)
+
     smallest = tile.count if unembed.anatomy.whole else 1
-    dtype, differences = unembed.rows.states.dtype, [0.0]
-    for part, logits in in_tiles([tile], unembed.logits, limit=limit, smallest=smallest):
-        assert isinstance(part, Tile)
-        differences.append(prove(unembed.anatomy, logits, own.at(part.positions), dtype))
-    return max(differences)
+    return max((each for _, each in in_tiles([tile], difference, limit=limit, smallest=smallest)), default=0.0)
 
 
 def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, values: Values, promised: float) -> Check:
@@ -70,12 +72,14 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
         return Check()
     layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
     columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
-    positions, worst = torch.tensor(rows.positions)[columns], 0.0
-    for row in layers:
+    positions = torch.tensor(rows.positions)[columns]
+
+    def difference(row: int) -> float:
         logits = unembed.tail.exit(unembed.in_final_basis(row), positions)
         logits = (logits if offset is None else logits - offset).cpu()
-        worst = max(worst, _difference(run, rows.labels[row], values, row, columns, logits, promised))
-    return Check(cells=len(layers) * len(columns), probability=worst if layers else None)
+        return _difference(run, rows.labels[row], values, row, columns, logits, promised)
+
+    return Check(cells=len(layers) * len(columns), probability=max(map(difference, layers), default=None))
 
 
 def _is_last(rows: Rows, label: str, run: Run) -> bool:

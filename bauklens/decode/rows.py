@@ -96,8 +96,8 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         difference = None
         if own is not None and own_row is not None and says is not None:
             tiles = rows.everything.without_layer(own_row)
-            difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
             table.keep(rows.everything.layer(own_row), own.values)
+            difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
         redone = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
         check = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE)

@@ -19,6 +19,8 @@ from bauklens.model.tracedict import StopForward
 def require_chain(model: nn.Module, layout: Layout, inputs: Inputs, calls: list[Call]) -> None:
     """Proves that the output of each block reaches the next one: as it is, or else so that a change of it shows there.
 
+    Single layers, such as norms, have to be given it as it is. If they are not, most of a block is in other lists.
+
     Args:
         inputs: what was run.
         calls: the run, recorded with copies.
@@ -32,7 +34,8 @@ def require_chain(model: nn.Module, layout: Layout, inputs: Inputs, calls: list[
         returned = block.output if len(layout.parts) == 1 else None
         if any(returned is not None and _equal(each, returned) for each in following.inputs):
             continue
-        given = _given_after_a_change(model, layout, inputs, number)
+        has_parts = any(True for _ in model.get_submodule(following.name).children())
+        given = _given_after_a_change(model, layout, inputs, number) if has_parts else following.inputs
         if len(given) == len(following.inputs) and all(map(_equal, given, following.inputs)):
             raise NotProvedError(
                 f"{layout.blocks_path} of {layout.model_class} is not its blocks: {following.name} does not go on from "

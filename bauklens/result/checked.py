@@ -17,7 +17,7 @@ def in_words(check: Mapping[str, Any], read_from: str | None) -> str:
         where = _where(check.get("positions"))
         parts.append(f"decoding the last block's output gives the model's own logits {where}, {_within(difference)}")
     if cells:
-        matching = "1 cell of the other rows matches" if cells == 1 else f"{cells:,} cells of the other rows match"
+        matching = "1 cell of another row matches" if cells == 1 else f"{cells:,} cells of other rows match"
         apart = _within(check["max_abs_probability_difference"])
         parts.append(f"{matching} an early exit of the model, with probabilities {apart}")
     if difference is None:

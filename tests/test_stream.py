@@ -6,6 +6,7 @@ import torch
 
 import bauklens
 from bauklens.model.anatomy import resolve
+from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs
 from bauklens.stream.states import trace_stream
 from tests import NAMES
@@ -78,7 +79,7 @@ def test_a_delta_is_a_blocks_output_minus_its_own_input():
     given, returned = [], []
     for block in model.model.layers:
         block.register_forward_pre_hook(lambda _, inputs, keywords: given.append(inputs[0]), with_kwargs=True)
-        block.register_forward_hook(lambda _, inputs, output: returned.append(output))
+        block.register_forward_hook(lambda _, inputs, output: returned.append(state_of(output)))
     with torch.no_grad():
         model(input_ids=torch.tensor([PROMPT]))
     deltas = bauklens.get_hidden_state_deltas(model, None, PROMPT)

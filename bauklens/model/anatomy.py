@@ -136,8 +136,9 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
     with evaluating(model, in_place=anatomy.in_place) as own:
         known = _known_of(original(model)).sublayers
         if anatomy.blocks not in known:
+            _, calls, _ = _recorded(own, inputs)  # what this raises is not remembered
             try:
-                known[anatomy.blocks] = find_sublayers(anatomy, _recorded(own, inputs)[1])
+                known[anatomy.blocks] = find_sublayers(anatomy, calls)
             except LensError as error:
                 known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
         found = known[anatomy.blocks]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import evaluating, put_back
 from bauklens.model.inputs import Inputs, context_length
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.text_ids import ids_of
@@ -77,7 +78,8 @@ def continued(
         raise LensError(f"{type(model).__name__} cannot generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
     devices = [inputs.ids.device] if inputs.ids.device.type == "cuda" else []
-    with evaluating(model) as own, torch.random.fork_rng(devices):
+    random_state = partial(torch.set_rng_state, torch.get_rng_state())
+    with evaluating(model) as own, put_back(random_state), torch.random.fork_rng(devices):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:

@@ -1,7 +1,8 @@
 """A model is used by one lens at a time, in a shell of it, or else left as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from bauklens.model.shell import original, shell_of
+from bauklens.model.signals import signals_waiting
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_lock = Lock()
@@ -33,15 +35,16 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
         in_place: run the model itself.
     """
     if original(model) is not model:
-        with torch.no_grad():
-            yield model
+        yield model
         return
-    with locked(model), torch.no_grad():
+    with locked(model), put_back(partial(torch.set_grad_enabled, torch.is_grad_enabled())):
+        torch.set_grad_enabled(False)
         shell = None if in_place or is_hooked(model) else shell_of(model)
         if shell is not None:
             yield shell
             return
-        with _left_as_it_was(model), _eager(model):
+        before = [_Before(module) for module in model.modules()]
+        with put_back(partial(_restore, before)), _eager(model):
             for module in model.modules():
                 module.training = False  # not eval(), upon which some modules act (LoRA's may merge their weights)
             yield model
@@ -74,22 +77,27 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Afterwards each module has the mode, the children and the hooks that it had.
+def put_back(restore: Callable[[], Any]) -> Iterator[None]:
+    """Restores something afterwards, whatever happens; signals wait until that is done, if they can.
 
-    An interrupt can end a restoration, so that another one stands behind it, and one behind that.
+    An interrupt can end a restoration before it has begun, so that another one stands behind it, and one behind that.
+
+    Args:
+        restore: may be called several times.
     """
-    before = [_Before(module) for module in model.modules()]
     try:
         try:
             try:
                 yield
             finally:
-                _restore(before)
+                with signals_waiting():
+                    restore()
         finally:
-            _restore(before)
+            with signals_waiting():
+                restore()
     finally:
-        _restore(before)
+        with signals_waiting():
+            restore()
 
 
 class _Before:

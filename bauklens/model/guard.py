@@ -77,7 +77,7 @@ def has_hooks(module: nn.Module) -> bool:
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
     """Afterwards each module has the mode, the children and the hooks that it had.
 
-    An interrupt can end a restoration, so that another one stands behind it, and one behind that.
+    An interrupt can stop a restoration before it is done, so two more follow it.
     """
     before = [_Before(module) for module in model.modules()]
     try:

@@ -156,6 +156,15 @@ class Temperature(Plain):
         return super().tail(states, ids) * torch.where(small, 3.0, 1.0)
 
 
+class Early(Plain):
+    """From position 12 on, logits of small states, as after early blocks alone, are half as large."""
+
+    def tail(self, states, ids):
+        small = states.norm(dim=-1, keepdim=True) < 9
+        later = (torch.arange(states.shape[1]) >= 12)[:, None]
+        return super().tail(states, ids) * torch.where(small & later, 0.5, 1.0)
+
+
 class Special(Plain):
     """After one token of the text, some logits are shifted."""
 

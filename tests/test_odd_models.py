@@ -14,6 +14,7 @@ BESIDE = [odd_models.Probes, odd_models.Drafts, odd_models.Closure, odd_models.B
 AFTER = [
     odd_models.Convolution,
     odd_models.Later,
+    odd_models.Early,
     odd_models.First,
     odd_models.Alike,
     odd_models.Temperature,

@@ -22,7 +22,7 @@ def standard_error_held_back() -> Iterator[Callable[[], None]]:
     try:
         held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         shown = os.dup(_STANDARD_ERROR)
-    except OSError:  # there is no room for a file, or standard error is closed
+    except OSError:  # no temporary file can be made, or standard error is closed
         yield lambda: None
         return
     before = sys.stderr

@@ -80,7 +80,7 @@ def has_hooks(module: nn.Module) -> bool:
 def put_back(restore: Callable[[], Any]) -> Iterator[None]:
     """Restores something afterwards, whatever happens; signals wait until that is done, if they can.
 
-    An interrupt can end a restoration before it has begun, so that another one stands behind it, and one behind that.
+    An interrupt can stop a restoration before it is done, so two more follow it.
 
     Args:
         restore: may be called several times.

@@ -101,7 +101,7 @@ def layout_of(
         head: dotted name of the module that makes logits of a state, if the wrong one is found.
 
     Raises:
-        LensError: no head runs after the blocks; or there is no module named ``head``.
+        LensError: no head runs after the blocks, or the model has no module of the name ``head``.
     """
     require_module(model, head)
     ran = [call for call in calls if call.name in set(names)]

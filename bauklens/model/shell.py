@@ -36,7 +36,7 @@ def shell_of(model: nn.Module) -> nn.Module | None:
 
 
 def original(model: nn.Module) -> nn.Module:
-    """The model that a shell stands for; any other model itself."""
+    """The model that a shell was made of; any other model is returned as it is."""
     found: nn.Module = vars(model).get(_ORIGINAL, model)
     return found
 

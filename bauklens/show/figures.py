@@ -135,7 +135,7 @@ def plotly_heat_map(
 
 
 def _escaped(text: str) -> str:
-    """A text that is no markup for plotly, which shows the entities of quotation marks as they are."""
+    """A text that plotly does not read as markup; entities of quotation marks it would show as they are."""
     return html.escape(text, quote=False)
 
 

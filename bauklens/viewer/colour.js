@@ -3,7 +3,7 @@
 import { cellOf, followed, probabilityAt } from "./data.js";
 import { range, valueText } from "./numbers.js";
 
-const OWN = new Set(["both", "classic", "probability", "token", "rank"]); // a file's measure of such a name is no choice
+const OWN = new Set(["both", "classic", "probability", "token", "rank"]); // a file's measure of such a name cannot be chosen
 const RANKS = new Set(["rank", "rank_of_next"]);
 
 /** Every choice: [value, text]. */

@@ -20,6 +20,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 import bauklens
 from bauklens import LensResult
 from bauklens.model.anatomy import forget
+from bauklens.model.guard import locked
+from bauklens.model.shell import HOOKS
 from tests.tiny import tiny_model
 
 IDS = [5, 90, 17, 60, 8, 33, 71, 2, 44, 12]
@@ -58,17 +60,30 @@ def made(*, hooked: bool) -> nn.Module:
 
 def state_of(model: nn.Module) -> dict[str, Any]:
     """All that a lens might leave changed."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
     return {
         "modules": [(name, id(module), id(type(module))) for name, module in model.named_modules()],
         "modes": [module.training for module in model.modules()],
-        "hooks": [[len(vars(module)[name]) for name in hooks] for module in model.modules()],
+        "hooks": [[len(vars(module)[name]) for name in HOOKS] for module in model.modules()],
         "attributes": [sorted(vars(module)) for module in model.modules()],
         "gradients": [(each.requires_grad, each.grad is None) for each in model.parameters()],
         "weights": sum(each.detach().double().sum().item() for each in model.parameters()),
         "configuration": repr(model.config),
+        "lock": _other_threads_can_look(model),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "torch": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.random.get_rng_state().tolist()),
     }
+
+
+def _other_threads_can_look(model: nn.Module) -> bool:
+    def look() -> None:
+        with locked(model):
+            looked.append(True)
+
+    looked: list[bool] = []
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(10)
+    return bool(looked)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -1,7 +1,6 @@
 """decode(): states -> what is read off their logits, a tile of rows at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from bauklens.model.tail import replaying
 from bauklens.progress import bar
 from bauklens.result.agreement import agreement, overlap
 from bauklens.result.measures import MEASURES
+from bauklens.signals import unbroken
 from bauklens.stream.run import Run
 
 _LOGIT_BYTES = 128 << 20
@@ -108,7 +108,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
     return Decoded(_with_own(values, own if needs_own else None), readout.precision or _name_of(own), redone, check)
 
 
-@contextmanager
+@unbroken
 def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
     """From rows to their logits; the model's blocks are bypassed as long as this is open."""
     anatomy = run.anatomy

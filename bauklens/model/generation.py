@@ -1,8 +1,7 @@
 """Generation: a prompt or a chat -> its ids, followed by the ids that the model generates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +9,10 @@ from torch import nn
 
 from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
-from bauklens.model.guard import evaluating, put_back
+from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, context_length
 from bauklens.model.time_limit import TookTooLongError, within
+from bauklens.signals import unbroken
 from bauklens.text_ids import ids_of
 
 SECONDS = 10
@@ -77,9 +77,7 @@ def continued(
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} cannot generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
-    devices = [inputs.ids.device] if inputs.ids.device.type == "cuda" else []
-    random_state = partial(torch.set_rng_state, torch.get_rng_state())
-    with evaluating(model) as own, put_back(random_state), torch.random.fork_rng(devices):
+    with evaluating(model) as own, _random_state_kept(inputs.ids.device):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:
@@ -95,6 +93,19 @@ def continued(
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
     return replace(inputs, ids=found)
+
+
+@unbroken
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    """Like ``torch.random.fork_rng``, which an interrupt can keep from restoring the random state."""
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    before = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, device)
 
 
 def _padding(model: nn.Module, tokenizer: Any) -> int:

@@ -1,8 +1,7 @@
 """A model is used by one lens at a time, in a shell of it, or else left as it was."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from bauklens.model.shell import original, shell_of
-from bauklens.model.signals import signals_waiting
+from bauklens.model.shell import HOOKS, original, shell_of
+from bauklens.signals import take, unbroken
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_lock = Lock()
@@ -21,7 +20,7 @@ _COLLECTING = "transformers.utils.output_capturing"
 """Where transformers' own hooks are from, which do not look at the module that they are called with."""
 
 
-@contextmanager
+@unbroken
 def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Module]:
     """What to run in the place of a model: in evaluation mode, without gradients, by one thread at a time.
 
@@ -37,20 +36,23 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
     if original(model) is not model:
         yield model
         return
-    with locked(model), put_back(partial(torch.set_grad_enabled, torch.is_grad_enabled())):
-        torch.set_grad_enabled(False)
+    with locked(model), _without_gradients():
         shell = None if in_place or is_hooked(model) else shell_of(model)
         if shell is not None:
             yield shell
             return
         before = [_Before(module) for module in model.modules()]
-        with put_back(partial(_restore, before)), _eager(model):
+        try:
             for module in model.modules():
                 module.training = False  # not eval(), upon which some modules act (LoRA's may merge their weights)
-            yield model
+            with _eager(model):
+                yield model
+        finally:
+            for each in before:
+                each.restore()
 
 
-@contextmanager
+@unbroken
 def locked(*models: nn.Module) -> Iterator[None]:
     """Keeps other threads from running lenses of models, which are taken in one order, whoever asks."""
     if not models:
@@ -59,8 +61,12 @@ def locked(*models: nn.Module) -> Iterator[None]:
     first, *others = sorted(map(original, models), key=id)
     with _locks_lock:
         lock = _locks.setdefault(first, RLock())
-    with lock, locked(*others):
-        yield
+    take(lock)
+    try:
+        with locked(*others):
+            yield
+    finally:
+        lock.release()
 
 
 def is_hooked(model: nn.Module) -> bool:
@@ -76,50 +82,32 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-@contextmanager
-def put_back(restore: Callable[[], Any]) -> Iterator[None]:
-    """Restores something afterwards, whatever happens; signals wait until that is done, if they can.
-
-    An interrupt can stop a restoration before it is done, so two more follow it.
-
-    Args:
-        restore: may be called several times.
-    """
-    try:
-        try:
-            try:
-                yield
-            finally:
-                with signals_waiting():
-                    restore()
-        finally:
-            with signals_waiting():
-                restore()
-    finally:
-        with signals_waiting():
-            restore()
-
-
 class _Before:
     """How a module was."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.training, self.children = module, module.training, module._modules.copy()
-        self.hooks = module._forward_hooks.copy(), module._forward_pre_hooks.copy()
+        self.hooks = {name: set(vars(module)[name]) for name in HOOKS}
 
     def restore(self) -> None:
         """Makes it so again."""
         module = self.module
         module.training = self.training
         module._modules.update(self.children)
-        for hooks, before in zip((module._forward_hooks, module._forward_pre_hooks), self.hooks, strict=True):
-            for added in hooks.keys() - before.keys():
-                hooks.pop(added, None)
+        for name, before in self.hooks.items():
+            for added in set(vars(module)[name]) - before:
+                vars(module)[name].pop(added, None)
 
 
-def _restore(before: list[_Before]) -> None:
-    for each in before:
-        each.restore()
+@unbroken
+def _without_gradients() -> Iterator[None]:
+    """Like ``torch.no_grad()``, which an interrupt can keep from giving them back."""
+    before = torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before)
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:
@@ -131,7 +119,7 @@ def _eager(model: nn.Module) -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
-@contextmanager
+@unbroken
 def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
     """Puts other modules in the places of a model that the dotted names name; afterwards the model's own are back."""
     standing_in = {id(model.get_submodule(name)): module for name, module in replacements.items()}

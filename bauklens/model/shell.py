@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 _OWN = frozenset(vars(nn.Module()))
-_HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
+HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
+"""The attributes of a module that hold hooks, or what goes with them."""
+
 _ORIGINAL = "_bauklens_original"
 
 
@@ -43,7 +45,7 @@ def original(model: nn.Module) -> nn.Module:
 
 def _copy_of(module: nn.Module) -> nn.Module:
     held = vars(module).copy()
-    held |= {name: held[name].copy() if held[name] else OrderedDict() for name in _HOOKS}
+    held |= {name: held[name].copy() if held[name] else OrderedDict() for name in HOOKS}
     held |= {"_parameters": held["_parameters"].copy(), "_buffers": held["_buffers"].copy()}
     held |= {"training": False, "_compiled_call_impl": None}  # compiled code would be compiled again for every hook
     copy = object.__new__(type(module))

@@ -4,7 +4,6 @@ So its own code applies the final norm, the head, and whatever comes after it (a
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.guard import evaluating, swapped
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
+from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 """The head's input (layer, position, width) -> what stands for its logits (layer, position, any)."""
@@ -133,7 +133,7 @@ class _StandIn(nn.Module):
         return self.function(*inputs, **keywords)
 
 
-@contextmanager
+@unbroken
 def replaying(
     model: nn.Module,
     layout: Layout,

@@ -1,7 +1,7 @@
 """One forward pass under TraceDict, and the states that the blocks are given and return."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
+from bauklens.signals import unbroken
 from bauklens.stream.kept import Kept
 from bauklens.vocabulary import EMBED
 
@@ -71,7 +72,7 @@ def run_traced(
     return kept, logits, {name: output.to(device) for name, output in outputs.items()}
 
 
-@contextmanager
+@unbroken
 def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
     """Keeps a copy of the state that each of some blocks is given, before the block can change it in place.
 

@@ -1,0 +1,140 @@
+"""Signals that wait: what is put back is put back to its end, however often Ctrl-C is pressed meanwhile.
+
+Python handles a signal between any two instructions of the main thread, so an interrupt can end a ``finally``, or the
+exit of a context manager before its first line has run. While a manager of :func:`unbroken` is open, a handler of this
+module stands before those of the caller. It looks at the stack: if such a manager is being entered or left, the signal
+waits until that is done; if not, the caller's handler is called at once, as ever.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from threading import current_thread, main_thread
+from types import FrameType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+_Handler = Callable[[int, FrameType | None], Any]
+
+_WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+"""What ends a program or a part of it: Ctrl-C, a scheduler, a time limit."""
+
+_POLLED = 0.1
+"""Seconds between two looks at the signals that came while a lock was waited for."""
+
+_open: list[object] = []
+_callers: dict[int, _Handler] = {}
+_came: list[tuple[_Handler, int]] = []
+
+
+def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractContextManager[_T]]:
+    """Like :func:`contextlib.contextmanager`, but no signal is handled while the manager is entered or left.
+
+    Any manager that has one of these inside must be one too: an interrupt at its exit would leave the inner one open.
+    """
+    managed = contextmanager(function)
+
+    @wraps(function)
+    def manager(*args: _P.args, **options: _P.kwargs) -> AbstractContextManager[_T]:
+        return _Unbroken(managed(*args, **options))
+
+    return manager
+
+
+def finished(function: Callable[..., _T], *args: Any, **options: Any) -> _T:
+    """What a function returns; no signal is handled before."""
+    this = object()
+    try:
+        _begin(this)
+        return function(*args, **options)
+    finally:
+        _end(this)
+
+
+def take(lock: Any) -> None:
+    """Takes a lock. Signals are handled while it is waited for, but not between taking it and what follows."""
+    while not lock.acquire(timeout=_POLLED):
+        _handle()
+
+
+class _Unbroken(AbstractContextManager[_T]):
+    def __init__(self, managed: AbstractContextManager[_T]) -> None:
+        self._managed = managed
+
+    def __enter__(self) -> _T:
+        try:
+            _begin(self)
+            value = self._managed.__enter__()
+        except BaseException:
+            _end(self)
+            raise
+        try:
+            _handle_unless_inside_another()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return value
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return self._managed.__exit__(kind, error, trace)
+        finally:
+            _end(self)
+
+
+_QUIET = {_Unbroken.__enter__.__code__, _Unbroken.__exit__.__code__, finished.__code__}
+"""The functions that are not to be broken off."""
+
+
+def _begin(this: object) -> None:
+    if current_thread() is not main_thread():
+        return
+    _open.append(this)
+    for number in _WAITING:
+        handler = signal.getsignal(number)
+        if number not in _callers and callable(handler):
+            _callers[number] = handler
+            signal.signal(number, _wait_or_pass)
+
+
+def _end(this: object) -> None:
+    if this in _open:
+        _open.remove(this)
+        if not _open:
+            for number in list(_callers):
+                if signal.getsignal(number) is _wait_or_pass:
+                    signal.signal(number, _callers[number])
+                del _callers[number]
+        _handle_unless_inside_another()
+
+
+def _wait_or_pass(number: int, frame: FrameType | None) -> None:
+    if _quiet(frame):
+        _came.append((_callers[number], number))
+    else:
+        _callers[number](number, frame)
+
+
+def _handle_unless_inside_another() -> None:
+    if _came and _quiet(sys._getframe()) == 1:
+        _handle()
+
+
+def _handle() -> None:
+    while _came and current_thread() is main_thread():
+        handler, number = _came.pop(0)
+        handler(number, sys._getframe())
+
+
+def _quiet(frame: FrameType | None) -> int:
+    """How many functions on the stack are not to be broken off."""
+    count = 0
+    while frame is not None:
+        count += frame.f_code in _QUIET
+        frame = frame.f_back
+    return count

@@ -1,6 +1,7 @@
 """Progress bars for long work: on a terminal, after two seconds, unless they are turned off."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -16,17 +17,33 @@ def hide_bars() -> None:
     _hidden = True
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]
-    """An interrupt waits until the lock is given back that all bars of a program share, those of the caller too."""
+class bar:  # noqa: N801 - used like a function
+    """A progress bar over items or up to a total; a bar for a single item is never shown.
 
-    def update(self, n: float | None = 1) -> bool | None:
-        return finished(super().update, n)
+    An interrupt waits until the bar has given back tqdm's lock, which all bars of a program share.
+    """
 
-    def close(self) -> None:
-        finished(super().close)
+    def __init__(self, what: str, unit: str, items: Iterable[Any] = (), *, total: int | None = None) -> None:
+        self._items = items
+        self._bar: tqdm[Any] | None = None
+        if not _hidden and total != 1 and sys.stderr is not None and sys.stderr.isatty():
+            total = len(items) if total is None and isinstance(items, Sized) else total
+            self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False)
 
+    def update(self, count: int = 1) -> None:
+        """So many more are done."""
+        if self._bar is not None:
+            finished(self._bar.update, count)
 
-def bar(what: str, unit: str, items: Iterable[Any] | None = None, *, total: int | None = None) -> "tqdm[Any]":
-    """A tqdm progress bar over items or up to a total; a bar for a single item is never shown."""
-    hidden = True if _hidden or total == 1 else None  # None: hidden unless this is a terminal
-    return finished(_Bar, items, total=total, desc=what, unit=unit, delay=2, leave=False, disable=hidden)
+    def __iter__(self) -> Iterator[Any]:
+        with self:
+            for each in self._items:
+                yield each
+                self.update(1)
+
+    def __enter__(self) -> "bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            finished(self._bar.close)

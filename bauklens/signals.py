@@ -25,9 +25,8 @@ _WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") i
 _POLLED = 0.1
 """Seconds between two looks at the signals that came while a lock was waited for."""
 
-_open: list[object] = []
-_callers: dict[int, _Handler] = {}
-_came: list[tuple[_Handler, int]] = []
+_came: dict[int, _Handler] = {}
+"""Signals that wait, and what will handle them."""
 
 
 def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractContextManager[_T]]:
@@ -46,12 +45,12 @@ def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractConte
 
 def finished(function: Callable[..., _T], *args: Any, **options: Any) -> _T:
     """What a function returns; no signal is handled before."""
-    this = object()
+    handlers = _Handlers()
     try:
-        _begin(this)
+        handlers.begin()
         return function(*args, **options)
     finally:
-        _end(this)
+        handlers.end()
 
 
 def take(lock: Any) -> None:
@@ -62,19 +61,19 @@ def take(lock: Any) -> None:
 
 class _Unbroken(AbstractContextManager[_T]):
     def __init__(self, managed: AbstractContextManager[_T]) -> None:
-        self._managed = managed
+        self._managed, self._handlers = managed, _Handlers()
 
     def __enter__(self) -> _T:
         try:
-            _begin(self)
+            self._handlers.begin()
             value = self._managed.__enter__()
+            try:
+                _handle_unless_inside_another()
+            except BaseException:
+                self._managed.__exit__(*sys.exc_info())
+                raise
         except BaseException:
-            _end(self)
-            raise
-        try:
-            _handle_unless_inside_another()
-        except BaseException:
-            self.__exit__(*sys.exc_info())
+            self._handlers.end()
             raise
         return value
 
@@ -84,40 +83,47 @@ class _Unbroken(AbstractContextManager[_T]):
         try:
             return self._managed.__exit__(kind, error, trace)
         finally:
-            _end(self)
+            self._handlers.end()
 
 
 _QUIET = {_Unbroken.__enter__.__code__, _Unbroken.__exit__.__code__, finished.__code__}
 """The functions that are not to be broken off."""
 
 
-def _begin(this: object) -> None:
-    if current_thread() is not main_thread():
-        return
-    _open.append(this)
-    for number in _WAITING:
-        handler = signal.getsignal(number)
-        if number not in _callers and callable(handler):
-            _callers[number] = handler
-            signal.signal(number, _wait_or_pass)
+class _Handlers:
+    """Stands before the handlers that were there, unless another of this class does."""
 
+    def __init__(self) -> None:
+        self._before: dict[int, _Handler] = {}
 
-def _end(this: object) -> None:
-    if this in _open:
-        _open.remove(this)
-        if not _open:
-            for number in list(_callers):
-                if signal.getsignal(number) is _wait_or_pass:
-                    signal.signal(number, _callers[number])
-                del _callers[number]
+    def begin(self) -> None:
+        if current_thread() is not main_thread():
+            return
+        for number in _WAITING:
+            handler = signal.getsignal(number)
+            if callable(handler) and not isinstance(handler, _Handlers):
+                _came.pop(number, None)
+                self._before[number] = handler
+                signal.signal(number, self)
+
+    def end(self) -> None:
+        try:
+            self._give_back()
+        finally:
+            self._give_back()
         _handle_unless_inside_another()
 
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            if signal.getsignal(number) is self:
+                signal.signal(number, handler)
 
-def _wait_or_pass(number: int, frame: FrameType | None) -> None:
-    if _quiet(frame):
-        _came.append((_callers[number], number))
-    else:
-        _callers[number](number, frame)
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        handler = self._before[number]
+        if _quiet(frame):
+            _came[number] = handler
+        else:
+            handler(number, frame)
 
 
 def _handle_unless_inside_another() -> None:
@@ -126,9 +132,12 @@ def _handle_unless_inside_another() -> None:
 
 
 def _handle() -> None:
-    while _came and current_thread() is main_thread():
-        handler, number = _came.pop(0)
-        handler(number, sys._getframe())
+    if _came and current_thread() is main_thread():
+        number, handler = _came.popitem()
+        try:
+            handler(number, sys._getframe())
+        finally:
+            _handle()
 
 
 def _quiet(frame: FrameType | None) -> int:

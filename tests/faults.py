@@ -67,7 +67,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         "attributes": [sorted(vars(module)) for module in model.modules()],
         "gradients": [(each.requires_grad, each.grad is None) for each in model.parameters()],
         "weights": sum(each.detach().double().sum().item() for each in model.parameters()),
-        "configuration": repr(model.config),
+        "configuration": repr(getattr(model, "config", None)),
         "lock": _other_threads_can_look(model),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "torch": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.random.get_rng_state().tolist()),

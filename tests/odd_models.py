@@ -180,3 +180,53 @@ class Quantized(Plain):
         normed = self.norm(states)
         scale = normed.abs().max() / 127
         return self.head((normed / scale).round() * scale)
+
+
+class InPlace(Plain):
+    """What the embedding returned is changed in place on the way to block 0."""
+
+    def stack(self, states):
+        return super().stack(states.mul_(2))
+
+
+class Twice(Plain):
+    """The embedding runs once more before block 0."""
+
+    def forward(self, input_ids, **options):
+        states = self.embed(input_ids)
+        self.reversed = self.embed(input_ids.flip(1))
+        return SimpleNamespace(logits=self.tail(self.stack(states), input_ids))
+
+
+class Again(Plain):
+    """The embedding runs once more after the blocks."""
+
+    def tail(self, states, ids):
+        self.reversed = self.embed(ids.flip(1))
+        return super().tail(states, ids)
+
+
+class Shifted(Plain):
+    """From nine positions on, block 0 is given another state than the embedding returned."""
+
+    def stack(self, states):
+        return super().stack(states if states.shape[1] < 9 else states + 1)
+
+
+class BlockInPlace(Plain):
+    """Block 0 changes the state that it is given."""
+
+    def extra(self):
+        first = self.layers[0]
+        plain = first.forward
+        first.forward = lambda states: states.copy_(plain(states))
+
+
+class Skipping(Plain):
+    """From nine positions on, block 1 does not run."""
+
+    def stack(self, states):
+        for place, block in enumerate(self.layers):
+            if place != 1 or states.shape[1] < 9:
+                states = block(states)
+        return states

@@ -30,7 +30,7 @@ def test_against_a_plain_computation(name, hs):
     model = tiny_model(name)
     states = (hs or get_hidden_states)(model, None, PROMPT)
     expected = plain_lens(model, states, 4)
-    for given in (hs, hs and states):
+    for given in (hs, hs and states, hs and states[:, 0], hs and (lambda *_: states[:, 0])):
         lens = show_logit_lens(model, None, PROMPT, 4, None, given)
         assert lens.layers == ("0", "1", "2")
         assert np.array_equal(lens.top_ids, expected.indices)
@@ -143,9 +143,17 @@ def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
 @pytest.mark.parametrize(
     ("hs", "message"),
     [
-        (torch.zeros(LAYERS, 1, 4, 32), r"hs must be a torch tensor \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)"),
-        (torch.zeros(LAYERS, len(PROMPT), 32), "got shape"),
+        (
+            torch.zeros(LAYERS, 1, 4, 32),
+            r"hs must be a torch tensor \(layer, 10, 32\) or \(layer, 1, 10, 32\).*got shape \(3, 1, 4, 32\)",
+        ),
+        (torch.zeros(LAYERS, len(PROMPT) - 1, 32), r"got shape \(3, 9, 32\)"),
+        (torch.zeros(LAYERS, len(PROMPT), 31), r"got shape \(3, 10, 31\)"),  # [:, :, 1:], after the batch axis was lost
+        (torch.zeros(LAYERS, 2, len(PROMPT), 32), "got shape"),
+        (torch.zeros(len(PROMPT), 32), r"got shape \(10, 32\)"),
         (torch.zeros(0, 1, len(PROMPT), 32), "got shape"),
+        (torch.zeros(0, len(PROMPT), 32), "got shape"),
+        (torch.tensor(1.0), r"got shape \(\)"),
         (lambda model, tokenizer, prompt: None, "got NoneType"),
         (torch.full((1, 1, len(PROMPT), 32), torch.nan), "hs contains NaN or infinity"),
     ],

@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 
 import bauklens
+from bauklens.model import tracedict, tracing
 from bauklens.model.anatomy import resolve
 from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import trace_stream
+from bauklens.stream import kept
+from bauklens.stream.states import trace_stream, trace_streams
+from bauklens.stream.tracing import Tracing
 from tests import NAMES
+from tests.odd_models import Again, BlockInPlace, InPlace, Shifted, Skipping, Twice
 from tests.tiny import LAYERS, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
 
 
@@ -59,6 +64,122 @@ def test_the_first_delta_starts_from_what_the_embedding_dropout_hands_over(name)
     hook.remove()
     assert resolve(model, Inputs(torch.tensor([PROMPT]))).embedding == "transformer.drop"
     assert torch.equal(deltas[0], states[0] - dropped[-1])
+
+
+class TestTheInputOfBlock0:
+    """The row "embed": what TraceDict sees the embedding return, or, if block 0 is given another state, that one."""
+
+    IDS = torch.tensor([[7, 30, 44, 5, 5, 11, 26, 9, 77, 13]])
+
+    def stream(self, model, **tracing):
+        inputs = Inputs(self.IDS)
+        anatomy = resolve(model, inputs)
+        return anatomy, trace_stream(model, anatomy, inputs, Tracing(**tracing))
+
+    def given(self, model):
+        """What block 0 is given, seen by a plain hook."""
+        seen = []
+        hook = model.layers[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+        with torch.no_grad():
+            model(self.IDS)
+        hook.remove()
+        return seen[0][0]
+
+    @pytest.fixture(params=[tracing.TraceDict, tracedict.TraceDict], ids=["baukit's if installed", "ours"])
+    def traced(self, request, monkeypatch):
+        """What was seen by TraceDict: (name, output) in order."""
+        seen = []
+
+        class Spy(request.param):
+            def __init__(self, module, layers, *, edit_output, **options):
+                def spied(output, layer):
+                    seen.append((layer, output))
+                    return edit_output(output, layer)
+
+                super().__init__(module, layers, edit_output=spied, **options)
+
+        monkeypatch.setattr("bauklens.stream.tracing.TraceDict", Spy)
+        return seen
+
+    @pytest.fixture
+    def proofs(self, monkeypatch):
+        """Whether what the embedding returned was equal to what block 0 was given, each time they were compared."""
+        said = []
+
+        def compared(one, other, plain=kept._are_equal):
+            said.append(plain(one, other))
+            return said[-1]
+
+        monkeypatch.setattr(kept, "_are_equal", compared)
+        return said
+
+    @pytest.mark.parametrize(
+        ("name", "embedding"),
+        [("gpt2", "transformer.drop"), ("gptj", "transformer.drop"), ("llama", "model.embed_tokens"), ("opt", None)],
+    )
+    def test_is_seen_by_tracedict_if_a_module_returns_it(self, traced, proofs, name, embedding):
+        anatomy, stream = self.stream(tiny_model(name))
+        assert anatomy.embedding == embedding
+        assert [layer for layer, _ in traced] == [*([embedding] if embedding else []), *anatomy.blocks]
+        assert proofs == [True] * (embedding is not None)
+        if embedding:
+            assert torch.equal(stream.states[0], traced[0][1][0])
+
+    def test_a_pass_that_ends_early_sees_it_too(self, traced, gpt2):
+        _, stream = self.stream(gpt2, blocks=1)
+        assert [layer for layer, _ in traced] == ["transformer.drop", "transformer.h.0"]
+        assert torch.equal(stream.states[0], traced[0][1][0])
+
+    @pytest.mark.parametrize(("kind", "equal"), [(InPlace, False), (Twice, False), (Shifted, False), (Again, True)])
+    def test_is_what_block_0_is_given_whatever_the_embedding_returned(self, traced, proofs, kind, equal):
+        model = kind()
+        anatomy, stream = self.stream(model)
+        assert anatomy.embedding == "embed"
+        assert "embed" in dict(traced)
+        assert proofs == [equal]
+        assert torch.equal(stream.states[0], self.given(model))
+
+    def test_is_safe_from_a_block_that_changes_it_in_place(self, traced):
+        model = BlockInPlace()
+        expected = model.embed(self.IDS)[0]
+        assert torch.equal(self.stream(model)[1].states[0], expected)
+
+    def test_a_hook_of_the_callers_on_block_0_counts(self, traced, gpt2):
+        plain = self.stream(gpt2)[1].states[0]
+        gpt2.transformer.h[0].register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1, *inputs[1:]))
+        assert torch.equal(self.stream(gpt2)[1].states[0], plain + 1)
+
+    def test_edit_output_is_called_for_blocks_only(self, traced, gpt2):
+        called = []
+        self.stream(gpt2, edit_output=lambda output, layer: called.append(layer))
+        assert called == [f"transformer.h.{layer}" for layer in range(LAYERS)]
+
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_an_error_in_the_embedding_leaves_no_hook(self, traced, gpt2, error):
+        def fail(module, inputs):
+            raise error
+
+        resolve(gpt2, Inputs(self.IDS))
+        hook = gpt2.transformer.drop.register_forward_pre_hook(fail)
+        with pytest.raises(error):
+            self.stream(gpt2)
+        hook.remove()
+        assert hook_count(gpt2) == 0
+
+    def test_batches_have_it_too(self, traced, gpt2):
+        anatomy = resolve(gpt2, Inputs(self.IDS))
+        prompts = [Inputs(self.IDS), Inputs(self.IDS[:, :4])]
+        long, short = trace_streams(gpt2, anatomy, prompts)
+        assert torch.equal(long.states[0], traced[0][1][0])
+        assert torch.equal(short.states[0], long.states[0, :4])
+
+
+def test_a_block_that_does_not_run_is_one_clear_error_if_the_pass_is_to_end_there():
+    """baukit's TraceDict fails on leaving a pass that it was to stop and did not."""
+    model, inputs = Skipping(), Inputs(TestTheInputOfBlock0.IDS)
+    anatomy = resolve(model, inputs)
+    with pytest.raises(bauklens.LensError, match="1 of the 2 blocks of Skipping ran"):
+        trace_stream(model, anatomy, inputs, Tracing(blocks=2))
 
 
 def test_embedding_and_deltas_add_up_to_the_last_state(model):
@@ -217,7 +338,7 @@ class TestOnlyTheBlocksThatAreNeeded:
         assert lens.checked.endswith(
             "the last row is not checked, as the forward pass stopped after the last layer asked for."
         )
-        assert lens.checked.replace("'", "&#39;") in lens.to_html()
+        assert escape(lens.checked) in lens.to_html()
         assert type(lens).from_dict(lens.to_dict()).check == lens.check
 
     @pytest.mark.parametrize("arguments", [{"layers": -1}, {}, {"layers": 0, "norm": "final"}, {"positions": -1}])

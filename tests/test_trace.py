@@ -165,6 +165,36 @@ class TestOurs:
         assert returned.state.requires_grad
 
 
+@pytest.mark.skipif(BaukitTraceDict is None, reason=REASON)
+class TestBaukits:
+    """Where it differs from ours, which our code has to allow for."""
+
+    def test_hooks_are_set_in_the_constructor_and_an_unknown_name_leaves_the_earlier_ones(self, layers):
+        with pytest.raises(LookupError):
+            BaukitTraceDict(layers, ["0", "1", "22"])
+        assert hook_count(layers) == 2
+
+    def test_stop_without_a_stop_is_a_type_error(self, layers):
+        with pytest.raises(TypeError, match="issubclass"), BaukitTraceDict(layers, ["0"], stop=True):
+            pass
+        assert hook_count(layers) == 0
+
+    def test_a_module_has_the_first_of_its_names_only(self, layers):
+        layers.append(layers[0])
+        with pytest.raises(LookupError):
+            BaukitTraceDict(layers, ["3"])
+
+    def test_named_tuples_cannot_be_detached(self):
+        class Named(nn.Module):
+            def forward(self, state):
+                return Pair(state, state)
+
+        model = nn.Sequential(Named())
+        with pytest.raises(TypeError), BaukitTraceDict(model, ["0"], detach=True):
+            model(torch.ones(2))
+        assert hook_count(model) == 0
+
+
 @pytest.mark.slow  # it starts a process
 @pytest.mark.parametrize("failure", ["RuntimeError('operator torchvision::nms does not exist')", "ImportError('no')"])
 def test_ours_is_used_where_baukit_fails_to_import_and_a_debug_line_says_so(tmp_path, failure):

@@ -48,8 +48,9 @@ def show_logit_lens(
         prompt: a string or token ids.
         topk: tokens to keep per cell.
         color: the background at the largest magnitude: ``#rrggbb``, or red, green and blue in 0..255.
-        hs: the states to decode, (layer, 1, position, hidden), or a function of (model, tokenizer, prompt) that returns
-            them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes the output of every block.
+        hs: the states to decode, (layer, position, hidden) or (layer, 1, position, hidden), or a function of
+            (model, tokenizer, prompt) that returns them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes
+            the output of every block. For the few models whose states have another shape: (layer, *shape).
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`, or ``hs`` has the wrong shape.
@@ -78,15 +79,17 @@ def show_logit_lens(
 
 
 def _checked(given: Any, ran: Run) -> torch.Tensor:
-    expected = (1, *ran.final.shape) if ran.anatomy.plain else tuple(ran.final.shape)
-    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else ()
-    if shape[1:] != expected or not shape[0]:
-        found = f"shape {shape}" if isinstance(given, torch.Tensor) else type(given).__name__
-        wanted = ", ".join(map(str, expected))
-        raise LensError(f"hs must be a torch tensor (layer, {wanted}) for this model and prompt; got {found}")
+    """Given states as (layer, position, hidden), or (layer, *shape), on the device of the model's own."""
+    shape = tuple(ran.final.shape)
+    accepted = [shape, (1, *shape)] if ran.anatomy.plain else [shape]
+    found = tuple(given.shape) if isinstance(given, torch.Tensor) else ()
+    if not found or found[1:] not in accepted or not found[0]:
+        wanted = " or ".join(f"(layer, {', '.join(map(str, each))})" for each in accepted)
+        got = f"shape {found}" if isinstance(given, torch.Tensor) else type(given).__name__
+        raise LensError(f"hs must be a torch tensor {wanted} for this model and prompt; got {got}")
     if not given.isfinite().all():
         raise LensError("hs contains NaN or infinity")
-    states: torch.Tensor = (given[:, 0] if ran.anatomy.plain else given).detach().to(ran.final)
+    states: torch.Tensor = given.reshape(found[0], *shape).detach().to(ran.final)
     return states
 
 

@@ -1,5 +1,7 @@
 """The states of a forward pass, each written to its place as it comes, so that none is held twice."""
 
+from typing import Any
+
 import torch
 
 from bauklens.errors import LensError
@@ -26,6 +28,21 @@ class Kept:
         self._names, self._anatomy = names, anatomy
         self._shape: tuple[int, ...] = (*inputs.ids.shape, anatomy.width) if anatomy.plain else ()
         self._states = torch.empty(0)
+        self._embedded: torch.Tensor | None = None
+
+    def embed(self, output: Any) -> None:
+        """Keeps a copy of what the embedding returned until block 0 begins, as the model may change it on the way."""
+        if not self.count and isinstance(output, torch.Tensor):
+            self._embedded = output.detach().clone()
+
+    def begin(self, state: torch.Tensor) -> None:
+        """Keeps the input of block 0 as the first state: what the embedding returned, if that is equal to it.
+
+        Args:
+            state: what the block is given, which is kept itself if the embedding returned anything else.
+        """
+        embedded, self._embedded = self._embedded, None
+        self.add(state if embedded is None or not _are_equal(embedded, state) else embedded)
 
     def add(self, state: torch.Tensor) -> None:
         """Keeps the next state.
@@ -65,3 +82,7 @@ class Kept:
                 "prompt; a lens needs all of them"
             )
         return self._states
+
+
+def _are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)

@@ -1,4 +1,9 @@
-"""One forward pass under TraceDict, and the states that the blocks are given and return."""
+"""One forward pass under TraceDict, and the states that the blocks are given and return.
+
+TraceDict sees what modules return: the embedding (GPT-2's embedding dropout), if the model has a module whose output is
+the input of block 0, the sublayers, and the blocks. What a block is given is seen by a hook of its own: TraceDict looks
+after the block has run and may have changed it in place, and not at what is passed by name.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -50,6 +55,9 @@ def run_traced(
     outputs: dict[str, torch.Tensor] = {}
 
     def keep(output: Any, layer: str) -> Any:
+        if layer == anatomy.embedding:
+            kept.embed(output)
+            return output
         if layer not in wanted:
             outputs[layer] = state_of(output).detach().clone()
             return output
@@ -60,7 +68,8 @@ def run_traced(
         kept.add(state_of(output, anatomy.parts))
         return output
 
-    names = [*(sublayers.names if sublayers else ()), *wanted]
+    embedding = () if anatomy.embedding is None else (anatomy.embedding,)
+    names = [*embedding, *(sublayers.names if sublayers else ()), *wanted]  # it stops after the last
     logits, stop = None, tracing.blocks is not None
     with (
         evaluating(model, in_place=anatomy.in_place) as running,
@@ -68,6 +77,8 @@ def run_traced(
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
         logits = model_logits(running, inputs, **options)
+        if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
+            kept.whole()
     device = kept.whole().device
     return kept, logits, {name: output.to(device) for name, output in outputs.items()}
 
@@ -76,7 +87,8 @@ def run_traced(
 def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
     """Keeps a copy of the state that each of some blocks is given, before the block can change it in place.
 
-    The first block's is a state of its own; of the others', those that are not what the block before returned.
+    The first block's is a state of its own, and proves what the embedding returned; of the others', those that are not
+    what the block before returned.
     """
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -87,7 +99,7 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
         if kept.count:
             kept.enter(state)
         else:
-            kept.add(state)
+            kept.begin(state)
 
     with ExitStack() as hooks:
         for name in dict.fromkeys(blocks):

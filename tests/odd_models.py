@@ -173,6 +173,24 @@ class Special(Plain):
         return logits + 9 * (ids == 90)[..., None] * torch.linspace(-1, 1, VOCABULARY)
 
 
+class Touched(Plain):
+    """One logit of position 13 is changed in place, after the head has returned it."""
+
+    def tail(self, states, ids):
+        logits = super().tail(states, ids)
+        logits[:, 13:14, 7] += 9
+        return logits
+
+
+class Given(Plain):
+    """What the head is given at position 13 is changed in place."""
+
+    def tail(self, states, ids):
+        normed = self.norm(states)
+        normed[:, 13:14] *= 3
+        return self.head(normed)
+
+
 class Quantized(Plain):
     """The head is given whole numbers, scaled by the largest of all states."""
 

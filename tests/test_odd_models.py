@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import bauklens
+from bauklens.decode import check
 from tests import odd_models
 
 PROMPT = [5, 90, 17, 60, 8, 33, 71, 2, 90, 44, 12, 9, 3, 3, 90, 28, 51, 6, 77, 40]
@@ -19,6 +20,8 @@ AFTER = [
     odd_models.Alike,
     odd_models.Temperature,
     odd_models.Special,
+    odd_models.Touched,
+    odd_models.Given,
     odd_models.Quantized,
 ]
 
@@ -59,6 +62,14 @@ def test_rows_are_those_of_an_early_exit(kind, first):
         lens = bauklens.logit_lens(model, None, PROMPT, **asked)
         assert_right(lens, expected)
         assert "Not checked" not in lens.checked
+
+
+@pytest.mark.parametrize("kind", [odd_models.Touched, odd_models.Given], ids=lambda kind: kind.__name__)
+def test_a_change_at_one_place_is_seen_where_no_product_is_measured(kind, monkeypatch):
+    monkeypatch.setattr(check, "TOKENS", 2)
+    model = kind()
+    bauklens.logit_lens(model, None, PROMPT[:8])
+    assert_right(bauklens.logit_lens(model, None, PROMPT), early_exits(model, PROMPT))
 
 
 def test_blocks_that_nothing_can_stand_in_for_are_refused():

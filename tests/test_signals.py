@@ -16,6 +16,14 @@ from tests.faults import state_of
 NEVER = 1 << 30
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """SIGINT is Python's, also if the tests were started with it ignored, in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _looked_at(model, in_place):
     with evaluating(model, in_place=in_place) as running:
         running[1].register_forward_pre_hook(lambda module, given: None)
@@ -58,6 +66,7 @@ def _pressed(function, line, call):
     return *ran, raised
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ctrl-C as a generator is deleted
 @pytest.mark.parametrize("in_place", [False, True], ids=["in a shell", "in place"])
 def test_ctrl_c_at_any_line_of_taking_a_model_and_giving_it_back(in_place):
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)).train()

@@ -106,11 +106,11 @@ class TestTheInputOfBlock0:
         """Whether what the embedding returned was equal to what block 0 was given, each time they were compared."""
         said = []
 
-        def compared(one, other, plain=kept._are_equal):
+        def compared(one, other, plain=kept.are_equal):
             said.append(plain(one, other))
             return said[-1]
 
-        monkeypatch.setattr(kept, "_are_equal", compared)
+        monkeypatch.setattr(kept, "are_equal", compared)
         return said
 
     @pytest.mark.parametrize(

@@ -9,10 +9,14 @@ from bauklens.decode.reading import Values, probabilities_of
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
+from bauklens.stream.head_call import HeadCall, checksums_of
 from bauklens.stream.run import Run
 
-_LAYERS, _COLUMNS = 3, 4
+_LAYERS, _COLUMNS = 2, 6
 """Of the rows and columns of a table, those whose cells are compared with an early exit."""
+
+TOKENS = 2048
+"""Of the vocabulary, those whose product with the head is measured at every position."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,40 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
 
     def difference(some: Some) -> float:
         assert isinstance(some, Tile)
-        return prove(unembed.anatomy, unembed.logits(some), own.at(some.positions), dtype)
+        logits = own.at(some.positions)
+        by_parts = _difference_by_parts(unembed, some, own.head(some.positions), logits)
+        return prove(unembed.anatomy, unembed.logits(some), logits, dtype) if by_parts is None else by_parts
 
     smallest = tile.count if unembed.anatomy.whole else 1
     return max((each for _, each in in_tiles([tile], difference, limit=limit, smallest=smallest)), default=0.0)
+
+
+def _difference_by_parts(unembed: Unembed, tile: Tile, call: HeadCall | None, own: torch.Tensor) -> float | None:
+    """As :func:`own_difference`, without the whole product; None if that is needed.
+
+    What the head was given in the forward pass is, to the last bit, what it is given here, and what the model returned
+    is what the head returned. So the product is all that is left, which is torch's own: it is measured at every
+    position on some of the tokens, and at the last on all.
+
+    Args:
+        own: (column, vocabulary), the model's own logits.
+    """
+    if call is None or not unembed.by_product:
+        return None
+    inputs = unembed.head_inputs(tile)
+    if not (torch.equal(inputs, call.inputs) and torch.equal(checksums_of(own), call.checksums)):
+        return None
+    some = slice(0, TOKENS)
+    bias = unembed.head.bias
+    part = torch.nn.functional.linear(inputs, unembed.head.weight[some], None if bias is None else bias[some])
+    dtype = unembed.rows.states.dtype
+    try:
+        return max(
+            prove(unembed.anatomy, part[:, : own.shape[1]], own[:, some], dtype),
+            prove(unembed.anatomy, unembed.after_inputs(inputs[-1:]), own[-1:], dtype),
+        )
+    except NotProvedError:
+        return None
 
 
 def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, values: Values, promised: float) -> Check:
@@ -70,7 +104,8 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     rows, anatomy = unembed.rows, run.anatomy
     if anatomy.whole:
         return Check()
-    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
+    others = [row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)]
+    layers = others[:: max(1, -(-len(others) // _LAYERS))]
     columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
     positions = torch.tensor(rows.positions)[columns]
 

@@ -3,6 +3,7 @@
 import torch
 
 from bauklens.model.tail import replaying
+from bauklens.stream.head_call import HeadCall
 from bauklens.stream.run import Run
 
 
@@ -16,10 +17,20 @@ class OwnLogits:
     def __init__(self, run: Run, positions: list[int]) -> None:
         self._run, self._positions = run, torch.tensor(positions)
 
+    @property
+    def _kept(self) -> torch.Tensor:
+        assert self._run.stream.logits is not None
+        return self._run.stream.logits
+
+    def head(self, columns: range) -> HeadCall | None:
+        """The head's call in the forward pass, at some columns, if its logits are the model's."""
+        call = self._run.stream.head
+        places = self._positions[columns.start : columns.stop] - (self._run.inputs.count - len(self._kept))
+        return None if call is None or (places < 0).any() else call.of(places.to(call.checksums.device))
+
     def at(self, columns: range) -> torch.Tensor:
         """(column, vocabulary)."""
-        assert self._run.stream.logits is not None
-        kept = self._run.stream.logits
+        kept = self._kept
         places = self._positions[columns.start : columns.stop]
         first = self._run.inputs.count - len(kept)
         if (places >= first).all():

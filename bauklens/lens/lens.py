@@ -37,9 +37,9 @@ def logit_lens(
 
     The logit lens is due to nostalgebraist ("interpreting GPT: the logit lens", 2020).
 
-    The model is left as it was, and you can call it in another thread meanwhile: what runs is a copy of its modules that
-    shares its weights. A model that carries hooks of yours, or one that runs only as it is (TorchScript), is changed
-    while the lens runs and put back afterwards; calls of such a model in another thread meanwhile can be wrong.
+    The model is left as it was, and you can call it in another thread meanwhile: what runs is a copy of its modules
+    that shares its weights. A model that carries hooks of yours, or one that runs only as it is (TorchScript), is
+    changed while the lens runs and put back afterwards; calls of such a model in another thread meanwhile can be wrong.
 
     Args:
         model: any causal language model of transformers, on any device or spread over several by accelerate; a model

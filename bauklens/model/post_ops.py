@@ -29,6 +29,11 @@ class PostOps:
     cap: float | None = None
     float32: bool = False
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the model returns its head's logits as they are, or in float32."""
+        return self.scale == 1 and self.cap is None
+
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same."""
         logits = logits.float() if self.float32 else logits

@@ -42,7 +42,7 @@ class Kept:
             state: what the block is given, which is kept itself if the embedding returned anything else.
         """
         embedded, self._embedded = self._embedded, None
-        self.add(state if embedded is None or not _are_equal(embedded, state) else embedded)
+        self.add(state if embedded is None or not are_equal(embedded, state) else embedded)
 
     def add(self, state: torch.Tensor) -> None:
         """Keeps the next state.
@@ -84,5 +84,6 @@ class Kept:
         return self._states
 
 
-def _are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+def are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two states are the same to the last bit, and of one kind."""
     return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)

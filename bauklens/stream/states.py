@@ -15,6 +15,7 @@ from bauklens.model.inputs import Inputs, Prompt, encode
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
 from bauklens.model.sublayers import Written, written
 from bauklens.model.unwrap import unwrapped
+from bauklens.stream.head_call import HeadCall
 from bauklens.stream.tracing import Tracing, run_traced
 from bauklens.vocabulary import EMBED
 
@@ -32,6 +33,7 @@ class Stream:
             (1, position, hidden), they are here in their own shape: (1 + layer, ...).
         logits: (position, vocabulary), the model's own, at all positions or, if these would take too much memory, at
             the last ones; None if the pass ended before them.
+        head: the head's call at the same positions, if its logits are the model's.
         written: what the sublayers wrote, if that was asked for.
         given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
             block before, as the model works between blocks.
@@ -39,6 +41,7 @@ class Stream:
 
     states: torch.Tensor
     logits: torch.Tensor | None
+    head: HeadCall | None = None
     written: Written | None = None
     given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -90,7 +93,7 @@ def trace_streams(
                     raise
                 free_memory(error)
                 passed = run_traced(model, anatomy, inputs, tracing, options | few)
-    kept, logits, sums = passed
+    kept, logits, head, sums = passed
     states = kept.whole()
     if not anatomy.plain:
         return [Stream(states, None if logits is None else logits[0], given=kept.given)]
@@ -98,10 +101,13 @@ def trace_streams(
     streams = []
     for place, length in enumerate(lengths):
         own = states[:, place, :length]  # (1 + layer, position, hidden)
-        own_logits = None if logits is None else logits[place, : logits.shape[1] - longest + length]
+        own_logits = own_head = None
+        if logits is not None:
+            those = place, slice(logits.shape[1] - longest + length)
+            own_logits, own_head = logits[those], None if head is None else head.of(those)
         wrote = None if sublayers is None else written(sublayers, sums, own)
         given = {block: state[place, :length] for block, state in kept.given.items()}
-        streams.append(Stream(own, own_logits, wrote, given))
+        streams.append(Stream(own, own_logits, own_head, wrote, given))
     return streams
 
 

@@ -8,7 +8,7 @@ after the block has run and may have changed it in place, and not at what is pas
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
 from bauklens.signals import unbroken
+from bauklens.stream.head_call import HeadCall, checksums_of
 from bauklens.stream.kept import Kept
 from bauklens.vocabulary import EMBED
 
@@ -45,14 +46,22 @@ class Tracing:
     blocks: int | None = None
 
 
-def run_traced(
-    model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]
-) -> tuple[Kept, torch.Tensor | None, dict[str, torch.Tensor]]:
-    """One forward pass: the states, the logits, and what the sublayers returned."""
+class Passed(NamedTuple):
+    """What a forward pass left: the states, the logits, the head's call, and what the sublayers returned."""
+
+    kept: Kept
+    logits: torch.Tensor | None
+    head: HeadCall | None
+    sublayers: dict[str, torch.Tensor]
+
+
+def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]) -> Passed:
+    """One forward pass."""
     wanted = anatomy.blocks[: tracing.blocks]
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     kept = Kept((EMBED, *wanted), anatomy, inputs)
     outputs: dict[str, torch.Tensor] = {}
+    calls: list[HeadCall] = []
 
     def keep(output: Any, layer: str) -> Any:
         if layer == anatomy.embedding:
@@ -74,13 +83,17 @@ def run_traced(
     with (
         evaluating(model, in_place=anatomy.in_place) as running,
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
+        _tracing_head(running, anatomy, calls),
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
         logits = model_logits(running, inputs, **options)
         if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
             kept.whole()
     device = kept.whole().device
-    return kept, logits, {name: output.to(device) for name, output in outputs.items()}
+    head = (
+        calls[0] if len(calls) == 1 and logits is not None and calls[0].checksums.shape == logits.shape[:-1] else None
+    )
+    return Passed(kept, logits, head, {name: output.to(device) for name, output in outputs.items()})
 
 
 @unbroken
@@ -106,6 +119,24 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
             block = model.get_submodule(name)
             hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
         yield
+
+
+@unbroken
+def _tracing_head(model: nn.Module, anatomy: Anatomy, calls: list[HeadCall]) -> Iterator[None]:
+    """Adds what the head is given and returns, if its logits are what the model returns."""
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], logits: torch.Tensor) -> None:
+        if len(inputs) == 1 and not calls:
+            calls.append(HeadCall(inputs[0].clone(), checksums_of(logits[..., : anatomy.vocabulary])))
+
+    if anatomy.whole or anatomy.post_ops is None or not anatomy.post_ops.changes_nothing:
+        yield
+        return
+    hook = model.get_submodule(anatomy.head).register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:

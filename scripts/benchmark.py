@@ -14,8 +14,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 import torch
@@ -24,6 +26,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 import bauklens
+from bauklens.decode import rows as decoding
 from bauklens.model import anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits
@@ -179,6 +182,35 @@ def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
+def share_of_check(case: Case, rounds: int) -> float:
+    """The part of a case's time that is spent on comparing the table with the model itself; the median of some runs."""
+    checks, spent = ("own_difference", "compared_cells"), 0.0
+
+    def timed(check: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            nonlocal spent
+            _synchronize()
+            started = time.perf_counter()
+            found = check(*given)
+            _synchronize()
+            spent += time.perf_counter() - started
+            return found
+
+        return run
+
+    shares = []
+    with ExitStack() as patches:
+        for name in checks:
+            patches.enter_context(mock.patch.object(decoding, name, timed(getattr(decoding, name))))
+        for _ in range(max(1, rounds)):
+            spent = 0.0
+            started = time.perf_counter()
+            case()
+            _synchronize()
+            shares.append(spent / (time.perf_counter() - started))
+    return statistics.median(shares)
+
+
 def peak_bytes(case: Case) -> int | None:
     """The most memory that a case has beyond what is there before it; None where the system does not tell."""
     gc.collect()
@@ -230,6 +262,7 @@ def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> 
         "machine": machine(cases.token_ids.device),
         "torch": torch.__version__,
         "decoding": dict(cases.lens.provenance["decoding"]),
+        "check": share_of_check(every["bauklens, with its measures"], rounds),
         "state_bytes": cases.state_bytes,
         "notebook_bytes": cases.notebook_bytes,
         "seconds": taken,
@@ -278,6 +311,8 @@ def notes(run: dict[str, Any]) -> str:
         f"{decoding['rows']:,} rows in {decoding['precision']}, {decoding['decoded again']:,} of them again in "
         f"{run['dtype']}; the hidden states, which every way keeps, are {states:,.0f} MB of its memory."
     )
+    if "check" in run:
+        text += f" With its measures, {100 * run['check']:.1f} % of the time went into the check."
     if "notebook: softmax of everything" in run["seconds"]:
         return text
     return f"{text} The notebook's way would need {run['notebook_bytes'] / 1e9:,.0f} GB here, and was left out."

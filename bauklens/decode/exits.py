@@ -34,7 +34,7 @@ class OwnLogits:
         places = self._positions[columns.start : columns.stop]
         first = self._run.inputs.count - len(kept)
         if (places >= first).all():
-            return kept[(places - first).to(kept.device)]
+            return _picked(kept, places - first)
         anatomy = self._run.anatomy
         with replaying(
             self._run.model, anatomy, self._run.inputs, through=anatomy.norm, whole=True, in_place=anatomy.in_place
@@ -43,3 +43,11 @@ class OwnLogits:
         last = (places >= first).nonzero()[:, 0]
         found[last] = kept[(places[last] - first).to(kept.device)].to(found)
         return found
+
+
+def _picked(logits: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Some rows; no copy if they are next to each other."""
+    start, stop = int(places[0]), int(places[-1]) + 1
+    if places.tolist() == list(range(start, stop)):
+        return logits[start:stop]
+    return logits[places.to(logits.device)]

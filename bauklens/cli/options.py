@@ -1,11 +1,10 @@
 """What the commands share: options, files of prompts, what they print, and the model."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,6 +14,7 @@ from bauklens.files import is_file, require_writable, write_atomically
 from bauklens.lens.options import OPTIONS
 from bauklens.reading_files import parse_json, read_text
 from bauklens.result.tokens import printable
+from bauklens.signals import finished
 from bauklens.vocabulary import LOOKS, NORMS, PRECISIONS, STREAMS, WORDS
 
 if TYPE_CHECKING:
@@ -214,26 +214,12 @@ def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
     """The model and the tokenizer that a command's options name."""
-    with _interrupts_after():
-        from bauklens.model.loading import hide_progress, load
+    loading = finished(import_module, "bauklens.model.loading")  # an interrupt within an import can be swallowed there
+    if _quiet():
         from bauklens.progress import hide_bars
 
-    if _quiet():
         hide_bars()
     if _quiet() or not sys.stderr.isatty():
-        hide_progress()
+        loading.hide_progress()
     wanted = {name: value for name, value in options.items() if value}
-    return load(wanted.pop("model"), **wanted)
-
-
-@contextmanager
-def _interrupts_after() -> Iterator[None]:
-    """Keeps Ctrl-C back until the long imports are done: raised within one, it can be swallowed there."""
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
+    return cast("tuple[nn.Module, Any]", loading.load(wanted.pop("model"), **wanted))

@@ -114,7 +114,7 @@ class _Handlers:
         _handle_unless_inside_another()
 
     def _give_back(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in reversed(self._before.items()):  # Ctrl-C, the likeliest to come, is the last
             if signal.getsignal(number) is self:
                 signal.signal(number, handler)
 
@@ -133,11 +133,18 @@ def _handle_unless_inside_another() -> None:
 
 def _handle() -> None:
     if _came and current_thread() is main_thread():
-        number, handler = _came.popitem()
+        came = list(_came.items())
+        _came.clear()
+        _handle_each(came)
+
+
+def _handle_each(came: list[tuple[int, _Handler]]) -> None:
+    if came:
+        (number, handler), *others = came
         try:
             handler(number, sys._getframe())
         finally:
-            _handle()
+            _handle_each(others)
 
 
 def _quiet(frame: FrameType | None) -> int:

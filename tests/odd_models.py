@@ -191,6 +191,75 @@ class Given(Plain):
         return self.head(normed)
 
 
+class Reused(Early):
+    """Logits are returned in the same memory whenever as many are returned."""
+
+    def extra(self):
+        self.returned = {}
+
+    def tail(self, states, ids):
+        logits = super().tail(states, ids)
+        return self.returned.setdefault(logits.shape, torch.empty_like(logits)).copy_(logits)
+
+
+class Crowded(Plain):
+    """An expert follows the blocks, and has room for 64 states."""
+
+    def extra(self):
+        self.expert = nn.Linear(WIDTH, WIDTH)
+
+    def tail(self, states, ids):
+        served = 3 * torch.relu(self.expert(states)).flatten(0, 1)
+        served[64:] = 0
+        return super().tail(states + served.view(states.shape), ids)
+
+
+class Pieces(Plain):
+    """The head is given nine positions at a time."""
+
+    def tail(self, states, ids):
+        return torch.cat([self.head(piece) for piece in self.norm(states).split(9, dim=1)], dim=1)
+
+
+class Whole(Plain):
+    """Only the last few logits are returned if their number is given; a tensor of positions is not understood."""
+
+    def forward(self, input_ids, use_cache=None, return_dict=None, logits_to_keep=0):
+        states = self.stack(self.embed(input_ids))
+        if logits_to_keep:
+            states = states[:, -logits_to_keep:]
+        return SimpleNamespace(logits=self.tail(states, input_ids))
+
+
+class Room(Block):
+    """Its MLP has room for 40 states of a batch."""
+
+    def forward(self, states):
+        served = (super().forward(states) - states).flatten(0, 1)
+        served[40:] = 0
+        return states + served.view(states.shape)
+
+
+class Experts(Plain):
+    """Its blocks have little room."""
+
+    def extra(self):
+        self.layers = nn.ModuleList(Room() for _ in self.layers)
+
+    def forward(self, input_ids, attention_mask=None, use_cache=None, return_dict=None):
+        return super().forward(input_ids)
+
+
+class FirstMask(Plain):
+    """The mask of a batch's first prompt is taken for all."""
+
+    def forward(self, input_ids, attention_mask=None, use_cache=None, return_dict=None):
+        states = self.embed(input_ids)
+        if attention_mask is not None:
+            states = states * attention_mask[:1, :, None]
+        return SimpleNamespace(logits=self.tail(self.stack(states), input_ids))
+
+
 class Quantized(Plain):
     """The head is given whole numbers, scaled by the largest of all states."""
 

@@ -727,3 +727,44 @@ def test_a_model_without_weights_is_one_clear_error(empty, max_new_tokens):
     (model if empty == "whole" else model.transformer.h[1]).to("meta")
     with pytest.raises(bauklens.LensError, match=r"the model has no weights yet: \S+ is on the device meta; load them"):
         bauklens.logit_lens(model, None, PROMPT, max_new_tokens=max_new_tokens)
+
+
+CALLS = [
+    lambda model: model(input_ids=torch.tensor([PROMPT[::-1]])),
+    lambda model: bauklens.logit_lens(model, None, PROMPT[::-1]),
+    lambda model: bauklens.get_hidden_states(model, None, PROMPT[::-1]),
+]
+
+
+class TestCallingTheModelWithinALens:
+    """Another prompt is run within edit_output."""
+
+    @pytest.fixture
+    def lens(self):
+        def look(model, call, layers):
+            called = []
+
+            def edit(output, layer):
+                if not called:
+                    called.append(layer)
+                    call(model)
+
+            return bauklens.logit_lens(model, None, PROMPT, edit_output=edit, layers=layers)
+
+        return look
+
+    @pytest.mark.parametrize("layers", [None, [0, 1]], ids=["to the end", "some layers"])
+    @pytest.mark.parametrize("call", CALLS, ids=["model", "lens", "states"])
+    def test_it_does_not_come_into_the_table(self, lens, call, layers):
+        model = tiny_model("llama")
+        found = lens(model, call, layers)
+        assert np.array_equal(found.top_ids, bauklens.logit_lens(model, None, PROMPT, layers=layers).top_ids)
+
+    @pytest.mark.parametrize("layers", [None, [0, 1]], ids=["to the end", "some layers"])
+    @pytest.mark.parametrize("call", CALLS, ids=["model", "lens", "states"])
+    def test_it_is_refused_if_the_model_is_read_in_place(self, lens, call, layers):
+        model = tiny_model("llama")
+        model.model.norm.register_forward_hook(lambda module, given, output: None)
+        with pytest.raises(bauklens.LensError, match="edit_output called the model"):
+            lens(model, call, layers)
+        assert hook_count(model) == 1

@@ -22,6 +22,10 @@ AFTER = [
     odd_models.Special,
     odd_models.Touched,
     odd_models.Given,
+    odd_models.Reused,
+    odd_models.Crowded,
+    odd_models.Pieces,
+    odd_models.Whole,
     odd_models.Quantized,
 ]
 
@@ -54,8 +58,7 @@ def assert_right(lens, expected):
 @pytest.mark.parametrize("kind", BESIDE + AFTER, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("first", [None, PROMPT[:1]], ids=["at once", "after a single token"])
 def test_rows_are_those_of_an_early_exit(kind, first):
-    model = kind()
-    expected = early_exits(model, PROMPT)
+    model, expected = kind(), early_exits(kind(), PROMPT)
     if first is not None:
         bauklens.logit_lens(model, None, first)
     for asked in ASKED:
@@ -70,6 +73,14 @@ def test_a_change_at_one_place_is_seen_where_no_product_is_measured(kind, monkey
     model = kind()
     bauklens.logit_lens(model, None, PROMPT[:8])
     assert_right(bauklens.logit_lens(model, None, PROMPT), early_exits(model, PROMPT))
+
+
+@pytest.mark.parametrize("kind", [odd_models.Experts, odd_models.FirstMask], ids=lambda kind: kind.__name__)
+def test_a_prompt_in_a_list_gives_what_it_gives_alone(kind):
+    model = kind()
+    prompts = [PROMPT[:14], PROMPT[2:16], PROMPT[4:17], PROMPT[:16], PROMPT[5:]]
+    for lens, prompt in zip(bauklens.logit_lens(model, None, prompts), prompts, strict=True):
+        assert_right(lens, early_exits(model, prompt))
 
 
 def test_blocks_that_nothing_can_stand_in_for_are_refused():

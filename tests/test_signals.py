@@ -146,6 +146,27 @@ def test_signals_that_come_while_a_manager_is_left_are_all_handled_afterwards():
             signal.signal(number, handler)
 
 
+def test_a_handler_that_reads_a_model_loses_no_other_signal():
+    came = []
+
+    def note(number, _):
+        came.append(number)
+        with unbroken(lambda: (yield))():
+            pass
+
+    def pressed():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = [signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        finished(pressed)
+        assert sorted(came) == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
 def test_a_signal_is_handled_while_a_lock_is_waited_for():
     lock, held, free = threading.Lock(), threading.Event(), threading.Event()
 

@@ -105,7 +105,7 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     if anatomy.whole:
         return Check()
     others = [row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)]
-    layers = others[:: max(1, -(-len(others) // _LAYERS))]
+    layers = _spread(others, _LAYERS)
     columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
     positions = torch.tensor(rows.positions)[columns]
 

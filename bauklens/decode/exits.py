@@ -39,7 +39,7 @@ class OwnLogits:
         with replaying(
             self._run.model, anatomy, self._run.inputs, through=anatomy.norm, whole=True, in_place=anatomy.in_place
         ) as tail:
-            found = tail.exit(self._run.final[None], places)
+            found = tail.exit(self._run.final[None], places).clone()
         last = (places >= first).nonzero()[:, 0]
         found[last] = kept[(places[last] - first).to(kept.device)].to(found)
         return found

@@ -117,7 +117,7 @@ def record(model: nn.Module, inputs: Inputs, *, copies: bool = False) -> tuple[l
                 hooks.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
                 hooks.callback(module.register_forward_hook(end_of(name)).remove)
         logits = model_logits(model, inputs)
-    return sorted(calls, key=lambda call: call.began), logits
+    return sorted(calls, key=lambda call: call.began), logits.clone() if copies else logits
 
 
 def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch.Tensor, ...]:

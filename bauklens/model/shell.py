@@ -1,8 +1,9 @@
 """A model to run in the place of the caller's, which is never touched.
 
 A shell has copies of all modules, which hold the same parameters and buffers. So hooks, other modules in the places of
-the blocks, evaluation mode, and whatever a forward pass leaves in its modules are the shell's alone: nothing has to be
-put back, and calls of the model itself in other threads go on as ever.
+the blocks, evaluation mode, and the attributes that a forward pass sets are the shell's alone: nothing has to be put
+back, and calls of the model itself in other threads go on as ever. What a forward pass writes into a buffer or a list,
+as it does without a lens, is the model's too.
 """
 
 import functools

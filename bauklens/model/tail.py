@@ -17,6 +17,8 @@ from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.guard import evaluating, swapped
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
+from bauklens.model.memory import out_of_memory
+from bauklens.model.proof import NotProvedError
 from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -67,9 +69,16 @@ class Tail:
             states: whole, (1, *shape).
             positions: (position,) int64; the logits of others are not computed, if the model can leave them out.
         """
-        if self._through is not None or not last_logits_only(self._model):
-            return self._of_whole(states, None, {})[0, positions]
-        return self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
+        if self._through is None and last_logits_only(self._model):
+            try:
+                found = self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes a number alone
+                if out_of_memory(error):
+                    raise
+            else:
+                if len(found) == len(positions):
+                    return found
+        return self._of_whole(states, None, {})[0, positions]
 
     def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
         """(1 or layer, position, vocabulary), of states of the whole prompt."""
@@ -95,7 +104,10 @@ class Tail:
             return inputs.new_empty((*inputs.shape[:-1], 0))  # its input is all that counts
 
         self(states, positions, head=keep)
-        return seen[-1]
+        found = seen[-1]
+        if found.shape[:-1] != states.shape[:2]:
+            raise NotProvedError("the head is not given all states at once")
+        return found
 
     def _through_named(self, states: torch.Tensor, head: Head | None) -> Head:
         """The named module and then the head, whatever the model's own tail made of the states."""

@@ -70,7 +70,8 @@ def prove_decoding(
     require_chain(model, layout, inputs, calls)
     everywhere = torch.arange(count)
     with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
-        exits = torch.cat([tail(row[None], everywhere) for row in rows])
+        exits = torch.cat([tail(row[None], everywhere).clone() for row in rows])  # it may be written to again
+
         proof = prove(layout, exits[-1:], own, rows.dtype)
         require_dependence(layout, tail, rows[-1:], exits[-1:])
     if whole:

@@ -30,8 +30,9 @@ def traced(
     """Runs prompts, those of about the same length together, shortest first.
 
     One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
-    if states are not (position, hidden), if sublayers are wanted, or if the shortest prompt of a batch, which is run
-    alone as well, has other states there.
+    if states are not (position, hidden), if sublayers are wanted, or if the last prompt of a batch, which is run alone
+    as well, has other states there. It is the shortest, so that it has the most padding; and if the experts of a layer
+    take so many tokens of a batch and no more, it is the first to miss them.
 
     Args:
         prompts: one prompt each.
@@ -48,11 +49,11 @@ def traced(
         try:
             streams = trace_streams(model, anatomy, [prompts[number] for number in group], tracing)
             if len(group) > 1:
-                (alone,) = trace_streams(model, anatomy, [prompts[group[0]]], tracing)
-                if not _are_alike(alone.states, streams[0].states):
+                (alone,) = trace_streams(model, anatomy, [prompts[group[-1]]], tracing)
+                if not _are_alike(alone.states, streams[-1].states):
                     groups = [[number] for each in (group, *groups) for number in each]
                     continue
-                streams[0] = alone
+                streams[-1] = alone
             yield from ((number, _finite(each, anatomy)) for number, each in zip(group, streams, strict=True))
         except LensError as error:
             if len(group) == 1:
@@ -77,7 +78,7 @@ def _finite(stream: Stream, anatomy: Anatomy) -> Stream | LensError:
 
 
 def _groups(anatomy: Anatomy, prompts: Sequence[Inputs]) -> list[list[int]]:
-    """Numbers of the prompts to run together."""
+    """Numbers of the prompts to run together, the longest of them first."""
     state = state_of(anatomy.block_output, anatomy.parts)
     most = _STATE_BYTES // ((1 + len(anatomy.blocks)) * anatomy.width * state.element_size())
     most = min(most, most_with_logits(anatomy))
@@ -90,4 +91,4 @@ def _groups(anatomy: Anatomy, prompts: Sequence[Inputs]) -> list[list[int]]:
             last.append(number)
         else:
             groups.append([number])
-    return groups
+    return [group[::-1] for group in groups]

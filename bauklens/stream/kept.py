@@ -20,10 +20,11 @@ class Kept:
     Attributes:
         count: how many were handed over.
         given: number of a block in the run -> the state that it was given, if that is not what was handed over last.
+        editing: whether a function of the caller's is running, which may call the model.
     """
 
     def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs) -> None:
-        self.count = 0
+        self.count, self.editing = 0, False
         self.given: dict[int, torch.Tensor] = {}
         self._names, self._anatomy = names, anatomy
         self._shape: tuple[int, ...] = (*inputs.ids.shape, anatomy.width) if anatomy.plain else ()

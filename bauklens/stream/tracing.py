@@ -61,19 +61,33 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     kept = Kept((EMBED, *wanted), anatomy, inputs)
     outputs: dict[str, torch.Tensor] = {}
-    calls: list[HeadCall] = []
+    calls: list[tuple[HeadCall, torch.Tensor]] = []
+
+    def edited(output: Any, layer: str) -> Any:
+        if tracing.edit_output is None:
+            return None
+        kept.editing = True
+        try:
+            return tracing.edit_output(output, layer)
+        finally:
+            kept.editing = False
 
     def keep(output: Any, layer: str) -> Any:
+        if kept.editing:
+            raise LensError(
+                "edit_output called the model, which is running for the lens: call it before, and let edit_output use "
+                "what you kept"
+            )
         if layer == anatomy.embedding:
             kept.embed(output)
             return output
         if layer not in wanted:
             outputs[layer] = state_of(output).detach().clone()
             return output
-        edited = tracing.edit_output(output, layer) if tracing.edit_output is not None else None
-        if edited is not None:
-            _require_alike(state_of(output, anatomy.parts), state_of(edited, anatomy.parts), layer)
-            output = edited
+        other = edited(output, layer)
+        if other is not None:
+            _require_alike(state_of(output, anatomy.parts), state_of(other, anatomy.parts), layer)
+            output = other
         kept.add(state_of(output, anatomy.parts))
         return output
 
@@ -90,10 +104,18 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
             kept.whole()
     device = kept.whole().device
-    head = (
-        calls[0] if len(calls) == 1 and logits is not None and calls[0].checksums.shape == logits.shape[:-1] else None
-    )
-    return Passed(kept, logits, head, {name: output.to(device) for name, output in outputs.items()})
+    written = {name: output.to(device) for name, output in outputs.items()}
+    return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written)
+
+
+def _of_its_own(
+    logits: torch.Tensor, calls: list[tuple[HeadCall, torch.Tensor]]
+) -> tuple[torch.Tensor, HeadCall | None]:
+    """The model's logits, in memory that it does not write to when it runs again, and the head's call if it fits."""
+    call, returned = calls[0] if calls else (None, None)
+    if returned is None or returned.data_ptr() != logits.data_ptr():
+        logits = logits.clone()
+    return logits, call if call is not None and call.checksums.shape == logits.shape[:-1] else None
 
 
 @unbroken
@@ -105,7 +127,7 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
     """
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if kept.count and len(blocks) == 1:
+        if kept.editing or (kept.count and len(blocks) == 1):
             return
         given = tensors_in(inputs, keywords)
         state = given[takes[0]] if len(takes) == 1 else torch.stack([given[place] for place in takes])
@@ -122,12 +144,13 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
 
 
 @unbroken
-def _tracing_head(model: nn.Module, anatomy: Anatomy, calls: list[HeadCall]) -> Iterator[None]:
+def _tracing_head(model: nn.Module, anatomy: Anatomy, calls: list[tuple[HeadCall, torch.Tensor]]) -> Iterator[None]:
     """Adds what the head is given and returns, if its logits are what the model returns."""
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], logits: torch.Tensor) -> None:
         if len(inputs) == 1 and not calls:
-            calls.append(HeadCall(inputs[0].clone(), checksums_of(logits[..., : anatomy.vocabulary])))
+            checksums = checksums_of(logits[..., : anatomy.vocabulary])
+            calls.append((HeadCall(inputs[0].clone(), checksums), logits))
 
     if anatomy.whole or anatomy.post_ops is None or not anatomy.post_ops.changes_nothing:
         yield

@@ -161,9 +161,12 @@ def require_prompt(text: str) -> None:
         instead = f"bauklens lens --messages {text}, or bauklens compare {text} OTHER"
     else:
         instead = f"bauklens report {text} -o report.html"
-    raise LensError(
-        f"{text} is a file: did you mean {instead}? To use its name as a prompt, run this in another folder"
-    )
+    hint = "open it in a browser." if _is_page(suffix) else f"did you mean {instead}?"
+    raise LensError(f"{text} is a file: {hint} To use its name as a prompt, run this in another folder")
+
+
+def _is_page(suffix: str) -> bool:
+    return suffix.lower() in (".html", ".htm")
 
 
 def read_messages(file: Path) -> Any:
@@ -178,8 +181,11 @@ def read_prompts(file: Path) -> list[tuple[int, str, str]]:
     """(line number, heading, prompt) of every prompt in a file, or in standard input; blank lines are skipped.
 
     Raises:
-        LensError: the file cannot be read or has no prompts, or a line of a .jsonl file is not an object with a prompt.
+        LensError: the file cannot be read, is a page or has no prompts, or a line of a .jsonl file is not an object
+            with a prompt.
     """
+    if _is_page(file.suffix):
+        raise LensError(f"{file} is a page, not a file of prompts: open it in a browser")
     try:
         lines = read_text(file).split("\n")
     except LensError as error:

@@ -1,9 +1,9 @@
-"""Signals that wait: what is put back is put back to its end, however often Ctrl-C is pressed meanwhile.
+"""Signals that wait: a clean-up runs to its end, however often Ctrl-C is pressed.
 
-Python handles a signal between any two instructions of the main thread, so an interrupt can end a ``finally``, or the
-exit of a context manager before its first line has run. While a manager of :func:`unbroken` is open, a handler of this
-module stands before those of the caller. It looks at the stack: if such a manager is being entered or left, the signal
-waits until that is done; if not, the caller's handler is called at once, as ever.
+Python can handle a signal between any two instructions of the main thread. So an interrupt can stop a ``finally`` block
+half-way, or the exit of a context manager before its first line. While a manager of :func:`unbroken` is open, this
+module's handler replaces the caller's. It looks at the stack. If such a manager is being entered or left, the signal
+waits until that is done. If not, the caller's handler is called at once.
 """
 
 import signal
@@ -23,16 +23,16 @@ _WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") i
 """What ends a program or a part of it: Ctrl-C, a scheduler, a time limit."""
 
 _POLLED = 0.1
-"""Seconds between two looks at the signals that came while a lock was waited for."""
+"""Seconds that a lock is waited for before the signals that came meanwhile are handled."""
 
 _came: dict[int, _Handler] = {}
-"""Signals that wait, and what will handle them."""
+"""The signals that wait, each with the handler that will be called."""
 
 
 def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractContextManager[_T]]:
     """Like :func:`contextlib.contextmanager`, but no signal is handled while the manager is entered or left.
 
-    Any manager that has one of these inside must be one too: an interrupt at its exit would leave the inner one open.
+    A manager that opens one of these must be one too: otherwise an interrupt at its exit leaves the inner one open.
     """
     managed = contextmanager(function)
 
@@ -44,7 +44,7 @@ def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractConte
 
 
 def finished(function: Callable[..., _T], *args: Any, **options: Any) -> _T:
-    """What a function returns; no signal is handled before."""
+    """Calls a function and returns what it returns. Signals are handled when it has finished."""
     handlers = _Handlers()
     try:
         handlers.begin()
@@ -54,7 +54,7 @@ def finished(function: Callable[..., _T], *args: Any, **options: Any) -> _T:
 
 
 def take(lock: Any) -> None:
-    """Takes a lock. Signals are handled while it is waited for, but not between taking it and what follows."""
+    """Takes a lock within a manager of :func:`unbroken`. Signals are handled while it waits, and not once it has it."""
     while not lock.acquire(timeout=_POLLED):
         _handle()
 
@@ -87,11 +87,11 @@ class _Unbroken(AbstractContextManager[_T]):
 
 
 _QUIET = {_Unbroken.__enter__.__code__, _Unbroken.__exit__.__code__, finished.__code__}
-"""The functions that are not to be broken off."""
+"""The functions that no signal may interrupt."""
 
 
 class _Handlers:
-    """Stands before the handlers that were there, unless another of this class does."""
+    """Replaces the handlers of the caller until its end, unless another of this class already has."""
 
     def __init__(self) -> None:
         self._before: dict[int, _Handler] = {}
@@ -148,7 +148,7 @@ def _handle_each(came: list[tuple[int, _Handler]]) -> None:
 
 
 def _quiet(frame: FrameType | None) -> int:
-    """How many functions on the stack are not to be broken off."""
+    """How many functions on the stack no signal may interrupt."""
     count = 0
     while frame is not None:
         count += frame.f_code in _QUIET

@@ -16,7 +16,7 @@ _LAYERS, _COLUMNS = 2, 6
 """Of the rows and columns of a table, those whose cells are compared with an early exit."""
 
 TOKENS = 2048
-"""Of the vocabulary, those whose product with the head is measured at every position."""
+"""The first tokens of the vocabulary, whose logits are compared at every position."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
 def _difference_by_parts(unembed: Unembed, tile: Tile, call: HeadCall | None, own: torch.Tensor) -> float | None:
     """As :func:`own_difference`, without the whole product; None if that is needed.
 
-    What the head was given in the forward pass is, to the last bit, what it is given here, and what the model returned
-    is what the head returned. So the product is all that is left, which is torch's own: it is measured at every
-    position on some of the tokens, and at the last on all.
+    The head's input here must equal its input in the forward pass, bit for bit, and the model must have returned its
+    head's output. Only the product between them is left. It is measured for some tokens at every position, and for all
+    tokens at the last position of the tile.
 
     Args:
         own: (column, vocabulary), the model's own logits.
@@ -104,8 +104,7 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     rows, anatomy = unembed.rows, run.anatomy
     if anatomy.whole:
         return Check()
-    others = [row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)]
-    layers = _spread(others, _LAYERS)
+    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
     columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
     positions = torch.tensor(rows.positions)[columns]
 

@@ -62,7 +62,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
 
     Raises:
         LensError: the model is not a transformers model, or has no weights yet; or the prompt is empty, is longer than
-            the model's context, contains an id outside the vocabulary, or is text although there is no tokenizer.
+            the model's context, contains an id outside the vocabulary, or is text and no tokenizer was passed.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise LensError(

@@ -31,8 +31,8 @@ def traced(
 
     One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
     if states are not (position, hidden), if sublayers are wanted, or if the last prompt of a batch, which is run alone
-    as well, has other states there. It is the shortest, so that it has the most padding; and if the experts of a layer
-    take so many tokens of a batch and no more, it is the first to miss them.
+    as well, has other states there. It is the shortest, so it has the most padding. It also comes last in the batch, so
+    it is the first to be left out by experts that take only so many tokens.
 
     Args:
         prompts: one prompt each.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 _ROWS = 16
-"""Rows whose checksums are computed at once, so that little memory is taken."""
+"""Rows whose checksums are computed at once. More would take more memory."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class HeadCall:
 
 
 def checksums_of(logits: torch.Tensor) -> torch.Tensor:
-    """(..., vocabulary) -> (...) int32; logits of which any bit is another have another one.
+    """(..., vocabulary) -> (...) int32, a checksum of each row, which changes if any of its logits does in float32.
 
-    It is the sum of their bits as float32, read as whole numbers, times odd numbers that each process draws anew: a
-    single change is always seen, and several but for one chance in billions.
+    The bits of each logit are read as a whole number and multiplied by an odd number, which each process draws anew;
+    the checksum is the sum. One changed logit always changes it. If several change, it stays the same by chance once
+    in billions.
     """
     numbers = _numbers(logits.shape[-1], logits.device)
     rows = torch.split(logits.flatten(0, -2), _ROWS)

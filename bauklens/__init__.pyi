@@ -1,3 +1,9 @@
+from .decode.decoder import Decoder as Decoder
+from .decoders.kinds import JacobianLens as JacobianLens
+from .decoders.kinds import MeanLens as MeanLens
+from .decoders.kinds import RidgeLens as RidgeLens
+from .decoders.kinds import TunedLens as TunedLens
+from .decoders.loading import load_decoder as load_decoder
 from .errors import LensError as LensError
 from .lens.corpus import summarize as summarize
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens

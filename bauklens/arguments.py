@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from bauklens.errors import LensError
 
@@ -114,7 +114,7 @@ def whole_number(name: str, value: Any) -> int:
     return int(operator.index(value))
 
 
-def is_whole_number(value: Any) -> bool:
+def is_whole_number(value: Any) -> TypeGuard[int]:
     """Whether a value is a whole number of Python, numpy or torch; True and False, which count as 1 and 0, are not.
 
     >>> [is_whole_number(each) for each in (1, 1.0, "1", True)]

@@ -49,6 +49,22 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
         return _content(file, largest)
 
 
+def require_regular(path: str | Path) -> None:
+    """Refuses what is not a regular file, such as a folder, a pipe or a device, which could hang whoever opens it.
+
+    Raises:
+        LensError: there is no such file, or it is something else; the message does not name it.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        raise LensError(str(error.strerror)) from None
+    except ValueError as error:  # a NUL in its name
+        raise LensError(str(error)) from None
+    if not stat.S_ISREG(mode):
+        raise LensError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
+
+
 def read_text(path: str | Path) -> str:
     """The text of a regular file in UTF-8, or of standard input if the path is ``-``, with lines that end with ``\\n``.
 

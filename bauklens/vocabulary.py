@@ -24,8 +24,20 @@ NORMS = {
 }
 """What a state goes through before the head -> its caption; the name of a module is another."""
 
-DECODERS = {"logit": "as it is"}
-"""What brings a state to the final basis before that -> its caption."""
+LOGIT = "logit"
+"""The decoder that leaves a state as it is."""
+
+DECODER_KINDS = {
+    "jacobian": "Jacobian lens",
+    "tuned": "tuned lens",
+    "ridge": "ridge lens",
+    "mean": "constant",
+    "function": "map of one’s own",
+}
+"""What brings a state to the final basis before that -> what a caption calls it."""
+
+MISSING = ("skip", "plain")
+"""What to do with a row that a decoder has no map for: leave it out, or show the state as it is, and say so."""
 
 PRECISIONS = ("auto", "exact")
 """The dtype of the logits: bfloat16 if that is faster and certain, or the model's own throughout."""

@@ -99,8 +99,7 @@ def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
     """Whether bfloat16 is faster here, its errors are those of a product alone, and nothing needs every logit."""
     unembed = exact.unembed
     return (
-        unembed.by_product
-        and unembed.post_ops.cap is None
+        unembed.is_linear
         and unembed.post_ops.scale > 0
         and rows >= FEWEST_ROWS
         and unembed.anatomy.vocabulary >= FEWEST_TOKENS

@@ -109,7 +109,7 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     positions = torch.tensor(rows.positions)[columns]
 
     def difference(row: int) -> float:
-        logits = unembed.tail.exit(unembed.in_final_basis(row), positions)
+        logits = unembed.exit(row, positions)
         logits = (logits if offset is None else logits - offset).cpu()
         return _difference(run, rows.labels[row], values, row, columns, logits, promised)
 

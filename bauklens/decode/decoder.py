@@ -1,27 +1,42 @@
-"""What maps a state to the final basis before the model's own tail decodes it."""
+"""What maps a state to the final basis before the model's own tail decodes it, and how that is applied to a table."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from bauklens.errors import LensError
+from bauklens.model.layout import Layout
 
+
+@runtime_checkable
 class Decoder(Protocol):
-    """A map of hidden states to the basis of the last block's output, applied a tile at a time."""
+    """A map of hidden states to the basis of the last block's output, applied a few rows at a time.
+
+    Three more attributes are used if a decoder has them. ``temperatures``: label -> the number that the logits of that
+    row are divided by. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to
+    what a layer adds. ``about``: a mapping of plain values that a result's provenance keeps.
+    """
 
     @property
     def name(self) -> str:
         """What a result calls it."""
 
+    @property
+    def layers(self) -> Sequence[str] | None:
+        """The labels of the rows that it has a map for; None means all. The last block's needs none."""
+
     def __call__(self, states: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
         """States in the final basis.
 
         Args:
-            states: (layer, position, hidden).
+            states: (layer, position, hidden). Which positions of the prompt these are is not said: a state is mapped by
+                itself.
             layers: (layer,), the labels of the rows: ``"embed"``, ``"0"``, ``"1"``, ...
 
         Returns:
-            The same shape.
+            The same shape, any float dtype.
         """
 
 
@@ -29,6 +44,8 @@ class LogitLens:
     """The logit lens: a state as it is."""
 
     name = "logit"
+    layers = None
+    is_linear = True
 
     def __call__(self, states: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:  # noqa: ARG002
         """The states themselves."""
@@ -36,3 +53,73 @@ class LogitLens:
 
 
 LOGIT_LENS = LogitLens()
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A decoder, brought to a model: which of its rows are mapped, and how.
+
+    The last block's output is in the final basis already, so that its row is the model's own whatever the decoder.
+    """
+
+    decoder: Decoder
+    layout: Layout
+
+    def maps(self, label: str) -> bool:
+        """Whether a row of this label is mapped."""
+        known = self.decoder.layers
+        return label != self.layout.labels[-1] and (known is None or label in known)
+
+    def covers(self, label: str) -> bool:
+        """Whether a row of this label is decoded as this decoder has it: mapped, or the last block's."""
+        return label == self.layout.labels[-1] or self.maps(label)
+
+    def __call__(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
+        """States in the final basis; those that are not mapped stay as they are.
+
+        Args:
+            states: (layer, position, hidden), or (layer, ...) in the shape of the model's states.
+            labels: (layer,).
+
+        Raises:
+            LensError: the decoder returned something else than states of this shape, or NaN or infinity.
+        """
+        places = [place for place, label in enumerate(labels) if self.maps(label)]
+        if self.decoder is LOGIT_LENS or not places:
+            return states
+        if len(places) == len(labels):
+            return self._mapped(states, labels)
+        found = states.clone()
+        found[places] = self._mapped(states[places], [labels[place] for place in places])
+        return found
+
+    def factors(self, labels: Sequence[str]) -> torch.Tensor | None:
+        """(layer,) float32, what the logits of each row are multiplied by; None if nothing is."""
+        temperatures: Mapping[str, float] = getattr(self.decoder, "temperatures", None) or {}
+        found = [1 / temperatures.get(label, 1.0) if self.maps(label) else 1.0 for label in labels]
+        return None if set(found) <= {1.0} else torch.tensor(found)
+
+    def _mapped(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
+        if self.layout.plain:
+            return self._checked(states, labels)
+        axis = 1 + self.layout.position_axis
+        apart = states.movedim(axis, 1)  # (layer, position, ...)
+        found = self._checked(apart.flatten(2), labels)
+        return found.view(apart.shape).movedim(1, axis)
+
+    def _checked(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
+        found = self.decoder(states, labels)
+        if not isinstance(found, torch.Tensor) or found.shape != states.shape or not found.is_floating_point():
+            got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+            raise LensError(
+                f"the decoder {self.decoder.name!r} must return states of shape {tuple(states.shape)}, as it was "
+                f"given; got {got}"
+            )
+        found = found.detach().to(states)
+        if not found.isfinite().all():
+            bad = (~found.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0]
+            raise LensError(
+                f"the decoder {self.decoder.name!r} returns NaN or infinity for row {labels[int(bad)]}"
+                + (" (float16 overflows at 65,504)" if states.dtype == torch.float16 else "")
+            )
+        return found

@@ -35,14 +35,17 @@ class Exact:
     """
 
     def __init__(self, unembed: Unembed, offset: torch.Tensor | None = None) -> None:
-        self.precision = ""
         self.unembed, self._offset = unembed, offset
+
+    @property
+    def precision(self) -> str:
+        """As :attr:`Readout.precision`."""
+        return self.unembed.precision
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, all of which are certain."""
         inputs, logits = self.unembed.inputs_and_logits(tile)
         logits = logits if self._offset is None else logits - self._offset
-        self.precision = str(logits.dtype).removeprefix("torch.")
         values = reading.of(logits, self.unembed.columns(tile), inputs)
         return values, torch.ones(len(logits), dtype=torch.bool)
 

@@ -193,7 +193,7 @@ def _beside(limit: int) -> int:
 def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     """Which of the rows is what the model itself says, if one is."""
     last = run.anatomy.labels[-1]
-    is_own = rows.stream == "hidden" and way.norm == "own" and way.decoder is LOGIT_LENS
+    is_own = rows.stream == "hidden" and way.norm == "own"
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 

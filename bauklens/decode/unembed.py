@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.tiles import Scattered, Some, Tile
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.post_ops import PostOps
@@ -51,16 +51,16 @@ class Unembed:
 
     Args:
         decoder: maps states to the final basis, where they enter the tail.
+
+    Attributes:
+        precision: the dtype of the model's logits, as text; empty before the first are made.
     """
 
     def __init__(self, tail: Tail, anatomy: Anatomy, rows: Rows, decoder: Decoder = LOGIT_LENS) -> None:
-        self.tail, self.anatomy, self.rows = tail, anatomy, rows
-        self._positions, self._decoder = torch.tensor(rows.positions), decoder
+        self.tail, self.anatomy, self.rows, self.precision = tail, anatomy, rows, ""
+        self._positions, self._basis = torch.tensor(rows.positions), Basis(decoder, anatomy)
+        self._factors = self._basis.factors(rows.labels)
         self._buffer = torch.empty(0)  # for the logits, as fresh memory costs as much as its use
-
-    def of(self, rows: Rows) -> "Unembed":
-        """The same for other rows, in the final basis."""
-        return Unembed(self.tail, self.anatomy, rows)
 
     @property
     def by_product(self) -> bool:
@@ -81,7 +81,16 @@ class Unembed:
     @property
     def is_linear(self) -> bool:
         """Whether logits are a linear function of the head's input, to the rounding of float32."""
+        return self._is_affine and (self._factors is None or self._scales_inputs)
+
+    @property
+    def _is_affine(self) -> bool:
         return self.by_product and self.post_ops.cap is None and self.head.weight.dtype == torch.float32
+
+    @property
+    def _scales_inputs(self) -> bool:
+        """Whether a temperature can be applied to the head's input, as its logits are proportional to that."""
+        return self._factors is not None and self._is_affine and getattr(self.head, "bias", None) is None
 
     def numbers(self, tile: Some) -> torch.Tensor:
         """(row,) int64, the numbers of a tile's rows, layer by layer."""
@@ -97,10 +106,10 @@ class Unembed:
 
     def inputs_and_logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
         """(row, head width), if the head's product is what decodes, and (row, vocabulary)."""
-        if self.by_product:
-            inputs = self.head_inputs(tile)
-            return inputs, self.after_inputs(inputs)
-        return None, self.tail(*self._entering(tile)).flatten(0, 1)
+        inputs = self.head_inputs(tile) if self.by_product else None
+        logits = self.tail(*self._entering(tile)).flatten(0, 1) if inputs is None else self.after_inputs(inputs)
+        self.precision = str(logits.dtype).removeprefix("torch.")
+        return inputs, logits if self._scales_inputs else self._scaled(logits, tile)
 
     def logits(self, tile: Some) -> torch.Tensor:
         """(row, vocabulary)."""
@@ -119,13 +128,16 @@ class Unembed:
         logits = torch.where(logits.isfinite(), logits, 0)  # a token that is left out stays so
         return logits if logits.any() else None
 
-    def in_final_basis(self, row: int) -> torch.Tensor:
-        """(1, position, hidden), a row's states of the whole prompt where they enter the tail."""
-        return self._decoder(self.rows.states[row : row + 1], self.rows.labels[row : row + 1])
+    def exit(self, row: int, positions: torch.Tensor) -> torch.Tensor:
+        """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt."""
+        one = slice(row, row + 1)
+        logits = self.tail.exit(self._basis(self.rows.states[one], self.rows.labels[one]), positions)
+        return logits if self._factors is None else logits.float() * self._factors[row].to(logits.device)
 
     def head_inputs(self, tile: Some) -> torch.Tensor:
-        """(row, head width), layer by layer."""
-        return self.tail.head_inputs(*self._entering(tile)).flatten(0, 1)
+        """(row, head width), layer by layer; scaled if that gives the logits their temperatures."""
+        inputs = self.tail.head_inputs(*self._entering(tile)).flatten(0, 1)
+        return self._scaled(inputs, tile) if self._scales_inputs else inputs
 
     def after_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """(..., head width) -> (..., vocabulary), which is good until this is called again."""
@@ -142,6 +154,13 @@ class Unembed:
                 torch.addmm(bias[some], rows, weight[some].T, out=logits[:, some])
         return self.post_ops(logits.view(*inputs.shape[:-1], -1))[..., : self.anatomy.vocabulary]
 
+    def _scaled(self, values: torch.Tensor, tile: Some) -> torch.Tensor:
+        """(row, any), logits or what they are proportional to, divided by their rows' temperatures."""
+        if self._factors is None:
+            return values
+        factors = self._factors[self.numbers(tile) // len(self._positions)]
+        return values.float() * factors[:, None].to(values.device)
+
     def _entering(self, tile: Some) -> tuple[torch.Tensor, torch.Tensor]:
         """The states of a tile in the final basis, (layer, position, hidden), and where they are in the prompt.
 
@@ -150,11 +169,11 @@ class Unembed:
         if isinstance(tile, Tile):
             some, across = slice(tile.layers.start, tile.layers.stop), slice(tile.positions.start, tile.positions.stop)
             states = self.rows.states[some] if self.anatomy.whole else self.rows.at(tile.positions)[some]
-            return self._decoder(states, self.rows.labels[some]), self._positions[across]
+            return self._basis(states, self.rows.labels[some]), self._positions[across]
         states = self.rows.states
         layers, columns = tile.rows // len(self._positions), tile.rows % len(self._positions)
         parts = [
-            self._decoder(
+            self._basis(
                 states[layer, self._positions[columns[layers == layer]].to(states.device)][None],
                 [self.rows.labels[layer]],
             )[0]

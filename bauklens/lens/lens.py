@@ -7,8 +7,10 @@ from typing import Any, overload
 from torch import nn
 from typing_extensions import Unpack
 
+from bauklens.decode.decoder import Decoder
+from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
-from bauklens.lens.options import OPTIONS, LensOptions, OneStream, Options, SeveralStreams
+from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
 from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.generation import chat_ids
@@ -21,7 +23,13 @@ from bauklens.stream.run import Run
 
 
 @overload
-def logit_lens(model: nn.Module, tokenizer: Any, prompt: Prompt = ..., **options: Unpack[OneStream]) -> LensResult: ...
+def logit_lens(model: nn.Module, tokenizer: Any, prompt: Prompt = ..., **options: Unpack[OneTable]) -> LensResult: ...
+
+
+@overload
+def logit_lens(
+    model: nn.Module, tokenizer: Any, prompt: Prompt = ..., **options: Unpack[SeveralDecoders]
+) -> list[LensResult]: ...
 
 
 @overload
@@ -65,6 +73,13 @@ def logit_lens(
             row is capped by itself). None: no norm; only the head, and whatever else the model does before and after
             it. The dotted name of a module: that module, if what runs in the model's own forward between the last block
             and the head is not right.
+        decoder (str | Path | Decoder | Callable | list): what maps each state to the final basis before that: None or
+            ``"logit"``, nothing; a :class:`bauklens.Decoder`; what :func:`bauklens.load_decoder` takes: a file, a
+            folder, a hub id, or ``"demo"``; or a function ``(states, layers) -> states`` of states (layer, position,
+            hidden) and the labels of their rows. A list gives a list of results from a single forward pass. The last
+            block's row is the model's own under every decoder.
+        missing (str): what to do with rows that the decoder has no map for: ``"skip"`` leaves them out, ``"plain"``
+            shows the states as they are, and marks the rows.
         precision (str): ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
             multiplies bfloat16 in hardware, the logits are computed in bfloat16, and the best of each row again in
             float32. A row is decoded again in float32 unless its top k is proved to be the same, and its probabilities
@@ -105,9 +120,11 @@ def logit_lens(
     asked = Options.of(options)
     model = unwrapped(model)
     prompt = _prompt(tokenizer, prompt, asked)
+    decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
-    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, several)
-    results = [each if each is None or not isinstance(asked.stream, str) else each[0] for each in lenses]
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several)
+    is_one = isinstance(asked.stream, str) and not is_several(asked.decoder)
+    results = [each[0] if each is not None and is_one else each for each in lenses]
     return results if several else results[0]  # type: ignore[return-value]
 
 
@@ -143,7 +160,12 @@ def _is_several(prompt: Any) -> bool:
 
 
 def _lenses(
-    model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], options: Options, several: bool
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    options: Options,
+    decoders: Sequence[Decoder],
+    several: bool,
 ) -> list[list[LensResult] | None]:
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
@@ -162,7 +184,7 @@ def _lenses(
         except LensError as error:
             refuse(number, error)
             continue
-        plan = plan or planned(model, tokenizer, found[0], options)
+        plan = plan or planned(model, tokenizer, found[0], options, decoders)
         try:
             plan.require_positions(found[0])
             inputs[number] = found
@@ -180,7 +202,7 @@ def _lenses(
                     raise stream
                 given, own = inputs[number]
                 run = Run(model, tokenizer, prompts[number], given, plan.anatomy, stream, own)
-                lenses[number] = [with_whole_words(result, run, plan) for result in plan.results(run)]
+                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
             except LensError as error:
                 refuse(number, error)
             prompts_done.update()

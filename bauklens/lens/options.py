@@ -1,8 +1,9 @@
 """What a lens can be asked for: every option once, with its default and its check. Needs no torch."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from os import PathLike
 from typing import Any
 
 from typing_extensions import Required, TypedDict
@@ -10,10 +11,13 @@ from typing_extensions import Required, TypedDict
 from bauklens.arguments import Edit, Layers, Positions, checked_count, one_of
 from bauklens.errors import LensError
 from bauklens.result.measures import chosen_measures
-from bauklens.vocabulary import ON_ERROR, PRECISIONS, STREAMS
+from bauklens.vocabulary import MISSING, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
 Targets = str | int | Iterable[str | int] | None
+
+OneDecoder = str | PathLike[str] | Callable[..., Any] | None
+"""A name, a file, a decoder, or a function; None is the logit lens."""
 
 _OF_PROMPTS = ("messages", "max_new_tokens", "seed", "on_error")
 """Options about prompts, and not about how one is decoded."""
@@ -26,6 +30,7 @@ class RowOptions(TypedDict, total=False):
     layers: Layers
     positions: Positions
     norm: str | None
+    missing: str
     precision: str
     chunk_rows: int | None
     edit_output: Edit | None
@@ -51,28 +56,39 @@ class PromptOptions(RowOptions, total=False):
     repetition_penalty: float
 
 
-class OneStream(PromptOptions, total=False):
-    """The options of a lens of one stream."""
+class OneTable(PromptOptions, total=False):
+    """The options of a lens of one stream, through one decoder."""
 
     stream: str
+    decoder: OneDecoder
 
 
 class SeveralStreams(PromptOptions, total=False):
     """The options of lenses of several streams."""
 
     stream: Required[Sequence[str]]
+    decoder: OneDecoder | Sequence[OneDecoder]
+
+
+class SeveralDecoders(PromptOptions, total=False):
+    """The options of lenses through several decoders."""
+
+    stream: str | Sequence[str]
+    decoder: Required[Sequence[OneDecoder]]
 
 
 class LensOptions(PromptOptions, total=False):
-    """The options of lenses of one stream or several."""
+    """The options of lenses of one stream or several, through one decoder or several."""
 
     stream: str | Sequence[str]
+    decoder: OneDecoder | Sequence[OneDecoder]
 
 
 class ComparedOptions(RowOptions, total=False):
     """The options of a lens that is compared with another."""
 
     stream: str
+    decoder: OneDecoder
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ class Options:
     layers: Layers = None
     positions: Positions = None
     norm: str | None = "own"
+    decoder: OneDecoder | Sequence[OneDecoder] = None
+    missing: str = "skip"
     precision: str = "auto"
     chunk_rows: int | None = None
     edit_output: Edit | None = None
@@ -136,6 +154,7 @@ class Options:
             raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
         for name in self.streams:
             one_of("stream", name, tuple(STREAMS))
+        one_of("missing", self.missing, MISSING)
         one_of("precision", self.precision, PRECISIONS)
         one_of("on_error", self.on_error, ON_ERROR)
         if self.norm is not None and not isinstance(self.norm, str):
@@ -156,11 +175,11 @@ class Options:
         named = isinstance(self.stream, str) or not isinstance(self.stream, Iterable)
         return [self.stream] if named else list(self.stream)  # type: ignore[list-item]
 
-    def described(self, stream: str, layers: list[str], positions: list[int]) -> dict[str, Any]:
+    def described(self, stream: str, decoder: str, layers: list[str], positions: list[int]) -> dict[str, Any]:
         """The options as the provenance of a result names them.
 
         Args:
-            stream, layers, positions: of the result, which the options may name in other ways.
+            stream, decoder, layers, positions: of the result, which the options may name in other ways.
         """
         edit = self.edit_output
         apart = ("edit_output", "messages", "on_error", "generate")
@@ -168,6 +187,7 @@ class Options:
         return {
             **named,
             "stream": stream,
+            "decoder": decoder,
             "layers": None if self.layers is None else layers,
             "positions": None if self.positions is None else positions,
             **self.generate,

@@ -7,8 +7,10 @@ from typing import Any
 from torch import nn
 
 from bauklens.arguments import Layers, Positions, checked_topk, chosen_layers, chosen_positions
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
+from bauklens.decoders.fits import misfit, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.options import Options
 from bauklens.lens.run import How, lens_of
@@ -31,30 +33,32 @@ class Plan:
 
     Attributes:
         tracing: what the forward pass is traced for.
+        hows: how rows are decoded, one for each decoder.
     """
 
     options: Options
     anatomy: Anatomy
     tracing: Tracing
-    how: How
+    hows: tuple[How, ...]
 
     def require_positions(self, inputs: Inputs) -> None:
         """Refuses a prompt without the positions that are asked for."""
         chosen_positions(inputs.count, self.options.positions)
 
-    def rows(self, run: Run, stream: str) -> Rows:
+    def rows(self, run: Run, stream: str, how: How) -> Rows:
         """The rows of a stream that are asked for."""
-        return rows_of(run, stream, self.options.layers, self.options.positions)
+        return rows_of(run, stream, self.options.layers, self.options.positions, how)
 
-    def results(self, run: Run) -> list[LensResult]:
-        """A result for each stream of a prompt's run."""
+    def results(self, run: Run) -> list[tuple[LensResult, How]]:
+        """A result for each stream and decoder of a prompt's run, the decoders of a stream after one another."""
         measures = chosen_measures(self.options.measures, complete=run.stream.logits is not None)
-        how = replace(self.how, measures=measures)
-        each = [self.rows(run, stream) for stream in self.options.streams]
-        return [
-            lens_of(run, rows, how, arguments=self.options.described(rows.stream, rows.labels, rows.positions))
-            for rows in each
-        ]
+        found = []
+        for stream in self.options.streams:
+            for how in self.hows:
+                rows = self.rows(run, stream, how)
+                arguments = self.options.described(stream, how.way.decoder.name, rows.labels, rows.positions)
+                found.append((lens_of(run, rows, replace(how, measures=measures), arguments=arguments), how))
+        return found
 
 
 def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> tuple[Inputs, int]:
@@ -66,8 +70,13 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options)
     return more, inputs.count
 
 
-def planned(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) -> Plan:
+def planned(
+    model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options, decoders: Sequence[Decoder] = (LOGIT_LENS,)
+) -> Plan:
     """What options mean for a model, shown by a prompt.
+
+    Args:
+        decoders: those that the options name.
 
     Raises:
         LensError: they do not fit the model.
@@ -76,12 +85,25 @@ def planned(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) 
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
     for name in options.streams:
         chosen_layers(labels(anatomy, name), options.layers)
-    how = How(
-        topk=checked_topk(options.topk, anatomy.vocabulary),
-        way=Way(options.norm if named is None else "own", options.precision, options.chunk_rows),
-        targets=tuple(wanted_targets(tokenizer, anatomy.vocabulary, options.targets, options.words)),
+    for decoder in decoders:
+        require_fit(decoder, model, anatomy, options.streams, options.norm)
+    norm = options.norm if named is None else "own"
+    topk = checked_topk(options.topk, anatomy.vocabulary)
+    targets = tuple(wanted_targets(tokenizer, anatomy.vocabulary, options.targets, options.words))
+    hows = tuple(
+        How(
+            topk,
+            Way(norm, options.precision, options.chunk_rows, decoder),
+            targets=targets,
+            missing=options.missing,
+            misfit=misfit(decoder, model, anatomy),
+        )
+        for decoder in decoders
     )
-    if options.edit_output is not None and any(target.part == "whole" for target in how.targets):
+    for name in options.streams:
+        for how in hows:
+            mapped_rows(anatomy, labels(anatomy, name), options.layers, how)
+    if options.edit_output is not None and any(target.part == "whole" for target in targets):
         raise LensError(
             "a word of several tokens is followed in longer texts, where edit_output would act elsewhere: pass "
             "words='first'"
@@ -91,7 +113,7 @@ def planned(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) 
     blocks = None if to_the_end else _needed(anatomy, options.streams, options.layers)
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
     tracing = Tracing("delta" in options.streams, sublayers, options.edit_output, blocks)
-    return Plan(options, anatomy, tracing, how)
+    return Plan(options, anatomy, tracing, hows)
 
 
 def labels(anatomy: Anatomy, stream: str) -> list[str]:
@@ -99,12 +121,28 @@ def labels(anatomy: Anatomy, stream: str) -> list[str]:
     return [EMBED, *anatomy.labels] if stream == "hidden" else list(anatomy.labels)
 
 
-def rows_of(run: Run, stream: str, layers: Layers, positions: Positions) -> Rows:
-    """Some rows of a stream of a run."""
+def rows_of(run: Run, stream: str, layers: Layers, positions: Positions, how: How) -> Rows:
+    """Some rows of a stream of a run, without those that the decoder has no map for, if these are to be left out."""
     named, states = labels(run.anatomy, stream), run.stream.named(stream)
-    rows, columns = chosen_layers(named, layers), chosen_positions(run.inputs.count, positions)
-    states = states if layers is None else states[rows]
+    rows, columns = mapped_rows(run.anatomy, named, layers, how), chosen_positions(run.inputs.count, positions)
+    states = states if len(rows) == len(named) and layers is None else states[rows]
     return Rows(stream, states, [named[row] for row in rows], columns)
+
+
+def mapped_rows(anatomy: Anatomy, named: Sequence[str], layers: Layers, how: How) -> list[int]:
+    """Places of the rows that are asked for, and that a decoder has a map for or that are shown all the same.
+
+    Raises:
+        LensError: there is none.
+    """
+    chosen, basis = chosen_layers(named, layers), Basis(how.way.decoder, anatomy)
+    rows = [row for row in chosen if how.missing == "plain" or basis.covers(named[row])]
+    if not rows:
+        raise LensError(
+            f"the decoder {how.way.decoder.name!r} has no map for {', '.join(named[row] for row in chosen)}: pass "
+            "missing='plain' to see these rows as they are"
+        )
+    return rows
 
 
 def _named_norm(model: nn.Module, norm: str | None) -> str | None:

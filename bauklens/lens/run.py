@@ -1,5 +1,7 @@
 """Rows of a run, decoded to a result, with the check."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
@@ -27,12 +30,18 @@ _OF_TARGETS = ("probs", "logits", "ranks")
 
 @dataclass(frozen=True)
 class How:
-    """How rows are decoded, and what is read off them; see :func:`bauklens.logit_lens`."""
+    """How rows are decoded, and what is read off them; see :func:`bauklens.logit_lens`.
+
+    Attributes:
+        misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
+    """
 
     topk: int
     way: Way = field(default_factory=Way)
     measures: tuple[str, ...] = ()
     targets: tuple[Wanted, ...] = ()
+    missing: str = "skip"
+    misfit: str = ""
 
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
@@ -101,14 +110,33 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
             "max_abs_probability_difference": decoded.check.probability,
             "cells": decoded.check.cells,
         },
-        provenance=provenance(run.model, rows.states, arguments) | {"decoding": decoding},
+        provenance=provenance(run.model, rows.states, arguments) | {"decoding": decoding} | _of_decoder(how),
         generated_from=run.prompted if run.prompted < run.inputs.count else None,
         measures={name: values[name].numpy() for name in how.measures if name in values},
         targets=[
             Target(*vars(each).values(), *(values[f"target_{name}"][..., place].numpy() for name in _OF_TARGETS))
             for place, each in enumerate(how.targets)
         ],
+        unmapped=tuple(label for label in rows.labels if not Basis(how.way.decoder, run.anatomy).covers(label)),
+        quality=_quality(how.way.decoder, rows.labels),
     )
+
+
+def _of_decoder(how: How) -> dict[str, Any]:
+    """What the provenance says of a decoder; nothing of the logit lens."""
+    decoder = how.way.decoder
+    if decoder is LOGIT_LENS:
+        return {}
+    about = {name: value for name, value in getattr(decoder, "about", {}).items() if name != "fingerprint"}
+    known = {"name": decoder.name, "kind": getattr(decoder, "kind", "function"), **about}
+    return {"decoder": known | ({"made for": how.misfit} if how.misfit else {})}
+
+
+def _quality(decoder: Decoder, labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """What is known of how good a decoder is at each row, NaN where nothing is."""
+    known = getattr(decoder, "quality", None) or {}
+    names = dict.fromkeys(name for each in known.values() for name in each)
+    return {name: np.array([known.get(label, {}).get(name, math.nan) for label in labels]) for name in names}
 
 
 def decoded_values(run: Run, rows: Rows, how: How) -> Values:

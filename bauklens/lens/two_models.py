@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from typing_extensions import Unpack
 
+from bauklens.decode.decoder import Decoder
 from bauklens.decode.reading import Reading, Reference
 from bauklens.decode.rows import Way, unembedding
 from bauklens.decode.tiles import Some, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
+from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
 from bauklens.lens.options import ComparedOptions, Options
 from bauklens.lens.plan import Plan, planned, prompted
@@ -52,28 +54,32 @@ def compare_models(
     asked = Options.of(options, "compare_models", prompts=False)
     if len(asked.streams) > 1:
         raise LensError("compare_models() takes one stream: pass its name")
+    if is_several(asked.decoder):
+        raise LensError("compare_models() takes one decoder: pass it, and not a list")
+    decoders = chosen_decoders(asked.decoder)
     models = unwrapped(model), unwrapped(other)
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
         raise LensError("the two models share modules: load each one separately")
     with locked(*models):  # taken together, so that no other thread can hold one of them and wait for the other
-        (one, here), (two, there) = (_run(each, tokenizer, prompt, asked) for each in models)
-        lenses = [with_whole_words(plan.results(run)[0], run, plan) for run, plan in ((one, here), (two, there))]
+        (one, here), (two, there) = (_run(each, tokenizer, prompt, asked, decoders) for each in models)
+        pairs = ((one, here), (two, there))
+        lenses = [with_whole_words(plan.results(run)[0][0], run, plan, plan.hows[0]) for run, plan in pairs]
         if one.anatomy.vocabulary != two.anatomy.vocabulary:
             sizes = [f"{run.anatomy.vocabulary:,}" for run in (one, two)]
             raise LensError(f"the vocabularies do not match: {sizes[0]} and {sizes[1]} tokens")
         found = compare(*lenses)
-        rows = [plan.rows(run, asked.streams[0]) for run, plan in ((one, here), (two, there))]
-        with (
-            unembedding(one, rows[0], here.how.way) as ours,
-            unembedding(two, rows[1], there.how.way) as theirs,
-        ):
-            measures = _apart(ours, theirs, rows[0], here.how.way)
+        rows = [plan.rows(run, asked.streams[0], plan.hows[0]) for run, plan in pairs]
+        way = here.hows[0].way
+        with unembedding(one, rows[0], way) as ours, unembedding(two, rows[1], there.hows[0].way) as theirs:
+            measures = _apart(ours, theirs, rows[0], way)
     return replace(found, measures={**found.measures, **measures})
 
 
-def _run(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> tuple[Run, Plan]:
+def _run(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options, decoders: list[Decoder]
+) -> tuple[Run, Plan]:
     inputs, own = prompted(model, tokenizer, prompt, options)
-    plan = planned(model, tokenizer, inputs, options)
+    plan = planned(model, tokenizer, inputs, options, decoders)
     plan.require_positions(inputs)
     stream = trace_stream(model, plan.anatomy, inputs, plan.tracing)
     return Run(model, tokenizer, prompt, inputs, plan.anatomy, stream, own), plan

@@ -16,7 +16,7 @@ from bauklens.stream.batches import traced
 from bauklens.stream.run import Run
 
 
-def with_whole_words(result: LensResult, run: Run, plan: Plan) -> LensResult:
+def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> LensResult:
     """A result whose targets of several tokens have the probability of all of them.
 
     The model is given the text up to a position, and the word after it (teacher forcing): what the rows say there of
@@ -29,11 +29,11 @@ def with_whole_words(result: LensResult, run: Run, plan: Plan) -> LensResult:
     whole = [target for target in result.targets if target.part == "whole"]
     if not whole:
         return result
-    followed = {target.token_ids: _followed(target, result, run, plan) for target in whole}
+    followed = {target.token_ids: _followed(target, result, run, plan, decoded) for target in whole}
     return replace(result, targets=[followed.get(target.token_ids, target) for target in result.targets])
 
 
-def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Target:
+def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded: How) -> Target:
     word = torch.tensor(target.token_ids, device=run.inputs.ids.device)
     positions = result.positions.tolist()
     texts = [run.inputs.first(position + 1).followed_by(word[:-1]) for position in positions]
@@ -44,7 +44,7 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Targe
             f"the text and {target.text!r} after it have {longest:,} tokens, but the model's context is "
             f"{context:,}: pass words='first', or fewer positions"
         )
-    how = How(1, replace(plan.how.way, precision="exact"), targets=_tokens(target))
+    how = replace(decoded, topk=1, way=replace(decoded.way, precision="exact"), measures=(), targets=_tokens(target))
     anatomy = ways(run.anatomy)[result.provenance["decoding"]["by"]]
     probability = target.probability.copy()
     streams = traced(run.model, anatomy, texts, plan.tracing)
@@ -53,7 +53,7 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan) -> Targe
             raise stream
         first = positions[column] + 1
         longer = replace(run, inputs=texts[column], anatomy=anatomy, stream=stream)
-        rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1))
+        rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1), how)
         each = decoded_values(longer, rows, how)["target_probs"]  # (layer, token's place, token)
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()
     none = np.full_like(probability, np.nan)

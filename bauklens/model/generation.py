@@ -77,7 +77,7 @@ def continued(
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} cannot generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
-    with evaluating(model) as own, _random_state_kept(inputs.ids.device):
+    with evaluating(model) as own, random_state_kept(inputs.ids.device):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:
@@ -96,7 +96,7 @@ def continued(
 
 
 @unbroken
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def random_state_kept(device: torch.device) -> Iterator[None]:
     """Like ``torch.random.fork_rng``, which an interrupt can keep from restoring the random state."""
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     before = torch.get_rng_state()

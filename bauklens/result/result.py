@@ -13,9 +13,11 @@ from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
+from bauklens.result.mapped import decoder_called, mapped_in_words
 from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
 from bauklens.result.targets import Target, Which
+from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
     pass
@@ -36,7 +38,7 @@ class LensResult(Stored, Exported, Displayed):
         model: name of the model.
         prompt: the text of the prompt.
         stream: one of the streams of :func:`bauklens.logit_lens`, or ``"given"`` for states that the caller passed in.
-        decoder: how a state was mapped to the final basis; ``"logit"`` means it was used as it is.
+        decoder: name of what mapped a state to the final basis; ``"logit"`` means it was used as it is.
         norm: ``"own"``, ``"final"`` or None; see :func:`bauklens.logit_lens`.
         token_ids: (position,) int64, the ids of the tokens at these positions.
         tokens: (position,), their texts.
@@ -56,6 +58,10 @@ class LensResult(Stored, Exported, Displayed):
         measures: name -> (layer, position) float32, in the units of :data:`bauklens.MEASURES`, NaN if a cell has no
             value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
+        unmapped: the labels of rows that the decoder has no map for, and that are shown as in the logit lens.
+        quality: what is known of how good the decoder is at each row, measured on text that it was not fitted on:
+            ``"kl"``, the mean KL divergence to the model's own prediction in nats, and ``"agreement"``, how often the
+            most probable tokens are the same, 0..1; each (layer,) float32, NaN where nothing is known.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
         read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
             if it was made here. It is not saved, and makes no difference to equality.
@@ -79,6 +85,8 @@ class LensResult(Stored, Exported, Displayed):
     generated_from: int | None = None
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
     targets: Sequence[Target] = ()
+    unmapped: tuple[str, ...] = ()
+    quality: Mapping[str, np.ndarray] = field(default_factory=dict)
     read_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +115,14 @@ class LensResult(Stored, Exported, Displayed):
         object.__setattr__(self, "measures", MappingProxyType(measures | own))
         require(isinstance(self.targets, (list, tuple)), "targets is not a list")
         object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
+        require(
+            isinstance(self.unmapped, (list, tuple)) and set(map(str, self.unmapped)) <= set(self.layers),
+            "unmapped names other rows than there are",
+        )
+        object.__setattr__(self, "unmapped", tuple(self.unmapped))
+        require(isinstance(self.quality, Mapping), "quality is not a mapping")
+        quality = {str(name): frozen_floats(str(name), value, grid[:1]) for name, value in self.quality.items()}
+        object.__setattr__(self, "quality", MappingProxyType(quality))
 
     @property
     def generated(self) -> np.ndarray:
@@ -125,6 +141,16 @@ class LensResult(Stored, Exported, Displayed):
         if difference is None and "source" in self.provenance:
             return f"Not checked: this was read from a {self.provenance['source']} file, which records no check."
         return in_words(self.check, self.read_from)
+
+    @property
+    def decoder_called(self) -> str:
+        """The kind and name of the decoder, such as ``Jacobian lens “demo”``; empty for the logit lens."""
+        return decoder_called(self)
+
+    @property
+    def mapped(self) -> str:
+        """What the decoder did, as sentences; empty for the logit lens."""
+        return mapped_in_words(self)
 
     @property
     def decoded(self) -> str:
@@ -153,6 +179,8 @@ class LensResult(Stored, Exported, Displayed):
             token_ids=self.token_ids[list(columns)],
             positions=self.positions[list(columns)],
             measures={name: value[places] for name, value in self.measures.items()},
+            unmapped=tuple(layer for layer in self.unmapped if layer in layers),
+            quality={name: value[rows] for name, value in self.quality.items()},
             targets=[
                 replace(
                     target,
@@ -241,7 +269,9 @@ class LensResult(Stored, Exported, Displayed):
 
     def __repr__(self) -> str:
         rows, columns = self.magnitude.shape
-        return f"<LensResult of {self.model}: {self.stream}, {rows} layers x {columns} positions, top {self.topk}>"
+        through = "" if self.decoder == LOGIT else f" through {self.decoder}"
+        grid = f"{rows} layers x {columns} positions"
+        return f"<LensResult of {self.model}: {self.stream}{through}, {grid}, top {self.topk}>"
 
 
 LensResult.__module__ = "bauklens"  # so that pickles load wherever the class is defined

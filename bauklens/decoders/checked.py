@@ -1,0 +1,92 @@
+"""The parts of a decoder, checked: labels of layers, maps, temperatures, qualities."""
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from bauklens.arguments import is_whole_number
+from bauklens.errors import LensError
+from bauklens.vocabulary import EMBED
+
+QUALITIES = ("kl", "agreement")
+"""What is known of a layer: KL to the final row in nats; how often its most probable token is the model's, 0..1."""
+
+
+def checked_labels(values: Any) -> dict[str, Any]:
+    """Layers by their labels, in the order of a table.
+
+    Raises:
+        LensError: this is not a mapping; a layer is neither a number from 0 nor a label, or is given twice.
+    """
+    if not isinstance(values, Mapping):
+        raise LensError(f"the maps of a decoder must be a mapping of layers; got {type(values).__name__}")
+    found: dict[str, Any] = {}
+    for layer, value in values.items():
+        label = str(layer)
+        if not (isinstance(layer, str) or (is_whole_number(layer) and layer >= 0)):
+            raise LensError(f"a decoder has a map for {layer!r:.80}, which is not a layer: 'embed', 0, 1, ...")
+        if label in found:
+            raise LensError(f"a decoder has two maps for layer {label}")
+        found[label] = value
+    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _place(label: str) -> float:
+    if label == EMBED:
+        return -1
+    return int(label) if label.isascii() and label.isdecimal() and len(label) < 10 else math.inf
+
+
+def checked_maps(what: str, maps: Mapping[str, Any], *, axes: int) -> dict[str, torch.Tensor]:
+    """Tensors of so many axes, detached.
+
+    Raises:
+        LensError: one is not a tensor of numbers of that many axes, holds less than it says, or has NaN or infinity.
+    """
+    found = {}
+    for label, tensor in maps.items():
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+            raise LensError(f"{what} of a decoder must be a tensor of floating-point numbers; that of {label} is not")
+        shape = tuple(tensor.shape)
+        if tensor.ndim != axes or not tensor.numel():
+            wanted = "(target, source)" if axes == 2 else "(target,)"
+            raise LensError(f"{what} of a decoder has the shape {wanted}; that of layer {label} has {shape}")
+        if tensor.is_meta or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise LensError(f"{what} of layer {label} says that it is {shape}, but holds fewer numbers")
+        if not tensor.isfinite().all():
+            raise LensError(f"{what} of layer {label} contains NaN or infinity")
+        found[label] = tensor.detach()
+    return found
+
+
+def checked_temperatures(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping[str, float]:
+    """Positive numbers of known layers; a LensError otherwise."""
+    for label, value in values.items():
+        if label not in layers:
+            raise LensError(f"there is a temperature for layer {label}, but no map")
+        if not _is_float(value) or not value > 0:
+            raise LensError(f"the temperature of layer {label} is {value!r:.80}: it must be a positive number")
+    return MappingProxyType({label: float(value) for label, value in values.items()})
+
+
+def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+    """Qualities of known layers; a LensError otherwise. Of one that has none of :data:`QUALITIES`, nothing is kept."""
+    found = {}
+    for label, each in values.items():
+        if label not in layers:
+            raise LensError(f"there is a quality of layer {label}, but no map")
+        if not isinstance(each, Mapping):
+            raise LensError(f"the quality of layer {label} is not a mapping of names to numbers")
+        for name in QUALITIES:
+            most = 1.0 if name == "agreement" else math.inf
+            if name in each and not (_is_float(each[name]) and 0 <= each[name] <= most):
+                raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be a number from 0 on")
+        found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})
+    return MappingProxyType({label: each for label, each in found.items() if each})
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

@@ -1,0 +1,93 @@
+"""What tells whether a decoder was made for a model: numbers of its head, and its kind and size."""
+
+import hashlib
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from accelerate.utils import align_module_device
+from torch import nn
+
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.inputs import text_config
+from bauklens.model.shell import original
+
+_ROWS = 4096
+"""Rows of the head, about so many, that are read."""
+
+_SAMPLED = 64
+"""Numbers of the head that are kept as they are."""
+
+_ROUNDING = 2**-7
+"""Relative: more than bfloat16, float16 and their conversions change a weight; far less than training does."""
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, dict[str, Any]]] = WeakKeyDictionary()
+
+
+def fingerprint(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
+    """What a file keeps of the model that a decoder was fitted on.
+
+    Returns:
+        ``kind`` of the model, ``blocks``, ``width`` and ``vocabulary``; of the head, ``hash``, SHA-256 of rows of its
+        weights rounded to bfloat16, and ``sample``, some of them as numbers, as the hash of the same model in another
+        dtype can be another one.
+    """
+    model = original(model)
+    key = (anatomy.head, anatomy.blocks, _state(model))
+    found = _known.get(model)
+    if found is None or found[0] != key:
+        config = text_config(model)
+        about = {
+            "kind": getattr(config, "model_type", None) or anatomy.model_class,
+            "blocks": len(anatomy.blocks),
+            "width": anatomy.width,
+            "vocabulary": anatomy.vocabulary,
+        }
+        found = _known[model] = (key, about | _of_head(model.get_submodule(anatomy.head)))
+    return dict(found[1])
+
+
+def differences(known: Any, own: dict[str, Any]) -> str:
+    """In what a fingerprint that a file holds is not a model's own, in words; empty if they are of one model."""
+    if not isinstance(known, dict):
+        return ""
+    for name, what in (("kind", "a model of the kind"), ("blocks", "a model with"), ("vocabulary", "a vocabulary of")):
+        if known.get(name) is not None and known[name] != own[name]:
+            unit = {"blocks": " blocks", "vocabulary": " tokens"}.get(name, "")
+            return f"{what} {known[name]!s:.80}{unit}, and this one has {own[name]}{unit}"
+    if known.get("hash") is None or known["hash"] == own["hash"] or _alike(known.get("sample"), own["sample"]):
+        return ""
+    return "a model whose head has other weights"
+
+
+def _state(model: nn.Module) -> Any:
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    weight = getattr(head, "weight", None)
+    return None if weight is None else (weight.data_ptr(), weight._version, weight.dtype, tuple(weight.shape))
+
+
+def _of_head(head: nn.Module) -> dict[str, Any]:
+    digest, sample = hashlib.sha256(), []
+    with align_module_device(head), torch.inference_mode():
+        for parameter in head.parameters():
+            if not parameter.is_floating_point():
+                continue
+            rows = parameter.detach()
+            rows = rows[:: max(1, len(rows) // _ROWS)] if rows.ndim > 1 else rows
+            rounded = rows.to(torch.bfloat16).cpu().contiguous()
+            digest.update(rounded.view(torch.int16).numpy().tobytes())
+            flat = rounded.flatten()
+            sample += flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].float().tolist()
+    return {"hash": digest.hexdigest(), "sample": sample[:_SAMPLED]}
+
+
+def _alike(known: Any, own: list[float]) -> bool:
+    """Whether a sample is another one's but for rounding."""
+    if not isinstance(known, (list, tuple)) or len(known) != len(own):
+        return False
+    try:
+        return all(
+            abs(one - other) <= _ROUNDING * max(abs(one), abs(other)) for one, other in zip(known, own, strict=True)
+        )
+    except TypeError:
+        return False

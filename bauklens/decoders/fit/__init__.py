@@ -1,0 +1,1 @@
+"""Fits decoders to a model."""

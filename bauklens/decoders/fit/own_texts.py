@@ -1,0 +1,59 @@
+"""Texts that a model writes itself, for fitting where there are no others."""
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.generation import random_state_kept
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs, input_device, text_config
+from bauklens.progress import bar
+
+_PLAINLY = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+"""Options of ``generate``, so that texts are as probable as the model has them, whatever its own settings."""
+
+
+def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0) -> Inputs:
+    """So many texts of one length in tokens, sampled from a model at temperature 1.
+
+    Args:
+        length: of each, the token that begins a text among them.
+        seed: of what is sampled; the caller's random state is restored afterwards.
+
+    Raises:
+        LensError: the model cannot generate, or names no token that begins a text.
+    """
+    if not hasattr(model, "generate"):
+        raise LensError(f"{type(model).__name__} cannot generate: pass texts")
+    begins, device = _beginning(model), input_device(model)
+    ids = torch.full((count, 1), begins, device=device)
+    with (
+        evaluating(model) as own,
+        random_state_kept(device),
+        bar("Writing texts", "token", total=length - 1) as written,
+    ):
+
+        def count_token(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            written.update()
+            return scores
+
+        torch.manual_seed(seed)
+        found = own.generate(  # type: ignore[operator]
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pad_token_id=begins,
+            min_new_tokens=length - 1,
+            max_new_tokens=length - 1,
+            logits_processor=[count_token],
+            **_PLAINLY,
+        )
+    return Inputs(found)
+
+
+def _beginning(model: nn.Module) -> int:
+    for name in ("bos_token_id", "eos_token_id"):
+        found = getattr(text_config(model), name, None)
+        found = found[0] if isinstance(found, (list, tuple)) and found else found
+        if isinstance(found, int):
+            return found
+    raise LensError("the model's configuration names no token that begins a text (bos_token_id): pass texts")

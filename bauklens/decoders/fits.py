@@ -1,0 +1,128 @@
+"""Whether a decoder can be read on a model, and on a stream of it: what is not so is refused in one line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decoders.fingerprint import differences, fingerprint
+from bauklens.decoders.kinds import LearnedDecoder, listed
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.block_output import state_of
+from bauklens.vocabulary import EMBED
+
+_FORCE = "pass force=True to load_decoder (--force-decoder) if you know that it fits"
+
+
+def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: Sequence[str], norm: str | None) -> None:
+    """Refuses a decoder that cannot be read on a model, or has no meaning for what is asked.
+
+    Args:
+        streams: those that are asked for.
+        norm: as of :func:`bauklens.logit_lens`.
+
+    Raises:
+        LensError: it was made for other states or another model, or the stream or the norm makes no sense with it.
+    """
+    if decoder is LOGIT_LENS:
+        return
+    named = f"the decoder {decoder.name!r}"
+    if norm == "final":
+        raise LensError(f"norm='final' takes no decoder, as rows that were mapped do not add up: leave {named} out")
+    _require_one_state(named, anatomy)
+    for stream in streams:
+        _require_meaning(decoder, named, stream)
+    known = anatomy.labels if decoder.layers is None else decoder.layers
+    unknown = [label for label in known if label not in (EMBED, *anatomy.labels)]
+    if unknown:
+        raise LensError(
+            f"{named} has maps for layers {listed(known)}, and {anatomy.model_class} has the blocks "
+            f"{listed(anatomy.labels)}: it was made for another model"
+        )
+    if isinstance(decoder, LearnedDecoder):
+        _require_states(decoder, named, anatomy)
+        other = misfit(decoder, model, anatomy)
+        if other and not decoder.forced:
+            raise LensError(f"{named} was made for {other}: {_FORCE}")
+
+
+def misfit(decoder: Decoder, model: nn.Module, anatomy: Anatomy) -> str:
+    """What a decoder was made for, in words, if by what its file says it is another model; else empty."""
+    if not isinstance(decoder, LearnedDecoder):
+        return ""
+    blocks, count = decoder.about.get("blocks"), len(anatomy.blocks)
+    last = anatomy.labels[-1]
+    if blocks is not None and blocks != count:
+        return f"a model with {blocks!s:.80} blocks, and {anatomy.model_class} has {count}"
+    if last in decoder.layers and not _is_identity(decoder, last):
+        return f"a model with more blocks: it has a map for the last of {anatomy.model_class}, {last}, which needs none"
+    numbers = [int(label) for label in decoder.layers if label.isdecimal()]
+    whole_run = blocks is None and "target" not in decoder.about and numbers == list(range(len(numbers)))
+    if (
+        whole_run
+        and decoder.kind == "jacobian"
+        and decoder.about.get("prompts")
+        and len(numbers) not in (count - 1, count)
+    ):
+        return f"a model with {len(numbers) + 1} blocks, as its layers say, and {anatomy.model_class} has {count}"
+    target = decoder.about.get("target")
+    if isinstance(target, str) and target not in anatomy.labels:
+        return f"the output of block {target:.80}, which {anatomy.model_class} does not have"
+    head = decoder.about.get("fingerprint")
+    return "" if head is None else differences(_thawed(head), fingerprint(model, anatomy))
+
+
+def _require_one_state(named: str, anatomy: Anatomy) -> None:
+    if not anatomy.plain and anatomy.streams != 1:
+        raise LensError(
+            f"{named} maps one state per position, and {anatomy.model_class} has {anatomy.streams}: read it with the "
+            "logit lens"
+        )
+
+
+def _require_meaning(decoder: Decoder, named: str, stream: str) -> None:
+    taken = getattr(decoder, "stream", "hidden")
+    if taken != "hidden" and stream != taken:
+        raise LensError(
+            f"{named} maps what the {taken} of a block adds, and not stream {stream!r}: pass stream={taken!r}"
+        )
+    if stream not in ("hidden", taken) and not getattr(decoder, "is_linear", False):
+        raise LensError(
+            f"{named} has a constant part, which would be added to every contribution: stream {stream!r} needs a "
+            "linear decoder, such as a Jacobian lens, or the logit lens"
+        )
+
+
+def _require_states(decoder: LearnedDecoder, named: str, anatomy: Anatomy) -> None:
+    size = state_size(anatomy)
+    if decoder.width == size and decoder.target == size:
+        return
+    if decoder.width != decoder.target:
+        raise LensError(
+            f"{named} maps states of width {decoder.width} to {decoder.target}, and those of {anatomy.model_class} are "
+            f"of width {size}"
+        )
+    raise LensError(f"{named} maps states of width {decoder.width}, and those of {anatomy.model_class} are of {size}")
+
+
+def state_size(anatomy: Anatomy) -> int:
+    """How many numbers a state has at one position, all its streams together."""
+    if anatomy.plain:
+        return anatomy.width
+    state = state_of(anatomy.block_output, anatomy.parts)
+    return state.numel() // state.shape[anatomy.position_axis]
+
+
+def _is_identity(decoder: LearnedDecoder, label: str) -> bool:
+    if decoder.bias(label) is not None or decoder.width != decoder.target:
+        return False
+    return torch.equal(decoder.matrix(label), torch.eye(decoder.width))
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _thawed(each) for name, each in value.items()}
+    return [_thawed(each) for each in value] if isinstance(value, tuple) else value

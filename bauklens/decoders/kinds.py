@@ -1,0 +1,266 @@
+"""The kinds of learned decoders: a linear or affine map for each layer, in front of the model's own norm and head.
+
+Layer l is the stream after block l; "embed" is the stream before block 0. A map takes a state there to the final basis,
+that of the last block's output, which itself needs none.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from typing_extensions import Self
+
+from bauklens.decoders.checked import checked_labels, checked_maps, checked_quality, checked_temperatures
+from bauklens.errors import LensError
+from bauklens.result.frozen import frozen
+from bauklens.text_ids import is_unicode
+from bauklens.vocabulary import DECODER_KINDS
+
+Maps = Mapping[Any, torch.Tensor]
+"""The label of a layer, or its number -> a tensor."""
+
+
+class LearnedDecoder:
+    """A map for each layer: ``A h + b``, or ``h + A h + b`` if it is a residual one; and a temperature of the logits.
+
+    Maps are kept in the dtype that they have, and multiplied in float32, on the device of the states.
+
+    Args:
+        weights: layer -> (target, source), A; a layer without one has the constant b.
+        biases: layer -> (target,), b.
+        temperatures: layer -> the positive number that the logits of that row are divided by, after whatever the model
+            does to its logits.
+        name: what results call this decoder.
+        stream: what the maps take: ``"hidden"``, the stream after a block, or what its ``"attention"`` or ``"mlp"``
+            adds to it.
+        quality: layer -> ``{"kl": nats, "agreement": 0..1}``, measured on text that the maps were not fitted on: the
+            mean KL divergence to the model's own prediction, and how often the most probable tokens are the same.
+        about: what else is known of it, as plain values, such as ``"model"``, ``"method"``, ``"prompts"``,
+            ``"tokens"``; for what is done with ``"blocks"`` and ``"head"`` see :mod:`bauklens.decoders.fits`.
+
+    Attributes:
+        kind: one of :data:`bauklens.vocabulary.DECODER_KINDS`.
+        layers: labels of the layers that it has a map for.
+        width: size of a state that it takes.
+        target: size of a state that it returns.
+
+    Raises:
+        LensError: maps differ in shape, or contain NaN or infinity; a layer is given twice; a temperature is not
+            positive.
+    """
+
+    kind = ""
+    is_residual = False
+    parts: tuple[str, ...] = ("weights", "biases", "temperatures")
+
+    def __init__(
+        self,
+        weights: Maps,
+        biases: Maps | None = None,
+        temperatures: Mapping[Any, float] | None = None,
+        *,
+        name: str | None = None,
+        stream: str = "hidden",
+        quality: Mapping[Any, Mapping[str, float]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._weights = checked_maps("a map", checked_labels(weights), axes=2)
+        self._biases = checked_maps("a bias", checked_labels(biases or {}), axes=1)
+        self.layers = tuple(dict.fromkeys([*self._weights, *self._biases]))
+        if not self.layers:
+            raise LensError("a decoder needs a map for at least one layer")
+        self.width, self.target = self._shape()
+        self.temperatures = checked_temperatures(checked_labels(temperatures or {}), self.layers)
+        self.quality = checked_quality(checked_labels(quality or {}), self.layers)
+        self.name = self.kind if name is None else name
+        if not isinstance(self.name, str) or not self.name or not is_unicode(self.name):
+            raise LensError("the name of a decoder must be text")
+        if stream not in ("hidden", "attention", "mlp"):
+            raise LensError(f"unknown stream {stream!r} of a decoder: pass 'hidden', 'attention' or 'mlp'")
+        self.stream = stream
+        self.about: Mapping[str, Any] = frozen(dict(about or {}))
+        self.forced = False
+
+    @classmethod
+    def from_parts(cls, weights: Maps, biases: Maps, temperatures: Mapping[Any, float], **known: Any) -> Self:
+        """A decoder of this kind, given all parts that any kind may have.
+
+        Raises:
+            LensError: this kind has no such part; and as when it is made.
+        """
+        for part, given in (("weights", weights), ("biases", biases), ("temperatures", temperatures)):
+            if given and part not in cls.parts:
+                raise LensError(f"a {DECODER_KINDS[cls.kind]} has no {part}")
+        made = cls.__new__(cls)
+        LearnedDecoder.__init__(made, weights, biases, temperatures, **known)
+        return made
+
+    def __call__(self, states: torch.Tensor, layers: Any) -> torch.Tensor:
+        """(layer, position, source) -> (layer, position, target), float32; as :class:`bauklens.Decoder`."""
+        wide = states.to(torch.promote_types(states.dtype, torch.float32))
+        return torch.stack([self._mapped(state, label) for state, label in zip(wide, layers, strict=True)])
+
+    def __repr__(self) -> str:
+        what = DECODER_KINDS.get(self.kind, self.kind)
+        return f"<{what} {self.name!r}: {len(self.layers)} layers, width {self.width}>"
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it has no constant part, so that it maps a sum to the sum of its parts' maps."""
+        return not self._biases
+
+    def weight(self, layer: int | str) -> torch.Tensor | None:
+        """(target, source), A of a layer, in the dtype in which it is kept; None if the layer has a constant only.
+
+        Raises:
+            LensError: there is no map for this layer.
+        """
+        return self._weights.get(self._known(layer))
+
+    def bias(self, layer: int | str) -> torch.Tensor | None:
+        """(target,), b of a layer, or None.
+
+        Raises:
+            LensError: there is no map for this layer.
+        """
+        return self._biases.get(self._known(layer))
+
+    def matrix(self, layer: int | str) -> torch.Tensor:
+        """(target, source) float32, the linear part of the whole map: A, or I + A if it is residual.
+
+        Raises:
+            LensError: there is no map for this layer.
+        """
+        weight = self.weight(layer)
+        found = torch.zeros(self.target, self.width) if weight is None else weight.float()
+        return found + torch.eye(self.target, self.width) if self.is_residual else found
+
+    def save(self, path: str | Path) -> None:
+        """Writes the decoder to a file, or a folder; an old file is replaced only when the new one is complete.
+
+        Args:
+            path: a ``.safetensors`` file, which keeps everything. Of a Jacobian lens also a ``.pt`` file as the
+                reference implementation and TransformerLens read it, in float16; of a tuned lens also a folder as
+                tuned-lens reads it.
+
+        Raises:
+            LensError: the path has another suffix, or cannot be written, or the format cannot hold this decoder.
+        """
+        from bauklens.decoders.loading import save
+
+        save(self, path)
+
+    def _mapped(self, state: torch.Tensor, label: str) -> torch.Tensor:
+        """(position, source) -> (position, target)."""
+        weight, bias = (
+            None if each is None else each.to(state.device, state.dtype)
+            for each in (self._weights.get(label), self._biases.get(label))
+        )
+        if weight is None:
+            assert bias is not None
+            return bias.expand(len(state), -1)
+        found = state @ weight.T if bias is None else torch.addmm(bias, state, weight.T)
+        return state + found if self.is_residual else found
+
+    def _known(self, layer: int | str) -> str:
+        if str(layer) not in self.layers:
+            raise LensError(f"the decoder {self.name!r} has no map for layer {layer!r}: it has {listed(self.layers)}")
+        return str(layer)
+
+    def _shape(self) -> tuple[int, int]:
+        sources = {int(weight.shape[1]) for weight in self._weights.values()}
+        targets = {int(each.shape[0]) for each in (*self._weights.values(), *self._biases.values())}
+        if len(sources) > 1 or len(targets) > 1:
+            raise LensError("the maps of a decoder must be alike in shape: (target, source), and biases (target,)")
+        (target,) = targets
+        (source,) = sources or {target}
+        if self.is_residual and source != target:
+            raise LensError(f"a residual map must be square; got {target} x {source}")
+        return source, target
+
+
+class JacobianLens(LearnedDecoder):
+    """The Jacobian lens: ``J h``, J the mean Jacobian of the final state with respect to the state of a layer.
+
+    It shows what a state is disposed to make the model say, later in the text too ("Verbalizable Representations Form a
+    Global Workspace in Language Models", 2026).
+
+    Args:
+        jacobians: layer -> (target, source), J.
+        **known: ``name``, ``stream``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+    """
+
+    kind = "jacobian"
+    parts = ("weights",)
+
+    def __init__(self, jacobians: Maps, **known: Any) -> None:
+        super().__init__(jacobians, **known)
+
+
+class TunedLens(LearnedDecoder):
+    """The tuned lens: ``h + W h + b``, trained for the final prediction (Belrose et al. 2023).
+
+    Args:
+        weights: layer -> (hidden, hidden), W.
+        biases: layer -> (hidden,), b.
+        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+    """
+
+    kind = "tuned"
+    parts = ("weights", "biases")
+    is_residual = True
+
+    def __init__(self, weights: Maps, biases: Maps | None = None, **known: Any) -> None:
+        super().__init__(weights, biases, **known)
+
+
+class RidgeLens(LearnedDecoder):
+    """The ridge lens: ``A h + b``, the least squares fit of the final state, and a temperature for each layer.
+
+    Args:
+        weights: layer -> (hidden, hidden), A.
+        biases: layer -> (hidden,), b.
+        temperatures: layer -> what the logits are divided by.
+        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+    """
+
+    kind = "ridge"
+
+
+class MeanLens(LearnedDecoder):
+    """A constant for each layer, whatever the state is: a baseline, which shows how much of a score is no reading.
+
+    Args:
+        means: layer -> (hidden,), such as the mean final state.
+        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+    """
+
+    kind = "mean"
+    parts = ("biases",)
+
+    def __init__(self, means: Maps, **known: Any) -> None:
+        super().__init__({}, means, **known)
+
+
+KINDS: Mapping[str, type[LearnedDecoder]] = MappingProxyType(
+    {each.kind: each for each in (JacobianLens, TunedLens, RidgeLens, MeanLens)}
+)
+"""The kinds by the names that files have for them."""
+
+
+def listed(labels: Any) -> str:
+    """Layers in words: runs of numbers by their ends.
+
+    >>> listed(["embed", "0", "1", "2", "5"])
+    'embed, 0 .. 2, 5'
+    """
+    runs: list[list[str]] = []
+    for label in labels:
+        follows = runs and label.isdecimal() and runs[-1][-1].isdecimal() and int(label) == int(runs[-1][-1]) + 1
+        if follows:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return ", ".join(f"{run[0]} .. {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)

@@ -1,0 +1,58 @@
+"""Reading a file of torch.save that anyone may have written: no code is run, and nothing becomes larger than it is.
+
+Such a file is a pickle in a zip archive. It is read with ``weights_only=True``, which builds tensors and plain values
+only, and its tensors stay on the disk until they are used.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from bauklens.errors import LensError
+from bauklens.reading_files import require_regular
+
+_PICKLED = "it is a pickle, which could run code: convert it where you trust it, with JacobianLens(...).save(...)"
+
+
+def read_torch_file(path: Path) -> Mapping[Any, Any]:
+    """The mapping in a file.
+
+    Raises:
+        LensError: it is not a regular file, not one of torch.save's, holds more than tensors and plain values, or is
+            damaged; the message does not name it.
+    """
+    require_regular(path)
+    _require_archive(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError:
+        raise LensError(
+            "its pickle holds more than tensors and plain values, so that loading it could run code"
+        ) from None
+    except MemoryError:
+        raise LensError("it is too large for the memory of this machine") from None
+    except Exception as error:  # whatever a damaged pickle makes of torch and of Python
+        raise LensError(f"it is damaged: {error!s:.200}") from None
+    if not isinstance(content, dict):
+        raise LensError(f"looked for a mapping in it, and found {type(content).__name__}")
+    return content
+
+
+def _require_archive(path: Path) -> None:
+    """Refuses a bare pickle, and an archive whose parts are packed, which could be small here and huge in memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        with path.open("rb") as file:
+            begins = file.read(2)
+        is_pickle = begins[:1] == b"\x80" or begins[:1] in (b"(", b"}", b"]", b"c")
+        raise LensError(_PICKLED if is_pickle else "it is not a file of torch.save, or is damaged") from None
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise LensError("its parts are compressed, as torch.save never does")
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        raise LensError("it is damaged: its parts are larger than the file")

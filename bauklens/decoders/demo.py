@@ -17,7 +17,7 @@ from bauklens.model.loading import load
 
 log = logging.getLogger(__name__)
 
-_TEXTS, _LENGTH = 16, 48
+_TEXTS, _LENGTH = 15, 46
 """That it is fitted on, and how many tokens each has."""
 
 _HELD_OUT = 2

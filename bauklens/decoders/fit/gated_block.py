@@ -140,7 +140,8 @@ class GatedBlock:
         (slope,) = torch.autograd.grad(activated.sum(), gate)
         of_up = activated.detach().mean(dim=0)
         of_gate = (up[:, positions].flatten(0, 1) * slope).mean(dim=0)
-        return self._down.weight @ (of_up[:, None] * self._up.weight + of_gate[:, None] * self._gate.weight)
+        inner: torch.Tensor = of_up[:, None] * self._up.weight + of_gate[:, None] * self._gate.weight
+        return self._down.weight @ inner
 
     def _of_norm(self, which: int, states: torch.Tensor, normed: torch.Tensor, positions: slice) -> torch.Tensor:
         """(width, width), the gain times the mean Jacobian of an RMSNorm, ``I / r - x x' / (n r^3)``."""
@@ -150,7 +151,8 @@ class GatedBlock:
         rows, scales = states[:, positions].flatten(0, 1).double(), scale[:, positions].flatten(0, 1)
         projected = rows / scales**1.5
         mean = torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device) * (1 / scales).mean()
-        return gain[:, None] * (mean - projected.T @ projected / rows.numel()).float()
+        jacobian = (mean - projected.T @ projected / rows.numel()).float()
+        return torch.mul(gain[:, None], jacobian)
 
     def _require(self, what: str, made: torch.Tensor, found: torch.Tensor) -> None:
         if not (made - found).norm() <= _ALLOWED * found.norm():

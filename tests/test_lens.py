@@ -364,6 +364,8 @@ class TestWhatIsAskedFor:
             "layers": ("0", "1"),
             "positions": None,
             "norm": "own",
+            "decoder": "logit",
+            "missing": "skip",
             "precision": "auto",
             "chunk_rows": None,
             "measures": None,

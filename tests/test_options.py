@@ -16,7 +16,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import bauklens
 from bauklens import LensError
-from bauklens.lens.options import OPTIONS, ComparedOptions, OneStream, Options, RowOptions, SeveralStreams
+from bauklens.lens.options import (
+    OPTIONS,
+    ComparedOptions,
+    LensOptions,
+    OneTable,
+    Options,
+    RowOptions,
+    SeveralDecoders,
+    SeveralStreams,
+)
 from bauklens.model.anatomy import resolve
 from bauklens.model.guard import locked
 from bauklens.model.inputs import Inputs
@@ -31,10 +40,9 @@ class TestTheOptions:
     def test_those_that_type_checkers_know_are_those_that_there_are(self):
         known = {each.name for each in dataclasses.fields(Options)} - {"generate"}
         assert known == set(OPTIONS)
-        assert (
-            set(OneStream.__annotations__) - OF_GENERATE == known == set(SeveralStreams.__annotations__) - OF_GENERATE
-        )
-        assert set(ComparedOptions.__annotations__) == {*RowOptions.__annotations__, "stream"}
+        for each in (OneTable, SeveralStreams, SeveralDecoders, LensOptions):
+            assert set(each.__annotations__) - OF_GENERATE == known
+        assert set(ComparedOptions.__annotations__) == {*RowOptions.__annotations__, "stream", "decoder"}
 
     def test_an_editor_that_looks_at_the_function_sees_each_with_its_default(self):
         parameters = inspect.signature(bauklens.logit_lens).parameters

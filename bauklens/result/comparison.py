@@ -51,8 +51,8 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Names for the two, taken from the first of model, stream, prompt and norm in which they differ."""
-        for attribute in ("model", "stream", "prompt", "norm"):
+        """Names for the two, taken from the first of model, stream, decoder, prompt and norm in which they differ."""
+        for attribute in ("model", "stream", "decoder", "prompt", "norm"):
             one, other = (getattr(each, attribute) for each in (self.one, self.other))
             if one != other:
                 return str(one), str(other)

@@ -38,6 +38,7 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
         "magnitude": result.magnitude[layer, column],
         "token_id": result.token_ids[column],
         "predicted_id": predicted_id,
+        "decoder": np.full(len(layer), result.decoder, dtype=object),
     }
     columns |= {_apart(name, columns): value[layer, column] for name, value in cells.items()}
     frame = data_frame(columns)
@@ -75,7 +76,7 @@ def data_set_of(result: LensResult) -> "xarray.Dataset":
         "rank": np.arange(result.topk) + 1,
     }
     places |= {"target": list(map(whole_text, target_names(result.targets)))} if result.targets else {}
-    about = {name: whole_text(getattr(result, name)) for name in ("model", "prompt", "stream")}
+    about = {name: whole_text(getattr(result, name)) for name in ("model", "prompt", "stream", "decoder")}
     return data_set(variables, places, about)
 
 

@@ -17,7 +17,14 @@ from bauklens.show.bundle import script_source, viewer_call, viewer_script, view
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
-from bauklens.show.static_table import comparison_table, excerpt, largest_magnitude, table, templates
+from bauklens.show.static_table import (
+    comparison_table,
+    excerpt,
+    largest_magnitude,
+    quality_legend,
+    table,
+    templates,
+)
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 Shown = LensResult | Comparison
@@ -147,6 +154,7 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
     lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
     state: dict[str, Any] = {"show": "difference", "width": 120} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
+    state |= {"show": "beside"} if _differ_by_decoder(results) else {}
     captions = [_caption(lens) for lens in lenses]
     together: dict[str, Any] = {}
     if isinstance(results[0], Comparison):
@@ -161,6 +169,14 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
     }
 
 
+def _differ_by_decoder(results: Sequence[Shown]) -> bool:
+    """Whether these are a few lenses of the same states through decoders, which are best seen side by side."""
+    lenses = [each for each in results if isinstance(each, LensResult)]
+    decoders = {lens.decoder for lens in lenses}
+    one_stream = len({lens.stream for lens in lenses}) == 1
+    return 1 < len(results) <= 3 and one_stream and len(decoders) == len(lenses) == len(results)
+
+
 def _lens_part(result: LensResult) -> dict[str, Any]:
     shown, left_out = excerpt(result)
     return {
@@ -171,14 +187,16 @@ def _lens_part(result: LensResult) -> dict[str, Any]:
         "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
         "norm": NORMS.get(result.norm, result.norm),
         "largest": readable_magnitude(largest_magnitude(result)),
-        "caption": STREAM_CAPTIONS.get(result.stream, result.stream),
-        "check": f"{result.checked} {result.decoded}",
+        "through": result.decoder_called,
+        "strip": quality_legend(result),
+        "caption": ", ".join(filter(None, (STREAM_CAPTIONS.get(result.stream, result.stream), result.decoder_called))),
+        "check": " ".join(filter(None, (result.checked, result.mapped, result.decoded))),
     }
 
 
 def _comparison_part(comparison: Comparison) -> dict[str, Any]:
     checks = [
-        f"{printable(name)}: {lens.checked} {lens.decoded}"
+        f"{printable(name)}: " + " ".join(filter(None, (lens.checked, lens.mapped, lens.decoded)))
         for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True)
     ]
     if any(comparison.left_out):
@@ -194,7 +212,8 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
 
 def _caption(lens: LensResult) -> str:
     stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
-    return f"{stream} of {lens.model}, decoded with {norm}"
+    through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
+    return f"{stream} of {lens.model}{through}, decoded with {norm}"
 
 
 def _heading(result: Shown) -> str:

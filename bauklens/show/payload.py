@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, target_names
@@ -43,8 +44,8 @@ def views(
     """
     named = [*map(printable, names)] if names is not None else _names(lenses)
     first = lenses[0]
-    paired = len(lenses) == 2 and first.layers == lenses[1].layers
-    paired = paired and (between is not None or np.array_equal(first.positions, lenses[1].positions))
+    paired = between is not None or all(np.array_equal(first.positions, each.positions) for each in lenses)
+    paired = paired and all(set(first.layers) & set(each.layers) for each in lenses)
     several = [_view(*each) for each in zip(lenses, captions, named, strict=True)]
     for each in several:
         each["head"] |= {"paired": paired, "between": []}
@@ -63,11 +64,16 @@ def inert(data: Any) -> Markup:
 
 
 def _names(lenses: Sequence[LensResult]) -> list[str]:
-    """What tells the lenses apart: what they differ in, and a number where that is nothing."""
-    for attribute in ("stream", "model", "prompt", "norm"):
-        names = [str(getattr(lens, attribute)) for lens in lenses]
-        if len(set(names)) == len(names):
-            return [printable(name) for name in names]
+    """What tells the lenses apart: all that they differ in, and a number where that is nothing."""
+    attributes = ("stream", "decoder", "model", "prompt", "norm")
+    differ = [name for name in attributes if len({getattr(lens, name) for lens in lenses}) > 1]
+    for name in differ:
+        one = [str(getattr(lens, name)) for lens in lenses]
+        if len(set(one)) == len(one):
+            return [printable(each) for each in one]
+    all_of_it = [", ".join(str(getattr(lens, name)) for name in differ) for lens in lenses]
+    if len(set(all_of_it)) == len(lenses) > 1:
+        return [printable(each) for each in all_of_it]
     return [f"{lens.stream} {number}" for number, lens in enumerate(lenses, 1)]
 
 
@@ -94,6 +100,9 @@ def _view(
             "model": lens.model,
             "prompt": lens.prompt,
             "stream": lens.stream,
+            "decoder": lens.decoder,
+            "unmapped": list(lens.unmapped),
+            "quality": plain(lens.quality),
             "layers": list(lens.layers),
             "positions": lens.positions.tolist(),
             "tokens": [visible(token) for token in lens.tokens],

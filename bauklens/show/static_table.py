@@ -38,6 +38,15 @@ class _Column:
     generated: bool
 
 
+@dataclass(frozen=True)
+class _Row:
+    layer: str
+    text: str
+    title: str
+    quality: str
+    cells: list[_Cell]
+
+
 @cache
 def templates() -> jinja2.Environment:
     """The templates in ``bauklens/viewer``; everything they show is escaped."""
@@ -116,7 +125,7 @@ def comparison_table(comparison: Comparison) -> Markup:
             cells.append(
                 _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
             )
-        rows.append((layer, cells))
+        rows.append(_Row(layer, layer, "", "", cells))
     return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
 
 
@@ -131,7 +140,35 @@ def largest_magnitude(result: LensResult) -> float:
     return float(np.nan_to_num(magnitudes).max(initial=0.0))
 
 
-def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[tuple[str, list[_Cell]]]:
+def quality_legend(result: LensResult) -> str:
+    """What the bars at the layers and the marks of rows mean; empty if there are none."""
+    said = []
+    if "kl" in result.quality:
+        largest = readable_magnitude(_largest(result.quality["kl"]))
+        said.append(f"bar at a layer: KL to the model’s own prediction on held-out text (full = {largest} nats)")
+    if result.unmapped:
+        said.append("*: the decoder has no map for this row, shown as in the logit lens")
+    return "; ".join(said)
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.nan_to_num(values).max(initial=0.0))
+
+
+def _head(result: LensResult, row: int) -> tuple[str, str, str]:
+    """What the head of a row shows, what it says on hover, and how long its bar is."""
+    layer = result.layers[row]
+    known = {name: float(value[row]) for name, value in result.quality.items() if not np.isnan(value[row])}
+    said = [f"layer {layer}"]
+    if "kl" in known:
+        said.append(f"KL to the model’s own prediction {readable_magnitude(known['kl'])} nats on held-out text")
+    if "agreement" in known:
+        said.append(f"the same top token in {100 * known['agreement']:.0f} %")
+    bar = _number(known["kl"] / (_largest(result.quality["kl"]) or 1)) if "kl" in known else ""
+    return f"{layer}*" if layer in result.unmapped else layer, "; ".join(said) if said[1:] else "", bar
+
+
+def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[_Row]:
     texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
     relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
@@ -155,7 +192,7 @@ def _rows(result: LensResult, columns: list[_Column], largest: float, hover: boo
                     position=column.position,
                 )
             )
-        yield layer, cells
+        yield _Row(layer, *_head(result, row), cells)
 
 
 def _text(text: str) -> str:

@@ -11,7 +11,7 @@ export function height(value, most, isRank) {
 }
 
 /**
- * A chart of `lines`, { name, shape, colour, values, soft }: NaN leaves a gap.
+ * A chart of `lines`, { name, whose, shape, colour, values, soft, dash }: NaN leaves a gap.
  *
  * @param names what the places along the axis are called
  * @param chosen the place that is marked
@@ -44,7 +44,7 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
   function tell(place) {
     guide.setAttribute("x1", x(place));
     guide.setAttribute("x2", x(place));
-    const values = lines.map((line) => `${line.shape} ${show(line.values[place])}`);
+    const values = lines.map((line) => [line.shape, line.whose, show(line.values[place])].filter(Boolean).join(" "));
     value.textContent = `${names[place]}: ${values.join("  ")}`;
   }
   const placeAt = (event) => {
@@ -60,13 +60,13 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
 }
 
 /** A line in as many pieces as it has gaps, and a point at every place where it is alone or there are few. */
-function drawn({ values, colour, shape, name, soft }, x, y) {
+function drawn({ values, colour, shape, name, soft, dash }, x, y) {
   const pieces = [[]];
   [...values].forEach((value, place) => {
     if (Number.isFinite(value)) pieces.at(-1).push([x(place), y(value)]);
     else if (pieces.at(-1).length) pieces.push([]);
   });
-  const style = { "--pin": colour };
+  const style = { "--pin": colour, ...(dash ? { "stroke-dasharray": dash } : {}) };
   const kind = soft ? "line soft" : "line";
   const lines = pieces.filter((piece) => piece.length > 1).map((piece) => draw("polyline", { class: kind, points: piece.join(" "), style }));
   const points = pieces.filter((piece) => piece.length === 1).map(([[cx, cy]]) => draw("circle", { class: kind, cx, cy, r: 2, style }));

@@ -65,6 +65,9 @@ function numbers(bytes, kind, packed) {
 
 export const cellOf = (lens, row, column) => row * lens.columns + column;
 
+/** The row of a layer; -1 where a lens has no such row. */
+export const rowOf = (lens, layer) => lens.layers.indexOf(layer);
+
 /** The cell's token of a rank from 0: its place among the lens's texts. */
 export const tokenAt = (lens, cell, rank = 0) => lens.top[cell * lens.topk + rank];
 

@@ -1,6 +1,6 @@
 // What is known of one cell: its top k, each with its pin, and its measures.
 
-import { cellOf, keyOf, probabilityAt, tokenAt } from "./data.js";
+import { cellOf, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
 import { tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
@@ -17,7 +17,8 @@ export function detail(view) {
   function draw() {
     const { lens, row, column } = view.seen();
     const [layer, position] = [lens.layers[row], lens.positions[column]];
-    const several = view.state.show === "difference" ? view.lenses : [lens];
+    const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([, there]) => there >= 0);
+    const several = places.map(([each]) => each);
     const isNamed = view.shown.length > 1;
     const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);
     place.replaceChildren(
@@ -25,8 +26,8 @@ export function detail(view) {
       make("small", {}, `${layer === "embed" ? "embedding" : `layer ${layer}`}, position ${position}`),
     );
     place.title = lens.tokens[column];
-    tops.replaceChildren(...several.flatMap((each) => topOf(each, cellOf(each, row, column), isNamed)));
-    measures.replaceChildren(...several.flatMap((each) => measuresOf(each, cellOf(each, row, column), isNamed)));
+    tops.replaceChildren(...places.flatMap(([each, there]) => topOf(each, cellOf(each, there, column), isNamed)));
+    measures.replaceChildren(...places.flatMap(([each, there]) => measuresOf(each, cellOf(each, there, column), isNamed)));
     element.querySelectorAll(".pin")[focused]?.focus();
     const said = several.map((each) => sentence(each, column, isNamed)).join(" ").trim();
     if (told.textContent !== said) told.textContent = said; // it is read out

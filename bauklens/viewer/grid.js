@@ -1,7 +1,7 @@
 // The table of one lens, or of what differs between two: a grid of which only what is in sight is in the document.
 
 import { axesOf, chosenIn, holds } from "./axes.js";
-import { contentOf } from "./cells.js";
+import { contentOf } from "./content.js";
 import { make } from "./dom.js";
 import { cellElement, layerHead, positionHead } from "./heads.js";
 import { moved } from "./keys.js";
@@ -84,7 +84,7 @@ export function grid(view, lenses) {
   function head(role, place, which) {
     const number = (which ? axes.across : axes.down)[place];
     const isLayer = Boolean(which) === axes.layersAcross;
-    return isLayer ? layerHead(role, lens.layers[number]) : positionHead(role, lenses, number);
+    return isLayer ? layerHead(role, lens, number) : positionHead(role, lenses, number);
   }
 
   function cell(down, across) {

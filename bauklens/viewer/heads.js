@@ -1,10 +1,12 @@
 // The elements of a table: what stands at its edges, and its cells.
 
 import { make } from "./dom.js";
+import { rowHead } from "./rows.js";
 
-/** The head of a layer. */
-export function layerHead(role, name) {
-  return make("div", { class: "head layer", role, title: `layer ${name}` }, name);
+/** The head of a layer, with what is known of its row. */
+export function layerHead(role, lens, row) {
+  const { text, title, quality } = rowHead(lens, row);
+  return make("div", { class: "head layer", role, title, style: quality === null ? {} : { "--q": quality.toFixed(3) } }, text);
 }
 
 /** The head of a position, in one lens or in two. */

@@ -45,8 +45,8 @@ export function linked(number) {
   }
 }
 
-/** A name for a file: letters, digits and dashes of a text. */
-export function fileName(text, suffix) {
-  const plain = text.normalize("NFKD").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
-  return `${plain.slice(0, 60) || "lens"}.${suffix}`;
+/** A name for a file: letters, digits and dashes of a text, and of what tells it from others of that text. */
+export function fileName(text, what, suffix) {
+  const plain = (each) => each.normalize("NFKD").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  return `${[plain(text).slice(0, 60) || "lens", plain(what).slice(0, 60)].filter(Boolean).join("-")}.${suffix}`;
 }

@@ -1,7 +1,8 @@
 // The tables that are shown: one, two side by side, or what differs between two; they scroll together.
 
 import { holds } from "./axes.js";
-import { contentOf } from "./cells.js";
+import { contentOf } from "./content.js";
+import { rowOf } from "./data.js";
 import { make } from "./dom.js";
 import { grid } from "./grid.js";
 import { widening } from "./widening.js";
@@ -28,11 +29,19 @@ export function stage(view) {
       legend.replaceChildren(...contentOf(table.lenses, view.state).legend.map((text) => make("span", {}, text)));
       if (isNew || changesPlaces(view.state, before)) show(table, false);
     }
+    if (!moved) align();
+  }
+
+  /** The same layers stand beside each other, if one table has more rows above them. */
+  function align() {
+    const shared = panes[0].table.lenses[0].layers.find((each) => panes.every(({ table }) => rowOf(table.lenses[0], each) >= 0));
+    const tops = panes.map(({ table }) => (shared === undefined ? 0 : table.startOf(shared)[1]));
+    panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("margin-top", `${Math.max(...tops) - tops[place]}px`));
   }
 
   function build() {
-    const { lenses, shown, state } = view;
-    panes = (state.show === "difference" ? [lenses] : shown.map((lens) => [lens])).map((some) => {
+    const { pair, shown } = view;
+    panes = (pair ? [pair] : shown.map((lens) => [lens])).map((some) => {
       const table = grid(view, some);
       return { table, caption: captionOf(some), legend: make("p", { class: "legend" }), edge: widening(view, table) };
     });

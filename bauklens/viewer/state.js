@@ -1,7 +1,7 @@
 // What a person has chosen: one frozen value, that can be written as JSON and read again.
 
 export const START = Object.freeze({
-  show: "0", // the lens that is shown, by its number; "beside", or "difference"
+  show: "0", // the lens that is shown, by its number; "beside"; or two that are compared: "difference", "0-2"
   layer: "", // the chosen cell
   position: -1,
   pins: Object.freeze([]), // keys of tokens, see data.keyOf; null where one was taken away
@@ -68,11 +68,22 @@ export function written(state) {
   return JSON.stringify(Object.fromEntries(Object.keys(START).map((name) => [name, state[name]])));
 }
 
-/** What can be shown of several lenses: one of them, and of two both side by side, or what differs. */
+/** What can be shown of several lenses: one of them; of two, or through three decoders, all side by side, and pairs. */
 export function shows(lenses) {
   const several = lenses.map((_, place) => String(place));
-  if (lenses.length !== 2) return several;
-  return [...several, "beside", ...(lenses[0].paired ? ["difference"] : [])];
+  const decoders = new Set(lenses.map(({ decoder }) => decoder));
+  if (lenses.length !== 2 && !(lenses.length === 3 && decoders.size === 3)) return several;
+  const pairs = lenses.length === 2 ? ["difference"] : ["0-1", "0-2", "1-2"];
+  return [...several, "beside", ...(lenses[0].paired ? pairs : [])];
+}
+
+/** Whether two lenses are compared. */
+export const isPair = (show) => show === "difference" || /^\d-\d$/.test(show);
+
+/** The two lenses that are compared; null where none are. */
+export function pairOf(lenses, show) {
+  if (!isPair(show)) return null;
+  return show === "difference" ? lenses : show.split("-").map((place) => lenses[place]);
 }
 
 /** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */

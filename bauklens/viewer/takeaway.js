@@ -9,9 +9,10 @@ import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 export function takeaway(view) {
   const said = make("p", { class: "said", role: "status" });
   const seen = () => view.chosen();
-  const shown = () => (view.state.show === "difference" ? view.lenses : [seen().lens]);
-  const named = (suffix) => fileName(`${seen().lens.prompt} ${seen().lens.stream}`, suffix);
-  const pictureName = (suffix) => (view.panes().length + shown().length > 2 ? fileName(`${seen().lens.prompt} compared`, suffix) : named(suffix));
+  const shown = () => view.pair ?? [seen().lens];
+  const through = ({ decoder }) => (decoder === "logit" ? "" : ` ${decoder}`);
+  const named = (suffix) => fileName(`${seen().lens.prompt}`, `${seen().lens.stream}${through(seen().lens)}`, suffix);
+  const pictureName = (suffix) => (view.panes().length + shown().length > 2 ? fileName(seen().lens.prompt, "compared", suffix) : named(suffix));
   const chosen = () => cell(shown(), seen().row, seen().column);
   const copied = async (text, what) => {
     said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not allow copying";

@@ -1,6 +1,6 @@
 // A lens as text to export: TSV, Markdown, CSV and JSON.
 
-import { cellOf, probabilityAt, tokenAt } from "./data.js";
+import { cellOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { probabilityText, shortest } from "./numbers.js";
 
 /** The whole table, the most probable token a cell (of two lenses both, where they differ), as rows of texts. */
@@ -8,13 +8,20 @@ export function table(lenses) {
   const [lens] = lenses;
   const both = (of) => [...new Set(lenses.map(of))].join(" | ");
   const head = (_, column) => `${lens.positions[column]} ${both((each) => each.tokens[column])}`;
-  const top = (row, column) => both((each) => each.shown[tokenAt(each, cellOf(each, row, column))]);
+  const top = (row, column) => {
+    const places = placesOf(lenses, row).map(([each, there]) => each.shown[tokenAt(each, cellOf(each, there, column))]);
+    return [...new Set(places)].join(" | ");
+  };
   const rows = lens.layers.map((layer, row) => [layer, ...lens.tokens.map((_, column) => top(row, column))]);
   return [["layer", ...lens.tokens.map(head)], ...rows];
 }
 
 /** One cell's top k, of each lens, as rows of texts. */
-export const cell = (lenses, row, column) => lenses.flatMap((lens) => cellRows(lens, row, column));
+export const cell = (lenses, row, column) => placesOf(lenses, row).flatMap(([lens, there]) => cellRows(lens, there, column));
+
+/** The lenses that have the layer of a row of the first, each with its own row. */
+const placesOf = (lenses, row) =>
+  lenses.map((lens) => [lens, rowOf(lens, lenses[0].layers[row])]).filter(([, there]) => there >= 0);
 
 function cellRows(lens, row, column) {
   const place = cellOf(lens, row, column);
@@ -44,9 +51,9 @@ export function csv(lens) {
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
   const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
   const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
-  const called = names.map((name) => ([...heads, "predicted_id"].includes(name) ? `measure ${name}` : name));
+  const called = names.map((name) => ([...heads, "predicted_id", "decoder"].includes(name) ? `measure ${name}` : name));
   const followed = parts.map(([part, { name }]) => `${part} of ${name}`);
-  const lines = [[...heads, "predicted_id", ...called, ...followed]];
+  const lines = [[...heads, "predicted_id", "decoder", ...called, ...followed]];
   for (let row = 0; row < lens.rows; row += 1) {
     for (let column = 0; column < lens.columns; column += 1) {
       const place = cellOf(lens, row, column);
@@ -57,7 +64,7 @@ export function csv(lens) {
         const token = tokenAt(lens, place, rank);
         const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], generated, rank + 1, lens.texts[token]];
         const numbers = [number(probabilityAt(lens, place, rank)), number(lens.values.magnitude?.[place])];
-        const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? ""];
+        const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? "", lens.decoder];
         lines.push([...own, ...numbers, ...ids, ...measures, ...targets]);
       }
     }

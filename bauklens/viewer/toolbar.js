@@ -2,7 +2,7 @@
 
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { shows, WIDTHS } from "./state.js";
+import { pairOf, shows, WIDTHS } from "./state.js";
 import { takeaway } from "./takeaway.js";
 
 const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
@@ -10,7 +10,8 @@ const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark
 /** `{ element, draw() }`. */
 export function toolbar(view, search, help) {
   const { lenses } = view;
-  const named = (show) => lenses[show]?.name ?? { beside: "side by side", difference: "difference" }[show];
+  const spoken = { beside: "side by side", difference: "difference" };
+  const named = (show) => lenses[show]?.name ?? spoken[show] ?? pairOf(lenses, show).map(({ name }) => name).join(" | ");
   const several = shows(lenses);
   const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change({ show }), { title: text }));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);

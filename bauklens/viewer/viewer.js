@@ -10,7 +10,7 @@ import { search } from "./search.js";
 import { linked } from "./share.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
-import { changed, opened, toggled } from "./state.js";
+import { changed, opened, pairOf, toggled } from "./state.js";
 import { toolbar } from "./toolbar.js";
 import { trajectories } from "./trajectories.js";
 
@@ -35,8 +35,11 @@ export function mount(figure, lenses, given = {}, number = 0) {
     get state() {
       return state;
     },
+    get pair() {
+      return pairOf(lenses, state.show);
+    },
     get shown() {
-      return lenses[state.show] ? [lenses[state.show]] : lenses;
+      return view.pair ?? (lenses[state.show] ? [lenses[state.show]] : lenses);
     },
     change(change) {
       const before = state;

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { contentOf } from "../../bauklens/viewer/cells.js";
 import { height, nice } from "../../bauklens/viewer/chart.js";
 import { colouring, colours } from "../../bauklens/viewer/colour.js";
+import { contentOf } from "../../bauklens/viewer/content.js";
 import { along, leadsFrom, pinned } from "../../bauklens/viewer/pins.js";
 import { found } from "../../bauklens/viewer/search.js";
+import { aboutRows, rowHead } from "../../bauklens/viewer/rows.js";
+import { layersOf, siblings } from "../../bauklens/viewer/siblings.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { small } from "./made.mjs";
 
@@ -107,4 +109,41 @@ test("a search finds texts with and without their spaces, those that begin so fi
 test("scales of a chart", () => {
   assert.deepEqual([0.004, 0.01, 0.03, 0.7, 1].map(nice), [0.01, 0.01, 0.05, 1, 1]);
   assert.deepEqual([height(0.5, 1, false), height(1, 100, true), height(10, 100, true), height(100, 100, true)], [0.5, 1, 0.5, 0]);
+});
+
+test("two lenses of other rows are compared by their layers", () => {
+  const fewer = small({ decoder: "jacobian", name: "J", layers: ["0", "1"], rows: 2, top: Uint16Array.of(1, 0, 0, 1, 1, 0, 1, 3) });
+  const { of, legend } = contentOf([small(), fewer], state({}));
+  assert.deepEqual([of(0, 0).none, of(0, 0).text, of(1, 0).text, of(2, 1).text], [true, "a", "a | ␣b", "␣b"]);
+  assert.ok(legend.includes("hatched: J has no such row"));
+});
+
+test("the ranks of a pinned token are compared", () => {
+  const other = small({ decoder: "jacobian", top: Uint16Array.of(1, 0, 0, 2, 0, 2, 1, 0, 2, 0, 1, 3) });
+  const pin = { pins: [11], pin: 11, colour: "rank", show: "difference" };
+  const { of, legend } = contentOf([small(), other], state(pin));
+  assert.deepEqual([of(0, 0).text, of(2, 1).text, of(0, 1).text], ["2 | 1", "1 | 1", "– | –"]);
+  assert.deepEqual([of(0, 0).p, of(2, 1).p, of(0, 1).none], [0.1, 0, true]);
+  assert.match(legend[0], /in each cell the rank of ␣b/);
+  assert.deepEqual(colours(small(), state(pin)).map(([name]) => name), ["both", "rank"]);
+});
+
+test("the head of a row says how good its decoder is there", () => {
+  const lens = small({ unmapped: ["embed"], quality: { kl: [null, 2, 8], agreement: [null, 0.5, 0.25] } });
+  assert.deepEqual(rowHead(lens, 0), { text: "embed*", title: "layer embed; the decoder has no map: as in the logit lens", quality: null });
+  assert.deepEqual([rowHead(lens, 1).text, rowHead(lens, 1).quality], ["0", 0.25]);
+  assert.match(rowHead(lens, 2).title, /8 nats on held-out text; the same top token in 25 %/);
+  assert.match(aboutRows(lens)[0], /full = 8 nats/);
+  assert.deepEqual(aboutRows(small()), []);
+});
+
+test("a token is drawn through every decoder of the same states, each with its own dash", () => {
+  const lenses = ["logit", "tuned", "jacobian"].map((decoder) => small({ decoder }));
+  lenses[0] = { ...lenses[0], layers: ["embed", "0", "1"] };
+  lenses[2] = { ...lenses[2], layers: ["0", "1"] };
+  const several = siblings([...lenses, small({ stream: "delta" })], lenses[2]);
+  assert.deepEqual(several.map(({ lens }) => lens), lenses);
+  assert.equal(new Set(several.map(({ dash }) => dash)).size, 3);
+  assert.deepEqual(layersOf(several), ["embed", "0", "1"]);
+  assert.deepEqual(siblings([lenses[0], lenses[0]], lenses[0]).length, 1);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { changed, MOST_PINS, opened, restored, shows, toggled, written } from "../../bauklens/viewer/state.js";
+import { MOST_PINS, changed, opened, pairOf, restored, shows, toggled, written } from "../../bauklens/viewer/state.js";
 import { fileName } from "../../bauklens/viewer/share.js";
 import { small } from "./made.mjs";
 
@@ -46,6 +46,10 @@ test("what can be shown", () => {
   assert.deepEqual(shows([small(), small()]), ["0", "1", "beside", "difference"]);
   assert.deepEqual(shows([small({ paired: false }), small()]), ["0", "1", "beside"]);
   assert.deepEqual(shows([small(), small(), small()]), ["0", "1", "2"]);
+  const decoders = ["logit", "tuned", "jacobian"].map((decoder) => small({ decoder }));
+  assert.deepEqual(shows(decoders), ["0", "1", "2", "beside", "0-1", "0-2", "1-2"]);
+  assert.deepEqual(pairOf(decoders, "0-2"), [decoders[0], decoders[2]]);
+  assert.equal(pairOf(decoders, "beside"), null);
 });
 
 test("there are never more pins than colours", () => {
@@ -57,7 +61,8 @@ test("there are never more pins than colours", () => {
 });
 
 test("a file's name is made of letters and digits", () => {
-  assert.equal(fileName("../..\\The <Eiffel> Tower\n", "csv"), "The-Eiffel-Tower.csv");
-  assert.equal(fileName("///", "svg"), "lens.svg");
-  assert.equal(fileName("日本".repeat(99), "png").length, 64);
+  assert.equal(fileName("../..\\The <Eiffel> Tower\n", "", "csv"), "The-Eiffel-Tower.csv");
+  assert.equal(fileName("The Tower", "hidden ../my lens", "csv"), "The-Tower-hidden-my-lens.csv");
+  assert.equal(fileName("///", "", "svg"), "lens.svg");
+  assert.equal(fileName("日本".repeat(99), "", "png").length, 64);
 });

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bauklens.errors import LensError
@@ -28,6 +29,13 @@ def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
     except ImportError:
         raise LensError("a data frame needs pandas: pip install pandas") from None
     return pandas.DataFrame({whole_text(name): _column(values) for name, values in columns.items()})
+
+
+def joined_frames(frames: "Sequence[pandas.DataFrame]") -> "pandas.DataFrame":
+    """Data frames below one another."""
+    import pandas
+
+    return pandas.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
 
 
 def csv_text(frame: "pandas.DataFrame") -> str:

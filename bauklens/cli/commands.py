@@ -22,12 +22,13 @@ from bauklens.cli.options import (
     target_options,
     write,
 )
+from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.several import compare, summarize
 from bauklens.errors import LensError
 from bauklens.reading_files import STANDARD_INPUT
 
 if TYPE_CHECKING:
-    pass
+    from bauklens.result.result import LensResult
 
 _MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content": "..."}]; - reads standard input.'
 
@@ -86,7 +87,9 @@ def lens(
 ) -> None:
     """Print what the model was about to say after every block of PROMPT.
 
+    \b
     Example: bauklens lens "The Space Needle is located in" --target " Seattle" -o lens.html
+             bauklens lens "The Space Needle is located in" --decoder logit --decoder demo -o lens.html
     """
     if json_path == csv_path == "-":
         raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
@@ -104,20 +107,27 @@ def lens(
     from bauklens.lens.lens import logit_lens
 
     arguments |= {"blocks": blocks, "head": head}
-    result = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
-    (shown,) = chosen_positions(len(result.tokens), position)
+    found: Any = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
+    results: list[LensResult] = found if isinstance(found, list) else [found]
+    (shown,) = chosen_positions(len(results[0].tokens), position)
+    written = [] if output is None else [str(output)]
     if output is not None:
-        result.to_html(output, look=look)
-    if csv_path is not None:
-        write(csv_path, result.to_csv())
-    if json_path is not None:
-        write(json_path, result.to_json() + "\n")
-    if "-" not in (csv_path, json_path):
-        from bauklens.show.terminal import print_position
+        from bauklens.show.page import save_report
 
-        print_position(result, shown)
-    if output is not None:
-        say(f"wrote {output}")
+        save_report(results, output, look=look)
+    if csv_path is not None:
+        write(csv_path, as_csv(results))
+    if json_path is not None:
+        written += write_json(json_path, results)
+    if "-" not in (csv_path, json_path):
+        from bauklens.show.terminal import print_decoders, print_position
+
+        if results[1:]:
+            print_decoders(results, shown)
+        else:
+            print_position(results[0], shown)
+    for each in written:
+        say(f"wrote {each}")
 
 
 @main.command()
@@ -146,10 +156,10 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
     results = []
     for line, heading, prompt in bar("Prompts", "prompt", prompts):
         try:
-            result = logit_lens(model, tokenizer, prompt, **arguments)
+            found: Any = logit_lens(model, tokenizer, prompt, **arguments)
         except LensError as error:
             raise LensError(f"{file}, line {line}: {error}") from None
-        results.append((heading, result))
+        results += [(heading, result) for result in (found if isinstance(found, list) else [found])]
     save_report(results, output, title=title or ("prompts" if str(file) == STANDARD_INPUT else file.stem), look=look)
     say(f"wrote {output}")
 

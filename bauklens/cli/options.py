@@ -15,7 +15,7 @@ from bauklens.lens.options import OPTIONS
 from bauklens.reading_files import parse_json, read_text
 from bauklens.result.tokens import printable
 from bauklens.signals import finished
-from bauklens.vocabulary import LOOKS, NORMS, PRECISIONS, STREAMS, WORDS
+from bauklens.vocabulary import LOOKS, MISSING, NORMS, PRECISIONS, STREAMS, WORDS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,6 +114,21 @@ def lens_options(command: Command) -> Command:
             help="The final norm to apply before the head: own, final (at the final state's scale) or none.",
         ),
         click.option(
+            "--decoder",
+            "decoders",
+            multiple=True,
+            metavar="NAME",
+            help="What maps states before the head: logit, demo, a file, a folder or a hub id; repeatable.",
+        ),
+        click.option(
+            "--missing",
+            default=OPTIONS["missing"],
+            show_default=True,
+            type=click.Choice(MISSING),
+            help="Rows that a decoder has no map for: leave them out, or show them plain, marked with *.",
+        ),
+        click.option("--force-decoder", is_flag=True, help="Use decoders that were made for another model."),
+        click.option(
             "--precision",
             default=OPTIONS["precision"],
             show_default=True,
@@ -211,11 +226,22 @@ def _json_prompt(file: Path, number: int, line: str) -> tuple[str, str]:
 
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes the arguments of `logit_lens` out of a command's options; the rest are those for loading the model."""
-    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "precision", "measures")}
+    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "missing", "precision", "measures")}
+    arguments["decoder"] = _decoders(options.pop("decoders"), force=options.pop("force_decoder"))
     if "targets" in options:
         arguments |= {"targets": options.pop("targets") or None, "words": options.pop("words")}
     measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
     return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
+
+
+def _decoders(names: tuple[str, ...], *, force: bool) -> Any:
+    """The decoders that are named: one, or a list of several; None if none is."""
+    if not names:
+        return None
+    from bauklens.decoders.chosen import chosen_decoders
+
+    found = chosen_decoders(names, force=force)
+    return found if found[1:] else found[0]
 
 
 def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":

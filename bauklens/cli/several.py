@@ -19,7 +19,7 @@ from bauklens.cli.options import (
 )
 from bauklens.errors import LensError, PromptError
 from bauklens.files import is_file
-from bauklens.optional import csv_text
+from bauklens.optional import csv_text, joined_frames
 
 if TYPE_CHECKING:
     from bauklens.result.comparison import Comparison
@@ -62,6 +62,8 @@ def compare(
         if not _is_saved(each):
             require_prompt(each)
     arguments = lens_arguments(options)
+    if isinstance(arguments["decoder"], list):
+        raise LensError("compare takes one --decoder: to see several beside each other, use bauklens lens")
     comparison = _compared(one, other, other_model, arguments, options)
     if output is not None:
         comparison.to_html(output)
@@ -125,15 +127,19 @@ def summarize(
 
     several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
     try:
-        summary = summarized(several, model, tokenizer, **arguments)
+        found = summarized(several, model, tokenizer, **arguments)
     except PromptError as error:
         raise LensError(f"{file}, line {prompts[error.number - 1][0]}: {error.reason}") from None
+    summaries = found if isinstance(found, list) else [found]
     if output is not None:
-        summary.to_html(output, title=title)
+        from bauklens.show.summary import summaries_page
+
+        write(str(output), summaries_page(summaries, title=title))
         say(f"wrote {output}")
     if csv_path is not None:
-        write(csv_path, csv_text(summary.to_frame()))
+        write(csv_path, csv_text(joined_frames([summary.to_frame() for summary in summaries])))
     if csv_path != "-":
         from bauklens.show.terminal import print_summary
 
-        print_summary(summary)
+        for summary in summaries:
+            print_summary(summary)

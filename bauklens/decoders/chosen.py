@@ -29,8 +29,11 @@ class FunctionDecoder:
         return self._function(states, layers)
 
 
-def chosen_decoders(given: Any) -> list[Decoder]:
+def chosen_decoders(given: Any, *, force: bool = False) -> list[Decoder]:
     """The decoders that are asked for.
+
+    Args:
+        force: of those that are named, as of :func:`bauklens.load_decoder`.
 
     Raises:
         LensError: one is not a decoder, cannot be read, or is given twice.
@@ -38,7 +41,7 @@ def chosen_decoders(given: Any) -> list[Decoder]:
     several = list(given) if is_several(given) else [given]
     if not several:
         raise LensError("decoder is empty: pass at least one, or None for the logit lens")
-    found = [_decoder(each) for each in several]
+    found = [_decoder(each, force) for each in several]
     for place, each in enumerate(found):
         if any(each is other for other in found[:place]):
             raise LensError(f"the decoder {each.name!r} is given twice: pass it once")
@@ -50,11 +53,11 @@ def is_several(given: Any) -> bool:
     return isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)) and not callable(given)
 
 
-def _decoder(given: Any) -> Decoder:
+def _decoder(given: Any, force: bool) -> Decoder:
     if given is None or given is LOGIT_LENS or (isinstance(given, str) and given == LOGIT):
         return LOGIT_LENS
     if isinstance(given, (str, os.PathLike)):
-        return load_decoder(given)
+        return load_decoder(given, force=force)
     if not callable(given) or isinstance(given, type):
         raise LensError(
             f"unknown decoder {given!r:.80}: pass 'logit', a file, a decoder, or a function (states, layers) -> states"

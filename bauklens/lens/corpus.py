@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
@@ -16,38 +17,50 @@ _AT_ONCE = 16
 """How many prompts are run before their lenses are added up and dropped."""
 
 
-def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **options: Any) -> Summary:
+def summarize(
+    items: Iterable[Any], model: Any = None, tokenizer: Any = None, **options: Any
+) -> Summary | list[Summary]:
     """Averages lenses as they come and keeps none of them, so memory does not grow with their number.
 
     Means and spreads are computed as by Welford (1962), and combined as by Chan, Golub and LeVeque (1979).
 
     Args:
-        items: lenses with the same model, stream and layers; or prompts, if a model is given. May be an iterator.
+        items: lenses with the same model, stream, decoder and layers; or prompts, if a model is given. May be an
+            iterator.
         model: the model to run prompts through.
         tokenizer: its tokenizer.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.
+
+    Returns:
+        The averages; for a list of decoders, a list of them.
 
     Raises:
         LensError: there are no items; lenses do not match; there is a prompt but no model; and as for ``logit_lens``.
     """
     if isinstance(items, (str, LensResult)):
         items = [items]
-    total: _Running | None = None
-    for lens in _lenses(iter(items), model, tokenizer, options):
-        total = total or _Running(lens)
-        total.add(lens)
-    if total is None:
+    several = is_several(options.get("decoder"))
+    if options.get("decoder") is not None:
+        options = options | {"decoder": chosen_decoders(options["decoder"])}  # read once, not for each few prompts
+    totals: list[_Running] = []
+    for lenses in _lenses(iter(items), model, tokenizer, options):
+        totals = totals or [_Running(lens) for lens in lenses]
+        for total, lens in zip(totals, lenses, strict=True):
+            total.add(lens)
+    if not totals:
         raise LensError("there is nothing to summarize: pass at least one lens or prompt")
-    return total.summary()
+    summaries = [total.summary() for total in totals]
+    return summaries if several else summaries[0]
 
 
-def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str, Any]) -> Iterator[LensResult]:
+def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str, Any]) -> Iterator[list[LensResult]]:
+    """The lenses of each item, one through each decoder."""
     if not isinstance(options.get("stream", ""), str):
         raise LensError("summarize() takes one stream: pass its name")
     done = 0
     while some := list(islice(items, _AT_ONCE)):
         if all(isinstance(each, LensResult) for each in some):
-            yield from some
+            yield from ([each] for each in some)
             continue
         if model is None:
             raise LensError("prompts need a model: summarize(prompts, model, tokenizer)")
@@ -63,7 +76,9 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
             raise PromptError(done + error.number, error.reason) from None
         assert isinstance(found, list)
         done += len(some)
-        yield from (each for each in found if each is not None)
+        for each in found:
+            if each is not None:
+                yield each if isinstance(each, list) else [each]
 
 
 class _Running:
@@ -74,17 +89,17 @@ class _Running:
     """
 
     def __init__(self, first: LensResult) -> None:
-        self._of = (first.model, first.stream, first.layers)
+        self._of = (first.model, first.stream, first.layers, first.decoder)
         self._lenses = self._tokens = 0
         self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add(self, lens: LensResult) -> None:
         """Adds the cells of a lens; NaN and infinity are left out."""
-        if (lens.model, lens.stream, lens.layers) != self._of:
-            model, stream, layers = self._of
+        if (lens.model, lens.stream, lens.layers, lens.decoder) != self._of:
+            model, stream, layers, decoder = self._of
             raise LensError(
-                f"all lenses must have the same model, stream and layers; got {lens!r} after one of {model}: {stream}, "
-                f"{len(layers)} layers"
+                f"all lenses must have the same model, stream, decoder and layers; got {lens!r} after one of {model}: "
+                f"{stream}, {decoder}, {len(layers)} layers"
             )
         self._lenses, self._tokens = self._lenses + 1, self._tokens + len(lens.tokens)
         for name, values in {**lens.measures, ACCURACY: _accuracy(lens)}.items():
@@ -105,7 +120,8 @@ class _Running:
             mean[name] = np.where(some, means, np.nan)
             spread[name] = np.where(some, np.sqrt(squares / np.maximum(count[name], 1)), np.nan)
         statistics = (MappingProxyType(each) for each in (mean, spread, count))
-        return Summary(*self._of, self._lenses, self._tokens, *statistics)
+        model, stream, layers, decoder = self._of
+        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder=decoder)
 
 
 def _joined(

@@ -9,8 +9,12 @@ import torch
 from torch import nn
 
 from bauklens.arguments import checked_topk
+from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
+from bauklens.decoders.chosen import chosen_decoders, is_several
+from bauklens.decoders.fits import misfit, require_fit
 from bauklens.errors import LensError
+from bauklens.lens.plan import mapped_rows
 from bauklens.lens.run import How, lens_of, run
 from bauklens.model.inputs import Prompt
 from bauklens.result.measures import chosen_measures
@@ -39,7 +43,8 @@ def show_logit_lens(
     topk: int = 5,
     color: Colour | None = None,
     hs: States | None = None,
-) -> LensResult:
+    decoder: Any = None,
+) -> LensResult | list[LensResult]:
     """Shows the logit lens of a prompt in a notebook (background by magnitude, text by probability) and returns it.
 
     Args:
@@ -51,31 +56,44 @@ def show_logit_lens(
         hs: the states to decode, (layer, position, hidden) or (layer, 1, position, hidden), or a function of
             (model, tokenizer, prompt) that returns them, such as :func:`bauklens.get_hidden_state_deltas`; None decodes
             the output of every block. For the few models whose states have another shape: (layer, *shape).
+        decoder: as for :func:`bauklens.logit_lens`; a list shows a viewer with all of them, and returns a list.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`, or ``hs`` has the wrong shape.
     """
+    decoders = chosen_decoders(decoder)
     ran = run(model, tokenizer, prompt)
     topk = checked_topk(topk, ran.anatomy.vocabulary)
     if hs is None:
         states = ran.stream.states[1:]
     else:
         states = _checked(hs(model, tokenizer, prompt) if callable(hs) else hs, ran)
-    rows = Rows(
-        stream="hidden" if hs is None else GIVEN,
-        states=states,
-        labels=list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))],
-        positions=list(range(ran.inputs.count)),
-    )
-    how = How(topk, measures=chosen_measures(None, complete=True))
-    result = lens_of(ran, rows, how, arguments={"topk": topk, "color": color, "hs": _name(hs)})
-    html = fragment(result, look="classic", color=color)
+    stream = "hidden" if hs is None else GIVEN
+    labels = list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))]
+    results = []
+    for each in decoders:
+        require_fit(each, ran.model, ran.anatomy, [stream], "own")
+        how = How(
+            topk,
+            Way(decoder=each),
+            measures=chosen_measures(None, complete=True),
+            misfit=misfit(each, ran.model, ran.anatomy),
+        )
+        kept = mapped_rows(ran.anatomy, labels, None, how)
+        rows = Rows(stream, states[kept], [labels[row] for row in kept], list(range(ran.inputs.count)))
+        arguments = {"topk": topk, "color": color, "hs": _name(hs), "decoder": each.name}
+        results.append(lens_of(ran, rows, how, arguments=arguments))
+    html = fragment(results, look="classic", color=color)
     cell = _running_cell()
     if cell is not None:
         from IPython.display import HTML, display
 
         display(HTML(html))  # type: ignore[no-untyped-call]
-    return _Shown(**{each.name: getattr(result, each.name) for each in fields(LensResult)}, cell=cell)
+    shown: list[LensResult] = [
+        _Shown(**{each.name: getattr(result, each.name) for each in fields(LensResult)}, cell=cell)
+        for result in results
+    ]
+    return shown if is_several(decoder) else shown[0]
 
 
 def _checked(given: Any, ran: Run) -> torch.Tensor:

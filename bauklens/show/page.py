@@ -36,10 +36,11 @@ Colour = str | Sequence[int]
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
-def fragment(result: LensResult | Comparison, *, look: str = "default", color: Colour | None = None) -> str:
+def fragment(result: Shown | Sequence[Shown], *, look: str = "default", color: Colour | None = None) -> str:
     """The HTML of one result with its style, for a notebook, which contains the viewer's script once.
 
     Args:
+        result: one, or several that share a viewer.
         look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the colour of the classic look at the largest magnitude.
 
@@ -47,7 +48,7 @@ def fragment(result: LensResult | Comparison, *, look: str = "default", color: C
         LensError: the look or colour is unknown.
     """
     script = viewer_script() if carries_script(viewer_version()) else viewer_call()
-    figure = _figure([result], look, color)
+    figure = _figure([result] if isinstance(result, Shown) else result, look, color)
     return templates().get_template("fragment.html").render(style=_style(), figure=figure, script=script)
 
 

@@ -1,6 +1,6 @@
 """Summary: the averages of many lenses, one row per layer. Needs no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from bauklens.result.measures import MEASURES
 from bauklens.show.figures import new_figure
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +30,7 @@ class Summary:
     """The mean, spread and count of every measure, for every layer, over all cells of many lenses.
 
     Attributes:
-        model, stream: the model and stream of the lenses.
+        model, stream, decoder: the model, stream and decoder of the lenses.
         layers: the labels of the rows.
         lenses, tokens: how many lenses were averaged, and how many tokens they have.
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
@@ -45,16 +46,22 @@ class Summary:
     mean: Mapping[str, np.ndarray]
     spread: Mapping[str, np.ndarray]
     count: Mapping[str, np.ndarray]
+    decoder: str = LOGIT
 
     def __repr__(self) -> str:
-        return f"<Summary of {self.lenses} lenses of {self.model}: {self.stream}, {len(self.layers)} layers>"
+        return f"<Summary of {self.lenses} lenses of {self.model}: {self.called}, {len(self.layers)} layers>"
+
+    @property
+    def called(self) -> str:
+        """The stream, and the decoder if it is not the logit lens."""
+        return self.stream if self.decoder == LOGIT else f"{self.stream} through {self.decoder}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         plain_parts = [dict(value) if isinstance(value, Mapping) else value for value in vars(self).values()]
         return Summary, tuple(plain_parts)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame with one row per measure and layer: measure, layer, mean, spread, count, unit."""
+        """A data frame with one row per measure and layer: measure, layer, mean, spread, count, unit, decoder."""
         names = [name for name in self.mean for _ in self.layers]
         return data_frame(
             {
@@ -64,6 +71,7 @@ class Summary:
                 "spread": np.concatenate(list(self.spread.values())),
                 "count": np.concatenate(list(self.count.values())),
                 "unit": [_unit(name) for name in names],
+                "decoder": [self.decoder] * len(names),
             }
         )
 
@@ -102,15 +110,16 @@ class Summary:
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """One self-contained page; also written to a file, atomically, if a path is given."""
-        html = ranking_page(title or f"{self.lenses:,} prompts through {self.model}", [self._ranking()])
+        html = summaries_page([self], title=title)
         if path is not None:
             write_atomically(path, html.encode("utf-8", "replace"))
         return html
 
     def _repr_html_(self) -> str:
-        return ranking_fragment(**self._ranking())
+        return ranking_fragment(**self.ranking())
 
-    def _ranking(self) -> dict[str, Any]:
+    def ranking(self) -> dict[str, Any]:
+        """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
         largest = {name: float(np.nanmax(np.abs(mean), initial=0)) or 1.0 for name, mean in self.mean.items()}
         rows = [
             (
@@ -128,9 +137,17 @@ class Summary:
         ]
         titles = {name: name.replace("_", " ") for name in self.mean}
         columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
-        caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.stream}"
+        caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.called}"
         note = "Colour: relative to the column's largest. Hover for the spread (standard deviation) and cell count."
         return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
+
+
+def summaries_page(summaries: Sequence[Summary], *, title: str | None = None) -> str:
+    """The HTML of a self-contained page with some summaries, one below the other."""
+    first = summaries[0]
+    return ranking_page(
+        title or f"{first.lenses:,} prompts through {first.model}", [each.ranking() for each in summaries]
+    )
 
 
 Summary.__module__ = "bauklens"  # so that pickles load wherever the class is defined

@@ -1,5 +1,7 @@
 """LensResult -> a table of one position for a terminal: layers down, the most probable tokens across."""
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
@@ -16,6 +18,8 @@ from bauklens.show.summary import Summary
 
 _WIDEST = 24
 _UNBOUNDED = 10_000
+
+_RANKS = (1, 5, 10)
 
 
 def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
@@ -45,7 +49,8 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
         table.add_row(Text(printable(layer)), *cells)
     generated = ", generated" if result.generated[column] else ""
-    of_what = printable(f"{result.model}, {result.stream}, position {position}{generated}")
+    called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
+    of_what = printable(f"{result.model}, {called}, position {position}{generated}")
     console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
@@ -54,7 +59,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
         )
     if result.targets:
         console.print(_targets(result, column))
-    for said in filter(None, (result.checked, result.decoded, *(each.note for each in result.targets))):
+    for said in filter(None, (result.checked, result.mapped, result.decoded, *(each.note for each in result.targets))):
         console.print(Text(printable(said), style="dim"))
 
 
@@ -74,6 +79,65 @@ def _targets(result: LensResult, column: int) -> Table:
     return table
 
 
+def print_decoders(results: Sequence[LensResult], position: int, console: Console | None = None) -> None:
+    """Prints the most probable token of every layer through each of several decoders, at one position of the prompt.
+
+    If tokens are followed, it also prints the layer at which each first reaches rank 1, 5 and 10 under each decoder.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    layers = max((result.layers for result in results), key=len)
+    columns = [result.column_of(position) for result in results]
+    names = [printable(name) for name in _told_apart(results)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
+    for name in names:
+        table.add_column(Text(name), no_wrap=True, max_width=_WIDEST)
+    for layer in layers:
+        cells = [
+            _cell(result, result.layers.index(layer), column, 0) if layer in result.layers else Text("")
+            for result, column in zip(results, columns, strict=True)
+        ]
+        table.add_row(Text(printable(layer)), *cells)
+    first = results[0]
+    about = f"{first.model}, {first.stream}, position {position}"
+    console.print(Text(f"{printable(about)}: {visible(first.tokens[columns[0]])}"), soft_wrap=True)
+    console.print(table)
+    if any(target.part != "whole" for target in first.targets):
+        console.print(_first_layers(results, names, position))
+    for name, result in zip(names, results, strict=True):
+        said = " ".join(filter(None, (result.checked, result.mapped, result.decoded)))
+        console.print(Text(f"{name}: {printable(said)}", style="dim"))
+    for note in dict.fromkeys(target.note for target in first.targets if target.note):
+        console.print(Text(printable(note), style="dim"))
+
+
+def _told_apart(results: Sequence[LensResult]) -> list[str]:
+    """The decoders' names, with a number where two have the same."""
+    names = [result.decoder for result in results]
+    return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1)]
+
+
+def _first_layers(results: Sequence[LensResult], names: Sequence[str], position: int) -> Table:
+    """The layer at which every target first reaches a rank, under each decoder."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("first layer at which", no_wrap=True, max_width=_WIDEST)
+    table.add_column("through")
+    for rank in _RANKS:
+        table.add_column("is the top token" if rank == 1 else f"is in the top {rank}", justify="right")
+    called = target_names(results[0].targets, visible)
+    for text, target in zip(called, results[0].targets, strict=True):
+        if target.part == "whole":
+            continue
+        for name, result in zip(names, results, strict=True):
+            layers = (result.first_layer(target.token_ids, rank=rank, position=position) for rank in _RANKS)
+            table.add_row(
+                Text(text), Text(name), *(Text(layer or "never", style="" if layer else "dim") for layer in layers)
+            )
+    return table
+
+
 def print_summary(summary: Summary, console: Console | None = None) -> None:
     """Prints the means of every layer, one column per measure."""
     console = console or Console()
@@ -85,7 +149,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for row, layer in enumerate(summary.layers):
         table.add_row(Text(printable(layer)), *(_mean(mean[row]) for mean in summary.mean.values()))
-    about = f"means over {summary.lenses:,} prompts ({summary.tokens:,} tokens): {summary.model}, {summary.stream}"
+    about = f"means over {summary.lenses:,} prompts ({summary.tokens:,} tokens): {summary.model}, {summary.called}"
     console.print(Text(printable(about)), soft_wrap=True)
     console.print(table)
 

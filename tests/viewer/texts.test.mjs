@@ -31,8 +31,8 @@ test("tables to copy", () => {
 test("CSV has a line for each layer, position and rank, and quotes what needs it", () => {
   const lens = small({ texts: ['a"b', " b,\n", " ", "d", "e", "f"] });
   const lines = csv(lens);
-  assert.match(lines, /^layer,position,token,generated,rank,predicted,probability,magnitude,token_id,predicted_id\r\n/);
-  assert.match(lines, /embed,0,t0,False,1,"a""b",0\.5,1,100,10\r\nembed,0,t0,False,2," b,\n",0\.25,1,100,11\r\n/);
+  assert.match(lines, /^layer,position,token,generated,rank,predicted,probability,magnitude,token_id,predicted_id,decoder\r\n/);
+  assert.match(lines, /embed,0,t0,False,1,"a""b",0\.5,1,100,10,logit\r\nembed,0,t0,False,2," b,\n",0\.25,1,100,11,logit\r\n/);
   assert.equal(lines.split("\r\n").length, 1 + 12 + 1);
 });
 
@@ -49,7 +49,7 @@ test("no text of CSV or TSV is a formula to a spreadsheet, and each can be read 
   assert.deepEqual(lines, ["'=1+1", "'+1", "'-x", "'@SUM(A1)", "' x", "' =x", "''=x", "'s", "plain"]);
   const lens = small({ texts: ["=1+1", "-2", "@a", "d", "e", "f"], layers: ["-1", "0", "1"] });
   const told = csv(lens);
-  assert.match(told, /^'-1,0,t0,False,1,'=1\+1,0\.5,1,100,10\r$/m);
+  assert.match(told, /^'-1,0,t0,False,1,'=1\+1,0\.5,1,100,10,logit\r$/m);
   assert.match(told, /,'-2,/);
   assert.equal(told.match(/(^|,)[=+@-]/m), null);
 });
@@ -60,8 +60,8 @@ test("a measure called like a column is told apart from it, and one called like 
   const values = Object.fromEntries(names.map((name) => [name, new Float32Array(6).fill(-1)]));
   const lens = small({ measures, values });
   const [heads, first] = csv(lens).split("\r\n");
-  assert.match(heads, /,predicted_id,measure token,both,constructor$/);
-  assert.match(first, /,-1,-1,-1$/);
+  assert.match(heads, /,predicted_id,decoder,measure token,both,constructor$/);
+  assert.match(first, /,logit,-1,-1,-1$/);
   const offered = colours(lens, { show: "0", pin: null }).map(([value]) => value);
   assert.deepEqual(offered, ["both", "classic", "probability", "constructor"]);
 });

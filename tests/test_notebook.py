@@ -43,7 +43,8 @@ def test_against_a_plain_computation(name, hs):
 def test_the_notebooks_arguments(gpt2, tokenizer):
     lens = show_logit_lens(gpt2, tokenizer, "the city", topk=3, color=[200, 20, 20], hs=get_hidden_state_deltas)
     assert lens.topk == 3
-    assert lens.provenance["arguments"] == {"topk": 3, "color": (200, 20, 20), "hs": "get_hidden_state_deltas"}
+    given = {"topk": 3, "color": (200, 20, 20), "hs": "get_hidden_state_deltas", "decoder": "logit"}
+    assert lens.provenance["arguments"] == given
 
 
 def test_the_result_is_a_result_like_any_other(gpt2, tokenizer, tmp_path):

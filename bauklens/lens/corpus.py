@@ -119,9 +119,9 @@ class _Running:
             some = count[name] > 0
             mean[name] = np.where(some, means, np.nan)
             spread[name] = np.where(some, np.sqrt(squares / np.maximum(count[name], 1)), np.nan)
-        statistics = (MappingProxyType(each) for each in (mean, spread, count))
+        statistics = (MappingProxyType(mean), MappingProxyType(spread), MappingProxyType(count))
         model, stream, layers, decoder = self._of
-        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder=decoder)
+        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder)
 
 
 def _joined(

@@ -80,7 +80,12 @@ def show_logit_lens(
             misfit=misfit(each, ran.model, ran.anatomy),
         )
         kept = mapped_rows(ran.anatomy, labels, None, how)
-        rows = Rows(stream, states[kept], [labels[row] for row in kept], list(range(ran.inputs.count)))
+        rows = Rows(
+            stream,
+            states[kept] if len(kept) < len(labels) else states,
+            [labels[row] for row in kept],
+            list(range(ran.inputs.count)),
+        )
         arguments = {"topk": topk, "color": color, "hs": _name(hs), "decoder": each.name}
         results.append(lens_of(ran, rows, how, arguments=arguments))
     html = fragment(results, look="classic", color=color)

@@ -93,6 +93,18 @@ class Basis:
         found[places] = self._mapped(states[places], [labels[place] for place in places])
         return found
 
+    @property
+    def reduces(self) -> bool:
+        """Whether a state of several streams is mapped to a single one, which the final norm takes."""
+        sizes = [getattr(self.decoder, name, None) for name in ("width", "target")]
+        return not self.layout.plain and sizes[0] != sizes[1]
+
+    def reduced(self, states: torch.Tensor, label: str) -> torch.Tensor:
+        """(position, target) of a row's whole states, (1, *shape), if the decoder reduces and maps this row."""
+        apart = states.movedim(1 + self.layout.position_axis, 1).flatten(2)
+        shape = (*apart.shape[:2], getattr(self.decoder, "target", 0))
+        return self._checked(apart, [label], shape)[0]
+
     def factors(self, labels: Sequence[str]) -> torch.Tensor | None:
         """(layer,) float32, what the logits of each row are multiplied by; None if nothing is."""
         temperatures: Mapping[str, float] = getattr(self.decoder, "temperatures", None) or {}
@@ -107,14 +119,14 @@ class Basis:
         found = self._checked(apart.flatten(2), labels)
         return found.view(apart.shape).movedim(1, axis)
 
-    def _checked(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
+    def _checked(
+        self, states: torch.Tensor, labels: Sequence[str], shape: tuple[int, ...] | None = None
+    ) -> torch.Tensor:
         found = self.decoder(states, labels)
-        if not isinstance(found, torch.Tensor) or found.shape != states.shape or not found.is_floating_point():
+        shape = tuple(states.shape) if shape is None else shape
+        if not isinstance(found, torch.Tensor) or tuple(found.shape) != shape or not found.is_floating_point():
             got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
-            raise LensError(
-                f"the decoder {self.decoder.name!r} must return states of shape {tuple(states.shape)}, as it was "
-                f"given; got {got}"
-            )
+            raise LensError(f"the decoder {self.decoder.name!r} must return states of shape {shape}; got {got}")
         found = found.detach().to(states)
         if not found.isfinite().all():
             bad = (~found.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0]

@@ -10,7 +10,7 @@ import torch
 from bauklens.decode.bfloat16 import low_precision
 from bauklens.decode.bfloat16_head import TOLERANCE
 from bauklens.decode.check import Check, compared_cells, own_difference
-from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
@@ -18,7 +18,8 @@ from bauklens.decode.readout import Exact, Readout
 from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.errors import LensError
-from bauklens.model.tail import replaying
+from bauklens.model.proof import prove
+from bauklens.model.tail import Tail, replaying
 from bauklens.progress import bar
 from bauklens.result.agreement import agreement, overlap
 from bauklens.result.measures import MEASURES
@@ -112,6 +113,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
 def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
     """From rows to their logits; the model's blocks are bypassed as long as this is open."""
     anatomy = run.anatomy
+    reduces = Basis(way.decoder, anatomy).reduces
     with replaying(
         run.model,
         anatomy,
@@ -120,10 +122,20 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
         final=run.final,
         through=anatomy.norm,
         whole=anatomy.whole,
-        to_head=anatomy.post_ops is not None and not anatomy.whole,
+        to_head=(anatomy.post_ops is not None and not anatomy.whole) or reduces,
         in_place=anatomy.in_place,
     ) as tail:
+        if reduces:
+            _require_reduction(tail, run)
         yield Unembed(tail, anatomy, rows, way.decoder)
+
+
+def _require_reduction(tail: Tail, run: Run) -> None:
+    """Proves that what the final norm is given decides the logits, so that a decoder may put something in its place."""
+    everywhere = torch.arange(run.inputs.count)
+    final = run.final[None]
+    found = tail.after_reduction(tail.reduced(final), final, everywhere)
+    prove(run.anatomy, found[0], tail(final, everywhere)[0], final.dtype)
 
 
 def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:

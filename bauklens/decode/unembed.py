@@ -107,7 +107,7 @@ class Unembed:
     def inputs_and_logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
         """(row, head width), if the head's product is what decodes, and (row, vocabulary)."""
         inputs = self.head_inputs(tile) if self.by_product else None
-        logits = self.tail(*self._entering(tile)).flatten(0, 1) if inputs is None else self.after_inputs(inputs)
+        logits = self._replayed(tile) if inputs is None else self.after_inputs(inputs)
         self.precision = str(logits.dtype).removeprefix("torch.")
         return inputs, logits if self._scales_inputs else self._scaled(logits, tile)
 
@@ -153,6 +153,16 @@ class Unembed:
             else:
                 torch.addmm(bias[some], rows, weight[some].T, out=logits[:, some])
         return self.post_ops(logits.view(*inputs.shape[:-1], -1))[..., : self.anatomy.vocabulary]
+
+    def _replayed(self, tile: Some) -> torch.Tensor:
+        """(row, vocabulary), by the model's own forward to its end."""
+        if self._basis.reduces and isinstance(tile, Tile):
+            (row,) = tile.layers  # states that are whole are decoded a layer at a time
+            label, states = self.rows.labels[row], self.rows.states[row : row + 1]
+            if self._basis.maps(label):
+                columns = self._positions[tile.positions.start : tile.positions.stop]
+                return self.tail.after_reduction(self._basis.reduced(states, label), states, columns).flatten(0, 1)
+        return self.tail(*self._entering(tile)).flatten(0, 1)
 
     def _scaled(self, values: torch.Tensor, tile: Some) -> torch.Tensor:
         """(row, any), logits or what they are proportional to, divided by their rows' temperatures."""

@@ -98,7 +98,8 @@ def _require_meaning(decoder: Decoder, named: str, stream: str) -> None:
 
 def _require_states(decoder: LearnedDecoder, named: str, anatomy: Anatomy) -> None:
     size = state_size(anatomy)
-    if decoder.width == size and decoder.target == size:
+    reduces = not anatomy.plain and decoder.target == anatomy.width and anatomy.tail[-2:-1] == anatomy.norms[-1:]
+    if decoder.width == size and (decoder.target == size or reduces):
         return
     if decoder.width != decoder.target:
         raise LensError(

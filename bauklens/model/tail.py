@@ -80,6 +80,30 @@ class Tail:
                     return found
         return self._of_whole(states, None, {})[0, positions]
 
+    def after_reduction(self, reduced: torch.Tensor, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """(1, position, vocabulary), of what the final norm is given if a model makes one stream of several before it.
+
+        Args:
+            reduced: (position, width), at all positions of the prompt, as the final norm takes it.
+            states: whole, (1, *shape); any, as what the model makes of them is left out.
+            positions: (position,) int64, those that are wanted.
+        """
+        norm = self._model.get_submodule(self._layout.tail[-2])
+        return self._of_whole(states, lambda _: self.head(norm(reduced[None])), {})[:, positions]
+
+    def reduced(self, states: torch.Tensor) -> torch.Tensor:
+        """(position, width), what the final norm is given for whole states, (1, *shape)."""
+        seen: list[torch.Tensor] = []
+        norm = self._model.get_submodule(self._layout.tail[-2])
+        hook = norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        try:
+            self._of_whole(states, None, {})
+        finally:
+            hook.remove()
+        if len(seen) != 1 or seen[0].shape[:2] != (1, self._inputs.count):
+            raise NotProvedError("the final norm is not given one state per position")
+        return seen[0][0]
+
     def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
         """(1 or layer, position, vocabulary), of states of the whole prompt."""
         plain = self._layout.plain

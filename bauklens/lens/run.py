@@ -128,7 +128,7 @@ def _of_decoder(how: How) -> dict[str, Any]:
     if decoder is LOGIT_LENS:
         return {}
     about = {name: value for name, value in getattr(decoder, "about", {}).items() if name != "fingerprint"}
-    known = {"name": decoder.name, "kind": getattr(decoder, "kind", "function"), **about}
+    known = about | {"name": decoder.name, "kind": getattr(decoder, "kind", "function")}
     return {"decoder": known | ({"made for": how.misfit} if how.misfit else {})}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bauklens.result.tokens import printable
 from bauklens.vocabulary import DECODER_KINDS, GIVEN, LOGIT
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def decoder_called(result: "LensResult") -> str:
         return ""
     known = result.provenance.get("decoder")
     kind = DECODER_KINDS.get(known.get("kind", "")) if isinstance(known, Mapping) else None
-    return f"{kind or 'decoder'} “{result.decoder}”"
+    return f"{kind or 'decoder'} “{printable(result.decoder)}”"
 
 
 def mapped_in_words(result: "LensResult") -> str:
@@ -32,7 +33,7 @@ def mapped_in_words(result: "LensResult") -> str:
     known = result.provenance.get("decoder")
     other = known.get("made for") if isinstance(known, Mapping) else None
     if other:
-        said.append(f"It was made for {other}, and was used with force: its rows may mean nothing here.")
+        said.append(f"It was made for {printable(str(other))}, and was used with force: its rows may mean nothing.")
     return " ".join(said)
 
 

@@ -17,21 +17,27 @@ PACKAGE = ROOT / "bauklens"
 PICTURE = ROOT / "docs" / "architecture.svg"
 GROUND = "ground"
 
-WIDTH, HEIGHT, GAP, MARGIN = 284, 92, 40, 10
+WIDTH, HEIGHT, GAP, MARGIN = 284, 106, 40, 10
+
+
+def levels() -> list[list[str]]:
+    """The rooms as setup.cfg has them, from the command at the top to the ground, row by row."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["importlinter:contract:one-way"]["layers"].split("\n")
+    rows = [[each.strip() for each in line.split("|") if (PACKAGE / each.strip()).is_dir()] for line in lines if line]
+    return [*filter(None, rows), [GROUND]]
 
 
 def order() -> list[str]:
-    """The rooms as setup.cfg has them, from the command at the top to the ground."""
-    config = ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    named = config["importlinter:contract:one-way"]["layers"].replace("|", "\n").split()
-    return [*(each for each in named if (PACKAGE / each).is_dir()), GROUND]
+    """The rooms, row by row."""
+    return [room for row in levels() for room in row]
 
 
 def modules_of(room: str) -> list[Path]:
     """The modules of a room."""
-    folder = PACKAGE if room == GROUND else PACKAGE / room
-    return sorted(each for each in folder.glob("*.py") if not each.name.startswith("__"))
+    found = PACKAGE.glob("*.py") if room == GROUND else (PACKAGE / room).rglob("*.py")
+    return sorted(each for each in found if not each.name.startswith("__"))
 
 
 def uses() -> dict[str, set[str]]:
@@ -62,27 +68,21 @@ def needed(graph: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
-def levels(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Rooms by how far they are from the top."""
-    depth = dict.fromkeys(graph, 0)
-    for room, below in graph.items():  # from the top on
-        for each in below:
-            depth[each] = max(depth[each], depth[room] + 1)
-    return [[room for room in graph if depth[room] == level] for level in range(max(depth.values()) + 1)]
-
-
 def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
-    """Room -> where its box begins; one that a single room imports is under that."""
-    rows = levels(graph)
+    """Room -> where its box begins; a room alone in its row is in line with its only neighbour in a row of several."""
+    rows = levels()
     whole = _across(rows)
     at: dict[str, tuple[float, float]] = {}
     for level, rooms in enumerate(rows):
         left = (whole - len(rooms) * WIDTH - (len(rooms) - 1) * GAP) / 2
         top = MARGIN + level * (HEIGHT + GAP)
-        above = [room for room in graph if rooms[0] in graph[room]]
-        if len(rooms) == len(above) == 1:
-            left = at[above[0]][0]
         at |= {room: (left + place * (WIDTH + GAP), top) for place, room in enumerate(rooms)}
+    beside = {room for row in rows if len(row) > 1 for room in row}
+    for (room,) in (row for row in rows if len(row) == 1):
+        above, below = [each for each in graph if room in graph[each]], [*graph[room]]
+        neighbours = [each for each in (above, below) if len(each) == 1 and each[0] in beside]
+        if neighbours:
+            at[room] = (at[neighbours[0][0]][0], at[room][1])
     return at
 
 
@@ -94,7 +94,7 @@ def _across(rows: list[list[str]]) -> int:
 def drawn() -> str:
     """The picture, in the colours of the page that shows it, light or dark."""
     graph = needed(uses())
-    rows, at = levels(graph), places(graph)
+    rows, at = levels(), places(graph)
     whole, tall = _across(rows), len(rows) * (HEIGHT + GAP) - GAP + 2 * MARGIN
     parts = [_arrow(at[room], at[other]) for room, below in graph.items() for other in sorted(below)]
     parts += [part for room in graph for part in _box(room, *at[room])]

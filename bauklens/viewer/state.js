@@ -18,6 +18,7 @@ export const START = Object.freeze({
 
 export const MOST_PINS = 6;
 export const WIDTHS = [44, 260];
+const PAIR_WIDTH = 120;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
 const CHOICES = { chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
@@ -84,6 +85,12 @@ export const isPair = (show) => show === "difference" || /^\d-\d$/.test(show);
 export function pairOf(lenses, show) {
   if (!isPair(show)) return null;
   return show === "difference" ? lenses : show.split("-").map((place) => lenses[place]);
+}
+
+/** What is shown becomes another; two tokens in a cell need wider columns, unless these were made wider or narrower. */
+export function showing(show, state) {
+  const usual = (each) => (isPair(each) ? PAIR_WIDTH : START.width);
+  return { show, width: state.width === usual(state.show) ? usual(show) : state.width };
 }
 
 /** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */

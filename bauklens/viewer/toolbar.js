@@ -2,7 +2,7 @@
 
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { pairOf, shows, WIDTHS } from "./state.js";
+import { pairOf, showing, shows, WIDTHS } from "./state.js";
 import { takeaway } from "./takeaway.js";
 
 const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
@@ -13,7 +13,7 @@ export function toolbar(view, search, help) {
   const spoken = { beside: "side by side", difference: "difference" };
   const named = (show) => lenses[show]?.name ?? spoken[show] ?? pairOf(lenses, show).map(({ name }) => name).join(" | ");
   const several = shows(lenses);
-  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change({ show }), { title: text }));
+  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state)), { title: text }));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
   const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
   const element = make("div", { class: "bar" });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { MOST_PINS, changed, opened, pairOf, restored, shows, toggled, written } from "../../bauklens/viewer/state.js";
+import { MOST_PINS, changed, opened, pairOf, restored, showing, shows, toggled, written } from "../../bauklens/viewer/state.js";
 import { fileName } from "../../bauklens/viewer/share.js";
 import { small } from "./made.mjs";
 
@@ -65,4 +65,12 @@ test("a file's name is made of letters and digits", () => {
   assert.equal(fileName("The Tower", "hidden ../my lens", "csv"), "The-Tower-hidden-my-lens.csv");
   assert.equal(fileName("///", "", "svg"), "lens.svg");
   assert.equal(fileName("日本".repeat(99), "", "png").length, 64);
+});
+
+test("columns are wider while two tokens stand in a cell, unless a person chose their width", () => {
+  const state = opened([small(), small()]);
+  const pair = changed(state, showing("difference", state));
+  assert.deepEqual([pair.show, pair.width], ["difference", 120]);
+  assert.deepEqual(showing("0", pair), { show: "0", width: 76 });
+  assert.deepEqual(showing("difference", { ...state, width: 90 }), { show: "difference", width: 90 });
 });

@@ -47,7 +47,7 @@ def demo_decoder() -> LearnedDecoder:
 
 def _fitted() -> JacobianLens:
     model, _ = load("demo", device="cpu", dtype="float32")
-    texts = own_texts(model, _TEXTS + _HELD_OUT, _LENGTH).ids
+    texts = own_texts(model, _TEXTS + _HELD_OUT, _LENGTH, what="Fitting the demo decoder, once").ids
     inputs, held_out = Inputs(texts[:_TEXTS]), [Inputs(ids[None]) for ids in texts[_TEXTS:]]
     anatomy = resolve(model, Inputs(texts[:1]))
     jacobians = mean_field_jacobians(model, anatomy, inputs)

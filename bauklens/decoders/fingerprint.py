@@ -48,14 +48,18 @@ def fingerprint(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
 
 
 def differences(known: Any, own: dict[str, Any]) -> str:
-    """In what a fingerprint that a file holds is not a model's own, in words; empty if they are of one model."""
+    """In what a fingerprint that a file holds is not a model's own, in words; empty if they are of one model.
+
+    It is empty too if that cannot be told, as the head is quantized.
+    """
     if not isinstance(known, dict):
         return ""
     for name, what in (("kind", "a model of the kind"), ("blocks", "a model with"), ("vocabulary", "a vocabulary of")):
         if known.get(name) is not None and known[name] != own[name]:
             unit = {"blocks": " blocks", "vocabulary": " tokens"}.get(name, "")
             return f"{what} {known[name]!s:.80}{unit}, and this one has {own[name]}{unit}"
-    if known.get("hash") is None or known["hash"] == own["hash"] or _alike(known.get("sample"), own["sample"]):
+    cannot_tell = known.get("hash") is None or not own["sample"]
+    if cannot_tell or known["hash"] == own["hash"] or _alike(known.get("sample"), own["sample"]):
         return ""
     return "a model whose head has other weights"
 

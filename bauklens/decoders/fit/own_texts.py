@@ -13,12 +13,13 @@ _PLAINLY = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "re
 """Options of ``generate``, so that texts are as probable as the model has them, whatever its own settings."""
 
 
-def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0) -> Inputs:
+def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0, what: str = "Writing texts") -> Inputs:
     """So many texts of one length in tokens, sampled from a model at temperature 1.
 
     Args:
         length: of each, the token that begins a text among them.
         seed: of what is sampled; the caller's random state is restored afterwards.
+        what: the progress bar's name.
 
     Raises:
         LensError: the model cannot generate, or names no token that begins a text.
@@ -30,7 +31,7 @@ def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0) -> In
     with (
         evaluating(model) as own,
         random_state_kept(device),
-        bar("Writing texts", "token", total=length - 1) as written,
+        bar(what, "token", total=length - 1) as written,
     ):
 
         def count_token(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

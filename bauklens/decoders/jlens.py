@@ -95,7 +95,7 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
 
 
 def _is_count(value: Any) -> bool:
-    """Whether this is a number of prompts, and not one of thousands of digits, which Python neither divides nor writes."""
+    """Whether this is a number of prompts: none of thousands of digits, which Python neither divides nor writes."""
     return is_whole_number(value) and 0 <= value < _MOST
 
 

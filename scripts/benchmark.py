@@ -110,7 +110,7 @@ class Cases:
         cases |= {
             "bauklens, top-k alone": lambda: self._lens(measures=[]),
             "bauklens, with its measures": lambda: self._lens(),
-            "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder),
+            "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder, missing="plain"),
             "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
             "exact, with its measures": lambda: self._lens(precision="exact"),
             "last position, top-k alone": lambda: self._lens(measures=[], positions=-1),

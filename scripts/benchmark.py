@@ -75,20 +75,31 @@ def prompt_of(tokenizer: Any, vocabulary: int, tokens: int) -> torch.Tensor:
     return torch.tensor((found * (1 + tokens // len(found)))[:tokens])
 
 
+def random_decoder(found: Any) -> bauklens.JacobianLens:
+    """A map for every layer but the last, in float16 as files have it."""
+    generator, size = torch.Generator().manual_seed(0), (found.width, found.width)
+    maps = {label: torch.randn(size, generator=generator).half() for label in found.labels[:-1]}
+    return bauklens.JacobianLens(maps, name="random")
+
+
 class Cases:
     """What is measured, on one prompt.
 
     Args:
         model, tokenizer: as :func:`load` returns them.
         prompt: (position,).
+        decoder: the one that states go through in a case of its own; by default a random one.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, prompt: torch.Tensor) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: bauklens.Decoder | None = None
+    ) -> None:
         self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
         self.token_ids = prompt[None].to(next(model.parameters()).device)
         self.found = anatomy.resolve(model, Inputs(self.token_ids))
         self.head = model.get_submodule(self.found.head)
         self.low = self.head.weight.to(torch.bfloat16)
+        self.decoder = decoder or random_decoder(self.found)
         self.lens = bauklens.logit_lens(model, tokenizer, prompt)
 
     def all(self) -> dict[str, Case]:
@@ -99,6 +110,7 @@ class Cases:
         cases |= {
             "bauklens, top-k alone": lambda: self._lens(measures=[]),
             "bauklens, with its measures": lambda: self._lens(),
+            "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder, missing="plain"),
             "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
             "exact, with its measures": lambda: self._lens(precision="exact"),
             "last position, top-k alone": lambda: self._lens(measures=[], positions=-1),
@@ -249,7 +261,8 @@ def _synchronize() -> None:
 def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> dict[str, Any]:
     """One run: everything that the tables need, as plain values."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    cases = Cases(model, tokenizer, prompt_of(tokenizer, vocabulary, tokens))
+    decoder = bauklens.load_decoder("demo") if name == "demo" else None
+    cases = Cases(model, tokenizer, prompt_of(tokenizer, vocabulary, tokens), decoder)
     every = cases.all()
     taken = seconds(every, rounds)
     peaks = {name: peak_bytes(case) for name, case in every.items()}

@@ -152,6 +152,14 @@ def test_the_figures_are_those_that_were_measured():
             assert f"| {run['tokens']} | {' | '.join(times)} | {', '.join(memory)} |" in readme
 
 
+def test_the_table_of_lenses_is_what_was_measured():
+    page = (ROOT / "docs" / "guide" / "decoders.md").read_text(encoding="utf-8")
+    run = json.loads((ROOT / "docs" / "decoders.json").read_text(encoding="utf-8"))
+    for row in run["rows"]:
+        cells = [f"{each['kl']:.2f} / {100 * each['agreement']:.0f} %" for each in row["quality"].values()]
+        assert f"| {row['lens']} | {' | '.join(cells)} |" in page
+
+
 def test_every_link_leads_to_a_file():
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):

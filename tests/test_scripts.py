@@ -42,7 +42,27 @@ def test_benchmark(tmp_path):
     (run,) = json.loads(figures.read_text(encoding="utf-8"))
     assert run["tokens"] == 16
     assert set(run["seconds"]) >= {"forward pass", "bauklens, with its measures", "exact, top-k alone"}
+    assert "bauklens, through a decoder" in run["seconds"]
     assert any(name.startswith("notebook") for name in run["seconds"])
     assert all(each > 0 for each in run["seconds"].values())
     assert "bauklens" in ran.stdout
     assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}
+
+
+def test_benchmark_of_decoders(tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    figures = tmp_path / "figures.json"
+    arguments = ["--model", str(tmp_path / "tiny"), "--length", "24", "--layer", "0", "--layer", "1"]
+    arguments += ["--tokens", "300", "--tokens", "600", "--json", str(figures)]
+    ran = subprocess.run(
+        [sys.executable, SCRIPTS / "benchmark_decoders.py", *arguments], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    run = json.loads(figures.read_text(encoding="utf-8"))
+    found = {row["lens"]: row["quality"] for row in run["rows"]}
+    assert "ridge, 600 tokens, temperatures" in ran.stdout
+    for layer in ("0", "1"):
+        assert found["logit, temperatures"][layer]["agreement"] == found["logit"][layer]["agreement"]
+        assert found["ridge, 600 tokens"][layer]["kl"] < found["mean final state"][layer]["kl"]
+    assert found["mean final state"]["0"] == found["mean final state"]["1"]

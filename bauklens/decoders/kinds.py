@@ -224,11 +224,12 @@ class TunedLens(LearnedDecoder):
 class RidgeLens(LearnedDecoder):
     """The ridge lens: ``A h + b``, the least squares fit of the final state, and a temperature for each layer.
 
+    Its other arguments are those of :class:`LearnedDecoder` too.
+
     Args:
         weights: layer -> (hidden, hidden), A.
         biases: layer -> (hidden,), b.
         temperatures: layer -> what the logits are divided by.
-        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
     """
 
     kind = "ridge"

@@ -14,6 +14,12 @@ from bauklens.vocabulary import EMBED
 QUALITIES = ("kl", "agreement")
 """What is known of a layer: KL to the final row in nats; how often its most probable token is the model's, 0..1."""
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Of maps; those of eight bits and fewer have no arithmetic."""
+
+_MOST, _LONGEST = 10**9, 200
+"""Beyond the number of any layer, and the characters of the longest label."""
+
 
 def checked_labels(values: Any) -> dict[str, Any]:
     """Layers by their labels, in the order of a table.
@@ -25,13 +31,21 @@ def checked_labels(values: Any) -> dict[str, Any]:
         raise LensError(f"the maps of a decoder must be a mapping of layers; got {type(values).__name__}")
     found: dict[str, Any] = {}
     for layer, value in values.items():
-        label = str(layer)
-        if not (isinstance(layer, str) or (is_whole_number(layer) and layer >= 0)):
-            raise LensError(f"a decoder has a map for {layer!r:.80}, which is not a layer: 'embed', 0, 1, ...")
+        label = _label(layer)
         if label in found:
             raise LensError(f"a decoder has two maps for layer {label}")
         found[label] = value
     return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _label(layer: Any) -> str:
+    if isinstance(layer, str) and len(layer) <= _LONGEST:
+        return layer
+    if is_whole_number(layer) and 0 <= layer < _MOST:
+        return str(int(layer))
+    is_huge = isinstance(layer, int) and abs(layer) >= _MOST  # too many digits for Python to write, perhaps
+    what = "a huge number" if is_huge else f"{layer!r:.80}"
+    raise LensError(f"a decoder has a map for {what}, which is not a layer: 'embed', 0, 1, ...")
 
 
 def _place(label: str) -> float:
@@ -48,8 +62,11 @@ def checked_maps(what: str, maps: Mapping[str, Any], *, axes: int) -> dict[str, 
     """
     found = {}
     for label, tensor in maps.items():
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
-            raise LensError(f"{what} of a decoder must be a tensor of floating-point numbers; that of {label} is not")
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            raise LensError(
+                f"{what} of a decoder must be a tensor of floating-point numbers of 16 bits or more; that of "
+                f"{label} is not"
+            )
         shape = tuple(tensor.shape)
         if tensor.ndim != axes or not tensor.numel():
             wanted = "(target, source)" if axes == 2 else "(target,)"

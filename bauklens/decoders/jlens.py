@@ -25,6 +25,9 @@ _CAPTURED = {"block_output": "hidden", "attn_out": "attention", "mlp_out": "mlp"
 _MODELS = ("model_id", "model_name", "model")
 """What files call the model's name."""
 
+_MOST = 10**15
+"""Prompts that nobody has."""
+
 _RELEVANCE = ("ln_rule", "identity_rule", "half_rule")
 """Rules of a backward pass that is not the plain one, which makes another lens of it (RelP)."""
 
@@ -42,10 +45,10 @@ def read_jlens(path: Path) -> JacobianLens:
         maps, prompts, scale = content["J"], content.get("n_prompts"), 1.0
     elif "jacobian_sum" in content:
         maps, prompts = content["jacobian_sum"], content.get("n_done")
-        if not is_whole_number(prompts) or prompts < 1:
+        if not _is_count(prompts) or prompts < 1:
             raise LensError("it is a checkpoint of a fit with no prompts done")
         scale = 1.0 / int(prompts)
-    elif any(str(key).endswith(".weight") for key in content):
+    elif any(isinstance(key, str) and key.endswith(".weight") for key in content):
         raise LensError("it holds the weights of a module: of a tuned lens, pass the folder with its config.json")
     else:
         raise LensError("looked for J or jacobian_sum in it, as in a file of a Jacobian lens")
@@ -53,8 +56,9 @@ def read_jlens(path: Path) -> JacobianLens:
         raise LensError("its J is not a mapping of the numbers of layers to maps")
     maps = checked_maps("a map", checked_labels(maps), axes=2)
     width = content.get("d_model")
-    if is_whole_number(width) and any(each.shape[0] != width for each in maps.values()):
-        raise LensError(f"its maps do not lead to states of width {int(width)}, as its d_model says")
+    others = [each.shape[0] for each in maps.values() if each.shape[0] != width]
+    if is_whole_number(width) and others:
+        raise LensError(f"its maps lead to states of width {others[0]}, and its d_model is another one")
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}
     return JacobianLens(maps, name=path.stem, stream=_stream(notes), about=_about(content, notes, prompts))
@@ -90,6 +94,11 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
     }
 
 
+def _is_count(value: Any) -> bool:
+    """Whether this is a number of prompts: none of thousands of digits, which Python neither divides nor writes."""
+    return is_whole_number(value) and 0 <= value < _MOST
+
+
 def _notes(content: Mapping[Any, Any]) -> dict[str, Any]:
     """What a file says about itself, wherever it says it."""
     notes: dict[str, Any] = {}
@@ -123,7 +132,7 @@ def _about(content: Mapping[Any, Any], notes: Mapping[str, Any], prompts: Any) -
     about = {name: value for name, value in notes.items() if name not in (*_MODELS, "target_layer", "capture_point")}
     model = next((notes[name] for name in _MODELS if isinstance(notes.get(name), str)), None)
     about |= {} if model is None else {"model": model}
-    about |= {"prompts": int(prompts)} if is_whole_number(prompts) else {}
+    about |= {"prompts": int(prompts)} if _is_count(prompts) else {}
     target = notes.get("target_layer")
     about |= {"target": str(int(target))} if is_whole_number(target) else {}
     about["method"] = "relevance (RelP)" if any(notes.get(rule) for rule in _RELEVANCE) else "jacobian"

@@ -106,11 +106,21 @@ def _notes(content: Mapping[Any, Any]) -> dict[str, Any]:
         notes |= plain_values(content.get(name))
     own = ("model_name", "model_revision", "corpus", "target_layer", "skip_first")
     notes |= {name: value for name, value in plain_values(content).items() if name in own}
-    try:
-        configured = json.loads(notes.pop("config_json", "{}"))
-    except (TypeError, ValueError, RecursionError):
-        configured = {}
-    return plain_values(configured) | notes
+    notes.pop("config_json", None)  # cut short, and so no JSON any more
+    return plain_values(_configured(content)) | notes
+
+
+def _configured(content: Mapping[Any, Any]) -> Any:
+    """What a file's ``config_json`` holds, however long it is."""
+    for name in ("provenance", "metadata"):
+        notes = content.get(name)
+        text = notes.get("config_json") if isinstance(notes, Mapping) else None
+        if isinstance(text, str):
+            try:
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                return {}
+    return {}
 
 
 def _stream(notes: Mapping[str, Any]) -> str:

@@ -40,9 +40,15 @@ def chosen_decoders(given: Any) -> list[Decoder]:
         raise LensError("decoder is empty: pass at least one, or None for the logit lens")
     found = [_decoder(each) for each in several]
     for place, each in enumerate(found):
-        if any(each is other for other in found[:place]):
+        if any(each is other for other in found[:place]) or any(_same(several[place], it) for it in several[:place]):
             raise LensError(f"the decoder {each.name!r} is given twice: pass it once")
     return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two are one function, or one path or name."""
+    paths = all(isinstance(each, (str, os.PathLike)) for each in (one, other))
+    return os.fspath(one) == os.fspath(other) if paths else one is other
 
 
 def is_several(given: Any) -> bool:

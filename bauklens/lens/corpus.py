@@ -22,7 +22,7 @@ def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **
     Means and spreads are computed as by Welford (1962), and combined as by Chan, Golub and LeVeque (1979).
 
     Args:
-        items: lenses with the same model, stream and layers; or prompts, if a model is given. May be an iterator.
+        items: lenses with the same model, stream, decoder and layers; or prompts, if a model is given. May be an iterator.
         model: the model to run prompts through.
         tokenizer: its tokenizer.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.
@@ -51,8 +51,11 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
             continue
         if model is None:
             raise LensError("prompts need a model: summarize(prompts, model, tokenizer)")
+        from bauklens.decoders.chosen import is_several
         from bauklens.lens.lens import logit_lens
 
+        if is_several(options.get("decoder")):
+            raise LensError("summarize() takes one decoder: pass it, and not a list")
         if not all(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in some):
             raise LensError(
                 f"summarize() takes prompts, each a text or a list of token ids; got {some[0]!r:.80} among them"
@@ -75,11 +78,17 @@ class _Running:
 
     def __init__(self, first: LensResult) -> None:
         self._of = (first.model, first.stream, first.layers)
+        self._decoder = first.decoder
         self._lenses = self._tokens = 0
         self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add(self, lens: LensResult) -> None:
         """Adds the cells of a lens; NaN and infinity are left out."""
+        if lens.decoder != self._decoder:
+            raise LensError(
+                f"all lenses must have the same decoder; got {lens.decoder!r} after {self._decoder!r}: summarize each "
+                "by itself"
+            )
         if (lens.model, lens.stream, lens.layers) != self._of:
             model, stream, layers = self._of
             raise LensError(

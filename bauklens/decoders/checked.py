@@ -1,5 +1,6 @@
 """The parts of a decoder, checked: labels of layers, maps, temperatures, qualities."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,6 +10,7 @@ import torch
 
 from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
+from bauklens.result.frozen import frozen, plain
 from bauklens.vocabulary import EMBED
 
 QUALITIES = ("kl", "agreement")
@@ -103,6 +105,16 @@ def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping
                 raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be a number from 0 on")
         found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})
     return MappingProxyType({label: each for label, each in found.items() if each})
+
+
+def checked_about(values: Any) -> Mapping[str, Any]:
+    """What else is known of a decoder, which results keep: plain values by their names; a LensError otherwise."""
+    try:
+        kept: Mapping[str, Any] = frozen(dict(values))
+        json.dumps(plain(kept))
+    except (TypeError, ValueError, RecursionError):
+        raise LensError("what is known of a decoder (about=) must be plain values: texts, numbers, lists") from None
+    return kept
 
 
 def _is_float(value: Any) -> bool:

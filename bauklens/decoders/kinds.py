@@ -12,9 +12,14 @@ from typing import Any
 import torch
 from typing_extensions import Self
 
-from bauklens.decoders.checked import checked_labels, checked_maps, checked_quality, checked_temperatures
+from bauklens.decoders.checked import (
+    checked_about,
+    checked_labels,
+    checked_maps,
+    checked_quality,
+    checked_temperatures,
+)
 from bauklens.errors import LensError
-from bauklens.result.frozen import frozen
 from bauklens.text_ids import is_unicode
 from bauklens.vocabulary import DECODER_KINDS
 
@@ -48,7 +53,7 @@ class LearnedDecoder:
 
     Raises:
         LensError: maps differ in shape, or contain NaN or infinity; a layer is given twice; a temperature is not
-            positive.
+            positive; what else is known is not made of plain values.
     """
 
     kind = ""
@@ -80,7 +85,7 @@ class LearnedDecoder:
         if stream not in ("hidden", "attention", "mlp"):
             raise LensError(f"unknown stream {stream!r} of a decoder: pass 'hidden', 'attention' or 'mlp'")
         self.stream = stream
-        self.about: Mapping[str, Any] = frozen(dict(about or {}))
+        self.about = checked_about(about or {})
         self.forced = False
 
     @classmethod

@@ -55,7 +55,7 @@ def write_own(decoder: LearnedDecoder, path: Path) -> None:
     """Writes a file; an old one is replaced only when the new one is complete.
 
     Raises:
-        LensError: the path cannot be written, or what is known of the decoder is not made of plain values.
+        LensError: the path cannot be written.
     """
     arrays = {
         f"{part}/{label}": tensor.contiguous()
@@ -73,10 +73,7 @@ def write_own(decoder: LearnedDecoder, path: Path) -> None:
         "quality": {label: dict(each) for label, each in decoder.quality.items()},
         "about": dict(decoder.about),
     }
-    try:
-        header = json.dumps(plain(told), allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise LensError("what is known of a decoder (about=) must be plain values: texts, numbers, lists") from None
+    header = json.dumps(plain(told), allow_nan=False)
     shared: set[int] = set()
     for name, tensor in arrays.items():  # the format takes no memory twice
         start = tensor.untyped_storage().data_ptr()

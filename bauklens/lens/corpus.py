@@ -22,7 +22,8 @@ def summarize(items: Iterable[Any], model: Any = None, tokenizer: Any = None, **
     Means and spreads are computed as by Welford (1962), and combined as by Chan, Golub and LeVeque (1979).
 
     Args:
-        items: lenses with the same model, stream, decoder and layers; or prompts, if a model is given. May be an iterator.
+        items: lenses with the same model, stream, decoder and layers; or prompts, if a model is given. May be an
+            iterator.
         model: the model to run prompts through.
         tokenizer: its tokenizer.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.

@@ -46,7 +46,7 @@ def read_own(path: Path) -> LearnedDecoder:
         raise LensError(f"it holds no decoder: looked for format {FORMAT!r}")
     if told.get("version") != VERSION:
         raise LensError(f"it has version {told.get('version')!r:.80}; this bauklens reads version {VERSION}")
-    if told.get("kind") not in KINDS:
+    if not isinstance(told.get("kind"), str) or told["kind"] not in KINDS:
         raise LensError(f"it holds a decoder of kind {told.get('kind')!r:.80}; looked for {', '.join(KINDS)}")
     return _decoder(told, arrays)
 

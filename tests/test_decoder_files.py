@@ -1,5 +1,6 @@
 """Files of decoders: our own, those of others, those of nobody's; and that layer l is the same layer in all of them."""
 
+import copy
 import io
 import json
 import os
@@ -919,19 +920,19 @@ class TestTheHub:
 PEERS = "pip install -c constraints.txt '.[peers]'"
 
 
+def imported(name, package):
+    """A module of another package, or a skip that says how to install it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, reason=f"needs {package}: {PEERS}")
+
+
 @pytest.fixture(scope="module")
 def theirs():
-    """tuned-lens 0.2. It asks transformer-lens for names that version 4 no longer has, and so may not find it."""
-    known = sys.modules.get("transformer_lens")
-    sys.modules["transformer_lens"] = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield pytest.importorskip("tuned_lens.nn.lenses", reason=f"needs tuned-lens: {PEERS}")
-    finally:
-        del sys.modules["transformer_lens"]
-        if known is not None:
-            sys.modules["transformer_lens"] = known
+    """tuned-lens 0.2, which must not see transformer-lens: it asks that for a class that version 4 no longer has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "transformer_lens", None)
+        return imported("tuned_lens.nn.lenses", "tuned-lens")
 
 
 @pytest.mark.filterwarnings("default")
@@ -984,10 +985,8 @@ class TestTheRealTunedLens:
 
 @pytest.fixture(scope="module")
 def analysis():
-    """TransformerLens 4's tools."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("transformer_lens.tools.analysis", reason=f"needs transformer-lens: {PEERS}")
+    """What TransformerLens 4 analyses with."""
+    return imported("transformer_lens.tools.analysis", "transformer-lens")
 
 
 @pytest.fixture
@@ -995,9 +994,8 @@ def bridge(analysis):
     """A tiny GPT-2 as TransformerLens has it."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    return TransformerBridge.boot_transformers(
-        "gpt2", hf_model=tiny_model("gpt2"), tokenizer=tiny_tokenizer(), device="cpu"
-    )
+    own = copy.deepcopy(tiny_tokenizer())  # it adds tokens to what it is given
+    return TransformerBridge.boot_transformers("gpt2", hf_model=tiny_model("gpt2"), tokenizer=own, device="cpu")
 
 
 @pytest.mark.filterwarnings("default")

@@ -1012,7 +1012,7 @@ class TestTheRealTransformerLens:
 
     def test_what_it_fits_and_writes_is_read_and_says_the_same(self, analysis, bridge, gpt2, tmp_path):
         text = "the tower in the city of the sea is in the city"
-        fitted = analysis.JacobianLens.fit(bridge, [text], skip_first_positions=1, show_progress=False)
+        fitted = analysis.JacobianLens.fit(bridge, [text], corpus="a line", skip_first_positions=1, show_progress=False)
         fitted.save(str(tmp_path / "a.pt"))
         decoder = load_decoder(tmp_path / "a.pt")
         assert decoder.layers == BLOCKS

@@ -108,7 +108,7 @@ class Basis:
         return found.view(apart.shape).movedim(1, axis)
 
     def _checked(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
-        found = self.decoder(states, labels)
+        found = self.decoder(states.clone(), labels)  # a copy, which it may change in place
         if not isinstance(found, torch.Tensor) or found.shape != states.shape or not found.is_floating_point():
             got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
             raise LensError(

@@ -9,6 +9,8 @@ import bauklens
 from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, TunedLens, logit_lens
 from bauklens.decode import bfloat16
 from bauklens.decoders.fingerprint import fingerprint
+from bauklens.decoders.fit.mean_field import SKIP_FIRST
+from bauklens.decoders.score import quality_of
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from tests.by_hand import MAPPED, TAILS, assert_shows, logits_of, matrices, states_of, vectors, wide
@@ -41,6 +43,14 @@ def function(states, layers):
     """As the Jacobian lens, by the caller's own code."""
     assert len(states) == len(layers)
     return torch.stack([state.float() @ matrices()[layer].T for state, layer in zip(states, layers, strict=True)])
+
+
+def shifted_copy(states, layers):
+    return states.roll(1, dims=-1)
+
+
+def shifted_in_place(states, layers):
+    return states.copy_(states.roll(1, dims=-1))
 
 
 DECODERS = {"jacobian": jacobian, "tuned": tuned, "ridge": ridge, "mean": mean, "function": lambda: function}
@@ -226,6 +236,9 @@ class TestTheLastRow:
         assert_same(lens.part(["1"], range(10)), logit_lens(gpt2, None, PROMPT, layers=[1]))
         last = JacobianLens({**whole, "2": torch.eye(WIDTH)})
         assert logit_lens(gpt2, None, PROMPT, decoder=last).layers == ("0", "1", "2")
+        warm = RidgeLens({**whole, "2": torch.eye(WIDTH)}, None, {"2": 3.0})
+        own, through = logit_lens(gpt2, None, PROMPT, decoder=["logit", warm])
+        assert np.array_equal(through.top_probs[-1], own.top_probs[-1])
         with pytest.raises(LensError, match="it has a map for the last of GPT2LMHeadModel, 2, which needs none"):
             logit_lens(gpt2, None, PROMPT, decoder=JacobianLens({**whole, "2": 2 * torch.eye(WIDTH)}))
 
@@ -353,11 +366,13 @@ class TestFunctions:
         assert lens.decoder == "Doubled"
         assert_same(lens, logit_lens(gpt2, None, PROMPT), atol=1e-3)  # the norm undoes it, but for its epsilon
 
-    def test_it_may_not_change_what_it_is_given_for_the_next(self, gpt2):
-        """States of a tile may be a view of those that the next decoder is given."""
-        before = logit_lens(gpt2, None, PROMPT)
-        each = logit_lens(gpt2, None, PROMPT, decoder=[lambda states, layers: states.clone().zero_() + 1, None])
-        assert_same(each[1], before, atol=0)
+    def test_it_may_change_its_states_in_place(self, gpt2):
+        """Those of a tile are a view of the run's, which are decoded again for the check, and by the next decoder."""
+        alone = [logit_lens(gpt2, None, PROMPT, decoder=each) for each in (shifted_copy, None)]
+        each = logit_lens(gpt2, None, PROMPT, decoder=[shifted_in_place, None])
+        for one, other in zip(alone, each, strict=True):
+            assert_same(one, other, atol=0)
+            assert np.array_equal(one.magnitude, other.magnitude)
 
     @pytest.mark.parametrize(
         ("returned", "got"),
@@ -873,6 +888,17 @@ class TestADecoder:
         assert torch.allclose(jacobian()(states, ["0", "1"])[1], states[1] @ matrices()["1"].T, atol=1e-6)
         assert jacobian()(states.bfloat16(), ["0", "1"]).dtype == torch.float32
         assert jacobian()(states.double(), ["0", "1"]).dtype == torch.float64
+
+
+def test_held_out_quality_is_the_mean_over_positions_that_fits_use(gpt2):
+    prompts, decoder = [PROMPT * 3, PROMPT[::-1] * 2, PROMPT * 2], RidgeLens(matrices(layers=("embed", "1")))
+    found = quality_of(decoder, gpt2, [Inputs(torch.tensor([prompt])) for prompt in prompts])
+    assert list(found) == ["embed", "1"]
+    lenses = [logit_lens(gpt2, None, prompt, decoder=decoder) for prompt in prompts]
+    for name in ("kl", "agreement"):
+        cells = np.concatenate([lens.measures[name][:, SKIP_FIRST:-1] for lens in lenses], axis=1)
+        assert np.allclose([each[name] for each in found.values()], cells[:-1].mean(axis=1), atol=1e-5)
+    assert RidgeLens(matrices(layers=("embed", "1")), quality=found).quality["1"]["kl"] == found["1"]["kl"]
 
 
 def test_what_a_result_says_of_its_decoder(gpt2):

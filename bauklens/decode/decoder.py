@@ -122,7 +122,7 @@ class Basis:
     def _checked(
         self, states: torch.Tensor, labels: Sequence[str], shape: tuple[int, ...] | None = None
     ) -> torch.Tensor:
-        found = self.decoder(states, labels)
+        found = self.decoder(states.clone(), labels)  # a copy, which it may change in place
         shape = tuple(states.shape) if shape is None else shape
         if not isinstance(found, torch.Tensor) or tuple(found.shape) != shape or not found.is_floating_point():
             got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__

@@ -8,7 +8,7 @@ is the output of block l, and the target usually that of the last block. Transfo
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -94,7 +94,7 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
     }
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     """Whether this is a number of prompts: none of thousands of digits, which Python neither divides nor writes."""
     return is_whole_number(value) and 0 <= value < _MOST
 

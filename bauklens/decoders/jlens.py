@@ -56,8 +56,8 @@ def read_jlens(path: Path) -> JacobianLens:
         raise LensError("its J is not a mapping of the numbers of layers to maps")
     maps = checked_maps("a map", checked_labels(maps), axes=2)
     width = content.get("d_model")
-    others = [each.shape[0] for each in maps.values() if each.shape[0] != width]
-    if is_whole_number(width) and others:
+    others = [each.shape[0] for each in maps.values() if is_whole_number(width) and each.shape[0] != int(width)]
+    if others:
         raise LensError(f"its maps lead to states of width {others[0]}, and its d_model is another one")
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes the README's picture of the first viewer in a page, with the last cell's token pinned.
+"""Takes a picture of the first viewer in a page, with the last cell's token pinned if nothing is.
 
 scripts/picture.py lens.html docs/lens.png
 """
@@ -24,7 +24,8 @@ def main(page: Path, picture: Path, scheme: str = "light") -> None:
         tab = chromium.new_page(viewport=options, device_scale_factor=2, color_scheme=scheme)  # type: ignore[arg-type]
         tab.goto(page.resolve().as_uri())
         tab.locator("figure.mounted").first.wait_for()
-        tab.locator(".tops .pin").first.click()
+        if not tab.locator(".tops .pin[aria-pressed='true']").count():
+            tab.locator(".tops .pin").first.click()
         tab.mouse.move(0, 0)
         tab.locator("figure.mounted .viewer").first.screenshot(path=picture)
         chromium.close()

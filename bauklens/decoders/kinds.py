@@ -43,7 +43,8 @@ class LearnedDecoder:
         quality: layer -> ``{"kl": nats, "agreement": 0..1}``, measured on text that the maps were not fitted on: the
             mean KL divergence to the model's own prediction, and how often the most probable tokens are the same.
         about: what else is known of it, as plain values, such as ``"model"``, ``"method"``, ``"prompts"``,
-            ``"tokens"``; for what is done with ``"blocks"`` and ``"head"`` see :mod:`bauklens.decoders.fits`.
+            ``"tokens"``; ``"blocks"``, ``"target"`` and ``"fingerprint"`` tell for which model it was made
+            (:mod:`bauklens.decoders.fits`).
 
     Attributes:
         kind: one of :data:`bauklens.vocabulary.DECODER_KINDS`.

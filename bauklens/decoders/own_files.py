@@ -27,7 +27,7 @@ _PARTS = ("weight", "bias")
 
 
 def read_own(path: Path) -> LearnedDecoder:
-    """The decoder in a file; its maps stay on the disk until they are used.
+    """The decoder in a file.
 
     Raises:
         LensError: it is not such a file, or is damaged; the message does not name it.

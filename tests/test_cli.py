@@ -556,7 +556,11 @@ def test_summarize(command, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "means over 3 prompts" in done.stdout
     assert "wrote summary.html" in done.stderr
-    assert (tmp_path / "summary.csv").read_text().startswith("measure,layer,mean,spread,count,unit\naccuracy,embed,")
+    assert (
+        (tmp_path / "summary.csv")
+        .read_text()
+        .startswith("measure,layer,mean,spread,count,unit,decoder\naccuracy,embed,")
+    )
     assert "<table" in (tmp_path / "summary.html").read_text()
 
 

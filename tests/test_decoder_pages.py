@@ -190,6 +190,21 @@ class TestTheCommand:
         text = (tmp_path / "lens.csv").read_text(encoding="utf-8")
         assert {",logit," in line for line in text.splitlines()[1:]} == {True, False}
 
+    def test_averages_and_reports_are_made_for_each(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "prompts.txt").write_text(f"{self.PROMPT}\nThe sea is\n", encoding="utf-8")
+        both = ["prompts.txt", "--decoder", "logit", "--decoder", "demo"]
+        done = CliRunner().invoke(main, ["summarize", *both, "-o", "means.html", "--csv", "means.csv"])
+        assert done.exit_code == 0, done.output
+        assert done.output.count("means over 2 prompts") == 2
+        assert "hidden through demo" in done.output
+        assert (tmp_path / "means.html").read_text(encoding="utf-8").count("<table") == 2
+        lines = (tmp_path / "means.csv").read_text(encoding="utf-8").splitlines()
+        assert {line.rpartition(",")[2] for line in lines[1:]} == {"logit", "demo"}
+        done = CliRunner().invoke(main, ["report", *both, "-o", "report.html"])
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / "report.html").read_text(encoding="utf-8").count('class="bauklens-data"') == 2
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

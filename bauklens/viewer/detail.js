@@ -5,14 +5,15 @@ import { button, make } from "./dom.js";
 import { tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
+import { siblings } from "./siblings.js";
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
   const place = make("h3", { class: "place" });
   const tops = make("div");
   const measures = make("dl", { class: "measures" });
-  const told = make("p", { class: "told", "aria-live": "polite" });
-  const element = make("section", { class: "detail", "aria-label": "selected cell" }, place, tops, told, measures);
+  const leads = make("p", { class: "told", "aria-live": "polite" });
+  const element = make("section", { class: "detail", "aria-label": "selected cell" }, place, tops, leads, measures);
 
   function draw() {
     const { lens, row, column } = view.seen();
@@ -29,8 +30,9 @@ export function detail(view) {
     tops.replaceChildren(...places.flatMap(([each, there]) => topOf(each, cellOf(each, there, column), isNamed)));
     measures.replaceChildren(...places.flatMap(([each, there]) => measuresOf(each, cellOf(each, there, column), isNamed)));
     element.querySelectorAll(".pin")[focused]?.focus();
-    const said = several.map((each) => sentence(each, column, isNamed)).join(" ").trim();
-    if (told.textContent !== said) told.textContent = said; // it is read out
+    const told = view.pair || !isNamed ? several : siblings(view.lenses, lens).map((each) => each.lens);
+    const said = told.map((each) => sentence(each, column, isNamed)).join(" ").trim();
+    if (leads.textContent !== said) leads.textContent = said; // it is read out
   }
 
   function topOf(lens, cell, isNamed) {

@@ -116,6 +116,8 @@ class GatedBlock:
         groups = self._apart(given)[:, positions, :, : self._shared]
         mass = groups.mean(dim=(0, 1)).flatten()  # (head,)
         (everywhere,) = torch.autograd.grad(mixed, values, marked.flatten().expand_as(mixed))
+        self._require("its attention", _projected(self._value, kept["normed"]), values)
+        self._require("its attention", _projected(self._output, mixed), kept["attended"])
         self._require_linear(everywhere, values, mixed)
         value = self._apart(self._value.weight.T).repeat_interleave(self._shared, dim=1)  # (width, head, size)
         output = self._apart(self._output.weight)
@@ -134,7 +136,10 @@ class GatedBlock:
 
     def _of_mlp(self, kept: dict[str, torch.Tensor], positions: slice) -> torch.Tensor:
         gate, up = kept["gate"], kept["up"]
-        self._require("its MLP", self._down(self._activation(gate) * up), kept["written"])
+        normed = kept["normed after attention"]
+        for projection, given, found in ((self._gate, normed, gate), (self._up, normed, up)):
+            self._require("its MLP", _projected(projection, given), found)
+        self._require("its MLP", _projected(self._down, self._activation(gate) * up), kept["written"])
         gate = gate[:, positions].flatten(0, 1).detach().requires_grad_()
         activated = self._activation(gate)
         (slope,) = torch.autograd.grad(activated.sum(), gate)
@@ -164,6 +169,11 @@ def _linear(module: nn.Module, name: str) -> nn.Linear:
     if type(found) is not nn.Linear:
         raise AttributeError(name)
     return found
+
+
+def _projected(projection: nn.Linear, given: torch.Tensor) -> torch.Tensor:
+    """What its weights make of something, whatever the module itself does."""
+    return nn.functional.linear(given, projection.weight, projection.bias)
 
 
 def _epsilon(norm: nn.Module) -> float:

@@ -5,7 +5,7 @@ nor transformers.
 
 >>> import bauklens
 >>> sorted(bauklens.__all__)[:3]
-['Comparison', 'LensError', 'LensResult']
+['Comparison', 'Decoder', 'JacobianLens']
 """
 
 import lazy_loader

@@ -36,7 +36,7 @@ export function stage(view) {
   function align() {
     const shared = panes[0].table.lenses[0].layers.find((each) => panes.every(({ table }) => rowOf(table.lenses[0], each) >= 0));
     const tops = panes.map(({ table }) => (shared === undefined ? 0 : table.startOf(shared)[1]));
-    panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("margin-top", `${Math.max(...tops) - tops[place]}px`));
+    panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("--lead", `${Math.max(...tops) - tops[place]}px`));
   }
 
   function build() {
@@ -58,10 +58,10 @@ export function stage(view) {
   function follow(one, other) {
     if (one === other) return;
     const layer = one.lenses[0].layers.find((each) => other.lenses[0].layers.includes(each));
-    const [[left, top], [otherLeft, otherTop]] = [one.startOf(layer), other.startOf(layer)];
+    const [[left], [otherLeft]] = [one.startOf(layer), other.startOf(layer)];
     const before = [other.element.scrollLeft, other.element.scrollTop];
     other.element.scrollLeft = one.element.scrollLeft + otherLeft - left;
-    other.element.scrollTop = one.element.scrollTop + otherTop - top;
+    other.element.scrollTop = one.element.scrollTop; // the same layers are beside each other, see align()
     const after = [other.element.scrollLeft, other.element.scrollTop];
     if (String(before) !== String(after)) follows.add(other); // its own event is not to be followed
   }

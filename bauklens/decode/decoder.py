@@ -14,9 +14,10 @@ from bauklens.model.layout import Layout
 class Decoder(Protocol):
     """A map of hidden states to the basis of the last block's output, applied a few rows at a time.
 
-    More attributes are used if a decoder has them. ``temperatures``: label -> the number that the logits of that
-    row are divided by. ``stream``: ``"attention"`` or ``"mlp"``, if it maps what these add to the stream, and no state. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to
-    what a layer adds. ``about``: a mapping of plain values that a result's provenance keeps.
+    More attributes are used if a decoder has them. ``temperatures``: label -> the positive number that the logits of
+    that row are divided by. ``stream``: ``"attention"`` or ``"mlp"``, if it maps what these add to the stream, and no
+    state. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to what a layer
+    adds. ``about``: a mapping of plain values that a result's provenance keeps.
     """
 
     @property

@@ -415,6 +415,35 @@ class TestWhereFilesAre:
             (folder / name).unlink()
             (tmp_path / "kept").rename(folder / name)
 
+    @pytest.mark.parametrize("kind", ["own", "jlens", "tuned"])
+    def test_a_decoder_stays_as_it_was_read_when_its_file_is_changed_in_place(self, tmp_path, kind):
+        maps = matrices(layers=BLOCKS)
+        if kind == "own":
+            path = file = own_by_hand(tmp_path / "a.safetensors", maps=maps)
+        elif kind == "jlens":
+            path = file = jlens_by_hand(tmp_path / "a.pt", maps)
+        else:
+            path = tuned_by_hand(tmp_path / "tuned", list(matrices().values()), list(vectors().values()))
+            file = path / "params.pt"
+        decoder, before = load_decoder(path), load_decoder(path)
+        expected = {layer: before.matrix(layer).clone() for layer in before.layers}
+        with file.open("r+b") as opened:
+            opened.write(bytes(file.stat().st_size))
+        for layer, matrix in expected.items():
+            assert torch.equal(decoder.matrix(layer), matrix)
+
+    def test_a_small_file_whose_maps_share_their_numbers_does_not_become_large(self, tmp_path):
+        one = torch.eye(1024)
+        for content in (
+            {"J": dict.fromkeys(range(400), one)},
+            {"jacobian_sum": dict.fromkeys(range(400), one), "n_done": 2},
+        ):
+            torch.save({**content, "source_layers": list(range(400)), "d_model": 1024}, tmp_path / "a.pt")
+            assert (tmp_path / "a.pt").stat().st_size < 5_000_000
+            refused(tmp_path / "a.pt", "its maps share their numbers")
+        torch.save({"J": {0: one, 1: one}}, tmp_path / "a.pt")
+        assert load_decoder(tmp_path / "a.pt").layers == ("0", "1")
+
     def test_paths_may_be_text_or_of_the_home_folder(self, tmp_path, monkeypatch):
         own_by_hand(tmp_path / "a.safetensors")
         monkeypatch.setenv("HOME", str(tmp_path))

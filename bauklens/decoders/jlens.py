@@ -16,7 +16,7 @@ from bauklens.arguments import is_whole_number
 from bauklens.decoders.checked import checked_labels, checked_maps
 from bauklens.decoders.kinds import JacobianLens
 from bauklens.decoders.plain_values import plain_values
-from bauklens.decoders.torch_files import read_torch_file
+from bauklens.decoders.torch_files import in_memory, read_torch_file
 from bauklens.errors import LensError
 
 _CAPTURED = {"block_output": "hidden", "attn_out": "attention", "mlp_out": "mlp"}
@@ -59,6 +59,7 @@ def read_jlens(path: Path) -> JacobianLens:
     others = [each.shape[0] for each in maps.values() if is_whole_number(width) and each.shape[0] != int(width)]
     if others:
         raise LensError(f"its maps lead to states of width {others[0]}, and its d_model is another one")
+    maps = in_memory(maps, path)
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}
     return JacobianLens(maps, name=path.stem, stream=_stream(content, notes), about=_about(content, notes, prompts))

@@ -278,11 +278,18 @@ class TestSeveral:
                 assert_same(lens, alone, atol=1e-5)
                 assert np.allclose(lens.target(7).logit, alone.target(7).logit, atol=1e-3)
 
-    def test_one_that_is_given_twice_is_refused(self, gpt2, tmp_path):
+    def test_one_that_is_given_twice_is_refused(self, gpt2, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         one = jacobian()
         one.save(tmp_path / "one.safetensors")
         path = tmp_path / "one.safetensors"
-        for twice in ([one, one], [None, "logit"], [function, function], [path, str(path)]):
+        for twice in (
+            [one, one],
+            [None, "logit"],
+            [function, function],
+            [path, str(path)],
+            ["one.safetensors", "./one.safetensors"],
+        ):
             with pytest.raises(LensError, match=r"the decoder '\w+' is given twice: pass it once"):
                 logit_lens(gpt2, None, PROMPT, decoder=twice)
         two = logit_lens(gpt2, None, PROMPT, decoder=[jacobian(name="a"), jacobian(name="b")])

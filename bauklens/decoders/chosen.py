@@ -53,7 +53,7 @@ def chosen_decoders(given: Any, *, force: bool = False) -> list[Decoder]:
 def _same(one: Any, other: Any) -> bool:
     """Whether two are one function, or one path or name."""
     paths = all(isinstance(each, (str, os.PathLike)) for each in (one, other))
-    return os.fspath(one) == os.fspath(other) if paths else one is other
+    return os.path.normpath(one) == os.path.normpath(other) if paths else one is other
 
 
 def is_several(given: Any) -> bool:

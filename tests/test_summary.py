@@ -92,7 +92,7 @@ def test_memory_is_flat_from_the_tenth_prompt_on():
 def test_the_frame_the_dictionary_and_the_page(lenses, tmp_path):
     summary = summarize(lenses)
     frame = summary.to_frame()
-    assert list(frame.columns) == ["measure", "layer", "mean", "spread", "count", "unit"]
+    assert list(frame.columns) == ["measure", "layer", "mean", "spread", "count", "unit", "decoder"]
     assert len(frame) == len(summary.mean) * (LAYERS + 1)
     assert frame.loc[frame["measure"] == "kl", "unit"].eq("nats").all()
     data = summary.to_dict()
@@ -124,8 +124,8 @@ def test_the_plot(lenses):
     [
         ([], "nothing to summarize"),
         (["a prompt"], r"prompts need a model: summarize\(prompts, model, tokenizer\)"),
-        ([made(3), made(4)], "all lenses must have the same model, stream and layers"),
-        ([made(), made(stream="delta")], "all lenses must have the same model, stream and layers"),
+        ([made(3), made(4)], "all lenses must have the same model, stream, decoder and layers"),
+        ([made(), made(stream="delta")], "all lenses must have the same model, stream, decoder and layers"),
     ],
 )
 def test_what_does_not_add_up_is_one_clear_error(items, message):

@@ -415,6 +415,35 @@ class TestWhereFilesAre:
             (folder / name).unlink()
             (tmp_path / "kept").rename(folder / name)
 
+    @pytest.mark.parametrize("kind", ["own", "jlens", "tuned"])
+    def test_a_decoder_stays_as_it_was_read_when_its_file_is_changed_in_place(self, tmp_path, kind):
+        maps = matrices(layers=BLOCKS)
+        if kind == "own":
+            path = file = own_by_hand(tmp_path / "a.safetensors", maps=maps)
+        elif kind == "jlens":
+            path = file = jlens_by_hand(tmp_path / "a.pt", maps)
+        else:
+            path = tuned_by_hand(tmp_path / "tuned", list(matrices().values()), list(vectors().values()))
+            file = path / "params.pt"
+        decoder, before = load_decoder(path), load_decoder(path)
+        expected = {layer: before.matrix(layer).clone() for layer in before.layers}
+        with file.open("r+b") as opened:
+            opened.write(bytes(file.stat().st_size))
+        for layer, matrix in expected.items():
+            assert torch.equal(decoder.matrix(layer), matrix)
+
+    def test_a_small_file_whose_maps_share_their_numbers_does_not_become_large(self, tmp_path):
+        one = torch.eye(1024)
+        for content in (
+            {"J": dict.fromkeys(range(400), one)},
+            {"jacobian_sum": dict.fromkeys(range(400), one), "n_done": 2},
+        ):
+            torch.save({**content, "source_layers": list(range(400)), "d_model": 1024}, tmp_path / "a.pt")
+            assert (tmp_path / "a.pt").stat().st_size < 5_000_000
+            refused(tmp_path / "a.pt", "its maps share their numbers")
+        torch.save({"J": {0: one, 1: one}}, tmp_path / "a.pt")
+        assert load_decoder(tmp_path / "a.pt").layers == ("0", "1")
+
     def test_paths_may_be_text_or_of_the_home_folder(self, tmp_path, monkeypatch):
         own_by_hand(tmp_path / "a.safetensors")
         monkeypatch.setenv("HOME", str(tmp_path))
@@ -560,7 +589,8 @@ class TestJlens:
         lens = logit_lens(gpt2, None, PROMPT, decoder=path, stream=stream)
         halves = {layer: each.half() for layer, each in maps.items()}
         expected = logit_lens(gpt2, None, PROMPT, decoder=JacobianLens(halves), stream=stream)
-        assert np.array_equal(lens.top_probs, expected.top_probs)
+        assert lens.layers == BLOCKS  # what the last block adds is no state in the final basis, and the file has no map
+        assert np.array_equal(lens.top_probs, expected.part(BLOCKS, range(len(PROMPT))).top_probs)
         with pytest.raises(LensError, match=f"maps what the {stream} of a block adds, and not stream 'hidden'"):
             logit_lens(gpt2, None, PROMPT, decoder=path)
         again = load_decoder(saved(load_decoder(path), tmp_path / "b.pt"))
@@ -574,12 +604,21 @@ class TestJlens:
                 "its maps are for 'attn_in', which is no stream here: looked for block",
             ),
             ({"capture_point": "mlp_in"}, "its maps are for 'mlp_in'"),
+            ({"capture_point": ["mlp_out"]}, "its maps are for "),
+            (
+                {**{f"note {number}": 1 for number in range(100)}, "capture_point": "mlp_in"},
+                "its maps are for 'mlp_in'",
+            ),
             ({"stream_reduce": "mean"}, "its maps are for one of several streams, or their mean"),
             ({"stream_index": 0}, "its maps are for one of several streams, or their mean"),
         ],
     )
     def test_what_was_captured_where_there_is_no_stream_is_refused(self, tmp_path, notes, told):
         refused(jlens_by_hand(tmp_path / "a.pt", matrices(layers=BLOCKS), provenance=notes), told)
+
+    def test_a_capture_point_beside_the_maps_is_not_passed_over(self, tmp_path):
+        path = jlens_by_hand(tmp_path / "a.pt", matrices(layers=BLOCKS), capture_point="mlp_out")
+        assert load_decoder(path).stream == "mlp"
 
     def test_maps_that_are_not_square_are_read_and_do_not_fit(self, gpt2, tmp_path):
         maps = {layer: torch.ones(WIDTH, 4 * WIDTH) for layer in BLOCKS}
@@ -903,6 +942,9 @@ class TestTheHub:
             ("a/b/c", "there is no file 'a/b/c'; pass a file, a folder, a hub id"),
             ("org/", "cannot load the decoder 'org/'"),
             ("-x/..", r"cannot load the decoder '-x/\.\.'"),
+            ("org/repo:../../a.pt", r"cannot load the decoder 'org/repo:\.\./\.\./a\.pt'"),
+            ("org/repo:/etc/passwd", "cannot load the decoder 'org/repo:/etc/passwd'"),
+            ("~nobody-of-this-name/a.pt", "there is no file or folder ~nobody-of-this-name/a.pt"),
         ],
     )
     def test_what_is_not_there_is_one_line(self, hub, name, told):

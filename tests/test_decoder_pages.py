@@ -1,18 +1,23 @@
 """What a page, a terminal and a file show of decoders: captions, the strip of qualities, several beside each other."""
 
+import io
 import json
+import pickle
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 import bauklens
 from bauklens import LensError
 from bauklens.cli import main
+from bauklens.cli.results import write_json
 from bauklens.show.page import fragment, page
 from bauklens.show.static_table import table
+from bauklens.show.terminal import print_comparison, print_decoders, print_position, print_summary
 from tests.made import HOSTILE, made
 
 KL, AGREEMENT = (4.0, 2.0, 1.0), (0.0, 0.25, 0.5)
@@ -106,6 +111,12 @@ class TestSeveral:
         assert set(lens.to_frame()["decoder"]) == {"mine"}
         assert lens.to_xarray().attrs["decoder"] == "mine"
 
+    def test_no_file_of_one_is_written_over_that_of_another(self, tmp_path):
+        lenses = [through(name) for name in ("a", "a", "a-2", "A")]
+        written = write_json(str(tmp_path / "lens.json"), lenses)
+        assert len({name.casefold() for name in written}) == 4
+        assert [bauklens.LensResult.load(name).decoder for name in written] == ["a", "a", "a-2", "A"]
+
     def test_a_result_is_read_again_with_all_that_is_known(self, tmp_path):
         for lens in three():
             for name in ("lens.json", "lens.safetensors"):
@@ -128,6 +139,51 @@ class TestSeveral:
     def test_what_makes_no_sense_is_refused(self, changes, message):
         with pytest.raises(LensError, match=message):
             through("mine", **changes)
+
+
+class TestRowsWithoutAMap:
+    """They are marked wherever a row is shown, and never silently those of the logit lens."""
+
+    @staticmethod
+    def printed(show, *arguments):
+        console = Console(file=io.StringIO(), width=200)
+        show(*arguments, console=console)
+        return console.file.getvalue()
+
+    def test_in_a_terminal(self):
+        lens = three()[2]
+        assert re.search(r"^\s*0\*\s", self.printed(print_position, lens, 3), re.MULTILINE)
+        assert re.search(r"^\s*1\s", self.printed(print_position, lens, 3), re.MULTILINE)
+        (row,) = re.findall(r"^\s+0  .*$", self.printed(print_decoders, three(), 3), re.MULTILINE)
+        assert row.count("*") == 1
+        compared = self.printed(print_comparison, bauklens.compare(*three()[1:]), 3)
+        assert "It has no map for 0" in compared
+        assert "*" in compared
+
+    def test_in_a_comparison_and_an_average(self):
+        html = page([bauklens.compare(*three()[1:])])
+        assert re.findall(r'<th scope="row"[^>]*>([^<]*)</th>', html) == ["embed", "0*", "1"]
+        summary = bauklens.summarize([three()[2]] * 2)
+        assert summary.unmapped == ("0",)
+        assert [row for row, _ in summary.ranking()["rows"]] == ["embed", "0*", "1"]
+        assert "no map for this row" in summary.to_html()
+        assert re.search(r"^\s*0\*\s", self.printed(print_summary, summary), re.MULTILINE)
+        assert pickle.loads(pickle.dumps(summary)).unmapped == ("0",)
+        with pytest.raises(LensError, match="all lenses must have the same"):
+            bauklens.summarize([three()[2], replace(three()[2], unmapped=())])
+
+    def test_in_a_frame(self):
+        frame = three()[2].to_frame()
+        assert dict(zip(frame["layer"], frame["decoder"], strict=True)) == {
+            "embed": "tuned one",
+            "0": "logit",
+            "1": "tuned one",
+        }
+
+    def test_layers_that_only_one_decoder_has_are_printed(self):
+        lenses = [through("a").part(("embed", "1"), range(4)), through("b").part(("0", "1"), range(4))]
+        rows = re.findall(r"^\s*(embed|0|1)\s", self.printed(print_decoders, lenses, 3), re.MULTILINE)
+        assert rows == ["embed", "0", "1"]
 
 
 class TestInABrowser:

@@ -278,11 +278,18 @@ class TestSeveral:
                 assert_same(lens, alone, atol=1e-5)
                 assert np.allclose(lens.target(7).logit, alone.target(7).logit, atol=1e-3)
 
-    def test_one_that_is_given_twice_is_refused(self, gpt2, tmp_path):
+    def test_one_that_is_given_twice_is_refused(self, gpt2, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         one = jacobian()
         one.save(tmp_path / "one.safetensors")
         path = tmp_path / "one.safetensors"
-        for twice in ([one, one], [None, "logit"], [function, function], [path, str(path)]):
+        for twice in (
+            [one, one],
+            [None, "logit"],
+            [function, function],
+            [path, str(path)],
+            ["one.safetensors", "./one.safetensors"],
+        ):
             with pytest.raises(LensError, match=r"the decoder '\w+' is given twice: pass it once"):
                 logit_lens(gpt2, None, PROMPT, decoder=twice)
         two = logit_lens(gpt2, None, PROMPT, decoder=[jacobian(name="a"), jacobian(name="b")])
@@ -912,3 +919,119 @@ def test_what_a_result_says_of_its_decoder(gpt2):
     plain = logit_lens(gpt2, None, PROMPT)
     assert (plain.decoder_called, plain.mapped, plain.unmapped, dict(plain.quality)) == ("", "", (), {})
     assert "decoder" not in plain.provenance
+
+
+class Own:
+    """A decoder of the caller's own class, with what it says of itself."""
+
+    def __init__(self, **known):
+        vars(self).update({"name": "own", "layers": None, **known})
+
+    def __call__(self, states, layers):
+        return states.roll(1, dims=-1)
+
+
+class TestWhatADecoderSaysOfItself:
+    """What would be found in no table is refused, and not lost in silence."""
+
+    @pytest.mark.parametrize(
+        ("known", "message"),
+        [
+            ({"layers": [0, 1]}, "layers of the decoder 'own' must be None, or a list of labels"),
+            ({"layers": "01"}, "layers of the decoder 'own' must be None, or a list of labels"),
+            ({"layers": (label for label in "01")}, "layers of the decoder 'own' must be None, or a list of labels"),
+            ({"temperatures": {0: 2.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
+            ({"temperatures": {"0": 0.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
+            ({"temperatures": {"0": -1.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
+            ({"temperatures": {"0": float("nan")}}, "temperatures of the decoder 'own' must be positive numbers"),
+            ({"temperatures": [2.0]}, "temperatures of the decoder 'own' must be positive numbers by labels"),
+            ({"about": "mine"}, "quality and about of the decoder 'own' must be mappings"),
+            ({"about": {"x": object()}}, "must be plain values"),
+            ({"quality": {"0": 3}}, "the quality of layer 0 is not a mapping"),
+            ({"quality": {"0": {"kl": 1e299}}}, "the kl of layer 0 is 1e[+]299"),
+            ({"name": ""}, "the name of a decoder must be text"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused_in_a_line(self, gpt2, known, message):
+        with pytest.raises(LensError, match=message) as error:
+            logit_lens(gpt2, None, PROMPT, decoder=Own(**known))
+        assert "\n" not in str(error.value)
+
+    def test_what_is_none_is_as_if_it_were_not_there(self, gpt2):
+        lens = logit_lens(gpt2, None, PROMPT, decoder=Own(about=None, quality=None, temperatures=None))
+        assert lens.layers == (*MAPPED, "2")
+        warm = Own(temperatures={"0": np.float32(2.0)}, layers={"0"}, about={"made for": "x", "by": "me"})
+        lens = logit_lens(gpt2, None, PROMPT, decoder=warm)
+        assert lens.layers == ("0", "2")
+        assert lens.provenance["decoder"] == {"by": "me", "name": "own", "kind": "function"}
+
+    def test_none_may_be_called_as_the_logit_lens_is(self, gpt2, tmp_path):
+        """A result of it would say that it is the logit lens."""
+
+        def logit(states, layers):
+            return 2 * states
+
+        JacobianLens(matrices(layers=("0", "1"))).save(tmp_path / "logit.pt")
+        jacobian(name="logit").save(tmp_path / "x.safetensors")
+        for each in (logit, jacobian(name="logit"), tmp_path / "logit.pt", tmp_path / "x.safetensors"):
+            with pytest.raises(LensError, match="a decoder is called 'logit', as the logit lens is"):
+                logit_lens(gpt2, None, PROMPT, decoder=each)
+
+    def test_a_target_that_is_a_number_is_read_as_its_label(self, gpt2):
+        with pytest.raises(LensError, match="was made for the output of block 7"):
+            logit_lens(gpt2, None, PROMPT, decoder=jacobian(about={"target": 7}))
+        assert logit_lens(gpt2, None, PROMPT, decoder=jacobian(about={"target": 2})).decoder == "jacobian"
+
+
+@pytest.mark.parametrize("stream", ["attention", "mlp"])
+def test_what_the_last_block_adds_is_mapped_by_a_decoder_that_was_made_for_that(gpt2, stream):
+    """It is no state in the final basis, and so not shown as if it needed no map."""
+    whole = {"stream": stream, "topk": VOCABULARY, "norm": "own"}
+    every, some = (JacobianLens(matrices(layers=labels), stream=stream) for labels in (("0", "1", "2"), ("0", "1")))
+    plain = logit_lens(gpt2, None, PROMPT, **whole)
+    found = logit_lens(gpt2, None, PROMPT, decoder=every, **whole)
+    assert found.layers == plain.layers == ("0", "1", "2")
+    assert not np.allclose(found.top_probs[-1], plain.top_probs[-1], atol=1e-4)
+    assert logit_lens(gpt2, None, PROMPT, decoder=some, **whole).layers == ("0", "1")
+    marked = logit_lens(gpt2, None, PROMPT, decoder=some, missing="plain", **whole)
+    assert marked.unmapped == ("2",)
+    assert np.array_equal(marked.top_probs[-1], plain.top_probs[-1])
+
+
+def test_given_states_are_mapped_only_where_each_has_its_own_map(gpt2):
+    """The states that transformers returns begin with the embedding, so that each would have another layer's map."""
+    with torch.no_grad():
+        states = torch.stack(gpt2(torch.tensor([PROMPT]), output_hidden_states=True).hidden_states)[:, 0]
+    with pytest.raises(LensError, match="hs has 4 layers, and the decoder 'jacobian' needs"):
+        bauklens.show_logit_lens(gpt2, None, PROMPT, hs=states, decoder=jacobian())
+    assert bauklens.show_logit_lens(gpt2, None, PROMPT, hs=states).layers == ("0", "1", "2", "3")
+    after = states_of(gpt2)[1:]
+    shown = bauklens.show_logit_lens(gpt2, None, PROMPT, hs=after, decoder=jacobian())
+    assert_same(shown, logit_lens(gpt2, None, PROMPT, decoder=jacobian(), layers=[0, 1, 2]))
+
+
+class TestAFingerprint:
+    @pytest.mark.parametrize("seed", [1, 2, 3])
+    def test_the_same_model_in_another_dtype_passes_and_one_that_was_trained_on_does_not(self, seed):
+        made = tiny_model("llama", seed=seed)
+        about = {"fingerprint": fingerprint(made, resolve(made, Inputs(torch.tensor([PROMPT]))))}
+        for dtype in (torch.float16, torch.bfloat16, torch.float64):
+            other = tiny_model("llama", seed=seed).to(dtype)
+            assert logit_lens(other, None, PROMPT, decoder=jacobian(about=about)).decoder == "jacobian"
+        trained = tiny_model("llama", seed=seed)
+        with torch.no_grad():
+            head = trained.lm_head.weight
+            head *= 1 + 5e-3 * torch.randn(head.shape, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
+        with pytest.raises(LensError, match="a model whose head has other weights"):
+            logit_lens(trained, None, PROMPT, decoder=jacobian(about=about))
+
+    def test_weights_below_the_least_of_float16_are_no_difference(self):
+        made = tiny_model("llama")
+        with torch.no_grad():
+            made.lm_head.weight *= 1e-5
+        about = {"fingerprint": fingerprint(made, resolve(made, Inputs(torch.tensor([PROMPT]))))}
+        half = tiny_model("llama")
+        with torch.no_grad():
+            half.lm_head.weight *= 1e-5
+        lens = logit_lens(half.half(), None, PROMPT, decoder=jacobian(about=about))
+        assert lens.decoder == "jacobian"

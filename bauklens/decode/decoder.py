@@ -14,9 +14,10 @@ from bauklens.model.layout import Layout
 class Decoder(Protocol):
     """A map of hidden states to the basis of the last block's output, applied a few rows at a time.
 
-    Three more attributes are used if a decoder has them. ``temperatures``: label -> the number that the logits of that
-    row are divided by. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to
-    what a layer adds. ``about``: a mapping of plain values that a result's provenance keeps.
+    More attributes are used if a decoder has them. ``temperatures``: label -> the positive number that the logits of
+    that row are divided by. ``stream``: ``"attention"`` or ``"mlp"``, if it maps what these add to the stream, and no
+    state. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to what a layer
+    adds. ``about``: a mapping of plain values that a result's provenance keeps.
     """
 
     @property
@@ -59,7 +60,8 @@ LOGIT_LENS = LogitLens()
 class Basis:
     """A decoder, brought to a model: which of its rows are mapped, and how.
 
-    The last block's output is in the final basis already, so that its row is the model's own whatever the decoder.
+    The last block's output is in the final basis already, so that its row is the model's own whatever the decoder. What
+    the last block's attention or MLP adds is not, for a decoder that was made for that (``stream``).
     """
 
     decoder: Decoder
@@ -68,11 +70,15 @@ class Basis:
     def maps(self, label: str) -> bool:
         """Whether a row of this label is mapped."""
         known = self.decoder.layers
-        return label != self.layout.labels[-1] and (known is None or label in known)
+        return not self._is_final(label) and (known is None or label in known)
 
     def covers(self, label: str) -> bool:
         """Whether a row of this label is decoded as this decoder has it: mapped, or the last block's."""
-        return label == self.layout.labels[-1] or self.maps(label)
+        return self._is_final(label) or self.maps(label)
+
+    def _is_final(self, label: str) -> bool:
+        """Whether what this decoder takes is in the final basis already at a label."""
+        return label == self.layout.labels[-1] and getattr(self.decoder, "stream", "hidden") == "hidden"
 
     def __call__(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
         """States in the final basis; those that are not mapped stay as they are.

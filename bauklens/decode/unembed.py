@@ -186,7 +186,7 @@ class Unembed:
             self._basis(
                 states[layer, self._positions[columns[layers == layer]].to(states.device)][None],
                 [self.rows.labels[layer]],
-            )[0]
+            )[0].clone()  # a decoder may return the same memory each time
             for layer in dict.fromkeys(layers.tolist())
         ]
         return torch.cat(parts)[:, None], self._positions[columns][:, None]

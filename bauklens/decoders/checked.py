@@ -19,6 +19,9 @@ QUALITIES = ("kl", "agreement")
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Of maps; those of eight bits and fewer have no arithmetic."""
 
+_LARGEST = 1e30
+"""Of a KL divergence, so that float32 holds it."""
+
 _MOST, _LONGEST = 10**9, 200
 """Beyond the number of any layer, and the characters of the longest label."""
 
@@ -100,7 +103,7 @@ def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping
         if not isinstance(each, Mapping):
             raise LensError(f"the quality of layer {label} is not a mapping of names to numbers")
         for name in QUALITIES:
-            most = 1.0 if name == "agreement" else math.inf
+            most = 1.0 if name == "agreement" else _LARGEST
             if name in each and not (_is_float(each[name]) and 0 <= each[name] <= most):
                 raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be a number from 0 on")
         found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})

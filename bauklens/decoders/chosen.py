@@ -1,12 +1,14 @@
 """What a caller passes as ``decoder=`` -> decoders: None, a name, a file, a decoder, a function, or a list of these."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from numbers import Real
 from typing import Any
 
 import torch
 
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decoders.checked import checked_about, checked_quality
 from bauklens.decoders.loading import load_decoder
 from bauklens.errors import LensError
 from bauklens.text_ids import is_unicode
@@ -51,7 +53,7 @@ def chosen_decoders(given: Any, *, force: bool = False) -> list[Decoder]:
 def _same(one: Any, other: Any) -> bool:
     """Whether two are one function, or one path or name."""
     paths = all(isinstance(each, (str, os.PathLike)) for each in (one, other))
-    return os.fspath(one) == os.fspath(other) if paths else one is other
+    return os.path.normpath(one) == os.path.normpath(other) if paths else one is other
 
 
 def is_several(given: Any) -> bool:
@@ -63,13 +65,39 @@ def _decoder(given: Any, force: bool) -> Decoder:
     if given is None or given is LOGIT_LENS or (isinstance(given, str) and given == LOGIT):
         return LOGIT_LENS
     if isinstance(given, (str, os.PathLike)):
-        return load_decoder(given, force=force)
+        return _well_made(load_decoder(given, force=force))
     if not callable(given) or isinstance(given, type):
         raise LensError(
             f"unknown decoder {given!r:.80}: pass 'logit', a file, a decoder, or a function (states, layers) -> states"
         )
-    if not isinstance(given, Decoder):
-        return FunctionDecoder(given)
-    if not isinstance(given.name, str) or not given.name or not is_unicode(given.name):
-        raise LensError(f"the name of a decoder must be text; got {given.name!r:.80}")
-    return given
+    return _well_made(given if isinstance(given, Decoder) else FunctionDecoder(given))
+
+
+def _well_made(decoder: Decoder) -> Decoder:
+    """A decoder of whatever class, if what it says of itself can be used as it is; a LensError otherwise.
+
+    A label that is a number, say, would be found in no table, so that its map or temperature would be lost in silence.
+    """
+    if not isinstance(decoder.name, str) or not decoder.name or not is_unicode(decoder.name):
+        raise LensError(f"the name of a decoder must be text; got {decoder.name!r:.80}")
+    if decoder.name == LOGIT:
+        raise LensError("a decoder is called 'logit', as the logit lens is: give it, or its file, another name")
+    named, layers = f"the decoder {decoder.name!r}", decoder.layers
+    is_list = isinstance(layers, (Sequence, Set)) and not isinstance(layers, str)
+    if layers is not None and not (is_list and all(isinstance(each, str) for each in layers)):
+        raise LensError(f"layers of {named} must be None, or a list of labels such as 'embed' and '0', which are text")
+    temperatures = getattr(decoder, "temperatures", None)
+    if temperatures is not None and not (isinstance(temperatures, Mapping) and all(map(_warms, temperatures.items()))):
+        raise LensError(f"temperatures of {named} must be positive numbers by labels such as '0', which are text")
+    quality, about = getattr(decoder, "quality", None), getattr(decoder, "about", None)
+    if not all(each is None or isinstance(each, Mapping) for each in (quality, about)):
+        raise LensError(f"quality and about of {named} must be mappings")
+    checked_quality(quality or {}, list(quality or {}))
+    checked_about(about or {})
+    return decoder
+
+
+def _warms(item: tuple[Any, Any]) -> bool:
+    """Whether this is a label and a temperature."""
+    label, value = item
+    return isinstance(label, str) and isinstance(value, Real) and 0 < float(value) < 1e300

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.arguments import is_whole_number
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decoders.fingerprint import differences, fingerprint
 from bauklens.decoders.kinds import LearnedDecoder, listed
@@ -13,6 +14,9 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.vocabulary import EMBED
+
+_MOST = 10**9
+"""Beyond the number of any layer."""
 
 _FORCE = "pass force=True to load_decoder (--force-decoder) if you know that it fits"
 
@@ -57,7 +61,7 @@ def misfit(decoder: Decoder, model: nn.Module, anatomy: Anatomy) -> str:
     last = anatomy.labels[-1]
     if blocks is not None and blocks != count:
         return f"a model with {blocks!s:.80} blocks, and {anatomy.model_class} has {count}"
-    if last in decoder.layers and not _is_identity(decoder, last):
+    if last in decoder.layers and decoder.stream == "hidden" and not _is_identity(decoder, last):
         return f"a model with more blocks: it has a map for the last of {anatomy.model_class}, {last}, which needs none"
     numbers = [int(label) for label in decoder.layers if label.isdecimal()]
     whole_run = blocks is None and "target" not in decoder.about and numbers == list(range(len(numbers)))
@@ -69,6 +73,7 @@ def misfit(decoder: Decoder, model: nn.Module, anatomy: Anatomy) -> str:
     ):
         return f"a model with {len(numbers) + 1} blocks, as its layers say, and {anatomy.model_class} has {count}"
     target = decoder.about.get("target")
+    target = str(target) if is_whole_number(target) and 0 <= target < _MOST else target
     if isinstance(target, str) and target not in anatomy.labels:
         return f"the output of block {target:.80}, which {anatomy.model_class} does not have"
     head = decoder.about.get("fingerprint")

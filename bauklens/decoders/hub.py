@@ -7,7 +7,6 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
@@ -48,7 +47,7 @@ def from_hub(name: str, revision: str | None) -> Path:
                 if found is not None:
                     return found if len(files) == 1 else found.parent
         there = _decoders_in(repository, revision)
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:  # one of a name that leads out of the repository, too
         log.debug("decoder %s", name, exc_info=error)
         raise LensError(f"cannot load the decoder {name!r}: {str(error).splitlines()[0]:.200}") from None
     what = f"the file {file}" if file else f"one of {', '.join(_USUAL)}"

@@ -16,7 +16,7 @@ from bauklens.arguments import is_whole_number
 from bauklens.decoders.checked import checked_labels, checked_maps
 from bauklens.decoders.kinds import JacobianLens
 from bauklens.decoders.plain_values import plain_values
-from bauklens.decoders.torch_files import read_torch_file
+from bauklens.decoders.torch_files import in_memory, read_torch_file
 from bauklens.errors import LensError
 
 _CAPTURED = {"block_output": "hidden", "attn_out": "attention", "mlp_out": "mlp"}
@@ -59,9 +59,10 @@ def read_jlens(path: Path) -> JacobianLens:
     others = [each.shape[0] for each in maps.values() if is_whole_number(width) and each.shape[0] != int(width)]
     if others:
         raise LensError(f"its maps lead to states of width {others[0]}, and its d_model is another one")
+    maps = in_memory(maps, path)
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}
-    return JacobianLens(maps, name=path.stem, stream=_stream(notes), about=_about(content, notes, prompts))
+    return JacobianLens(maps, name=path.stem, stream=_stream(content, notes), about=_about(content, notes, prompts))
 
 
 def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
@@ -123,9 +124,11 @@ def _configured(content: Mapping[Any, Any]) -> Any:
     return {}
 
 
-def _stream(notes: Mapping[str, Any]) -> str:
-    captured = notes.get("capture_point", "block_output")
-    if captured not in _CAPTURED:
+def _stream(content: Mapping[Any, Any], notes: Mapping[str, Any]) -> str:
+    parts = [content, content.get("metadata"), content.get("provenance")]
+    said = [each["capture_point"] for each in parts if isinstance(each, Mapping) and "capture_point" in each]
+    captured = said[-1] if said else notes.get("capture_point", "block_output")
+    if not isinstance(captured, str) or captured not in _CAPTURED:
         raise LensError(
             f"its maps are for {captured!r:.80}, which is no stream here: looked for {', '.join(_CAPTURED)}"
         )

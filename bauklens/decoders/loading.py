@@ -70,7 +70,10 @@ def save(decoder: LearnedDecoder, path: str | os.PathLike[str]) -> None:
 
 def _located(name: str, revision: str | None) -> tuple[Path, str]:
     """Where a decoder is on this machine, and what to call it if its file's name says nothing."""
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        raise LensError(f"there is no file or folder {name}") from None
     if is_there(path):
         if revision is not None:
             raise LensError(f"revision= is for decoders on the hub, but {name} is on this machine: leave it out")

@@ -36,7 +36,7 @@ def read_own(path: Path) -> LearnedDecoder:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(FORMAT)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise LensError(f"it is damaged, or not a .safetensors file: {error!s:.200}") from None
     if header is None:

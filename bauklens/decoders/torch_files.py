@@ -1,7 +1,7 @@
 """Reading a file of torch.save that anyone may have written: no code is run, and nothing becomes larger than it is.
 
 Such a file is a pickle in a zip archive. It is read with ``weights_only=True``, which builds tensors and plain values
-only, and its tensors stay on the disk until they are used.
+only. Its tensors stay on the disk until :func:`in_memory` copies them.
 """
 
 import zipfile
@@ -14,6 +14,9 @@ import torch
 
 from bauklens.errors import LensError
 from bauklens.reading_files import require_regular
+
+_SHARED = 64 << 20
+"""Bytes of maps that a file may hold once and name several times, such as an identity."""
 
 _PICKLED = "it is a pickle, which could run code: convert it where you trust it, with JacobianLens(...).save(...)"
 
@@ -40,6 +43,18 @@ def read_torch_file(path: Path) -> Mapping[Any, Any]:
     if not isinstance(content, dict):
         raise LensError(f"looked for a mapping in it, and found {type(content).__name__}")
     return content
+
+
+def in_memory(maps: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """Copies of checked maps of a file, which do not change, or vanish, as the file does.
+
+    Raises:
+        LensError: many maps are of the same numbers in the file, so that the copies would be far larger than it.
+    """
+    size = sum(each.numel() * each.element_size() for each in maps.values())
+    if size > 2 * path.stat().st_size + _SHARED:
+        raise LensError("its maps share their numbers: together they are far larger than the file")
+    return {label: each.clone() for label, each in maps.items()}
 
 
 def _require_archive(path: Path) -> None:

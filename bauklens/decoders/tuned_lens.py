@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from bauklens.arguments import is_whole_number
+from bauklens.decoders.checked import checked_maps
 from bauklens.decoders.kinds import TunedLens
 from bauklens.decoders.plain_values import plain_values
-from bauklens.decoders.torch_files import read_torch_file
+from bauklens.decoders.torch_files import in_memory, read_torch_file
 from bauklens.errors import LensError
 from bauklens.reading_files import parse_json, read_bytes
 from bauklens.vocabulary import EMBED
@@ -62,7 +63,11 @@ def read_tuned_lens(folder: Path) -> TunedLens:
     shapes = {tuple(each.shape) for each in weights.values() if isinstance(each, torch.Tensor)}
     if shapes != {(width, width)}:
         raise LensError(f"its translators are not {width} x {width}, as its {CONFIG} says")
-    return TunedLens(*labelled, name=folder.name, about=_about(config, blocks))
+    copies = [
+        in_memory(checked_maps(what, maps, axes=axes), folder / PARAMETERS)
+        for what, maps, axes in zip(("a map", "a bias"), labelled, (2, 1), strict=True)
+    ]
+    return TunedLens(*copies, name=folder.name, about=_about(config, blocks))
 
 
 def write_tuned_lens(decoder: TunedLens) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

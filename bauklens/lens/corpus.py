@@ -89,14 +89,14 @@ class _Running:
     """
 
     def __init__(self, first: LensResult) -> None:
-        self._of = (first.model, first.stream, first.layers, first.decoder)
+        self._of = (first.model, first.stream, first.layers, first.decoder, first.unmapped)
         self._lenses = self._tokens = 0
         self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add(self, lens: LensResult) -> None:
         """Adds the cells of a lens; NaN and infinity are left out."""
-        if (lens.model, lens.stream, lens.layers, lens.decoder) != self._of:
-            model, stream, layers, decoder = self._of
+        if (lens.model, lens.stream, lens.layers, lens.decoder, lens.unmapped) != self._of:
+            model, stream, layers, decoder, _ = self._of
             raise LensError(
                 f"all lenses must have the same model, stream, decoder and layers; got {lens!r} after one of {model}: "
                 f"{stream}, {decoder}, {len(layers)} layers"
@@ -120,8 +120,8 @@ class _Running:
             mean[name] = np.where(some, means, np.nan)
             spread[name] = np.where(some, np.sqrt(squares / np.maximum(count[name], 1)), np.nan)
         statistics = (MappingProxyType(mean), MappingProxyType(spread), MappingProxyType(count))
-        model, stream, layers, decoder = self._of
-        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder)
+        model, stream, layers, decoder, unmapped = self._of
+        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder, unmapped)
 
 
 def _joined(

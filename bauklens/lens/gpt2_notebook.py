@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from bauklens.arguments import checked_topk
+from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.decoders.fits import misfit, require_fit
+from bauklens.decoders.kinds import listed
 from bauklens.errors import LensError
 from bauklens.lens.plan import mapped_rows
 from bauklens.lens.run import How, lens_of, run
@@ -73,6 +75,11 @@ def show_logit_lens(
     results = []
     for each in decoders:
         require_fit(each, ran.model, ran.anatomy, [stream], "own")
+        if each is not LOGIT_LENS and labels != [*ran.anatomy.labels]:
+            raise LensError(
+                f"hs has {len(states)} layers, and the decoder {each.name!r} needs the states after the blocks "
+                f"{listed(ran.anatomy.labels)}, to map each by its own: pass one for each block, without the embedding"
+            )
         how = How(
             topk,
             Way(decoder=each),

@@ -127,7 +127,8 @@ def _of_decoder(how: How) -> dict[str, Any]:
     decoder = how.way.decoder
     if decoder is LOGIT_LENS:
         return {}
-    about = {name: value for name, value in getattr(decoder, "about", {}).items() if name != "fingerprint"}
+    kept = getattr(decoder, "about", None) or {}
+    about = {name: value for name, value in kept.items() if name not in ("fingerprint", "made for")}
     known = about | {"name": decoder.name, "kind": getattr(decoder, "kind", "function")}
     return {"decoder": known | ({"made for": how.misfit} if how.misfit else {})}
 

@@ -10,6 +10,7 @@ from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.stored import OWN
 from bauklens.result.targets import target_names
+from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +39,7 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
         "magnitude": result.magnitude[layer, column],
         "token_id": result.token_ids[column],
         "predicted_id": predicted_id,
-        "decoder": np.full(len(layer), result.decoder, dtype=object),
+        "decoder": _decoders(result)[layer],
     }
     columns |= {_apart(name, columns): value[layer, column] for name, value in cells.items()}
     frame = data_frame(columns)
@@ -46,6 +47,12 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
         frame["layer"].astype("category").cat.rename_categories(dict(enumerate(result.layers))).cat.as_ordered()
     )
     return frame
+
+
+def _decoders(result: LensResult) -> np.ndarray:
+    """What each row was decoded through: the logit lens, where the decoder has no map for it."""
+    named = [LOGIT if layer in result.unmapped else result.decoder for layer in result.layers]
+    return np.array(named, dtype=object)
 
 
 def _apart(name: str, taken: Iterable[str]) -> str:

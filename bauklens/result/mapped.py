@@ -26,6 +26,8 @@ def mapped_in_words(result: "LensResult") -> str:
         return ""
     whole = result.stream in ("hidden", GIVEN)
     said = [f"States were mapped by the {called}." if whole else f"Contributions, through the {called}."]
+    if result.stream == "mid":
+        said = [f"States between attention and MLP were mapped by the {called}, as those after the block are."]
     if result.unmapped:
         said.append(
             f"It has no map for {', '.join(result.unmapped)}: {_shown(len(result.unmapped))} as in the logit lens."

@@ -125,8 +125,13 @@ def comparison_table(comparison: Comparison) -> Markup:
             cells.append(
                 _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
             )
-        rows.append(_Row(layer, layer, "", "", cells))
+        rows.append(_Row(layer, _marked(comparison, layer), "", "", cells))
     return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def _marked(comparison: Comparison, layer: str) -> str:
+    """A layer's label, with the mark of a row that the decoder of one of the two has no map for."""
+    return f"{layer}*" if any(layer in lens.unmapped for lens in (comparison.one, comparison.other)) else layer
 
 
 def _both(one: str, other: str) -> str:
@@ -152,13 +157,13 @@ def quality_legend(result: LensResult) -> str:
 
 
 def _largest(values: np.ndarray) -> float:
-    return float(np.nan_to_num(values).max(initial=0.0))
+    return float(values[np.isfinite(values)].max(initial=0.0))
 
 
 def _head(result: LensResult, row: int) -> tuple[str, str, str]:
     """What the head of a row shows, what it says on hover, and how long its bar is."""
     layer = result.layers[row]
-    known = {name: float(value[row]) for name, value in result.quality.items() if not np.isnan(value[row])}
+    known = {name: float(value[row]) for name, value in result.quality.items() if np.isfinite(value[row])}
     said = [f"layer {layer}"]
     if "kl" in known:
         said.append(f"KL to the model’s own prediction {readable_magnitude(known['kl'])} nats on held-out text")

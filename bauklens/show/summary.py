@@ -33,6 +33,7 @@ class Summary:
         model, stream, decoder: the model, stream and decoder of the lenses.
         layers: the labels of the rows.
         lenses, tokens: how many lenses were averaged, and how many tokens they have.
+        unmapped: the rows that the decoder has no map for, averaged as the logit lens shows them.
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
             cells. ``"accuracy"``, measured against the text, is added to the measures of :data:`bauklens.MEASURES`.
             Cells without a value are left out (the last position of a text has no surprisal).
@@ -47,6 +48,7 @@ class Summary:
     spread: Mapping[str, np.ndarray]
     count: Mapping[str, np.ndarray]
     decoder: str = LOGIT
+    unmapped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Summary of {self.lenses} lenses of {self.model}: {self.called}, {len(self.layers)} layers>"
@@ -55,6 +57,11 @@ class Summary:
     def called(self) -> str:
         """The stream, and the decoder if it is not the logit lens."""
         return self.stream if self.decoder == LOGIT else f"{self.stream} through {self.decoder}"
+
+    def marked(self, row: int) -> str:
+        """A row's label, with an asterisk where the decoder has no map for it."""
+        layer = self.layers[row]
+        return f"{layer}*" if layer in self.unmapped else layer
 
     def __reduce__(self) -> tuple[Any, ...]:
         plain_parts = [dict(value) if isinstance(value, Mapping) else value for value in vars(self).values()]
@@ -78,7 +85,8 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         parts = {name: {key: plain(value) for key, value in getattr(self, name).items()} for name in _STATISTICS}
-        return {"format": "bauklens.summary", "version": 1} | {**vars(self), "layers": list(self.layers)} | parts
+        labels = {name: list(getattr(self, name)) for name in ("layers", "unmapped")}
+        return {"format": "bauklens.summary", "version": 1} | vars(self) | labels | parts
 
     def plot(self, measures: Iterable[str] | None = None) -> "Figure":
         """A matplotlib figure with one panel per measure: the mean across layers, with a band of one spread.
@@ -123,7 +131,7 @@ class Summary:
         largest = {name: float(np.nanmax(np.abs(mean), initial=0)) or 1.0 for name, mean in self.mean.items()}
         rows = [
             (
-                layer,
+                self.marked(row),
                 [
                     (
                         _said(mean[row]),
@@ -139,6 +147,7 @@ class Summary:
         columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
         caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.called}"
         note = "Colour: relative to the column's largest. Hover for the spread (standard deviation) and cell count."
+        note += " *: the decoder has no map for this row, averaged as in the logit lens." if self.unmapped else ""
         return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
 
 

@@ -47,7 +47,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     for rank in range(shown):
         table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
     for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
-        table.add_row(Text(printable(layer)), *cells)
+        table.add_row(Text(printable(_marked(result, layer))), *cells)
     generated = ", generated" if result.generated[column] else ""
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
@@ -75,7 +75,7 @@ def _targets(result: LensResult, column: int) -> Table:
             rank = target.rank[row, column]
             place = "" if rank != rank else f", rank {rank:,.0f}"  # a whole word has none
             cells.append(f"{readable_probability(float(target.probability[row, column]))}{place}")
-        table.add_row(Text(printable(layer)), *cells)
+        table.add_row(Text(printable(_marked(result, layer))), *cells)
     return table
 
 
@@ -87,7 +87,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_UNBOUNDED)
-    layers = max((result.layers for result in results), key=len)
+    layers = joined_layers([result.layers for result in results])
     columns = [result.column_of(position) for result in results]
     names = [printable(name) for name in _told_apart(results)]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
@@ -96,7 +96,9 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         table.add_column(Text(name), no_wrap=True, max_width=_WIDEST)
     for layer in layers:
         cells = [
-            _cell(result, result.layers.index(layer), column, 0) if layer in result.layers else Text("")
+            _cell(result, result.layers.index(layer), column, 0, mark=layer in result.unmapped)
+            if layer in result.layers
+            else Text("")
             for result, column in zip(results, columns, strict=True)
         ]
         table.add_row(Text(printable(layer)), *cells)
@@ -111,6 +113,22 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         console.print(Text(f"{name}: {printable(said)}", style="dim"))
     for note in dict.fromkeys(target.note for target in first.targets if target.note):
         console.print(Text(printable(note), style="dim"))
+
+
+def joined_layers(several: Sequence[Sequence[str]]) -> list[str]:
+    """The layers of all tables, each once, in their order; of two that no table has together, the lower number first.
+
+    >>> joined_layers([["embed", "2", "5"], ["0", "1", "5"]])
+    ['embed', '0', '1', '2', '5']
+    """
+    left, joined = [list(each) for each in several if each], []
+    while left:
+        first = [each[0] for each in left]
+        free = [layer for layer in first if not any(layer in each[1:] for each in left)] or first
+        layer = min(free, key=lambda each: int(each) if each.isdecimal() else -1)
+        joined.append(layer)
+        left = [rest for each in left if (rest := [other for other in each if other != layer])]
+    return joined
 
 
 def _told_apart(results: Sequence[LensResult]) -> list[str]:
@@ -147,11 +165,13 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     table.add_column("layer", justify="right", style="cyan", no_wrap=True)
     for name in summary.mean:
         table.add_column(name.replace("_", " "), justify="right")
-    for row, layer in enumerate(summary.layers):
-        table.add_row(Text(printable(layer)), *(_mean(mean[row]) for mean in summary.mean.values()))
+    for row in range(len(summary.layers)):
+        table.add_row(Text(printable(summary.marked(row))), *(_mean(mean[row]) for mean in summary.mean.values()))
     about = f"means over {summary.lenses:,} prompts ({summary.tokens:,} tokens): {summary.model}, {summary.called}"
     console.print(Text(printable(about)), soft_wrap=True)
     console.print(table)
+    if summary.unmapped:
+        console.print(Text("*: the decoder has no map for this row, averaged as in the logit lens", style="dim"))
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:
@@ -171,12 +191,14 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
     for name in comparison.measures:
         table.add_column(name, justify="right")
     for row, layer in enumerate(comparison.one.layers):
-        tops = [_cell(lens, row, column, 0) for lens in (comparison.one, comparison.other)]
+        lenses = (comparison.one, comparison.other)
+        tops = [_cell(lens, row, column, 0, mark=layer in lens.unmapped) for lens in lenses]
         values = (f"{value[row, column]:.3g}" for value in comparison.measures.values())
         table.add_row(Text(printable(layer)), *tops, *values)
     console.print(table)
     for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
-        console.print(Text(f"{printable(name)}: {printable(lens.checked)}", style="dim"))
+        said = " ".join(filter(None, (lens.checked, lens.mapped)))
+        console.print(Text(f"{printable(name)}: {printable(said)}", style="dim"))
 
 
 def _mean(value: float) -> str:
@@ -193,8 +215,14 @@ def _how_many_fit(ranks: list[list[Text]], width: int) -> int:
     return max(1, shown)
 
 
-def _cell(result: LensResult, row: int, column: int, rank: int) -> Text:
+def _marked(result: LensResult, layer: str) -> str:
+    """A layer's label, with the mark of a row that the decoder has no map for."""
+    return f"{layer}*" if layer in result.unmapped else layer
+
+
+def _cell(result: LensResult, row: int, column: int, rank: int, *, mark: bool = False) -> Text:
     probability = float(result.top_probs[row, column, rank])
     style = "bold" if probability >= 0.5 else "dim" if probability < 0.05 else ""
     text = visible(result.vocabulary[int(result.top_ids[row, column, rank])])
-    return Text(f"{readable_probability(probability)} {text}", style=style, overflow="ellipsis")
+    shown = f"{readable_probability(probability)}{'*' if mark else ''} {text}"
+    return Text(shown, style=style, overflow="ellipsis")

@@ -4,6 +4,7 @@ import { shortened, textOf } from "./cells.js";
 import { cellOf, followed, keyOf, rowOf, tokenAt } from "./data.js";
 import { range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
+import { aboutMarks } from "./rows.js";
 
 const TIMES = 1000; // by how many times two ranks differ if the colour is full
 
@@ -25,7 +26,7 @@ export function difference(lenses, state) {
     return { text: words, m: keys[0] === keys[1] ? 0 : 1, mark, ...compared.of(cells, keys) };
   };
   const left = one.layers.some((layer) => rowOf(other, layer) < 0) ? [`hatched: ${other.name} has no such row`] : [];
-  return { of, legend: [compared.about, "bar: the top tokens differ", ...left] };
+  return { of, legend: [compared.about, "bar: the top tokens differ", ...left, ...aboutMarks(lenses)] };
 }
 
 /** By how much the probability of the pinned token differs, or of the top tokens; or a measure of the two together. */

@@ -84,7 +84,7 @@ export function grid(view, lenses) {
   function head(role, place, which) {
     const number = (which ? axes.across : axes.down)[place];
     const isLayer = Boolean(which) === axes.layersAcross;
-    return isLayer ? layerHead(role, lens, number) : positionHead(role, lenses, number);
+    return isLayer ? layerHead(role, lenses, number) : positionHead(role, lenses, number);
   }
 
   function cell(down, across) {

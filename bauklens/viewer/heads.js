@@ -3,9 +3,9 @@
 import { make } from "./dom.js";
 import { rowHead } from "./rows.js";
 
-/** The head of a layer, with what is known of its row. */
-export function layerHead(role, lens, row) {
-  const { text, title, quality } = rowHead(lens, row);
+/** The head of a layer, with what is known of its row, in one lens or in two. */
+export function layerHead(role, lenses, row) {
+  const { text, title, quality } = rowHead(lenses[0], row, lenses[1]);
   return make("div", { class: "head layer", role, title, style: quality === null ? {} : { "--q": quality.toFixed(3) } }, text);
 }
 

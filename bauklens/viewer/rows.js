@@ -2,13 +2,14 @@
 
 import { range, valueText } from "./numbers.js";
 
-/** `{ text, title, quality }` of a row's head; quality is 0..1, null where nothing is known. */
-export function rowHead(lens, row) {
+/** `{ text, title, quality }` of a row's head; quality is 0..1, null where nothing is known. Of another lens, marks alone. */
+export function rowHead(lens, row, other = null) {
   const layer = lens.layers[row];
-  const isUnmapped = lens.unmapped.includes(layer);
-  const [kl, agreement] = [lens.quality.kl?.[row] ?? null, lens.quality.agreement?.[row] ?? null];
+  const without = [lens, other].filter((each) => each?.unmapped.includes(layer));
+  const isUnmapped = without.length > 0;
+  const [kl, agreement] = ["kl", "agreement"].map((name) => finite(lens.quality[name]?.[row]));
   const known = [
-    ...(isUnmapped ? ["the decoder has no map: as in the logit lens"] : []),
+    ...without.map(({ name }) => `${other ? `${name}: ` : ""}the decoder has no map: as in the logit lens`),
     ...(kl === null ? [] : [`KL to the model’s own prediction ${valueText(kl)} nats on held-out text`]),
     ...(agreement === null ? [] : [`the same top token in ${Math.round(100 * agreement)} %`]),
   ];
@@ -23,4 +24,11 @@ export function aboutRows(lens) {
   return [...strip, ...unmapped];
 }
 
-const largestKl = (lens) => range(lens.quality.kl.map((value) => value ?? NaN))[1];
+/** What a legend says of the marks where two lenses are compared. */
+export const aboutMarks = (lenses) =>
+  lenses.filter(({ unmapped }) => unmapped.length).map(({ name }) => `*: ${name} has no map for some of these rows, shown as in the logit lens`);
+
+/** A number that a bar can be drawn of; null for any other, and where nothing is known. */
+const finite = (value) => (Number.isFinite(value) ? value : null);
+
+const largestKl = (lens) => range(lens.quality.kl.map((value) => finite(value) ?? NaN))[1];

@@ -12,5 +12,17 @@ export function siblings(lenses, lens) {
   return (alone ? [lens] : found).map((each, place) => ({ lens: each, dash: DASHES[place] }));
 }
 
-/** The layers of all of them, in order: those of the one that has the most. */
-export const layersOf = (several) => several.map(({ lens }) => lens.layers).sort((one, other) => other.length - one.length)[0];
+/** The layers of all of them, each once, in order; of two that none of them has together, the lower number first. */
+export function layersOf(several) {
+  let left = several.map(({ lens }) => lens.layers);
+  const joined = [];
+  while ((left = left.filter(({ length }) => length)).length) {
+    const free = left.map(([first]) => first).filter((first) => left.every((each) => each.indexOf(first) < 1));
+    const next = (free.length ? free : left.map(([first]) => first)).sort((one, other) => placeOf(one) - placeOf(other))[0];
+    joined.push(next);
+    left = left.map((each) => each.filter((layer) => layer !== next));
+  }
+  return joined;
+}
+
+const placeOf = (layer) => (/^\d+$/.test(layer) ? Number(layer) : -1);

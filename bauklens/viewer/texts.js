@@ -64,7 +64,7 @@ export function csv(lens) {
         const token = tokenAt(lens, place, rank);
         const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], generated, rank + 1, lens.texts[token]];
         const numbers = [number(probabilityAt(lens, place, rank)), number(lens.values.magnitude?.[place])];
-        const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? "", lens.decoder];
+        const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? "", lens.unmapped.includes(lens.layers[row]) ? "logit" : lens.decoder];
         lines.push([...own, ...numbers, ...ids, ...measures, ...targets]);
       }
     }

@@ -147,3 +147,22 @@ test("a token is drawn through every decoder of the same states, each with its o
   assert.deepEqual(layersOf(several), ["embed", "0", "1"]);
   assert.deepEqual(siblings([lenses[0], lenses[0]], lenses[0]).length, 1);
 });
+
+test("layers that only one of two lenses has are among those of both, in their order", () => {
+  const layersIn = (...several) => layersOf(several.map((layers) => ({ lens: { layers } })));
+  assert.deepEqual(layersIn(["embed", "2", "5"], ["0", "1", "5"]), ["embed", "0", "1", "2", "5"]);
+  assert.deepEqual(layersIn(["0", "5"], ["5"], ["10", "5"]), ["0", "10", "5"]);
+  assert.deepEqual(layersIn(["a", "b"], ["b", "a"]).sort(), ["a", "b"]);
+});
+
+test("a row that one of two decoders has no map for is marked where they are compared, and says whose", () => {
+  const [plain, some] = [small(), { ...small(), name: "mine", unmapped: ["0"] }];
+  assert.equal(rowHead(plain, plain.layers.indexOf("0"), some).text, "0*");
+  assert.match(rowHead(plain, plain.layers.indexOf("0"), some).title, /mine: the decoder has no map/);
+  assert.ok(contentOf([plain, some], state({})).legend.some((text) => text.startsWith("*: mine has no map")));
+});
+
+test("a quality that is infinite or unknown has no bar", () => {
+  const lens = { ...small(), quality: { kl: ["Infinity", null, 2] } };
+  assert.deepEqual([0, 1, 2].map((row) => rowHead(lens, row).quality), [null, null, 1]);
+});

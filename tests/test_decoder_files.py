@@ -581,6 +581,14 @@ class TestJlens:
         some = jlens_by_hand(tmp_path / "some.pt", matrices(layers=("1",)))
         assert logit_lens(gpt2, None, PROMPT, decoder=some).layers == ("1", "2")
 
+    @pytest.mark.parametrize(("name", "point"), [("gemma2", "attn_out"), ("gemma2", "mlp_out"), ("bloom", "attn_out")])
+    def test_a_sublayers_output_that_a_block_changes_before_it_adds_it_is_refused(self, name, point, tmp_path):
+        """Gemma 2 has a norm after each, and Bloom's modules add their own part."""
+        path = jlens_by_hand(tmp_path / "a.pt", matrices(layers=BLOCKS), provenance={"capture_point": point})
+        stream = {"attn_out": "attention", "mlp_out": "mlp"}[point]
+        with pytest.raises(LensError, match=rf"maps what a module returns \({point}\), and this model adds"):
+            logit_lens(tiny_model(name), None, PROMPT, decoder=path, stream=stream)
+
     @pytest.mark.parametrize(("point", "stream"), [("attn_out", "attention"), ("mlp_out", "mlp")])
     def test_a_sublayers_output_as_capture_point(self, gpt2, tmp_path, point, stream):
         maps = matrices(layers=BLOCKS)

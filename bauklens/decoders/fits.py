@@ -13,6 +13,7 @@ from bauklens.decoders.kinds import LearnedDecoder, listed
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
+from bauklens.model.sublayers import Sublayers
 from bauklens.vocabulary import EMBED
 
 _MOST = 10**9
@@ -78,6 +79,25 @@ def misfit(decoder: Decoder, model: nn.Module, anatomy: Anatomy) -> str:
         return f"the output of block {target:.80}, which {anatomy.model_class} does not have"
     head = decoder.about.get("fingerprint")
     return "" if head is None else differences(_thawed(head), fingerprint(model, anatomy))
+
+
+def require_capture(decoder: Decoder, model: nn.Module, sublayers: Sublayers | None) -> None:
+    """Refuses a file's maps of what the attention or MLP module returns, if a block changes that before it adds it.
+
+    A stream here is what is added, after any norm or scale of the block.
+
+    Raises:
+        LensError: the block has such a norm or scale, or adds up several modules.
+    """
+    if not isinstance(decoder, LearnedDecoder) or "capture_point" not in decoder.about or sublayers is None:
+        return
+    for each in sublayers.attention if decoder.stream == "attention" else sublayers.mlp:
+        plain = len(each.names) == 1 and each.scales == (1.0,) and not each.adds
+        if not plain or all(parameter.ndim < 2 for parameter in model.get_submodule(each.names[0]).parameters()):
+            raise LensError(
+                f"the decoder {decoder.name!r} maps what a module returns ({decoder.about['capture_point']}), and this "
+                f"model adds {each} to the stream, after a norm or a scale: read it on models that add it as it is"
+            )
 
 
 def _require_one_state(named: str, anatomy: Anatomy) -> None:

@@ -62,7 +62,8 @@ def read_jlens(path: Path) -> JacobianLens:
     maps = in_memory(maps, path)
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}
-    return JacobianLens(maps, name=path.stem, stream=_stream(content, notes), about=_about(content, notes, prompts))
+    stream = _stream(content, notes)
+    return JacobianLens(maps, name=path.stem, stream=stream, about=_about(content, notes, prompts, stream))
 
 
 def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
@@ -141,8 +142,9 @@ def _captured(stream: str) -> str:
     return next(name for name, each in _CAPTURED.items() if each == stream)
 
 
-def _about(content: Mapping[Any, Any], notes: Mapping[str, Any], prompts: Any) -> dict[str, Any]:
+def _about(content: Mapping[Any, Any], notes: Mapping[str, Any], prompts: Any, stream: str) -> dict[str, Any]:
     about = {name: value for name, value in notes.items() if name not in (*_MODELS, "target_layer", "capture_point")}
+    about |= {} if stream == "hidden" else {"capture_point": _captured(stream)}
     model = next((notes[name] for name in _MODELS if isinstance(notes.get(name), str)), None)
     about |= {} if model is None else {"model": model}
     about |= {"prompts": int(prompts)} if _is_count(prompts) else {}

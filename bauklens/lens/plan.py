@@ -10,7 +10,7 @@ from bauklens.arguments import Layers, Positions, checked_topk, chosen_layers, c
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
-from bauklens.decoders.fits import misfit, require_fit
+from bauklens.decoders.fits import misfit, require_capture, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.options import Options
 from bauklens.lens.run import How, lens_of
@@ -112,6 +112,8 @@ def planned(
     to_the_end = options.norm == "final" or any(MEASURES[name].final for name in asked)
     blocks = None if to_the_end else _needed(anatomy, options.streams, options.layers)
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
+    for decoder in decoders:
+        require_capture(decoder, model, sublayers)
     tracing = Tracing("delta" in options.streams, sublayers, options.edit_output, blocks)
     return Plan(options, anatomy, tracing, hows)
 

@@ -225,8 +225,8 @@ def notes(run: Mapping[str, Any]) -> str:
     ranges = "; ".join(f"{name.removesuffix(', temperatures')} {min(of):g} to {max(of):g}" for name, of in chosen)
     return (
         f"{run['model']}, {run['held out']:,} positions of {HELD_OUT} texts {run['texts']}. Fitted: {', '.join(taken)} "
-        f"(the texts not counted). Temperatures, chosen on {TO_CHOOSE} more texts: {ranges}. {run['machine']}, torch "
-        f"{run['torch']}; all of it in {run['minutes']:.1f} minutes."
+        f"(not counting the texts). Temperatures, chosen on {TO_CHOOSE} more texts: {ranges}. {run['machine']}, torch "
+        f"{run['torch']}; {run['minutes']:.1f} minutes in total."
     )
 
 

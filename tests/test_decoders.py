@@ -4,6 +4,8 @@ import accelerate
 import numpy as np
 import pytest
 import torch
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import bauklens
 from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, TunedLens, logit_lens
@@ -171,6 +173,8 @@ def test_a_word_of_several_tokens_is_followed_through_it(tokenizer, kind):
 )
 def test_several_streams_are_mapped_together_flattened(name, axis, kind):
     """By hand: a forward pass in which every block hands on the mapped state of one."""
+    if name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
     model = build(name)
     anatomy = resolve(model, Inputs(torch.tensor([SHORT])))
     blocks = [model.get_submodule(block) for block in anatomy.blocks]
@@ -311,7 +315,7 @@ class TestRowsWithoutAMap:
         assert_same(whole.part(["embed", "0"], range(10)), plain.part(["embed", "0"], range(10)))
         assert_same(whole.part(["1", "2"], range(10)), left)
         assert "It has no map for embed, 0: these rows are shown as in the logit lens." in whole.mapped
-        assert "no map" not in left.mapped
+        assert "It has no map for embed, 0, left out here" in left.mapped
 
     def test_a_temperature_is_of_mapped_rows_alone(self, gpt2):
         some = RidgeLens(matrices(layers=("1",)), None, {"1": 3.0})
@@ -426,7 +430,7 @@ class TestRefusals:
     @pytest.mark.parametrize("stream", ["delta", "attention", "mlp", "mid"])
     @pytest.mark.parametrize("kind", ["tuned", "ridge", "mean", "function"])
     def test_contributions_under_a_decoder_with_a_constant_part(self, gpt2, stream, kind):
-        with pytest.raises(LensError, match=f"has a constant part, .* stream '{stream}' needs a linear decoder"):
+        with pytest.raises(LensError, match=f"has a constant part, .* stream '{stream}' needs a linear"):
             logit_lens(gpt2, None, PROMPT, stream=stream, decoder=DECODERS[kind]())
 
     @pytest.mark.parametrize("stream", ["attention", "mlp"])
@@ -478,10 +482,11 @@ class TestRefusals:
         [
             ([], "decoder is empty: pass at least one, or None for the logit lens"),
             (5, "unknown decoder 5: pass 'logit', a file, a decoder, or a function"),
-            (torch.nn.Linear, "unknown decoder <class"),
+            (torch.nn.Linear, "Linear is a class: pass a decoder of it"),
+            (torch.eye(2), r"decoder is a Tensor: say for which layers"),
             ([["logit"]], r"unknown decoder \['logit'\]"),
-            ({"a": 1}, "there is no file 'a'"),
-            ("no such decoder", "there is no file 'no such decoder'; pass a file, a folder, a hub id"),
+            ({"a": 1}, "decoder is a dict: say for which layers"),
+            ("no such decoder", "there is no file 'no such decoder'; pass 'logit', 'demo', a file, a folder, or a hub"),
             ("", "a decoder's name must be text, not ''"),
             ("a\0b", "there is no file"),
             ("/nowhere/a.safetensors", "there is no file /nowhere/a.safetensors"),
@@ -570,7 +575,8 @@ class TestContributions:
                 part = part + turned if kind == "tuned" else turned
             logits = TAILS["llama"](wide(model), part)[None]
             assert_shows(lens.part([label], range(len(PROMPT))), logits)
-        assert lens.mapped.startswith("Contributions, through the ")
+        begins = "States between attention and MLP were" if stream == "mid" else "Contributions, through the "
+        assert lens.mapped.startswith(begins)
 
     @staticmethod
     def parts_of(model, states):
@@ -908,6 +914,23 @@ def test_held_out_quality_is_the_mean_over_positions_that_fits_use(gpt2):
     assert RidgeLens(matrices(layers=("embed", "1")), quality=found).quality["1"]["kl"] == found["1"]["kl"]
 
 
+def test_decoders_of_one_name_are_told_apart(gpt2):
+    several = [JacobianLens(matrices(layers=("0", "1")), name="mine") for _ in range(2)]
+    lenses = logit_lens(
+        gpt2, None, PROMPT, decoder=[*several, lambda states, layers: states, lambda states, layers: states]
+    )
+    assert [lens.decoder for lens in lenses] == ["mine", "mine (2)", "<lambda>", "<lambda> (2)"]
+    assert lenses[1].provenance["decoder"]["name"] == "mine (2)"
+    assert set(lenses[1].to_frame()["decoder"]) == {"mine (2)"}
+
+
+def test_a_row_that_is_left_out_is_told(gpt2):
+    lens = logit_lens(gpt2, None, PROMPT, decoder=JacobianLens(matrices(layers=("1",))))
+    assert lens.layers == ("1", "2")
+    assert "It has no map for embed, 0, left out here" in lens.mapped
+    assert "left out" not in logit_lens(gpt2, None, PROMPT, decoder=jacobian(), layers=[0, 1]).mapped
+
+
 def test_what_a_result_says_of_its_decoder(gpt2):
     about = {"method": "jacobian", "prompts": 2, "blocks": LAYERS}
     lens = logit_lens(gpt2, None, PROMPT, decoder=jacobian(name="mine", about=about))
@@ -963,7 +986,12 @@ class TestWhatADecoderSaysOfItself:
         warm = Own(temperatures={"0": np.float32(2.0)}, layers={"0"}, about={"made for": "x", "by": "me"})
         lens = logit_lens(gpt2, None, PROMPT, decoder=warm)
         assert lens.layers == ("0", "2")
-        assert lens.provenance["decoder"] == {"by": "me", "name": "own", "kind": "function"}
+        assert lens.provenance["decoder"] == {
+            "by": "me",
+            "name": "own",
+            "kind": "function",
+            "left out": ("embed", "1"),
+        }
 
     def test_none_may_be_called_as_the_logit_lens_is(self, gpt2, tmp_path):
         """A result of it would say that it is the logit lens."""

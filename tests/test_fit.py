@@ -91,6 +91,7 @@ def test_a_part_that_does_more_than_its_weights_is_refused_and_no_hook_is_left(p
 
 
 def test_texts_are_the_same_for_a_seed_and_leave_the_random_state(gpt2):
+    gpt2.lm_head.weight.mul_(0.02)  # so that many tokens are probable
     torch.manual_seed(5)
     before = torch.get_rng_state()
     one, same, other = (own_texts(gpt2, 3, 20, seed=seed).ids for seed in (1, 1, 2))
@@ -98,7 +99,7 @@ def test_texts_are_the_same_for_a_seed_and_leave_the_random_state(gpt2):
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert (one[:, 0] == gpt2.config.bos_token_id).all()
-    assert len({tuple(text) for text in one.tolist()}) > 1
+    assert len({tuple(text) for text in one.tolist()}) == 3
     assert torch.equal(torch.get_rng_state(), before)
 
 

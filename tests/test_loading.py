@@ -153,8 +153,8 @@ def test_a_proxy_that_is_given_is_asked_though_the_hub_has_no_address_here(monke
         asked.append(options.get("local_files_only", False))
         raise OSError("no such model")
 
-    monkeypatch.setattr(loading.socket, "getaddrinfo", no_address)
-    monkeypatch.setattr(loading, "getproxies", dict)
+    monkeypatch.setattr("socket.getaddrinfo", no_address)
+    monkeypatch.setattr(caches, "getproxies", dict)
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", from_pretrained)
     for options in ({}, {"proxies": {"https": "http://localhost:1"}}):
         with pytest.raises(bauklens.LensError, match="cannot load"):

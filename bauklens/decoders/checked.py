@@ -68,9 +68,10 @@ def checked_maps(what: str, maps: Mapping[str, Any], *, axes: int) -> dict[str, 
     found = {}
     for label, tensor in maps.items():
         if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            got = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise LensError(
-                f"{what} of a decoder must be a tensor of floating-point numbers of 16 bits or more; that of "
-                f"{label} is not"
+                f"{what} of a decoder must be a tensor of floating-point numbers of 16 bits or more; that of layer "
+                f"{label} is {got}"
             )
         shape = tuple(tensor.shape)
         if tensor.ndim != axes or not tensor.numel():

@@ -40,6 +40,11 @@ def chosen_decoders(given: Any, *, force: bool = False) -> list[Decoder]:
     Raises:
         LensError: one is not a decoder, cannot be read, or is given twice.
     """
+    if isinstance(given, (Mapping, torch.Tensor)):
+        raise LensError(
+            f"decoder is a {type(given).__name__}: say for which layers and of which kind, such as "
+            "JacobianLens({10: matrix})"
+        )
     several = list(given) if is_several(given) else [given]
     if not several:
         raise LensError("decoder is empty: pass at least one, or None for the logit lens")
@@ -56,6 +61,19 @@ def _same(one: Any, other: Any) -> bool:
     return os.path.normpath(one) == os.path.normpath(other) if paths else one is other
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Names of decoders, numbered from the second on that has the same name.
+
+    >>> told_apart(["demo", "logit", "demo"])
+    ['demo', 'logit', 'demo (2)']
+    """
+    found: list[str] = []
+    for place, name in enumerate(names):
+        number = 1 + names[:place].count(name)
+        found.append(name if number == 1 else f"{name} ({number})")
+    return found
+
+
 def is_several(given: Any) -> bool:
     """Whether a list of decoders is passed, of which each gives a result."""
     return isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)) and not callable(given)
@@ -66,7 +84,9 @@ def _decoder(given: Any, force: bool) -> Decoder:
         return LOGIT_LENS
     if isinstance(given, (str, os.PathLike)):
         return _well_made(load_decoder(given, force=force))
-    if not callable(given) or isinstance(given, type):
+    if isinstance(given, type):
+        raise LensError(f"{given.__name__} is a class: pass a decoder of it, such as {given.__name__}({{10: matrix}})")
+    if not callable(given):
         raise LensError(
             f"unknown decoder {given!r:.80}: pass 'logit', a file, a decoder, or a function (states, layers) -> states"
         )

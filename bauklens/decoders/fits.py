@@ -116,8 +116,9 @@ def _require_meaning(decoder: Decoder, named: str, stream: str) -> None:
         )
     if stream not in ("hidden", taken) and not getattr(decoder, "is_linear", False):
         raise LensError(
-            f"{named} has a constant part, which would be added to every contribution: stream {stream!r} needs a "
-            "linear decoder, such as a Jacobian lens, or the logit lens"
+            f"{named} has a constant part, which would be added to every contribution, or does not say that it is "
+            f"linear: stream {stream!r} needs a linear decoder, such as a Jacobian lens (of a function, set "
+            "function.is_linear = True if it is)"
         )
 
 

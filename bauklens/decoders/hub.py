@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -13,6 +14,7 @@ from huggingface_hub.errors import (
 
 from bauklens.decoders.tuned_lens import CONFIG, PARAMETERS
 from bauklens.errors import LensError
+from bauklens.model.caches import hub_has_an_address
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +22,6 @@ _USUAL = ("decoder.safetensors", "lens.safetensors", "lens.pt")
 """Names that a file has if a repository holds one decoder."""
 
 _KINDS = ("model", "dataset", "space")
-
-_ABSENT = (EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError)
 
 
 def from_hub(name: str, revision: str | None) -> Path:
@@ -34,45 +34,68 @@ def from_hub(name: str, revision: str | None) -> Path:
     """
     repository, _, file = name.partition(":")
     if repository.count("/") != 1:
-        raise LensError(f"there is no file {name!r}; pass a file, a folder, a hub id ('owner/name:file'), or 'demo'")
+        raise LensError(
+            f"there is no file {name!r}; pass 'logit', 'demo', a file, a folder, or a hub id ('owner/name:file')"
+        )
     wanted = (
         [(file,), (f"{file}/{PARAMETERS}", f"{file}/{CONFIG}")]
         if file
         else [*((each,) for each in _USUAL), (PARAMETERS, CONFIG)]
     )
+    hub = _Hub(repository, revision)
     try:
         for kind in _KINDS:
             for files in wanted:
-                found = _downloaded(repository, kind, files, revision)
+                found = hub.downloaded(kind, files)
                 if found is not None:
                     return found if len(files) == 1 else found.parent
-        there = _decoders_in(repository, revision)
+        there = hub.decoders()
     except (HfHubHTTPError, OSError, ValueError) as error:  # one of a name that leads out of the repository, too
         log.debug("decoder %s", name, exc_info=error)
         raise LensError(f"cannot load the decoder {name!r}: {str(error).splitlines()[0]:.200}") from None
-    what = f"the file {file}" if file else f"one of {', '.join(_USUAL)}"
+    what = f"the file {file}" if file else f"one of {', '.join(_USUAL)}, {CONFIG} with {PARAMETERS}"
+    where = "its cache, as the hub cannot be reached" if hub.is_away else "the hub"
     hint = f"; it has {', '.join(there[:5])}: pass '{repository}:{there[0]}', say" if there else ""
     raise LensError(
-        f"cannot load the decoder {name!r}: looked for {what} in {repository} on the hub, or in its cache{hint}"
+        f"cannot load the decoder {name!r}: there is no file or folder of that name here, and no repository "
+        f"{repository} with {what} in {where}{hint}"
     )
 
 
-def _downloaded(repository: str, kind: str, files: tuple[str, ...], revision: str | None) -> Path | None:
-    """The path of the first of some files that belong together; None if they are not all there."""
-    found = []
-    for file in files:
+class _Hub:
+    """A repository, asked for files; if the hub cannot be reached once, only its cache is looked at from then on."""
+
+    def __init__(self, repository: str, revision: str | None) -> None:
+        self._repository, self._revision = repository, revision
+        self.is_away = HF_HUB_OFFLINE or not hub_has_an_address()
+
+    def downloaded(self, kind: str, files: tuple[str, ...]) -> Path | None:
+        """The path of the first of some files that belong together; None if they are not all there."""
+        found = []
+        for file in files:
+            try:
+                path = hf_hub_download(
+                    self._repository,
+                    file,
+                    repo_type=kind,
+                    revision=self._revision,
+                    local_files_only=self.is_away,
+                )
+            except LocalEntryNotFoundError:
+                self.is_away = True
+                return None
+            except (EntryNotFoundError, RepositoryNotFoundError):
+                return None
+            found.append(path)
+        return Path(found[0])
+
+    def decoders(self) -> list[str]:
+        """Files of a repository of models that may be decoders; none if it cannot be asked."""
+        if self.is_away:
+            return []
         try:
-            found.append(hf_hub_download(repository, file, repo_type=kind, revision=revision))
-        except _ABSENT:
-            return None
-    return Path(found[0])
-
-
-def _decoders_in(repository: str, revision: str | None) -> list[str]:
-    """Files of a repository of models that may be decoders; none if it cannot be asked."""
-    try:
-        files = HfApi().list_repo_files(repository, revision=revision)
-    except Exception as error:  # the message without it is clear as well
-        log.debug("files of %s", repository, exc_info=error)
-        return []
-    return [file for file in files if file.endswith((".safetensors", ".pt"))]
+            files = HfApi().list_repo_files(self._repository, revision=self._revision)
+        except Exception as error:  # the message without it is clear as well
+            log.debug("files of %s", self._repository, exc_info=error)
+            return []
+        return [file for file in files if file.endswith((".safetensors", ".pt"))]

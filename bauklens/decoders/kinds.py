@@ -110,7 +110,8 @@ class LearnedDecoder:
 
     def __repr__(self) -> str:
         what = DECODER_KINDS.get(self.kind, self.kind)
-        return f"<{what} {self.name!r}: {len(self.layers)} layers, width {self.width}>"
+        count = f"{len(self.layers)} layer{'s' if self.layers[1:] else ''}"
+        return f"<{what} {self.name!r}: {count}, width {self.width}>"
 
     @property
     def is_linear(self) -> bool:

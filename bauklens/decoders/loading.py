@@ -14,6 +14,7 @@ from bauklens.decoders.own_files import read_own, write_own
 from bauklens.decoders.tuned_lens import CONFIG, PARAMETERS, is_tuned_lens, read_tuned_lens, write_tuned_lens
 from bauklens.errors import LensError
 from bauklens.files import is_there, path_of, require_writable, write_atomically
+from bauklens.vocabulary import LOGIT
 
 
 def load_decoder(source: str | os.PathLike[str], *, force: bool = False, revision: str | None = None) -> LearnedDecoder:
@@ -37,6 +38,8 @@ def load_decoder(source: str | os.PathLike[str], *, force: bool = False, revisio
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise LensError(f"a decoder's name must be text, not {source!r:.80}: pass a file, a folder, or a hub id")
     name = os.fspath(source)
+    if name == LOGIT and not is_there(name):
+        raise LensError("the logit lens needs no file: pass decoder='logit'")
     if name == "demo" and not is_there(name):
         from bauklens.decoders.demo import demo_decoder
 
@@ -78,7 +81,7 @@ def _located(name: str, revision: str | None) -> tuple[Path, str]:
         if revision is not None:
             raise LensError(f"revision= is for decoders on the hub, but {name} is on this machine: leave it out")
         return path, ""
-    if path.suffix in (".safetensors", ".pt") and ":" not in name and name.count("/") != 1:
+    if path.suffix in (".safetensors", ".pt") and ":" not in name:
         raise LensError(f"there is no file {name}")
     if name.startswith(("/", "./", "../", "~")):
         raise LensError(f"there is no file or folder {name}")

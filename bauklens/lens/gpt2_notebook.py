@@ -12,7 +12,7 @@ from bauklens.arguments import checked_topk
 from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
-from bauklens.decoders.chosen import chosen_decoders, is_several
+from bauklens.decoders.chosen import chosen_decoders, is_several, told_apart
 from bauklens.decoders.fits import misfit, require_fit
 from bauklens.decoders.kinds import listed
 from bauklens.errors import LensError
@@ -73,7 +73,7 @@ def show_logit_lens(
     stream = "hidden" if hs is None else GIVEN
     labels = list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))]
     results = []
-    for each in decoders:
+    for each, called in zip(decoders, told_apart([each.name for each in decoders]), strict=True):
         require_fit(each, ran.model, ran.anatomy, [stream], "own")
         if each is not LOGIT_LENS and labels != [*ran.anatomy.labels]:
             raise LensError(
@@ -85,6 +85,7 @@ def show_logit_lens(
             Way(decoder=each),
             measures=chosen_measures(None, complete=True),
             misfit=misfit(each, ran.model, ran.anatomy),
+            called=called,
         )
         kept = mapped_rows(ran.anatomy, labels, None, how)
         rows = Rows(
@@ -93,7 +94,7 @@ def show_logit_lens(
             [labels[row] for row in kept],
             list(range(ran.inputs.count)),
         )
-        arguments = {"topk": topk, "color": color, "hs": _name(hs), "decoder": each.name}
+        arguments = {"topk": topk, "color": color, "hs": _name(hs), "decoder": called}
         results.append(lens_of(ran, rows, how, arguments=arguments))
     html = fragment(results, look="classic", color=color)
     cell = _running_cell()

@@ -10,6 +10,7 @@ from bauklens.arguments import Layers, Positions, checked_topk, chosen_layers, c
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
+from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fits import misfit, require_capture, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.options import Options
@@ -56,7 +57,10 @@ class Plan:
         for stream in self.options.streams:
             for how in self.hows:
                 rows = self.rows(run, stream, how)
-                arguments = self.options.described(stream, how.way.decoder.name, rows.labels, rows.positions)
+                named = labels(run.anatomy, stream)
+                asked = [named[row] for row in chosen_layers(named, self.options.layers)]
+                how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
+                arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
                 found.append((lens_of(run, rows, replace(how, measures=measures), arguments=arguments), how))
         return found
 
@@ -97,8 +101,9 @@ def planned(
             targets=targets,
             missing=options.missing,
             misfit=misfit(decoder, model, anatomy),
+            called=called,
         )
-        for decoder in decoders
+        for decoder, called in zip(decoders, told_apart([each.name for each in decoders]), strict=True)
     )
     for name in options.streams:
         for how in hows:

@@ -33,6 +33,8 @@ class How:
     """How rows are decoded, and what is read off them; see :func:`bauklens.logit_lens`.
 
     Attributes:
+        called: what results call the decoder, if another has its name.
+        left_out: labels of rows that were asked for, and that the decoder has no map for.
         misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
     """
 
@@ -42,6 +44,13 @@ class How:
     targets: tuple[Wanted, ...] = ()
     missing: str = "skip"
     misfit: str = ""
+    called: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def decoder(self) -> str:
+        """What results call the decoder."""
+        return self.called or self.way.decoder.name
 
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
@@ -94,7 +103,7 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         model=model_name(run.model),
         prompt=_prompt_text(run),
         stream=rows.stream,
-        decoder=how.way.decoder.name,
+        decoder=how.decoder,
         norm=run.anatomy.norm or how.way.norm,
         token_ids=np.array(token_ids),
         tokens=tuple(vocabulary[token_id] for token_id in token_ids),
@@ -128,8 +137,9 @@ def _of_decoder(how: How) -> dict[str, Any]:
     if decoder is LOGIT_LENS:
         return {}
     kept = getattr(decoder, "about", None) or {}
-    about = {name: value for name, value in kept.items() if name not in ("fingerprint", "made for")}
-    known = about | {"name": decoder.name, "kind": getattr(decoder, "kind", "function")}
+    about = {name: value for name, value in kept.items() if name not in ("fingerprint", "made for", "left out")}
+    known = about | {"name": how.decoder, "kind": getattr(decoder, "kind", "function")}
+    known |= {"left out": list(how.left_out)} if how.left_out else {}
     return {"decoder": known | ({"made for": how.misfit} if how.misfit else {})}
 
 

@@ -1,9 +1,12 @@
 """The models on this machine: in the hub's cache, bauklens' own cache, and the demo model's package. Loads no torch."""
 
 import os
+import socket
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from platformdirs import user_cache_path
 
@@ -52,6 +55,16 @@ def hub_folder() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
+
+
+def hub_has_an_address() -> bool:
+    """False if the hub's name does not resolve; then only the cache is used, and nothing is retried."""
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        return bool(getproxies() or socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443))
+    except OSError:
+        return False
 
 
 def cached_models(cache: str | os.PathLike[str] | None = None) -> list[str]:

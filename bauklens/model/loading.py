@@ -3,25 +3,21 @@
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 import transformers
-from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from packaging.version import Version
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bauklens.errors import LensError
-from bauklens.model.caches import DEMO, demo_file, demo_folder, is_demo_converted
+from bauklens.model.caches import DEMO, demo_file, demo_folder, hub_has_an_address, is_demo_converted
 from bauklens.model.load_errors import explained
 from bauklens.model.untrusted import require_regular_files, without_hub_kernels
 
@@ -96,7 +92,7 @@ def load(
             raise LensError(f"revision= is for models on the hub, but {name} is on this machine: leave it out")
         if name != "demo":
             options |= where | ({"revision": revision} if revision else {})
-            if not where and not Path(source).is_dir() and not (options.get("proxies") or _hub_has_an_address()):
+            if not where and not Path(source).is_dir() and not (options.get("proxies") or hub_has_an_address()):
                 options["local_files_only"] = True
         model, tokenizer = _load(source, options)
         if name == "demo":
@@ -184,14 +180,6 @@ def hide_progress() -> None:
     """Turns off the progress bars of transformers and the hub, for output that nobody watches."""
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
-
-
-def _hub_has_an_address() -> bool:
-    """False if the hub's name does not resolve; then only the cache is used, and nothing is retried."""
-    try:
-        return bool(getproxies() or socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443))
-    except OSError:
-        return False
 
 
 def _demo() -> str:

@@ -33,6 +33,10 @@ def mapped_in_words(result: "LensResult") -> str:
             f"It has no map for {', '.join(result.unmapped)}: {_shown(len(result.unmapped))} as in the logit lens."
         )
     known = result.provenance.get("decoder")
+    left = known.get("left out") if isinstance(known, Mapping) else None
+    if isinstance(left, tuple) and left:
+        named = printable(", ".join(map(str, left)))
+        said.append(f"It has no map for {named}, left out here (missing='plain' shows the logit lens there).")
     other = known.get("made for") if isinstance(known, Mapping) else None
     if other:
         said.append(f"It was made for {printable(str(other))}, and was used with force: its rows may mean nothing.")

@@ -89,7 +89,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         console = Console(file=console.file, width=_UNBOUNDED)
     layers = joined_layers([result.layers for result in results])
     columns = [result.column_of(position) for result in results]
-    names = [printable(name) for name in _told_apart(results)]
+    names = [printable(result.decoder) for result in results]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
     for name in names:
@@ -129,12 +129,6 @@ def joined_layers(several: Sequence[Sequence[str]]) -> list[str]:
         joined.append(layer)
         left = [rest for each in left if (rest := [other for other in each if other != layer])]
     return joined
-
-
-def _told_apart(results: Sequence[LensResult]) -> list[str]:
-    """The decoders' names, with a number where two have the same."""
-    names = [result.decoder for result in results]
-    return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1)]
 
 
 def _first_layers(results: Sequence[LensResult], names: Sequence[str], position: int) -> Table:

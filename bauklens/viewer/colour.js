@@ -4,13 +4,13 @@ import { cellOf, followed, probabilityAt } from "./data.js";
 import { range, valueText } from "./numbers.js";
 import { isPair } from "./state.js";
 
-const OWN = new Set(["both", "classic", "probability", "token", "rank"]); // a file's measure of such a name cannot be chosen
+const OWN = new Set(["both", "classic", "probability", "token", "rank", "top"]); // a file's measure of such a name cannot be chosen
 const RANKS = new Set(["rank", "rank_of_next"]);
 
 /** Every choice: [value, text]. */
 export function colours(lens, state) {
   if (isPair(state.show)) {
-    const ofPin = [["both", "probability of the pinned token"], ["rank", "rank of the pinned token"]];
+    const ofPin = [["both", "probability of the pinned token"], ["rank", "rank of the pinned token"], ["top", "probability of the top tokens"]];
     const between = Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")]);
     return [...(state.pin === null ? [["both", "probability"]] : ofPin), ...between];
   }

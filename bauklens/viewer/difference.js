@@ -31,15 +31,19 @@ export function difference(lenses, state) {
 
 /** By how much the probability of the pinned token differs, or of the top tokens; or a measure of the two together. */
 function byProbability([one, other], state) {
-  const { pin } = state;
+  const pin = state.colour === "top" ? null : state.pin;
   if (Object.hasOwn(one.between, state.colour)) return byMeasure(one, state.colour);
   const text = pin === null ? null : nameOf([one, other], pin);
-  const what = text === null ? "the top tokens’ probabilities" : `the probabilities of ${text} (0 outside the top k)`;
-  const of = ([here, there], keys) => {
-    const [from, to] = [probabilityOf(one, here, pin ?? keys[0]), probabilityOf(other, there, pin ?? keys[1])];
-    return { p: shortened(Math.abs(to - from)) };
-  };
-  return { of, about: `background: difference between ${what}, 0 to 1` };
+  const apart = ([here, there], keys) =>
+    Math.abs(probabilityOf(other, there, pin ?? keys[1]) - probabilityOf(one, here, pin ?? keys[0]));
+  if (pin === null) {
+    const of = (cells, keys) => ({ p: shortened(apart(cells, keys)) });
+    return { of, about: "background: difference between the top tokens’ probabilities, 0 to 1" };
+  }
+  const most = sharedCells(one, other).reduce((largest, cells) => Math.max(largest, apart(cells, [pin, pin])), 0) || 1;
+  const of = (cells, keys) => ({ p: shortened(apart(cells, keys) / most) });
+  const outside = isExact([one, other], pin) ? "" : ", 0 outside the top k";
+  return { of, about: `background: difference between the probabilities of ${text}, 0 to ${valueText(most)}${outside}` };
 }
 
 /** A measure that is of two lenses together, as a part of its largest value. */
@@ -59,9 +63,20 @@ function byRank(lenses, { pin }) {
     return { text: found.map(valueText).join(" | "), p: shortened(Math.min(1, times) || 0), none: Number.isNaN(times) };
   };
   const whose = lenses.map(({ name }) => name).join(" | ");
-  const shown = `in each cell the rank of ${nameOf(lenses, pin)}: ${whose} (– outside the top k)`;
-  return { of, about: `${shown}; background: how many times they differ, full = ${valueText(TIMES)} times` };
+  const outside = isExact(lenses, pin) ? "" : " (– outside the top k)";
+  const shown = `in each cell the rank of ${nameOf(lenses, pin)}: ${whose}${outside}`;
+  return { of, about: `${shown}; background: the ratio of the two, full from ${valueText(TIMES)} on` };
 }
+
+/** Places of cells that both have: [cell of the one, cell of the other]. */
+function sharedCells(one, other) {
+  const rows = one.layers.map((layer, row) => [row, rowOf(other, layer)]).filter(([, there]) => there >= 0);
+  const columns = Array.from({ length: one.columns }, (_, column) => column);
+  return rows.flatMap(([row, there]) => columns.map((column) => [cellOf(one, row, column), cellOf(other, there, column)]));
+}
+
+/** Whether a token was followed in both, so that its values are known everywhere. */
+const isExact = (lenses, key) => lenses.every((lens) => lens.places.has(key) && followed(lens, lens.places.get(key)).exact);
 
 const nameOf = ([one, other], key) => one.shown[one.places.get(key)] ?? other.shown[other.places.get(key)];
 

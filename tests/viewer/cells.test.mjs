@@ -77,8 +77,10 @@ test("what differs between two lenses", () => {
   const cell = contentOf([small(), swapped], state({ show: "difference" })).of(0, 0);
   assert.deepEqual([cell.text, cell.p, cell.m], ["a | ␣b", 0, 1]);
   const pinnedOne = contentOf([small(), swapped], state({ show: "difference", pins: [11], pin: 11 }));
-  assert.equal(pinnedOne.of(0, 0).p, 0.25);
-  assert.match(pinnedOne.legend[0], /of ␣b/);
+  assert.equal(pinnedOne.of(0, 0).p, 0.267); // 0.25 of the largest difference, 0.9375
+  assert.match(pinnedOne.legend[0], /of ␣b, 0 to 0.9375, 0 outside the top k/);
+  const tops = contentOf([small(), swapped], state({ show: "difference", pins: [11], pin: 11, colour: "top" }));
+  assert.equal(tops.of(0, 0).p, 0);
 });
 
 test("a measure of two lenses together colours their difference", () => {
@@ -125,7 +127,7 @@ test("the ranks of a pinned token are compared", () => {
   assert.deepEqual([of(0, 0).text, of(2, 1).text, of(0, 1).text], ["2 | 1", "1 | 1", "– | –"]);
   assert.deepEqual([of(0, 0).p, of(2, 1).p, of(0, 1).none], [0.1, 0, true]);
   assert.match(legend[0], /in each cell the rank of ␣b/);
-  assert.deepEqual(colours(small(), state(pin)).map(([name]) => name), ["both", "rank"]);
+  assert.deepEqual(colours(small(), state(pin)).map(([name]) => name), ["both", "rank", "top"]);
 });
 
 test("the head of a row says how good its decoder is there", () => {

@@ -290,7 +290,8 @@ def machine(device: torch.device) -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {capability}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{name}, {capability}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 COLUMNS = ("", "milliseconds", "forward passes", "floors", "notebooks", "MB above the forward pass")

@@ -609,7 +609,7 @@ class TestJlens:
         [
             (
                 {"capture_point": "attn_in"},
-                "its maps are for 'attn_in', which is no stream here: looked for block",
+                "its maps are for 'attn_in', which is not a stream here: looked for block",
             ),
             ({"capture_point": "mlp_in"}, "its maps are for 'mlp_in'"),
             ({"capture_point": ["mlp_out"]}, "its maps are for "),

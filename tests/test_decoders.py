@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 import bauklens
 from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, TunedLens, logit_lens
 from bauklens.decode import bfloat16
+from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fingerprint import fingerprint
 from bauklens.decoders.fit.mean_field import SKIP_FIRST
 from bauklens.decoders.score import quality_of
@@ -924,11 +925,17 @@ def test_decoders_of_one_name_are_told_apart(gpt2):
     assert set(lenses[1].to_frame()["decoder"]) == {"mine (2)"}
 
 
+def test_a_number_that_another_has_in_its_name_is_passed_over():
+    assert told_apart(["a", "a (2)", "a", "a"]) == ["a", "a (2)", "a (3)", "a (4)"]
+
+
 def test_a_row_that_is_left_out_is_told(gpt2):
     lens = logit_lens(gpt2, None, PROMPT, decoder=JacobianLens(matrices(layers=("1",))))
     assert lens.layers == ("1", "2")
     assert "It has no map for embed, 0, left out here" in lens.mapped
     assert "left out" not in logit_lens(gpt2, None, PROMPT, decoder=jacobian(), layers=[0, 1]).mapped
+    shown = bauklens.show_logit_lens(gpt2, None, PROMPT, decoder=JacobianLens(matrices(layers=("1",))))
+    assert "It has no map for 0, left out here" in shown.mapped
 
 
 def test_what_a_result_says_of_its_decoder(gpt2):

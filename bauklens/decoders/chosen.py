@@ -68,14 +68,17 @@ def told_apart(names: Sequence[str]) -> list[str]:
     ['demo', 'logit', 'demo (2)']
     """
     found: list[str] = []
-    for place, name in enumerate(names):
-        number = 1 + names[:place].count(name)
-        found.append(name if number == 1 else f"{name} ({number})")
+    for name in names:
+        called, number = name, 1
+        while called in found:
+            number += 1
+            called = f"{name} ({number})"
+        found.append(called)
     return found
 
 
 def is_several(given: Any) -> bool:
-    """Whether a list of decoders is passed, of which each gives a result."""
+    """Whether this is a list of decoders, each of which gives a result."""
     return isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)) and not callable(given)
 
 

@@ -22,18 +22,21 @@ _MOST = 10**9
 _FORCE = "pass force=True to load_decoder (--force-decoder) if you know that it fits"
 
 
-def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: Sequence[str], norm: str | None) -> None:
+def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: Sequence[str], norm: str | None) -> str:
     """Refuses a decoder that cannot be read on a model, or has no meaning for what is asked.
 
     Args:
         streams: those that are asked for.
         norm: as of :func:`bauklens.logit_lens`.
 
+    Returns:
+        What the decoder was made for, in words, if that is another model and its reader forced it; else empty.
+
     Raises:
         LensError: it was made for other states or another model, or the stream or the norm makes no sense with it.
     """
     if decoder is LOGIT_LENS:
-        return
+        return ""
     named = f"the decoder {decoder.name!r}"
     if norm == "final":
         raise LensError(f"norm='final' takes no decoder, as rows that were mapped do not add up: leave {named} out")
@@ -47,17 +50,17 @@ def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: S
             f"{named} has maps for layers {listed(known)}, and {anatomy.model_class} has the blocks "
             f"{listed(anatomy.labels)}: it was made for another model"
         )
-    if isinstance(decoder, LearnedDecoder):
-        _require_states(decoder, named, anatomy)
-        other = misfit(decoder, model, anatomy)
-        if other and not decoder.forced:
-            raise LensError(f"{named} was made for {other}: {_FORCE}")
-
-
-def misfit(decoder: Decoder, model: nn.Module, anatomy: Anatomy) -> str:
-    """What a decoder was made for, in words, if by what its file says it is another model; else empty."""
     if not isinstance(decoder, LearnedDecoder):
         return ""
+    _require_states(decoder, named, anatomy)
+    other = _misfit(decoder, model, anatomy)
+    if other and not decoder.forced:
+        raise LensError(f"{named} was made for {other}: {_FORCE}")
+    return other
+
+
+def _misfit(decoder: LearnedDecoder, model: nn.Module, anatomy: Anatomy) -> str:
+    """What a decoder was made for, in words, if by what its file says it is another model; else empty."""
     blocks, count = decoder.about.get("blocks"), len(anatomy.blocks)
     last = anatomy.labels[-1]
     if blocks is not None and blocks != count:

@@ -97,7 +97,7 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
-    """Whether this is a number of prompts: none of thousands of digits, which Python neither divides nor writes."""
+    """Whether this is a number of prompts; numbers of thousands of digits can be neither divided nor written."""
     return is_whole_number(value) and 0 <= value < _MOST
 
 
@@ -131,7 +131,7 @@ def _stream(content: Mapping[Any, Any], notes: Mapping[str, Any]) -> str:
     captured = said[-1] if said else notes.get("capture_point", "block_output")
     if not isinstance(captured, str) or captured not in _CAPTURED:
         raise LensError(
-            f"its maps are for {captured!r:.80}, which is no stream here: looked for {', '.join(_CAPTURED)}"
+            f"its maps are for {captured!r:.80}, which is not a stream here: looked for {', '.join(_CAPTURED)}"
         )
     if notes.get("stream_reduce") not in (None, "", "none") or notes.get("stream_index") is not None:
         raise LensError("its maps are for one of several streams, or their mean, and not for the model's whole state")

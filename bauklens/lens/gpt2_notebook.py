@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import chosen_decoders, is_several, told_apart
-from bauklens.decoders.fits import misfit, require_fit
+from bauklens.decoders.fits import require_fit
 from bauklens.decoders.kinds import listed
 from bauklens.errors import LensError
 from bauklens.lens.plan import mapped_rows
@@ -74,7 +74,7 @@ def show_logit_lens(
     labels = list(ran.anatomy.labels) if hs is None else [str(layer) for layer in range(len(states))]
     results = []
     for each, called in zip(decoders, told_apart([each.name for each in decoders]), strict=True):
-        require_fit(each, ran.model, ran.anatomy, [stream], "own")
+        made_for = require_fit(each, ran.model, ran.anatomy, [stream], "own")
         if each is not LOGIT_LENS and labels != [*ran.anatomy.labels]:
             raise LensError(
                 f"hs has {len(states)} layers, and the decoder {each.name!r} needs the states after the blocks "
@@ -84,10 +84,11 @@ def show_logit_lens(
             topk,
             Way(decoder=each),
             measures=chosen_measures(None, complete=True),
-            misfit=misfit(each, ran.model, ran.anatomy),
+            misfit=made_for,
             called=called,
         )
         kept = mapped_rows(ran.anatomy, labels, None, how)
+        how = replace(how, left_out=tuple(label for row, label in enumerate(labels) if row not in kept))
         rows = Rows(
             stream,
             states[kept] if len(kept) < len(labels) else states,

@@ -11,7 +11,7 @@ from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import told_apart
-from bauklens.decoders.fits import misfit, require_capture, require_fit
+from bauklens.decoders.fits import require_capture, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.options import Options
 from bauklens.lens.run import How, lens_of
@@ -89,8 +89,7 @@ def planned(
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
     for name in options.streams:
         chosen_layers(labels(anatomy, name), options.layers)
-    for decoder in decoders:
-        require_fit(decoder, model, anatomy, options.streams, options.norm)
+    made_for = [require_fit(decoder, model, anatomy, options.streams, options.norm) for decoder in decoders]
     norm = options.norm if named is None else "own"
     topk = checked_topk(options.topk, anatomy.vocabulary)
     targets = tuple(wanted_targets(tokenizer, anatomy.vocabulary, options.targets, options.words))
@@ -100,10 +99,10 @@ def planned(
             Way(norm, options.precision, options.chunk_rows, decoder),
             targets=targets,
             missing=options.missing,
-            misfit=misfit(decoder, model, anatomy),
+            misfit=other,
             called=called,
         )
-        for decoder, called in zip(decoders, told_apart([each.name for each in decoders]), strict=True)
+        for decoder, other, called in zip(decoders, made_for, told_apart([each.name for each in decoders]), strict=True)
     )
     for name in options.streams:
         for how in hows:

@@ -93,6 +93,14 @@ class TestSeveral:
         for others in ([made(3, 4, 2)], [made(3, 4, 2)] * 2, [*three(), through("fourth")]):
             assert "show" not in self.data(page(others))["state"]
 
+    def test_each_check_says_whose_it_is(self):
+        said = re.findall(r'<p class="check"><b>([^<]*)</b>', page(three()))
+        assert said == [
+            "Hidden states, logit lens",
+            "Hidden states, Jacobian lens “mine”",
+            "Hidden states, tuned lens “tuned one”",
+        ]
+
     def test_streams_and_decoders_together_are_named_by_both(self):
         lenses = [replace(each, stream=stream) for stream in ("hidden", "delta") for each in three()[:2]]
         names = [each["head"]["name"] for each in self.data(page(lenses))["lenses"]]

@@ -151,11 +151,12 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
     """What the template of a figure is given: the results of one viewer."""
     if look not in LOOKS:
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
-    parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each) for each in results]
+    beside = _differ_by_decoder(results)
+    parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each, beside) for each in results]
     lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
     state: dict[str, Any] = {"show": "difference", "width": 120} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
-    state |= {"show": "beside"} if _differ_by_decoder(results) else {}
+    state |= {"show": "beside"} if beside else {}
     captions = [_caption(lens) for lens in lenses]
     together: dict[str, Any] = {}
     if isinstance(results[0], Comparison):
@@ -178,8 +179,10 @@ def _differ_by_decoder(results: Sequence[Shown]) -> bool:
     return 1 < len(results) <= 3 and one_stream and len(decoders) == len(lenses) == len(results)
 
 
-def _lens_part(result: LensResult) -> dict[str, Any]:
+def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
+    """What the template of one lens is given; beside others, the logit lens is called by its name."""
     shown, left_out = excerpt(result)
+    decoder = result.decoder_called or ("logit lens" if beside else "")
     return {
         "template": "lens_part.html",
         "table": table(shown, largest=largest_magnitude(result), hover=not left_out),
@@ -190,7 +193,7 @@ def _lens_part(result: LensResult) -> dict[str, Any]:
         "largest": readable_magnitude(largest_magnitude(result)),
         "through": result.decoder_called,
         "strip": quality_legend(result),
-        "caption": ", ".join(filter(None, (STREAM_CAPTIONS.get(result.stream, result.stream), result.decoder_called))),
+        "caption": ", ".join(filter(None, (STREAM_CAPTIONS.get(result.stream, result.stream), decoder))),
         "check": " ".join(filter(None, (result.checked, result.mapped, result.decoded))),
     }
 

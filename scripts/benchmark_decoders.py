@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 import bauklens
 from bauklens.decode.decoder import LOGIT_LENS
-from bauklens.decoders.fit.mean_field import SKIP_FIRST
 from bauklens.decoders.fit.own_texts import own_texts
 from bauklens.decoders.score import quality_of
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.inputs import Inputs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -12,7 +12,7 @@ from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, T
 from bauklens.decode import bfloat16
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fingerprint import fingerprint
-from bauklens.decoders.fit.mean_field import SKIP_FIRST
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.decoders.score import quality_of
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs

@@ -4,11 +4,12 @@ import logging
 
 from bauklens import __version__
 from bauklens.decoders.fingerprint import fingerprint
-from bauklens.decoders.fit.mean_field import SKIP_FIRST, mean_field_jacobians
+from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.own_texts import own_texts
 from bauklens.decoders.kinds import JacobianLens, LearnedDecoder
 from bauklens.decoders.own_files import read_own, write_own
 from bauklens.decoders.score import quality_of
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.errors import LensError
 from bauklens.model.anatomy import resolve
 from bauklens.model.caches import DEMO, cache_folder, demo_folder

@@ -9,7 +9,7 @@ from bauklens.decode.decoder import Basis, Decoder
 from bauklens.decode.reading import Reading
 from bauklens.decode.rows import Way, decode
 from bauklens.decode.unembed import Rows
-from bauklens.decoders.fit.mean_field import SKIP_FIRST
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
@@ -21,7 +21,7 @@ from bauklens.vocabulary import EMBED
 def quality_of(decoder: Decoder, model: nn.Module, texts: Iterable[Inputs]) -> dict[str, dict[str, float]]:
     """Label -> the mean KL divergence of the row to the model's own, in nats, and how often their top tokens agree.
 
-    The positions before :data:`bauklens.decoders.fit.mean_field.SKIP_FIRST` and the last of each text are left out, as
+    The positions before :data:`bauklens.decoders.texts.SKIP_FIRST` and the last of each text are left out, as
     they are when a decoder is fitted.
 
     Args:

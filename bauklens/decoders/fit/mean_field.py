@@ -11,26 +11,27 @@ import torch
 from torch import nn
 
 from bauklens.decoders.fit.gated_block import GatedBlock
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.forward import model_logits
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs
 
-SKIP_FIRST = 16
-"""Positions at the beginning that are left out: attention rests there, and states are unlike others."""
 
-
-def mean_field_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Mapping[str, torch.Tensor]:
+def mean_field_jacobians(
+    model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_first: int = SKIP_FIRST
+) -> Mapping[str, torch.Tensor]:
     """Label of a layer -> (width, width) float32, for all layers but the last.
 
     Args:
-        inputs: texts of one length, more than :data:`SKIP_FIRST` tokens; the last position of each is left out too.
+        inputs: texts of one length; the last position of each is left out.
+        skip_first: positions at the beginning of each that are left out too.
 
     Raises:
         LensError: the blocks are not of a kind whose Jacobian is known in closed form.
     """
     matrices: list[torch.Tensor] = []
-    positions = slice(SKIP_FIRST, inputs.count - 1)
+    positions = slice(skip_first, inputs.count - 1)
     with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, torch.enable_grad():
         for name in anatomy.blocks:
             block = GatedBlock(name, own.get_submodule(name))

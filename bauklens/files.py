@@ -3,6 +3,8 @@
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bauklens.errors import LensError
@@ -62,25 +64,41 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = require_writable(path)
     mode = _mode_of(path)
-    beside = None
+    if mode is None or stat.S_ISREG(mode):
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+        return
     try:
-        if mode is not None and not stat.S_ISREG(mode):
-            _write_to_device(path, content)
-            return
-        path = path.resolve()
-        beside = path.with_name(f".bauklens-{secrets.token_hex(8)}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
+        _write_to_device(path, content)
+    except OSError as error:
+        raise LensError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """The path of a new, empty file beside another one, whose place it takes when this is left without an error.
+
+    It is on the disk before the old file goes, whose permissions it keeps.
+
+    Raises:
+        LensError: the path cannot be written.
+    """
+    path = require_writable(path)
+    mode = _mode_of(path)
+    path = path.resolve()
+    beside = path.with_name(f".bauklens-{secrets.token_hex(8)}")
+    try:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         if mode is not None:
             beside.chmod(stat.S_IMODE(mode))
         beside.replace(path)
     except OSError as error:
-        raise LensError(f"cannot write {path}: {error.strerror}") from None
+        raise LensError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def _mode_of(path: Path) -> int | None:

@@ -101,3 +101,20 @@ def _alike(known: Any, own: list[float]) -> bool:
     except (TypeError, OverflowError):
         return False
     return near and sum(one != other for one, other in pairs) <= _MOST_ROUNDED
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of a few numbers of every parameter, as they are, which another model or a trained one has others of.
+
+    Parameters that accelerate keeps away from memory are left out.
+    """
+    digest = hashlib.sha256()
+    with torch.no_grad():
+        for name, parameter in original(model).named_parameters():
+            if parameter.is_meta:
+                continue
+            flat = parameter.detach().flatten()
+            some = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].cpu().contiguous()
+            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            digest.update(some.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

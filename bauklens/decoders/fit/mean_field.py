@@ -13,9 +13,10 @@ from torch import nn
 from bauklens.decoders.fit.gated_block import GatedBlock
 from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.anatomy import Anatomy
-from bauklens.model.forward import model_logits
+from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs
+from bauklens.vocabulary import EMBED
 
 
 def mean_field_jacobians(
@@ -30,15 +31,29 @@ def mean_field_jacobians(
     Raises:
         LensError: the blocks are not of a kind whose Jacobian is known in closed form.
     """
+    return product_of(torch.stack(block_jacobians(model, anatomy, inputs, skip_first=skip_first)), anatomy)
+
+
+def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_first: int) -> list[torch.Tensor]:
+    """The mean Jacobian of every block, (width, width) float32; as :func:`mean_field_jacobians`."""
     matrices: list[torch.Tensor] = []
     positions = slice(skip_first, inputs.count - 1)
     with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, torch.enable_grad():
         for name in anatomy.blocks:
             block = GatedBlock(name, own.get_submodule(name))
             watched.enter_context(block.linearized(positions, matrices.append))
-        model_logits(own, inputs)
-    found, product = {}, torch.eye(anatomy.width, device=matrices[-1].device)
-    for label, matrix in zip(anatomy.labels[-2::-1], matrices[:0:-1], strict=True):
+        model_logits(own, inputs, **last_logits_only(own))
+    return matrices
+
+
+def product_of(matrices: torch.Tensor, anatomy: Anatomy) -> dict[str, torch.Tensor]:
+    """Label of a layer -> the product of the matrices (block, width, width) of the blocks after it.
+
+    The state before block 0 has one too, and the last block's output needs none.
+    """
+    labels = (EMBED, *anatomy.labels)
+    found, product = {}, torch.eye(anatomy.width, dtype=matrices.dtype, device=matrices.device)
+    for label, matrix in zip(labels[-2::-1], matrices.flip(0), strict=True):
         product = product @ matrix
         found[label] = product
     return found

@@ -1,0 +1,115 @@
+"""Which windows of a corpus a decoder is fitted on, and which are kept apart, to choose by and to score it on."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+
+from bauklens.decoders.texts import Window
+from bauklens.errors import LensError
+from bauklens.model.inputs import Inputs
+
+_SEGMENT = 8
+"""Windows of a long text that are kept apart together, as neighbours are alike."""
+
+_OF_EACH, _TO_CHOOSE, _TO_SCORE = 5, 1, 3
+"""Of every five segments, counted from 0, one is kept apart to choose by and one to score on, until they are enough."""
+
+
+class Corpus:
+    """Windows, some to fit on, and some between them that are kept apart.
+
+    Args:
+        windows: all of them.
+        skip_first: positions at the beginning of a window that do not count, and nor does the last.
+        choosing, scoring: how many windows are enough to choose by, and to score on.
+
+    Attributes:
+        chosen, scored: those kept apart so far.
+        fitted, tokens: windows, and positions that count, that were handed over so far by :meth:`batches`.
+        digest: SHA-256 of the ids of all windows up to there, those kept apart among them.
+    """
+
+    def __init__(self, windows: Iterator[Window], *, skip_first: int, choosing: int, scoring: int) -> None:
+        self.chosen: list[Inputs] = []
+        self.scored: list[Inputs] = []
+        self.fitted, self.tokens, self.digest = 0, 0, hashlib.sha256().hexdigest()
+        self._skip_first = skip_first
+        self._windows, self._choosing, self._scoring = windows, choosing, scoring
+        self._segment, self._of = -1, (-1, -1)
+        self._kept: list[Inputs] | None = None
+        self._digest = hashlib.sha256()
+
+    def batches(self, at_once: int, tokens: int) -> Iterator[list[Inputs]]:
+        """Windows of one length that follow one another, so many at once, until they have so many positions."""
+        batch: list[Inputs] = []
+        last = self._mark()
+        for window in self._to_fit():
+            if batch and window.count != batch[0].count:
+                self._hand_over(last)
+                yield batch
+                batch = []
+            batch.append(window)
+            last = (last[0] + 1, last[1] + self.counted(window), self._digest.hexdigest())
+            if len(batch) == at_once or last[1] >= tokens:
+                self._hand_over(last)
+                yield batch
+                batch = []
+            if last[1] >= tokens:
+                return
+        if batch:
+            self._hand_over(last)
+            yield batch
+
+    def counted(self, window: Inputs) -> int:
+        """How many of its positions count."""
+        return window.count - 1 - self._skip_first
+
+    def skip(self, fitted: int, digest: str) -> None:
+        """Goes on after so many windows to fit on.
+
+        Raises:
+            LensError: the windows up to there are not those that have this digest.
+        """
+        last = self._mark()
+        for window in islice(self._to_fit(), fitted):
+            last = (last[0] + 1, last[1] + self.counted(window), self._digest.hexdigest())
+        self._hand_over(last)
+        if (self.fitted, self.digest) != (fitted, digest):
+            raise LensError(
+                "the texts are not those that the checkpoint was begun with: pass the same, in the same order, or "
+                "another name for the checkpoint"
+            )
+
+    def fill(self) -> None:
+        """Keeps the windows that follow apart, until there are enough, or no more."""
+        while len(self.chosen) < self._choosing or len(self.scored) < self._scoring:
+            window = next(self._windows, None)
+            if window is None:
+                return
+            wanting = [self._choosing - len(self.chosen), self._scoring - len(self.scored)]
+            (self.chosen if wanting[0] > wanting[1] else self.scored).append(window.inputs)
+
+    def _mark(self) -> tuple[int, int, str]:
+        return self.fitted, self.tokens, self.digest
+
+    def _hand_over(self, mark: tuple[int, int, str]) -> None:
+        self.fitted, self.tokens, self.digest = mark
+
+    def _to_fit(self) -> Iterator[Inputs]:
+        for window in self._windows:
+            self._read(window)
+            if self._kept is None:
+                yield window.inputs
+            else:
+                self._kept.append(window.inputs)
+
+    def _read(self, window: Window) -> None:
+        """Counts a window, and says at the first of a segment whether that is kept apart."""
+        self._digest.update(window.inputs.ids.cpu().numpy().tobytes())
+        of = (window.text, window.place // _SEGMENT)
+        if of != self._of:
+            self._of, self._segment = of, self._segment + 1
+            place = self._segment % _OF_EACH
+            to_choose = place == _TO_CHOOSE and len(self.chosen) < self._choosing
+            to_score = place == _TO_SCORE and len(self.scored) < self._scoring
+            self._kept = self.chosen if to_choose else self.scored if to_score else None

@@ -1,0 +1,50 @@
+"""The model's own tail as a differentiable function of states, for fits that look at what is said."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from bauklens.decoders.fit.states import Fitted
+from bauklens.model.inputs import Inputs
+from bauklens.model.tail import replaying
+from bauklens.signals import unbroken
+
+Head = Callable[[torch.Tensor], torch.Tensor]
+"""(row, size) in the final basis -> (row, vocabulary), float32 or float64."""
+
+
+@unbroken
+def differentiable_head(fitted: Fitted, inputs: Inputs) -> Iterator[Head]:
+    """The tail; while this is open, the model's blocks stand aside.
+
+    Rows are taken as the positions of a prompt; a tail that looks at where they are is given any.
+
+    Args:
+        inputs: a window, whose ids are given to the model again.
+    """
+    anatomy = fitted.anatomy
+    by_product = anatomy.post_ops is not None and not anatomy.whole
+    with replaying(
+        fitted.model,
+        anatomy,
+        inputs,
+        through=anatomy.norm,
+        whole=anatomy.whole,
+        to_head=by_product,
+        in_place=anatomy.in_place,
+    ) as tail:
+
+        def logits(rows: torch.Tensor) -> torch.Tensor:
+            nowhere = torch.zeros(len(rows), 1, dtype=torch.int64)
+            states = rows[:, None].to(fitted.dtype)
+            if by_product:
+                given = tail.head_inputs(states, nowhere)[:, 0]
+                weight, bias = tail.head.weight, getattr(tail.head, "bias", None)
+                found = anatomy.post_ops(nn.functional.linear(given, weight, bias)[:, None])[:, 0]
+            else:
+                found = tail(states, nowhere)[:, 0]
+            found = found[..., : anatomy.vocabulary]
+            return found.to(torch.promote_types(found.dtype, torch.float32))
+
+        yield logits

@@ -1,0 +1,232 @@
+"""The Jacobian of the target's states with respect to a layer's, of one window, by backward passes.
+
+The published estimator: ``J = mean over t of sum over t' of d target[t'] / d source[t]``, t and t' the positions that count,
+and t' from t on, as a causal model has no others. A backward pass with a one at dimension i of all t' at once gives row
+i of every layer's J.
+
+There is one forward pass for each window, and the backward passes run on its one graph, several rows at once
+(``torch.vmap``). No gradient comes to the positions at the beginning that do not count: if the model can, they are run
+before, and only what it caches of them is used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bauklens.decoders.fit.graph import Graph, Prefix, graph_of, states_only, without_gradient
+from bauklens.decoders.fit.states import Fitted
+from bauklens.errors import LensError
+from bauklens.model.guard import evaluating, is_hooked
+from bauklens.model.inputs import Inputs, text_config
+from bauklens.model.memory import free_memory, out_of_memory
+
+MEMORY = 1 << 30
+"""Bytes of gradients that are alive at once, about."""
+
+_ALIVE = 2
+"""How many times what a layer's gradient takes is alive for each layer: it, and what it is made of."""
+
+_ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
+"""Of a state's size: more than running a window in two parts changes it."""
+
+_NUDGE, _DIRECTIONS, _APART = 1e-3, 4, 0.1
+"""Of the proof by differences: how far states are moved, of their size; in how many directions; and what is allowed."""
+
+
+@dataclass
+class Jacobians:
+    """Jacobians of windows, for some layers.
+
+    Attributes:
+        dim_batch: rows of a Jacobian that one backward pass gives; by default as many as :data:`MEMORY` has room for.
+            If memory runs out, it is halved.
+        in_parts: whether the positions that do not count are run before the others; None until that was tried.
+        together: whether a backward pass can give several rows.
+    """
+
+    fitted: Fitted
+    dim_batch: int | None = None
+    in_parts: bool | None = None
+    together: bool = True
+    _proved: bool = field(default=False, repr=False)
+
+    def of(self, inputs: Inputs, done: Callable[[int], None] = lambda _: None) -> torch.Tensor:
+        """(layer, size, size) float32 on the CPU, of one window.
+
+        Args:
+            done: is told how many rows more are done.
+
+        Raises:
+            LensError: there are no gradients, or not those of the forward pass; they are NaN or infinite; or memory
+                runs out.
+        """
+        fitted = self.fitted
+        if self.dim_batch is None:
+            self.dim_batch = default_dim_batch(fitted, inputs)
+        with evaluating(fitted.model, in_place=fitted.anatomy.in_place) as own, states_only(own):
+            if not self._proved:
+                self._prepare(own, inputs)
+            while True:
+                try:
+                    found = self._rows(own, inputs, done)
+                    break
+                except (RuntimeError, MemoryError, NotImplementedError) as error:
+                    if out_of_memory(error) and self.dim_batch > 1:
+                        self.dim_batch //= 2
+                        free_memory(error)
+                    elif self.together and not out_of_memory(error):
+                        self.together = False  # no rule for several at once
+                    else:
+                        raise _explained(error, own, fitted, inputs) from None
+        if not found.isfinite().all():
+            raise LensError("its gradients contain NaN or infinity (float16 overflows: load the model in float32)")
+        return found
+
+    def _prepare(self, own: nn.Module, inputs: Inputs) -> None:
+        """Finds out, at the first window, in which ways the model can be run, and proves its gradients."""
+        fitted = self.fitted
+        try:
+            whole = graph_of(own, fitted, inputs)
+            if not whole.target.requires_grad:
+                raise RuntimeError("the states have no gradient")
+            prove_gradients(own, fitted, inputs, whole)
+        except (RuntimeError, NotImplementedError) as error:
+            if isinstance(error, LensError) or out_of_memory(error):
+                raise
+            raise _explained(error, own, fitted, inputs) from None
+        if self.in_parts is None:
+            self.in_parts = _runs_in_parts(own, fitted, inputs, whole)
+        self._proved = True
+
+    def _rows(self, own: nn.Module, inputs: Inputs, done: Callable[[int], None]) -> torch.Tensor:
+        assert self.dim_batch is not None
+        if not self.together:
+            return _by_backward(self._graph(own, inputs), self.fitted, 1, False, done)
+        with sdpa_kernel(SDPBackend.MATH):
+            graph = self._graph(own, inputs)
+        return _by_backward(graph, self.fitted, self.dim_batch, True, done)
+
+    def _graph(self, own: nn.Module, inputs: Inputs) -> Graph:
+        prefix = Prefix.of(own, inputs, self.fitted.skip_first) if self.in_parts else None
+        return graph_of(own, self.fitted, inputs, prefix=prefix)
+
+
+def default_dim_batch(fitted: Fitted, inputs: Inputs) -> int:
+    """As many rows as :data:`MEMORY` has room for."""
+    layers = len(fitted.anatomy.blocks)
+    each = _ALIVE * layers * inputs.count * fitted.size * torch.finfo(fitted.dtype).bits // 8
+    return max(1, min(fitted.size, MEMORY // each))
+
+
+def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph) -> None:
+    """Shows by differences that gradients are those of the forward pass, so that no part is left out of them.
+
+    The first layer's states are moved in random directions, and the target's change along a random cotangent is set
+    against the gradient's inner product with the direction. In less than float32 the differences are rounding, and
+    nothing is shown.
+
+    Raises:
+        LensError: they are not.
+    """
+    if graph.target.dtype not in (torch.float32, torch.float64):
+        return
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
+
+    counted = torch.zeros_like(graph.target)
+    counted.movedim(fitted.anatomy.position_axis, 0)[graph.positions] = 1
+    cotangent = normal(graph.target) * counted
+    source = graph.sources[0]
+    (gradient,) = torch.autograd.grad(graph.target, [source], cotangent, retain_graph=True)
+    size = source.detach().norm(dim=-1, keepdim=True) * _NUDGE / source.shape[-1] ** 0.5
+    told, found = [], []
+    with torch.no_grad():
+        for _ in range(_DIRECTIONS):
+            moved = normal(source) * size * counted.to(source)
+            ends = [
+                graph_of(own, fitted, inputs, leaf=source.detach() + sign * moved).target.double() for sign in (1, -1)
+            ]
+            found.append(float(((ends[0] - ends[1]) * cotangent.double()).sum() / 2))
+            told.append(float((gradient.double() * moved.double()).sum()))
+    apart = torch.tensor(found).sub(torch.tensor(told)).norm() / torch.tensor(found).norm()
+    if not apart <= _APART:
+        where = without_gradient(own, fitted, inputs)
+        raise LensError(
+            f"the gradients of {fitted.anatomy.model_class} are not those of its forward pass (they differ by "
+            f"{float(apart):.0%})" + (f": {where} passes none on" if where else "")
+        )
+
+
+def _runs_in_parts(own: nn.Module, fitted: Fitted, inputs: Inputs, whole: Graph) -> bool:
+    """Whether running the positions that do not count before the others gives the same states."""
+    single = not inputs.extra and getattr(text_config(own), "num_codebooks", 1) == 1
+    if not fitted.anatomy.plain or not fitted.skip_first or not single or is_hooked(fitted.model):
+        return False
+    try:
+        parts = graph_of(own, fitted, inputs, prefix=Prefix.of(own, inputs, fitted.skip_first))
+    except Exception as error:  # whatever a model raises that caches in another way, or not at all
+        if out_of_memory(error):
+            raise
+        return False
+    allowed = _ROUNDING.get(whole.target.dtype, 0.05)
+    for one, other in [*zip(whole.sources, parts.sources, strict=True), (whole.target, parts.target)]:
+        one, other = one[:, whole.positions].detach().double(), other[:, parts.positions].detach().double()
+        if one.shape != other.shape or not ((one - other).norm(dim=-1) <= allowed * one.norm(dim=-1)).all():
+            return False
+    return True
+
+
+def _by_backward(
+    graph: Graph, fitted: Fitted, at_once: int, together: bool, done: Callable[[int], None]
+) -> torch.Tensor:
+    """(layer, size, size), several rows by one backward pass."""
+    found = torch.empty(len(graph.sources), fitted.size, fitted.size)
+    for start in range(0, fitted.size, at_once):
+        rows = range(start, min(start + at_once, fitted.size))
+        cotangents = torch.stack([_one_hot(graph, fitted, row) for row in rows])
+        grads = torch.autograd.grad(
+            graph.target,
+            graph.sources,
+            cotangents if together else cotangents[0],
+            retain_graph=rows.stop < fitted.size,
+            is_grads_batched=together,
+        )
+        for layer, grad in enumerate(grads):
+            each = grad if together else grad[None]  # (row, *shape)
+            flat = each.movedim(1 + fitted.anatomy.position_axis, 1).flatten(2)  # (row, position, size)
+            found[layer, rows.start : rows.stop] = flat[:, graph.positions].float().mean(dim=1).cpu()
+        done(len(rows))
+    return found
+
+
+def _one_hot(graph: Graph, fitted: Fitted, row: int) -> torch.Tensor:
+    """A one at a place of the state at all positions that count, in the shape of the target."""
+    axis = fitted.anatomy.position_axis
+    along = torch.zeros_like(graph.target.movedim(axis, 0), memory_format=torch.contiguous_format)
+    along.flatten(1)[graph.positions, row] = 1
+    return along.movedim(0, axis)
+
+
+def _explained(error: BaseException, own: nn.Module, fitted: Fitted, inputs: Inputs) -> LensError:
+    """What to say of an error of a backward pass."""
+    if isinstance(error, LensError):
+        return error
+    if out_of_memory(error):
+        return LensError(
+            f"out of memory in the backward pass of {inputs.count} tokens: pass a smaller length, or layers"
+        )
+    try:
+        where = without_gradient(own, fitted, inputs)
+    except Exception:
+        where = ""
+    return LensError(
+        f"{fitted.anatomy.model_class} has no gradients here"
+        + (f", as {where} passes none on" if where else f" ({type(error).__name__}: {error!s:.200})")
+        + ": a quantized layer or a fast kernel may have no backward pass; load the model in float32 or bfloat16, or fit "
+        "method='ridge'"
+    )

@@ -1,0 +1,124 @@
+"""The ridge fit: the affine map of a layer's states that comes nearest to the target's states, by least squares.
+
+``[A, b]`` minimizes ``|Y - X [A, b]'|^2 + lambda sum_i d_i |A_i|^2``: X (row, size + 1) are a layer's states and a one, Y
+(row, size) the target's, and d the diagonal of ``X'X``, so that lambda is in the units of the states; b is free (Hoerl
+and Kennard 1970). All that is kept of the text are the sums ``X'X`` and ``X'Y`` of each layer, in float64.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from bauklens.decoders.fit.checkpoint import Tensors
+from bauklens.decoders.fit.states import Fitted
+from bauklens.decoders.fit.temperature import best_temperatures
+from bauklens.decoders.kinds import RidgeLens
+from bauklens.errors import LensError
+from bauklens.model.inputs import Inputs
+
+PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""Values of lambda that are tried; the one with the least error on windows kept apart is taken, layer by layer."""
+
+UNCHOSEN = 3e-3
+"""Lambda if no windows were kept apart."""
+
+_BYTES = 8
+"""Of a number in float64."""
+
+
+def bytes_of_layer(size: int) -> int:
+    """How much memory the sums of one layer take."""
+    return (size + 1) * (2 * size + 1) * _BYTES
+
+
+class RidgeFit:
+    """The sums of some layers.
+
+    Attributes:
+        rows: how many were added.
+        penalties: of each layer, once it was solved.
+    """
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.fitted, self.rows = fitted, 0
+        size = fitted.size
+        self.penalties: dict[str, float] = {}
+        self._squares = torch.zeros(len(fitted.layers), size + 1, size + 1, dtype=torch.float64)
+        self._products = torch.zeros(len(fitted.layers), size + 1, size, dtype=torch.float64)
+
+    def add(self, batch: Sequence[Inputs]) -> None:
+        """Adds the rows of windows of one length."""
+        *states, targets = self._states(batch)
+        wide = targets.cpu().double()
+        for layer, rows in enumerate(states):
+            with_one = _with_one(rows)
+            self._squares[layer].addmm_(with_one.T, with_one)
+            self._products[layer].addmm_(with_one.T, wide)
+        self.rows += len(wide)
+
+    def tensors(self) -> Tensors:
+        """What a checkpoint keeps."""
+        return {"squares": self._squares, "products": self._products, "rows": torch.tensor([self.rows])}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Goes on from a checkpoint."""
+        self._squares, self._products = tensors["squares"], tensors["products"]
+        self.rows = int(tensors["rows"])
+
+    def solved(self, chosen: Sequence[Inputs]) -> RidgeLens:
+        """The lens, without temperatures.
+
+        Args:
+            chosen: windows kept apart, on which lambda is chosen.
+
+        Raises:
+            LensError: there are fewer rows than unknowns.
+        """
+        if self.rows <= self.fitted.size:
+            raise LensError(
+                f"the texts have {self.rows:,} tokens that count, and a map of width {self.fitted.size:,} needs "
+                f"{self.fitted.size + 1:,} or more: pass more texts"
+            )
+        apart = torch.cat([self._states([each]) for each in chosen], dim=1) if chosen else None
+        weights, biases = {}, {}
+        for layer, label in enumerate(self.fitted.layers):
+            tried = {penalty: self._map(layer, penalty) for penalty in (PENALTIES if chosen else (UNCHOSEN,))}
+            self.penalties[label] = next(iter(tried))
+            if apart is not None:
+                given, wanted = _with_one(apart[layer]), apart[-1].cpu().double()
+                errors = {penalty: float((wanted - given @ each).square().sum()) for penalty, each in tried.items()}
+                self.penalties[label] = min(errors, key=errors.__getitem__)
+            best = tried[self.penalties[label]].float()
+            weights[label], biases[label] = best[:-1].T.contiguous(), best[-1].clone()
+        return RidgeLens(weights, biases)
+
+    def decoder(self, chosen: Sequence[Inputs]) -> RidgeLens:
+        """The lens, with a temperature of each layer if windows were kept apart and rows can be decoded one by one."""
+        lens = self.solved(chosen)
+        if not chosen or self.fitted.anatomy.whole:
+            return lens
+        weights, biases = ({label: part(label) for label in lens.layers} for part in (lens.weight, lens.bias))
+        return RidgeLens(weights, biases, best_temperatures(self.fitted, lens, chosen))
+
+    def _states(self, batch: Sequence[Inputs]) -> torch.Tensor:
+        """(layer, row, size), the target's last."""
+        return self.fitted.states(batch, [*self.fitted.layers, self.fitted.target])
+
+    def _map(self, layer: int, penalty: float) -> torch.Tensor:
+        """(size + 1, size), ``[A, b]'``."""
+        squares = self._squares[layer]
+        diagonal = squares.diagonal().clone()
+        diagonal[-1] = 0
+        factor, failed = torch.linalg.cholesky_ex(squares + penalty * diagonal.diag())
+        if failed:
+            raise LensError(
+                f"the states of layer {self.fitted.layers[layer]} do not determine a map: some of their numbers never "
+                "change in these texts; pass more texts"
+            )
+        return torch.cholesky_solve(self._products[layer], factor)
+
+
+def _with_one(rows: torch.Tensor) -> torch.Tensor:
+    """(row, size) -> (row, size + 1) float64."""
+    wide = rows.cpu().double()
+    return torch.cat([wide, torch.ones(len(wide), 1, dtype=torch.float64)], dim=1)

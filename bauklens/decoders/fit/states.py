@@ -1,0 +1,115 @@
+"""What a decoder is fitted on: the states of a few windows at the positions that count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bauklens.arguments import Layers, chosen_layers, whole_number
+from bauklens.decoders.fits import state_size
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.block_output import state_of
+from bauklens.model.inputs import Inputs
+from bauklens.stream.states import require_finite, trace_streams
+from bauklens.stream.tracing import Tracing
+from bauklens.vocabulary import EMBED
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, and for which of its layers a decoder is fitted.
+
+    Attributes:
+        layers: their labels, in the order of the run; ``"embed"`` may be the first.
+        target: the label of the layer whose states are what the others are mapped to.
+        skip_first: so many positions at the beginning of a window are left out, and so is the last.
+    """
+
+    model: nn.Module
+    anatomy: Anatomy
+    layers: tuple[str, ...]
+    target: str
+    skip_first: int
+
+    @property
+    def size(self) -> int:
+        """Of a state at one position."""
+        return state_size(self.anatomy)
+
+    def positions(self, inputs: Inputs) -> slice:
+        """Those that count."""
+        return slice(self.skip_first, inputs.count - 1)
+
+    @property
+    def last(self) -> str:
+        """The label of the last block, whose output the model's own tail takes."""
+        return self.anatomy.labels[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's states."""
+        return state_of(self.anatomy.block_output, self.anatomy.parts).dtype
+
+    def states(self, batch: Sequence[Inputs], labels: Sequence[str]) -> torch.Tensor:
+        """What a forward pass leaves at the positions that count.
+
+        Args:
+            batch: windows of one length.
+            labels: of layers.
+
+        Returns:
+            (layer, row, size), the windows one after another.
+
+        Raises:
+            LensError: a state is NaN or infinite, or memory runs out.
+        """
+        named = (EMBED, *self.anatomy.labels)
+        places = [named.index(label) for label in labels]
+        tracing = Tracing(blocks=max(1, *places))
+        together = [batch] if self.anatomy.plain else [[each] for each in batch]
+        streams = [each for some in together for each in trace_streams(self.model, self.anatomy, some, tracing)]
+        found = []
+        for inputs, stream in zip(batch, streams, strict=True):
+            require_finite(stream.states, self.anatomy)
+            states = stream.states if self.anatomy.plain else self._flat(stream.states)
+            found.append(states[places, self.positions(inputs)])
+        return torch.cat(found, dim=1)
+
+    def _flat(self, states: torch.Tensor) -> torch.Tensor:
+        """(layer, position, size), of states in the model's own shape."""
+        return states.movedim(1 + self.anatomy.position_axis, 1).flatten(2)
+
+
+def fitted_layers(
+    model: nn.Module, anatomy: Anatomy, layers: Layers, target_layer: int | str | None
+) -> tuple[str, ...]:
+    """Labels of the layers to fit, and of the target, which is the last.
+
+    Raises:
+        LensError: there is no such layer, or it does not come before the target; or states are of several streams that
+            cannot be told apart by position.
+    """
+    if not anatomy.plain and anatomy.streams != 1:
+        raise LensError(
+            f"a decoder maps one state per position, and {anatomy.model_class} has {anatomy.streams}: it has no decoder"
+        )
+    labels = anatomy.labels
+    (target,) = chosen_layers(labels, -1 if target_layer is None else target_layer)
+    if target == 0 and layers is None:
+        raise LensError(f"there is no layer before the target {labels[0]}: pass layers='embed'")
+    named = (EMBED, *labels)
+    chosen = chosen_layers(named, list(labels[:target]) if layers is None else layers)
+    late = [named[place] for place in chosen if place > target]
+    if late:
+        raise LensError(f"layer {late[0]} does not come before the target {labels[target]}: pass earlier layers")
+    return (*(named[place] for place in sorted(chosen)), labels[target])
+
+
+def checked_tokens(tokens: object) -> int:
+    """A number of tokens to fit on."""
+    count = whole_number("tokens", tokens)
+    if count < 1:
+        raise LensError(f"tokens is {count}: pass 1 or more")
+    return count

@@ -1,4 +1,5 @@
 from .decode.decoder import Decoder as Decoder
+from .decoders.fit.fitting import fit_decoder as fit_decoder
 from .decoders.kinds import JacobianLens as JacobianLens
 from .decoders.kinds import MeanLens as MeanLens
 from .decoders.kinds import RidgeLens as RidgeLens

@@ -26,3 +26,7 @@ class PromptError(LensError):
 
     def __reduce__(self) -> tuple[type, tuple[int, str]]:
         return PromptError, (self.number, self.reason)
+
+
+class NotFiniteError(LensError):
+    """What a model makes of a text is NaN or infinite."""

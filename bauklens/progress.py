@@ -35,6 +35,11 @@ class bar:  # noqa: N801 - used like a function
         if self._bar is not None:
             finished(self._bar.update, count)
 
+    def tell(self, text: str) -> None:
+        """Shows a text at the end of the bar."""
+        if self._bar is not None:
+            finished(self._bar.set_postfix_str, text, refresh=False)
+
     def __iter__(self) -> Iterator[Any]:
         with self:
             for each in self._items:

@@ -36,6 +36,12 @@ DECODER_KINDS = {
 }
 """What brings a state to the final basis before that -> what a caption calls it."""
 
+FIT_METHODS = ("jacobian", "jacobian-mean-field", "ridge", "tuned")
+"""How a decoder can be fitted."""
+
+OPTIMIZERS = ("adamw", "sgd")
+"""What trains a tuned lens."""
+
 MISSING = ("skip", "plain")
 """What to do with a row that a decoder has no map for: leave it out, or show the state as it is, and say so."""
 

@@ -17,7 +17,7 @@ from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
 from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
-from bauklens.errors import LensError
+from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.proof import prove
 from bauklens.model.tail import Tail, replaying
 from bauklens.progress import bar
@@ -185,7 +185,7 @@ class _Table:
     def _unfinite(self, numbers: torch.Tensor, probabilities: torch.Tensor) -> LensError:
         bad = (~probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
         row, column = divmod(int(numbers[bad]), len(self._rows.positions))
-        return LensError(
+        return NotFiniteError(
             f"the logits of row {self._rows.labels[row]} at position {self._rows.positions[column]} contain NaN or "
             "infinity (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
         )

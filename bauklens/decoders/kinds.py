@@ -4,10 +4,10 @@ Layer l is the stream after block l; "embed" is the stream before block 0. A map
 that of the last block's output, which itself needs none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from typing_extensions import Self
@@ -212,15 +212,21 @@ class TunedLens(LearnedDecoder):
     Args:
         weights: layer -> (hidden, hidden), W.
         biases: layer -> (hidden,), b.
+        temperatures: layer -> what the logits are divided by; the published lens has none.
         **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
     """
 
     kind = "tuned"
-    parts = ("weights", "biases")
     is_residual = True
 
-    def __init__(self, weights: Maps, biases: Maps | None = None, **known: Any) -> None:
-        super().__init__(weights, biases, **known)
+    def __init__(
+        self,
+        weights: Maps,
+        biases: Maps | None = None,
+        temperatures: Mapping[Any, float] | None = None,
+        **known: Any,
+    ) -> None:
+        super().__init__(weights, biases, temperatures, **known)
 
 
 class RidgeLens(LearnedDecoder):
@@ -256,6 +262,26 @@ KINDS: Mapping[str, type[LearnedDecoder]] = MappingProxyType(
     {each.kind: each for each in (JacobianLens, TunedLens, RidgeLens, MeanLens)}
 )
 """The kinds by the names that files have for them."""
+
+
+class Parts(NamedTuple):
+    """The maps of a decoder, by the labels of their layers, as :meth:`LearnedDecoder.from_parts` takes them."""
+
+    weights: dict[str, torch.Tensor]
+    biases: dict[str, torch.Tensor]
+    temperatures: dict[str, float]
+
+    @staticmethod
+    def of(decoder: LearnedDecoder, layers: Iterable[str] | None = None) -> "Parts":
+        """Those of a decoder, or of some of its layers."""
+        labels = decoder.layers if layers is None else tuple(layers)
+        weights = {label: each for label in labels if (each := decoder.weight(label)) is not None}
+        biases = {label: each for label in labels if (each := decoder.bias(label)) is not None}
+        return Parts(weights, biases, {label: each for label, each in decoder.temperatures.items() if label in labels})
+
+    def replaced(self, other: "Parts") -> "Parts":
+        """The same, with what others there are in the place of these."""
+        return Parts(self.weights | other.weights, self.biases | other.biases, self.temperatures | other.temperatures)
 
 
 def listed(labels: Any) -> str:

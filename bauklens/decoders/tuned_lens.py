@@ -63,11 +63,11 @@ def read_tuned_lens(folder: Path) -> TunedLens:
     shapes = {tuple(each.shape) for each in weights.values() if isinstance(each, torch.Tensor)}
     if shapes != {(width, width)}:
         raise LensError(f"its translators are not {width} x {width}, as its {CONFIG} says")
-    copies = [
+    maps, shifts = (
         in_memory(checked_maps(what, maps, axes=axes), folder / PARAMETERS)
         for what, maps, axes in zip(("a map", "a bias"), labelled, (2, 1), strict=True)
-    ]
-    return TunedLens(*copies, name=folder.name, about=_about(config, blocks))
+    )
+    return TunedLens(maps, shifts, name=folder.name, about=_about(config, blocks))
 
 
 def write_tuned_lens(decoder: TunedLens) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -81,6 +81,8 @@ def write_tuned_lens(decoder: TunedLens) -> tuple[dict[str, Any], dict[str, torc
         raise LensError(
             "a folder of tuned-lens holds a map for 'embed' and for every block but the last: save it as .safetensors"
         )
+    if any(each != 1 for each in decoder.temperatures.values()):
+        raise LensError("a folder of tuned-lens holds no temperatures: save it as .safetensors")
     state = {}
     for place in range(blocks):
         weight, bias = decoder.weight(_label(place)), decoder.bias(_label(place))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from bauklens.errors import LensError
@@ -15,6 +16,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
         return True
     return isinstance(error, RuntimeError) and should_reduce_batch_size(RuntimeError(str(error)))
+
+
+def free_bytes() -> int:
+    """How much of this machine's memory is free, about."""
+    return int(psutil.virtual_memory().available)
 
 
 def free_memory(error: BaseException) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.errors import LensError
+from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy, resolve
 from bauklens.model.forward import last_logits_only
 from bauklens.model.inputs import Inputs, Prompt, encode
@@ -165,7 +165,7 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
     """Names the first place at which a state (1 + layer, ...) is NaN or infinite.
 
     Raises:
-        LensError: there is one.
+        NotFiniteError: there is one.
     """
     if states.sum(dtype=torch.float32).isfinite():  # a pass without memory; a sum that overflows is looked at again
         return
@@ -175,7 +175,7 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
         row, *place = bad.nonzero()[0].tolist()
         position = place[0] if len(place) == 1 else tuple(place)
         overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
-        raise LensError(
+        raise NotFiniteError(
             f"the hidden state of {names[row]} at position {position} contains NaN or infinity"
             + (overflow if states.dtype == torch.float16 else "")
         )

@@ -1,7 +1,7 @@
 """How far a fit has come, in a file: killed at any moment and started again, it goes on from there.
 
-A ``.safetensors`` file with the tensors of the fit. In its header, under ``bauklens.fit``, JSON: ``format``, ``version``
-1, ``arguments``, what the fit was asked for and of which model, and ``done``, how far it has come.
+A ``.safetensors`` file with the tensors of the fit. In its header, under ``bauklens.fit``, JSON: ``format``,
+``version`` 1, ``arguments``, what the fit was asked for and of which model, and ``done``, how far it has come.
 """
 
 import json

@@ -6,7 +6,6 @@ from itertools import islice
 
 from bauklens.decoders.texts import Window
 from bauklens.errors import LensError
-from bauklens.model.inputs import Inputs
 
 _SEGMENT = 8
 """Windows of a long text that are kept apart together, as neighbours are alike."""
@@ -30,26 +29,26 @@ class Corpus:
     """
 
     def __init__(self, windows: Iterator[Window], *, skip_first: int, choosing: int, scoring: int) -> None:
-        self.chosen: list[Inputs] = []
-        self.scored: list[Inputs] = []
+        self.chosen: list[Window] = []
+        self.scored: list[Window] = []
         self.fitted, self.tokens, self.digest = 0, 0, hashlib.sha256().hexdigest()
         self._skip_first = skip_first
         self._windows, self._choosing, self._scoring = windows, choosing, scoring
         self._segment, self._of = -1, (-1, -1)
-        self._kept: list[Inputs] | None = None
+        self._kept: list[Window] | None = None
         self._digest = hashlib.sha256()
 
-    def batches(self, at_once: int, tokens: int) -> Iterator[list[Inputs]]:
+    def batches(self, at_once: int, tokens: int) -> Iterator[list[Window]]:
         """Windows of one length that follow one another, so many at once, until they have so many positions."""
-        batch: list[Inputs] = []
+        batch: list[Window] = []
         last = self._mark()
-        for window in self._to_fit():
-            if batch and window.count != batch[0].count:
+        for window in self._to_fit() if last[1] < tokens else ():
+            if batch and window.inputs.count != batch[0].inputs.count:
                 self._hand_over(last)
                 yield batch
                 batch = []
             batch.append(window)
-            last = (last[0] + 1, last[1] + self.counted(window), self._digest.hexdigest())
+            last = (last[0] + 1, last[1] + self._counted(window), self._digest.hexdigest())
             if len(batch) == at_once or last[1] >= tokens:
                 self._hand_over(last)
                 yield batch
@@ -60,10 +59,6 @@ class Corpus:
             self._hand_over(last)
             yield batch
 
-    def counted(self, window: Inputs) -> int:
-        """How many of its positions count."""
-        return window.count - 1 - self._skip_first
-
     def skip(self, fitted: int, digest: str) -> None:
         """Goes on after so many windows to fit on.
 
@@ -72,7 +67,7 @@ class Corpus:
         """
         last = self._mark()
         for window in islice(self._to_fit(), fitted):
-            last = (last[0] + 1, last[1] + self.counted(window), self._digest.hexdigest())
+            last = (last[0] + 1, last[1] + self._counted(window), self._digest.hexdigest())
         self._hand_over(last)
         if (self.fitted, self.digest) != (fitted, digest):
             raise LensError(
@@ -87,7 +82,7 @@ class Corpus:
             if window is None:
                 return
             wanting = [self._choosing - len(self.chosen), self._scoring - len(self.scored)]
-            (self.chosen if wanting[0] > wanting[1] else self.scored).append(window.inputs)
+            (self.chosen if wanting[0] > wanting[1] else self.scored).append(window)
 
     def _mark(self) -> tuple[int, int, str]:
         return self.fitted, self.tokens, self.digest
@@ -95,13 +90,17 @@ class Corpus:
     def _hand_over(self, mark: tuple[int, int, str]) -> None:
         self.fitted, self.tokens, self.digest = mark
 
-    def _to_fit(self) -> Iterator[Inputs]:
+    def _counted(self, window: Window) -> int:
+        """How many of its positions count."""
+        return window.inputs.count - 1 - self._skip_first
+
+    def _to_fit(self) -> Iterator[Window]:
         for window in self._windows:
             self._read(window)
             if self._kept is None:
-                yield window.inputs
+                yield window
             else:
-                self._kept.append(window.inputs)
+                self._kept.append(window)
 
     def _read(self, window: Window) -> None:
         """Counts a window, and says at the first of a segment whether that is kept apart."""

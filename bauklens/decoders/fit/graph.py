@@ -164,8 +164,8 @@ def without_gradient(model: nn.Module, fitted: Fitted, inputs: Inputs) -> str:
         def after(module: nn.Module, given: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
             tensors = [each for each in (*given, *keywords.values()) if isinstance(each, torch.Tensor)]
             returned = state_of(output) if isinstance(output, (torch.Tensor, tuple, list)) and len(output) else None
-            follows = isinstance(returned, torch.Tensor) and returned.is_floating_point()
-            if follows and any(each.requires_grad for each in tensors) and not returned.requires_grad:
+            follows = any(each.requires_grad for each in tensors)
+            if follows and returned is not None and returned.is_floating_point() and not returned.requires_grad:
                 found.append(f"{name} ({type(module).__name__})")
 
         return after

@@ -1,6 +1,7 @@
 """The model's own tail as a differentiable function of states, for fits that look at what is said."""
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import nn
@@ -24,24 +25,24 @@ def differentiable_head(fitted: Fitted, inputs: Inputs) -> Iterator[Head]:
         inputs: a window, whose ids are given to the model again.
     """
     anatomy = fitted.anatomy
-    by_product = anatomy.post_ops is not None and not anatomy.whole
+    post_ops = None if anatomy.whole else anatomy.post_ops
     with replaying(
         fitted.model,
         anatomy,
         inputs,
         through=anatomy.norm,
         whole=anatomy.whole,
-        to_head=by_product,
+        to_head=post_ops is not None,
         in_place=anatomy.in_place,
     ) as tail:
 
         def logits(rows: torch.Tensor) -> torch.Tensor:
             nowhere = torch.zeros(len(rows), 1, dtype=torch.int64)
             states = rows[:, None].to(fitted.dtype)
-            if by_product:
+            if post_ops is not None:
+                linear = cast("nn.Linear", tail.head)
                 given = tail.head_inputs(states, nowhere)[:, 0]
-                weight, bias = tail.head.weight, getattr(tail.head, "bias", None)
-                found = anatomy.post_ops(nn.functional.linear(given, weight, bias)[:, None])[:, 0]
+                found = post_ops(nn.functional.linear(given, linear.weight, linear.bias))
             else:
                 found = tail(states, nowhere)[:, 0]
             found = found[..., : anatomy.vocabulary]

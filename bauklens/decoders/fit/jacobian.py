@@ -1,8 +1,8 @@
 """The Jacobian of the target's states with respect to a layer's, of one window, by backward passes.
 
-The published estimator: ``J = mean over t of sum over t' of d target[t'] / d source[t]``, t and t' the positions that count,
-and t' from t on, as a causal model has no others. A backward pass with a one at dimension i of all t' at once gives row
-i of every layer's J.
+The published estimator: ``J = mean over t of sum over t' of d target[t'] / d source[t]``, t and t' the positions that
+count, and t' from t on, as a causal model has no others. A backward pass with a one at dimension i of all t' at once
+gives row i of every layer's J.
 
 There is one forward pass for each window, and the backward passes run on its one graph, several rows at once
 (``torch.vmap``). No gradient comes to the positions at the beginning that do not count: if the model can, they are run
@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bauklens.decoders.fit.graph import Graph, Prefix, graph_of, states_only, without_gradient
 from bauklens.decoders.fit.states import Fitted
-from bauklens.errors import LensError
+from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.guard import evaluating, is_hooked
 from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
@@ -82,7 +82,7 @@ class Jacobians:
                     else:
                         raise _explained(error, own, fitted, inputs) from None
         if not found.isfinite().all():
-            raise LensError("its gradients contain NaN or infinity (float16 overflows: load the model in float32)")
+            raise NotFiniteError("its gradients contain NaN or infinity (float16 overflows: load the model in float32)")
         return found
 
     def _prepare(self, own: nn.Module, inputs: Inputs) -> None:
@@ -227,6 +227,6 @@ def _explained(error: BaseException, own: nn.Module, fitted: Fitted, inputs: Inp
     return LensError(
         f"{fitted.anatomy.model_class} has no gradients here"
         + (f", as {where} passes none on" if where else f" ({type(error).__name__}: {error!s:.200})")
-        + ": a quantized layer or a fast kernel may have no backward pass; load the model in float32 or bfloat16, or fit "
-        "method='ridge'"
+        + ": quantized layers and fast kernels may have no backward pass; load the model in float32 or bfloat16, or "
+        "fit method='ridge'"
     )

@@ -29,12 +29,19 @@ class MeanFieldFit:
 
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds windows of one length."""
+        fitted = self.fitted
         inputs = Inputs(torch.cat([each.ids for each in batch]))
-        matrices = block_jacobians(self.fitted.model, self.fitted.anatomy, inputs, skip_first=self.fitted.skip_first)
+        try:
+            matrices = block_jacobians(
+                self.fitted.model, self.fitted.anatomy, inputs, skip_first=self.fitted.skip_first
+            )
+        except LensError:
+            fitted.states(batch, [fitted.last])  # NaN is told as such
+            raise
         for total, matrix in zip(self._sums, matrices, strict=True):
             total.add_(matrix.cpu(), alpha=len(batch))
         self.windows += len(batch)
-        self.rows += len(batch) * (inputs.count - 1 - self.fitted.skip_first)
+        self.rows += len(batch) * (inputs.count - 1 - fitted.skip_first)
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""

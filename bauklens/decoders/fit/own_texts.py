@@ -1,19 +1,29 @@
 """Texts that a model writes itself, for fitting where there are no others."""
 
+from collections.abc import Iterator
+from itertools import count
+
 import torch
 from torch import nn
 
+from bauklens.decoders.texts import Window
 from bauklens.errors import LensError
 from bauklens.model.generation import random_state_kept
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, input_device, text_config
 from bauklens.progress import bar
 
+AT_ONCE = 32
+"""Texts that are written at once."""
+
+_SEEDS = 1_000_003
+"""How far the seeds of two series of texts are apart."""
+
 _PLAINLY = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
 """Options of ``generate``, so that texts are as probable as the model has them, whatever its own settings."""
 
 
-def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0, what: str = "Writing texts") -> Inputs:
+def own_texts(model: nn.Module, texts: int, length: int, *, seed: int = 0, what: str = "Writing texts") -> Inputs:
     """So many texts of one length in tokens, sampled from a model at temperature 1.
 
     Args:
@@ -27,7 +37,7 @@ def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0, what:
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} cannot generate: pass texts")
     begins, device = _beginning(model), input_device(model)
-    ids = torch.full((count, 1), begins, device=device)
+    ids = torch.full((texts, 1), begins, device=device)
     with (
         evaluating(model) as own,
         random_state_kept(device),
@@ -49,6 +59,14 @@ def own_texts(model: nn.Module, count: int, length: int, *, seed: int = 0, what:
             **_PLAINLY,
         )
     return Inputs(found)
+
+
+def own_windows(model: nn.Module, length: int, *, seed: int = 0) -> Iterator[Window]:
+    """Texts of one length that a model writes, so many at once, without an end."""
+    for batch in count():
+        texts = own_texts(model, AT_ONCE, length, seed=seed * _SEEDS + batch)
+        for place, ids in enumerate(texts.ids):
+            yield Window(Inputs(ids[None]), 1 + batch * AT_ONCE + place, 0)
 
 
 def _beginning(model: nn.Module) -> int:

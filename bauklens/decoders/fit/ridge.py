@@ -1,8 +1,8 @@
 """The ridge fit: the affine map of a layer's states that comes nearest to the target's states, by least squares.
 
-``[A, b]`` minimizes ``|Y - X [A, b]'|^2 + lambda sum_i d_i |A_i|^2``: X (row, size + 1) are a layer's states and a one, Y
-(row, size) the target's, and d the diagonal of ``X'X``, so that lambda is in the units of the states; b is free (Hoerl
-and Kennard 1970). All that is kept of the text are the sums ``X'X`` and ``X'Y`` of each layer, in float64.
+``[A, b]`` minimizes ``|Y - X [A, b]'|^2 + lambda sum_i d_i |A_i|^2``: X (row, size + 1) are a layer's states and a one,
+Y (row, size) the target's, and d the diagonal of ``X'X``, so that lambda is in the units of the states; b is free
+(Hoerl and Kennard 1970). All that is kept of the text are the sums ``X'X`` and ``X'Y`` of each layer, in float64.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from bauklens.decoders.fit.checkpoint import Tensors
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.fit.temperature import best_temperatures
-from bauklens.decoders.kinds import RidgeLens
+from bauklens.decoders.kinds import Parts, RidgeLens
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 
@@ -97,7 +97,7 @@ class RidgeFit:
         lens = self.solved(chosen)
         if not chosen or self.fitted.anatomy.whole:
             return lens
-        weights, biases = ({label: part(label) for label in lens.layers} for part in (lens.weight, lens.bias))
+        weights, biases, _ = Parts.of(lens)
         return RidgeLens(weights, biases, best_temperatures(self.fitted, lens, chosen))
 
     def _states(self, batch: Sequence[Inputs]) -> torch.Tensor:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bauklens.arguments import Layers, chosen_layers, whole_number
+from bauklens.arguments import Layers, chosen_layers
 from bauklens.decoders.fits import state_size
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
-from bauklens.model.inputs import Inputs
+from bauklens.model.inputs import Inputs, input_device
 from bauklens.stream.states import require_finite, trace_streams
 from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
@@ -52,6 +52,11 @@ class Fitted:
         """Of the model's states."""
         return state_of(self.anatomy.block_output, self.anatomy.parts).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Of the ids."""
+        return input_device(self.model)
+
     def states(self, batch: Sequence[Inputs], labels: Sequence[str]) -> torch.Tensor:
         """What a forward pass leaves at the positions that count.
 
@@ -63,7 +68,8 @@ class Fitted:
             (layer, row, size), the windows one after another.
 
         Raises:
-            LensError: a state is NaN or infinite, or memory runs out.
+            NotFiniteError: a state is NaN or infinite.
+        LensError: memory runs out.
         """
         named = (EMBED, *self.anatomy.labels)
         places = [named.index(label) for label in labels]
@@ -82,9 +88,7 @@ class Fitted:
         return states.movedim(1 + self.anatomy.position_axis, 1).flatten(2)
 
 
-def fitted_layers(
-    model: nn.Module, anatomy: Anatomy, layers: Layers, target_layer: int | str | None
-) -> tuple[str, ...]:
+def fitted_layers(anatomy: Anatomy, layers: Layers, target_layer: int | str | None) -> tuple[str, ...]:
     """Labels of the layers to fit, and of the target, which is the last.
 
     Raises:
@@ -105,11 +109,3 @@ def fitted_layers(
     if late:
         raise LensError(f"layer {late[0]} does not come before the target {labels[target]}: pass earlier layers")
     return (*(named[place] for place in sorted(chosen)), labels[target])
-
-
-def checked_tokens(tokens: object) -> int:
-    """A number of tokens to fit on."""
-    count = whole_number("tokens", tokens)
-    if count < 1:
-        raise LensError(f"tokens is {count}: pass 1 or more")
-    return count

@@ -1,7 +1,7 @@
 """The temperature of each layer: one number that its logits are divided by, so that it is as sure as it is right.
 
-It gives the least mean ``KL(p || softmax(z / T))`` to the model's own prediction p. That is convex in ``1 / T``, with the
-derivative ``E_q[z] - E_p[z]`` and the second derivative ``Var_q[z]``, so that Newton's method finds it.
+It gives the least mean ``KL(p || softmax(z / T))`` to the model's own prediction p. That is convex in ``1 / T``, with
+the derivative ``E_q[z] - E_p[z]`` and the second derivative ``Var_q[z]``, so that Newton's method finds it.
 """
 
 from collections.abc import Sequence

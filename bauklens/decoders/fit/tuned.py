@@ -1,0 +1,249 @@
+"""The tuned lens: an affine map for each layer, trained so that its row says what the model says in the end.
+
+The loss is ``KL(p || q)``, p the model's own prediction and q the row's (Belrose et al. 2023, eq. 3). It starts from
+the ridge lens of the same texts, its temperatures among them. Layers are trained one after another in each step, so
+that no more than one layer's logits are alive at a time.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bauklens.decoders.fit.checkpoint import Tensors
+from bauklens.decoders.fit.heads import Head, differentiable_head
+from bauklens.decoders.fit.ridge import RidgeFit
+from bauklens.decoders.fit.states import Fitted
+from bauklens.decoders.kinds import LearnedDecoder, Parts, RidgeLens, TunedLens, listed
+from bauklens.decoders.score import quality_of
+from bauklens.errors import LensError
+from bauklens.model.inputs import Inputs
+
+log = logging.getLogger(__name__)
+
+RATES = {"adamw": 1e-3, "sgd": 1e-2}
+"""Learning rates by optimizer; states are scaled to a root mean square of one before they are mapped."""
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a tuned lens is trained.
+
+    Attributes:
+        steps: how many.
+        rows: positions of a step, about; it takes whole windows.
+        optimizer: ``"adamw"``, without weight decay, or ``"sgd"`` with Nesterov's momentum, as published; the learning
+            rate falls to 0 in a line.
+        rate: the learning rate at the beginning; by default that of :data:`RATES`.
+        seed: of the order of windows.
+    """
+
+    steps: int = 100
+    rows: int = 256
+    optimizer: str = "adamw"
+    rate: float | None = None
+    seed: int = 0
+
+
+class TunedFit:
+    """The sums of the ridge fit, and then the maps as they are trained."""
+
+    def __init__(self, fitted: Fitted, training: Training) -> None:
+        if fitted.anatomy.whole:
+            raise LensError(
+                f"a tuned lens needs states that are decoded one by one, and those of {fitted.anatomy.model_class} are "
+                "decoded as a whole: fit method='ridge'"
+            )
+        self.fitted, self.training, self.ridge = fitted, training, RidgeFit(fitted)
+        self._windows: list[torch.Tensor] = []
+        self._maps: _Maps | None = None
+        self._step = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows the ridge fit was given."""
+        return self.ridge.rows
+
+    def add(self, batch: Sequence[Inputs]) -> None:
+        """Adds the rows of windows of one length, whose ids are kept to train on."""
+        self.ridge.add(batch)
+        self._windows += [each.ids[0].to("cpu", torch.int32) for each in batch]
+
+    def tensors(self) -> Tensors:
+        """What a checkpoint keeps."""
+        kept = self.ridge.tensors() | {"step": torch.tensor([self._step])}
+        kept["ids"] = torch.cat(self._windows) if self._windows else torch.empty(0, dtype=torch.int32)
+        kept["lengths"] = torch.tensor([len(each) for each in self._windows])
+        return kept if self._maps is None else kept | self._maps.tensors()
+
+    def restore(self, tensors: Tensors) -> None:
+        """Goes on from a checkpoint."""
+        self.ridge.restore(tensors)
+        self._windows = list(torch.split(tensors["ids"], tensors["lengths"].tolist()))
+        self._step = int(tensors["step"])
+        if self._step:
+            self._maps = _Maps.restored(self.fitted, self.training, tensors)
+
+    def refine(self, chosen: Sequence[Inputs]) -> Iterator[str]:
+        """Trains, one step at a time.
+
+        Args:
+            chosen: windows kept apart.
+
+        Yields:
+            How far the rows of the step were from the model's own, in words.
+        """
+        if self._maps is None:
+            self._maps = _Maps.from_ridge(self.fitted, self.training, self.ridge.decoder(chosen), self._windows)
+        for step in range(self._step, self.training.steps):
+            loss = self._maps.train(self._batch(step), step)
+            self._step = step + 1
+            yield f"KL {loss:.3f}"
+
+    def decoder(self, chosen: Sequence[Inputs]) -> LearnedDecoder:
+        """The lens; of a layer where the ridge lens is as near on windows kept apart, that map is kept, and told."""
+        assert self._maps is not None
+        tuned, ridge = self._maps.lens(), _as_tuned(self.ridge.decoder(chosen))
+        if not chosen:
+            return tuned
+        kls = [
+            {label: each["kl"] for label, each in quality_of(lens, self.fitted.model, chosen).items()}
+            for lens in (tuned, ridge)
+        ]
+        better = [label for label in tuned.layers if not kls[0][label] < kls[1][label]]
+        if not better:
+            return tuned
+        log.warning("the tuned lens is no nearer than the ridge lens at layers %s, which keep that", listed(better))
+        parts = Parts.of(tuned).replaced(Parts.of(ridge, better))
+        return TunedLens(*parts, about={"kept from ridge": better})
+
+    def _batch(self, step: int) -> list[Inputs]:
+        """The windows of a step, whichever steps were made before."""
+        generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + step)
+        order = torch.randperm(len(self._windows), generator=generator).tolist()
+        found, rows, device = [], 0, self.fitted.device
+        for number in order:
+            found.append(Inputs(self._windows[number].long().to(device)[None]))
+            rows += found[-1].count - 1 - self.fitted.skip_first
+            if rows >= self.training.rows:
+                break
+        return found
+
+
+class _Maps:
+    """The maps of all layers, with their optimizers.
+
+    A map is ``A h + b`` and a temperature, with A for states scaled by one number for each layer, so that one learning
+    rate suits all.
+    """
+
+    def __init__(self, fitted: Fitted, training: Training, parts: Sequence[torch.Tensor]) -> None:
+        self._fitted, self._training = fitted, training
+        self._parts = [each.to(fitted.device, torch.float32) for each in parts]  # A, b, log temperature, scale
+        self._trained = [[each[layer].clone().requires_grad_() for each in self._parts[:3]] for layer in self._layers]
+        self._optimizers = [_optimizer(training, each) for each in self._trained]
+
+    @staticmethod
+    def from_ridge(fitted: Fitted, training: Training, ridge: RidgeLens, windows: Sequence[torch.Tensor]) -> "_Maps":
+        """Those of a ridge lens."""
+        some = [Inputs(each.long().to(fitted.device)[None]) for each in windows[:4]]
+        states = torch.cat([fitted.states([each], fitted.layers) for each in some], dim=1).float()
+        scale = states.square().mean(dim=(1, 2)).sqrt().cpu()
+        weights = torch.stack([ridge.matrix(label) for label in fitted.layers]) * scale[:, None, None]
+        biases = torch.stack([_present(ridge.bias(label)) for label in fitted.layers])
+        temperatures = torch.tensor([ridge.temperatures.get(label, 1.0) for label in fitted.layers])
+        return _Maps(fitted, training, (weights, biases, temperatures.log(), scale))
+
+    @staticmethod
+    def restored(fitted: Fitted, training: Training, tensors: Tensors) -> "_Maps":
+        """Those of a checkpoint, with what their optimizers know."""
+        maps = _Maps(fitted, training, [tensors[f"map/{name}"] for name in _NAMES])
+        for layer, (optimizer, parts) in enumerate(zip(maps._optimizers, maps._trained, strict=True)):
+            prefix = f"optimizer/{layer}/"
+            known = {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+            state = optimizer.state_dict()
+            state["state"] = {
+                place: {name: known[f"{place}/{name}"] for name in _KNOWN[training.optimizer]}
+                for place in range(len(parts))
+            }
+            optimizer.load_state_dict(state)
+        return maps
+
+    def tensors(self) -> Tensors:
+        """What a checkpoint keeps."""
+        stacked = [torch.stack([each[part].detach() for each in self._trained]) for part in range(3)]
+        kept = {f"map/{name}": each.cpu() for name, each in zip(_NAMES, (*stacked, self._parts[3]), strict=True)}
+        for layer, optimizer in enumerate(self._optimizers):
+            for place, state in optimizer.state_dict()["state"].items():
+                kept |= {f"optimizer/{layer}/{place}/{name}": torch.as_tensor(each) for name, each in state.items()}
+        return kept
+
+    def train(self, batch: Sequence[Inputs], step: int) -> float:
+        """One step of every layer; the mean KL before it."""
+        fitted = self._fitted
+        states = torch.cat([fitted.states([each], [*fitted.layers, fitted.last]) for each in batch], dim=1)
+        total = 0.0
+        with differentiable_head(fitted, batch[0]) as head:
+            own = torch.log_softmax(head(states[-1]), dim=-1)
+            for layer in self._layers:
+                total += self._train_layer(layer, states[layer], own, head, step)
+        return total / len(fitted.layers)
+
+    def _train_layer(self, layer: int, states: torch.Tensor, own: torch.Tensor, head: Head, step: int) -> float:
+        weight, bias, temperature = self._trained[layer]
+        optimizer = self._optimizers[layer]
+        rate = self._training.rate or RATES[self._training.optimizer]
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 - step / self._training.steps)
+        with torch.enable_grad():
+            mapped = torch.addmm(bias, states.float() / self._parts[3][layer], weight.T)
+            said = torch.log_softmax(head(mapped) / temperature.exp(), dim=-1)
+            loss = torch.nn.functional.kl_div(said, own, reduction="batchmean", log_target=True)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return float(loss.detach())
+
+    def lens(self) -> TunedLens:
+        """The maps as they are now."""
+        weights, biases, temperatures = {}, {}, {}
+        for layer, label in enumerate(self._fitted.layers):
+            weight, bias, temperature = (each.detach().cpu() for each in self._trained[layer])
+            weight = weight / self._parts[3][layer].cpu()
+            weights[label] = weight - torch.eye(len(weight))
+            biases[label], temperatures[label] = bias.clone(), float(temperature.exp())
+        return TunedLens(weights, biases, temperatures)
+
+    @property
+    def _layers(self) -> range:
+        return range(len(self._fitted.layers))
+
+
+_NAMES = ("weight", "bias", "log temperature", "scale")
+
+_KNOWN = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+"""What an optimizer knows of each parameter."""
+
+
+def _optimizer(training: Training, parts: Sequence[torch.Tensor]) -> torch.optim.Optimizer:
+    rate = training.rate or RATES[training.optimizer]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=rate, momentum=_MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(parts, lr=rate, weight_decay=0.0)
+
+
+def _as_tuned(ridge: RidgeLens) -> TunedLens:
+    """The same maps, written as residual ones."""
+    return TunedLens(
+        {label: ridge.matrix(label) - torch.eye(ridge.width) for label in ridge.layers},
+        {label: _present(ridge.bias(label)) for label in ridge.layers},
+        ridge.temperatures,
+    )
+
+
+def _present(bias: torch.Tensor | None) -> torch.Tensor:
+    assert bias is not None
+    return bias

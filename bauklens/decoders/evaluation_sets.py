@@ -68,7 +68,8 @@ def item_sets(given: Any, *, read: Any = None, forms: Any = None) -> list[ItemSe
     """The sets that a caller means.
 
     Args:
-        given: a JSON file; several; a list of items, or ``{"items": [...]}``; or a mapping of names to any of these.
+        given: a JSON file; several; a list of items, or ``{"items": [...]}``; a mapping of names to any of these; or
+            sets.
         read: a rule for all sets, or a mapping of names of sets to rules; None means each set's own.
         forms: likewise.
 
@@ -123,8 +124,8 @@ def _named(given: Any) -> Iterator[tuple[str | None, Any]]:
             yield name, content
     elif isinstance(given, Iterable):
         several = list(given)
-        if several and all(map(_is_path, several)):
-            yield from ((None, path) for path in several)
+        if several and (all(map(_is_path, several)) or all(isinstance(each, ItemSet) for each in several)):
+            yield from ((None, each) for each in several)
         elif several:
             yield None, several
     else:
@@ -136,6 +137,8 @@ def _is_path(given: Any) -> bool:
 
 
 def _set(name: str | None, given: Any) -> ItemSet:
+    if isinstance(given, ItemSet):
+        return given
     content, called = given, name or _CALLED
     conventions: Mapping[str, str] = PUBLISHED.get(called, {})
     if _is_path(given):

@@ -1,6 +1,7 @@
 """An evaluation as tables of a page, and as a figure. Needs no torch."""
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,12 @@ _MOST_ITEMS = 1000
 
 _MOST_LEFT_OUT = 40
 """Different words that are left out, in a note."""
+
+_LONGEST = 40
+"""Characters of a word."""
+
+_LONGEST_PROMPT = 500
+"""Characters of a prompt in a hover text."""
 
 _FARTHEST = 1000
 """The rank from which on a cell has no colour."""
@@ -45,10 +52,11 @@ def left_out_words(evaluation: "Evaluation") -> str:
     words = evaluation.left_out
     if not words:
         return ""
-    named = [f"{word} ({words.count(word)} times)" if words.count(word) > 1 else word for word in dict.fromkeys(words)]
+    counted = Counter(words)
+    named = [f"{_short(word)} ({times:,} times)" if times > 1 else _short(word) for word, times in counted.items()]
     more = f" and {len(named) - _MOST_LEFT_OUT:,} more" if len(named) > _MOST_LEFT_OUT else ""
     count = f"{len(words):,} word{'s have' if words[1:] else ' has'} no token of {'their' if words[1:] else 'its'} own"
-    return f"{count}, left out: {', '.join(map(visible, named[:_MOST_LEFT_OUT]))}{more}."
+    return f"{count}, left out: {', '.join(named[:_MOST_LEFT_OUT])}{more}."
 
 
 def pass_ranking(evaluation: "Evaluation") -> dict[str, Any]:
@@ -162,22 +170,32 @@ def visible_name(text: str) -> str:
     return visible(text).replace("␣", " ")
 
 
+def _short(word: str) -> str:
+    """The beginning of a word, in a note or a cell."""
+    return visible_name(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}…")
+
+
+def _ending(prompt: str) -> str:
+    """The end of a prompt, which is about where a lens is read."""
+    return visible_name(prompt if len(prompt) <= _LONGEST_PROMPT else f"…{prompt[-_LONGEST_PROMPT:]}")
+
+
 def _as_label(name: str) -> str:
     """A name as matplotlib takes it for a label: one that begins with an underscore is hidden by it."""
     return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _label(place: int, item: "EvaluatedItem") -> str:
-    return f"{place} {visible_name(item.name)}".strip()
+    return f"{place} {_short(item.name)}".strip()
 
 
 def _cells(evaluation: "Evaluation", item: "EvaluatedItem", word: "EvaluatedWord") -> list[tuple[str, float, str]]:
-    target = "" if item.target is None else f" | {visible_name(item.target)}"
-    where = f"position {item.position} of: {visible_name(item.prompt)}{target}"
-    synonyms = ", ".join(map(visible_name, word.synonyms))
+    target = "" if item.target is None else f" | {_short(item.target)}"
+    where = f"position {item.position} of: {_ending(item.prompt)}{target}"
+    synonyms = ", ".join(map(_short, word.synonyms))
     tokens = ", ".join(map(visible, word.tokens)) or "none"
     by = " (first tokens)" if word.by == "first" else ""
-    cells = [(visible(item.token), 0.0, where), (visible_name(word.text), 0.0, f"{synonyms}; tokens{by}: {tokens}")]
+    cells = [(visible(item.token), 0.0, where), (_short(word.text), 0.0, f"{synonyms}; tokens{by}: {tokens}")]
     for number, decoder in enumerate(evaluation.decoders):
         if not word.is_scored:
             cells.append(("left out", 0.0, f"{visible_name(decoder)}: it has no token of its own"))

@@ -378,6 +378,7 @@ class TestItems:
 
     def test_the_published_sets_are_read(self):
         sets = item_sets(sorted(PUBLISHED.glob("*.json")))
+        assert [each.name for each in sets] == ["association", "multihop", "order-ops"]
         assert [len(each.items) for each in sets] == [102, 93, 55]
         assert [each.forms for each in sets] == ["plain", "plain", "arithmetic"]
 

@@ -22,6 +22,9 @@ PUBLISHED = {
 }
 """The conventions of the published sets that differ from the others', by the names of their files."""
 
+_PREFIX = "lens-eval-"
+"""What the names of the published files begin with, and the names of their sets do not."""
+
 _CALLED = "items"
 """The name of a set that has none."""
 
@@ -144,7 +147,7 @@ def _set(name: str | None, given: Any) -> ItemSet:
     if _is_path(given):
         path = path_of(given)
         stem = "standard input" if str(path) == STANDARD_INPUT else path.stem
-        content, called = _read(path), name or stem
+        content, called = _read(path), name or stem.removeprefix(_PREFIX) or stem
         conventions = PUBLISHED.get(stem, conventions)
     if isinstance(content, Mapping):
         own = {key: content[key] for key in ("read", "forms") if key in content}

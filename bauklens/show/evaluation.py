@@ -198,11 +198,13 @@ class Evaluation:
         return (f"Read {'; '.join(reads)}.", rows, f"{counts}; {'; '.join(forms)}; {SPELLED[self.words]}.", *made)
 
     def _differing(self, attribute: str) -> Iterator[tuple[str, str]]:
-        """Names of sets, joined if they have the same rule, and that rule."""
-        rules = dict.fromkeys(getattr(each, attribute) for each in self.sets)
-        for rule in rules:
-            names = ", ".join(each.name for each in self.sets if getattr(each, attribute) == rule)
-            yield ("in all sets" if len(rules) == 1 and self.sets[1:] else names), rule
+        """Names of sets, joined if they have the same rule, and that rule; the rule of most sets last."""
+        rules = [getattr(each, attribute) for each in self.sets]
+        distinct = sorted(dict.fromkeys(rules), key=rules.count)
+        for rule in distinct[:-1]:
+            yield ", ".join(each.name for each in self.sets if getattr(each, attribute) == rule), rule
+        all_or_others = "other" if distinct[1:] else "all"
+        yield (f"in {all_or_others} sets" if self.sets[1:] else self.sets[0].name), distinct[-1]
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -43,8 +43,12 @@ def percent(value: float) -> str:
 
 
 def between(interval: np.ndarray) -> str:
-    """An interval in percent, such as "31 to 56"; empty if there is none."""
-    return "" if np.isnan(interval).any() else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f}"
+    """An interval in percent, such as "31 to 56"; empty if there is none, as if no item or every item is passed."""
+    return (
+        ""
+        if np.isnan(interval).any() or interval[0] == interval[1]
+        else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f}"
+    )
 
 
 def left_out_words(evaluation: "Evaluation") -> str:
@@ -111,7 +115,7 @@ def set_ranking(evaluation: "Evaluation", several: "EvaluatedSet") -> dict[str, 
         for count, word in enumerate(item.words):
             rows.append((_label(place, item) if not count else "", _cells(evaluation, item, word)))
     more = len(several.items) - _MOST_ITEMS
-    note = "The best rank of each word, and the layer and token that have it. Hover over a token for the prompt."
+    note = "The best rank of each word, and in brackets the layer that has it. Hover over a token for the prompt."
     note += " Darker is closer to rank 1; from rank 1,000 on there is no colour."
     return {
         "caption": f"{visible_name(several.name)}: {len(several.items):,} items",
@@ -134,7 +138,7 @@ def curves(evaluation: "Evaluation") -> "Figure":
         mean = np.where(known, passed, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         names, lines = [*names, MEAN], [*lines, mean]
         points, intervals = [*points, evaluation.mean], [*intervals, evaluation.intervals[-1]]
-    across = min(len(names), 3) if len(names) != 4 else 2
+    across = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(len(names), 4)
     down = -(-len(names) // across)
     figure = new_figure(figsize=(1.2 + 3.2 * across, 0.9 + 2.4 * down))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
@@ -203,5 +207,5 @@ def _cells(evaluation: "Evaluation", item: "EvaluatedItem", word: "EvaluatedWord
         rank, layer = word.best_rank[number], word.best_layer[number]
         share = max(0.0, 1 - math.log(rank) / math.log(_FARTHEST))
         token = visible(word.best_token[number])
-        cells.append((f"{rank:,}, layer {layer}", share, f"{visible_name(decoder)}: {token} at layer {layer}"))
+        cells.append((f"{rank:,} ({layer})", share, f"{visible_name(decoder)}: {token} at layer {layer}"))
     return cells

@@ -59,8 +59,8 @@ READ_RULES = {
 """Where an evaluation reads the lens -> the same in words."""
 
 SPELLED = {
-    "single": "words without a single token are left out",
-    "first": "of words without a single token, the first token is followed",
+    "single": "words that need several tokens are left out",
+    "first": "of words that need several tokens, the first is followed",
 }
 """What an evaluation does about words of several tokens -> the same in words."""
 

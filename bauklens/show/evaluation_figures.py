@@ -116,7 +116,7 @@ def set_ranking(evaluation: "Evaluation", several: "EvaluatedSet") -> dict[str, 
             rows.append((_label(place, item) if not count else "", _cells(evaluation, item, word)))
     more = len(several.items) - _MOST_ITEMS
     note = "The best rank of each word, and in brackets the layer that has it. Hover over a token for the prompt."
-    note += " Darker is closer to rank 1; from rank 1,000 on there is no colour."
+    note += " The stronger the colour, the closer to rank 1; from rank 1,000 on there is none."
     return {
         "caption": f"{visible_name(several.name)}: {len(several.items):,} items",
         "corner": "item",

@@ -77,14 +77,14 @@ class Slow:
     is_fast = False
 
     def __init__(self, tokenizer):
-        self._tokenizer = tokenizer
+        self.wrapped = tokenizer
 
     def __call__(self, text, **options):
         assert "return_offsets_mapping" not in options
-        return self._tokenizer(text, **options)
+        return self.wrapped(text, **options)
 
     def __getattr__(self, name):
-        return getattr(self._tokenizer, name)
+        return getattr(self.wrapped, name)
 
 
 def by_hand(model, ids, layers, maps=None):

@@ -1,4 +1,5 @@
 from .decode.decoder import Decoder as Decoder
+from .decoders.evaluate import evaluate as evaluate
 from .decoders.fit.fitting import fit_decoder as fit_decoder
 from .decoders.kinds import JacobianLens as JacobianLens
 from .decoders.kinds import MeanLens as MeanLens
@@ -20,6 +21,7 @@ from .result.measures import MEASURES as MEASURES
 from .result.measures import Measure as Measure
 from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
+from .show.evaluation import Evaluation as Evaluation
 from .show.page import save_report as save_report
 from .show.summary import Summary as Summary
 from .stream.states import get_hidden_state_deltas as get_hidden_state_deltas

@@ -56,3 +56,22 @@ ON_ERROR = ("raise", "skip")
 
 LOOKS = ("default", "classic")
 """Default: background by probability, a bar for magnitude. Classic: background by magnitude, text by probability."""
+
+READ_RULES = {
+    "before target": "at the token before the target; without a target, at the last token of the prompt",
+    "last": "at the last token of the prompt",
+    "last newline": "at the last token of the prompt that holds a newline",
+}
+"""Where an evaluation reads the lens -> the same in words."""
+
+SPELLED = {
+    "single": "words that need several tokens are left out",
+    "first": "of words that need several tokens, the first is followed",
+}
+"""What an evaluation does about words of several tokens -> the same in words."""
+
+FORMS = {
+    "plain": "words as they are given",
+    "arithmetic": "numbers as digits and as words, operations as symbols and as words",
+}
+"""Which further forms of a word an evaluation counts as that word -> the same in words."""

@@ -12,8 +12,8 @@ from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, T
 from bauklens.decode import bfloat16
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fingerprint import fingerprint
-from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.decoders.score import quality_of
+from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from tests.by_hand import MAPPED, TAILS, assert_shows, logits_of, matrices, states_of, vectors, wide

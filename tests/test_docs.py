@@ -62,9 +62,13 @@ def saved_model(kind, folder):
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A folder with what the pages speak of: a model of the reader's own, and a file of prompts."""
+    """A folder with what the pages speak of: a model of the reader's own, a file of prompts, and one to evaluate."""
     saved_model("gpt2", tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("The tower is in\nThe needle is in\n")
+    items = [
+        {"prompt": "The capital of the country shaped like a boot is ", "target": "Rome", "intermediates": ["Italy"]}
+    ]
+    (tmp_path / "items.json").write_text(json.dumps({"items": items}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     return tmp_path

@@ -7,6 +7,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from bauklens import __version__
+from bauklens.cli.evaluation import evaluate
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.options import (
     lens_arguments,
@@ -166,6 +167,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
 
 main.add_command(compare)
 main.add_command(summarize)
+main.add_command(evaluate)
 
 
 @main.command(short_help="Print the parts of a model, and check its lens.")

@@ -14,7 +14,8 @@ from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
 from bauklens.decode.unembed import Rows
-from bauklens.model.anatomy import Anatomy, forget, resolve
+from bauklens.decode.ways import ways
+from bauklens.model.anatomy import forget, resolve
 from bauklens.model.inputs import Prompt, encode
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
@@ -77,15 +78,6 @@ def lens_of(run: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> Len
             failed = failed or error
     assert failed is not None
     raise failed
-
-
-def ways(anatomy: Anatomy) -> dict[str, Anatomy]:
-    """How a table says that it was decoded -> the anatomy for it: the fastest that was proved, and all slower ones."""
-    replayed = replace(anatomy, post_ops=None)
-    each = {"product": anatomy, "replay": replayed, "replay of whole prompts": replace(replayed, whole=True)}
-    names = list(each)
-    fastest = 2 if anatomy.whole else 1 if anatomy.post_ops is None else 0
-    return {name: each[name] for name in names[fastest:]}
 
 
 def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]) -> LensResult:

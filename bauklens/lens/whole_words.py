@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from bauklens.decode.ways import ways
 from bauklens.errors import LensError
 from bauklens.lens.plan import Plan, rows_of
-from bauklens.lens.run import How, decoded_values, ways
+from bauklens.lens.run import How, decoded_values
 from bauklens.model.inputs import context_length
 from bauklens.progress import bar
 from bauklens.result.result import LensResult

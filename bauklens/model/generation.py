@@ -20,7 +20,14 @@ SECONDS = 10
 
 
 def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
-    """The ids of a chat, formatted with the tokenizer's chat template, up to where the model's answer begins.
+    """The ids of a chat's text; as :func:`chat_text`."""
+    return list(ids_of(tokenizer, "the chat", chat_text(tokenizer, messages), special=False))
+
+
+def chat_text(tokenizer: Any, messages: Any) -> str:
+    """A chat, formatted with the tokenizer's chat template, up to where the model's answer begins.
+
+    It holds the special tokens that it needs: the tokenizer is to add none.
 
     Args:
         tokenizer: one with a chat template.
@@ -37,14 +44,16 @@ def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
     _require_messages(messages)
     chat = list(messages)
     try:
-        text = within(SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        text: str = within(
+            SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        )
     except TookTooLongError:
         raise LensError(
             f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
         ) from None
     except Exception as error:  # the template's own, written by anyone
         raise LensError(f"the tokenizer's chat template does not accept these messages: {error}") from None
-    return list(ids_of(tokenizer, "the chat", text, special=False))
+    return text
 
 
 def continued(

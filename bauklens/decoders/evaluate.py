@@ -1,0 +1,292 @@
+"""evaluate(): do decoders show the intermediate concepts of prompts?"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.arguments import Layers, chosen_layers, one_of, whole_number
+from bauklens.decode.decoder import Basis, Decoder
+from bauklens.decode.reading import Reading as Read
+from bauklens.decode.rows import Way, decode
+from bauklens.decode.unembed import Rows
+from bauklens.decode.ways import ways
+from bauklens.decoders.chosen import chosen_decoders, told_apart
+from bauklens.decoders.evaluation_sets import ItemSet, item_sets
+from bauklens.decoders.fits import require_fit
+from bauklens.decoders.read_position import Reading, reading_of
+from bauklens.decoders.word_tokens import WordTokens, forms_of
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy, forget, resolve
+from bauklens.model.inputs import Inputs, encode
+from bauklens.model.proof import NotProvedError
+from bauklens.model.provenance import model_name, provenance
+from bauklens.model.unwrap import unwrapped
+from bauklens.progress import bar
+from bauklens.result.tokens import token_texts
+from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord, Evaluation
+from bauklens.stream.batches import traced
+from bauklens.stream.run import Run
+from bauklens.stream.tracing import Tracing
+from bauklens.vocabulary import EMBED, SPELLED
+
+_LARGEST_K = 10**9
+
+
+def evaluate(
+    decoders: Any,
+    model: nn.Module,
+    tokenizer: Any,
+    items: Any,
+    *,
+    layers: Layers = None,
+    k: int | Iterable[int] = (1, 5, 10),
+    words: str = "single",
+    read: Any = None,
+    forms: Any = None,
+) -> Evaluation:
+    """Measures how often decoders show the intermediate concepts of prompts: pass@k.
+
+    An item is a prompt and the concepts on the way to its answer, which neither the prompt nor the answer names:
+    ``{"prompt": "Fact: The language spoken in the country where the Amazon River ends is ", "intermediates":
+    ["Brazil"], "target": "Portuguese"}``. The lens is read at one position, at all layers. The rank of an intermediate
+    is the best over the layers, and over the tokens that count as it. **pass@k** is the mean over items of the share of
+    their intermediates whose rank is at most k. That is the metric that was published with the Jacobian lens.
+
+    All decoders read the same states, of one forward pass. Ranks count from 1, and tokens with the very same logit
+    share the better rank. Logits are in the model's own dtype.
+
+    The tokens that count as a word are those of its synonyms, with and without a space before them, as they are given
+    and with their first letter capitalized, if such a form is one token. A word without any is reported, and left out
+    of its item's share (or followed by its first token, see ``words``). An item whose words are all left out is left
+    out of the mean.
+
+    Args:
+        decoders: one decoder, or a list of several, each as ``decoder`` of :func:`bauklens.logit_lens`.
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        items: a JSON file, ``{"items": [...]}`` or a list; a list of files; a list of items; or a mapping of names of
+            sets to any of these. An item is a mapping with ``"prompt"`` (a text, or the messages of a chat),
+            ``"intermediates"`` (a list of words; each may be a list of synonyms), and optionally ``"target"``,
+            ``"name"`` and ``"read"``.
+        layers: the rows to take the best rank over: numbers of blocks (negative ones count from the last), or
+            ``"embed"``. None means every block but the last, if all decoders have a map for it. The last block's row is
+            the model's own under every decoder; it counts only if it is asked for here.
+        k: one number or several.
+        words: ``"single"``: words that are not a single token are left out. ``"first"``: of these, the first token is
+            followed.
+        read: where the lens is read, for all sets, or as a mapping of names of sets to rules. ``"before target"``: at
+            the token before the target, in the tokens of the prompt and the target together, so that a prompt that ends
+            in a space is read before that space if the target's token takes it in; without a target, at the last token.
+            ``"last"``: at the prompt's last token. ``"last newline"``: at the last token that holds a newline. None
+            means what an item or its file says (``"read"``), ``"last newline"`` for the published set
+            ``lens-eval-poetry``, and else ``"before target"``.
+        forms: ``"arithmetic"``: numbers count as digits and as words, and operations as symbols and as words (the table
+            is :data:`bauklens.decoders.word_tokens.OPERATIONS`); ``"plain"``: only the words themselves. Or a mapping
+            of names of sets to these. None means what a file says (``"forms"``), ``"arithmetic"`` for the published
+            set ``lens-eval-order-ops``, and else ``"plain"``.
+
+    Returns:
+        The shares, and for each item where it was read, the ranks, and the layers at which they are best.
+
+    Raises:
+        LensError: an item is not as it should be, or its prompt is longer than the model's context; a decoder does not
+            fit the model, or has no map for a layer that is asked for; no layer has a map under every decoder; memory
+            runs out; or what is decoded is not what the model says.
+    """
+    one_of("words", words, tuple(SPELLED))
+    ks = _checked_ks(k)
+    sets = item_sets(items, read=read, forms=forms)
+    if tokenizer is None or not callable(tokenizer):
+        raise LensError("evaluate() needs a tokenizer: call evaluate(decoders, model, tokenizer, items)")
+    model, chosen = unwrapped(model), chosen_decoders(decoders)
+    asked = [_prepared(model, tokenizer, each, place) for each in sets for place in range(len(each.items))]
+    anatomy = resolve(model, max((each.inputs for each in asked), key=lambda inputs: inputs.count))
+    misfits = [require_fit(decoder, model, anatomy, ["hidden"], "own") for decoder in chosen]
+    labels, unmapped = _layers(chosen, anatomy, layers)
+    names = tuple(told_apart([decoder.name for decoder in chosen]))
+    tokens = WordTokens(tokenizer, anatomy.vocabulary)
+    table = _Table(model, tokenizer, anatomy, chosen, labels)
+    evaluated = iter(table.items(asked, [_followed(tokens, each, words) for each in asked]))
+    return Evaluation(
+        model=model_name(model),
+        decoders=names,
+        layers=tuple(labels),
+        ks=ks,
+        words=words,
+        sets=tuple(
+            EvaluatedSet(each.name, each.read, each.forms, tuple(next(evaluated) for _ in each.items)) for each in sets
+        ),
+        layers_without_map=unmapped,
+        made_for={name: other for name, other in zip(names, misfits, strict=True) if other},
+        provenance=provenance(model, _weight(model), {"k": ks, "words": words, "layers": labels, "decoders": names})
+        | {"kinds": {name: getattr(each, "kind", each.name) for name, each in zip(names, chosen, strict=True)}},
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An item of a set, and what the model is given for it."""
+
+    of: ItemSet
+    place: int
+    reading: Reading
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A concept and the tokens that are followed for it."""
+
+    synonyms: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    by: str
+
+
+def _checked_ks(k: Any) -> tuple[int, ...]:
+    k = k.tolist() if hasattr(k, "tolist") else k
+    each = [whole_number("k", one) for one in (k if isinstance(k, Iterable) and not isinstance(k, str) else [k])]
+    if not each:
+        raise LensError("k is empty: pass at least one number")
+    for one in each:
+        if not 1 <= one <= _LARGEST_K:
+            raise LensError(f"k is {one:.4g}: pass a number from 1 on")
+    return tuple(sorted(set(each)))
+
+
+def _prepared(model: nn.Module, tokenizer: Any, several: ItemSet, place: int) -> _Asked:
+    item = several.items[place]
+    try:
+        reading = reading_of(item, tokenizer, item.read or several.read)
+        return _Asked(several, place, reading, encode(model, tokenizer, list(reading.ids)))
+    except LensError as error:
+        raise LensError(f"{several.called(place)}: {error}") from None
+
+
+def _followed(tokens: WordTokens, asked: _Asked, words: str) -> list[_Word]:
+    found = []
+    for synonyms in asked.of.items[asked.place].intermediates:
+        try:
+            texts = [form for each in synonyms for form in forms_of(each, asked.of.forms)]
+            ids, by = tokens.single(texts), "single"
+            if not ids and words == "first":
+                ids, by = tokens.first(texts), "first"
+        except LensError as error:
+            raise LensError(f"{asked.of.called(asked.place)}: {error}") from None
+        found.append(_Word(synonyms, ids, by if ids else "none"))
+    return found
+
+
+def _layers(decoders: Sequence[Decoder], anatomy: Anatomy, layers: Layers) -> tuple[list[str], tuple[str, ...]]:
+    """The labels of the rows to read, and of those that would be read if every decoder had a map for them."""
+    named = [EMBED, *anatomy.labels]
+    bases = [Basis(decoder, anatomy) for decoder in decoders]
+    if layers is not None:
+        asked = [named[row] for row in chosen_layers(named, layers)]
+        for decoder, basis in zip(decoders, bases, strict=True):
+            missing = [label for label in asked if not basis.covers(label)]
+            if missing:
+                raise LensError(
+                    f"the decoder {decoder.name!r} has no map for layer {', '.join(missing):.200}: pass layers that "
+                    "every decoder has"
+                )
+        return asked, ()
+    every = list(anatomy.labels[:-1])
+    common = [label for label in every if all(basis.maps(label) for basis in bases)]
+    if not common:
+        raise LensError("no layer but the last has a map under every decoder: pass layers, or other decoders")
+    return common, tuple(label for label in every if label not in common)
+
+
+def _weight(model: nn.Module) -> torch.Tensor:
+    """One of a model's weights, whose dtype and device are told for all."""
+    return next(iter(model.parameters()))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a model that are read through decoders, item after item."""
+
+    model: nn.Module
+    tokenizer: Any
+    anatomy: Anatomy
+    decoders: Sequence[Decoder]
+    labels: list[str]
+
+    def items(self, asked: Sequence[_Asked], followed: Sequence[Sequence[_Word]]) -> list[EvaluatedItem]:
+        """Every item evaluated, in order; the model is not run for one without a token to follow."""
+        ids = [tuple(dict.fromkeys(one for word in words for one in word.token_ids)) for words in followed]
+        ran = [place for place, each in enumerate(ids) if each]
+        ranks: dict[int, torch.Tensor] = {}
+        streams = traced(self.model, self.anatomy, [asked[place].inputs for place in ran], Tracing())
+        for number, stream in bar("Evaluating", "item", streams, total=len(ran)):
+            each, place = asked[ran[number]], ran[number]
+            try:
+                if isinstance(stream, LensError):
+                    raise stream
+                run = Run(
+                    self.model, self.tokenizer, each.reading.text, each.inputs, self.anatomy, stream, each.inputs.count
+                )
+                ranks[place] = torch.stack([self._ranks(run, decoder, ids[place]) for decoder in self.decoders])
+            except LensError as error:
+                raise LensError(f"{each.of.called(each.place)}: {error}") from None
+        return [
+            self._item(each, words, ids[place], ranks.get(place))
+            for place, (each, words) in enumerate(zip(asked, followed, strict=True))
+        ]
+
+    def _ranks(self, run: Run, decoder: Decoder, ids: Sequence[int]) -> torch.Tensor:
+        """(layer, token), the ranks of some tokens at the last position.
+
+        If what is decoded is not what the model says, the next slower way is taken.
+        """
+        named = [EMBED, *self.anatomy.labels]
+        states = run.stream.states[[named.index(label) for label in self.labels]]
+        rows = Rows("hidden", states, self.labels, [run.inputs.count - 1])
+        failed = None
+        for anatomy in ways(run.anatomy).values():
+            try:
+                way = Way(precision="exact", decoder=decoder)
+                found = decode(replace(run, anatomy=anatomy), rows, Read(1, targets=ids), way)
+                return found.values["target_ranks"][:, 0]
+            except NotProvedError as error:
+                forget(run.model)
+                failed = failed or error
+        assert failed is not None
+        raise failed
+
+    def _item(
+        self, asked: _Asked, words: Sequence[_Word], ids: Sequence[int], ranks: torch.Tensor | None
+    ) -> EvaluatedItem:
+        item, reading = asked.of.items[asked.place], asked.reading
+        position = len(reading.ids) - 1
+        return EvaluatedItem(
+            name=item.name,
+            prompt=reading.text,
+            target=item.target,
+            rule=reading.rule,
+            position=position,
+            token_id=reading.ids[position],
+            token=token_texts(self.tokenizer, reading.ids[position:])[reading.ids[position]],
+            words=tuple(self._word(each, ids, ranks) for each in words),
+        )
+
+    def _word(self, word: _Word, ids: Sequence[int], ranks: torch.Tensor | None) -> EvaluatedWord:
+        texts = token_texts(self.tokenizer, word.token_ids)
+        tokens = tuple(texts[each] for each in word.token_ids)
+        if not word.token_ids or ranks is None:
+            return EvaluatedWord(word.synonyms, word.by, word.token_ids, tokens, (), (), ())
+        own = ranks[:, :, [ids.index(each) for each in word.token_ids]]  # (decoder, layer, token)
+        best = [int(each.flatten().argmin()) for each in own]  # the first, if several are the same
+        places = [divmod(each, len(word.token_ids)) for each in best]
+        return EvaluatedWord(
+            synonyms=word.synonyms,
+            by=word.by,
+            token_ids=word.token_ids,
+            tokens=tokens,
+            best_rank=tuple(int(own[number, row, column]) for number, (row, column) in enumerate(places)),
+            best_layer=tuple(self.labels[row] for row, _ in places),
+            best_token=tuple(tokens[column] for _, column in places),
+        )

@@ -52,10 +52,11 @@ def test_a_layer_is_the_product_of_the_blocks_after_it():
     model = tiny_model("llama")
     found = mean_field_jacobians(model, resolve(model, ONE), LONG)
     first, second, third = matrices(model, LONG, slice(SKIP_FIRST, LONG.count - 1))
-    assert list(found) == ["1", "0"]
+    assert list(found) == ["1", "0", "embed"]
     assert first.shape == (WIDTH, WIDTH)
     assert torch.allclose(found["1"], third, atol=1e-5)
     assert torch.allclose(found["0"], third @ second, atol=1e-4)
+    assert torch.allclose(found["embed"], third @ second @ first, atol=1e-3)
 
 
 def test_attention_given_to_later_positions_counts():

@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 
 from bauklens import __version__
 from bauklens.cli.evaluation import evaluate
+from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.options import (
     lens_arguments,
@@ -167,6 +168,8 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
 
 main.add_command(compare)
 main.add_command(summarize)
+main.add_command(fit)
+main.add_command(merge)
 main.add_command(evaluate)
 
 

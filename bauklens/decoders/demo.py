@@ -15,6 +15,7 @@ from bauklens.model.anatomy import resolve
 from bauklens.model.caches import DEMO, cache_folder, demo_folder
 from bauklens.model.inputs import Inputs
 from bauklens.model.loading import load
+from bauklens.vocabulary import EMBED
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def _fitted() -> JacobianLens:
     inputs, held_out = Inputs(texts[:_TEXTS]), [Inputs(ids[None]) for ids in texts[_TEXTS:]]
     anatomy = resolve(model, Inputs(texts[:1]))
     jacobians = mean_field_jacobians(model, anatomy, inputs)
-    halves = {label: matrix.half() for label, matrix in jacobians.items()}
+    halves = {label: matrix.half() for label, matrix in jacobians.items() if label != EMBED}
     quality = quality_of(JacobianLens(halves), model, held_out)
     about = {
         "model": DEMO,

@@ -4,7 +4,7 @@ Layer l is the stream after block l; "embed" is the stream before block 0. A map
 that of the last block's output, which itself needs none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -143,6 +143,32 @@ class LearnedDecoder:
         weight = self.weight(layer)
         found = torch.zeros(self.target, self.width) if weight is None else weight.float()
         return found + torch.eye(self.target, self.width) if self.is_residual else found
+
+    @staticmethod
+    def merge(
+        decoders: "Sequence[LearnedDecoder]",
+        model: Any = None,
+        tokenizer: Any = None,
+        texts: Iterable[Any] | None = None,
+    ) -> "LearnedDecoder":
+        """One decoder of several that were fitted on different texts, by several processes or machines.
+
+        It is their mean. Of Jacobian lenses, weighed by their prompts, that is the lens of all their texts. Of the
+        others, weighed by their tokens, it is not quite what a fit on all texts gives.
+
+        Args:
+            decoders: of one model and kind, with the same layers; each says how many prompts and tokens it was fitted
+                on (``about``), as those of :func:`bauklens.fit_decoder` and the files of Jacobian lenses do.
+            model, tokenizer, texts: what to measure the quality anew on; without them it has none. The texts are those
+                of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
+
+        Raises:
+            LensError: they are of different kinds or models, or of the same texts; or one does not say how many
+                prompts or tokens it was fitted on.
+        """
+        from bauklens.decoders.merging import merged
+
+        return merged(decoders, model, tokenizer, texts)
 
     def save(self, path: str | Path) -> None:
         """Writes the decoder to a file, or a folder; an old file is replaced only when the new one is complete.

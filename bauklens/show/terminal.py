@@ -1,6 +1,7 @@
 """LensResult -> a table of one position for a terminal: layers down, the most probable tokens across."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -15,6 +16,7 @@ from bauklens.result.targets import target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.summary import Summary
+from bauklens.vocabulary import DECODER_KINDS
 
 _WIDEST = 24
 _UNBOUNDED = 10_000
@@ -166,6 +168,33 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     console.print(table)
     if summary.unmapped:
         console.print(Text("*: the decoder has no map for this row, averaged as in the logit lens", style="dim"))
+
+
+def print_quality(
+    kind: str,
+    quality: Mapping[str, Mapping[str, float]],
+    about: Mapping[str, Any],
+    console: Console | None = None,
+) -> None:
+    """Prints how near a decoder comes to what the model says, one line per layer.
+
+    Args:
+        kind: of the decoder, one of :data:`bauklens.vocabulary.DECODER_KINDS`.
+        quality: layer -> ``{"kl": nats, "agreement": 0..1}``.
+        about: what is known of the decoder.
+    """
+    console = console or Console()
+    counted = ", ".join(f"{about[name]:,} {name}" for name in ("prompts", "tokens") if isinstance(about.get(name), int))
+    console.print(Text(f"{DECODER_KINDS[kind]} of {printable(str(about.get('model', '')))}, fitted on {counted}"))
+    if not quality:
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("layer", "KL (nats)", "same top token"):
+        table.add_column(name, justify="right")
+    for label, each in quality.items():
+        table.add_row(Text(printable(label), style="cyan"), f"{each['kl']:.2f}", f"{each['agreement']:.0%}")
+    console.print(table)
+    console.print(Text(f"compared with the model's own last row, {printable(str(about['quality']))}", style="dim"))
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:

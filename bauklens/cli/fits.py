@@ -1,0 +1,177 @@
+"""The commands that make decoders: fit and merge."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bauklens.cli.options import load_model, model_options, require_each_writable, say
+from bauklens.cli.text_files import read_texts
+from bauklens.errors import LensError
+from bauklens.vocabulary import FIT_METHODS, ON_ERROR, OPTIMIZERS
+
+if TYPE_CHECKING:
+    from bauklens.decoders.kinds import LearnedDecoder
+
+_FILE = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+_GB = 1_000_000_000
+_OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
+
+
+@click.command(short_help="Fit a decoder to a model.")
+@click.option(
+    "--method",
+    type=click.Choice(FIT_METHODS),
+    default="jacobian",
+    show_default=True,
+    help="ridge takes seconds, jacobian-mean-field a minute, tuned minutes, jacobian hours.",
+)
+@click.option(
+    "--texts",
+    "file",
+    type=_FILE,
+    help="Running text, .jsonl or .parquet; - reads standard input. By default the model writes its own.",
+)
+@model_options
+@click.option(
+    "-o", "--output", type=_FILE, required=True, help="The decoder: .safetensors; of a Jacobian lens also .pt."
+)
+@click.option("--layer", "layers", multiple=True, help="A layer to fit; repeatable. By default all before the target.")
+@click.option("--tokens", type=_COUNT, help="Tokens to fit on, about; by default what suits the method.")
+@click.option("--target-layer", help="The layer that the maps lead to; by default the last.")
+@click.option("--length", type=_COUNT, default=128, show_default=True, help="Tokens of a window of text.")
+@click.option(
+    "--skip-first",
+    type=click.IntRange(min=0),
+    default=16,
+    show_default=True,
+    help="Positions at the beginning of a window that are left out.",
+)
+@click.option("--name", help="What results call the decoder; by default its kind.")
+@click.option("--checkpoint", type=_FILE, help="A .safetensors file to go on from, written after every few windows.")
+@click.option("--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge: GB of memory for its sums.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn at random.")
+@click.option(
+    "--on-error",
+    type=click.Choice(ON_ERROR),
+    default=ON_ERROR[0],
+    show_default=True,
+    help="What to do if a text fails.",
+)
+@click.option(
+    "--map-dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="In which the maps are kept.",
+)
+@click.option("--tolerance", type=float, help="For jacobian: stop when a window moves the mean by less, such as 0.002.")
+@click.option("--normalize", is_flag=True, help="For jacobian: count all windows alike, whatever their size.")
+@click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default by memory.")
+@click.option("--steps", type=_COUNT, help="For tuned: steps of training, by default 100.")
+@click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 256.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="For tuned; by default adamw.")
+@click.option("--learning-rate", type=float, help="For tuned: at the beginning.")
+def fit(
+    method: str,
+    file: Path | None,
+    output: Path,
+    layers: tuple[str, ...],
+    memory: float | None,
+    map_dtype: str,
+    normalize: bool,
+    checkpoint: Path | None,
+    **options: Any,
+) -> None:
+    """Fit a decoder to a model, and print how near each layer comes to what the model says.
+
+    \b
+    ridge                least squares to the final state: what the model will say
+    tuned                an affine map, trained for that
+    jacobian             the mean Jacobian: what a state disposes the model to say
+    jacobian-mean-field  the same in closed form, of blocks like Llama's
+
+    \b
+    Example: bauklens fit --method ridge --texts book.txt -o ridge.safetensors
+             bauklens lens "The Eiffel Tower is in" --decoder logit --decoder ridge.safetensors
+    """
+    require_each_writable(output, checkpoint)
+    _require_suffix(output, method)
+    texts = None if file is None else read_texts(file)
+    arguments = {name: options.pop(name) for name in _ARGUMENTS}
+    model, tokenizer = load_model(options)
+    from bauklens.decoders.fit.fitting import fit_decoder
+
+    decoder = fit_decoder(
+        model,
+        tokenizer,
+        texts,
+        method=method,
+        layers=list(layers) or None,
+        memory=None if memory is None else max(1, int(memory * _GB)),
+        dtype=map_dtype,
+        normalize=normalize or None,
+        checkpoint=checkpoint,
+        **arguments,
+    )
+    decoder.save(output)
+    _print(decoder)
+    say(f"wrote {output}")
+
+
+_ARGUMENTS = (
+    "tokens",
+    "target_layer",
+    "length",
+    "skip_first",
+    "name",
+    "seed",
+    "on_error",
+    "tolerance",
+    "dim_batch",
+    "steps",
+    "rows_per_step",
+    "optimizer",
+    "learning_rate",
+)
+
+
+@click.command(short_help="Merge decoders that were fitted on different texts.")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option(
+    "-o", "--output", type=_FILE, required=True, help="The decoder: .safetensors; of a Jacobian lens also .pt."
+)
+@click.option("--texts", "file", type=_FILE, help="Texts to measure the merged decoder on, through --model.")
+@model_options
+def merge(files: tuple[Path, ...], output: Path, file: Path | None, **options: Any) -> None:
+    """Merge decoders in FILES, of one model, that were fitted on different texts: their weighted mean.
+
+    Example: bauklens merge part-1.safetensors part-2.safetensors -o whole.safetensors --texts held-out.txt
+    """
+    require_each_writable(output)
+    if not files[1:]:
+        raise LensError("merge takes two decoders or more")
+    texts = None if file is None else read_texts(file)
+    from bauklens.decoders.kinds import LearnedDecoder
+    from bauklens.decoders.loading import load_decoder
+
+    parts = [load_decoder(each) for each in files]
+    model, tokenizer = (None, None) if texts is None else load_model(options)
+    decoder = LearnedDecoder.merge(parts, model, tokenizer, texts)
+    decoder.save(output)
+    _print(decoder)
+    say(f"wrote {output}")
+
+
+def _require_suffix(path: Path, method: str) -> None:
+    """Refuses a name that the decoder cannot be written under, before anything runs."""
+    known = (".safetensors", ".pt") if method.startswith("jacobian") else (".safetensors",)
+    if path.suffix not in known:
+        raise LensError(f"cannot save a decoder as {path.name!r}: its name must end in {' or '.join(known)}")
+
+
+def _print(decoder: "LearnedDecoder") -> None:
+    from bauklens.show.terminal import print_quality
+
+    print_quality(decoder.kind, decoder.quality, decoder.about)

@@ -118,6 +118,8 @@ class Windows:
             if not isinstance(plain, (list, tuple)):
                 raise LensError(f"a text must be a string or token ids; got {type(text).__name__}")
             ids = list(plain[0]) if len(plain) == 1 and isinstance(plain[0], (list, tuple)) else list(plain)
+            if any(isinstance(each, (list, tuple)) for each in ids):
+                raise LensError("a text must be a string or token ids; got a list of lists")
         elif self._tokenizer is None:
             raise LensError("a text needs a tokenizer: pass one, or texts as lists of token ids")
         else:

@@ -8,7 +8,7 @@ from bauklens.decoders.texts import Window
 from bauklens.errors import LensError
 
 _SEGMENT = 8
-"""Windows of a long text that are kept apart together, as neighbours are alike."""
+"""Windows of a long text that are kept apart together, as neighbours are alike; what is too many is left out."""
 
 _OF_EACH, _TO_CHOOSE, _TO_SCORE = 5, 1, 3
 """Of every five segments, counted from 0, one is kept apart to choose by and one to score on, until they are enough."""
@@ -99,7 +99,7 @@ class Corpus:
             self._read(window)
             if self._kept is None:
                 yield window
-            else:
+            elif len(self._kept) < (self._choosing if self._kept is self.chosen else self._scoring):
                 self._kept.append(window)
 
     def _read(self, window: Window) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bauklens.decoders.fit.gated_block import GatedBlock
+from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.forward import last_logits_only, model_logits
@@ -38,12 +39,12 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
     """The mean Jacobian of every block, (width, width) float32; as :func:`mean_field_jacobians`."""
     matrices: list[torch.Tensor] = []
     positions = slice(skip_first, inputs.count - 1)
-    with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, torch.enable_grad():
+    with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, states_only(own):
         for name in anatomy.blocks:
             block = GatedBlock(name, own.get_submodule(name))
             watched.enter_context(block.linearized(positions, matrices.append))
         model_logits(own, inputs, **last_logits_only(own))
-    return matrices
+    return [matrix.detach() for matrix in matrices]
 
 
 def product_of(matrices: torch.Tensor, anatomy: Anatomy) -> dict[str, torch.Tensor]:

@@ -32,9 +32,7 @@ class MeanFieldFit:
         fitted = self.fitted
         inputs = Inputs(torch.cat([each.ids for each in batch]))
         try:
-            matrices = block_jacobians(
-                self.fitted.model, self.fitted.anatomy, inputs, skip_first=self.fitted.skip_first
-            )
+            matrices = block_jacobians(fitted.model, fitted.anatomy, inputs, skip_first=fitted.skip_first)
         except LensError:
             fitted.states(batch, [fitted.last])  # NaN is told as such
             raise

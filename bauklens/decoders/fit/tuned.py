@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bauklens.decoders.fit.checkpoint import Tensors
+from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.fit.heads import Head, differentiable_head
 from bauklens.decoders.fit.ridge import RidgeFit
 from bauklens.decoders.fit.states import Fitted
@@ -186,8 +187,9 @@ class _Maps:
         fitted = self._fitted
         states = torch.cat([fitted.states([each], [*fitted.layers, fitted.last]) for each in batch], dim=1)
         total = 0.0
-        with differentiable_head(fitted, batch[0]) as head:
-            own = torch.log_softmax(head(states[-1]), dim=-1)
+        with differentiable_head(fitted, batch[0]) as head, states_only(fitted.model):
+            with torch.no_grad():
+                own = torch.log_softmax(head(states[-1]), dim=-1)
             for layer in self._layers:
                 total += self._train_layer(layer, states[layer], own, head, step)
         return total / len(fitted.layers)
@@ -198,13 +200,13 @@ class _Maps:
         rate = self._training.rate or RATES[self._training.optimizer]
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - step / self._training.steps)
-        with torch.enable_grad():
-            mapped = torch.addmm(bias, states.float() / self._parts[3][layer], weight.T)
-            said = torch.log_softmax(head(mapped) / temperature.exp(), dim=-1)
-            loss = torch.nn.functional.kl_div(said, own, reduction="batchmean", log_target=True)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        mapped = torch.addmm(bias, states.float() / self._parts[3][layer], weight.T)
+        said = torch.log_softmax(head(mapped) / temperature.exp(), dim=-1)
+        loss = torch.nn.functional.kl_div(said, own, reduction="batchmean", log_target=True)
+        for part, gradient in zip(self._trained[layer], torch.autograd.grad(loss, self._trained[layer]), strict=True):
+            part.grad = gradient
         optimizer.step()
+        optimizer.zero_grad()
         return float(loss.detach())
 
     def lens(self) -> TunedLens:

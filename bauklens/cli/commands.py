@@ -23,6 +23,7 @@ from bauklens.cli.options import (
     write,
 )
 from bauklens.cli.results import as_csv, write_json
+from bauklens.cli.scores import score
 from bauklens.cli.several import compare, summarize
 from bauklens.errors import LensError
 from bauklens.reading_files import STANDARD_INPUT
@@ -166,6 +167,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
 
 main.add_command(compare)
 main.add_command(summarize)
+main.add_command(score)
 
 
 @main.command(short_help="Print the parts of a model, and check its lens.")

@@ -1,9 +1,9 @@
 """Whether what a decoder shows is what moves the model: directions of tokens, added to states, and what comes of it.
 
-The direction of token t at layer l is ``J' u``, of unit norm. J is the decoder's linear part there, the identity for the
-logit lens; ``u = G' (w_t - w)`` is the gradient of the logit of t, less the mean logit: w_t are the head's rows, w their
-mean, and G is the linear part of the final norm: its gain, and of a LayerNorm its centring. So it is the direction in
-which what the decoder shows of t rises fastest, but for the norm's scale.
+The direction of token t at layer l is ``J' u``, of unit norm. J is the decoder's linear part there, the identity for
+the logit lens; ``u = G' (w_t - w)`` is the gradient of the logit of t, less the mean logit: w_t are the head's rows, w
+is their mean, and G is the linear part of the final norm: its gain, and of a LayerNorm its centring. So it is the
+direction in which what the decoder shows of t rises fastest, but for the norm's scale.
 
 0.3 of the norm of a state is added to it along this direction, at the output of block l and the last position of a
 prompt, and the model goes on. The gain is by how much log p of t rises there, in the model's own final row. The control
@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -198,9 +198,9 @@ def _logit_gradients(prompt: _Prompt, tokens: Sequence[int]) -> torch.Tensor:
         ) as tail,
         torch.enable_grad(),
     ):
-        weight = tail.head.weight[: anatomy.vocabulary]
-        mean = weight.detach().mean(dim=0, dtype=torch.float32)
-        rows = weight.detach()[torch.tensor(tokens, dtype=torch.int64, device=weight.device)].float() - mean
+        weight = cast("nn.Linear", tail.head).weight.detach()[: anatomy.vocabulary]
+        mean = weight.mean(dim=0, dtype=torch.float32)
+        rows = weight[torch.tensor(tokens, dtype=torch.int64, device=weight.device)].float() - mean
         given = final[-1:].expand(len(rows), 1, -1).clone().requires_grad_()
         inputs = tail.head_inputs(given, torch.tensor([prompt.inputs.count - 1]))
         (found,) = torch.autograd.grad(inputs, given, rows[:, None].to(inputs))

@@ -299,7 +299,7 @@ class Scores:
     def _known(self, decoder: str | None) -> str:
         if decoder is None and len(self.decoders) == 1:
             return self.decoders[0]
-        if decoder not in self.layers:
+        if decoder is None or decoder not in self.layers:
             raise LensError(f"unknown decoder {decoder!r}: these scores are of {', '.join(self.decoders)}")
         return decoder
 

@@ -14,6 +14,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
+from bauklens.show.scores import Scores
 from bauklens.show.summary import Summary
 
 _WIDEST = 24
@@ -166,6 +167,23 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     console.print(table)
     if summary.unmapped:
         console.print(Text("*: the decoder has no map for this row, averaged as in the logit lens", style="dim"))
+
+
+def print_scores(scores: Scores, console: Console | None = None) -> None:
+    """Prints the scores of every layer, a column for each measure and decoder; the last row is the model itself."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", no_wrap=True)
+    shown = scores.ranking()
+    for name in shown["columns"]:
+        table.add_column(Text(printable(name)), justify="right")
+    for layer, cells in shown["rows"]:
+        table.add_row(Text(printable(layer)), *(Text(text) for text, _, _ in cells))
+    console.print(Text(printable(shown["caption"])), soft_wrap=True)
+    console.print(table)
+    console.print(Text("the last row is the model itself; --json - prints 95 % intervals", style="dim"))
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:

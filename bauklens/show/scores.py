@@ -16,8 +16,10 @@ from bauklens.files import write_atomically
 from bauklens.optional import data_frame
 from bauklens.result.frozen import plain
 from bauklens.show.figures import new_figure
+from bauklens.show.line_chart import Line, line_chart, style_of
 from bauklens.show.numbers import readable_magnitude
-from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.show.page import ranking_fragment, scores_page
+from bauklens.vocabulary import EMBED
 
 if TYPE_CHECKING:
     import pandas
@@ -192,7 +194,8 @@ class Scores:
     def plot(self, measures: str | Iterable[str] | None = None) -> "Figure":
         """A matplotlib figure with one panel per measure: a line for each decoder, with its 95 % interval as a band.
 
-        A dotted line is the model's own final row; a dashed one the gain of random directions.
+        A dotted line is the model's own final row; a dashed one the gain of random directions. The row "embed" is left
+        out if there are others, as it dwarfs them.
 
         Args:
             measures: names; None means all.
@@ -200,14 +203,14 @@ class Scores:
         Raises:
             LensError: matplotlib is not installed, or there is no such measure.
         """
-        known = [name for name in self.measures if name != "causal_random"]
+        known = self._drawn
         names = known if measures is None else [measures] if isinstance(measures, str) else list(measures)
         if not names:
             raise LensError("measures is empty: pass at least one, or None for all")
         for name in names:
             if name not in known:
                 raise LensError(f"unknown measure {name!r}: these scores have {', '.join(known)}")
-        layers = _joined(list(self.layers.values()))
+        layers = self._along_axis
         figure = new_figure(figsize=(7, 0.4 + 2.1 * len(names)))
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)
         for name, (panel,) in zip(names, panels, strict=True):
@@ -222,26 +225,66 @@ class Scores:
         return figure
 
     def _draw(self, panel: Any, name: str, layers: Sequence[str]) -> None:
-        measured = MEASURED[name]
-        for decoder, own in self.layers.items():
-            rows = [layers.index(layer) for layer in own]
-            (line,) = panel.plot(rows, self.value[decoder][name], marker=".", label=decoder)
-            low, high = self.low[decoder][name], self.high[decoder][name]
+        measured, rows = MEASURED[name], range(len(layers))
+        for decoder in self.decoders:
+            value, low, high = (self._along(layers, decoder, name, end) for end in _ENDS)
+            (line,) = panel.plot(rows, value, marker=".", label=decoder)
             panel.fill_between(rows, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
         if name == "causal":
-            for decoder, own in self.layers.items():
-                rows = [layers.index(layer) for layer in own]
-                panel.plot(rows, self.value[decoder]["causal_random"], color="gray", linestyle="dashed")
+            panel.plot(rows, self._random(layers), color="gray", linestyle="dashed")
         if name in self.own:
             panel.axhline(self.own[name].value, color="gray", linestyle="dotted")
         panel.set_ylabel(f"{measured.title}\n({measured.unit})")
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """One self-contained page; also written to a file, atomically, if a path is given."""
-        html = ranking_page(title or f"Decoders of {self.model}, scored", [self.ranking()])
+        names = [*self.decoders, "the model itself"]
+        names += ["random directions"] if "causal_random" in self.measures else []
+        last = len(self.decoders)
+        key = [(name, style_of(place if place < last else last - place - 1)) for place, name in enumerate(names)]
+        html = scores_page(title or f"Decoders of {self.model}, scored", key, self._charts(), self.ranking())
         if path is not None:
             write_atomically(path, html.encode("utf-8", "replace"))
         return html
+
+    def _charts(self) -> list[dict[str, Any]]:
+        """A chart for each measure."""
+        layers, found = self._along_axis, []
+        for measure in self._drawn:
+            lines = [
+                Line(decoder, *(self._along(layers, decoder, measure, end) for end in _ENDS), colour=place)
+                for place, decoder in enumerate(self.decoders)
+            ]
+            nothing = np.full(len(layers), np.nan)
+            if measure in self.own:
+                own = np.full(len(layers), self.own[measure].value)
+                lines.append(Line("the model itself", own, nothing, nothing, colour=-1))
+            if measure == "causal":
+                lines.append(Line("random directions", self._random(layers), nothing, nothing, colour=-2))
+            measured = MEASURED[measure]
+            chart = line_chart(f"{measured.title} ({measured.unit})", layers, lines)
+            found.append(chart | {"about": measured.about})
+        return found
+
+    def _random(self, layers: Sequence[str]) -> np.ndarray:
+        """(layer,), the gain of random directions, which is the same for all decoders that have a layer."""
+        return np.fmax.reduce([self._along(layers, each, "causal_random", "value") for each in self.decoders])
+
+    @property
+    def _along_axis(self) -> list[str]:
+        """The layers that are drawn: all but "embed", unless there is no other, as its KL dwarfs all others."""
+        layers = _joined(list(self.layers.values()))
+        return [layer for layer in layers if layer != EMBED] or layers
+
+    def _along(self, layers: Sequence[str], decoder: str, measure: str, end: str) -> np.ndarray:
+        """(layer,) of all layers, NaN at those that a decoder has no map for."""
+        values = dict(zip(self.layers[decoder], getattr(self, end)[decoder][measure].tolist(), strict=True))
+        return np.array([values.get(layer, math.nan) for layer in layers])
+
+    @property
+    def _drawn(self) -> list[str]:
+        """The measures that have a panel of their own."""
+        return [name for name in self.measures if name != "causal_random"]
 
     def _repr_html_(self) -> str:
         return ranking_fragment(**self.ranking())
@@ -250,7 +293,7 @@ class Scores:
         """The arguments of :func:`bauklens.show.page.ranking_fragment`: a column for each measure and decoder."""
         layers = _joined(list(self.layers.values()))
         pairs = [(measure, decoder) for measure in self.measures for decoder in self.decoders]
-        largest = {measure: self._largest(measure) for measure in self.measures}
+        largest = {measure: self._largest(measure.removesuffix("_random")) for measure in self.measures}
         rows = [
             (
                 layer,
@@ -293,7 +336,8 @@ class Scores:
         return Interval(*(float(getattr(self, end)[decoder][measure][row]) for end in _ENDS))
 
     def _largest(self, measure: str) -> float:
-        values = np.concatenate([self.value[decoder][measure] for decoder in self.decoders])
+        layers = self._along_axis
+        values = np.concatenate([self._along(layers, decoder, measure, "value") for decoder in self.decoders])
         return float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
 
     def _known(self, decoder: str | None) -> str:

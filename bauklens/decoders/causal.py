@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decoders.kinds import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve
 from bauklens.model.block_output import state_of, with_state
@@ -208,23 +209,22 @@ def _logit_gradients(prompt: _Prompt, tokens: Sequence[int]) -> torch.Tensor:
 
 
 def _pulled_back(decoder: Decoder, label: str, state: torch.Tensor, towards: torch.Tensor) -> torch.Tensor:
-    """(token, hidden) float32, ``J' u`` of each row u; zeros if the decoder is a constant there.
+    """(token, hidden) float32, ``J' u`` of each row u; zeros if a learned decoder is a constant there.
 
     Raises:
         LensError: the decoder is a function that cannot be differentiated.
     """
     if decoder is LOGIT_LENS:
         return towards
+    if isinstance(decoder, LearnedDecoder):
+        weight = decoder.weight(label)
+        back = torch.zeros_like(towards) if weight is None else towards @ weight.to(towards)
+        return back + towards if decoder.is_residual else back
     with torch.enable_grad():
         given = state.expand(1, len(towards), -1).clone().requires_grad_()
         try:
             found = decoder(given, [label])
-            is_constant = not found.requires_grad
-            (back,) = (
-                (None,)
-                if is_constant
-                else torch.autograd.grad(found, given, towards[None].to(found), allow_unused=True)
-            )
+            (back,) = torch.autograd.grad(found, given, towards[None].to(found))
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, LensError) or out_of_memory(error):
                 raise
@@ -232,12 +232,7 @@ def _pulled_back(decoder: Decoder, label: str, state: torch.Tensor, towards: tor
                 f"the decoder {decoder.name!r} cannot be differentiated, so that tokens have no directions: leave "
                 f"causal out ({error!s:.200})"
             ) from None
-    if back is None and getattr(decoder, "kind", "function") == "function":
-        raise LensError(
-            f"the decoder {decoder.name!r} is constant or cannot be differentiated, so that tokens have no directions: "
-            "leave causal out"
-        )
-    return torch.zeros_like(towards) if back is None else back[0].float()
+    return back[0].float()
 
 
 class _Change(NamedTuple):

@@ -58,6 +58,7 @@ def with_intervals(sums: np.ndarray, counts: np.ndarray, statistic: Statistic, s
         resampled.append(of(weights.astype(np.float64)))
     found = np.concatenate(resampled)
     known = ~np.isnan(found).all(axis=0)
-    with np.errstate(invalid="ignore"):
-        low[known], high[known] = np.nanpercentile(found[:, known], _ENDS, axis=0)
+    if known.any():
+        with np.errstate(invalid="ignore"):
+            low[known], high[known] = np.nanpercentile(found[:, known], _ENDS, axis=0)
     return Bounds(value, np.fmin(low, value), np.fmax(high, value))

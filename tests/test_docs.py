@@ -65,6 +65,7 @@ def reader(tmp_path, monkeypatch):
     """A folder with what the pages speak of: a model of the reader's own, and a file of prompts."""
     saved_model("gpt2", tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("The tower is in\nThe needle is in\n")
+    (tmp_path / "book.txt").write_text("The tower is in the city, and the needle is by the sea.\n" * 6)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     return tmp_path

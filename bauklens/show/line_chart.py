@@ -42,7 +42,8 @@ def line_chart(title: str, names: Sequence[str], lines: Sequence[Line]) -> dict[
     every = np.concatenate([np.concatenate([line.values, line.low, line.high]) for line in lines])
     every = every[np.isfinite(every)]
     step = _step(float(every.max(initial=0)) - float(every.min(initial=0)))
-    least, most = (step * round_(value / step) for round_, value in _limits(every))
+    least: float = step * math.floor(float(every.min(initial=0)) / step)
+    most: float = step * math.ceil(float(every.max(initial=0)) / step)
     most = most if most > least else least + step
 
     def x(place: int) -> float:
@@ -91,10 +92,6 @@ def style_of(colour: int) -> str:
 def _said(line: Line, name: str, place: int) -> str:
     ends = f" ({line.low[place]:.3g} .. {line.high[place]:.3g})" if np.isfinite(line.low[place]) else ""
     return f"{line.name}, {name}: {line.values[place]:.3g}{ends}"
-
-
-def _limits(values: np.ndarray) -> list[tuple[Any, float]]:
-    return [(math.floor, float(values.min(initial=0))), (math.ceil, float(values.max(initial=0)))]
 
 
 def _step(spread: float) -> float:

@@ -252,8 +252,14 @@ class Scores:
         layers, found = self._along_axis, []
         for measure in self._drawn:
             lines = [
-                Line(decoder, *(self._along(layers, decoder, measure, end) for end in _ENDS), colour=place)
-                for place, decoder in enumerate(self.decoders)
+                Line(
+                    name,
+                    self._along(layers, name, measure, "value"),
+                    self._along(layers, name, measure, "low"),
+                    self._along(layers, name, measure, "high"),
+                    place,
+                )
+                for place, name in enumerate(self.decoders)
             ]
             nothing = np.full(len(layers), np.nan)
             if measure in self.own:
@@ -268,7 +274,10 @@ class Scores:
 
     def _random(self, layers: Sequence[str]) -> np.ndarray:
         """(layer,), the gain of random directions, which is the same for all decoders that have a layer."""
-        return np.fmax.reduce([self._along(layers, each, "causal_random", "value") for each in self.decoders])
+        found = np.full(len(layers), np.nan)
+        for decoder in self.decoders:
+            found = np.fmax(found, self._along(layers, decoder, "causal_random", "value"))
+        return found
 
     @property
     def _along_axis(self) -> list[str]:

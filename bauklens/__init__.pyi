@@ -6,6 +6,7 @@ from .decoders.kinds import MeanLens as MeanLens
 from .decoders.kinds import RidgeLens as RidgeLens
 from .decoders.kinds import TunedLens as TunedLens
 from .decoders.loading import load_decoder as load_decoder
+from .decoders.score import score_decoder as score_decoder
 from .errors import LensError as LensError
 from .lens.corpus import summarize as summarize
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
@@ -23,6 +24,7 @@ from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
 from .show.evaluation import Evaluation as Evaluation
 from .show.page import save_report as save_report
+from .show.scores import Scores as Scores
 from .show.summary import Summary as Summary
 from .stream.states import get_hidden_state_deltas as get_hidden_state_deltas
 from .stream.states import get_hidden_states as get_hidden_states

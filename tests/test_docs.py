@@ -69,6 +69,7 @@ def reader(tmp_path, monkeypatch):
         {"prompt": "The capital of the country shaped like a boot is ", "target": "Rome", "intermediates": ["Italy"]}
     ]
     (tmp_path / "items.json").write_text(json.dumps({"items": items}))
+    (tmp_path / "book.txt").write_text("The tower is in the city, and the needle is by the sea.\n" * 6)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     return tmp_path

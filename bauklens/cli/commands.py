@@ -25,6 +25,7 @@ from bauklens.cli.options import (
     write,
 )
 from bauklens.cli.results import as_csv, write_json
+from bauklens.cli.scores import score
 from bauklens.cli.several import compare, summarize
 from bauklens.errors import LensError
 from bauklens.reading_files import STANDARD_INPUT
@@ -171,6 +172,7 @@ main.add_command(summarize)
 main.add_command(fit)
 main.add_command(merge)
 main.add_command(evaluate)
+main.add_command(score)
 
 
 @main.command(short_help="Print the parts of a model, and check its lens.")

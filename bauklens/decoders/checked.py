@@ -13,14 +13,25 @@ from bauklens.errors import LensError
 from bauklens.result.frozen import frozen, plain
 from bauklens.vocabulary import EMBED
 
-QUALITIES = ("kl", "agreement")
-"""What is known of a layer: KL to the final row in nats; how often its most probable token is the model's, 0..1."""
+_LARGEST = 1e30
+"""Of a KL divergence, so that float32 holds it."""
+
+_MEASURES = {
+    "kl": (0.0, _LARGEST),
+    "agreement": (0.0, 1.0),
+    "cross_entropy": (0.0, _LARGEST),
+    "calibration": (0.0, 1.0),
+    "causal": (-_LARGEST, _LARGEST),
+    "causal_random": (-_LARGEST, _LARGEST),
+}
+
+QUALITIES = {f"{name}{end}": limits for name, limits in _MEASURES.items() for end in ("", "_low", "_high")}
+"""What may be known of a layer -> its least and largest value: KL to the final row in nats; how often the most probable
+token is the model's, 0..1; and what else :func:`bauklens.score_decoder` measures. ``<name>_low`` and ``<name>_high``
+are the ends of its 95 % interval."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Of maps; those of eight bits and fewer have no arithmetic."""
-
-_LARGEST = 1e30
-"""Of a KL divergence, so that float32 holds it."""
 
 _MOST, _LONGEST = 10**9, 200
 """Beyond the number of any layer, and the characters of the longest label."""
@@ -103,10 +114,10 @@ def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping
             raise LensError(f"there is a quality of layer {label}, but no map")
         if not isinstance(each, Mapping):
             raise LensError(f"the quality of layer {label} is not a mapping of names to numbers")
-        for name in QUALITIES:
-            most = 1.0 if name == "agreement" else _LARGEST
-            if name in each and not (_is_float(each[name]) and 0 <= each[name] <= most):
-                raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be a number from 0 on")
+        for name, (least, most) in QUALITIES.items():
+            if name in each and not (_is_float(each[name]) and least <= each[name] <= most):
+                wanted = "a number" if least else "a number from 0 on" if most > 1 else "a number from 0 to 1"
+                raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be {wanted}")
         found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})
     return MappingProxyType({label: each for label, each in found.items() if each})
 

@@ -5,6 +5,7 @@ that of the last block's output, which itself needs none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -41,7 +42,8 @@ class LearnedDecoder:
         stream: what the maps take: ``"hidden"``, the stream after a block, or what its ``"attention"`` or ``"mlp"``
             adds to it.
         quality: layer -> ``{"kl": nats, "agreement": 0..1}``, measured on text that the maps were not fitted on: the
-            mean KL divergence to the model's own prediction, and how often the most probable tokens are the same.
+            mean KL divergence to the model's own prediction, and how often the most probable tokens are the same; and
+            any other of :data:`bauklens.decoders.checked.QUALITIES`.
         about: what else is known of it, as plain values, such as ``"model"``, ``"method"``, ``"prompts"``,
             ``"tokens"``; ``"blocks"``, ``"target"`` and ``"fingerprint"`` tell for which model it was made
             (:mod:`bauklens.decoders.fits`).
@@ -169,6 +171,21 @@ class LearnedDecoder:
         from bauklens.decoders.merging import merged
 
         return merged(decoders, model, tokenizer, texts)
+
+    def with_quality(self, quality: Mapping[Any, Mapping[str, float]], about: Mapping[str, Any] | None = None) -> Self:
+        """The same decoder with another quality, in the place of what was known before; it shares the maps.
+
+        Args:
+            quality: as when a decoder is made, such as :meth:`bauklens.show.scores.Scores.quality` returns.
+            about: what else is known now, beside what was known before.
+
+        Raises:
+            LensError: a layer has no map, a value is out of range, or what is known is not made of plain values.
+        """
+        made = copy(self)
+        made.quality = checked_quality(checked_labels(quality), self.layers)
+        made.about = checked_about({**self.about, **(about or {})})
+        return made
 
     def save(self, path: str | Path) -> None:
         """Writes the decoder to a file, or a folder; an old file is replaced only when the new one is complete.

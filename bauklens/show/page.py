@@ -14,6 +14,7 @@ from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
+from bauklens.show.line_chart import HEIGHT, LEFT, WIDTH
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
@@ -75,6 +76,20 @@ def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
     """The HTML of a page of rankings, each given as the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
     return template.render(title=title, style=_style(), script_source="'none'", rankings=rankings)
+
+
+def scores_page(title: str, key: Sequence[tuple[str, str]], charts: Sequence[Any], ranking: Mapping[str, Any]) -> str:
+    """The HTML of a page of line charts and a ranking below them.
+
+    Args:
+        key: (name, style) of each line.
+        charts: as :func:`bauklens.show.line_chart.line_chart` makes them, each with its ``"about"``.
+        ranking: the arguments of :func:`ranking_fragment`.
+    """
+    sizes = {"width": WIDTH, "height": HEIGHT, "left": LEFT}
+    template = templates().get_template("scores_page.html")
+    shown = {"title": title, "style": _style(), "script_source": "'none'", "key": key, "charts": charts}
+    return template.render(**shown, **sizes, ranking=ranking)
 
 
 def page(

@@ -15,6 +15,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
+from bauklens.show.scores import Scores
 from bauklens.show.summary import Summary
 from bauklens.vocabulary import DECODER_KINDS
 
@@ -195,6 +196,23 @@ def print_quality(
         table.add_row(Text(printable(label), style="cyan"), f"{each['kl']:.2f}", f"{each['agreement']:.0%}")
     console.print(table)
     console.print(Text(f"compared with the model's own last row, {printable(str(about['quality']))}", style="dim"))
+
+
+def print_scores(scores: Scores, console: Console | None = None) -> None:
+    """Prints the scores of every layer, a column for each measure and decoder; the last row is the model itself."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_UNBOUNDED)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", justify="right", style="cyan", no_wrap=True)
+    shown = scores.ranking()
+    for name in shown["columns"]:
+        table.add_column(Text(printable(name)), justify="right")
+    for layer, cells in shown["rows"]:
+        table.add_row(Text(printable(layer)), *(Text(text) for text, _, _ in cells))
+    console.print(Text(printable(shown["caption"])), soft_wrap=True)
+    console.print(table)
+    console.print(Text("the last row is the model itself; --json - prints 95 % intervals", style="dim"))
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:

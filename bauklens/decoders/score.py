@@ -127,16 +127,22 @@ def score_decoder(
     return _scores(scored, moved, model_name(model), seed, about)
 
 
-def quality_of(decoder: Decoder, model: nn.Module, texts: Iterable[Inputs]) -> dict[str, dict[str, float]]:
+def quality_of(
+    decoder: Decoder,
+    model: nn.Module,
+    texts: Iterable[Inputs],
+    *,
+    skip_first: int = SKIP_FIRST,
+    anatomy: Anatomy | None = None,
+) -> dict[str, dict[str, float]]:
     """Label -> the mean KL divergence of the row to the model's own, in nats, and how often their top tokens agree.
-
-    The positions before :data:`bauklens.decoders.texts.SKIP_FIRST` and the last of each text are left out, as
-    they are when a decoder is fitted.
 
     Args:
         texts: one prompt each.
+        skip_first: so many positions at the beginning of each are left out, and so is the last.
+        anatomy: of the model, if it is not the one that is found without being told.
     """
-    scored = _Scored([decoder], None, SKIP_FIRST, 0)
+    scored = _Scored([decoder], None, skip_first, 0, anatomy)
     for number, inputs in enumerate(bar("Scoring", "text", list(texts))):
         scored.begin(model, inputs, fits=True)
         scored.add(model, inputs, number)
@@ -151,6 +157,7 @@ class _Scored:
     """Sums over the positions of each text.
 
     Attributes:
+        anatomy: of the model, if it is known.
         documents: numbers of the texts that were read.
         labels: of each decoder, the layers at which it is scored.
         sums: of each decoder and text, (layer, part) float64: of KL, agreement and surprisal, and for each bin of the
@@ -165,6 +172,7 @@ class _Scored:
     layers: Layers
     skip_first: int
     tokens: int
+    anatomy: Anatomy | None = None
     documents: list[int] = field(default_factory=list)
     labels: list[list[str]] = field(default_factory=list)
     sums: list[list[np.ndarray]] = field(default_factory=list)
@@ -181,7 +189,7 @@ class _Scored:
         """
         if self.labels:
             return
-        anatomy = resolve(model, inputs)
+        anatomy = self.anatomy or resolve(model, inputs)
         if not fits:
             self._require(model, anatomy)
         self.labels = [self._of_layers(each, anatomy) for each in self.decoders]
@@ -190,7 +198,7 @@ class _Scored:
 
     def add(self, model: nn.Module, inputs: Inputs, text: int) -> None:
         """Runs a window of a text once, and adds what each decoder says of it."""
-        anatomy = resolve(model, inputs)
+        anatomy = self.anatomy or resolve(model, inputs)
         run = Run(model, None, None, inputs, anatomy, trace_stream(model, anatomy, inputs), inputs.count)
         positions = list(range(self.skip_first, inputs.count - 1))
         following = inputs.ids[0, 1:].cpu()[positions]

@@ -21,7 +21,6 @@ from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.fit.tuned import Training, TunedFit
 from bauklens.decoders.fit.wanted import DTYPES, Wanted, wanted_of
 from bauklens.decoders.kinds import LearnedDecoder, Parts
-from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST, Window
 from bauklens.errors import LensError, NotFiniteError
 from bauklens.files import path_of
@@ -222,7 +221,7 @@ class _Work:
         if not self.corpus.scored:
             log.warning("no text was left to measure the decoder on: pass more texts, or use score_decoder()")
             return {}
-        return self._with_apart(self.corpus.scored, lambda inputs: quality_of(lens, self.fitted.model, inputs))
+        return self._with_apart(self.corpus.scored, lambda inputs: self.fitted.quality(lens, inputs))
 
     def _new(self, done: Callable[[int], None]) -> _Fit:
         method, options = self.wanted.method, self.wanted.options

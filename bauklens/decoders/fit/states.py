@@ -8,6 +8,8 @@ from torch import nn
 
 from bauklens.arguments import Layers, chosen_layers
 from bauklens.decoders.fits import state_size
+from bauklens.decoders.kinds import LearnedDecoder
+from bauklens.decoders.score import quality_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
@@ -82,6 +84,10 @@ class Fitted:
             states = stream.states if self.anatomy.plain else self._flat(stream.states)
             found.append(states[places, self.positions(inputs)])
         return torch.cat(found, dim=1)
+
+    def quality(self, decoder: LearnedDecoder, windows: Sequence[Inputs]) -> dict[str, dict[str, float]]:
+        """As :func:`bauklens.decoders.score.quality_of`."""
+        return quality_of(decoder, self.model, windows, skip_first=self.skip_first, anatomy=self.anatomy)
 
     def _flat(self, states: torch.Tensor) -> torch.Tensor:
         """(layer, position, size), of states in the model's own shape."""

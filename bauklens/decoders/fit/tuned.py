@@ -17,7 +17,6 @@ from bauklens.decoders.fit.heads import Head, differentiable_head
 from bauklens.decoders.fit.ridge import RidgeFit
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.kinds import LearnedDecoder, Parts, RidgeLens, TunedLens, listed
-from bauklens.decoders.score import quality_of
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 
@@ -111,8 +110,7 @@ class TunedFit:
         if not chosen:
             return tuned
         kls = [
-            {label: each["kl"] for label, each in quality_of(lens, self.fitted.model, chosen).items()}
-            for lens in (tuned, ridge)
+            {label: each["kl"] for label, each in self.fitted.quality(lens, chosen).items()} for lens in (tuned, ridge)
         ]
         better = [label for label in tuned.layers if not kls[0][label] < kls[1][label]]
         if not better:

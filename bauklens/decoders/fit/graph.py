@@ -1,7 +1,7 @@
 """The states of a window with the graph of their gradients, from one forward pass that ends at the target."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from bauklens.decoders.fit.states import Fitted
 from bauklens.model.block_output import state_of, with_state
-from bauklens.model.forward import last_logits_only, model_logits
+from bauklens.model.forward import last_logits_only, model_logits, tensors_in
 from bauklens.model.inputs import Inputs
 from bauklens.signals import unbroken
 from bauklens.vocabulary import EMBED
@@ -63,42 +63,70 @@ def graph_of(
 
     Args:
         model: what :func:`bauklens.model.guard.evaluating` yields.
-        inputs: one window; or the same one several times over, as a batch.
         leaf: what the model goes on with in the place of the state of the first layer.
         prefix: the positions that do not count, which ran already.
     """
+    named, parts = (EMBED, *fitted.anatomy.labels), fitted.anatomy.parts
+    first, found = named.index(fitted.layers[0]), {}
+
+    def keep(place: int, output: Any) -> Any:
+        state = state_of(output, parts)
+        if place == first:
+            state = state.detach().requires_grad_() if leaf is None else leaf
+        found[place] = state
+        return with_state(output, state, parts)
+
+    run_to_target(model, fitted, inputs, keep, prefix)
+    sources = [found[named.index(label)] for label in fitted.layers]
+    return Graph(sources, found[named.index(fitted.target)], counted(fitted, inputs, prefix))
+
+
+def counted(fitted: Fitted, inputs: Inputs, prefix: "Prefix | None") -> slice:
+    """The positions that count, among those that ran."""
+    positions = fitted.positions(inputs)
+    skipped = 0 if prefix is None else prefix.count
+    return slice(positions.start - skipped, positions.stop - skipped)
+
+
+def run_to_target(
+    model: nn.Module,
+    fitted: Fitted,
+    inputs: Inputs,
+    keep: Callable[[int, Any], Any],
+    prefix: "Prefix | None",
+) -> None:
+    """Runs a window as far as the target.
+
+    Args:
+        keep: is called with the place of a layer, counted from 0 for the state before block 0, and with what holds its
+            states, from the first layer that is fitted on; what it returns is what the model goes on with.
+    """
     named = (EMBED, *fitted.anatomy.labels)
-    first, last = named.index(fitted.layers[0]), named.index(fitted.target)
-    wanted = {named.index(label) for label in fitted.layers}
-    parts, found, count = fitted.anatomy.parts, {}, 0
+    first, last, ran = named.index(fitted.layers[0]), named.index(fitted.target), 0
 
     def begin(_module: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        nonlocal count
-        if count or first:
+        if ran or first:
             return None
-        tensors = [each for each in (*given, *keywords.values()) if isinstance(each, torch.Tensor)]
+        tensors = tensors_in(given, keywords)
         taken = [tensors[place] for place in fitted.anatomy.takes]
-        state = torch.stack(taken) if taken[1:] else taken[0]
-        found[0] = state.detach().requires_grad_() if leaf is None else leaf
-        instead = dict(zip(map(id, taken), found[0] if taken[1:] else [found[0]], strict=True))
+        state = keep(0, torch.stack(taken) if taken[1:] else taken[0])
+        instead = dict(zip(map(id, taken), state if taken[1:] else [state], strict=True))
         return tree_map_only(torch.Tensor, lambda each: instead.get(id(each), each), (given, keywords))
 
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == first:
-            found[count] = state_of(output, parts).detach().requires_grad_() if leaf is None else leaf
-        elif count in wanted or count == last:
-            found[count] = state_of(output, parts)
-        if count == last:
+    def end(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        nonlocal ran
+        ran += 1
+        if ran >= first:
+            output = keep(ran, output)
+        if ran == last:
             raise _EndedError
-        return with_state(output, found[count], parts) if count in found else None
+        return output
 
     with ExitStack() as hooks:
         blocks = list(dict.fromkeys(fitted.anatomy.blocks))
         hooks.callback(model.get_submodule(blocks[0]).register_forward_pre_hook(begin, with_kwargs=True).remove)
         for name in blocks:
-            hooks.callback(model.get_submodule(name).register_forward_hook(keep).remove)
+            hooks.callback(model.get_submodule(name).register_forward_hook(end).remove)
         try:
             if prefix is None:
                 model_logits(model, inputs, **last_logits_only(model))
@@ -106,10 +134,6 @@ def graph_of(
                 prefix.run(model, inputs)
         except _EndedError:
             pass
-    positions = fitted.positions(inputs)
-    skipped = 0 if prefix is None else fitted.skip_first
-    sources = [found[named.index(label)] for label in fitted.layers]
-    return Graph(sources, found[last], slice(positions.start - skipped, positions.stop - skipped))
 
 
 _CACHES = ("cache", "past_key_values")

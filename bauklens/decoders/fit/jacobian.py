@@ -1,33 +1,39 @@
 """The Jacobian of the target's states with respect to a layer's, of one window, by backward passes.
 
 The published estimator: ``J = mean over t of sum over t' of d target[t'] / d source[t]``, t and t' the positions that
-count, and t' from t on, as a causal model has no others. A backward pass with a one at dimension i of all t' at once
-gives row i of every layer's J.
+count, and t' from t on, as a causal model has no others. A gradient that starts with a one at dimension i of all t' at
+once gives row i of every layer's J.
 
-There is one forward pass for each window, and the backward passes run on its one graph, several rows at once
-(``torch.vmap``). No gradient comes to the positions at the beginning that do not count: if the model can, they are run
-before, and only what it caches of them is used.
+There is one forward pass for each window. Gradients run back on its one graph, many at once (``torch.vmap``), one layer
+after another (:mod:`bauklens.decoders.fit.segments`), through MLPs as matrices if that is less work
+(:mod:`bauklens.decoders.fit.explicit_mlp`). None comes to the positions at the beginning that do not count: if the
+model can, they are run before, and only what it caches of them is used. Each of these ways is tried on the first
+window, and taken if it is shown there to be right.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bauklens.decoders.fit.graph import Graph, Prefix, graph_of, states_only, without_gradient
+from bauklens.decoders.fit.explicit_mlp import ExplicitMlp
+from bauklens.decoders.fit.graph import Graph, Prefix, counted, graph_of, states_only, without_gradient
+from bauklens.decoders.fit.segments import Segment, hang_together, mlps_of, segments_of
 from bauklens.decoders.fit.states import Fitted
 from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.guard import evaluating, is_hooked
 from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
+from bauklens.vocabulary import EMBED
 
 MEMORY = 1 << 30
 """Bytes of gradients that are alive at once, about."""
 
-_ALIVE = 2
-"""How many times what a layer's gradient takes is alive for each layer: it, and what it is made of."""
+_ALIVE = 6
+"""How many times what a layer's gradient takes is alive: it, that of the layer after it, and what is in between."""
 
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Of a state's size: more than running a window in two parts changes it."""
@@ -41,16 +47,20 @@ class Jacobians:
     """Jacobians of windows, for some layers.
 
     Attributes:
-        dim_batch: rows of a Jacobian that one backward pass gives; by default as many as :data:`MEMORY` has room for.
-            If memory runs out, it is halved.
+        dim_batch: gradients, which are rows of a Jacobian, that are alive at once; by default as many as
+            :data:`MEMORY` has room for. If memory runs out, it is halved.
         in_parts: whether the positions that do not count are run before the others; None until that was tried.
-        together: whether a backward pass can give several rows.
+        in_segments: whether gradients run back layer by layer; None until that was tried.
+        together: whether several can run back at once.
+        mlps: name of a block -> its MLP, if its Jacobian can be made; None until that was tried.
     """
 
     fitted: Fitted
     dim_batch: int | None = None
     in_parts: bool | None = None
+    in_segments: bool | None = None
     together: bool = True
+    mlps: dict[str, ExplicitMlp] | None = None
     _proved: bool = field(default=False, repr=False)
 
     def of(self, inputs: Inputs, done: Callable[[int], None] = lambda _: None) -> torch.Tensor:
@@ -64,11 +74,10 @@ class Jacobians:
                 runs out.
         """
         fitted = self.fitted
-        if self.dim_batch is None:
-            self.dim_batch = default_dim_batch(fitted, inputs)
         with evaluating(fitted.model, in_place=fitted.anatomy.in_place) as own, states_only(own):
             if not self._proved:
                 self._prepare(own, inputs)
+            self.dim_batch = self.dim_batch or default_dim_batch(fitted, inputs, whole=not self.in_segments)
             while True:
                 try:
                     found = self._rows(own, inputs, done)
@@ -99,24 +108,36 @@ class Jacobians:
             raise _explained(error, own, fitted, inputs) from None
         if self.in_parts is None:
             self.in_parts = _runs_in_parts(own, fitted, inputs, whole)
+        del whole
+        if self.in_segments is None:
+            self.in_segments = hang_together(segments_of(own, fitted, inputs, {}))
+        if self.mlps is None:
+            self.mlps = mlps_of(own, fitted, inputs) if self.in_segments else {}
         self._proved = True
 
     def _rows(self, own: nn.Module, inputs: Inputs, done: Callable[[int], None]) -> torch.Tensor:
+        fitted = self.fitted
         assert self.dim_batch is not None
-        if not self.together:
-            return _by_backward(self._graph(own, inputs), self.fitted, 1, False, done)
-        with sdpa_kernel(SDPBackend.MATH):
-            graph = self._graph(own, inputs)
-        return _by_backward(graph, self.fitted, self.dim_batch, True, done)
+        assert self.mlps is not None
+        with sdpa_kernel(SDPBackend.MATH) if self.together else nullcontext():  # the fast ones run back one by one
+            prefix = Prefix.of(own, inputs, fitted.skip_first) if self.in_parts else None
+            positions = counted(fitted, inputs, prefix)
+            if not self.in_segments:
+                graph = graph_of(own, fitted, inputs, prefix=prefix)
+                return _by_graph(graph, fitted, self.dim_batch if self.together else 1, self.together, done)
+            rows = min(self.dim_batch, fitted.size)
+            mlps = {name: mlp for name, mlp in self.mlps.items() if self.together and mlp.pays(rows)}
+            segments = segments_of(own, fitted, inputs, mlps, prefix)
+        return _by_segments(segments, positions, fitted, rows, self.together, done)
 
-    def _graph(self, own: nn.Module, inputs: Inputs) -> Graph:
-        prefix = Prefix.of(own, inputs, self.fitted.skip_first) if self.in_parts else None
-        return graph_of(own, self.fitted, inputs, prefix=prefix)
 
+def default_dim_batch(fitted: Fitted, inputs: Inputs, *, whole: bool) -> int:
+    """As many gradients as :data:`MEMORY` has room for.
 
-def default_dim_batch(fitted: Fitted, inputs: Inputs) -> int:
-    """As many rows as :data:`MEMORY` has room for."""
-    layers = len(fitted.anatomy.blocks)
+    Args:
+        whole: whether those of all layers are alive at once.
+    """
+    layers = len(fitted.anatomy.blocks) if whole else 1
     each = _ALIVE * layers * inputs.count * fitted.size * torch.finfo(fitted.dtype).bits // 8
     return max(1, min(fitted.size, MEMORY // each))
 
@@ -181,14 +202,37 @@ def _runs_in_parts(own: nn.Module, fitted: Fitted, inputs: Inputs, whole: Graph)
     return True
 
 
-def _by_backward(
-    graph: Graph, fitted: Fitted, at_once: int, together: bool, done: Callable[[int], None]
+def _by_segments(
+    segments: list[Segment],
+    positions: slice,
+    fitted: Fitted,
+    at_once: int,
+    together: bool,
+    done: Callable[[int], None],
 ) -> torch.Tensor:
-    """(layer, size, size), several rows by one backward pass."""
+    """(layer, size, size), by gradients that run back one layer after another."""
+    found = torch.empty(len(fitted.layers), fitted.size, fitted.size)
+    named = (EMBED, *fitted.anatomy.labels)
+    first = named.index(fitted.layers[0])
+    for start in range(0, fitted.size, at_once):
+        rows = slice(start, min(start + at_once, fitted.size))
+        end = segments[-1].end
+        gradients = torch.stack([_one_hot(end, positions, fitted, row) for row in range(rows.start, rows.stop)])
+        for place in range(len(segments) - 1, -1, -1):
+            gradients = segments[place].back(gradients, positions, together=together)
+            label = named[first + place]
+            if label in fitted.layers:
+                found[fitted.layers.index(label), rows] = _mean(gradients, positions, fitted)
+        done(rows.stop - rows.start)
+    return found
+
+
+def _by_graph(graph: Graph, fitted: Fitted, at_once: int, together: bool, done: Callable[[int], None]) -> torch.Tensor:
+    """(layer, size, size), by gradients that run back to all layers at once."""
     found = torch.empty(len(graph.sources), fitted.size, fitted.size)
     for start in range(0, fitted.size, at_once):
         rows = range(start, min(start + at_once, fitted.size))
-        cotangents = torch.stack([_one_hot(graph, fitted, row) for row in rows])
+        cotangents = torch.stack([_one_hot(graph.target, graph.positions, fitted, row) for row in rows])
         grads = torch.autograd.grad(
             graph.target,
             graph.sources,
@@ -198,17 +242,22 @@ def _by_backward(
         )
         for layer, grad in enumerate(grads):
             each = grad if together else grad[None]  # (row, *shape)
-            flat = each.movedim(1 + fitted.anatomy.position_axis, 1).flatten(2)  # (row, position, size)
-            found[layer, rows.start : rows.stop] = flat[:, graph.positions].float().mean(dim=1).cpu()
+            found[layer, rows.start : rows.stop] = _mean(each, graph.positions, fitted)
         done(len(rows))
     return found
 
 
-def _one_hot(graph: Graph, fitted: Fitted, row: int) -> torch.Tensor:
-    """A one at a place of the state at all positions that count, in the shape of the target."""
+def _mean(gradients: torch.Tensor, positions: slice, fitted: Fitted) -> torch.Tensor:
+    """(row, *shape) -> (row, size) float32 on the CPU, over the positions that count."""
+    flat = gradients.movedim(1 + fitted.anatomy.position_axis, 1).flatten(2)  # (row, position, size)
+    return flat[:, positions].float().mean(dim=1).cpu()
+
+
+def _one_hot(like: torch.Tensor, positions: slice, fitted: Fitted, row: int) -> torch.Tensor:
+    """A one at a place of the state at all positions that count, in the shape of states."""
     axis = fitted.anatomy.position_axis
-    along = torch.zeros_like(graph.target.movedim(axis, 0), memory_format=torch.contiguous_format)
-    along.flatten(1)[graph.positions, row] = 1
+    along = torch.zeros_like(like.movedim(axis, 0), memory_format=torch.contiguous_format)
+    along.flatten(1)[positions, row] = 1
     return along.movedim(0, axis)
 
 

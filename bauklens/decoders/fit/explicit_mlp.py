@@ -1,0 +1,137 @@
+"""An MLP's Jacobian as a matrix for each position, which many gradients at once are multiplied by.
+
+An MLP is ``W_out h(W_1 x, ...)`` with one or two projections in front and a function h of each of their numbers by
+itself. Its Jacobian is ``M = W_out sum_i diag(s_i) W_i``, s_i the slopes of h. A gradient that runs back through it
+takes a product with every projection, of the size of the hidden layer. To make M takes one such product, whatever the
+number of gradients, and then each gradient takes one of the size of the state. So for as many gradients as a state has
+numbers, M is less than half the work.
+
+Which modules are such MLPs is not told by their names: a module is taken for one if M gives its gradients.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+_ALLOWED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
+"""Relative to a gradient: rounding, far less than anything that M leaves out."""
+
+_AT_ONCE = 16
+"""Positions whose M are made at once."""
+
+
+@dataclass
+class ExplicitMlp:
+    """A module whose Jacobian is made of its projections.
+
+    Attributes:
+        module: its dotted name.
+        ins: its projections in front.
+        out: that at its end.
+        slopes: of each projection in front, (position, hidden), of the run that :meth:`watched` saw last.
+    """
+
+    module: str
+    ins: list[nn.Module]
+    out: nn.Module
+    slopes: list[torch.Tensor] = field(default_factory=list)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While this is open, a run of the module leaves its slopes, and no graph."""
+        leaves: list[torch.Tensor] = []
+
+        def begin(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            leaves.append(output.detach().requires_grad_())
+            return leaves[-1]
+
+        def end(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            found = torch.autograd.grad(inputs[0].sum(), leaves)
+            self.slopes = [each.flatten(0, -2) for each in found]
+            leaves.clear()
+            return (inputs[0].detach(),)
+
+        with ExitStack() as hooks:
+            for each in self.ins:
+                hooks.callback(each.register_forward_hook(begin).remove)
+            hooks.callback(self.out.register_forward_pre_hook(end).remove)
+            yield
+
+    def pays(self, rows: int) -> bool:
+        """Whether M is less work than running so many gradients back."""
+        weight = _weight(self.out)
+        size, hidden = weight.shape
+        return hidden * size + rows * size < (1 + len(self.ins)) * rows * hidden
+
+    def back(self, gradients: torch.Tensor, positions: slice) -> torch.Tensor:
+        """(row, position, size) of what it returns -> the same of what it is given; 0 outside of some positions."""
+        found = torch.zeros_like(gradients)
+        ins, out = [_weight(each) for each in self.ins], _weight(self.out)
+        for start in range(positions.start, positions.stop, _AT_ONCE):
+            some = slice(start, min(start + _AT_ONCE, positions.stop))
+            inner = sum(slope[some, :, None] * weight for slope, weight in zip(self.slopes, ins, strict=True))
+            matrices = out @ inner  # (position, size, size)
+            found[:, some] = torch.bmm(gradients[:, some].transpose(0, 1), matrices).transpose(0, 1)
+        return found
+
+
+def explicit_mlps(block: nn.Module, name: str, calls: Mapping[str, torch.Tensor]) -> ExplicitMlp | None:
+    """The MLP of a block, if it has one whose Jacobian can be made of its projections.
+
+    Args:
+        name: of the block.
+        calls: what its modules were given that are given a single tensor, by their dotted names.
+    """
+    for inner, module in block.named_modules():
+        given = calls.get(f"{name}.{inner}")
+        if given is None or not inner or given.ndim != 3 or len(given) != 1:
+            continue
+        found = _found(f"{name}.{inner}", module)
+        if found is not None and _is_right(found, module, given):
+            return found
+    return None
+
+
+def _found(name: str, module: nn.Module) -> ExplicitMlp | None:
+    """A module with two or three projections and no other parameters, as if it were an MLP."""
+    parts = [each for each in module.modules() if list(each.parameters(recurse=False))]
+    if len(parts) not in (2, 3) or not all(_is_projection(each) for each in parts):
+        return None
+    sizes = [_weight(each).shape for each in parts]
+    (target, hidden), (_, source) = sizes[-1], sizes[0]
+    if target != source or any(size != (hidden, source) for size in sizes[:-1]):
+        return None
+    return ExplicitMlp(name, parts[:-1], parts[-1])
+
+
+def _is_right(mlp: ExplicitMlp, module: nn.Module, given: torch.Tensor) -> bool:
+    """Whether M gives the gradients of a run."""
+    leaf = given.detach().clone().requires_grad_()
+    try:
+        returned = module(leaf)
+        generator = torch.Generator().manual_seed(0)
+        cotangent = torch.randn(returned.shape, generator=generator).to(returned)
+        (wanted,) = torch.autograd.grad(returned, leaf, cotangent)
+        with mlp.watched():
+            module(leaf.detach())
+        found = mlp.back(cotangent, slice(0, given.shape[1]))
+    except (RuntimeError, TypeError, AttributeError):
+        return False
+    allowed = _ALLOWED.get(wanted.dtype, 0.05)
+    return bool(((found - wanted).norm(dim=-1) <= allowed * wanted.norm(dim=-1)).all())
+
+
+def _is_projection(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    is_linear = type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+    return is_linear and isinstance(weight, torch.Tensor) and weight.ndim == 2 and weight.is_floating_point()
+
+
+def _weight(projection: nn.Module) -> torch.Tensor:
+    """(out, in); that of transformers' Conv1D is kept the other way."""
+    weight = projection.get_parameter("weight")
+    return weight if isinstance(projection, nn.Linear) else weight.T

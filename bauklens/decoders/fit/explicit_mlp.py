@@ -20,7 +20,7 @@ from torch import nn
 _ALLOWED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative to a gradient: rounding, far less than anything that M leaves out."""
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 """Positions whose M are made at once."""
 
 
@@ -70,12 +70,14 @@ class ExplicitMlp:
     def back(self, gradients: torch.Tensor, positions: slice) -> torch.Tensor:
         """(row, position, size) of what it returns -> the same of what it is given; 0 outside of some positions."""
         found = torch.zeros_like(gradients)
-        ins, out = [_weight(each) for each in self.ins], _weight(self.out)
+        (first, *others), out = [_weight(each) for each in self.ins], _weight(self.out)
         for start in range(positions.start, positions.stop, _AT_ONCE):
             some = slice(start, min(start + _AT_ONCE, positions.stop))
-            inner = sum(slope[some, :, None] * weight for slope, weight in zip(self.slopes, ins, strict=True))
-            matrices = out @ inner  # (position, size, size)
-            found[:, some] = torch.bmm(gradients[:, some].transpose(0, 1), matrices).transpose(0, 1)
+            first_slope, *slopes = (each[some, :, None] for each in self.slopes)
+            inner = first_slope * first  # (position, hidden, size)
+            for slope, weight in zip(slopes, others, strict=True):
+                inner.addcmul_(slope, weight)
+            found[:, some] = torch.bmm(gradients[:, some].transpose(0, 1), out @ inner).transpose(0, 1)
         return found
 
 

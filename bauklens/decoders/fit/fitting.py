@@ -43,7 +43,7 @@ _CHOOSING, _SCORING = 8, 16
 
 _FEWEST = 3
 
-_TOKENS_OF_EACH = 1_200
+_TOKENS_OF_EACH = 1_600
 """To fit on, for each window that is kept apart."""
 
 

@@ -15,8 +15,9 @@ from bauklens.decoders.fit.temperature import best_temperatures
 from bauklens.decoders.kinds import Parts, RidgeLens
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
+from bauklens.progress import bar
 
-PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+PENALTIES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Values of lambda that are tried; the one with the least error on windows kept apart is taken, layer by layer."""
 
 UNCHOSEN = 3e-3
@@ -65,40 +66,45 @@ class RidgeFit:
         self._squares, self._products = tensors["squares"], tensors["products"]
         self.rows = int(tensors["rows"])
 
-    def solved(self, chosen: Sequence[Inputs]) -> RidgeLens:
-        """The lens, without temperatures.
+    def decoder(self, chosen: Sequence[Inputs]) -> RidgeLens:
+        """The lens, with a temperature of each layer if windows were kept apart and rows can be decoded one by one.
 
         Args:
-            chosen: windows kept apart, on which lambda is chosen.
+            chosen: windows kept apart, on which lambda and the temperatures are chosen.
 
         Raises:
             LensError: there are fewer rows than unknowns.
         """
-        if self.rows <= self.fitted.size:
+        fitted = self.fitted
+        if self.rows <= fitted.size:
             raise LensError(
-                f"the texts have {self.rows:,} tokens that count, and a map of width {self.fitted.size:,} needs "
-                f"{self.fitted.size + 1:,} or more: pass more texts"
+                f"the texts have {self.rows:,} tokens that count, and a map of width {fitted.size:,} needs "
+                f"{fitted.size + 1:,} or more: pass more texts"
             )
-        apart = torch.cat([self._states([each]) for each in chosen], dim=1) if chosen else None
+        if not chosen:
+            return self._solved(None)
+        labels = [*fitted.layers, fitted.target, fitted.last]
+        apart = torch.cat([fitted.states([each], labels) for each in chosen], dim=1)
+        lens = self._solved(apart)
+        if fitted.anatomy.whole:
+            return lens
+        weights, biases, _ = Parts.of(lens)
+        return RidgeLens(weights, biases, best_temperatures(fitted, lens, apart, chosen[0]))
+
+    def _solved(self, apart: torch.Tensor | None) -> RidgeLens:
+        """The lens without temperatures; lambda has the least error on some states, the layers' and the target's."""
         weights, biases = {}, {}
-        for layer, label in enumerate(self.fitted.layers):
-            tried = {penalty: self._map(layer, penalty) for penalty in (PENALTIES if chosen else (UNCHOSEN,))}
+        for layer, label in enumerate(bar("Solving", "layer", self.fitted.layers)):
+            penalties = (UNCHOSEN,) if apart is None else PENALTIES
+            tried = {penalty: self._map(layer, penalty) for penalty in penalties}
             self.penalties[label] = next(iter(tried))
             if apart is not None:
-                given, wanted = _with_one(apart[layer]), apart[-1].cpu().double()
+                given, wanted = _with_one(apart[layer]), apart[len(self.fitted.layers)].cpu().double()
                 errors = {penalty: float((wanted - given @ each).square().sum()) for penalty, each in tried.items()}
                 self.penalties[label] = min(errors, key=errors.__getitem__)
             best = tried[self.penalties[label]].float()
             weights[label], biases[label] = best[:-1].T.contiguous(), best[-1].clone()
         return RidgeLens(weights, biases)
-
-    def decoder(self, chosen: Sequence[Inputs]) -> RidgeLens:
-        """The lens, with a temperature of each layer if windows were kept apart and rows can be decoded one by one."""
-        lens = self.solved(chosen)
-        if not chosen or self.fitted.anatomy.whole:
-            return lens
-        weights, biases, _ = Parts.of(lens)
-        return RidgeLens(weights, biases, best_temperatures(self.fitted, lens, chosen))
 
     def _states(self, batch: Sequence[Inputs]) -> torch.Tensor:
         """(layer, row, size), the target's last."""

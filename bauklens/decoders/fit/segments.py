@@ -155,10 +155,11 @@ def _back(
     ends: list[torch.Tensor], gradients: list[torch.Tensor], start: torch.Tensor, *, together: bool
 ) -> torch.Tensor:
     """(row, *shape) with respect to some ends -> with respect to a start, some rows at once."""
-    count, found = len(gradients[0]), []
+    found = gradients[0].new_empty(len(gradients[0]), *start.shape)
     step = _AT_ONCE if together else 1
-    for place in range(0, count, step):
-        some = [each[place : place + step] if together else each[place] for each in gradients]
+    for place in range(0, len(found), step):
+        rows = slice(place, place + step)
+        some = [each[rows] if together else each[place] for each in gradients]
         (grad,) = torch.autograd.grad(ends, start, some, retain_graph=True, is_grads_batched=together)
-        found.append(grad if together else grad[None])
-    return torch.cat(found)
+        found[rows] = grad
+    return found

@@ -4,8 +4,6 @@ It gives the least mean ``KL(p || softmax(z / T))`` to the model's own predictio
 the derivative ``E_q[z] - E_p[z]`` and the second derivative ``Var_q[z]``, so that Newton's method finds it.
 """
 
-from collections.abc import Sequence
-
 import torch
 
 from bauklens.decoders.fit.heads import differentiable_head
@@ -14,7 +12,7 @@ from bauklens.decoders.kinds import LearnedDecoder
 from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
 
-ROWS = 96
+ROWS = 64
 """On which a temperature is chosen, from all windows alike."""
 
 _LEAST, _MOST = 0.02, 50.0
@@ -29,16 +27,19 @@ _LEFT_OUT = -1e15
 """For the logit of a token that is left out, -inf, so that its square is a number."""
 
 
-def best_temperatures(fitted: Fitted, decoder: LearnedDecoder, chosen: Sequence[Inputs]) -> dict[str, float]:
+def best_temperatures(
+    fitted: Fitted, decoder: LearnedDecoder, states: torch.Tensor, window: Inputs
+) -> dict[str, float]:
     """Label -> the temperature, of all layers of a decoder that has none yet.
 
     Args:
-        chosen: windows that the decoder was not fitted on.
+        states: (layer, row, size), of the decoder's layers and, last, of the last block, of texts that it was not
+            fitted on.
+        window: any.
     """
-    states = torch.cat([fitted.states([each], [*decoder.layers, fitted.last]) for each in chosen], dim=1)
     states = states[:, :: -(-states.shape[1] // ROWS)]
-    found = {}
-    with differentiable_head(fitted, chosen[0]) as head:
+    found: dict[str, float] = {}
+    with differentiable_head(fitted, window) as head, torch.no_grad():
         own = torch.softmax(head(states[-1]), dim=-1)
         for layer, label in enumerate(bar("Temperatures", "layer", decoder.layers)):
             mapped = decoder(states[layer][None], [label])[0]

@@ -61,6 +61,7 @@ class TunedFit:
         self._windows: list[torch.Tensor] = []
         self._maps: _Maps | None = None
         self._step = 0
+        self._lens: RidgeLens | None = None
 
     @property
     def rows(self) -> int:
@@ -97,7 +98,7 @@ class TunedFit:
             How far the rows of the step were from the model's own, in words.
         """
         if self._maps is None:
-            self._maps = _Maps.from_ridge(self.fitted, self.training, self.ridge.decoder(chosen), self._windows)
+            self._maps = _Maps.from_ridge(self.fitted, self.training, self._of_ridge(chosen), self._windows)
         for step in range(self._step, self.training.steps):
             loss = self._maps.train(self._batch(step), step)
             self._step = step + 1
@@ -106,7 +107,7 @@ class TunedFit:
     def decoder(self, chosen: Sequence[Inputs]) -> LearnedDecoder:
         """The lens; of a layer where the ridge lens is as near on windows kept apart, that map is kept, and told."""
         assert self._maps is not None
-        tuned, ridge = self._maps.lens(), _as_tuned(self.ridge.decoder(chosen))
+        tuned, ridge = self._maps.lens(), _as_tuned(self._of_ridge(chosen))
         if not chosen:
             return tuned
         kls = [
@@ -118,6 +119,11 @@ class TunedFit:
         log.warning("the tuned lens is no nearer than the ridge lens at layers %s, which keep that", listed(better))
         parts = Parts.of(tuned).replaced(Parts.of(ridge, better))
         return TunedLens(*parts, about={"kept from ridge": better})
+
+    def _of_ridge(self, chosen: Sequence[Inputs]) -> RidgeLens:
+        if self._lens is None:
+            self._lens = self.ridge.decoder(chosen)
+        return self._lens
 
     def _batch(self, step: int) -> list[Inputs]:
         """The windows of a step, whichever steps were made before."""

@@ -30,20 +30,23 @@ class ExplicitMlp:
 
     Attributes:
         module: its dotted name.
-        ins: its projections in front.
-        out: that at its end.
+        ins: the names of its projections in front.
+        out: that of the one at its end.
         slopes: of each projection in front, (position, hidden), of the run that :meth:`watched` saw last.
     """
 
     module: str
-    ins: list[nn.Module]
-    out: nn.Module
+    ins: list[str]
+    out: str
     slopes: list[torch.Tensor] = field(default_factory=list)
+    _weights: list[torch.Tensor] = field(default_factory=list, repr=False)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, model: nn.Module) -> Iterator[None]:
         """While this is open, a run of the module leaves its slopes, and no graph."""
         leaves: list[torch.Tensor] = []
+        ins, out = [model.get_submodule(name) for name in self.ins], model.get_submodule(self.out)
+        self._weights = [_weight(each) for each in (*ins, out)]
 
         def begin(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
             leaves.append(output.detach().requires_grad_())
@@ -56,21 +59,20 @@ class ExplicitMlp:
             return (inputs[0].detach(),)
 
         with ExitStack() as hooks:
-            for each in self.ins:
+            for each in ins:
                 hooks.callback(each.register_forward_hook(begin).remove)
-            hooks.callback(self.out.register_forward_pre_hook(end).remove)
+            hooks.callback(out.register_forward_pre_hook(end).remove)
             yield
 
-    def pays(self, rows: int) -> bool:
+    def pays(self, model: nn.Module, rows: int) -> bool:
         """Whether M is less work than running so many gradients back."""
-        weight = _weight(self.out)
-        size, hidden = weight.shape
+        size, hidden = _weight(model.get_submodule(self.out)).shape
         return hidden * size + rows * size < (1 + len(self.ins)) * rows * hidden
 
     def back(self, gradients: torch.Tensor, positions: slice) -> torch.Tensor:
         """(row, position, size) of what it returns -> the same of what it is given; 0 outside of some positions."""
         found = torch.zeros_like(gradients)
-        (first, *others), out = [_weight(each) for each in self.ins], _weight(self.out)
+        first, *others, out = self._weights
         for start in range(positions.start, positions.stop, _AT_ONCE):
             some = slice(start, min(start + _AT_ONCE, positions.stop))
             first_slope, *slopes = (each[some, :, None] for each in self.slopes)
@@ -81,44 +83,51 @@ class ExplicitMlp:
         return found
 
 
-def explicit_mlps(block: nn.Module, name: str, calls: Mapping[str, torch.Tensor]) -> ExplicitMlp | None:
+def explicit_mlp(model: nn.Module, block: str, calls: Mapping[str, torch.Tensor]) -> ExplicitMlp | None:
     """The MLP of a block, if it has one whose Jacobian can be made of its projections.
 
     Args:
-        name: of the block.
+        block: its name.
         calls: what its modules were given that are given a single tensor, by their dotted names.
     """
-    for inner, module in block.named_modules():
-        given = calls.get(f"{name}.{inner}")
+    for inner, _ in model.get_submodule(block).named_modules():
+        name = f"{block}.{inner}"
+        given = calls.get(name)
         if given is None or not inner or given.ndim != 3 or len(given) != 1:
             continue
-        found = _found(f"{name}.{inner}", module)
-        if found is not None and _is_right(found, module, given):
+        found = _found(model, name)
+        if found is not None and _is_right(found, model, given):
             return found
     return None
 
 
-def _found(name: str, module: nn.Module) -> ExplicitMlp | None:
+def _found(model: nn.Module, name: str) -> ExplicitMlp | None:
     """A module with two or three projections and no other parameters, as if it were an MLP."""
-    parts = [each for each in module.modules() if list(each.parameters(recurse=False))]
-    if len(parts) not in (2, 3) or not all(_is_projection(each) for each in parts):
+    parts = {
+        f"{name}.{inner}": each
+        for inner, each in model.get_submodule(name).named_modules()
+        if list(each.parameters(recurse=False))
+    }
+    if len(parts) not in (2, 3) or name in parts or not all(_is_projection(each) for each in parts.values()):
         return None
-    sizes = [_weight(each).shape for each in parts]
+    sizes = [_weight(each).shape for each in parts.values()]
     (target, hidden), (_, source) = sizes[-1], sizes[0]
     if target != source or any(size != (hidden, source) for size in sizes[:-1]):
         return None
-    return ExplicitMlp(name, parts[:-1], parts[-1])
+    *ins, out = parts
+    return ExplicitMlp(name, ins, out)
 
 
-def _is_right(mlp: ExplicitMlp, module: nn.Module, given: torch.Tensor) -> bool:
+def _is_right(mlp: ExplicitMlp, model: nn.Module, given: torch.Tensor) -> bool:
     """Whether M gives the gradients of a run."""
+    module = model.get_submodule(mlp.module)
     leaf = given.detach().clone().requires_grad_()
     try:
         returned = module(leaf)
         generator = torch.Generator().manual_seed(0)
         cotangent = torch.randn(returned.shape, generator=generator).to(returned)
         (wanted,) = torch.autograd.grad(returned, leaf, cotangent)
-        with mlp.watched():
+        with mlp.watched(model):
             module(leaf.detach())
         found = mlp.back(cotangent, slice(0, given.shape[1]))
     except (RuntimeError, TypeError, AttributeError):

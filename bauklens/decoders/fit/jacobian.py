@@ -126,7 +126,7 @@ class Jacobians:
                 graph = graph_of(own, fitted, inputs, prefix=prefix)
                 return _by_graph(graph, fitted, self.dim_batch if self.together else 1, self.together, done)
             rows = min(self.dim_batch, fitted.size)
-            mlps = {name: mlp for name, mlp in self.mlps.items() if self.together and mlp.pays(rows)}
+            mlps = {name: mlp for name, mlp in self.mlps.items() if self.together and mlp.pays(own, rows)}
             segments = segments_of(own, fitted, inputs, mlps, prefix)
         return _by_segments(segments, positions, fitted, rows, self.together, done)
 

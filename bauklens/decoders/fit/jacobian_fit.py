@@ -64,14 +64,22 @@ class JacobianFit:
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""
-        counts = torch.tensor([self.windows, self.rows, self.jacobians.dim_batch or 0])
-        return {"jacobians": self._sums, "counts": counts, "change": torch.tensor([self.change], dtype=torch.float64)}
+        ways = self.jacobians
+        return {
+            "jacobians": self._sums,
+            "counts": torch.tensor([self.windows, self.rows]),
+            "change": torch.tensor([self.change], dtype=torch.float64),
+            "ways": torch.tensor([ways.dim_batch or 0, bool(ways.in_parts), bool(ways.in_segments), ways.together]),
+        }
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint, with as many rows in a backward pass, so that no bit of the result differs."""
+        """Goes on from a checkpoint in the ways that were found then, so that no bit of the result differs."""
         self._sums, self.change = tensors["jacobians"], float(tensors["change"])
-        self.windows, self.rows, dim_batch = tensors["counts"].tolist()
-        self.jacobians.dim_batch = dim_batch or None
+        self.windows, self.rows = tensors["counts"].tolist()
+        dim_batch, *ways = tensors["ways"].tolist()
+        if self.windows:
+            self.jacobians.dim_batch = dim_batch
+            self.jacobians.in_parts, self.jacobians.in_segments, self.jacobians.together = map(bool, ways)
 
     def decoder(self, chosen: Sequence[Inputs]) -> JacobianLens:  # noqa: ARG002
         """The lens."""

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.decoders.fit.explicit_mlp import ExplicitMlp, explicit_mlps
+from bauklens.decoders.fit.explicit_mlp import ExplicitMlp, explicit_mlp
 from bauklens.decoders.fit.graph import Prefix, run_to_target
 from bauklens.decoders.fit.states import Fitted
 from bauklens.model.block_output import state_of, with_state
 from bauklens.model.inputs import Inputs
+from bauklens.vocabulary import EMBED
 
 _AT_ONCE = 64
 """Gradients that run back through a graph at once; more would keep more of what is in between."""
@@ -93,7 +94,7 @@ def segments_of(
     with ExitStack() as hooks:
         for mlp in mlps.values():
             module = model.get_submodule(mlp.module)
-            hooks.enter_context(mlp.watched())
+            hooks.enter_context(mlp.watched(model))
             hooks.callback(module.register_forward_pre_hook(_without_graph(mlp, cut)).remove)
             hooks.callback(module.register_forward_hook(_begin_again(cut)).remove)
         run_to_target(model, fitted, inputs, keep, prefix)
@@ -127,9 +128,10 @@ def hang_together(segments: list[Segment]) -> bool:
 
 
 def mlps_of(model: nn.Module, fitted: Fitted, inputs: Inputs) -> dict[str, ExplicitMlp]:
-    """Name of a block -> its MLP, for the blocks whose MLP's Jacobian can be made of its projections."""
-    blocks = list(dict.fromkeys(fitted.anatomy.blocks))
-    if not fitted.anatomy.plain or len(blocks) < len(fitted.anatomy.blocks):
+    """Name of a block -> its MLP, for the blocks that gradients run through, if its Jacobian can be made."""
+    named = (EMBED, *fitted.anatomy.labels)
+    blocks = fitted.anatomy.blocks[named.index(fitted.layers[0]) : named.index(fitted.target)]
+    if not fitted.anatomy.plain or len(set(fitted.anatomy.blocks)) < len(fitted.anatomy.blocks):
         return {}
     calls: dict[str, torch.Tensor] = {}
 
@@ -147,7 +149,7 @@ def mlps_of(model: nn.Module, fitted: Fitted, inputs: Inputs) -> dict[str, Expli
                     hook = module.register_forward_pre_hook(look(f"{name}.{inner}"), with_kwargs=True)
                     hooks.callback(hook.remove)
         run_to_target(model, fitted, inputs, lambda _place, output: output, None)
-    found = {name: explicit_mlps(model.get_submodule(name), name, calls) for name in blocks}
+    found = {name: explicit_mlp(model, name, calls) for name in blocks}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -40,7 +40,8 @@ def notes(part: str, found: Run, *, intervals: bool = True) -> str:
     if part in ("quality", "causal"):
         said.append(f"{found['positions']:,} positions of {found['texts']} texts {about['texts']}")
     if part == "causal":
-        said[-1] = f"{found['tokens']} tokens for each of {found['texts']} texts {about['texts']}"
+        tokens = f"{found['tokens']} token{'s' if found['tokens'] > 1 else ''}"
+        said[-1] = f"{tokens} for each of {found['texts']} texts {about['texts']}"
     if part == "evaluation":
         said.append(f"Best rank over layers {', '.join(found['layers'])}")
     if part == "cost":

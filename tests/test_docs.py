@@ -6,6 +6,7 @@ import fnmatch
 import io
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -61,6 +62,12 @@ def saved_model(kind, folder):
     tiny_tokenizer().save_pretrained(folder)
 
 
+def pages(count, seed):
+    """So many pages of random words."""
+    draw, words = random.Random(seed), ["the", "tower", "is", "in", "a", "city", "by", "sea", "and", "needle", "of"]
+    return "\n\n".join(" ".join(draw.choices(words, k=100)) for _ in range(count))
+
+
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     """A folder with what the pages speak of: a model of the reader's own, a file of prompts, and one to evaluate."""
@@ -71,6 +78,8 @@ def reader(tmp_path, monkeypatch):
     ]
     (tmp_path / "items.json").write_text(json.dumps({"items": items}))
     (tmp_path / "book.txt").write_text("The tower is in the city, and the needle is by the sea.\n" * 6)
+    for number, (name, count) in enumerate({"corpus": 90, "part-1": 30, "part-2": 30, "held-out": 8}.items()):
+        (tmp_path / f"{name}.txt").write_text(pages(count, number))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     return tmp_path

@@ -1,310 +1,529 @@
 #!/usr/bin/env python3
-"""How near each lens comes to what the model says in the end, layer by layer, on text that none was fitted on.
+"""How good each lens is: what it predicts, what it discloses, what moves the model, and what it costs to fit.
 
-For each layer: the KL divergence of the row to the model's own prediction, in nats, and how often their most probable
-tokens are the same. Unless there are --texts, the model writes them itself: those that lenses are fitted on, those that
-temperatures are chosen on, and those that are scored are other ones. The table is printed, kept as JSON, and, with
---docs, written into docs/guide/decoders.md.
+Four parts, each of which can be switched off:
 
-.venv/bin/python scripts/benchmark_decoders.py
+\b
+quality     KL and agreement with the model's own last row, on text that no lens was fitted on (score_decoder)
+evaluation  pass@k on sets of prompts with concepts on the way to the answer (evaluate)
+causal      the gain in log p of a token when states are moved along a lens's direction for it (score_decoder)
+cost        seconds of each fit (fit_decoder), and of the exact Jacobian beside the plain estimator
+
+Unless there are --texts, the model writes them itself. The tables are printed, kept as JSON, and, with --docs, written
+into docs/DECODERS.md and docs/guide/decoders.md; parts that are switched off stay there as they are. With --cache, a
+run that is cut off goes on when it is started again.
+
+.venv/bin/python scripts/benchmark_decoders.py --cache build/decoders
 """
 
+import hashlib
 import json
-import math
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from benchmark import machine
-from rich.console import Console
-from rich.table import Table
+from decoder_tables import show, write_docs
+from plain_jacobian import PlainJacobian, stopped
 from tqdm import tqdm
 
 import bauklens
-from bauklens.decode.decoder import LOGIT_LENS
-from bauklens.decoders.fit.own_texts import own_texts
-from bauklens.decoders.score import quality_of
-from bauklens.decoders.texts import SKIP_FIRST
+from bauklens.cli.text_files import read_texts
+from bauklens.decoders import LearnedDecoder
+from bauklens.decoders.fingerprint import weights_hash
+from bauklens.decoders.fit.own_texts import own_windows
+from bauklens.decoders.fit.states import Fitted
+from bauklens.decoders.fit.temperature import best_temperatures
+from bauklens.decoders.texts import SKIP_FIRST, Windows
+from bauklens.errors import LensError
+from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.provenance import model_name
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-FIGURES, PAGE = "decoders.json", "guide/decoders.md"
-BEGINS, ENDS = "<!-- written by scripts/benchmark_decoders.py -->", "<!-- until here -->"
+ROOT = Path(__file__).resolve().parent.parent
+EVALS = "tests/data/lens-evals"
 
-BATCH = 40
-"""Texts that the model writes at once."""
+KS = (1, 5, 10)
 
-TO_CHOOSE, HELD_OUT = 4, 16
-"""Texts that temperatures are chosen on, and that are scored."""
+TEMPERED, CONSTANT = "logit, temperatures", "mean final state"
+"""Two lenses whose directions are no others than those of the logit lens, or none."""
 
-TEMPERATURES = (0.85, 1.0, 1.15, 1.35, 1.6, 1.9, 2.3, 2.8, 3.4, 4.2, 5.0, 6.0)
-"""That are tried; each is about a fifth more than the one before."""
+MEAN_WINDOWS, TEMPERATURE_WINDOWS = 45, 4
+"""Windows that the mean final state is taken over, and that the logit lens's temperatures are chosen on."""
 
-
-@dataclass(frozen=True)
-class Of:
-    """A decoder, of some layers only, and with temperatures."""
-
-    decoder: bauklens.Decoder
-    layers: Sequence[str]
-    temperatures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """That of the decoder."""
-        return self.decoder.name
-
-    def __call__(self, states: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
-        """What the decoder makes of the states."""
-        return self.decoder(states, layers)
+APART = 5
+"""Of so many texts of a file, the last is kept apart, to be scored."""
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What lenses are fitted on, what temperatures are chosen on, and what is scored; one prompt each."""
+class Asked:
+    """What is measured.
 
-    fitted: Sequence[Inputs]
-    to_choose: Sequence[Inputs]
-    held_out: Sequence[Inputs]
-
-
-def written(model: Any, tokens: int, length: int) -> Texts:
-    """Texts that the model writes, with so many tokens to fit on; each batch has a seed of its own."""
-    seeds = range(1, 1 + math.ceil(tokens / (length - 1) / BATCH))
-    fitted = [text for seed in seeds for text in _each(own_texts(model, BATCH, length, seed=seed).ids)]
-    others = _each(own_texts(model, TO_CHOOSE + HELD_OUT, length, seed=len(seeds) + 1).ids)
-    return Texts(fitted, others[:TO_CHOOSE], others[TO_CHOOSE:])
-
-
-def cut(tokenizer: Any, path: Path, tokens: int, length: int) -> Texts:
-    """A file's text, cut into pieces of one length; the end of the file is what is scored."""
-    ids = torch.tensor(tokenizer(path.read_text(encoding="utf-8"))["input_ids"])
-    count = math.ceil(tokens / (length - 1))
-    wanted = count + TO_CHOOSE + HELD_OUT
-    if len(ids) < wanted * length:
-        raise click.UsageError(f"{path} has {len(ids):,} tokens, and {wanted * length:,} are needed")
-    pieces = _each(ids[: len(ids) // length * length].view(-1, length))
-    return Texts(pieces[:count], pieces[-HELD_OUT - TO_CHOOSE : -HELD_OUT], pieces[-HELD_OUT:])
-
-
-def _each(ids: torch.Tensor) -> list[Inputs]:
-    return [Inputs(text[None]) for text in ids]
-
-
-class Fitted:
-    """What the least squares fit of the final state needs, summed over texts in float64.
-
-    ``A, b`` minimize ``|Y - X [A, b]|^2`` with a penalty of lambda times the diagonal of ``X'X``, which spares b; X is
-    (row, width + 1), a layer's states and a one, Y (row, width), the final ones. Position 0 is left out, where states
-    are unlike others.
-
-    Args:
-        layers: those that are fitted, as numbers of blocks.
-        tokens: how many rows are taken, the first ones.
+    Attributes:
+        seed: of the texts that lenses are fitted on; those that are scored have the next one.
+        length: tokens of a window.
+        layers: of the part quality; ``evaluated`` and ``moved`` are those of the other two.
+        ridge: numbers of tokens that ridge lenses are fitted on.
+        tuned: tokens that the tuned lens is fitted on; 0 leaves it out. ``steps`` are those of its training.
+        windows: numbers of windows that exact Jacobian lenses are fitted on.
+        closed: tokens that the Jacobian lens in closed form is fitted on; 0 leaves it out.
+        held_out: texts that are scored.
     """
 
-    def __init__(self, model: Any, texts: Sequence[Inputs], layers: Sequence[int], tokens: int) -> None:
-        self.tokens, self.final = 0, torch.zeros(())
-        self._squares, self._products = dict.fromkeys(layers, torch.zeros(())), dict.fromkeys(layers, torch.zeros(()))
-        for text in tqdm(texts, desc=f"Sums of {tokens:,} tokens", unit="text", disable=None):
-            rows = bauklens.get_hidden_states(model, None, text.ids[0])[:, 0, 1 : 1 + tokens - self.tokens].double()
-            ones = torch.ones(rows.shape[1], 1, dtype=torch.float64, device=rows.device)
-            self.tokens, self.final = self.tokens + rows.shape[1], self.final + rows[-1].sum(dim=0)
-            for layer in layers:
-                states = torch.cat([rows[layer], ones], dim=1)
-                self._squares[layer] = self._squares[layer] + states.T @ states
-                self._products[layer] = self._products[layer] + states.T @ rows[-1]
-            if self.tokens == tokens:
-                break
+    model: str
+    texts: Path | None
+    seed: int
+    length: int
+    layers: tuple[str, ...]
+    evaluated: tuple[str, ...]
+    moved: tuple[str, ...]
+    ridge: tuple[int, ...]
+    tuned: int
+    steps: int
+    windows: tuple[int, ...]
+    closed: int
+    held_out: int
 
     @property
-    def mean(self) -> torch.Tensor:
-        """(width,), of the final states."""
-        return (self.final / self.tokens).float()
-
-    def ridge(self, penalty: float) -> bauklens.RidgeLens:
-        """The lens for one lambda."""
-        weights, biases = {}, {}
-        for layer, squares in self._squares.items():
-            diagonal = squares.diagonal().clone()
-            diagonal[-1] = 0
-            found = torch.linalg.solve(squares + penalty * diagonal.diag(), self._products[layer]).float()
-            weights[layer], biases[layer] = found[:-1].T.contiguous(), found[-1]
-        return bauklens.RidgeLens(weights, biases)
+    def fitted(self) -> list[str]:
+        """The layers that lenses are fitted for."""
+        return sorted({*self.layers, *self.evaluated, *self.moved}, key=lambda label: (len(label), label))
 
 
-def penalty_of(tokens: int) -> float:
-    """Lambda, which has to be larger for fewer tokens."""
-    return 1e-2 if tokens < 3_000 else 3e-3 if tokens < 20_000 else 1e-3
+class Benchmark:
+    """A model, texts, and the lenses that are fitted to it; what is done is kept in a folder."""
 
+    def __init__(self, asked: Asked, folder: Path, command: str) -> None:
+        self.asked, self.folder, self.command = asked, folder, command
+        self.model, self.tokenizer = bauklens.load(asked.model)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._require_same_settings()
 
-def with_temperatures(decoder: Of, model: Any, texts: Sequence[Inputs]) -> Of:
-    """The decoder with the temperature of each layer that gives the least KL on some texts.
-
-    The KL is convex in the inverse temperature, so that once it grows at every layer, no more are tried.
-    """
-    best: dict[str, tuple[float, float]] = {}
-    for value in tqdm(TEMPERATURES, desc=f"Temperatures of {decoder.name}", disable=None):
-        tried = Of(decoder.decoder, decoder.layers, dict.fromkeys(decoder.layers, value))
-        found = {label: (each["kl"], value) for label, each in quality_of(tried, model, texts).items()}
-        if best and all(best[label] < each for label, each in found.items()):
-            break
-        best |= {label: min(best.get(label, each), each) for label, each in found.items()}
-    return Of(decoder.decoder, decoder.layers, {label: value for label, (_, value) in best.items()})
-
-
-def measure(
-    model: Any, texts: Texts, layers: Sequence[int], tokens: Sequence[int], others: Sequence[str]
-) -> dict[str, Any]:
-    """All figures, as plain values.
-
-    Args:
-        tokens: numbers of tokens that ridge lenses are fitted on.
-        others: what :func:`bauklens.load_decoder` takes, to be scored as well.
-    """
-    last = len(bauklens.get_hidden_states(model, None, texts.held_out[0].ids[0])) - 1
-    if outside := [layer for layer in layers if not 0 <= layer < last]:
-        raise click.UsageError(f"--layer {outside[0]}: only layers 0 .. {last - 1} have a map")
-    labels, rows = [str(layer) for layer in layers], []
-
-    def scored(name: str, decoder: Of, seconds: float | None = None) -> None:
-        quality = quality_of(decoder, model, texts.held_out)
-        rows.append({"lens": name, "seconds": seconds, "temperatures": dict(decoder.temperatures), "quality": quality})
-
-    logit = Of(LOGIT_LENS, labels)
-    scored("logit", logit)
-    scored("logit, temperatures", with_temperatures(logit, model, texts.to_choose))
-    for number, count in enumerate(sorted(tokens)):
+    def part(self, name: str, measure: Callable[[], dict[str, Any]], **settings: Any) -> dict[str, Any]:
+        """What a part found, from the folder if it was measured already, with what it was measured on."""
+        path = self.folder / f"{name}.json"
+        settings = json.loads(json.dumps({**settings, "lenses": [each.name for each in self.lenses]}))
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            if known["settings"] == settings:
+                found: dict[str, Any] = known["found"]
+                return found
         with stopped() as taken:
-            fitted = Fitted(model, texts.fitted, layers, count)
-            ridge = Of(fitted.ridge(penalty_of(count)), labels)
-        if not number:
-            scored("mean final state", Of(bauklens.MeanLens(dict.fromkeys(labels, fitted.mean)), labels))
-        scored(f"ridge, {fitted.tokens:,} tokens", ridge, taken[0])
-    scored(f"ridge, {fitted.tokens:,} tokens, temperatures", with_temperatures(ridge, model, texts.to_choose))
-    for each in others:
-        loaded = bauklens.load_decoder(each)
-        known = [label for label in labels if label in loaded.layers]
-        of = Of(loaded, known, {label: value for label, value in loaded.temperatures.items() if label in known})
-        scored(repr(loaded)[1:-1].partition(":")[0], of)
-        if not of.temperatures:
-            scored(f"{rows[-1]['lens']}, temperatures", with_temperatures(of, model, texts.to_choose))
-    return {"layers": labels, "rows": rows}
+            found = measure()
+        texts = self.asked.texts
+        found["about"] = {
+            "model": model_name(self.model),
+            "machine": machine(next(self.model.parameters()).device),
+            "torch": torch.__version__,
+            "texts": "that the model wrote itself" if texts is None else f"of {texts.name}",
+            "length": self.asked.length,
+            "seed": self.asked.seed,
+            "minutes": taken[0] / 60,
+            "command": self.command,
+        }
+        self._keep(path, {"settings": settings, "found": found})
+        return found
 
+    # Texts
 
-@contextmanager
-def stopped() -> Iterator[list[float]]:
-    """A list that holds the seconds when this is left."""
-    started = time.perf_counter()
-    taken: list[float] = []
-    yield taken
-    taken.append(time.perf_counter() - started)
+    @cached_property
+    def texts(self) -> Iterable[Any]:
+        """What lenses are fitted on."""
+        if self.asked.texts is not None:
+            return OfFile(self.asked.texts, apart=False)
+        asked = self.asked
+        most = max([*asked.ridge, asked.tuned, asked.closed, *(each * self._counted for each in asked.windows), 1])
+        wanted = max(MEAN_WINDOWS, -(-most // self._counted)) + 2 * min(
+            16, 3 + most // 1_200
+        )  # those that a fit keeps apart
+        return self._written(wanted, asked.seed)
 
+    @cached_property
+    def held_out(self) -> list[list[int]]:
+        """What is scored, one window each: token ids."""
+        asked = self.asked
+        if asked.texts is None:
+            return self._written(asked.held_out, asked.seed + 1)[: asked.held_out]
+        windows = Windows(self.model, self.tokenizer, OfFile(asked.texts, apart=True), length=asked.length)
+        firsts = (window for window in windows if not window.place)
+        found = [window.inputs.ids[0].tolist() for window in islice(firsts, asked.held_out)]
+        if len(found) < 2:
+            raise click.UsageError(f"{asked.texts} is too short: every fifth part of about 8,000 characters is scored")
+        return found
 
-def cells_of(run: Mapping[str, Any]) -> list[list[str]]:
-    """The table, as text, its head first."""
-    table = [["KL in nats / same top token", *(f"layer {label}" for label in run["layers"])]]
-    for row in run["rows"]:
-        found = (row["quality"].get(label) for label in run["layers"])
-        table.append(
-            [row["lens"], *(f"{each['kl']:.2f} / {100 * each['agreement']:.0f} %" if each else "" for each in found)]
+    @property
+    def _counted(self) -> int:
+        """Positions of a window that count."""
+        return self.asked.length - 1 - SKIP_FIRST
+
+    def _written(self, count: int, seed: int) -> list[list[int]]:
+        """Texts of the model, as fit_decoder() has it write them; they are kept, as that takes long."""
+        path = self.folder / f"texts-{seed}.json"
+        ids: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["ids"] if path.exists() else []
+        if len(ids) < count:
+            with stopped() as taken:
+                windows = islice(own_windows(self.model, self.asked.length, seed=seed), count)
+                ids = [window.inputs.ids[0].tolist() for window in windows]
+            self._keep(path, {"ids": ids, "seconds": taken[0]})
+        return ids
+
+    # Lenses
+
+    @cached_property
+    def lenses(self) -> list[LearnedDecoder]:
+        """All but the logit lens; each is fitted once, and then read from the folder."""
+        asked = self.asked
+        found = [self._logit_with_temperatures(), self._mean()]
+        found += [self._fit(f"ridge, {each:,} tokens", "ridge", each) for each in sorted(asked.ridge)]
+        if asked.tuned:
+            name = f"tuned, {asked.tuned:,} tokens, {asked.steps} steps"
+            found.append(self._fit(name, "tuned", asked.tuned, steps=asked.steps))
+        for each in sorted(asked.windows):
+            name = f"Jacobian, exact, {each} window{'s' if each > 1 else ''}"
+            found.append(self._fit(name, "jacobian", each * self._counted))
+        if asked.closed:
+            name = f"Jacobian, closed form, {asked.closed:,} tokens"
+            try:
+                found.append(self._fit(name, "jacobian-mean-field", asked.closed))
+            except LensError as error:
+                click.echo(f"left out: {name}: {error}", err=True)
+        return found
+
+    def _fit(self, name: str, method: str, tokens: int, **options: Any) -> LearnedDecoder:
+        """A lens, and in ``about["seconds"]`` what it took; None if it was cut off on the way."""
+        stem = f"{method}-{tokens}" + "".join(f"-{each}" for each in options.values())
+        path, checkpoint = self.folder / f"{stem}.safetensors", self.folder / f"{stem}-checkpoint.safetensors"
+        if path.exists():
+            return bauklens.load_decoder(path)
+        went_on = checkpoint.exists()
+        with stopped() as taken:
+            found = bauklens.fit_decoder(
+                self.model,
+                self.tokenizer,
+                self.texts,
+                method=method,
+                tokens=tokens,
+                layers=self.asked.fitted,
+                length=self.asked.length,
+                seed=self.asked.seed,
+                checkpoint=checkpoint,
+                name=name,
+                **options,
+            )
+        found = found.with_quality(found.quality, {"seconds": None if went_on else taken[0]})
+        found.save(path)
+        checkpoint.unlink(missing_ok=True)
+        return found
+
+    def _some(self, count: int) -> list[Inputs]:
+        """A few windows of the texts that lenses are fitted on."""
+        windows = Windows(self.model, self.tokenizer, self.texts, length=self.asked.length)
+        return [window.inputs for window in islice(windows, count)]
+
+    def _mean(self) -> LearnedDecoder:
+        """The mean final state, at every layer."""
+        path = self.folder / "mean.safetensors"
+        if not path.exists():
+            windows = tqdm(self._some(MEAN_WINDOWS), desc="Mean final state", unit="window", disable=None)
+            states = [
+                bauklens.get_hidden_states(self.model, None, inputs.ids[0])[-1, 0, SKIP_FIRST:-1] for inputs in windows
+            ]
+            mean = torch.cat(states).double().mean(dim=0).float().cpu()
+            bauklens.MeanLens(dict.fromkeys(self.asked.fitted, mean), name=CONSTANT).save(path)
+        return bauklens.load_decoder(path)
+
+    def _logit_with_temperatures(self) -> LearnedDecoder:
+        """The logit lens with the temperature of each layer that gives the least KL on a few texts."""
+        path = self.folder / "temperatures.safetensors"
+        if not path.exists():
+            some = self._some(TEMPERATURE_WINDOWS)
+            anatomy = resolve(self.model, some[0])
+            labels = tuple(self.asked.fitted)
+            fitted = Fitted(self.model, anatomy, labels, anatomy.labels[-1], SKIP_FIRST)
+            maps = dict.fromkeys(labels, torch.eye(fitted.size))
+            found = best_temperatures(fitted, bauklens.JacobianLens(maps), some)
+            bauklens.RidgeLens.from_parts(maps, {}, found, name=TEMPERED).save(path)
+        return bauklens.load_decoder(path)
+
+    # Parts
+
+    def quality(self) -> dict[str, Any]:
+        """KL and agreement, with intervals."""
+        scores = bauklens.score_decoder(
+            ["logit", *self.lenses],
+            self.model,
+            self.tokenizer,
+            self.held_out,
+            layers=self.asked.layers,
+            length=self.asked.length,
         )
-    return table
+        rows = [
+            {"name": name, **{each: _by_layer(scores, name, each) for each in ("kl", "agreement")}}
+            for name in scores.decoders
+        ]
+        (tempered,) = (each for each in self.lenses if each.name == TEMPERED)
+        return {
+            "layers": list(self.asked.layers),
+            "positions": scores.tokens,
+            "texts": scores.documents,
+            "temperatures": {label: tempered.temperatures[label] for label in self.asked.layers},
+            "rows": rows,
+        }
+
+    def evaluation(self, folder: Path) -> dict[str, Any]:
+        """pass@k of every set, with intervals."""
+        found = bauklens.evaluate(
+            ["logit", *self.lenses], self.model, self.tokenizer, _sets(folder), layers=self.asked.evaluated, k=KS
+        )
+        names = [each.name.removeprefix("lens-eval-") for each in found.sets]
+        rows = []
+        for number, decoder in enumerate(found.decoders):
+            passed: dict[str, dict[str, list[float | None]]] = {}
+            for place, k in enumerate(found.ks):
+                values = [*found.passed[:, number, place], found.mean[number, place]]
+                ends = found.intervals[:, number, place]
+                passed[str(k)] = {
+                    name: [_known(value), _known(low), _known(high)]
+                    for name, value, (low, high) in zip([*names, "mean"], values, ends, strict=True)
+                }
+            rows.append({"name": decoder, "passed": passed})
+        sets = [{"name": name, "items": len(each.scored)} for name, each in zip(names, found.sets, strict=True)]
+        return {"layers": list(found.layers), "ks": list(found.ks), "sets": sets, "rows": rows}
+
+    def causal(self, texts: int, tokens: int) -> dict[str, Any]:
+        """Gains, with intervals, and those of random directions."""
+        moving = [each for each in self.lenses if each.name not in (TEMPERED, CONSTANT)]
+        scores = bauklens.score_decoder(
+            ["logit", *moving],
+            self.model,
+            self.tokenizer,
+            self.held_out[:texts],
+            layers=self.asked.moved,
+            length=self.asked.length,
+            causal=tokens,
+            seed=self.asked.seed,
+        )
+        rows = [{"name": name, "causal": _by_layer(scores, name, "causal")} for name in scores.decoders]
+        random = _by_layer(scores, scores.decoders[0], "causal_random")
+        return {
+            "layers": list(self.asked.moved),
+            "positions": scores.tokens,
+            "texts": scores.documents,
+            "tokens": tokens,
+            "rows": [{"name": "random direction", "causal": random}, *rows],
+        }
+
+    def cost(self) -> dict[str, Any]:
+        """Seconds of the fits, and of one exact Jacobian beside the plain estimator, all in this run."""
+        fits = [
+            {
+                "name": each.name,
+                "layers": len(each.layers),
+                "prompts": each.about["prompts"],
+                "tokens": each.about["tokens"],
+                "seconds": each.about["seconds"],
+            }
+            for each in self.lenses
+            if "seconds" in each.about
+        ]
+        found: dict[str, Any] = {"fits": fits, "writing": self._seconds_of_writing()}
+        if self.asked.windows:
+            found["jacobian"] = self._jacobian()
+        return found
+
+    def _seconds_of_writing(self) -> float | None:
+        """What the texts that lenses are fitted on took; None if they are of a file."""
+        path = self.folder / f"texts-{self.asked.seed}.json"
+        if self.asked.texts is not None or not path.exists():
+            return None
+        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+
+    def _jacobian(self) -> dict[str, Any]:
+        (inputs,) = self._some(1)
+        anatomy = resolve(self.model, inputs)
+        plain = [PlainJacobian(self.model, [*anatomy.blocks], anatomy.parts, inputs).timed()]
+        with stopped() as taken:
+            lens = bauklens.fit_decoder(
+                self.model,
+                None,
+                [inputs.ids[0].tolist()],
+                method="jacobian",
+                tokens=self._counted,
+                length=self.asked.length,
+                dtype="float32",
+            )
+        plain.append(PlainJacobian(self.model, [*anatomy.blocks], anatomy.parts, inputs).timed())
+        own = torch.stack([lens.matrix(label) for label in anatomy.labels[:-1]])[:, : plain[0].rows.shape[1]]
+        return {
+            "seconds": taken[0],
+            "plain_seconds": sum(each.seconds for each in plain) / len(plain),
+            "rows": plain[0].rows.shape[1],
+            "width": lens.width,
+            "copies": plain[0].copies,
+            "passes": -(-lens.width // plain[0].copies),
+            "positions": self._counted,
+            "differ by": float((own - plain[0].rows).norm() / plain[0].rows.norm()),
+        }
+
+    def _require_same_settings(self) -> None:
+        """Refuses a folder in which other figures are kept."""
+        asked = self.asked
+        settings = {
+            "model": model_name(self.model),
+            "weights": weights_hash(self.model),
+            "seed": asked.seed,
+            "length": asked.length,
+            "layers": asked.fitted,
+            "texts": None if asked.texts is None else hashlib.sha256(asked.texts.read_bytes()).hexdigest(),
+        }
+        path = self.folder / "settings.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+        for name, value in settings.items():
+            if known.get(name) != value:
+                raise click.UsageError(f"{self.folder} is of a run with other {name}: pass another --cache")
+        self._keep(path, settings)
+
+    def _keep(self, path: Path, values: Any) -> None:
+        """Writes a file that is there as a whole or not at all."""
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(values), encoding="utf-8")
+        beside.replace(path)
 
 
-def notes(run: Mapping[str, Any]) -> str:
-    """What the table does not say."""
-    taken = [f"{row['lens']} in {row['seconds']:.0f} s" for row in run["rows"] if row["seconds"] is not None]
-    chosen = [(row["lens"], row["temperatures"].values()) for row in run["rows"] if row["temperatures"]]
-    ranges = "; ".join(f"{name.removesuffix(', temperatures')} {min(of):g} to {max(of):g}" for name, of in chosen)
-    return (
-        f"{run['model']}, {run['held out']:,} positions of {HELD_OUT} texts {run['texts']}. Fitted: {', '.join(taken)} "
-        f"(not counting the texts). Temperatures, chosen on {TO_CHOOSE} more texts: {ranges}. {run['machine']}, torch "
-        f"{run['torch']}; {run['minutes']:.1f} minutes in total."
-    )
+@dataclass(frozen=True)
+class OfFile:
+    """The texts of a file, read anew each time: those that are kept apart, or the others."""
+
+    path: Path
+    apart: bool
+
+    def __iter__(self) -> Iterator[str]:
+        for number, text in enumerate(read_texts(self.path), 1):
+            if (number % APART == 0) == self.apart:
+                yield text
 
 
-def show(run: Mapping[str, Any]) -> None:
-    """Prints the table."""
-    console, (head, *rows) = Console(), cells_of(run)
-    table = Table(caption=notes(run))
-    for number, column in enumerate(head):
-        table.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    if not console.is_terminal:
-        console.width = max(console.width, 140)
-    console.print(table)
+def _by_layer(scores: bauklens.Scores, decoder: str, measure: str) -> dict[str, list[float | None]]:
+    """Layer -> value and the ends of its interval."""
+    columns = [getattr(scores, end)[decoder][measure] for end in ("value", "low", "high")]
+    rows = zip(scores.layers[decoder], *columns, strict=True)
+    return {layer: [_known(each) for each in values] for layer, *values in rows}
 
 
-def write_docs(run: Mapping[str, Any], folder: Path) -> None:
-    """Puts the table into the page, between the two comments, and the figures beside the others."""
-    (folder / FIGURES).write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    page = folder / PAGE
-    text, count = re.subn(
-        f"{re.escape(BEGINS)}.*{re.escape(ENDS)}",
-        lambda _: f"{BEGINS}\n\n{as_markdown(run)}\n{ENDS}",
-        page.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise click.ClickException(f"{page} has no place for the table: looked for {BEGINS} and {ENDS}")
-    page.write_text(text, encoding="utf-8")
+def _known(value: Any) -> float | None:
+    return float(value) if value == value else None
 
 
-def as_markdown(run: Mapping[str, Any]) -> str:
-    """The table and its notes."""
-    head, *rows = cells_of(run)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{notes(run)}\n"
+def _sets(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.json"))
+    if not found:
+        raise click.UsageError(f"{folder} holds no .json files")
+    return found
+
+
+def _command(context: click.Context) -> str:
+    """What repeats this run: the options that are not the defaults, without the folders of this machine."""
+    words = [".venv/bin/python", "scripts/benchmark_decoders.py"]
+    for option in context.command.params:
+        name, value = str(option.name), context.params[str(option.name)]
+        if name in ("cache", "json_path", "docs") or value is None or value == option.get_default(context):
+            continue
+        if isinstance(value, bool):
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+            continue
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [option.opts[0], Path(each).name if Path(str(each)).is_absolute() else str(each)]
+    return shlex.join(words)
+
+
+def _layers(*default: int) -> Any:
+    return {"multiple": True, "default": [str(each) for each in default], "show_default": True}
+
+
+_COUNT = click.IntRange(min=1)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True)
-@click.option("--texts", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A text file of your own.")
-@click.option("--length", default=126, show_default=True, type=click.IntRange(min=SKIP_FIRST + 2), help="Of a text.")
-@click.option("--layer", multiple=True, default=[5, 10, 15, 20, 25], show_default=True, help="Repeatable.")
-@click.option("--tokens", multiple=True, default=[2_000, 5_000], show_default=True, help="To fit ridge on; repeatable.")
-@click.option("--decoder", multiple=True, help="Score these too; of the demo model, by default its own. Repeatable.")
+@click.option("--texts", type=_FILE, help="Running text, .jsonl or .parquet, instead of what the model writes.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the texts.")
+@click.option("--length", default=128, show_default=True, type=click.IntRange(min=SKIP_FIRST + 2), help="Of a window.")
+@click.option("--held-out", default=24, show_default=True, type=click.IntRange(min=2), help="Texts that are scored.")
+@click.option("--layer", "layers", help="Of quality; repeatable.", **_layers(5, 10, 15, 20, 25))
+@click.option("--eval-layer", "evaluated", help="Of evaluation; repeatable.", **_layers(*range(2, 27, 3), 28))
+@click.option("--causal-layer", "moved", help="Of causal; repeatable.", **_layers(15))
+@click.option(
+    "--ridge", multiple=True, default=[2_000, 5_000], show_default=True, type=_COUNT, help="Tokens to fit on."
+)
+@click.option("--tuned", default=5_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
+@click.option("--steps", default=30, show_default=True, type=_COUNT, help="Of training the tuned lens.")
+@click.option("--windows", multiple=True, default=[1, 3], show_default=True, help="Of an exact Jacobian; 0: none.")
+@click.option("--closed", default=1_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
+@click.option("--evals", type=_FOLDER, help=f"Sets to evaluate, as .json files; by default those in {EVALS}.")
+@click.option("--causal-texts", default=16, show_default=True, type=click.IntRange(min=2), help="Of those held out.")
+@click.option("--causal-tokens", default=8, show_default=True, type=_COUNT, help="For each of these texts.")
+@click.option("--quality/--no-quality", default=True)
+@click.option("--evaluation/--no-evaluation", default=True)
+@click.option("--causal/--no-causal", default=True)
+@click.option("--cost/--no-cost", default=True)
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Keep what is done in this folder.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
-@click.option("--docs", is_flag=True, help=f"Write them to docs/{PAGE}.")
+@click.option("--docs", type=_FOLDER, is_flag=False, flag_value=ROOT / "docs", help="Write the tables into the pages.")
 def main(
-    model: str,
-    texts: Path | None,
-    length: int,
-    layer: tuple[int, ...],
-    tokens: tuple[int, ...],
-    decoder: tuple[str, ...],
+    evals: Path | None,
+    causal_texts: int,
+    causal_tokens: int,
+    quality: bool,
+    evaluation: bool,
+    causal: bool,
+    cost: bool,
+    cache: Path | None,
     json_path: Path | None,
-    docs: bool,
+    docs: Path | None,
+    **asked: Any,
 ) -> None:
-    """Prints the table."""
-    with stopped() as taken:
-        loaded, tokenizer = bauklens.load(model)
-        most = max(tokens)
-        parts = written(loaded, most, length) if texts is None else cut(tokenizer, texts, most, length)
-        others = decoder or (("demo",) if model == "demo" else ())
-        found = measure(loaded, parts, layer, tokens, others)
-    run = {
-        "model": model,
-        "texts": "that the model wrote itself" if texts is None else f"of {texts.name}",
-        "held out": sum(each.count - 1 - SKIP_FIRST for each in parts.held_out),
-        "machine": machine(parts.held_out[0].ids.device),
-        "torch": torch.__version__,
-        "minutes": taken[0] / 60,
-        **found,
-    }
-    show(run)
+    """Prints the tables."""
+    asked["windows"] = tuple(each for each in asked["windows"] if each > 0)
+    found: dict[str, Any] = {}
+    with ExitStack() as stack:
+        folder = cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        made = Asked(**asked)
+        benchmark = Benchmark(made, folder, _command(click.get_current_context()))
+        if quality:
+            found["quality"] = benchmark.part("quality", benchmark.quality, of=made.layers, texts=made.held_out)
+        if evaluation:
+            sets = evals or ROOT / EVALS
+            names = [each.name for each in _sets(sets)]
+            found["evaluation"] = benchmark.part(
+                "evaluation", lambda: benchmark.evaluation(sets), of=made.evaluated, sets=names
+            )
+        if causal:
+            found["causal"] = benchmark.part(
+                "causal",
+                lambda: benchmark.causal(causal_texts, causal_tokens),
+                of=made.moved,
+                texts=[made.held_out, causal_texts, causal_tokens],
+            )
+        if cost:
+            found["cost"] = benchmark.part("cost", benchmark.cost)
+    show(found)
     if json_path is not None:
-        json_path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    if docs:
-        write_docs(run, DOCS)
+        json_path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if docs is not None:
+        try:
+            write_docs(found, docs)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import fnmatch
 import io
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import pytest
 import bauklens
 from bauklens.cli.commands import main
 from bauklens.vocabulary import STREAMS
+from scripts.decoder_tables import ENDS, PARTS, begins, regions
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # everything that the pages show is run
@@ -60,6 +62,12 @@ def saved_model(kind, folder):
     tiny_tokenizer().save_pretrained(folder)
 
 
+def pages(count, seed):
+    """So many pages of random words."""
+    draw, words = random.Random(seed), ["the", "tower", "is", "in", "a", "city", "by", "sea", "and", "needle", "of"]
+    return "\n\n".join(" ".join(draw.choices(words, k=100)) for _ in range(count))
+
+
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     """A folder with what the pages speak of: a model of the reader's own, a file of prompts, and one to evaluate."""
@@ -70,6 +78,8 @@ def reader(tmp_path, monkeypatch):
     ]
     (tmp_path / "items.json").write_text(json.dumps({"items": items}))
     (tmp_path / "book.txt").write_text("The tower is in the city, and the needle is by the sea.\n" * 6)
+    for number, (name, count) in enumerate({"corpus": 90, "part-1": 30, "part-2": 30, "held-out": 8}.items()):
+        (tmp_path / f"{name}.txt").write_text(pages(count, number))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     return tmp_path
@@ -157,12 +167,13 @@ def test_the_figures_are_those_that_were_measured():
             assert f"| {run['tokens']} | {' | '.join(times)} | {', '.join(memory)} |" in readme
 
 
-def test_the_table_of_lenses_is_what_was_measured():
-    page = (ROOT / "docs" / "guide" / "decoders.md").read_text(encoding="utf-8")
-    run = json.loads((ROOT / "docs" / "decoders.json").read_text(encoding="utf-8"))
-    for row in run["rows"]:
-        cells = [f"{each['kl']:.2f} / {100 * each['agreement']:.0f} %" for each in row["quality"].values()]
-        assert f"| {row['lens']} | {' | '.join(cells)} |" in page
+def test_the_tables_of_lenses_are_what_was_measured():
+    figures = json.loads((ROOT / "docs" / "decoders.json").read_text(encoding="utf-8"))
+    written = regions(figures)
+    for page, names in (("DECODERS.md", PARTS), ("guide/decoders.md", ["overview"])):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for name in names:
+            assert f"{begins(name)}\n\n{written[name]}\n{ENDS}" in text, f"{page}: {name}"
 
 
 def test_every_link_leads_to_a_file():

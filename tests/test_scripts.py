@@ -12,6 +12,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 pytestmark = pytest.mark.slow  # each starts a process
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+DOCS = SCRIPTS.parent / "docs"
 
 
 def test_export_report(tmp_path):
@@ -49,20 +50,89 @@ def test_benchmark(tmp_path):
     assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}
 
 
-def test_benchmark_of_decoders(tmp_path):
-    tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
-    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
-    figures = tmp_path / "figures.json"
-    arguments = ["--model", str(tmp_path / "tiny"), "--length", "24", "--layer", "0", "--layer", "1"]
-    arguments += ["--tokens", "300", "--tokens", "600", "--json", str(figures)]
-    ran = subprocess.run(
-        [sys.executable, SCRIPTS / "benchmark_decoders.py", *arguments], capture_output=True, text=True
+class TestBenchmarkOfDecoders:
+    """On a tiny model: every part, the pages, and what is kept of a run."""
+
+    QUICK = (
+        *("--length", "24", "--layer", "0", "--layer", "1", "--eval-layer", "1", "--causal-layer", "1"),
+        *("--ridge", "100", "--ridge", "300", "--tuned", "100", "--steps", "2", "--closed", "60"),
+        *("--windows", "1", "--held-out", "4", "--causal-texts", "2", "--causal-tokens", "2"),
     )
-    assert ran.returncode == 0, ran.stderr
-    run = json.loads(figures.read_text(encoding="utf-8"))
-    found = {row["lens"]: row["quality"] for row in run["rows"]}
-    assert "ridge, 600 tokens, temperatures" in ran.stdout
-    for layer in ("0", "1"):
-        assert found["logit, temperatures"][layer]["agreement"] == found["logit"][layer]["agreement"]
-        assert found["ridge, 600 tokens"][layer]["kl"] < found["mean final state"][layer]["kl"]
-    assert found["mean final state"]["0"] == found["mean final state"]["1"]
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        tiny_model("llama").save_pretrained(tmp_path / "tiny")
+        tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+        (tmp_path / "evals").mkdir()
+        items = [{"prompt": "the city of the ", "intermediates": ["tower", "sea"], "target": "city"}] * 2
+        (tmp_path / "evals" / "lens-eval-tiny.json").write_text(json.dumps({"items": items}))
+        (tmp_path / "docs" / "guide").mkdir(parents=True)
+        for page in ("DECODERS.md", "guide/decoders.md"):
+            (tmp_path / "docs" / page).write_text((DOCS / page).read_text(encoding="utf-8"), encoding="utf-8")
+        return tmp_path
+
+    def run(self, folder, *options):
+        """The figures of a run, which says nothing if it fails."""
+        kept = ("--cache", folder / "cache", "--json", folder / "figures.json", "--docs", folder / "docs")
+        words = ("--model", folder / "tiny", "--evals", folder / "evals", *self.QUICK, *kept, *options)
+        ran = subprocess.run(
+            [sys.executable, SCRIPTS / "benchmark_decoders.py", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
+        return ran, json.loads((folder / "figures.json").read_text("utf-8")) if ran.returncode == 0 else None
+
+    def test_every_part_is_measured_written_and_kept(self, folder):
+        ran, found = self.run(folder)
+        assert ran.returncode == 0, ran.stderr
+        assert list(found) == ["quality", "evaluation", "causal", "cost"]
+        kl = {
+            row["name"]: {label: value for label, (value, *_) in row["kl"].items()} for row in found["quality"]["rows"]
+        }
+        lenses = ["ridge, 100 tokens", "ridge, 300 tokens", "tuned, 100 tokens, 2 steps"]
+        lenses += ["Jacobian, exact, 1 window", "Jacobian, closed form, 60 tokens"]
+        assert list(kl) == ["logit", "logit, temperatures", "mean final state", *lenses]
+        for label in ("0", "1"):
+            assert kl["ridge, 300 tokens"][label] < kl["mean final state"][label]
+            assert kl["logit, temperatures"][label] < kl["logit"][label]
+        assert kl["mean final state"]["0"] == kl["mean final state"]["1"]
+        assert [row["name"] for row in found["causal"]["rows"]] == ["random direction", "logit", *lenses]
+        assert all(len(row["passed"]["5"]["mean"]) == 3 for row in found["evaluation"]["rows"])
+        fits = {each["name"]: each for each in found["cost"]["fits"]}
+        assert list(fits) == lenses
+        assert fits["ridge, 300 tokens"]["tokens"] >= 300
+        jacobian = found["cost"]["jacobian"]
+        assert jacobian["differ by"] < 1e-4
+        assert jacobian["rows"] == jacobian["width"] == 32  # of a tiny model, all rows are timed
+        assert str(folder) not in json.dumps(found)
+        pages = [(folder / "docs" / name).read_text("utf-8") for name in ("DECODERS.md", "guide/decoders.md")]
+        for label in ("0", "1"):
+            assert f"{kl['ridge, 300 tokens'][label]:.2f} (" in pages[0]
+        assert f"| logit | {kl['logit']['0']:.2f} / " in pages[1]
+        assert "Not measured yet" not in pages[0]
+
+        kept = {path.name: path.stat().st_mtime_ns for path in (folder / "cache").glob("*.safetensors")}
+        (folder / "cache" / "quality.json").unlink()  # as if the run had been cut off there
+        (folder / "cache" / "ridge-300.safetensors").unlink()
+        again, repeated = self.run(folder, "--no-cost", "--no-causal", "--no-evaluation")
+        assert again.returncode == 0, again.stderr
+        assert list(repeated) == ["quality"]
+        assert repeated["quality"]["rows"] == found["quality"]["rows"]
+        assert "Not measured yet" not in (folder / "docs" / "DECODERS.md").read_text("utf-8")
+        for name, time in kept.items():
+            assert ((folder / "cache" / name).stat().st_mtime_ns == time) == (name != "ridge-300.safetensors")
+
+        other, _ = self.run(folder, "--seed", "5")
+        assert other.returncode == 2
+        assert "is of a run with other seed: pass another --cache" in other.stderr
+
+    def test_texts_of_a_file_and_a_model_without_a_closed_form(self, folder):
+        tiny_model("gpt2").save_pretrained(folder / "tiny")
+        (folder / "book.txt").write_text("the tower in the city of the sea is in the\n" * 3_000)
+        off = ("--no-evaluation", "--no-causal", "--no-cost", "--windows", "0", "--tuned", "0")
+        ran, found = self.run(folder, "--texts", folder / "book.txt", *off)
+        assert ran.returncode == 0, ran.stderr
+        assert "left out: Jacobian, closed form, 60 tokens: " in ran.stderr
+        assert found["quality"]["about"]["texts"] == "of book.txt"
+        assert "--texts book.txt" in found["quality"]["about"]["command"]

@@ -161,8 +161,9 @@ class LearnedDecoder:
         Args:
             decoders: of one model and kind, with the same layers; each says how many prompts and tokens it was fitted
                 on (``about``), as those of :func:`bauklens.fit_decoder` and the files of Jacobian lenses do.
-            model, tokenizer, texts: what to measure the quality anew on; without them it has none. The texts are those
-                of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
+            model: what to measure the quality anew with; without it, or without texts, the decoder has none.
+            tokenizer: its tokenizer.
+            texts: as of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
 
         Raises:
             LensError: they are of different kinds or models, or of the same texts; or one does not say how many

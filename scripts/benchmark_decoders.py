@@ -249,7 +249,8 @@ class Benchmark:
             labels = tuple(self.asked.fitted)
             fitted = Fitted(self.model, anatomy, labels, anatomy.labels[-1], SKIP_FIRST)
             maps = dict.fromkeys(labels, torch.eye(fitted.size))
-            found = best_temperatures(fitted, bauklens.JacobianLens(maps), some)
+            states = torch.cat([fitted.states([each], [*labels, fitted.last]) for each in some], dim=1)
+            found = best_temperatures(fitted, bauklens.JacobianLens(maps), states, some[0])
             bauklens.RidgeLens.from_parts(maps, {}, found, name=TEMPERED).save(path)
         return bauklens.load_decoder(path)
 

@@ -644,9 +644,9 @@ class TestTexts:
             ([], "there are no texts: pass at least one"),
             (
                 [[5] * 17, [5] * 3],
-                "2 of 2 texts have fewer than 18 tokens, of which the first 16 and the last",
+                "2 of 2 texts too short: fewer than 18 tokens, of which the first 16 and",
             ),
-            ([[]], "1 of 1 text have fewer than 18 tokens"),
+            ([[]], "1 of 1 text too short: fewer than 18 tokens"),
             ([[5] * 40, 7], "text 2: a text must be a string or token ids; got int"),
             ([{"content": "a"}], "text 1: looked for 'text' or 'input_ids' in a row, and found 'content'"),
             ([[5] * 39 + [VOCABULARY]], f"text 1: token id {VOCABULARY} is not in the model's vocabulary"),

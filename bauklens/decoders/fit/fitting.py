@@ -115,7 +115,8 @@ def fit_decoder(
         seed: of the texts that a model writes, and of the order of windows in training.
         on_error: ``"skip"`` passes over texts that fail.
         dtype: in which the maps are kept, ``"float16"`` or ``"float32"``.
-        blocks, head: as for :func:`bauklens.logit_lens`.
+        blocks: as for :func:`bauklens.logit_lens`.
+        head: likewise.
         dim_batch: for ``"jacobian"``: rows that one backward pass gives; by default chosen by memory.
         normalize: for ``"jacobian"``: count every window alike, whatever the size of its Jacobian.
         tolerance: for ``"jacobian"``: stop when a window moves the mean of every layer by less than this, relative to

@@ -65,8 +65,8 @@ class Source:
         if self.windows.failed:
             return LensError(f"{self.windows.failed:,} of {read} failed, and none was left to fit on")
         return LensError(
-            f"{self.windows.too_short:,} of {read} have fewer than {self.windows.shortest} tokens, of which the first "
-            f"{self._wanted.skip_first} and the last are left out: pass longer texts, or a smaller skip_first"
+            f"{self.windows.too_short:,} of {read} too short: fewer than {self.windows.shortest} tokens, of which the "
+            f"first {self._wanted.skip_first} and the last are left out; pass longer texts, or a smaller skip_first"
         )
 
     def _anew(self) -> Iterator[Window]:

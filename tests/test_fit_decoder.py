@@ -91,6 +91,15 @@ def jacobians_by_hand(model, ids, target=LAYERS, skip=SKIP):
     return {label: found[place] for place, label in enumerate(["embed", *map(str, range(target - 1))])}
 
 
+def jacobians_of(model, ids):
+    """What computes the Jacobians of a model, once it has found out in which ways that can be done."""
+    inputs = Inputs(torch.tensor([ids]))
+    *layers, target = fitted_layers(resolve(model, inputs), ["embed", 0, 1], None)
+    found = Jacobians(Fitted(model, resolve(model, inputs), tuple(layers), target, SKIP))
+    found.of(inputs)
+    return found
+
+
 def ridge_by_hand(model, texts, label, penalty):
     """(weight, bias) of the least squares fit with a penalty, by numpy in float64."""
     place = ["embed", *map(str, range(LAYERS))].index(label)
@@ -241,6 +250,40 @@ class TestExactJacobian:
         assert ways[0].together
         for other in others:
             assert (first - other).norm() <= 1e-5 * first.norm()
+
+    @pytest.mark.parametrize(("name", "count"), [("gpt2", 3), ("gptj", 3), ("llama", 3), ("gemma2", 3), ("bloom", 0)])
+    def test_mlps_that_are_given_nothing_but_a_state_become_matrices_and_attention_does_not(self, name, count):
+        model, (text,) = tiny_model(name), texts_of(1)
+        found = jacobians_of(model, text)
+        assert found.in_segments
+        assert len(found.mlps) == count
+        assert all("mlp" in each.module for each in found.mlps.values())
+
+    def test_an_mlp_that_mixes_its_hidden_numbers_is_left_to_the_gradients(self):
+        model, (text,) = tiny_model("llama"), texts_of(1)
+        mlp = model.model.layers[1].mlp
+        pass_output_through(mlp.act_fn, lambda _module, _inputs, output: torch.softmax(output, dim=-1))
+        found = jacobians_of(model, text)
+        assert "model.layers.1" not in found.mlps
+        assert len(found.mlps) == 2
+        by_hand = jacobians_by_hand(model, text)["0"]
+        assert (found.of(Inputs(torch.tensor([text])))[1] - by_hand).norm() <= 1e-5 * by_hand.norm()
+
+    def test_a_model_that_passes_more_than_the_state_from_block_to_block_is_not_cut(self):
+        """The last block's MLP adds what the first block returned, as models do that share keys and values."""
+        model, (text,) = tiny_model("llama"), texts_of(1)
+        kept = []
+
+        def keep(_module, inputs, _output):
+            kept[:] = inputs[:1]
+
+        pass_output_through(model.model.layers[1], keep)
+        pass_output_through(model.model.layers[2].mlp, lambda _module, _inputs, output: output + torch.tanh(kept[0]))
+        decoder = fit_decoder(model, None, [text], layers=["embed", 0], **few_of("jacobian") | {"tokens": 1})
+        assert not jacobians_of(model, text).in_segments
+        by_hand = jacobians_by_hand(model, text)
+        for label in decoder.layers:
+            assert (decoder.matrix(label) - by_hand[label]).norm() <= 1e-5 * by_hand[label].norm()
 
     def test_every_window_counts_alike_if_they_are_normalized(self):
         model, texts = tiny_model("llama"), texts_of(2)

@@ -5,7 +5,7 @@ nor transformers.
 
 >>> import bauklens
 >>> sorted(bauklens.__all__)[:3]
-['Comparison', 'Decoder', 'JacobianLens']
+['Comparison', 'Decoder', 'Evaluation']
 """
 
 import lazy_loader

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from tests.tiny import (
     tiny_model,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 METHODS = ["ridge", "tuned", "jacobian", "jacobian-mean-field"]
 SKIP = 16
 LENGTH = 40
@@ -441,16 +443,15 @@ class TestLongRuns:
         def start(checkpoint, speed, output):
             return subprocess.Popen([sys.executable, program, checkpoint, speed, output], cwd=tmp_path, env=environment)
 
-        environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         path, output = tmp_path / "fit.safetensors", tmp_path / "killed.safetensors"
         running = start(path, "slowly", output)
         until = time.monotonic() + 120
-        while not path.exists():
-            assert time.monotonic() < until
+        while not path.exists() and running.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         time.sleep(0.5)
         running.send_signal(signal.SIGKILL)
-        running.wait()
+        assert running.wait() == -signal.SIGKILL
         assert not output.exists()
         with safe_open(path, framework="pt") as file:
             assert json.loads(file.metadata()["bauklens.fit"])["done"]["windows"] >= 1
@@ -546,7 +547,7 @@ class TestLongRuns:
                 print("kept")
             """)
         )
-        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         arguments = [sys.executable, program, tmp_path / "fit.safetensors"]
         ran = subprocess.run(arguments, capture_output=True, text=True, env=environment)
         assert ran.stdout == "kept\n", ran.stderr

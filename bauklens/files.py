@@ -78,7 +78,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """The path of a new, empty file beside another one, whose place it takes when this is left without an error.
 
-    It is on the disk before the old file goes, whose permissions it keeps.
+    It is on the disk before the old file goes, whose permissions it keeps; if there was none, it has those that the
+    system gives to new files.
 
     Raises:
         LensError: the path cannot be written.
@@ -89,11 +90,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     beside = path.with_name(f".bauklens-{secrets.token_hex(8)}")
     try:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        own = beside.stat().st_mode
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        if mode is not None:
-            beside.chmod(stat.S_IMODE(mode))
+        beside.chmod(stat.S_IMODE(own if mode is None else mode))  # whoever wrote it may have made it anew
         beside.replace(path)
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror or error}") from None

@@ -460,6 +460,15 @@ class TestLongRuns:
         assert start(tmp_path / "other.safetensors", "quickly", whole).wait() == 0
         assert output.read_bytes() == whole.read_bytes()
 
+    def test_a_checkpoint_has_the_permissions_of_any_new_file(self, gpt2, tmp_path):
+        path, other = tmp_path / "fit.safetensors", tmp_path / "other"
+        other.touch()
+        fit_decoder(gpt2, None, texts_of(30), checkpoint=path, **few_of("jacobian"))
+        assert path.stat().st_mode == other.stat().st_mode
+        path.chmod(0o640)
+        fit_decoder(gpt2, None, texts_of(30), checkpoint=path, **few_of("jacobian") | {"tokens": 200})
+        assert path.stat().st_mode & 0o777 == 0o640
+
     def test_more_tokens_go_on_from_fewer(self, gpt2, tmp_path):
         path = tmp_path / "fit.safetensors"
         fit_decoder(gpt2, None, texts_of(30), checkpoint=path, **few_of("jacobian"))

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.options import load_model, model_options, require_each_writable, say
+from bauklens.cli.options import load_model, model_options, require_each_writable, say, window_options
 from bauklens.cli.text_files import read_texts
 from bauklens.errors import LensError
-from bauklens.vocabulary import FIT_METHODS, ON_ERROR, OPTIMIZERS
+from bauklens.vocabulary import FIT_METHODS, OPTIMIZERS
 
 if TYPE_CHECKING:
     from bauklens.decoders.kinds import LearnedDecoder
@@ -25,7 +25,7 @@ _OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
     type=click.Choice(FIT_METHODS),
     default="jacobian",
     show_default=True,
-    help="ridge takes seconds, jacobian-mean-field a minute, tuned minutes, jacobian hours.",
+    help="By work, least first: jacobian-mean-field, ridge, tuned and jacobian, which take hours.",
 )
 @click.option(
     "--texts",
@@ -40,25 +40,11 @@ _OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
 @click.option("--layer", "layers", multiple=True, help="A layer to fit; repeatable. By default all before the target.")
 @click.option("--tokens", type=_COUNT, help="Tokens to fit on, about; by default what suits the method.")
 @click.option("--target-layer", help="The layer that the maps lead to; by default the last.")
-@click.option("--length", type=_COUNT, default=128, show_default=True, help="Tokens of a window of text.")
-@click.option(
-    "--skip-first",
-    type=click.IntRange(min=0),
-    default=16,
-    show_default=True,
-    help="Positions at the beginning of a window that are left out.",
-)
+@window_options
 @click.option("--name", help="What results call the decoder; by default its kind.")
 @click.option("--checkpoint", type=_FILE, help="A .safetensors file to go on from, written after every few windows.")
 @click.option("--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge: GB of memory for its sums.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn at random.")
-@click.option(
-    "--on-error",
-    type=click.Choice(ON_ERROR),
-    default=ON_ERROR[0],
-    show_default=True,
-    help="What to do if a text fails.",
-)
 @click.option(
     "--map-dtype",
     type=click.Choice(["float16", "float32"]),

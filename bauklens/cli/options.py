@@ -15,7 +15,7 @@ from bauklens.lens.options import OPTIONS
 from bauklens.reading_files import parse_json, read_text
 from bauklens.result.tokens import printable
 from bauklens.signals import finished
-from bauklens.vocabulary import LOOKS, MISSING, NORMS, PRECISIONS, STREAMS, WORDS
+from bauklens.vocabulary import LOOKS, MISSING, NORMS, ON_ERROR, PRECISIONS, STREAMS, WORDS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -163,6 +163,32 @@ def target_options(command: Command) -> Command:
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
     )(command)
+
+
+def window_options(command: Command) -> Command:
+    """The options of commands that run a model on texts, window by window."""
+    options = [
+        click.option(
+            "--length", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens of a window of text."
+        ),
+        click.option(
+            "--skip-first",
+            type=click.IntRange(min=0),
+            default=16,
+            show_default=True,
+            help="Positions at the beginning of a window that do not count.",
+        ),
+        click.option(
+            "--on-error",
+            type=click.Choice(ON_ERROR),
+            default=ON_ERROR[0],
+            show_default=True,
+            help="What to do if a text fails.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def require_prompt(text: str) -> None:

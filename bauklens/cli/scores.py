@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.options import load_model, model_options, require_each_writable, say, write
+from bauklens.cli.options import load_model, model_options, require_each_writable, say, window_options, write
 from bauklens.cli.text_files import read_texts
 from bauklens.errors import LensError
 from bauklens.files import is_file, require_writable, write_atomically
 from bauklens.optional import csv_text
-from bauklens.vocabulary import LOGIT, ON_ERROR
+from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,25 +35,9 @@ _FILE = click.Path(path_type=Path)
 )
 @model_options
 @click.option("--layer", "layers", multiple=True, help="A layer to score; repeatable. By default all.")
-@click.option(
-    "--length", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens of a window of text."
-)
-@click.option(
-    "--skip-first",
-    type=click.IntRange(min=0),
-    default=16,
-    show_default=True,
-    help="Positions at the beginning of a window that do not count.",
-)
+@window_options
 @click.option("--causal", is_flag=True, help="Add tokens' directions to states, and measure the gain in log p.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and of --causal.")
-@click.option(
-    "--on-error",
-    type=click.Choice(ON_ERROR),
-    default=ON_ERROR[0],
-    show_default=True,
-    help="What to do if a text fails.",
-)
 @click.option("--force-decoder", is_flag=True, help="Score decoders that were made for another model.")
 @click.option("--store", is_flag=True, help="Keep the scores in the decoders' own .safetensors files.")
 @click.option("-o", "--output", type=_FILE, help="Write the scores as an HTML page.")

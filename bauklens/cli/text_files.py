@@ -38,7 +38,7 @@ def read_texts(path: str | Path) -> Iterable[str]:
 
     Args:
         path: ``.jsonl`` has one JSON object per line, with ``"text"`` or ``"prompt"``; ``.parquet`` a column ``text``
-            or ``prompt``, of which a null is an empty text. Anything else is running text in UTF-8: whole lines of
+            or ``prompt``, in which a null is an empty text. Anything else is running text in UTF-8: whole lines of
             about 8,000 characters together are one text.
 
     Raises:

@@ -19,6 +19,7 @@ import bauklens
 from bauklens import JacobianLens, LensError, RidgeLens, TunedLens, fit_decoder
 from bauklens.decoders.fit.corpus import Corpus
 from bauklens.decoders.fit.jacobian import Jacobians
+from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.ridge import PENALTIES, RidgeFit, bytes_of_layer
 from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.fit.temperature import best_temperature
@@ -234,6 +235,46 @@ class TestExactJacobian:
         by_hand = jacobians_by_hand(model, text, target + 1, skip)
         for label in decoder.layers:
             assert torch.allclose(decoder.matrix(label), by_hand[label], rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("anchors", [1, 5])
+    def test_anchored_it_is_steadied_by_the_closed_form_of_more_windows(self, anchors, tmp_path):
+        model, texts = tiny_model("llama"), texts_of(12)
+        options = FEW | {"method": "jacobian", "layers": [0, 1], "tokens": 46, "anchors": anchors}
+        path = tmp_path / "fit.safetensors"
+        decoder = fit_decoder(model, None, texts, checkpoint=path, **options)
+        assert (decoder.about["prompts"], decoder.about["anchors"]) == (2, anchors)
+        windows = [Inputs(torch.tensor([texts[number]])) for number in (0, 1, 2, 4, 5, 6, 7)]
+        anatomy = resolve(model, windows[0])
+        closed = [mean_field_jacobians(model, anatomy, each) for each in windows[: 2 + anchors]]
+        for label in ("0", "1"):
+            exact = sum(jacobians_by_hand(model, texts[number])[label] for number in (0, 1)) / 2
+            control = sum(each[label] for each in closed) / len(closed) - (closed[0][label] + closed[1][label]) / 2
+            assert (decoder.matrix(label) - exact - control).norm() <= 1e-5 * exact.norm()
+
+        def broken_off():
+            yield from texts[:5]
+            raise KeyboardInterrupt
+
+        path.unlink()
+        with pytest.raises(KeyboardInterrupt):
+            fit_decoder(model, None, broken_off(), checkpoint=path, **options)
+        assert same(decoder, fit_decoder(model, None, texts, checkpoint=path, **options))
+
+    def test_anchors_need_the_closed_form(self, gpt2):
+        with pytest.raises(LensError, match="is not made of attention and a gated MLP as Llama's blocks are"):
+            fit_decoder(gpt2, None, texts_of(5), **few_of("jacobian") | {"anchors": 3})
+        with pytest.raises(LensError, match="anchors need windows that count as they are: leave normalize out"):
+            fit_decoder(gpt2, None, texts_of(5), **few_of("jacobian") | {"anchors": 3, "normalize": True})
+
+    def test_a_fit_that_has_stopped_does_not_go_on(self, gpt2, tmp_path):
+        options = FEW | {
+            "method": "jacobian",
+            "tokens": 1000,
+            "tolerance": 0.3,
+            "checkpoint": tmp_path / "a.safetensors",
+        }
+        found = [fit_decoder(gpt2, None, texts_of(9), **options) for _ in range(2)]
+        assert same(*found)
 
     @pytest.mark.parametrize("name", ["gpt2", "llama", "bloom"])
     def test_rows_at_once_and_ways_to_run_do_not_change_it(self, name):

@@ -54,6 +54,7 @@ _OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
 )
 @click.option("--tolerance", type=float, help="For jacobian: stop when a window moves the mean by less, such as 0.002.")
 @click.option("--normalize", is_flag=True, help="For jacobian: count all windows alike, whatever their size.")
+@click.option("--anchors", type=_COUNT, help="For jacobian: windows more that only steady the mean, in closed form.")
 @click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default by memory.")
 @click.option("--steps", type=_COUNT, help="For tuned: steps of training, by default 100.")
 @click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 256.")
@@ -115,6 +116,7 @@ _ARGUMENTS = (
     "seed",
     "on_error",
     "tolerance",
+    "anchors",
     "dim_batch",
     "steps",
     "rows_per_step",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -51,6 +52,9 @@ class _Fit(Protocol):
     @property
     def rows(self) -> int: ...
 
+    @property
+    def windows(self) -> int: ...
+
     def add(self, batch: Sequence[Inputs]) -> None: ...
 
     def tensors(self) -> Tensors: ...
@@ -79,6 +83,7 @@ def fit_decoder(
     dtype: str = "float16",
     blocks: str | None = None,
     head: str | None = None,
+    anchors: int | None = None,
     dim_batch: int | None = None,
     normalize: bool | None = None,
     tolerance: float | None = None,
@@ -117,6 +122,9 @@ def fit_decoder(
         dtype: in which the maps are kept, ``"float16"`` or ``"float32"``.
         blocks: as for :func:`bauklens.logit_lens`.
         head: likewise.
+        anchors: for ``"jacobian"``: windows that follow, of which only the closed form is taken. The closed form of all
+            windows then serves as a control variate, so that the same number of exact Jacobians gives a nearer mean.
+            It needs blocks like Llama's.
         dim_batch: for ``"jacobian"``: rows that one backward pass gives; by default chosen by memory.
         normalize: for ``"jacobian"``: count every window alike, whatever the size of its Jacobian.
         tolerance: for ``"jacobian"``: stop when a window moves the mean of every layer by less than this, relative to
@@ -136,6 +144,7 @@ def fit_decoder(
     """
     one_of("dtype", dtype, DTYPES)
     options = {
+        "anchors": anchors,
         "dim_batch": dim_batch,
         "normalize": normalize,
         "tolerance": tolerance,
@@ -200,17 +209,22 @@ class _Work:
             fit = self._new(progress.update)
             self._go_on(fit)
             progress.update(corpus.fitted * size if is_exact else corpus.tokens)
-            for batch in corpus.batches(1 if is_exact else _AT_ONCE, wanted.tokens):
-                self._add(fit, batch)
+            tolerance = wanted.options.get("tolerance")
+            exact = fit if isinstance(fit, JacobianFit) else None
+            left = 0 if exact is not None and exact.settled(tolerance) else wanted.tokens - fit.rows
+            for batch in corpus.batches(1 if is_exact else _AT_ONCE, corpus.tokens + left):
+                self._add(batch, fit.add)
                 self._keep(fit)
-                if isinstance(fit, JacobianFit):
-                    progress.tell(f"norm {fit.norm:.2f}, mean moved {fit.change:.1%}")
-                    if fit.change < (wanted.options["tolerance"] or 0):
+                if exact is not None:
+                    progress.tell(f"norm {exact.norm:.2f}, mean moved {exact.change:.1%}")
+                    if exact.settled(tolerance):
                         break
                 else:
                     progress.update(sum(window.inputs.count - 1 - wanted.skip_first for window in batch))
         if not fit.rows:
             raise self._nothing()
+        if isinstance(fit, JacobianFit) and wanted.options["anchors"] is not None:
+            self._anchor(fit)
         corpus.fill()
         if isinstance(fit, TunedFit):
             self._train(fit)
@@ -231,7 +245,13 @@ class _Work:
         if method == "jacobian-mean-field":
             return MeanFieldFit(self.fitted)
         if method == "jacobian":
-            return JacobianFit(self.fitted, dim_batch=options["dim_batch"], normalize=options["normalize"], done=done)
+            return JacobianFit(
+                self.fitted,
+                dim_batch=options["dim_batch"],
+                normalize=options["normalize"],
+                anchored=options["anchors"] is not None,
+                done=done,
+            )
         training = Training(
             options["steps"], options["rows_per_step"], options["optimizer"], options["learning_rate"], self.wanted.seed
         )
@@ -255,14 +275,14 @@ class _Work:
         corpus = self.corpus
         self.checkpoint.write(fit.tensors(), {"windows": corpus.fitted, "digest": corpus.digest, "failed": self.failed})
 
-    def _add(self, fit: _Fit, batch: Sequence[Window]) -> None:
+    def _add(self, batch: Sequence[Window], add: Callable[[list[Inputs]], None]) -> None:
         """Adds windows; those that fail are named, or passed over."""
         try:
-            fit.add([window.inputs for window in batch])
+            add([window.inputs for window in batch])
         except NotFiniteError as error:
             if batch[1:]:
                 for window in batch:
-                    self._add(fit, [window])
+                    self._add([window], add)
             else:
                 self._failed(batch[0], error)
 
@@ -284,6 +304,18 @@ class _Work:
             raise LensError(f"text {window.text}: {error}; pass on_error='skip' to leave such texts out") from None
         self.failed += 1
         log.warning("text %d is left out: %s", window.text, error)
+
+    def _anchor(self, fit: JacobianFit) -> None:
+        """Adds the closed form of the windows that follow."""
+        wanted = self.wanted.options["anchors"]
+        with bar("Anchoring", "window", total=wanted) as windows:
+            windows.update(fit.anchors)
+            for batch in self.corpus.batches(1, sys.maxsize) if fit.anchors < wanted else ():
+                self._add(batch, fit.add_anchor)
+                self._keep(fit)
+                windows.update()
+                if fit.anchors >= wanted:
+                    break
 
     def _train(self, fit: TunedFit) -> None:
         with bar("Training", "step", total=self.wanted.options["steps"]) as steps:
@@ -351,7 +383,7 @@ def _described(
         "method": wanted.method,
         "texts": "written by the model itself" if own else "given",
         "texts hash": first.work.corpus.digest,
-        "prompts": first.work.corpus.fitted - first.work.failed,
+        "prompts": first.fit.windows,
         "tokens": first.fit.rows,
         "failed": first.work.failed,
         "length": wanted.length,

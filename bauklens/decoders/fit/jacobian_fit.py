@@ -1,4 +1,9 @@
-"""The exact Jacobian lens: the mean of the Jacobians of windows."""
+"""The exact Jacobian lens: the mean of the Jacobians of windows.
+
+It can be anchored: then the mean of exact less closed-form Jacobians of some windows is added to the mean of
+closed-form ones of many more. The closed form is a control variate: it varies from window to window as the exact
+Jacobian does, so that their difference varies less, and the anchored mean has no other expectation than the exact one.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +11,8 @@ import torch
 
 from bauklens.decoders.fit.checkpoint import Tensors
 from bauklens.decoders.fit.jacobian import Jacobians
+from bauklens.decoders.fit.mean_field import product_of
+from bauklens.decoders.fit.mean_field_fit import closed_blocks, require_closed_form
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.kinds import JacobianLens
 from bauklens.model.inputs import Inputs
@@ -18,10 +25,12 @@ class JacobianFit:
         dim_batch: as of :class:`bauklens.decoders.fit.jacobian.Jacobians`.
         normalize: count every window's Jacobian alike, divided by its Frobenius norm, layer by layer; as a norm
             follows, that changes how windows are weighed, and not the scale.
+        anchored: whether the closed form of every window is taken too.
         done: is told how many rows of a Jacobian more are done.
 
     Attributes:
         rows, windows: positions and windows that were added.
+        anchors: windows of which only the closed form was added.
         norm: of the last window's Jacobians, the mean over layers of the root mean square of their singular values.
         change: how far the mean moved with it, relative to its size, at the layer where it moved most; 1 at first.
     """
@@ -32,13 +41,19 @@ class JacobianFit:
         *,
         dim_batch: int | None = None,
         normalize: bool = False,
+        anchored: bool = False,
         done: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.fitted, self.rows, self.windows = fitted, 0, 0
+        if anchored:
+            require_closed_form(fitted)
+        self.fitted, self.rows, self.windows, self.anchors = fitted, 0, 0, 0
         self.norm, self.change = 0.0, 1.0
         self.jacobians = Jacobians(fitted, dim_batch)
         self._normalize, self._done = normalize, done
-        self._sums = torch.zeros(len(fitted.layers), fitted.size, fitted.size, dtype=torch.float64)
+        shape = (len(fitted.layers), fitted.size, fitted.size)
+        self._sums = torch.zeros(shape, dtype=torch.float64)
+        self._closed, self._anchors = (torch.zeros(shape if anchored else 0, dtype=torch.float64) for _ in range(2))
+        self._anchored = anchored
 
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds windows."""
@@ -48,9 +63,27 @@ class JacobianFit:
             self.norm = float(norms.mean()) / self.fitted.size**0.5
             if self._normalize:
                 found /= norms.clamp_min(torch.finfo(norms.dtype).tiny)[:, None, None] / self.fitted.size**0.5
+            if self._anchored:
+                self._closed += self._closed_form(inputs)
             self.change = self._added(found)
             self.windows += 1
             self.rows += inputs.count - 1 - self.fitted.skip_first
+
+    def add_anchor(self, batch: Sequence[Inputs]) -> None:
+        """Adds the closed form of windows."""
+        for inputs in batch:
+            self._anchors += self._closed_form(inputs)
+            self.anchors += 1
+
+    def settled(self, tolerance: float | None) -> bool:
+        """Whether the last window moved the mean by less."""
+        return tolerance is not None and self.change < tolerance
+
+    def _closed_form(self, inputs: Inputs) -> torch.Tensor:
+        """(layer, size, size) float64, of one window."""
+        fitted = self.fitted
+        products = product_of(torch.stack(closed_blocks(fitted, [inputs])), fitted.anatomy)
+        return torch.stack([products[label] for label in fitted.layers]).double().cpu()
 
     def _added(self, found: torch.Tensor) -> float:
         """Adds the Jacobians of a window; how far the mean moves."""
@@ -67,7 +100,9 @@ class JacobianFit:
         ways = self.jacobians
         return {
             "jacobians": self._sums,
-            "counts": torch.tensor([self.windows, self.rows]),
+            "closed": self._closed,
+            "anchors": self._anchors,
+            "counts": torch.tensor([self.windows, self.rows, self.anchors]),
             "change": torch.tensor([self.change], dtype=torch.float64),
             "ways": torch.tensor([ways.dim_batch or 0, bool(ways.in_parts), bool(ways.in_segments), ways.together]),
         }
@@ -75,7 +110,8 @@ class JacobianFit:
     def restore(self, tensors: Tensors) -> None:
         """Goes on from a checkpoint in the ways that were found then, so that no bit of the result differs."""
         self._sums, self.change = tensors["jacobians"], float(tensors["change"])
-        self.windows, self.rows = tensors["counts"].tolist()
+        self._closed, self._anchors = tensors["closed"], tensors["anchors"]
+        self.windows, self.rows, self.anchors = tensors["counts"].tolist()
         dim_batch, *ways = tensors["ways"].tolist()
         if self.windows:
             self.jacobians.dim_batch = dim_batch
@@ -83,5 +119,8 @@ class JacobianFit:
 
     def decoder(self, chosen: Sequence[Inputs]) -> JacobianLens:  # noqa: ARG002
         """The lens."""
-        mean = (self._sums / self.windows).float()
-        return JacobianLens(dict(zip(self.fitted.layers, mean, strict=True)))
+        mean = self._sums / self.windows
+        if self._anchored:
+            mean += (self._closed + self._anchors) / (self.windows + self.anchors) - self._closed / self.windows
+        about = {"anchors": self.anchors} if self._anchored else {}
+        return JacobianLens(dict(zip(self.fitted.layers, mean.float(), strict=True)), about=about)

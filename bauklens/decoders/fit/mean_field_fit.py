@@ -12,6 +12,31 @@ from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 
 
+def require_closed_form(fitted: Fitted) -> None:
+    """Refuses what no closed form leads to.
+
+    Raises:
+        LensError: states are not (position, hidden), or the target is not the last block.
+    """
+    if fitted.anatomy.whole or fitted.target != fitted.last:
+        raise LensError("the Jacobian in closed form needs states (position, hidden), and the last block as target")
+
+
+def closed_blocks(fitted: Fitted, batch: Sequence[Inputs]) -> list[torch.Tensor]:
+    """The mean Jacobian of every block, (width, width), over windows of one length.
+
+    Raises:
+        NotFiniteError: a state is NaN or infinite.
+        LensError: the blocks are not of a kind whose Jacobian is known in closed form.
+    """
+    inputs = Inputs(torch.cat([each.ids for each in batch]))
+    try:
+        return block_jacobians(fitted.model, fitted.anatomy, inputs, skip_first=fitted.skip_first)
+    except LensError:
+        fitted.states(batch, [fitted.last])  # NaN is told as such
+        raise
+
+
 class MeanFieldFit:
     """The sum of every block's Jacobian, one for each few windows, each as often as it has windows.
 
@@ -21,25 +46,18 @@ class MeanFieldFit:
     """
 
     def __init__(self, fitted: Fitted) -> None:
-        if fitted.anatomy.whole or fitted.target != fitted.last:
-            raise LensError("the Jacobian in closed form needs states (position, hidden), and the last block as target")
+        require_closed_form(fitted)
         self.fitted, self.rows, self.windows = fitted, 0, 0
         blocks, width = len(fitted.anatomy.blocks), fitted.size
         self._sums = torch.zeros(blocks, width, width, dtype=torch.float64)
 
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds windows of one length."""
-        fitted = self.fitted
-        inputs = Inputs(torch.cat([each.ids for each in batch]))
-        try:
-            matrices = block_jacobians(fitted.model, fitted.anatomy, inputs, skip_first=fitted.skip_first)
-        except LensError:
-            fitted.states(batch, [fitted.last])  # NaN is told as such
-            raise
+        matrices = closed_blocks(self.fitted, batch)
         for total, matrix in zip(self._sums, matrices, strict=True):
             total.add_(matrix.cpu(), alpha=len(batch))
         self.windows += len(batch)
-        self.rows += len(batch) * (inputs.count - 1 - fitted.skip_first)
+        self.rows += len(batch) * (batch[0].count - 1 - self.fitted.skip_first)
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""

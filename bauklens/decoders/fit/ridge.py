@@ -36,12 +36,12 @@ class RidgeFit:
     """The sums of some layers.
 
     Attributes:
-        rows: how many were added.
+        rows, windows: how many were added.
         penalties: of each layer, once it was solved.
     """
 
     def __init__(self, fitted: Fitted) -> None:
-        self.fitted, self.rows = fitted, 0
+        self.fitted, self.rows, self.windows = fitted, 0, 0
         size = fitted.size
         self.penalties: dict[str, float] = {}
         self._squares = torch.zeros(len(fitted.layers), size + 1, size + 1, dtype=torch.float64)
@@ -56,15 +56,16 @@ class RidgeFit:
             self._squares[layer].addmm_(with_one.T, with_one)
             self._products[layer].addmm_(with_one.T, wide)
         self.rows += len(wide)
+        self.windows += len(batch)
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""
-        return {"squares": self._squares, "products": self._products, "rows": torch.tensor([self.rows])}
+        return {"squares": self._squares, "products": self._products, "counts": torch.tensor([self.rows, self.windows])}
 
     def restore(self, tensors: Tensors) -> None:
         """Goes on from a checkpoint."""
         self._squares, self._products = tensors["squares"], tensors["products"]
-        self.rows = int(tensors["rows"])
+        self.rows, self.windows = tensors["counts"].tolist()
 
     def decoder(self, chosen: Sequence[Inputs]) -> RidgeLens:
         """The lens, with a temperature of each layer if windows were kept apart and rows can be decoded one by one.

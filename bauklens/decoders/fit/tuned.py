@@ -68,6 +68,11 @@ class TunedFit:
         """How many rows the ridge fit was given."""
         return self.ridge.rows
 
+    @property
+    def windows(self) -> int:
+        """How many windows these were."""
+        return self.ridge.windows
+
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds the rows of windows of one length, whose ids are kept to train on."""
         self.ridge.add(batch)

@@ -18,12 +18,16 @@ _OWN_TOKENS = {"jacobian": 1_110, "jacobian-mean-field": 1_000, "ridge": 5_000, 
 """Likewise of texts that the model writes itself, which takes about as long as to run it on them."""
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "jacobian": {"dim_batch": None, "normalize": False, "tolerance": None},
+    "jacobian": {"anchors": None, "dim_batch": None, "normalize": False, "tolerance": None},
     "jacobian-mean-field": {},
     "ridge": {},
     "tuned": {"steps": 100, "rows_per_step": 256, "optimizer": "adamw", "learning_rate": None},
 }
 """What only some methods take, and what it is unless the caller says otherwise."""
+
+
+_MAY_CHANGE = ("anchors", "tolerance", "dim_batch")
+"""When a fit goes on."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Wanted:
 
     def described(self) -> dict[str, Any]:
         """As plain values, but for what may change when a fit goes on: how many tokens, and when it stops."""
-        kept = {name: value for name, value in self.options.items() if name not in ("tolerance", "dim_batch")}
+        kept = {name: value for name, value in self.options.items() if name not in _MAY_CHANGE}
+        kept |= {"anchored": self.options["anchors"] is not None} if "anchors" in self.options else {}
         names = ("method", "length", "skip_first", "seed")
         return {name: getattr(self, name) for name in names} | kept
 
@@ -78,6 +83,8 @@ def wanted_of(
             takes = ", ".join(known) or "none of its own"
             raise LensError(f"{name} is not an option of method={method!r}, which takes {takes}")
     given = {name: known[name] if options.get(name) is None else options[name] for name in known}
+    if given.get("anchors") is not None and given["normalize"]:
+        raise LensError("anchors need windows that count as they are: leave normalize out")
     return Wanted(
         method,
         (_OWN_TOKENS if own else _TOKENS)[method] if tokens is None else checked_count("tokens", tokens),
@@ -92,7 +99,7 @@ def wanted_of(
 def _checked(name: str, value: Any) -> Any:
     if value is None:
         return None
-    if name in ("steps", "rows_per_step", "dim_batch"):
+    if name in ("anchors", "steps", "rows_per_step", "dim_batch"):
         return checked_count(name, value)
     if name == "optimizer":
         one_of(name, value, OPTIMIZERS)

@@ -1,5 +1,6 @@
 """fit_decoder(): every method against plain torch, long runs that are killed, and texts that are not right."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors import safe_open
 import bauklens
 from bauklens import JacobianLens, LensError, RidgeLens, TunedLens, fit_decoder
 from bauklens.decoders.fit.corpus import Corpus
+from bauklens.decoders.fit.divergence import LEFT_OUT, Own
 from bauklens.decoders.fit.jacobian import Jacobians
 from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.ridge import PENALTIES, RidgeFit, bytes_of_layer
@@ -412,6 +414,20 @@ class TestTuned:
             assert torch.allclose(tuned.matrix(label), ridge.matrix(label), atol=1e-5)
             assert tuned.temperatures[label] == pytest.approx(ridge.temperatures[label])
 
+    @pytest.mark.parametrize("left_out", [0, 3])
+    def test_its_gradient_is_that_of_autograd(self, left_out):
+        torch.manual_seed(0)
+        own, logits = torch.randn(2, 6, 50, dtype=torch.float64) * 4
+        for each in (own, logits):
+            each[:, :left_out] = -torch.inf
+        wide = logits.clamp_min(LEFT_OUT).requires_grad_()
+        p = own.softmax(dim=-1)
+        loss = torch.special.xlogy(p, p).sum(dim=-1) - (p * torch.log_softmax(wide, dim=-1)).sum(dim=-1)
+        (expected,) = torch.autograd.grad(loss.mean(), wide)
+        kl, gradient = Own.of(own).kl(wide.detach())
+        assert kl == pytest.approx(loss.mean().item(), rel=1e-12)
+        assert torch.allclose(gradient, expected, rtol=1e-12, atol=1e-14)
+
     def test_the_published_optimizer(self):
         model = tiny_model("llama")
         found = [
@@ -771,6 +787,38 @@ class TestTexts:
         assert skipped.about["failed"] >= 1
         assert all(torch.isfinite(skipped.matrix(label)).all() for label in skipped.layers)
         assert skipped.quality
+        assert skipped.about["tokens"] == fit_decoder(model, None, texts, **few_of(method)).about["tokens"]
+
+    @pytest.mark.parametrize("method", ["ridge", "jacobian"])
+    def test_other_texts_take_the_place_of_those_that_fail_however_often_it_is_stopped(self, method, tmp_path):
+        model, path = tiny_model("llama"), tmp_path / "fit.safetensors"
+        texts = [[each if each != 7 else 8 for each in text] for text in texts_of(80)]
+        model.model.embed_tokens.weight[7] = torch.nan
+        for number in (0, 2, 9, 10, 16):
+            texts[number][20] = 7
+        options = few_of(method) | {"on_error": "skip"}
+        whole = fit_decoder(model, None, texts, **options)
+        for stop in range(1, 20, 3):
+
+            def broken_off(stop=stop):
+                yield from texts[:stop]
+                raise KeyboardInterrupt
+
+            with contextlib.suppress(KeyboardInterrupt):
+                fit_decoder(model, None, broken_off(), checkpoint=path, **options)
+        for _ in range(2):
+            resumed = fit_decoder(model, None, texts, checkpoint=path, **options)
+            assert same(whole, resumed)
+            assert whole.about == resumed.about
+        assert whole.about["failed"] >= 2
+        assert whole.about["tokens"] >= options["tokens"]
+
+    def test_texts_without_end_that_all_fail_have_an_end(self):
+        model = tiny_model("llama")
+        model.model.norm.weight[:] = torch.nan
+        model.model.layers[0].mlp.down_proj.weight[:] = torch.nan
+        with pytest.raises(LensError, match=r"all .* windows of the texts failed, and none was left to fit on"):
+            fit_decoder(model, None, (texts_of(1)[0] for _ in count()), on_error="skip", **few_of("ridge"))
 
     def test_texts_that_are_not_texts_are_passed_over_on_request(self, gpt2):
         texts = texts_of(40)
@@ -798,7 +846,7 @@ class TestKeptApart:
     def test_no_window_is_both_fitted_on_and_kept_apart(self, gpt2):
         texts = [*texts_of(7, 64 * 20), *texts_of(30, 64, seed=2)]
         corpus = Corpus(Windows(gpt2, None, texts, length=64), skip_first=SKIP, choosing=8, scoring=16)
-        fitted = [window for batch in corpus.batches(4, 10**9) for window in batch]
+        fitted = list(chain.from_iterable(iter(lambda: corpus.batch(4, 10**9), [])))
         corpus.fill()
         kept = [*corpus.chosen, *corpus.scored]
         assert (len(corpus.chosen), len(corpus.scored)) == (8, 16)
@@ -808,7 +856,7 @@ class TestKeptApart:
 
     def test_if_too_few_came_between_the_next_ones_are_kept_apart(self, gpt2):
         corpus = Corpus(Windows(gpt2, None, texts_of(40, 64), length=64), skip_first=SKIP, choosing=4, scoring=6)
-        assert sum(len(batch) for batch in corpus.batches(4, 47 * 2)) == 2
+        assert len(corpus.batch(4, 47 * 2)) == 2
         corpus.fill()
         assert (len(corpus.chosen), len(corpus.scored)) == (4, 6)
 
@@ -816,7 +864,7 @@ class TestKeptApart:
         texts = texts_of(40)
         decoder = fit_decoder(gpt2, None, texts, **few_of("ridge"))
         apart = [Inputs(torch.tensor([texts[number]])) for number in (3, 8, 13)]
-        measured = quality_of(decoder, gpt2, apart)
+        measured = quality_of(decoder, gpt2, apart, every=2)
         assert {label: dict(each) for label, each in decoder.quality.items()} == measured
         assert decoder.about["quality"] == "on 3 windows that it was not fitted on"
 

@@ -133,6 +133,7 @@ def quality_of(
     texts: Iterable[Inputs],
     *,
     skip_first: int = SKIP_FIRST,
+    every: int = 1,
     anatomy: Anatomy | None = None,
 ) -> dict[str, dict[str, float]]:
     """Label -> the mean KL divergence of the row to the model's own, in nats, and how often their top tokens agree.
@@ -140,9 +141,10 @@ def quality_of(
     Args:
         texts: one prompt each.
         skip_first: so many positions at the beginning of each are left out, and so is the last.
+        every: of the others, every first, second, third, ... is measured.
         anatomy: of the model, if it is not the one that is found without being told.
     """
-    scored = _Scored([decoder], None, skip_first, 0, anatomy)
+    scored = _Scored([decoder], None, skip_first, 0, every, anatomy)
     for number, inputs in enumerate(bar("Scoring", "text", list(texts))):
         scored.begin(model, inputs, fits=True)
         scored.add(model, inputs, number)
@@ -157,6 +159,7 @@ class _Scored:
     """Sums over the positions of each text.
 
     Attributes:
+        every: of the positions that count, every first, second, third, ... is scored.
         anatomy: of the model, if it is known.
         documents: numbers of the texts that were read.
         labels: of each decoder, the layers at which it is scored.
@@ -172,6 +175,7 @@ class _Scored:
     layers: Layers
     skip_first: int
     tokens: int
+    every: int = 1
     anatomy: Anatomy | None = None
     documents: list[int] = field(default_factory=list)
     labels: list[list[str]] = field(default_factory=list)
@@ -200,7 +204,7 @@ class _Scored:
         """Runs a window of a text once, and adds what each decoder says of it."""
         anatomy = self.anatomy or resolve(model, inputs)
         run = Run(model, None, None, inputs, anatomy, trace_stream(model, anatomy, inputs), inputs.count)
-        positions = list(range(self.skip_first, inputs.count - 1))
+        positions = list(range(self.skip_first, inputs.count - 1, self.every))
         following = inputs.ids[0, 1:].cpu()[positions]
         following = torch.where(following < anatomy.vocabulary, following, -1)  # one that is never predicted
         found = [

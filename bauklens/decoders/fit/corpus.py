@@ -24,7 +24,7 @@ class Corpus:
 
     Attributes:
         chosen, scored: those kept apart so far.
-        fitted, tokens: windows, and positions that count, that were handed over so far by :meth:`batches`.
+        fitted, tokens: windows, and positions that count, that were handed over so far by :meth:`batch`.
         digest: SHA-256 of the ids of all windows up to there, those kept apart among them.
     """
 
@@ -37,27 +37,27 @@ class Corpus:
         self._segment, self._of = -1, (-1, -1)
         self._kept: list[Window] | None = None
         self._digest = hashlib.sha256()
+        self._to_fit = self._all_to_fit()
+        self._ahead: Window | None = None
 
-    def batches(self, at_once: int, tokens: int) -> Iterator[list[Window]]:
-        """Windows of one length that follow one another, so many at once, until they have so many positions."""
-        batch: list[Window] = []
-        last = self._mark()
-        for window in self._to_fit() if last[1] < tokens else ():
-            if batch and window.inputs.count != batch[0].inputs.count:
-                self._hand_over(last)
-                yield batch
-                batch = []
-            batch.append(window)
+    def batch(self, at_once: int, tokens: int) -> list[Window]:
+        """The windows of one length that follow, so many at most, and no more than have so many positions.
+
+        Returns:
+            None of them if no text is left.
+        """
+        found: list[Window] = []
+        begin = last = self._mark()
+        while len(found) < at_once and last[1] - begin[1] < tokens:
+            if self._ahead is None:
+                self._ahead = next(self._to_fit, None)
+            if self._ahead is None or (found and self._ahead.inputs.count != found[0].inputs.count):
+                break
+            window, self._ahead = self._ahead, None
+            found.append(window)
             last = (last[0] + 1, last[1] + self._counted(window), self._digest.hexdigest())
-            if len(batch) == at_once or last[1] >= tokens:
-                self._hand_over(last)
-                yield batch
-                batch = []
-            if last[1] >= tokens:
-                return
-        if batch:
-            self._hand_over(last)
-            yield batch
+        self._hand_over(last)
+        return found
 
     def skip(self, fitted: int, digest: str) -> None:
         """Goes on after so many windows to fit on.
@@ -66,7 +66,7 @@ class Corpus:
             LensError: the windows up to there are not those that have this digest.
         """
         last = self._mark()
-        for window in islice(self._to_fit(), fitted):
+        for window in islice(self._to_fit, fitted):
             last = (last[0] + 1, last[1] + self._counted(window), self._digest.hexdigest())
         self._hand_over(last)
         if (self.fitted, self.digest) != (fitted, digest):
@@ -94,7 +94,7 @@ class Corpus:
         """How many of its positions count."""
         return window.inputs.count - 1 - self._skip_first
 
-    def _to_fit(self) -> Iterator[Window]:
+    def _all_to_fit(self) -> Iterator[Window]:
         for window in self._windows:
             self._read(window)
             if self._kept is None:

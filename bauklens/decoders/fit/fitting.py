@@ -1,67 +1,29 @@
 """fit_decoder(): a model and texts -> a learned decoder, with its quality on texts that it was not fitted on."""
 
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from bauklens.arguments import Layers, checked_count, one_of
 from bauklens.decoders.fingerprint import fingerprint, weights_hash
-from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors
-from bauklens.decoders.fit.corpus import Corpus
-from bauklens.decoders.fit.jacobian_fit import JacobianFit
-from bauklens.decoders.fit.mean_field_fit import MeanFieldFit
-from bauklens.decoders.fit.ridge import RidgeFit, bytes_of_layer
+from bauklens.decoders.fit.checkpoint import Checkpoint
+from bauklens.decoders.fit.ridge import bytes_of_layer
 from bauklens.decoders.fit.source import Source
 from bauklens.decoders.fit.states import Fitted, fitted_layers
-from bauklens.decoders.fit.tuned import Training, TunedFit
 from bauklens.decoders.fit.wanted import DTYPES, Wanted, wanted_of
+from bauklens.decoders.fit.work import Done, Work
 from bauklens.decoders.kinds import LearnedDecoder, Parts
-from bauklens.decoders.texts import LENGTH, SKIP_FIRST, Window
-from bauklens.errors import LensError, NotFiniteError
+from bauklens.decoders.texts import LENGTH, SKIP_FIRST
+from bauklens.errors import LensError
 from bauklens.files import path_of
 from bauklens.model.anatomy import resolve
-from bauklens.model.inputs import Inputs
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped
-from bauklens.progress import bar
-
-log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-_AT_ONCE = 8
-"""Windows that are run at once; one, if each takes as many backward passes as a state has numbers."""
-
-_CHOOSING, _SCORING = 8, 16
-"""Windows that are kept apart, at most, to choose by and to score on, and the fewest of each."""
-
-_FEWEST = 3
-
-_TOKENS_OF_EACH = 1_600
-"""To fit on, for each window that is kept apart."""
-
-
-class _Fit(Protocol):
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def windows(self) -> int: ...
-
-    def add(self, batch: Sequence[Inputs]) -> None: ...
-
-    def tensors(self) -> Tensors: ...
-
-    def restore(self, tensors: Tensors) -> None: ...
-
-    def decoder(self, chosen: Sequence[Inputs]) -> LearnedDecoder: ...
 
 
 def fit_decoder(
@@ -180,163 +142,8 @@ def fit_decoder(
     for number, group in enumerate(groups, 1):
         some = replace(fitted, layers=group)
         kept = _checkpoint(checkpoint, some, wanted, source.own, f"-{number}" if groups[1:] else "")
-        done.append(_Work(some, source, wanted, kept).done())
+        done.append(Work(some, source, wanted, kept).done())
     return _described(done, fitted, wanted, source.own, name, getattr(torch, dtype))
-
-
-class _Work:
-    """The fit of a group of layers."""
-
-    def __init__(self, fitted: Fitted, source: Source, wanted: Wanted, checkpoint: Checkpoint) -> None:
-        self.fitted, self.source, self.wanted, self.checkpoint = fitted, source, wanted, checkpoint
-        self.failed = 0
-        enough = max(_FEWEST, wanted.tokens // _TOKENS_OF_EACH)
-        chooses = wanted.method in ("ridge", "tuned")
-        self.corpus = Corpus(
-            source.all(),
-            skip_first=wanted.skip_first,
-            choosing=min(enough, _CHOOSING) if chooses else 0,
-            scoring=min(enough, _SCORING),
-        )
-
-    def done(self) -> "_Done":
-        """The lens, once all is done that is not in the checkpoint."""
-        wanted, corpus = self.wanted, self.corpus
-        is_exact = wanted.method == "jacobian"
-        size, counted = self.fitted.size, wanted.length - 1 - wanted.skip_first
-        total, unit = (-(-wanted.tokens // counted) * size, "row") if is_exact else (wanted.tokens, "token")
-        with bar(f"Fitting ({wanted.method})", unit, total=total) as progress:
-            fit = self._new(progress.update)
-            self._go_on(fit)
-            progress.update(corpus.fitted * size if is_exact else corpus.tokens)
-            tolerance = wanted.options.get("tolerance")
-            exact = fit if isinstance(fit, JacobianFit) else None
-            left = 0 if exact is not None and exact.settled(tolerance) else wanted.tokens - fit.rows
-            for batch in corpus.batches(1 if is_exact else _AT_ONCE, corpus.tokens + left):
-                self._add(batch, fit.add)
-                self._keep(fit)
-                if exact is not None:
-                    progress.tell(f"norm {exact.norm:.2f}, mean moved {exact.change:.1%}")
-                    if exact.settled(tolerance):
-                        break
-                else:
-                    progress.update(sum(window.inputs.count - 1 - wanted.skip_first for window in batch))
-        if not fit.rows:
-            raise self._nothing()
-        if isinstance(fit, JacobianFit) and wanted.options["anchors"] is not None:
-            self._anchor(fit)
-        corpus.fill()
-        if isinstance(fit, TunedFit):
-            self._train(fit)
-        lens = self._with_apart(corpus.chosen, fit.decoder)
-        return _Done(lens, fit, self)
-
-    def quality(self, lens: LearnedDecoder) -> dict[str, dict[str, float]]:
-        """That of a lens, on the windows that are kept apart for this; empty if there are none."""
-        if not self.corpus.scored:
-            log.warning("no text was left to measure the decoder on: pass more texts, or use score_decoder()")
-            return {}
-        return self._with_apart(self.corpus.scored, lambda inputs: self.fitted.quality(lens, inputs))
-
-    def _new(self, done: Callable[[int], None]) -> _Fit:
-        method, options = self.wanted.method, self.wanted.options
-        if method == "ridge":
-            return RidgeFit(self.fitted)
-        if method == "jacobian-mean-field":
-            return MeanFieldFit(self.fitted)
-        if method == "jacobian":
-            return JacobianFit(
-                self.fitted,
-                dim_batch=options["dim_batch"],
-                normalize=options["normalize"],
-                anchored=options["anchors"] is not None,
-                done=done,
-            )
-        training = Training(
-            options["steps"], options["rows_per_step"], options["optimizer"], options["learning_rate"], self.wanted.seed
-        )
-        return TunedFit(self.fitted, training)
-
-    def _go_on(self, fit: _Fit) -> None:
-        """Goes on from the checkpoint, if there is one."""
-        known = self.checkpoint.read()
-        if known is None:
-            return
-        tensors, done = known
-        try:
-            self.failed, fitted, digest = int(done["failed"]), int(done["windows"]), str(done["digest"])
-            fit.restore(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError):
-            raise LensError(f"the checkpoint {self.checkpoint.path} is damaged: remove it to begin again") from None
-        self.corpus.skip(fitted, digest)
-        log.info("going on from %s, after %d windows", self.checkpoint.path, fitted)
-
-    def _keep(self, fit: _Fit) -> None:
-        corpus = self.corpus
-        self.checkpoint.write(fit.tensors(), {"windows": corpus.fitted, "digest": corpus.digest, "failed": self.failed})
-
-    def _add(self, batch: Sequence[Window], add: Callable[[list[Inputs]], None]) -> None:
-        """Adds windows; those that fail are named, or passed over."""
-        try:
-            add([window.inputs for window in batch])
-        except NotFiniteError as error:
-            if batch[1:]:
-                for window in batch:
-                    self._add([window], add)
-            else:
-                self._failed(batch[0], error)
-
-    def _with_apart(self, windows: list[Window], use: Callable[[list[Inputs]], _T]) -> _T:
-        """What is made of windows that are kept apart, without those that fail, if they may."""
-        try:
-            return use([window.inputs for window in windows])
-        except NotFiniteError:
-            for window in list(windows):
-                try:
-                    self.fitted.states([window.inputs], [self.fitted.last])
-                except NotFiniteError as error:
-                    self._failed(window, error)
-                    windows.remove(window)
-            return use([window.inputs for window in windows])
-
-    def _failed(self, window: Window, error: LensError) -> None:
-        if not self.wanted.skip:
-            raise LensError(f"text {window.text}: {error}; pass on_error='skip' to leave such texts out") from None
-        self.failed += 1
-        log.warning("text %d is left out: %s", window.text, error)
-
-    def _anchor(self, fit: JacobianFit) -> None:
-        """Adds the closed form of the windows that follow."""
-        wanted = self.wanted.options["anchors"]
-        with bar("Anchoring", "window", total=wanted) as windows:
-            windows.update(fit.anchors)
-            for batch in self.corpus.batches(1, sys.maxsize) if fit.anchors < wanted else ():
-                self._add(batch, fit.add_anchor)
-                self._keep(fit)
-                windows.update()
-                if fit.anchors >= wanted:
-                    break
-
-    def _train(self, fit: TunedFit) -> None:
-        with bar("Training", "step", total=self.wanted.options["steps"]) as steps:
-            for told in fit.refine([window.inputs for window in self.corpus.chosen]):
-                self._keep(fit)
-                steps.tell(told)
-                steps.update()
-
-    def _nothing(self) -> LensError:
-        if self.failed:
-            return LensError(f"all {self.failed:,} windows of the texts failed, and none was left to fit on")
-        return self.source.too_short()
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A lens, the fit that gave it, and its work."""
-
-    lens: LearnedDecoder
-    fit: _Fit
-    work: _Work
 
 
 def _groups(fitted: Fitted, wanted: Wanted, memory: int | None) -> list[tuple[str, ...]]:
@@ -364,7 +171,7 @@ def _checkpoint(
 
 
 def _described(
-    done: Sequence[_Done], fitted: Fitted, wanted: Wanted, own: bool, name: str | None, dtype: torch.dtype
+    done: Sequence[Done], fitted: Fitted, wanted: Wanted, own: bool, name: str | None, dtype: torch.dtype
 ) -> LearnedDecoder:
     """All layers as one decoder, with what is known of it."""
     first = done[0]
@@ -397,11 +204,20 @@ def _described(
         "packages": found["packages"],
         "fingerprint": fingerprint(fitted.model, fitted.anatomy),
     }
-    penalties = {label: value for each in done for label, value in getattr(each.fit, "penalties", {}).items()}
-    about |= {"lambda": penalties} if penalties else {}
-    for each in done:
-        about |= each.lens.about
+    about |= _joined([each.lens.about for each in done])
     return kind.from_parts(*parts, name=name, quality=quality, about=about)
+
+
+def _joined(abouts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is told of several groups of layers: mappings by layer and lists of layers as one."""
+    found: dict[str, Any] = {}
+    for name, value in (item for about in abouts for item in about.items()):
+        known = found.get(name)
+        if isinstance(value, Mapping):
+            found[name] = {**(known or {}), **value}
+        else:
+            found[name] = [*(known or []), *value] if isinstance(value, list) else value
+    return found
 
 
 def _kept(part: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -18,7 +18,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
 
 PENALTIES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-"""Values of lambda that are tried; the one with the least error on windows kept apart is taken, layer by layer."""
+"""Values of lambda; the one with the least error on windows kept apart is taken, layer by layer."""
 
 UNCHOSEN = 3e-3
 """Lambda if no windows were kept apart."""
@@ -37,13 +37,11 @@ class RidgeFit:
 
     Attributes:
         rows, windows: how many were added.
-        penalties: of each layer, once it was solved.
     """
 
     def __init__(self, fitted: Fitted) -> None:
         self.fitted, self.rows, self.windows = fitted, 0, 0
         size = fitted.size
-        self.penalties: dict[str, float] = {}
         self._squares = torch.zeros(len(fitted.layers), size + 1, size + 1, dtype=torch.float64)
         self._products = torch.zeros(len(fitted.layers), size + 1, size, dtype=torch.float64)
 
@@ -90,22 +88,39 @@ class RidgeFit:
         if fitted.anatomy.whole:
             return lens
         weights, biases, _ = Parts.of(lens)
-        return RidgeLens(weights, biases, best_temperatures(fitted, lens, apart, chosen[0]))
+        return RidgeLens(weights, biases, best_temperatures(fitted, lens, apart, chosen[0]), about=lens.about)
 
     def _solved(self, apart: torch.Tensor | None) -> RidgeLens:
         """The lens without temperatures; lambda has the least error on some states, the layers' and the target's."""
-        weights, biases = {}, {}
+        weights, biases, taken = {}, {}, {}
         for layer, label in enumerate(bar("Solving", "layer", self.fitted.layers)):
-            penalties = (UNCHOSEN,) if apart is None else PENALTIES
-            tried = {penalty: self._map(layer, penalty) for penalty in penalties}
-            self.penalties[label] = next(iter(tried))
-            if apart is not None:
+            if apart is None:
+                taken[label], best = UNCHOSEN, self._map(layer, UNCHOSEN)
+            else:
                 given, wanted = _with_one(apart[layer]), apart[len(self.fitted.layers)].cpu().double()
-                errors = {penalty: float((wanted - given @ each).square().sum()) for penalty, each in tried.items()}
-                self.penalties[label] = min(errors, key=errors.__getitem__)
-            best = tried[self.penalties[label]].float()
-            weights[label], biases[label] = best[:-1].T.contiguous(), best[-1].clone()
-        return RidgeLens(weights, biases)
+                taken[label], best = self._best(layer, given, wanted)
+            weights[label], biases[label] = best[:-1].T.float().contiguous(), best[-1].float()
+        return RidgeLens(weights, biases, about={"lambda": taken})
+
+    def _best(self, layer: int, given: torch.Tensor, wanted: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """The lambda with the least error on rows kept apart, and its map.
+
+        The error falls and then rises with lambda, so the search walks from the middle as long as it falls.
+        """
+        found: dict[int, tuple[float, torch.Tensor]] = {}
+
+        def error(place: int) -> float:
+            if not 0 <= place < len(PENALTIES):
+                return torch.inf
+            if place not in found:
+                made = self._map(layer, PENALTIES[place])
+                found[place] = float((wanted - given @ made).square().sum()), made
+            return found[place][0]
+
+        place = PENALTIES.index(UNCHOSEN)
+        while (nearest := min((place, place + 1, place - 1), key=error)) != place:
+            place = nearest
+        return PENALTIES[place], found[place][1]
 
     def _states(self, batch: Sequence[Inputs]) -> torch.Tensor:
         """(layer, row, size), the target's last."""

@@ -6,6 +6,7 @@ the derivative ``E_q[z] - E_p[z]`` and the second derivative ``Var_q[z]``, so th
 
 import torch
 
+from bauklens.decoders.fit.divergence import LEFT_OUT
 from bauklens.decoders.fit.heads import differentiable_head
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.kinds import LearnedDecoder
@@ -22,9 +23,6 @@ _STEPS, _NEAR = 30, 1e-3
 """Of Newton's method: the most, and the relative change of the temperature that ends it."""
 
 _LEAST_VARIANCE = 1e-12
-
-_LEFT_OUT = -1e15
-"""For the logit of a token that is left out, -inf, so that its square is a number."""
 
 
 def best_temperatures(
@@ -54,7 +52,7 @@ def best_temperature(logits: torch.Tensor, own: torch.Tensor) -> float:
         logits: (row, vocabulary).
         own: (row, vocabulary), probabilities.
     """
-    logits = logits.clamp_min(_LEFT_OUT)
+    logits = logits.clamp_min(LEFT_OUT)
     wanted = torch.linalg.vecdot(own, logits).double().mean()
     inverse = 1.0
     for _ in range(_STEPS):

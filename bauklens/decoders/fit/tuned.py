@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bauklens.decoders.fit.checkpoint import Tensors
+from bauklens.decoders.fit.divergence import LEFT_OUT, Own
 from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.fit.heads import Head, differentiable_head
 from bauklens.decoders.fit.ridge import RidgeFit
@@ -112,18 +113,19 @@ class TunedFit:
     def decoder(self, chosen: Sequence[Inputs]) -> LearnedDecoder:
         """The lens; of a layer where the ridge lens is as near on windows kept apart, that map is kept, and told."""
         assert self._maps is not None
-        tuned, ridge = self._maps.lens(), _as_tuned(self._of_ridge(chosen))
-        if not chosen:
-            return tuned
-        kls = [
-            {label: each["kl"] for label, each in self.fitted.quality(lens, chosen).items()} for lens in (tuned, ridge)
-        ]
-        better = [label for label in tuned.layers if not kls[0][label] < kls[1][label]]
-        if not better:
-            return tuned
-        log.warning("the tuned lens is no nearer than the ridge lens at layers %s, which keep that", listed(better))
-        parts = Parts.of(tuned).replaced(Parts.of(ridge, better))
-        return TunedLens(*parts, about={"kept from ridge": better})
+        tuned, ridge = self._maps.lens(), self._of_ridge(chosen)
+        parts, about = Parts.of(tuned), dict(ridge.about)
+        better = self._better_before(ridge, tuned, chosen) if chosen else []
+        if better:
+            log.warning("the tuned lens is no nearer than the ridge lens at layers %s, which keep that", listed(better))
+            parts = parts.replaced(Parts.of(_as_tuned(ridge), better))
+            about["kept from ridge"] = better
+        return TunedLens(*parts, about=about)
+
+    def _better_before(self, ridge: LearnedDecoder, tuned: LearnedDecoder, chosen: Sequence[Inputs]) -> list[str]:
+        """The layers that training did not bring nearer on windows kept apart."""
+        before, after = (self.fitted.quality(each, chosen) for each in (ridge, tuned))
+        return [label for label in tuned.layers if not after[label]["kl"] < before[label]["kl"]]
 
     def _of_ridge(self, chosen: Sequence[Inputs]) -> RidgeLens:
         if self._lens is None:
@@ -198,25 +200,27 @@ class _Maps:
         total = 0.0
         with differentiable_head(fitted, batch[0]) as head, states_only(fitted.model):
             with torch.no_grad():
-                own = torch.log_softmax(head(states[-1]), dim=-1)
+                own = Own.of(head(states[-1]))
             for layer in self._layers:
                 total += self._train_layer(layer, states[layer], own, head, step)
         return total / len(fitted.layers)
 
-    def _train_layer(self, layer: int, states: torch.Tensor, own: torch.Tensor, head: Head, step: int) -> float:
+    def _train_layer(self, layer: int, states: torch.Tensor, own: Own, head: Head, step: int) -> float:
         weight, bias, temperature = self._trained[layer]
         optimizer = self._optimizers[layer]
         rate = self._training.rate or RATES[self._training.optimizer]
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - step / self._training.steps)
-        mapped = torch.addmm(bias, states.float() / self._parts[3][layer], weight.T)
-        said = torch.log_softmax(head(mapped) / temperature.exp(), dim=-1)
-        loss = torch.nn.functional.kl_div(said, own, reduction="batchmean", log_target=True)
-        for part, gradient in zip(self._trained[layer], torch.autograd.grad(loss, self._trained[layer]), strict=True):
-            part.grad = gradient
+        logits = head(torch.addmm(bias, states.float() / self._parts[3][layer], weight.T))
+        with torch.no_grad():
+            scaled = logits.clamp_min(LEFT_OUT) / temperature.exp()
+            loss, gradient = own.kl(scaled)
+            temperature.grad = -torch.sum(gradient * scaled).to(temperature.dtype)
+            gradient /= temperature.exp()
+        weight.grad, bias.grad = torch.autograd.grad(logits, (weight, bias), gradient)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss.detach())
+        return float(loss)
 
     def lens(self) -> TunedLens:
         """The maps as they are now."""

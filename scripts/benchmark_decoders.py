@@ -435,7 +435,7 @@ def _command(context: click.Context) -> str:
     words = [".venv/bin/python", "scripts/benchmark_decoders.py"]
     for option in context.command.params:
         name, value = str(option.name), context.params[str(option.name)]
-        if name in ("cache", "json_path", "docs") or value is None or value == option.get_default(context):
+        if name in ("cache", "json_path", "docs") or value is None or value == _default(option, context):
             continue
         if isinstance(value, bool):
             words.append(option.opts[0] if value else option.secondary_opts[0])
@@ -443,6 +443,11 @@ def _command(context: click.Context) -> str:
         for each in value if isinstance(value, tuple) else (value,):
             words += [option.opts[0], Path(each).name if Path(str(each)).is_absolute() else str(each)]
     return shlex.join(words)
+
+
+def _default(option: click.Parameter, context: click.Context) -> Any:
+    found = option.get_default(context)
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _layers(*default: int) -> Any:

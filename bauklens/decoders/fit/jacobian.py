@@ -90,8 +90,7 @@ class Jacobians:
                         self.together = False  # no rule for several at once
                     else:
                         raise _explained(error, own, fitted, inputs) from None
-        if not found.isfinite().all():
-            raise NotFiniteError("its gradients contain NaN or infinity (float16 overflows: load the model in float32)")
+        _require_finite("gradients", found)
         return found
 
     def _prepare(self, own: nn.Module, inputs: Inputs) -> None:
@@ -101,6 +100,7 @@ class Jacobians:
             whole = graph_of(own, fitted, inputs)
             if not whole.target.requires_grad:
                 raise RuntimeError("the states have no gradient")
+            _require_finite("states", whole.target)
             prove_gradients(own, fitted, inputs, whole)
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, LensError) or out_of_memory(error):
@@ -181,6 +181,11 @@ def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph
             f"the gradients of {fitted.anatomy.model_class} are not those of its forward pass (they differ by "
             f"{float(apart):.0%})" + (f": {where} passes none on" if where else "")
         )
+
+
+def _require_finite(what: str, found: torch.Tensor) -> None:
+    if not found.isfinite().all():
+        raise NotFiniteError(f"its {what} contain NaN or infinity (float16 overflows: load the model in float32)")
 
 
 def _runs_in_parts(own: nn.Module, fitted: Fitted, inputs: Inputs, whole: Graph) -> bool:

@@ -28,7 +28,8 @@ class bar:  # noqa: N801 - used like a function
         self._bar: tqdm[Any] | None = None
         if not _hidden and total != 1 and sys.stderr is not None and sys.stderr.isatty():
             total = len(items) if total is None and isinstance(items, Sized) else total
-            self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False)
+            shape = None if total else f"{{desc}}: {{n_fmt}} {unit}s [{{elapsed}}, {{rate_fmt}}]"
+            self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False, bar_format=shape)
 
     def update(self, count: int = 1) -> None:
         """So many more are done."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -619,3 +620,21 @@ def test_compare(command, tmp_path, folder):
     neither = command("compare", "the city")
     assert neither.returncode == 2
     assert "pass either OTHER" in neither.stderr
+
+
+def test_on_a_terminal_what_is_printed_on_standard_error_is_seen_while_the_command_runs():
+    """Progress bars among it, which are drawn only if standard error is a terminal."""
+    program = (
+        "import sys\n"
+        "from bauklens.cli.held_back import standard_error_held_back\n"
+        "with standard_error_held_back():\n"
+        "    print('a terminal' if sys.stderr.isatty() else 'no terminal', file=sys.stderr, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    ours, theirs = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=theirs) as process:
+        seen = os.read(ours, 100) if select.select([ours], [], [], 60)[0] else b"nothing"
+        process.stdin.close()
+    os.close(ours)
+    os.close(theirs)
+    assert seen.strip() == b"a terminal"

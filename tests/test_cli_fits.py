@@ -124,6 +124,7 @@ class TestFit:
             assert ran.exit_code == 0, ran.output
         told = bauklens.load_decoder("c.safetensors").about["options"]
         assert dict(told) == {"steps": 2, "rows_per_step": 50, "optimizer": "sgd", "learning_rate": 0.01}
+        assert bauklens.load_decoder("c.safetensors").name == "c"
         closed = bauklens.load_decoder("b.safetensors")
         assert (closed.name, closed.about["seed"], closed.about["method"]) == ("closed", 3, "jacobian-mean-field")
         assert bauklens.load_decoder("a.pt").layers == ("0", "1")

@@ -681,7 +681,10 @@ class TestMerge:
         [
             (lambda: JacobianLens({1: torch.eye(4)}, about={"prompts": 1}), r"has layers '1', and the first has '0'"),
             (lambda: JacobianLens({0: torch.eye(5)}, about={"prompts": 1}), "has width 5, and the first has 4"),
-            (lambda: RidgeLens({0: torch.eye(4)}, about={"tokens": 1}), "has a 'ridge', and the first has 'jacobian'"),
+            (
+                lambda: RidgeLens({0: torch.eye(4)}, about={"tokens": 1}),
+                "has the kind 'ridge', and the first has 'jacobian'",
+            ),
             (lambda: JacobianLens({0: torch.eye(4)}), r"does not say how many prompts it was fitted on \(about\["),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 0}), "does not say how many prompts"),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "target": "1"}), "has target '1'"),

@@ -1,5 +1,6 @@
 """Scores of decoders, against plain torch and numpy, and what is made of them: tables, pages, figures, files."""
 
+import io
 import json
 import pickle
 import re
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import bauklens
 from bauklens import JacobianLens, LensError, MeanLens, RidgeLens, load_decoder, score_decoder
@@ -19,6 +21,7 @@ from bauklens.decoders.score import quality_of
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from bauklens.show.scores import Interval, Scores
+from bauklens.show.terminal import print_scores
 from tests import NAMES
 from tests.by_hand import MAPPED, TAILS, logits_of, matrices, states_of, vectors
 from tests.made import HOSTILE
@@ -432,6 +435,19 @@ def test_a_notebook_shows_a_table():
     html = made(["<b>one</b>"])._repr_html_()
     assert "<b>one</b>" not in html
     assert "&lt;b&gt;one" in html
+
+
+def test_a_narrow_terminal_has_a_table_for_each_measure_and_cuts_nothing():
+    scores = made(("logit", "ridge", "jacobian"))
+    values = {text for _, cells in scores.ranking()["rows"] for text, _, _ in cells if text}
+    for width, tables in ((60, len(scores.measures)), (300, 1)):
+        file = io.StringIO()
+        print_scores(scores, Console(file=file, width=width, force_terminal=True, color_system=None))
+        printed = file.getvalue()
+        assert printed.count("final") == tables
+        assert "…" not in printed
+        assert values <= set(printed.split())
+        assert max(map(len, printed.splitlines()[1:])) <= width
 
 
 def test_scores_are_kept_in_a_decoders_own_file(tmp_path):

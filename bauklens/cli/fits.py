@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
 _GB = 1_000_000_000
-_OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
+_OUTPUT = "The file to write: .safetensors, or .pt for a Jacobian lens."
 
 
 @click.command(short_help="Fit a decoder to a model.")
@@ -25,7 +25,7 @@ _OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
     type=click.Choice(FIT_METHODS),
     default="jacobian",
     show_default=True,
-    help="By work, least first: jacobian-mean-field, ridge, tuned and jacobian, which take hours.",
+    help="From least work to most: jacobian-mean-field, ridge, tuned, and jacobian, which takes hours.",
 )
 @click.option(
     "--texts",
@@ -34,27 +34,31 @@ _OUTPUT = "The file to write: .safetensors; of a Jacobian lens also .pt."
     help="Running text, .jsonl or .parquet; - reads standard input. By default the model writes its own.",
 )
 @model_options
-@click.option(
-    "-o", "--output", type=_FILE, required=True, help="The decoder: .safetensors; of a Jacobian lens also .pt."
-)
+@click.option("-o", "--output", type=_FILE, required=True, help=_OUTPUT)
 @click.option("--layer", "layers", multiple=True, help="A layer to fit; repeatable. By default all before the target.")
-@click.option("--tokens", type=_COUNT, help="Tokens to fit on, about; by default what suits the method.")
+@click.option("--tokens", type=_COUNT, help="About how many tokens to fit on; by default what suits the method.")
 @click.option("--target-layer", help="The layer that the maps lead to; by default the last.")
 @window_options
-@click.option("--name", help="What results call the decoder; by default its kind.")
+@click.option("--name", help="What results call the decoder; by default the output's name without its ending.")
 @click.option("--checkpoint", type=_FILE, help="A .safetensors file to go on from, written after every few windows.")
-@click.option("--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge: GB of memory for its sums.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn at random.")
+@click.option(
+    "--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge and tuned: GB of memory for the sums."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is drawn at random."
+)
 @click.option(
     "--map-dtype",
     type=click.Choice(["float16", "float32"]),
     default="float16",
     show_default=True,
-    help="In which the maps are kept.",
+    help="The dtype in which the maps are kept.",
 )
 @click.option("--tolerance", type=float, help="For jacobian: stop when a window moves the mean by less, such as 0.002.")
 @click.option("--normalize", is_flag=True, help="For jacobian: count all windows alike, whatever their size.")
-@click.option("--anchors", type=_COUNT, help="For jacobian: windows more that only steady the mean, in closed form.")
+@click.option(
+    "--anchors", type=_COUNT, help="For jacobian: so many more windows, taken in closed form only, to steady the mean."
+)
 @click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default by memory.")
 @click.option("--steps", type=_COUNT, help="For tuned: steps of training, by default 100.")
 @click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 256.")
@@ -71,7 +75,7 @@ def fit(
     checkpoint: Path | None,
     **options: Any,
 ) -> None:
-    """Fit a decoder to a model, and print how near each layer comes to what the model says.
+    """Fit a decoder to a model, and print how close each layer comes to the model's own output.
 
     \b
     ridge                least squares to the final state: what the model will say
@@ -87,6 +91,7 @@ def fit(
     _require_suffix(output, method)
     texts = None if file is None else read_texts(file)
     arguments = {name: options.pop(name) for name in _ARGUMENTS}
+    arguments["name"] = arguments["name"] or output.stem
     model, tokenizer = load_model(options)
     from bauklens.decoders.fit.fitting import fit_decoder
 
@@ -127,9 +132,7 @@ _ARGUMENTS = (
 
 @click.command(short_help="Merge decoders that were fitted on different texts.")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
-@click.option(
-    "-o", "--output", type=_FILE, required=True, help="The decoder: .safetensors; of a Jacobian lens also .pt."
-)
+@click.option("-o", "--output", type=_FILE, required=True, help=_OUTPUT)
 @click.option("--texts", "file", type=_FILE, help="Texts to measure the merged decoder on, through --model.")
 @model_options
 def merge(files: tuple[Path, ...], output: Path, file: Path | None, **options: Any) -> None:

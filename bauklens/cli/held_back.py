@@ -26,9 +26,10 @@ def standard_error_held_back() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     before = sys.stderr
+    on_terminal = before is not None and before.isatty()  # asked now: soon its descriptor is that of the file
     with held, os.fdopen(shown, "w", buffering=1, errors="backslashreplace") as terminal:
         os.dup2(held.fileno(), _STANDARD_ERROR)
-        if before is not None and before.isatty():
+        if on_terminal:
             sys.stderr = terminal
         try:
             yield lambda: _forget(held.fileno())

@@ -63,7 +63,7 @@ def _require_alike(parts: Sequence[LearnedDecoder]) -> None:
     for place, each in enumerate(parts, 1):
         where = f"decoder {place} ({each.name!r:.80})"
         for what, one, other in (
-            ("a", first.kind, each.kind),
+            ("the kind", first.kind, each.kind),
             ("layers", listed(first.layers), listed(each.layers)),
             ("width", first.width, each.width),
             ("target width", first.target, each.target),

@@ -185,7 +185,12 @@ def print_quality(
         about: what is known of the decoder.
     """
     console = console or Console()
-    counted = ", ".join(f"{about[name]:,} {name}" for name in ("prompts", "tokens") if isinstance(about.get(name), int))
+    counts = {name: about.get(name) for name in ("prompts", "tokens")}
+    counted = ", ".join(
+        f"{count:,} {name.removesuffix('s') if count == 1 else name}"
+        for name, count in counts.items()
+        if isinstance(count, int)
+    )
     console.print(Text(f"{DECODER_KINDS[kind]} of {printable(str(about.get('model', '')))}, fitted on {counted}"))
     if not quality:
         return
@@ -199,20 +204,34 @@ def print_quality(
 
 
 def print_scores(scores: Scores, console: Console | None = None) -> None:
-    """Prints the scores of every layer, a column for each measure and decoder; the last row is the model itself."""
+    """Prints the scores of every layer, a column for each measure and decoder; the last row is the model itself.
+
+    If the terminal is too narrow for one table, each measure has its own.
+    """
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_UNBOUNDED)
+    shown = scores.ranking()
+    count = len(shown["columns"])
+    console.print(Text(printable(shown["caption"])), soft_wrap=True)
+    whole = _scores_table(shown, slice(0, count))
+    if console.measure(whole, options=console.options.update(width=_UNBOUNDED)).minimum <= console.width:
+        console.print(whole)
+    else:
+        step = len(scores.decoders)
+        for start in range(0, count, step):
+            console.print(_scores_table(shown, slice(start, start + step)))
+    console.print(Text("the last row is the model itself; --json - prints 95 % intervals", style="dim"))
+
+
+def _scores_table(shown: Mapping[str, Any], columns: slice) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", no_wrap=True)
-    shown = scores.ranking()
-    for name in shown["columns"]:
+    for name in shown["columns"][columns]:
         table.add_column(Text(printable(name)), justify="right")
     for layer, cells in shown["rows"]:
-        table.add_row(Text(printable(layer)), *(Text(text) for text, _, _ in cells))
-    console.print(Text(printable(shown["caption"])), soft_wrap=True)
-    console.print(table)
-    console.print(Text("the last row is the model itself; --json - prints 95 % intervals", style="dim"))
+        table.add_row(Text(printable(layer)), *(Text(text, no_wrap=True) for text, _, _ in cells[columns]))
+    return table
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:

@@ -117,7 +117,10 @@ class TunedFit:
         parts, about = Parts.of(tuned), dict(ridge.about)
         better = self._better_before(ridge, tuned, chosen) if chosen else []
         if better:
-            log.warning("the tuned lens is no nearer than the ridge lens at layers %s, which keep that", listed(better))
+            log.warning(
+                "the tuned lens is no nearer than the ridge lens at layers %s: the ridge map is kept there",
+                listed(better),
+            )
             parts = parts.replaced(Parts.of(_as_tuned(ridge), better))
             about["kept from ridge"] = better
         return TunedLens(*parts, about=about)

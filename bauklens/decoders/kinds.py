@@ -166,8 +166,8 @@ class LearnedDecoder:
             texts: as of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
 
         Raises:
-            LensError: they are of different kinds or models, or of the same texts; or one does not say how many
-                prompts or tokens it was fitted on.
+            LensError: they are of different kinds, methods or models, or of the same texts; one does not say how many
+                prompts or tokens it was fitted on; or the model is another one, or no text long enough to measure on.
         """
         from bauklens.decoders.merging import merged
 

@@ -192,7 +192,7 @@ def _described(
         "texts hash": first.work.corpus.digest,
         "prompts": first.fit.windows,
         "tokens": first.fit.rows,
-        "failed": first.work.failed,
+        "failed": first.work.failed + first.work.failed_apart,
         "length": wanted.length,
         "skip_first": wanted.skip_first,
         "seed": wanted.seed,

@@ -28,6 +28,9 @@ RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
 _MOMENTUM = 0.9
 
+_SEEDS = 1 << 63
+"""As many as a generator takes."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -94,17 +97,22 @@ class TunedFit:
         if self._step:
             self._maps = _Maps.restored(self.fitted, self.training, tensors)
 
-    def refine(self, chosen: Sequence[Inputs]) -> Iterator[str]:
-        """Trains, one step at a time.
+    def begin(self, chosen: Sequence[Inputs]) -> None:
+        """Starts from the ridge lens, if training has not begun before.
 
         Args:
             chosen: windows kept apart.
+        """
+        if self._maps is None:
+            self._maps = _Maps.from_ridge(self.fitted, self.training, self._of_ridge(chosen), self._windows)
+
+    def refine(self) -> Iterator[str]:
+        """Trains, one step at a time.
 
         Yields:
             How far the rows of the step were from the model's own, in words.
         """
-        if self._maps is None:
-            self._maps = _Maps.from_ridge(self.fitted, self.training, self._of_ridge(chosen), self._windows)
+        assert self._maps is not None
         for step in range(self._step, self.training.steps):
             loss = self._maps.train(self._batch(step), step)
             self._step = step + 1
@@ -134,7 +142,7 @@ class TunedFit:
 
     def _batch(self, step: int) -> list[Inputs]:
         """The windows of a step, whichever steps were made before."""
-        generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed((self.training.seed * 1_000_003 + step) % _SEEDS)
         order = torch.randperm(len(self._windows), generator=generator).tolist()
         found, rows, device = [], 0, self.fitted.device
         for number in order:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import bauklens
 from bauklens import JacobianLens, LensError, RidgeLens, TunedLens, fit_decoder
@@ -30,6 +31,7 @@ from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import Windows
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from tests.test_coverage import build
 from tests.tiny import (
     LAYERS,
     VOCABULARY,
@@ -628,6 +630,36 @@ class TestLongRuns:
             fit_decoder(gpt2, None, texts(), checkpoint=tmp_path / name, **few_of("ridge"))
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("cpmant", "ridge", "have 45 positions for 13 tokens"),
+        ("cpmant", "jacobian", "have 45 positions for 13 tokens"),
+        ("blt", "jacobian-mean-field", "a block is given more than the one before it returns"),
+        ("olmo", "jacobian-mean-field", "not made of attention and a gated MLP as Llama's blocks are"),
+        ("hrm_text", "jacobian-mean-field", "no Jacobian in closed form|blocks of HrmTextForCausalLM ran"),
+    ],
+)
+def test_a_model_whose_states_are_not_those_of_its_tokens_or_blocks_is_refused(name, method, message):
+    model = build(name).requires_grad_(False)
+    texts = [[each % 50 + 5 for each in text] for text in texts_of(20, length=13)]
+    with pytest.raises(LensError, match=message):
+        fit_decoder(model, None, texts, method=method, tokens=100, length=13, skip_first=2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_with_tensors_of_other_shapes_is_one_line(method, tmp_path):
+    path, model, texts = tmp_path / "fit.safetensors", tiny_model("llama"), texts_of(60)
+    fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
+    with safe_open(path, framework="pt") as file:
+        known, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    for name, tensor in known.items():
+        if tensor.numel() and name not in ("ids", "lengths"):
+            save_file(known | {name: torch.zeros(2, 3, dtype=tensor.dtype)}, path, metadata=header)
+            with pytest.raises(LensError, match="is damaged: remove it to begin again"):
+                fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
+
+
 class TestMerge:
     def test_parts_are_weighed_by_their_prompts(self, gpt2):
         texts = texts_of(3)
@@ -951,6 +983,8 @@ class TestWhatIsAsked:
             ({"length": 17}, "a window of 17 tokens has no position that counts"),
             ({"skip_first": -1}, "skip_first is -1: pass 0 or more"),
             ({"seed": "x"}, "seed"),
+            ({"name": ""}, "the name of a decoder must be text"),
+            ({"name": "logit"}, "name is 'logit', which is the logit lens: pass another name"),
             ({"tolerance": float("nan")}, "tolerance is nan: pass a positive number"),
             ({"dim_batch": 0}, "dim_batch is 0: pass 1 or more"),
             ({"layers": [2]}, "layer 2 does not come before the target 2: pass earlier layers"),

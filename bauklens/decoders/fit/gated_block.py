@@ -20,7 +20,7 @@ from bauklens.errors import LensError
 _ALLOWED = 1e-3
 """Relative to what is compared: more than rounding in float32, far less than a part that is missed."""
 
-Took = Callable[[torch.Tensor], None]
+Took = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class GatedBlock:
@@ -37,6 +37,7 @@ class GatedBlock:
         self.name, self._block = name, block
         try:
             self._norms = [block.get_submodule(each) for each in ("input_layernorm", "post_attention_layernorm")]
+            self._gains = [each.get_parameter("weight") for each in self._norms]
             attention, mlp = block.get_submodule("self_attn"), block.get_submodule("mlp")
             self._value, self._output = (_linear(attention, each) for each in ("v_proj", "o_proj"))
             self._gate, self._up, self._down = (_linear(mlp, each) for each in ("gate_proj", "up_proj", "down_proj"))
@@ -53,7 +54,7 @@ class GatedBlock:
 
         Args:
             positions: those that are averaged over; later ones are where attention may go to as well.
-            took: is called with the matrix, as soon as the block has run.
+            took: is called with the matrix, what the block was given and what it returned, as soon as it has run.
         """
         kept: dict[str, torch.Tensor] = {}
 
@@ -73,7 +74,7 @@ class GatedBlock:
 
         def returned(_module: nn.Module, _inputs: Any, output: Any) -> None:
             kept["returned"] = output if isinstance(output, torch.Tensor) else output[0]
-            took(self._matrix(kept, positions))
+            took(self._matrix(kept, positions), kept["given"], kept["returned"])
             kept.clear()
 
         hooks = [
@@ -151,7 +152,7 @@ class GatedBlock:
     def _of_norm(self, which: int, states: torch.Tensor, normed: torch.Tensor, positions: slice) -> torch.Tensor:
         """(width, width), the gain times the mean Jacobian of an RMSNorm, ``I / r - x x' / (n r^3)``."""
         scale = states.double().square().mean(dim=-1, keepdim=True).add(_epsilon(self._norms[which])).sqrt()
-        gain = self._norms[which].get_parameter("weight")
+        gain = self._gains[which]
         self._require("its norm", (states / scale).float() * gain, normed)
         rows, scales = states[:, positions].flatten(0, 1).double(), scale[:, positions].flatten(0, 1)
         projected = rows / scales**1.5

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors
+from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors, require_alike
 from bauklens.decoders.fit.corpus import Corpus
 from bauklens.decoders.fit.jacobian_fit import JacobianFit
 from bauklens.decoders.fit.mean_field_fit import MeanFieldFit
@@ -152,6 +152,7 @@ class Work:
         tensors, done = known
         try:
             self.failed, fitted, digest = int(done["failed"]), int(done["windows"]), str(done["digest"])
+            require_alike(tensors, fit.tensors())
             fit.restore(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise LensError(f"the checkpoint {self.checkpoint.path} is damaged: remove it to begin again") from None

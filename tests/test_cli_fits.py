@@ -241,7 +241,9 @@ class TestMerge:
 
 
 def test_one_file_for_the_decoder_and_the_checkpoint_is_refused():
-    said = refused("fit", "--model", "none", "--method", "ridge", "-o", "a.safetensors", "--checkpoint", "a.safetensors")
+    said = refused(
+        "fit", "--model", "none", "--method", "ridge", "-o", "a.safetensors", "--checkpoint", "a.safetensors"
+    )
     assert "--checkpoint and -o are both a.safetensors: pass two names" in said
 
 

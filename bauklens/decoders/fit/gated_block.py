@@ -20,7 +20,8 @@ from bauklens.errors import LensError
 _ALLOWED = 1e-3
 """Relative to what is compared: more than rounding in float32, far less than a part that is missed."""
 
-Took = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+Took = Callable[[torch.Tensor], None]
+Passed = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 class GatedBlock:
@@ -49,12 +50,13 @@ class GatedBlock:
         self._shared = self._heads // (self._value.out_features // self._size)
 
     @contextmanager
-    def linearized(self, positions: slice, took: Took) -> Iterator[None]:
+    def linearized(self, positions: slice, took: Took, passed: Passed | None = None) -> Iterator[None]:
         """While this is open, every run of the block is handed over as its matrix, (width, width) float32.
 
         Args:
             positions: those that are averaged over; later ones are where attention may go to as well.
-            took: is called with the matrix, what the block was given and what it returned, as soon as it has run.
+            took: is called with the matrix, as soon as the block has run.
+            passed: is called then with what it was given, and what it returned.
         """
         kept: dict[str, torch.Tensor] = {}
 
@@ -74,7 +76,9 @@ class GatedBlock:
 
         def returned(_module: nn.Module, _inputs: Any, output: Any) -> None:
             kept["returned"] = output if isinstance(output, torch.Tensor) else output[0]
-            took(self._matrix(kept, positions), kept["given"], kept["returned"])
+            took(self._matrix(kept, positions))
+            if passed is not None:
+                passed(kept["given"], kept["returned"])
             kept.clear()
 
         hooks = [

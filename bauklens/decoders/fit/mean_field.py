@@ -42,8 +42,7 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
     matrices: list[torch.Tensor] = []
     last: list[torch.Tensor] = []
 
-    def took(matrix: torch.Tensor, given: torch.Tensor, returned: torch.Tensor) -> None:
-        matrices.append(matrix.detach())
+    def passed(given: torch.Tensor, returned: torch.Tensor) -> None:
         if last and not torch.equal(last[0], given):
             raise LensError(
                 f"{anatomy.model_class} has no Jacobian in closed form: a block is given more than the one before it "
@@ -55,7 +54,7 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
     with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, states_only(own):
         for name in anatomy.blocks:
             block = GatedBlock(name, own.get_submodule(name))
-            watched.enter_context(block.linearized(positions, took))
+            watched.enter_context(block.linearized(positions, matrices.append, passed))
         try:
             model_logits(own, inputs, **last_logits_only(own))
         except RuntimeError as error:
@@ -69,7 +68,7 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
             f"{anatomy.model_class} has no Jacobian in closed form: its blocks ran {len(matrices)} times, and they are "
             f"{len(anatomy.blocks)}"
         )
-    return matrices
+    return [matrix.detach() for matrix in matrices]
 
 
 def product_of(matrices: torch.Tensor, anatomy: Anatomy) -> dict[str, torch.Tensor]:

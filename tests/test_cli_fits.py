@@ -241,6 +241,13 @@ class TestMerge:
         assert not os.path.exists("whole.pt")
 
 
+def test_one_file_for_the_decoder_and_the_checkpoint_is_refused():
+    said = refused(
+        "fit", "--model", "none", "--method", "ridge", "-o", "a.safetensors", "--checkpoint", "a.safetensors"
+    )
+    assert "--checkpoint and -o are both a.safetensors: pass two names" in said
+
+
 @pytest.mark.parametrize("command", ["fit", "merge"])
 def test_the_help_has_an_example_and_names_every_option(command):
     ran = run(command, "--help")

@@ -387,6 +387,7 @@ class TestItems:
         [
             ({"k": []}, "k is empty"),
             ({"k": 0}, "k is 0: pass a number from 1 on"),
+            ({"k": 10**400}, "k is larger than 1,000,000,000"),
             ({"k": "ten"}, "k is 'ten': pass a whole number"),
             ({"words": "whole"}, "unknown words 'whole': pass one of 'single', 'first'"),
             ({"read": "first"}, "unknown read 'first'"),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import bauklens
 from bauklens import JacobianLens, LensError, RidgeLens, TunedLens, fit_decoder
@@ -30,6 +31,7 @@ from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import Windows
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from tests.test_coverage import build
 from tests.tiny import (
     LAYERS,
     VOCABULARY,
@@ -628,6 +630,36 @@ class TestLongRuns:
             fit_decoder(gpt2, None, texts(), checkpoint=tmp_path / name, **few_of("ridge"))
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("cpmant", "ridge", "have 45 positions for 13 tokens"),
+        ("cpmant", "jacobian", "have 45 positions for 13 tokens"),
+        ("blt", "jacobian-mean-field", "a block is given more than the one before it returns"),
+        ("olmo", "jacobian-mean-field", "not made of attention and a gated MLP as Llama's blocks are"),
+        ("hrm_text", "jacobian-mean-field", "no Jacobian in closed form|blocks of HrmTextForCausalLM ran"),
+    ],
+)
+def test_a_model_whose_states_are_not_those_of_its_tokens_or_blocks_is_refused(name, method, message):
+    model = build(name).requires_grad_(False)
+    texts = [[each % 50 + 5 for each in text] for text in texts_of(20, length=13)]
+    with pytest.raises(LensError, match=message):
+        fit_decoder(model, None, texts, method=method, tokens=100, length=13, skip_first=2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_with_tensors_of_other_shapes_is_one_line(method, tmp_path):
+    path, model, texts = tmp_path / "fit.safetensors", tiny_model("llama"), texts_of(60)
+    fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
+    with safe_open(path, framework="pt") as file:
+        known, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    for name, tensor in known.items():
+        if tensor.numel() and name not in ("ids", "lengths"):
+            save_file(known | {name: torch.zeros(2, 3, dtype=tensor.dtype)}, path, metadata=header)
+            with pytest.raises(LensError, match="is damaged: remove it to begin again"):
+                fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
+
+
 class TestMerge:
     def test_parts_are_weighed_by_their_prompts(self, gpt2):
         texts = texts_of(3)
@@ -689,13 +721,45 @@ class TestMerge:
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 0}), "does not say how many prompts"),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "target": "1"}), "has target '1'"),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "texts hash": "a"}), "on the same texts"),
+            (
+                lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "method": "jacobian-mean-field"}),
+                r"was fitted with method='jacobian-mean-field', and the first with 'jacobian'",
+            ),
+            (
+                lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "options": {"normalize": True}}),
+                r"decoder 2 .* was fitted with normalize=True, and the other was not",
+            ),
             (lambda: torch.eye(4), "takes a list of learned decoders"),
         ],
     )
     def test_what_does_not_belong_together_is_refused(self, other, message):
-        first = JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "texts hash": "a"})
+        first = JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "texts hash": "a", "method": "jacobian"})
         with pytest.raises(LensError, match=message):
             LearnedDecoder.merge([first, other()])
+
+    @pytest.mark.parametrize("given", [None, 5, "ab", []])
+    def test_what_is_not_several_decoders_is_one_line(self, given):
+        with pytest.raises(LensError, match="takes a list of learned decoders"):
+            LearnedDecoder.merge(given)
+
+    def test_a_part_is_not_merged_twice_even_if_it_was_merged_before(self, tmp_path):
+        parts = [
+            JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "texts hash": name, "method": "jacobian"})
+            for name in "abc"
+        ]
+        LearnedDecoder.merge(parts[:2]).save(tmp_path / "both.safetensors")
+        both = bauklens.load_decoder(tmp_path / "both.safetensors")
+        with pytest.raises(LensError, match="on the same texts as another"):
+            LearnedDecoder.merge([both, parts[1]])
+        assert LearnedDecoder.merge([both, parts[2]]).about["prompts"] == 3
+
+    def test_quality_is_measured_only_on_the_model_that_they_were_made_for_and_on_some_text(self, gpt2):
+        parts = [fit_decoder(gpt2, None, texts_of(20, seed=seed), **few_of("ridge")) for seed in (1, 2)]
+        with pytest.raises(LensError, match="was made for a model whose head has other weights"):
+            LearnedDecoder.merge(parts, tiny_model("gpt2", seed=5), None, texts_of(2))
+        for texts in ([], [[5, 6, 7]]):
+            with pytest.raises(LensError, match="no text is long enough to measure the merged decoder on"):
+                LearnedDecoder.merge(parts, gpt2, None, texts)
 
     def test_decoders_of_two_models_are_refused(self):
         parts = [
@@ -816,6 +880,36 @@ class TestTexts:
         assert whole.about["failed"] >= 2
         assert whole.about["tokens"] >= options["tokens"]
 
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("places", [[0], [1, 6, 11], [3, 8, 13]], ids=["first", "chosen", "scored"])
+    def test_texts_that_fail_are_passed_over_wherever_they_are(self, method, places):
+        model = tiny_model("llama")
+        texts = [[each if each != 7 else 8 for each in text] for text in texts_of(60)]
+        model.model.embed_tokens.weight[7] = torch.nan
+        for place in places:
+            texts[place][3] = 7
+        lens = fit_decoder(model, None, texts, on_error="skip", **few_of(method))
+        assert lens.about["failed"] >= 1
+        assert all(torch.isfinite(lens.matrix(label)).all() for label in lens.layers)
+        assert lens.about["quality"] == "not measured" or set(lens.quality) == set(lens.layers)
+
+    def test_a_tuned_fit_with_texts_that_fail_goes_on_with_the_same_result(self, tmp_path):
+        model, path = tiny_model("llama"), tmp_path / "fit.safetensors"
+        texts = [[each if each != 7 else 8 for each in text] for text in texts_of(60)]
+        model.model.embed_tokens.weight[7] = torch.nan
+        for place in (0, 1, 3):
+            texts[place][3] = 7
+        options = few_of("tuned") | {"on_error": "skip"}
+        whole = fit_decoder(model, None, texts, checkpoint=path, **options)
+        resumed = fit_decoder(model, None, texts, checkpoint=path, **options)
+        assert same(whole, resumed)
+        assert whole.about == resumed.about
+        assert whole.about["failed"] == 3
+
+    def test_any_seed_will_do(self, gpt2):
+        assert fit_decoder(gpt2, None, texts_of(40), seed=10**30, **few_of("tuned")).about["seed"] == 10**30
+        assert fit_decoder(gpt2, None, seed=10**30, **few_of("ridge")).about["prompts"]
+
     def test_texts_without_end_that_all_fail_have_an_end(self):
         model = tiny_model("llama")
         model.model.norm.weight[:] = torch.nan
@@ -892,6 +986,8 @@ class TestWhatIsAsked:
             ({"length": 17}, "a window of 17 tokens has no position that counts"),
             ({"skip_first": -1}, "skip_first is -1: pass 0 or more"),
             ({"seed": "x"}, "seed"),
+            ({"name": ""}, "the name of a decoder must be text"),
+            ({"name": "logit"}, "name is 'logit', which is the logit lens: pass another name"),
             ({"tolerance": float("nan")}, "tolerance is nan: pass a positive number"),
             ({"dim_batch": 0}, "dim_batch is 0: pass 1 or more"),
             ({"layers": [2]}, "layer 2 does not come before the target 2: pass earlier layers"),

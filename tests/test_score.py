@@ -174,6 +174,8 @@ def test_texts_that_fail_or_are_too_short_are_told():
     assert (scores.about["texts failed"], scores.about["texts too short"]) == (1, 1)
     with pytest.raises(LensError, match="no text is long enough to be scored: a window needs 5 tokens, and 1 text has"):
         scored(model, texts=[[5, 6]])
+    with pytest.raises(LensError, match="2 of 2 texts failed, and none was left to score on"):
+        scored(model, texts=[None, [10**6] * 9], on_error="skip")
     for options, message in (
         ({"seed": -1}, "skip_first and seed must be 0 or more"),
         ({"length": 0}, "length is 0: pass 1 or more"),

@@ -110,6 +110,11 @@ def test_only_regular_files_with_texts_are_read(tmp_path):
         refuses(tmp_path / name, f"{tmp_path / name} contains no texts")
 
 
+def test_texts_say_whether_they_can_be_read_again(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    assert [read_texts(each).is_read_once for each in ("-", tmp_path / "a.txt")] == [True, False]
+
+
 def test_standard_input_is_read_once(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve\n".encode())))
     texts = read_texts("-")

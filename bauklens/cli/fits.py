@@ -88,6 +88,8 @@ def fit(
              bauklens lens "The Eiffel Tower is in" --decoder logit --decoder ridge.safetensors
     """
     require_each_writable(output, checkpoint)
+    if checkpoint is not None and checkpoint.resolve() == output.resolve():
+        raise LensError(f"--checkpoint and -o are both {output}: pass two names")
     _require_suffix(output, method)
     texts = None if file is None else read_texts(file)
     arguments = {name: options.pop(name) for name in _ARGUMENTS}

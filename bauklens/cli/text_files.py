@@ -66,6 +66,11 @@ class _Texts:
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
 
+    @property
+    def is_read_once(self) -> bool:
+        """Whether a second time is an error."""
+        return str(self._path) == STANDARD_INPUT
+
     def __iter__(self) -> Iterator[str]:
         read = {".jsonl": self._of_objects, ".parquet": self._of_rows}.get(self._path.suffix, self._of_blocks)
         found = False

@@ -11,6 +11,7 @@ import torch
 from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen, plain
+from bauklens.text_ids import is_unicode
 from bauklens.vocabulary import EMBED
 
 _LARGEST = 1e30
@@ -120,6 +121,13 @@ def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping
                 raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be {wanted}")
         found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})
     return MappingProxyType({label: each for label, each in found.items() if each})
+
+
+def checked_name(value: Any) -> str:
+    """The name of a decoder; a LensError if it is not text."""
+    if not isinstance(value, str) or not value or not is_unicode(value):
+        raise LensError("the name of a decoder must be text")
+    return value
 
 
 def checked_about(values: Any) -> Mapping[str, Any]:

@@ -151,8 +151,10 @@ def _checked_ks(k: Any) -> tuple[int, ...]:
     if not each:
         raise LensError("k is empty: pass at least one number")
     for one in each:
-        if not 1 <= one <= _LARGEST_K:
-            raise LensError(f"k is {one:.4g}: pass a number from 1 on")
+        if one < 1:
+            raise LensError(f"k is {max(one, -_LARGEST_K)}: pass a number from 1 on")
+        if one > _LARGEST_K:
+            raise LensError(f"k is larger than {_LARGEST_K:,}: pass a number up to that")
     return tuple(sorted(set(each)))
 
 

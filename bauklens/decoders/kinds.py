@@ -17,11 +17,11 @@ from bauklens.decoders.checked import (
     checked_about,
     checked_labels,
     checked_maps,
+    checked_name,
     checked_quality,
     checked_temperatures,
 )
 from bauklens.errors import LensError
-from bauklens.text_ids import is_unicode
 from bauklens.vocabulary import DECODER_KINDS
 
 Maps = Mapping[Any, torch.Tensor]
@@ -82,9 +82,7 @@ class LearnedDecoder:
         self.width, self.target = self._shape()
         self.temperatures = checked_temperatures(checked_labels(temperatures or {}), self.layers)
         self.quality = checked_quality(checked_labels(quality or {}), self.layers)
-        self.name = self.kind if name is None else name
-        if not isinstance(self.name, str) or not self.name or not is_unicode(self.name):
-            raise LensError("the name of a decoder must be text")
+        self.name = checked_name(self.kind if name is None else name)
         if stream not in ("hidden", "attention", "mlp"):
             raise LensError(f"unknown stream {stream!r} of a decoder: pass 'hidden', 'attention' or 'mlp'")
         self.stream = stream
@@ -166,8 +164,8 @@ class LearnedDecoder:
             texts: as of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
 
         Raises:
-            LensError: they are of different kinds or models, or of the same texts; or one does not say how many
-                prompts or tokens it was fitted on.
+            LensError: they are of different kinds, methods or models, or of the same texts; one does not say how many
+                prompts or tokens it was fitted on; or the model is another one, or no text long enough to measure on.
         """
         from bauklens.decoders.merging import merged
 

@@ -17,6 +17,9 @@ from bauklens.result.frozen import plain
 _COUNTED = {"jacobian": "prompts"}
 """What a mean is weighed by, if not by tokens."""
 
+_HASHES = "texts hashes"
+"""Under which a merged decoder keeps those of its parts, so that none is merged twice."""
+
 
 def merged(
     decoders: Sequence[LearnedDecoder],
@@ -25,7 +28,7 @@ def merged(
     texts: Iterable[Any] | None = None,
 ) -> LearnedDecoder:
     """As :meth:`bauklens.decoders.LearnedDecoder.merge`."""
-    parts = list(decoders)
+    parts = list(decoders) if isinstance(decoders, Iterable) else []
     if not parts or not all(isinstance(each, LearnedDecoder) for each in parts):
         raise LensError("merge() takes a list of learned decoders, such as load_decoder() returns")
     _require_alike(parts)
@@ -48,13 +51,31 @@ def merged(
     )
     if model is None or texts is None:
         return found
+    quality, windows = _quality(found, model, tokenizer, texts)
+    about = {**found.about, "quality": f"on {windows} windows given when the parts were merged"}
+    return type(first).from_parts(*Parts.of(found), name=found.name, stream=found.stream, quality=quality, about=about)
+
+
+def _quality(
+    decoder: LearnedDecoder, model: nn.Module, tokenizer: Any, texts: Iterable[Any]
+) -> tuple[dict[str, dict[str, float]], int]:
+    """That of a decoder, and on how many windows it was measured."""
+    from bauklens.decoders.fits import require_fit
     from bauklens.decoders.score import quality_of
     from bauklens.decoders.texts import Windows
+    from bauklens.model.anatomy import resolve
+    from bauklens.model.unwrap import unwrapped
 
-    windows = [window.inputs for window in Windows(model, tokenizer, texts)]
-    about = {**found.about, "quality": f"on {len(windows)} windows given when the parts were merged"}
-    quality = quality_of(found, model, windows)
-    return type(first).from_parts(*Parts.of(found), name=found.name, stream=found.stream, quality=quality, about=about)
+    model = unwrapped(model)
+    windows = Windows(model, tokenizer, texts)
+    found = [window.inputs for window in windows]
+    if not found:
+        raise LensError(
+            f"no text is long enough to measure the merged decoder on: a window needs {windows.shortest} tokens, of "
+            f"which {windows.texts:,} text{'s have' if windows.texts != 1 else ' has'} fewer"
+        )
+    require_fit(decoder, model, resolve(model, found[0]), ["hidden"], "own")
+    return quality_of(decoder, model, found), len(found)
 
 
 def _require_alike(parts: Sequence[LearnedDecoder]) -> None:
@@ -77,14 +98,36 @@ def _require_alike(parts: Sequence[LearnedDecoder]) -> None:
                 raise LensError(
                     f"{where} has {what} {other!r:.100}, and the first has {one!r:.100}: merge like with like"
                 )
+        methods = [some.about.get("method") for some in (first, each)]
+        if None not in methods and methods[0] != methods[1]:
+            raise LensError(
+                f"{where} was fitted with method={methods[1]!r:.80}, and the first with {methods[0]!r:.80}: merge like "
+                "with like"
+            )
+        if _is_normalized(first) != _is_normalized(each):
+            which = "the first was" if _is_normalized(first) else f"{where} was"
+            raise LensError(f"{which} fitted with normalize=True, and the other was not: merge like with like")
         prints = [plain(some.about.get("fingerprint")) for some in (each, first)]
         other = differences(prints[0], prints[1]) if all(isinstance(some, dict) for some in prints) else ""
         if other:
             raise LensError(f"{where} was made for {other}: merge decoders of one model")
-        texts = each.about.get("texts hash")
-        if isinstance(texts, str) and texts in known:
+        texts = _texts_of(each)
+        if texts & known:
             raise LensError(f"{where} was fitted on the same texts as another: merge decoders of different texts")
-        known |= {texts} if isinstance(texts, str) else set()
+        known |= texts
+
+
+def _is_normalized(decoder: LearnedDecoder) -> bool:
+    """Whether all windows counted alike, so that the scale is another one."""
+    options = decoder.about.get("options")
+    return isinstance(options, Mapping) and bool(options.get("normalize"))
+
+
+def _texts_of(decoder: LearnedDecoder) -> set[str]:
+    """Hashes of the texts that it was fitted on, or its parts were."""
+    hashes = decoder.about.get(_HASHES)
+    several = hashes if isinstance(hashes, (list, tuple)) else [decoder.about.get("texts hash")]
+    return {each for each in several if isinstance(each, str)}
 
 
 def _with_bias(decoder: LearnedDecoder) -> str:
@@ -123,4 +166,5 @@ def _about(parts: Sequence[LearnedDecoder]) -> dict[str, Any]:
     hashes = [each.about.get("texts hash") for each in parts]
     if all(isinstance(each, str) for each in hashes):
         about["texts hash"] = hashlib.sha256("".join(sorted(map(str, hashes))).encode()).hexdigest()
+    about[_HASHES] = sorted(set().union(*map(_texts_of, parts)))
     return about | {"merged": len(parts), "quality": "not measured"}

@@ -109,6 +109,8 @@ def score_decoder(
                     raise LensError(f"text {window.text}: {error}") from None
                 windows.failed += 1
         if not scored.documents:
+            if windows.failed:
+                raise LensError(f"{windows.failed:,} of {windows.texts:,} texts failed, and none was left to score on")
             raise LensError(
                 f"no text is long enough to be scored: a window needs {windows.shortest} tokens, and {windows.texts} "
                 f"text{'s have' if windows.texts != 1 else ' has'} fewer"

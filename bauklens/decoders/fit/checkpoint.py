@@ -25,6 +25,19 @@ VERSION = 1
 Tensors = dict[str, torch.Tensor]
 
 
+def require_alike(found: Tensors, own: Tensors) -> None:
+    """Raises a ValueError if tensors of a file are not of the shapes and dtypes of a fit's own.
+
+    One that is empty as long as nothing was added may have any length.
+    """
+    for name, like in own.items():
+        given = found.get(name)
+        if given is None or given.dtype != like.dtype or given.ndim != like.ndim:
+            raise ValueError(name)
+        if given.shape != like.shape and like.numel():
+            raise ValueError(name)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A file with the state of a fit.

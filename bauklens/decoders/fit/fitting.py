@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.arguments import Layers, checked_count, one_of
+from bauklens.decoders.checked import checked_name
 from bauklens.decoders.fingerprint import fingerprint, weights_hash
 from bauklens.decoders.fit.checkpoint import Checkpoint
 from bauklens.decoders.fit.ridge import bytes_of_layer
@@ -24,6 +25,7 @@ from bauklens.model.anatomy import resolve
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped
+from bauklens.vocabulary import LOGIT
 
 
 def fit_decoder(
@@ -105,6 +107,8 @@ def fit_decoder(
             written; memory runs out; an option is not one of this method.
     """
     one_of("dtype", dtype, DTYPES)
+    if name is not None and checked_name(name) == LOGIT:
+        raise LensError(f"name is {LOGIT!r}, which is the logit lens: pass another name")
     options = {
         "anchors": anchors,
         "dim_batch": dim_batch,
@@ -192,7 +196,7 @@ def _described(
         "texts hash": first.work.corpus.digest,
         "prompts": first.fit.windows,
         "tokens": first.fit.rows,
-        "failed": first.work.failed,
+        "failed": first.work.failed + first.work.failed_apart,
         "length": wanted.length,
         "skip_first": wanted.skip_first,
         "seed": wanted.seed,

@@ -21,6 +21,7 @@ _ALLOWED = 1e-3
 """Relative to what is compared: more than rounding in float32, far less than a part that is missed."""
 
 Took = Callable[[torch.Tensor], None]
+Passed = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 class GatedBlock:
@@ -37,6 +38,7 @@ class GatedBlock:
         self.name, self._block = name, block
         try:
             self._norms = [block.get_submodule(each) for each in ("input_layernorm", "post_attention_layernorm")]
+            self._gains = [each.get_parameter("weight") for each in self._norms]
             attention, mlp = block.get_submodule("self_attn"), block.get_submodule("mlp")
             self._value, self._output = (_linear(attention, each) for each in ("v_proj", "o_proj"))
             self._gate, self._up, self._down = (_linear(mlp, each) for each in ("gate_proj", "up_proj", "down_proj"))
@@ -48,12 +50,13 @@ class GatedBlock:
         self._shared = self._heads // (self._value.out_features // self._size)
 
     @contextmanager
-    def linearized(self, positions: slice, took: Took) -> Iterator[None]:
+    def linearized(self, positions: slice, took: Took, passed: Passed | None = None) -> Iterator[None]:
         """While this is open, every run of the block is handed over as its matrix, (width, width) float32.
 
         Args:
             positions: those that are averaged over; later ones are where attention may go to as well.
             took: is called with the matrix, as soon as the block has run.
+            passed: is called then with what it was given, and what it returned.
         """
         kept: dict[str, torch.Tensor] = {}
 
@@ -74,6 +77,8 @@ class GatedBlock:
         def returned(_module: nn.Module, _inputs: Any, output: Any) -> None:
             kept["returned"] = output if isinstance(output, torch.Tensor) else output[0]
             took(self._matrix(kept, positions))
+            if passed is not None:
+                passed(kept["given"], kept["returned"])
             kept.clear()
 
         hooks = [
@@ -151,7 +156,7 @@ class GatedBlock:
     def _of_norm(self, which: int, states: torch.Tensor, normed: torch.Tensor, positions: slice) -> torch.Tensor:
         """(width, width), the gain times the mean Jacobian of an RMSNorm, ``I / r - x x' / (n r^3)``."""
         scale = states.double().square().mean(dim=-1, keepdim=True).add(_epsilon(self._norms[which])).sqrt()
-        gain = self._norms[which].get_parameter("weight")
+        gain = self._gains[which]
         self._require("its norm", (states / scale).float() * gain, normed)
         rows, scales = states[:, positions].flatten(0, 1).double(), scale[:, positions].flatten(0, 1)
         projected = rows / scales**1.5

@@ -77,6 +77,8 @@ def graph_of(
         return with_state(output, state, parts)
 
     run_to_target(model, fitted, inputs, keep, prefix)
+    if prefix is None:
+        fitted.require_positions(found[named.index(fitted.target)], inputs)
     sources = [found[named.index(label)] for label in fitted.layers]
     return Graph(sources, found[named.index(fitted.target)], counted(fitted, inputs, prefix))
 

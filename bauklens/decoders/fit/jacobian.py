@@ -98,6 +98,8 @@ class Jacobians:
         fitted = self.fitted
         try:
             whole = graph_of(own, fitted, inputs)
+            if not whole.target.isfinite().all():
+                raise NotFiniteError(f"the hidden state of {fitted.target} contains NaN or infinity")
             if not whole.target.requires_grad:
                 raise RuntimeError("the states have no gradient")
             _require_finite("states", whole.target)

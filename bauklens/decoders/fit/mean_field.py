@@ -13,10 +13,12 @@ from torch import nn
 from bauklens.decoders.fit.gated_block import GatedBlock
 from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.texts import SKIP_FIRST
+from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs
+from bauklens.model.memory import out_of_memory
 from bauklens.vocabulary import EMBED
 
 
@@ -38,12 +40,34 @@ def mean_field_jacobians(
 def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_first: int) -> list[torch.Tensor]:
     """The mean Jacobian of every block, (width, width) float32; as :func:`mean_field_jacobians`."""
     matrices: list[torch.Tensor] = []
+    last: list[torch.Tensor] = []
+
+    def passed(given: torch.Tensor, returned: torch.Tensor) -> None:
+        if last and not torch.equal(last[0], given):
+            raise LensError(
+                f"{anatomy.model_class} has no Jacobian in closed form: a block is given more than the one before it "
+                "returns"
+            )
+        last[:] = [returned.detach()]
+
     positions = slice(skip_first, inputs.count - 1)
     with evaluating(model, in_place=anatomy.in_place) as own, ExitStack() as watched, states_only(own):
         for name in anatomy.blocks:
             block = GatedBlock(name, own.get_submodule(name))
-            watched.enter_context(block.linearized(positions, matrices.append))
-        model_logits(own, inputs, **last_logits_only(own))
+            watched.enter_context(block.linearized(positions, matrices.append, passed))
+        try:
+            model_logits(own, inputs, **last_logits_only(own))
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            raise LensError(
+                f"{anatomy.model_class} has no Jacobian in closed form: it has no gradients ({error!s:.200})"
+            ) from None
+    if len(matrices) != len(anatomy.blocks):
+        raise LensError(
+            f"{anatomy.model_class} has no Jacobian in closed form: its blocks ran {len(matrices)} times, and they are "
+            f"{len(anatomy.blocks)}"
+        )
     return [matrix.detach() for matrix in matrices]
 
 

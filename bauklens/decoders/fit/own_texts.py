@@ -16,8 +16,8 @@ from bauklens.progress import bar
 AT_ONCE = 32
 """Texts that are written at once."""
 
-_SEEDS = 1_000_003
-"""How far the seeds of two series of texts are apart."""
+_APART, _SEEDS = 1_000_003, 1 << 63
+"""How far the seeds of two series of texts are apart, and how many seeds there are."""
 
 _PLAINLY = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
 """Options of ``generate``, so that texts are as probable as the model has them, whatever its own settings."""
@@ -48,7 +48,7 @@ def own_texts(model: nn.Module, texts: int, length: int, *, seed: int = 0, what:
             written.update()
             return scores
 
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % _SEEDS)
         found = own.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -64,7 +64,7 @@ def own_texts(model: nn.Module, texts: int, length: int, *, seed: int = 0, what:
 def own_windows(model: nn.Module, length: int, *, seed: int = 0) -> Iterator[Window]:
     """Texts of one length that a model writes, so many at once, without an end."""
     for batch in count():
-        texts = own_texts(model, AT_ONCE, length, seed=seed * _SEEDS + batch)
+        texts = own_texts(model, AT_ONCE, length, seed=seed * _APART + batch)
         for place, ids in enumerate(texts.ids):
             yield Window(Inputs(ids[None]), 1 + batch * AT_ONCE + place, 0)
 

@@ -36,7 +36,9 @@ class Source:
     @property
     def once(self) -> bool:
         """Whether the texts can be read only once."""
-        return self._texts is not None and iter(self._texts) is self._texts
+        if self._texts is None:
+            return False
+        return getattr(self._texts, "is_read_once", False) is True or iter(self._texts) is self._texts
 
     def first(self) -> Inputs:
         """The first window, which the next :meth:`all` begins with.

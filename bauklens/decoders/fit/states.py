@@ -44,6 +44,19 @@ class Fitted:
         """Those that count."""
         return slice(self.skip_first, inputs.count - 1)
 
+    def require_positions(self, state: torch.Tensor, inputs: Inputs) -> None:
+        """Refuses states of more or fewer positions than a window has tokens, as it is not known which are which.
+
+        Args:
+            state: in the model's own shape.
+        """
+        found = state.shape[self.anatomy.position_axis]
+        if found != inputs.count:
+            raise LensError(
+                f"the states of {self.anatomy.model_class} have {found:,} positions for {inputs.count:,} tokens, and a "
+                "decoder is fitted on one for each token: read this model with the logit lens"
+            )
+
     @property
     def last(self) -> str:
         """The label of the last block, whose output the model's own tail takes."""
@@ -81,6 +94,8 @@ class Fitted:
         found = []
         for inputs, stream in zip(batch, streams, strict=True):
             require_finite(stream.states, self.anatomy)
+            if not self.anatomy.plain:
+                self.require_positions(stream.states[0], inputs)
             states = stream.states if self.anatomy.plain else self._flat(stream.states)
             found.append(states[places, self.positions(inputs)])
         return torch.cat(found, dim=1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decoders.fit.checkpoint import Tensors
+from bauklens.decoders.fit.checkpoint import Tensors, require_alike
 from bauklens.decoders.fit.divergence import LEFT_OUT, Own
 from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.fit.heads import Head, differentiable_head
@@ -27,6 +27,9 @@ RATES = {"adamw": 1e-3, "sgd": 1e-2}
 """Learning rates by optimizer; states are scaled to a root mean square of one before they are mapped."""
 
 _MOMENTUM = 0.9
+
+_SEEDS = 1 << 63
+"""As many as a generator takes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class TunedFit:
         """What a checkpoint keeps."""
         kept = self.ridge.tensors() | {"step": torch.tensor([self._step])}
         kept["ids"] = torch.cat(self._windows) if self._windows else torch.empty(0, dtype=torch.int32)
-        kept["lengths"] = torch.tensor([len(each) for each in self._windows])
+        kept["lengths"] = torch.tensor([len(each) for each in self._windows], dtype=torch.int64)
         return kept if self._maps is None else kept | self._maps.tensors()
 
     def restore(self, tensors: Tensors) -> None:
@@ -94,17 +97,22 @@ class TunedFit:
         if self._step:
             self._maps = _Maps.restored(self.fitted, self.training, tensors)
 
-    def refine(self, chosen: Sequence[Inputs]) -> Iterator[str]:
-        """Trains, one step at a time.
+    def begin(self, chosen: Sequence[Inputs]) -> None:
+        """Starts from the ridge lens, if training has not begun before.
 
         Args:
             chosen: windows kept apart.
+        """
+        if self._maps is None:
+            self._maps = _Maps.from_ridge(self.fitted, self.training, self._of_ridge(chosen), self._windows)
+
+    def refine(self) -> Iterator[str]:
+        """Trains, one step at a time.
 
         Yields:
             How far the rows of the step were from the model's own, in words.
         """
-        if self._maps is None:
-            self._maps = _Maps.from_ridge(self.fitted, self.training, self._of_ridge(chosen), self._windows)
+        assert self._maps is not None
         for step in range(self._step, self.training.steps):
             loss = self._maps.train(self._batch(step), step)
             self._step = step + 1
@@ -137,7 +145,7 @@ class TunedFit:
 
     def _batch(self, step: int) -> list[Inputs]:
         """The windows of a step, whichever steps were made before."""
-        generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed((self.training.seed * 1_000_003 + step) % _SEEDS)
         order = torch.randperm(len(self._windows), generator=generator).tolist()
         found, rows, device = [], 0, self.fitted.device
         for number in order:
@@ -174,12 +182,19 @@ class _Maps:
 
     @staticmethod
     def restored(fitted: Fitted, training: Training, tensors: Tensors) -> "_Maps":
-        """Those of a checkpoint, with what their optimizers know."""
+        """Those of a checkpoint, with what their optimizers know; a ValueError if they are not of its shapes."""
+        layers, size = len(fitted.layers), fitted.size
+        shapes = ((layers, size, size), (layers, size), (layers,), (layers,))
+        require_alike(tensors, {f"map/{name}": torch.empty(shape) for name, shape in zip(_NAMES, shapes, strict=True)})
         maps = _Maps(fitted, training, [tensors[f"map/{name}"] for name in _NAMES])
         for layer, (optimizer, parts) in enumerate(zip(maps._optimizers, maps._trained, strict=True)):
             prefix = f"optimizer/{layer}/"
             known = {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
             state = optimizer.state_dict()
+            for place, part in enumerate(parts):
+                known_shapes = {name: known[f"{place}/{name}"].shape for name in _KNOWN[training.optimizer]}
+                if any(shape != (() if name == "step" else part.shape) for name, shape in known_shapes.items()):
+                    raise ValueError(known_shapes)
             state["state"] = {
                 place: {name: known[f"{place}/{name}"] for name in _KNOWN[training.optimizer]}
                 for place in range(len(parts))

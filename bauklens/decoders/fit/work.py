@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors
+from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors, require_alike
 from bauklens.decoders.fit.corpus import Corpus
 from bauklens.decoders.fit.jacobian_fit import JacobianFit
 from bauklens.decoders.fit.mean_field_fit import MeanFieldFit
@@ -65,7 +65,7 @@ class Work:
 
     def __init__(self, fitted: Fitted, source: Source, wanted: Wanted, checkpoint: Checkpoint) -> None:
         self.fitted, self.source, self.wanted, self.checkpoint = fitted, source, wanted, checkpoint
-        self.failed = 0
+        self.failed = self.failed_apart = 0
         enough = max(_FEWEST, wanted.tokens // _TOKENS_OF_EACH)
         chooses = wanted.method in ("ridge", "tuned")
         self.corpus = Corpus(
@@ -90,10 +90,12 @@ class Work:
 
     def quality(self, lens: LearnedDecoder) -> dict[str, dict[str, float]]:
         """That of a lens, on the windows that are kept apart for this; empty if there are none."""
-        if not self.corpus.scored:
+        found = self._with_apart(
+            self.corpus.scored, lambda inputs: self.fitted.quality(lens, inputs) if inputs else dict[str, Any]()
+        )
+        if not found:
             log.warning("no text was left to measure the decoder on: pass more texts, or use score_decoder()")
-            return {}
-        return self._with_apart(self.corpus.scored, lambda inputs: self.fitted.quality(lens, inputs))
+        return found
 
     def _fitted(self) -> Fit:
         """The fit, with all windows that are wanted."""
@@ -150,6 +152,7 @@ class Work:
         tensors, done = known
         try:
             self.failed, fitted, digest = int(done["failed"]), int(done["windows"]), str(done["digest"])
+            require_alike(tensors, fit.tensors())
             fit.restore(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise LensError(f"the checkpoint {self.checkpoint.path} is damaged: remove it to begin again") from None
@@ -169,7 +172,8 @@ class Work:
                 for window in batch:
                     self._add([window], add)
             else:
-                self._failed(batch[0], error)
+                self._pass_over(batch[0], error)
+                self.failed += 1
 
     def _with_apart(self, windows: list[Window], use: Callable[[list[Inputs]], _T]) -> _T:
         """What is made of windows that are kept apart, without those that fail, if they may."""
@@ -180,14 +184,14 @@ class Work:
                 try:
                     self.fitted.states([window.inputs], [self.fitted.last])
                 except NotFiniteError as error:
-                    self._failed(window, error)
+                    self._pass_over(window, error)
+                    self.failed_apart += 1
                     windows.remove(window)
             return use([window.inputs for window in windows])
 
-    def _failed(self, window: Window, error: LensError) -> None:
+    def _pass_over(self, window: Window, error: LensError) -> None:
         if not self.wanted.skip:
             raise LensError(f"text {window.text}: {error}; pass on_error='skip' to leave such texts out") from None
-        self.failed += 1
         log.warning("text %d is left out: %s", window.text, error)
 
     def _anchor(self, fit: JacobianFit) -> None:
@@ -201,8 +205,9 @@ class Work:
                 windows.update()
 
     def _train(self, fit: TunedFit) -> None:
+        self._with_apart(self.corpus.chosen, fit.begin)
         with bar("Training", "step", total=self.wanted.options["steps"]) as steps:
-            for told in fit.refine([window.inputs for window in self.corpus.chosen]):
+            for told in fit.refine():
                 self._keep(fit)
                 steps.tell(told)
                 steps.update()

@@ -234,7 +234,7 @@ class TestMerge:
         assert "merge takes two decoders or more" in refused("merge", parts[0], *to)
         assert "was fitted on the same texts as another" in refused("merge", parts[0], parts[0], *to)
         assert "there is no file none.safetensors" in refused("merge", parts[0], "none.safetensors", *to)
-        assert "as 'whole.pt': pass a .safetensors file" in refused("merge", *parts, "-o", "whole.pt")
+        assert "as 'whole.pt': its name must end in .safetensors" in refused("merge", *parts, "-o", "whole.pt")
         bauklens.MeanLens({0: torch.zeros(32), 1: torch.zeros(32)}, about={"tokens": 5}).save("mean.safetensors")
         assert "merge like with like" in refused("merge", parts[0], "mean.safetensors", *to)
         assert not os.path.exists("whole.safetensors")

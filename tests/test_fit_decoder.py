@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 import bauklens
 from bauklens import JacobianLens, LensError, RidgeLens, TunedLens, fit_decoder
+from bauklens.decoders.fit.checkpoint import Checkpoint
 from bauklens.decoders.fit.corpus import Corpus
 from bauklens.decoders.fit.divergence import LEFT_OUT, Own
 from bauklens.decoders.fit.jacobian import Jacobians
@@ -569,7 +569,7 @@ class TestLongRuns:
         with pytest.raises(LensError, match="was begun with weights="):
             fit_decoder(trained, None, texts_of(40), checkpoint=path, **few_of("ridge"))
 
-    @pytest.mark.parametrize("damage", ["cut", "text", "decoder", "tensors"])
+    @pytest.mark.parametrize("damage", ["cut", "text", "decoder", "tensors", "a bit"])
     def test_a_damaged_checkpoint_is_refused_and_kept(self, gpt2, tmp_path, damage):
         path = tmp_path / "fit.safetensors"
         decoder = fit_decoder(gpt2, None, texts_of(40), checkpoint=path, **few_of("ridge"))
@@ -581,6 +581,10 @@ class TestLongRuns:
             from safetensors.torch import save_file
 
             save_file({"squares": torch.zeros(3)}, path, metadata=header)
+        elif damage == "a bit":
+            values = bytearray(path.read_bytes())
+            values[-100] ^= 4
+            path.write_bytes(values)
         else:
             path.write_bytes(path.read_bytes()[:1000] if damage == "cut" else b"text")
         before = path.read_bytes()
@@ -652,10 +656,12 @@ def test_a_checkpoint_with_tensors_of_other_shapes_is_one_line(method, tmp_path)
     path, model, texts = tmp_path / "fit.safetensors", tiny_model("llama"), texts_of(60)
     fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
     with safe_open(path, framework="pt") as file:
-        known, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        told = json.loads(file.metadata()["bauklens.fit"])
+    kept = Checkpoint(path, told["arguments"], told["fingerprint"])
     for name, tensor in known.items():
         if tensor.numel() and name not in ("ids", "lengths"):
-            save_file(known | {name: torch.zeros(2, 3, dtype=tensor.dtype)}, path, metadata=header)
+            kept.write(known | {name: torch.zeros(2, 3, dtype=tensor.dtype)}, told["done"])
             with pytest.raises(LensError, match="is damaged: remove it to begin again"):
                 fit_decoder(model, None, texts, checkpoint=path, **few_of(method))
 

@@ -541,6 +541,15 @@ def test_the_command_prints_writes_and_stores(command, tmp_path):
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_it_stops_when_so_many_tokens_are_scored():
+    model, texts = tiny_model("gpt2"), texts_of(6, LENGTH)
+    some = scored(model, texts=texts, tokens=2 * (LENGTH - 1 - SKIP) - 1)
+    assert some.documents == 2
+    assert np.array_equal(some.value["logit"]["kl"], scored(model, texts=texts[:2]).value["logit"]["kl"])
+    with pytest.raises(LensError, match="tokens is 'many': pass a whole number"):
+        scored(model, texts=texts, tokens="many")
+
+
 @pytest.mark.slow
 def test_the_command_reads_standard_input_and_prints_json(command):
     ran = command("--decoder", "logit", "--texts", "-", "--json", "-", stdin=BOOK)

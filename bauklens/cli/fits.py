@@ -61,7 +61,7 @@ _OUTPUT = "The file to write: .safetensors, or .pt for a Jacobian lens."
 )
 @click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default by memory.")
 @click.option("--steps", type=_COUNT, help="For tuned: steps of training, by default 100.")
-@click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 256.")
+@click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 100.")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="For tuned; by default adamw.")
 @click.option("--learning-rate", type=float, help="For tuned: at the beginning.")
 def fit(
@@ -136,8 +136,9 @@ _ARGUMENTS = (
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("-o", "--output", type=_FILE, required=True, help=_OUTPUT)
 @click.option("--texts", "file", type=_FILE, help="Texts to measure the merged decoder on, through --model.")
+@click.option("--name", help="What results call the decoder; by default the output's name without its ending.")
 @model_options
-def merge(files: tuple[Path, ...], output: Path, file: Path | None, **options: Any) -> None:
+def merge(files: tuple[Path, ...], output: Path, file: Path | None, name: str | None, **options: Any) -> None:
     """Merge decoders in FILES, of one model, that were fitted on different texts: their weighted mean.
 
     Example: bauklens merge part-1.safetensors part-2.safetensors -o whole.safetensors --texts held-out.txt
@@ -150,8 +151,9 @@ def merge(files: tuple[Path, ...], output: Path, file: Path | None, **options: A
     from bauklens.decoders.loading import load_decoder
 
     parts = [load_decoder(each) for each in files]
+    _require_suffix(output, parts[0].kind)
     model, tokenizer = (None, None) if texts is None else load_model(options)
-    decoder = LearnedDecoder.merge(parts, model, tokenizer, texts)
+    decoder = LearnedDecoder.merge(parts, model, tokenizer, texts, name=name or output.stem)
     decoder.save(output)
     _print(decoder)
     say(f"wrote {output}")

@@ -36,6 +36,7 @@ _FILE = click.Path(path_type=Path)
 @model_options
 @click.option("--layer", "layers", multiple=True, help="A layer to score; repeatable. By default all.")
 @window_options
+@click.option("--tokens", type=click.IntRange(min=1), help="Score about so many tokens; by default all of FILE.")
 @click.option("--causal", is_flag=True, help="Add tokens' directions to states, and measure the gain in log p.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and of --causal.")
 @click.option("--force-decoder", is_flag=True, help="Score decoders that were made for another model.")
@@ -56,6 +57,7 @@ def score(
     plot: Path | None,
     length: int,
     skip_first: int,
+    tokens: int | None,
     causal: bool,
     seed: int,
     on_error: str,
@@ -88,6 +90,7 @@ def score(
         layers=list(layers) or None,
         length=length,
         skip_first=skip_first,
+        tokens=tokens,
         causal=causal,
         seed=seed,
         on_error=on_error,

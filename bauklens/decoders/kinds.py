@@ -150,6 +150,8 @@ class LearnedDecoder:
         model: Any = None,
         tokenizer: Any = None,
         texts: Iterable[Any] | None = None,
+        *,
+        name: str | None = None,
     ) -> "LearnedDecoder":
         """One decoder of several that were fitted on different texts, by several processes or machines.
 
@@ -162,6 +164,7 @@ class LearnedDecoder:
             model: what to measure the quality anew with; without it, or without texts, the decoder has none.
             tokenizer: its tokenizer.
             texts: as of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
+            name: what results call the decoder; by default as the first of them.
 
         Raises:
             LensError: they are of different kinds, methods or models, or of the same texts; one does not say how many
@@ -169,7 +172,7 @@ class LearnedDecoder:
         """
         from bauklens.decoders.merging import merged
 
-        return merged(decoders, model, tokenizer, texts)
+        return merged(decoders, model, tokenizer, texts, name)
 
     def with_quality(self, quality: Mapping[Any, Mapping[str, float]], about: Mapping[str, Any] | None = None) -> Self:
         """The same decoder with another quality, in the place of what was known before; it shares the maps.

@@ -26,6 +26,7 @@ def merged(
     model: nn.Module | None = None,
     tokenizer: Any = None,
     texts: Iterable[Any] | None = None,
+    name: str | None = None,
 ) -> LearnedDecoder:
     """As :meth:`bauklens.decoders.LearnedDecoder.merge`."""
     parts = list(decoders) if isinstance(decoders, Iterable) else []
@@ -45,7 +46,7 @@ def merged(
         {label: each for label, each in weights.items() if each is not None},
         {label: each for label, each in biases.items() if each is not None},
         temperatures,
-        name=first.name,
+        name=first.name if name is None else name,
         stream=first.stream,
         about=_about(parts),
     )

@@ -46,6 +46,7 @@ def score_decoder(
     layers: Layers = None,
     length: int = LENGTH,
     skip_first: int = SKIP_FIRST,
+    tokens: int | None = None,
     causal: bool | int = False,
     seed: int = 0,
     on_error: str = "raise",
@@ -78,6 +79,7 @@ def score_decoder(
             the last block.
         length: the most tokens of a window of text; a longer text makes several.
         skip_first: positions at the beginning of each window that do not count; the last one does not either.
+        tokens: no more texts are read when so many positions are scored; None means all texts.
         causal: whether to measure the causal gain, or of how many tokens in each text; True means 8.
         seed: of the resamples of the intervals, and of tokens and directions for the causal gain.
         on_error: ``"raise"`` an error if a text fails, or ``"skip"`` it.
@@ -94,20 +96,26 @@ def score_decoder(
     seed = whole_number("seed", seed)
     if skip_first < 0 or seed < 0:
         raise LensError("skip_first and seed must be 0 or more")
-    tokens = TOKENS if causal is True else 0 if causal is False else checked_count("causal", causal)
+    moves = TOKENS if causal is True else 0 if causal is False else checked_count("causal", causal)
+    tokens = None if tokens is None else checked_count("tokens", tokens)
     chosen, model = chosen_decoders(decoders), unwrapped(model)
     skips = on_error == "skip"
     windows = Windows(model, tokenizer, texts, length=length, skip_first=skip_first, skip_errors=skips)
-    scored = _Scored(chosen, layers, skip_first, tokens)
+    scored = _Scored(chosen, layers, skip_first, moves)
     with torch.inference_mode(False):
-        for window in bar("Scoring", "window", windows):
-            scored.begin(model, window.inputs)
-            try:
-                scored.add(model, window.inputs, window.text)
-            except LensError as error:
-                if not skips:
-                    raise LensError(f"text {window.text}: {error}") from None
-                windows.failed += 1
+        with bar("Scoring", "window" if tokens is None else "token", total=tokens) as progress:
+            for window in windows:
+                scored.begin(model, window.inputs)
+                try:
+                    count = scored.add(model, window.inputs, window.text)
+                except LensError as error:
+                    if not skips:
+                        raise LensError(f"text {window.text}: {error}") from None
+                    windows.failed += 1
+                    continue
+                progress.update(1 if tokens is None else count)
+                if tokens is not None and scored.positions >= tokens:
+                    break
         if not scored.documents:
             if windows.failed:
                 raise LensError(f"{windows.failed:,} of {windows.texts:,} texts failed, and none was left to score on")
@@ -124,8 +132,8 @@ def score_decoder(
             "seed": seed,
             "bauklens": __version__,
         }
-        moved = scored.moved(model, seed) if tokens else None
-    about |= {"causal tokens": tokens} if tokens else {}
+        moved = scored.moved(model, seed) if moves else None
+    about |= {"causal tokens": moves} if moves else {}
     return _scores(scored, moved, model_name(model), seed, about)
 
 
@@ -176,7 +184,7 @@ class _Scored:
     decoders: Sequence[Decoder]
     layers: Layers
     skip_first: int
-    tokens: int
+    moves: int
     every: int = 1
     anatomy: Anatomy | None = None
     documents: list[int] = field(default_factory=list)
@@ -202,8 +210,13 @@ class _Scored:
         self.sums = [[] for _ in self.decoders]
         self.frequency = np.zeros(anatomy.vocabulary)
 
-    def add(self, model: nn.Module, inputs: Inputs, text: int) -> None:
-        """Runs a window of a text once, and adds what each decoder says of it."""
+    @property
+    def positions(self) -> int:
+        """How many were scored."""
+        return int(sum(each[0] for each in self.counts))
+
+    def add(self, model: nn.Module, inputs: Inputs, text: int) -> int:
+        """Runs a window of a text once, and adds what each decoder says of it; how many positions that are."""
         anatomy = self.anatomy or resolve(model, inputs)
         run = Run(model, None, None, inputs, anatomy, trace_stream(model, anatomy, inputs), inputs.count)
         positions = list(range(self.skip_first, inputs.count - 1, self.every))
@@ -217,7 +230,7 @@ class _Scored:
             self.documents.append(text)
             self.counts.append(np.zeros(2))
             self.own.append(np.zeros_like(found[0][-1:]))
-            self.prefixes += [inputs] if self.tokens else []
+            self.prefixes += [inputs] if self.moves else []
             for documents, each in zip(self.sums, found, strict=True):
                 documents.append(np.zeros_like(each[:-1]))
         known = following[following >= 0].numpy()
@@ -225,13 +238,14 @@ class _Scored:
         self.own[-1] += found[0][-1:]
         for documents, each in zip(self.sums, found, strict=True):
             documents[-1] += each[:-1]
-        if self.tokens:
+        if self.moves:
             np.add.at(self.frequency, known, 1)
+        return len(positions)
 
     def moved(self, model: nn.Module, seed: int) -> Moved:
         """The causal gains of every text."""
         asked = list(zip(self.decoders, self.labels, strict=True))
-        return moved_by(asked, model, self.prefixes, self.frequency, tokens=self.tokens, seed=seed)
+        return moved_by(asked, model, self.prefixes, self.frequency, tokens=self.moves, seed=seed)
 
     def _require(self, model: nn.Module, anatomy: Anatomy) -> None:
         for decoder in self.decoders:
@@ -242,7 +256,7 @@ class _Scored:
                     "map the stream after a block"
                 )
             require_fit(decoder, model, anatomy, ["hidden"], "own")
-        if self.tokens:
+        if self.moves:
             require_steerable(anatomy)
 
     def _of_layers(self, decoder: Decoder, anatomy: Anatomy) -> list[str]:

@@ -200,7 +200,8 @@ def print_quality(
     for label, each in quality.items():
         table.add_row(Text(printable(label), style="cyan"), f"{each['kl']:.2f}", f"{each['agreement']:.0%}")
     console.print(table)
-    console.print(Text(f"compared with the model's own last row, {printable(str(about['quality']))}", style="dim"))
+    compared = f"compared with the model's own last row, {printable(str(about['quality']))}"
+    console.print(Text(f"{compared}; bauklens score sets it beside the logit lens", style="dim"), soft_wrap=True)
 
 
 def print_scores(scores: Scores, console: Console | None = None) -> None:

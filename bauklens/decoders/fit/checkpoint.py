@@ -1,10 +1,12 @@
 """How far a fit has come, in a file: killed at any moment and started again, it goes on from there.
 
 A ``.safetensors`` file with the tensors of the fit. In its header, under ``bauklens.fit``, JSON: ``format``,
-``version`` 1, ``arguments``, what the fit was asked for and of which model, and ``done``, how far it has come.
+``version`` 1, ``arguments``, what the fit was asked for and of which model, ``done``, how far it has come, and
+``sum``, the CRC-32 of the tensors.
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,15 @@ FORMAT = "bauklens.fit"
 VERSION = 1
 
 Tensors = dict[str, torch.Tensor]
+
+
+def _sum(tensors: Tensors) -> int:
+    """The CRC-32 of the values of tensors, in the order of their names."""
+    found = 0
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8)
+        found = zlib.crc32(values.numpy().data, found)
+    return found
 
 
 def require_alike(found: Tensors, own: Tensors) -> None:
@@ -80,7 +91,7 @@ class Checkpoint:
             raise LensError(f"{self.path} is not the checkpoint of a fit: pass another name, or remove it")
         self._require_same(told)
         done = told.get("done")
-        if not isinstance(done, dict):
+        if not isinstance(done, dict) or told.get("sum") != _sum(tensors):
             raise LensError(f"the checkpoint {self.path} is damaged: remove it to begin again")
         return tensors, done
 
@@ -98,6 +109,7 @@ class Checkpoint:
             "arguments": dict(self.arguments),
             "fingerprint": dict(self.fingerprint),
             "done": dict(done),
+            "sum": _sum(tensors),
         }
         with replacing(self.path) as beside:
             try:

@@ -94,7 +94,7 @@ def fit_decoder(
         tolerance: for ``"jacobian"``: stop when a window moves the mean of every layer by less than this, relative to
             its size.
         steps: for ``"tuned"``: of training, by default 100.
-        rows_per_step: for ``"tuned"``: positions of a step, by default 256.
+        rows_per_step: for ``"tuned"``: positions of a step, by default 100.
         optimizer: for ``"tuned"``: ``"adamw"``, the default, or ``"sgd"`` with Nesterov's momentum.
         learning_rate: for ``"tuned"``: at the beginning, for states with a root mean square of one.
 

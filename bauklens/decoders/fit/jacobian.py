@@ -98,11 +98,9 @@ class Jacobians:
         fitted = self.fitted
         try:
             whole = graph_of(own, fitted, inputs)
-            if not whole.target.isfinite().all():
-                raise NotFiniteError(f"the hidden state of {fitted.target} contains NaN or infinity")
+            _require_finite("states", whole.target)
             if not whole.target.requires_grad:
                 raise RuntimeError("the states have no gradient")
-            _require_finite("states", whole.target)
             prove_gradients(own, fitted, inputs, whole)
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, LensError) or out_of_memory(error):

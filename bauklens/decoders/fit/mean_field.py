@@ -43,7 +43,7 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
     last: list[torch.Tensor] = []
 
     def passed(given: torch.Tensor, returned: torch.Tensor) -> None:
-        if last and not torch.equal(last[0], given):
+        if last and not torch.equal(last[0], given.to(last[0].device)):
             raise LensError(
                 f"{anatomy.model_class} has no Jacobian in closed form: a block is given more than the one before it "
                 "returns"

@@ -46,7 +46,7 @@ class Training:
     """
 
     steps: int = 100
-    rows: int = 256
+    rows: int = 100
     optimizer: str = "adamw"
     rate: float | None = None
     seed: int = 0

@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "jacobian": {"anchors": None, "dim_batch": None, "normalize": False, "tolerance": None},
     "jacobian-mean-field": {},
     "ridge": {},
-    "tuned": {"steps": 100, "rows_per_step": 256, "optimizer": "adamw", "learning_rate": None},
+    "tuned": {"steps": 100, "rows_per_step": 100, "optimizer": "adamw", "learning_rate": None},
 }
 """What only some methods take, and what it is unless the caller says otherwise."""
 

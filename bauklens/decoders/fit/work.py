@@ -32,6 +32,9 @@ _CHOOSING, _SCORING = 8, 16
 
 _FEWEST = 3
 
+_MOST_FAILED = 100
+"""Windows, more than were fitted on; then it is not the texts that are wrong, and the fit ends with what it has."""
+
 _TOKENS_OF_EACH = 1_600
 """To fit on, for each window that is kept apart."""
 
@@ -121,7 +124,7 @@ class Work:
         wanted = self.wanted
         if isinstance(fit, JacobianFit) and fit.settled(wanted.options["tolerance"]):
             return 0
-        if self.failed > max(fit.windows, wanted.tokens // (wanted.length - 1 - wanted.skip_first)):
+        if self.failed > _MOST_FAILED + fit.windows:
             return 0
         return max(0, wanted.tokens - fit.rows)
 

@@ -472,7 +472,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "--ridge", multiple=True, default=[2_000, 5_000], show_default=True, type=_COUNT, help="Tokens to fit on."
 )
 @click.option("--tuned", default=5_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
-@click.option("--steps", default=30, show_default=True, type=_COUNT, help="Of training the tuned lens.")
+@click.option("--steps", default=100, show_default=True, type=_COUNT, help="Of training the tuned lens.")
 @click.option("--windows", multiple=True, default=[1, 3], show_default=True, help="Of an exact Jacobian; 0: none.")
 @click.option("--closed", default=1_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
 @click.option("--evals", type=_FOLDER, help=f"Sets to evaluate, as .json files; by default those in {EVALS}.")

@@ -19,6 +19,7 @@ import pytest
 
 import bauklens
 from tests import NAMES
+from tests.scheduling import scheduler
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -53,6 +54,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return scheduler(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def has_cuda():
     import torch
 
@@ -81,6 +87,18 @@ def gpt2():
     from tests.tiny import tiny_model
 
     return tiny_model("gpt2")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Refuses a name that it has been given before, by any process of this run."""
+
+    def claim(name):
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+        folder = tmp_path_factory.getbasetemp()
+        (folder.parent / f"{name}-{run}" if run else folder / name).mkdir()
+
+    return claim
 
 
 @pytest.fixture(scope="session")

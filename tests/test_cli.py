@@ -27,9 +27,12 @@ from bauklens.cli.options import read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # each starts a process
+
+STARTED = (sys.executable, "-m", "bauklens")
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +46,23 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def command(tmp_path, folder):
-    """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named."""
+    """Runs ``bauklens`` in an empty folder; the model is the tiny one unless another is named.
 
-    def run(*arguments, model=folder, program=(sys.executable, "-m", "bauklens"), stdin="", environment=None):
+    It is started anew, imports and all, if a program or an environment of its own is given.
+    """
+
+    def run(*arguments, model=folder, program=None, stdin="", environment=None):
         chosen = (
             ["--model", str(model)]
             if model and arguments[0] in {"lens", "report", "inspect", "summarize", "compare"}
             else []
         )
+        words = [arguments[0], *chosen, *arguments[1:]]
+        if program is environment is None:
+            return python("-m", "bauklens", *words, cwd=tmp_path, stdin=stdin)
         environment = os.environ | {"HF_HUB_OFFLINE": "1"} | (environment or {})
         return subprocess.run(
-            [*program, arguments[0], *chosen, *arguments[1:]],
+            [*(program or STARTED), *words],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -87,7 +96,7 @@ def test_lens_prints_layers_down_and_top_k_across(command, folder):
 
 
 def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
-    ran = command("lens", "the city", "--topk", "40")
+    ran = command("lens", "the city", "--topk", "40", program=STARTED)
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert lines[2].split()[-1] == "40"
@@ -134,9 +143,8 @@ def test_json_on_standard_output_is_json_alone(command):
 
 
 def test_the_installed_command_is_the_module(command):
-    assert (
-        command("--version").stdout == command("--version", program=[Path(sys.executable).parent / "bauklens"]).stdout
-    )
+    installed = [Path(sys.executable).parent / "bauklens"]
+    assert command("--version", program=STARTED).stdout == command("--version", program=installed).stdout
     assert command("lens", "--help", model=None).stdout.startswith("Usage: ")
 
 
@@ -285,7 +293,7 @@ def test_every_help_has_an_example(command):
         ran = command(*filter(None, [name, "--help"]), model=None)
         assert ran.returncode == 0, ran.stderr
         assert f"bauklens {name}".strip() in ran.stdout.partition("Usage:")[2].partition("\n")[2], name
-    ran = subprocess.run([sys.executable, "-m", "bauklens"], capture_output=True, text=True, check=False)
+    ran = subprocess.run(STARTED, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert 'bauklens lens "The Eiffel Tower' in ran.stderr
 
@@ -417,7 +425,7 @@ class TestBadInput:
         prompts = tmp_path / "prompts.txt"
         prompts.write_text("the city of the sea is in the tower\n" * 20_000, encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "bauklens", "report", "prompts.txt", "--model", str(folder), "-o", "report.html"],
+            [*STARTED, "report", "prompts.txt", "--model", str(folder), "-o", "report.html"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -566,12 +574,10 @@ def test_summarize(command, tmp_path):
 
 
 def test_quiet_says_nothing_but_errors(tmp_path, folder):
-    run = [sys.executable, "-m", "bauklens", "-q", "lens", "--model", str(folder)]
-    done = subprocess.run([*run, "the", "-o", "x.html"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    failed = subprocess.run(
-        [*run, "the", "--position", "99"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    run = ["-m", "bauklens", "-q", "lens", "--model", folder, "the"]
+    done = python(*run, "-o", "x.html", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    failed = python(*run, "--position", "99", cwd=tmp_path)
     assert failed.returncode == 2
     assert failed.stderr.startswith("Error: ")
 

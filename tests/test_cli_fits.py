@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pandas
 import pytest
@@ -12,6 +10,7 @@ from click.testing import CliRunner
 
 import bauklens
 from bauklens.cli import main
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_tokenizer
 
 BOOK = "the tower in the city of the sea\n" * 1600
@@ -94,9 +93,7 @@ class TestFit:
             (("score", "--texts", "held-out.txt", "--length", "40", *own, "-o", "scores.html"), ""),
             (("evaluate", "items.json", *own, "-o", "evaluation.html"), ""),
         ):
-            ran = subprocess.run(
-                [sys.executable, "-m", "bauklens", *words], capture_output=True, text=True, input=given, check=False
-            )
+            ran = python("-m", "bauklens", *words, stdin=given)
             assert ran.returncode == 0, ran.stderr
             assert ran.stderr == f"wrote {words[-1]}\n"
         assert "ridge" in (files / "lens.html").read_text("utf-8")

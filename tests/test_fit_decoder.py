@@ -32,6 +32,7 @@ from bauklens.decoders.texts import Windows
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from tests.test_coverage import build
+from tests.processes import python
 from tests.tiny import (
     LAYERS,
     VOCABULARY,
@@ -499,12 +500,9 @@ class TestLongRuns:
             """)
         )
 
-        def start(checkpoint, speed, output):
-            return subprocess.Popen([sys.executable, program, checkpoint, speed, output], cwd=tmp_path, env=environment)
-
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         path, output = tmp_path / "fit.safetensors", tmp_path / "killed.safetensors"
-        running = start(path, "slowly", output)
+        running = subprocess.Popen([sys.executable, program, path, "slowly", output], cwd=tmp_path, env=environment)
         until = time.monotonic() + 120
         while not path.exists() and running.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
@@ -514,9 +512,10 @@ class TestLongRuns:
         assert not output.exists()
         with safe_open(path, framework="pt") as file:
             assert json.loads(file.metadata()["bauklens.fit"])["done"]["windows"] >= 1
-        assert start(path, "quickly", output).wait() == 0
         whole = tmp_path / "whole.safetensors"
-        assert start(tmp_path / "other.safetensors", "quickly", whole).wait() == 0
+        for checkpoint, written in ((path, output), (tmp_path / "other.safetensors", whole)):
+            ran = python(program, checkpoint, "quickly", written, cwd=tmp_path)
+            assert ran.returncode == 0, ran.stderr
         assert output.read_bytes() == whole.read_bytes()
 
     def test_a_checkpoint_has_the_permissions_of_any_new_file(self, gpt2, tmp_path):
@@ -619,9 +618,7 @@ class TestLongRuns:
                 print("kept")
             """)
         )
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        arguments = [sys.executable, program, tmp_path / "fit.safetensors"]
-        ran = subprocess.run(arguments, capture_output=True, text=True, env=environment)
+        ran = python(program, tmp_path / "fit.safetensors")
         assert ran.stdout == "kept\n", ran.stderr
 
     @pytest.mark.parametrize("name", ["fit.pt", "nowhere/fit.safetensors"])

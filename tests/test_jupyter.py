@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_viewer import rising
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jupyter")]  # servers share their user's settings
+pytestmark = pytest.mark.slow  # servers share their user's settings: tests/scheduling.py
 
 CELLS = [
     "import bauklens\none = bauklens.LensResult.load('one.safetensors')",

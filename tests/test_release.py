@@ -34,8 +34,9 @@ NOT_TRACKED = (
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory, once):
     """The folder with the sdist and the wheel, as ``python -m build`` makes them of a clean checkout."""
+    once("the-wheel")
     source, built = tmp_path_factory.mktemp("made") / "source", tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_TRACKED))
     made = subprocess.run(
@@ -52,7 +53,6 @@ def wheel(built):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "bauklens"
@@ -64,7 +64,6 @@ def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_the_sdist_holds_what_the_wheel_is_made_of(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -73,7 +72,6 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(built):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     """Away from the repository, with nothing but what it asks for itself, on a tiny model in a folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
@@ -86,7 +84,8 @@ def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     run(sys.executable, "-m", "venv", "empty")
     python = tmp_path / "empty" / "bin" / "python"
     constraints = ROOT / "constraints.txt"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, wheel)
+    quickly = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    run(python, "-m", "pip", "install", *quickly, "-c", constraints, wheel)
     tiny_model("llama").save_pretrained(tmp_path / "my-model")
     tiny_tokenizer().save_pretrained(tmp_path / "my-model")
     command = tmp_path / "empty" / "bin" / "bauklens"

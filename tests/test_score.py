@@ -4,8 +4,6 @@ import io
 import json
 import pickle
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -25,6 +23,7 @@ from bauklens.show.terminal import print_scores
 from tests import NAMES
 from tests.by_hand import MAPPED, TAILS, logits_of, matrices, states_of, vectors
 from tests.made import HOSTILE
+from tests.processes import python
 from tests.tiny import VOCABULARY, WIDTH, block_list, hook_count, tiny_model
 
 SKIP, LENGTH = 3, 12
@@ -506,13 +505,7 @@ def folder(tmp_path_factory):
 def command(tmp_path, folder):
     def run(*arguments, stdin=""):
         options = ["--model", str(folder), "--length", "24", "--skip-first", "3"]
-        return subprocess.run(
-            [sys.executable, "-m", "bauklens", "score", *options, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            input=stdin,
-        )
+        return python("-m", "bauklens", "score", *options, *arguments, cwd=tmp_path, stdin=stdin)
 
     return run
 

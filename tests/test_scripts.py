@@ -1,12 +1,11 @@
 """The scripts that people run."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # each starts a process
@@ -19,7 +18,7 @@ def test_export_report(tmp_path):
     tiny_model("gptj").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")
     arguments = ["--model", str(tmp_path / "tiny"), "--topk", "3", "-o", str(tmp_path / "report.html"), "the", "city"]
-    ran = subprocess.run([sys.executable, SCRIPTS / "export_report.py", *arguments], capture_output=True, text=True)
+    ran = python(SCRIPTS / "export_report.py", *arguments)
     assert ran.returncode == 0, ran.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<table") == 4
@@ -28,7 +27,7 @@ def test_export_report(tmp_path):
 
 def test_export_report_says_what_is_wrong(tmp_path):
     arguments = ["--model", "./none", "-o", str(tmp_path / "report.html")]
-    ran = subprocess.run([sys.executable, SCRIPTS / "export_report.py", *arguments], capture_output=True, text=True)
+    ran = python(SCRIPTS / "export_report.py", *arguments)
     assert ran.returncode == 2
     assert "there is no folder ./none" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -38,7 +37,7 @@ def test_benchmark(tmp_path):
     tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
     figures = tmp_path / "figures.json"
     arguments = ["--model", str(tmp_path / "tiny"), "--tokens", "16", "--rounds", "1", "--json", str(figures)]
-    ran = subprocess.run([sys.executable, SCRIPTS / "benchmark.py", *arguments], capture_output=True, text=True)
+    ran = python(SCRIPTS / "benchmark.py", *arguments)
     assert ran.returncode == 0, ran.stderr
     (run,) = json.loads(figures.read_text(encoding="utf-8"))
     assert run["tokens"] == 16
@@ -75,12 +74,7 @@ class TestBenchmarkOfDecoders:
         """The figures of a run, which says nothing if it fails."""
         kept = ("--cache", folder / "cache", "--json", folder / "figures.json", "--docs", folder / "docs")
         words = ("--model", folder / "tiny", "--evals", folder / "evals", *self.QUICK, *kept, *options)
-        ran = subprocess.run(
-            [sys.executable, SCRIPTS / "benchmark_decoders.py", *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
+        ran = python(SCRIPTS / "benchmark_decoders.py", *words, cwd=folder)
         return ran, json.loads((folder / "figures.json").read_text("utf-8")) if ran.returncode == 0 else None
 
     def test_every_part_is_measured_written_and_kept(self, folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # it is built once, in the checkout's own folder
+pytestmark = pytest.mark.slow  # a single process builds the site and runs all of them: tests/scheduling.py
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -61,8 +61,9 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, once):
     """The site, built anew with the notebooks run; warnings are errors."""
+    once("the-site")
     site = tmp_path_factory.mktemp("site")
     command = [sys.executable, "scripts/make_site.py", "--output", str(site)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -31,8 +31,8 @@ from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import Windows
 from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
-from tests.test_coverage import build
 from tests.processes import python
+from tests.test_coverage import build
 from tests.tiny import (
     LAYERS,
     VOCABULARY,

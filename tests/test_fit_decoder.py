@@ -189,7 +189,7 @@ class TestRidge:
             assert whole.quality == apart.quality
 
     def test_texts_that_can_be_read_once_are_refused_if_they_have_to_be_read_again(self, gpt2):
-        with pytest.raises(LensError, match="can be read only once: pass a list or a dataset, fewer layers, or more"):
+        with pytest.raises(LensError, match="can be read only once: pass a list, a dataset or a file, fewer"):
             fit_decoder(gpt2, None, iter(texts_of(40)), memory=1, **few_of("ridge"))
 
     def test_fewer_tokens_than_a_map_has_unknowns_are_refused_with_their_number(self, gpt2):

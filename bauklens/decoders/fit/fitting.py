@@ -139,8 +139,8 @@ def fit_decoder(
     if groups[1:] and source.once:
         raise LensError(
             f"the sums of {len(labels)} layers need {len(labels) * bytes_of_layer(fitted.size) / 1e9:.2g} GB, so that "
-            "the texts would be read several times, and these can be read only once: pass a list or a dataset, fewer "
-            "layers, or more memory"
+            "the texts would be read several times, and these can be read only once: pass a list, a dataset or a "
+            "file, fewer layers, or more memory"
         )
     done = []
     for number, group in enumerate(groups, 1):

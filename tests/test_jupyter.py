@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from playwright.sync_api import TimeoutError as TooLate
 
 from tests.test_viewer import rising
 
@@ -79,8 +80,14 @@ def opened_at(browser, address):
 
 
 def run_all(page):
-    page.get_by_text("Run", exact=True).first.click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    """Has all cells run; a notebook that is still opening can forget it, and is told again."""
+    begun = page.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"\[[*\d]")).first
+    for _ in range(5):
+        page.get_by_text("Run", exact=True).first.click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        with suppress(TooLate):
+            return begun.wait_for(timeout=20_000)
+    raise AssertionError("no cell ran")
 
 
 def assert_works(page, which):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 
 import bauklens
@@ -642,6 +643,8 @@ class TestLongRuns:
     ],
 )
 def test_a_model_whose_states_are_not_those_of_its_tokens_or_blocks_is_refused(name, method, message):
+    if name not in transformers.CONFIG_MAPPING:
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
     model = build(name).requires_grad_(False)
     texts = [[each % 50 + 5 for each in text] for text in texts_of(20, length=13)]
     with pytest.raises(LensError, match=message):

@@ -17,7 +17,7 @@ from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
 
-PENALTIES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Values of lambda; the one with the least error on windows kept apart is taken, layer by layer."""
 
 UNCHOSEN = 3e-3

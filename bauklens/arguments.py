@@ -127,3 +127,19 @@ def is_whole_number(value: Any) -> TypeGuard[int]:
     except TypeError:
         return False
     return True
+
+
+def listed(labels: Any) -> str:
+    """Layers in words: runs of numbers by their ends.
+
+    >>> listed(["embed", "0", "1", "2", "5"])
+    'embed, 0 .. 2, 5'
+    """
+    runs: list[list[str]] = []
+    for label in labels:
+        follows = runs and label.isdecimal() and runs[-1][-1].isdecimal() and int(label) == int(runs[-1][-1]) + 1
+        if follows:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return ", ".join(f"{run[0]} .. {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)

@@ -27,7 +27,7 @@ from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.ridge import PENALTIES, RidgeFit, bytes_of_layer
 from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.fit.temperature import best_temperature
-from bauklens.decoders.kinds import LearnedDecoder, Parts
+from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import Windows
 from bauklens.model.anatomy import resolve

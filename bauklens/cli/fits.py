@@ -11,7 +11,7 @@ from bauklens.errors import LensError
 from bauklens.vocabulary import FIT_METHODS, OPTIMIZERS
 
 if TYPE_CHECKING:
-    from bauklens.decoders.kinds import LearnedDecoder
+    from bauklens.decoders.learned import LearnedDecoder
 
 _FILE = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
@@ -147,7 +147,7 @@ def merge(files: tuple[Path, ...], output: Path, file: Path | None, name: str | 
     if not files[1:]:
         raise LensError("merge takes two decoders or more")
     texts = None if file is None else read_texts(file)
-    from bauklens.decoders.kinds import LearnedDecoder
+    from bauklens.decoders.learned import LearnedDecoder
     from bauklens.decoders.loading import load_decoder
 
     parts = [load_decoder(each) for each in files]

@@ -19,7 +19,7 @@ from torch import nn
 
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decoders.changed_states import Change, Passed, gains_of
-from bauklens.decoders.kinds import LearnedDecoder
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve
 from bauklens.model.inputs import Inputs

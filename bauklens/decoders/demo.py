@@ -6,7 +6,8 @@ from bauklens import __version__
 from bauklens.decoders.fingerprint import fingerprint
 from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.own_texts import own_texts
-from bauklens.decoders.kinds import JacobianLens, LearnedDecoder
+from bauklens.decoders.kinds import JacobianLens
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.decoders.own_files import read_own, write_own
 from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import SKIP_FIRST

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import is_whole_number
+from bauklens.arguments import is_whole_number, listed
 from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decoders.fingerprint import differences, fingerprint
-from bauklens.decoders.kinds import LearnedDecoder, listed
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of

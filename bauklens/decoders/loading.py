@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from bauklens.decoders.jlens import read_jlens, write_jlens
-from bauklens.decoders.kinds import JacobianLens, LearnedDecoder, TunedLens
+from bauklens.decoders.kinds import JacobianLens, TunedLens
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.decoders.own_files import read_own, write_own
 from bauklens.decoders.tuned_lens import CONFIG, PARAMETERS, is_tuned_lens, read_tuned_lens, write_tuned_lens
 from bauklens.errors import LensError

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import is_whole_number
+from bauklens.arguments import is_whole_number, listed
 from bauklens.decoders.fingerprint import differences
-from bauklens.decoders.kinds import LearnedDecoder, Parts, listed
+from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.errors import LensError
 from bauklens.result.frozen import plain
 

@@ -14,7 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as bytes_of
 
-from bauklens.decoders.kinds import KINDS, LearnedDecoder
+from bauklens.decoders.kinds import KINDS
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.reading_files import parse_json, require_regular

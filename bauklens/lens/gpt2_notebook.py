@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_topk
+from bauklens.arguments import checked_topk, listed
 from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import chosen_decoders, is_several, told_apart
 from bauklens.decoders.fits import require_fit
-from bauklens.decoders.kinds import listed
 from bauklens.errors import LensError
 from bauklens.lens.plan import mapped_rows
 from bauklens.lens.run import How, lens_of, run

@@ -17,7 +17,7 @@ from bauklens.decoders.fit.source import Source
 from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.fit.wanted import DTYPES, Wanted, wanted_of
 from bauklens.decoders.fit.work import Done, Work
-from bauklens.decoders.kinds import LearnedDecoder, Parts
+from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST
 from bauklens.errors import LensError
 from bauklens.files import path_of

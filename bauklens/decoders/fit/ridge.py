@@ -12,7 +12,8 @@ import torch
 from bauklens.decoders.fit.checkpoint import Tensors
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.fit.temperature import best_temperatures
-from bauklens.decoders.kinds import Parts, RidgeLens
+from bauklens.decoders.kinds import RidgeLens
+from bauklens.decoders.learned import Parts
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 from bauklens.progress import bar

@@ -8,7 +8,7 @@ from torch import nn
 
 from bauklens.arguments import Layers, chosen_layers
 from bauklens.decoders.fits import state_size
-from bauklens.decoders.kinds import LearnedDecoder
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.decoders.score import quality_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy

@@ -9,7 +9,7 @@ import torch
 from bauklens.decoders.fit.divergence import LEFT_OUT
 from bauklens.decoders.fit.heads import differentiable_head
 from bauklens.decoders.fit.states import Fitted
-from bauklens.decoders.kinds import LearnedDecoder
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
 

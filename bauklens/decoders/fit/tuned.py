@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import torch
 
+from bauklens.arguments import listed
 from bauklens.decoders.fit.checkpoint import Tensors, require_alike
 from bauklens.decoders.fit.divergence import LEFT_OUT, Own
 from bauklens.decoders.fit.graph import states_only
 from bauklens.decoders.fit.heads import Head, differentiable_head
 from bauklens.decoders.fit.ridge import RidgeFit
 from bauklens.decoders.fit.states import Fitted
-from bauklens.decoders.kinds import LearnedDecoder, Parts, RidgeLens, TunedLens, listed
+from bauklens.decoders.kinds import RidgeLens, TunedLens
+from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
 

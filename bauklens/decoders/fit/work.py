@@ -14,7 +14,7 @@ from bauklens.decoders.fit.source import Source
 from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.fit.tuned import Training, TunedFit
 from bauklens.decoders.fit.wanted import Wanted
-from bauklens.decoders.kinds import LearnedDecoder
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.decoders.texts import Window
 from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.inputs import Inputs

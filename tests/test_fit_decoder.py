@@ -413,7 +413,7 @@ class TestTuned:
         ridge = fit_decoder(gpt2, None, texts, **few_of("ridge"))
         tuned = fit_decoder(gpt2, None, texts, **few_of("tuned") | {"steps": 2, "learning_rate": 30.0})
         assert tuned.about["kept from ridge"] == ("0", "1")
-        assert "no nearer than the ridge lens at layers 0, 1" in caplog.text
+        assert "training did not bring layers 0, 1 closer to the model's own output" in caplog.text
         for label in tuned.layers:
             assert torch.allclose(tuned.matrix(label), ridge.matrix(label), atol=1e-5)
             assert tuned.temperatures[label] == pytest.approx(ridge.temperatures[label])

@@ -1,7 +1,7 @@
 """How far a fit has come, in a file: killed at any moment and started again, it goes on from there.
 
 A ``.safetensors`` file with the tensors of the fit. In its header, under ``bauklens.fit``, JSON: ``format``,
-``version`` 1, ``arguments``, what the fit was asked for and of which model, ``done``, how far it has come, and
+``version`` 2, ``arguments``, what the fit was asked for and of which model, ``done``, how far it has come, and
 ``sum``, the CRC-32 of the tensors.
 """
 
@@ -22,7 +22,7 @@ from bauklens.files import path_of, replacing, require_writable
 from bauklens.reading_files import parse_json, require_regular
 
 FORMAT = "bauklens.fit"
-VERSION = 1
+VERSION = 2
 
 Tensors = dict[str, torch.Tensor]
 

@@ -41,10 +41,11 @@ class Corpus:
         self._ahead: Window | None = None
 
     def batch(self, at_once: int, tokens: int) -> list[Window]:
-        """The windows of one length that follow, so many at most, and no more than have so many positions.
+        """The next windows, all of one length; an empty list if no text is left.
 
-        Returns:
-            None of them if no text is left.
+        Args:
+            at_once: how many at most.
+            tokens: it ends with the window that brings its positions to so many.
         """
         found: list[Window] = []
         begin = last = self._mark()

@@ -86,9 +86,9 @@ def fit_decoder(
         dtype: in which the maps are kept, ``"float16"`` or ``"float32"``.
         blocks: as for :func:`bauklens.logit_lens`.
         head: likewise.
-        anchors: for ``"jacobian"``: windows that follow, of which only the closed form is taken. The closed form of all
-            windows then serves as a control variate, so that the same number of exact Jacobians gives a nearer mean.
-            It needs blocks like Llama's.
+        anchors: for ``"jacobian"``: how many more windows to take, in closed form only. The closed form then serves as
+            a control variate: the same number of exact Jacobians gives a mean with less variance. It needs blocks like
+            Llama's.
         dim_batch: for ``"jacobian"``: rows that one backward pass gives; by default chosen by memory.
         normalize: for ``"jacobian"``: count every window alike, whatever the size of its Jacobian.
         tolerance: for ``"jacobian"``: stop when a window moves the mean of every layer by less than this, relative to

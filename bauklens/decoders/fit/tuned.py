@@ -128,7 +128,7 @@ class TunedFit:
         better = self._better_before(ridge, tuned, chosen) if chosen else []
         if better:
             log.warning(
-                "the tuned lens is no nearer than the ridge lens at layers %s: the ridge map is kept there",
+                "training did not bring layers %s closer to the model's own output: they keep the ridge map",
                 listed(better),
             )
             parts = parts.replaced(Parts.of(_as_tuned(ridge), better))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from bauklens.decoders.fit.checkpoint import Checkpoint, Tensors, require_alike
 from bauklens.decoders.fit.corpus import Corpus
@@ -33,7 +33,7 @@ _CHOOSING, _SCORING = 8, 16
 _FEWEST = 3
 
 _MOST_FAILED = 100
-"""Windows, more than were fitted on; then it is not the texts that are wrong, and the fit ends with what it has."""
+"""How many more windows may fail than are fitted on, before a fit reads no further and ends with what it has."""
 
 _TOKENS_OF_EACH = 1_600
 """To fit on, for each window that is kept apart."""
@@ -93,9 +93,11 @@ class Work:
 
     def quality(self, lens: LearnedDecoder) -> dict[str, dict[str, float]]:
         """That of a lens, on the windows that are kept apart for this; empty if there are none."""
-        found = self._with_apart(
-            self.corpus.scored, lambda inputs: self.fitted.quality(lens, inputs) if inputs else dict[str, Any]()
-        )
+
+        def measured(inputs: list[Inputs]) -> dict[str, dict[str, float]]:
+            return self.fitted.quality(lens, inputs) if inputs else {}
+
+        found = self._with_apart(self.corpus.scored, measured)
         if not found:
             log.warning("no text was left to measure the decoder on: pass more texts, or use score_decoder()")
         return found
@@ -125,6 +127,7 @@ class Work:
         if isinstance(fit, JacobianFit) and fit.settled(wanted.options["tolerance"]):
             return 0
         if self.failed > _MOST_FAILED + fit.windows:
+            log.warning("%d windows failed, and %d did not: no more texts are read", self.failed, fit.windows)
             return 0
         return max(0, wanted.tokens - fit.rows)
 

@@ -1,6 +1,7 @@
 """The scripts that people run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def test_export_report_says_what_is_wrong(tmp_path):
     assert ran.returncode == 2
     assert "there is no folder ./none" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_how_much_anchors_steady_an_exact_jacobian(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    words = ("--model", tmp_path / "tiny", "--windows", 3, "--length", 24, "--layer", 0, "--layer", 1)
+    ran = python(SCRIPTS / "anchored_jacobian.py", *words)
+    assert ran.returncode == 0, ran.stderr
+    rows = [[*map(float, re.findall(r"[\d.]+(?:e-?\d+)?", line))] for line in ran.stdout.splitlines() if "│" in line]
+    assert [row[0] for row in rows] == [0, 1]
+    for _, exact, apart, ratio in rows:
+        assert ratio == pytest.approx(exact / apart, rel=0.05)
 
 
 def test_benchmark(tmp_path):

@@ -9,6 +9,7 @@ from bauklens.decode.reading import Values, probabilities_of
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
+from bauklens.model.read_position import position_read
 from bauklens.stream.head_call import HeadCall, checksums_of
 from bauklens.stream.run import Run
 
@@ -105,7 +106,9 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     if anatomy.whole:
         return Check()
     layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
-    columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
+    columns = torch.tensor(_spread(_exiting(run, rows.positions), _COLUMNS), dtype=torch.int64)
+    if not len(columns):
+        return Check()
     positions = torch.tensor(rows.positions)[columns]
 
     def difference(row: int) -> float:
@@ -114,6 +117,14 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
         return _difference(run, rows.labels[row], values, row, columns, logits, promised)
 
     return Check(cells=len(layers) * len(columns), probability=max(map(difference, layers), default=None))
+
+
+def _exiting(run: Run, positions: list[int]) -> list[int]:
+    """The columns at which the model can exit early: all, or the one whose logits it returns."""
+    if not run.anatomy.alone:
+        return list(range(len(positions)))
+    read = position_read(run.model, run.inputs, run.anatomy.reads)
+    return [column for column, position in enumerate(positions) if position == read]
 
 
 def _is_last(rows: Rows, label: str, run: Run) -> bool:

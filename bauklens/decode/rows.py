@@ -11,7 +11,7 @@ from bauklens.decode.bfloat16 import low_precision
 from bauklens.decode.bfloat16_head import TOLERANCE
 from bauklens.decode.check import Check, compared_cells, own_difference
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
-from bauklens.decode.exits import OwnLogits
+from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
@@ -98,14 +98,16 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         if own is not None and own_row is not None and says is not None:
             tiles = rows.everything.without_layer(own_row)
             table.keep(rows.everything.layer(own_row), own.values)
-            difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
+            if not run.anatomy.alone:
+                difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
         redone = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
         check = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE)
     if says is not None:
+        checked = list(own_positions(run)) if run.anatomy.alone else rows.positions
         if difference is None:
-            difference = _difference_of_last(run, rows, says, limit)
-        check = replace(check, positions=len(rows.positions), logits=difference)
+            difference = _difference_of_last(run, checked, limit)
+        check = replace(check, positions=len(checked), logits=difference)
     return Decoded(_with_own(values, own if needs_own else None), readout.precision or _name_of(own), redone, check)
 
 
@@ -209,11 +211,11 @@ def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 
-def _difference_of_last(run: Run, rows: Rows, says: OwnLogits, limit: int) -> float:
-    """As :func:`bauklens.decode.check.own_difference`, of the last block's output if it is not a row of the table."""
-    last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], rows.positions)
+def _difference_of_last(run: Run, positions: list[int], limit: int) -> float:
+    """As :func:`bauklens.decode.check.own_difference`, of the last block's output apart from the table."""
+    last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
     with unembedding(run, last, Way()) as unembed:
-        return own_difference(unembed, last.everything, says, _beside(limit))
+        return own_difference(unembed, last.everything, OwnLogits(run, positions), _beside(limit))
 
 
 def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:

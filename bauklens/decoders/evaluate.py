@@ -20,7 +20,8 @@ from bauklens.decoders.read_position import Reading, reading_of
 from bauklens.decoders.word_tokens import WordTokens, forms_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, forget, resolve
-from bauklens.model.inputs import Inputs, encode
+from bauklens.model.encoding import encode
+from bauklens.model.inputs import Inputs
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped

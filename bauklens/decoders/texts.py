@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.model.inputs import Inputs, context_length, encode
+from bauklens.model.encoding import encode
+from bauklens.model.inputs import Inputs, context_length
 from bauklens.text_ids import ids_of
 
 LENGTH = 128

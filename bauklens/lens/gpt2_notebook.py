@@ -17,7 +17,7 @@ from bauklens.decoders.fits import require_fit
 from bauklens.errors import LensError
 from bauklens.lens.plan import mapped_rows
 from bauklens.lens.run import How, lens_of, run
-from bauklens.model.inputs import Prompt
+from bauklens.model.encoding import Prompt
 from bauklens.result.measures import chosen_measures
 from bauklens.result.result import LensResult
 from bauklens.show.page import Colour, fragment

@@ -1,7 +1,7 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from torch import nn
@@ -13,8 +13,9 @@ from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
 from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
+from bauklens.model.encoding import Prompt
 from bauklens.model.generation import chat_ids
-from bauklens.model.inputs import Inputs, Prompt
+from bauklens.model.inputs import Inputs
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
@@ -147,7 +148,7 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
         return chat_ids(tokenizer, options.messages)
-    if prompt is None and not callable(tokenizer) and tokenizer is not None:
+    if prompt is None and not options.inputs and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     return prompt
 
@@ -156,7 +157,7 @@ def _is_several(prompt: Any) -> bool:
     """Whether this is a list of prompts: of texts, of lists of ids, or of tensors with an axis."""
     if not isinstance(prompt, (list, tuple)):
         return False
-    return any(isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in prompt)
+    return any(isinstance(each, (str, list, tuple, Mapping)) or getattr(each, "ndim", 0) for each in prompt)
 
 
 def _lenses(

@@ -8,9 +8,10 @@ from torch import nn
 from bauklens.arguments import checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
+from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import Call, model_logits, record
 from bauklens.model.guard import evaluating
-from bauklens.model.inputs import Inputs, Prompt, encode
+from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
@@ -130,7 +131,7 @@ def _second_projection(
     Raises:
         LensError: what the MLP writes is not the output of one projection.
     """
-    calls, _ = record(model, inputs.first(_PROBE), copies=True)
+    calls, _ = record(model, inputs.first(_PROBE), copies=lambda _: True)
     wrote = next(call for call in calls if call.name == mlp.names[0])
     inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
     for call in sorted(inside if len(mlp.names) == 1 else [], key=lambda call: -call.ended):

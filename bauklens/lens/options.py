@@ -19,7 +19,7 @@ Targets = str | int | Iterable[str | int] | None
 OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 """A name, a file, a decoder, or a function; None is the logit lens."""
 
-_OF_PROMPTS = ("messages", "max_new_tokens", "seed", "on_error")
+_OF_PROMPTS = ("messages", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error")
 """Options about prompts, and not about how one is decoded."""
 
 
@@ -45,6 +45,14 @@ class PromptOptions(RowOptions, total=False):
     """And what is done about prompts; of ``generate``'s options the usual ones, though it is given any."""
 
     messages: Sequence[Mapping[str, Any]] | None
+    images: Any
+    audio: Any
+    text_target: Any
+    logits: Callable[[Any], Any] | None
+    pixel_values: Any
+    input_features: Any
+    attention_mask: Any
+    decoder_input_ids: Any
     max_new_tokens: int
     seed: int | None
     on_error: str
@@ -96,6 +104,7 @@ class Options:
     """The options of :func:`bauklens.logit_lens`, whose docstring explains them.
 
     Attributes:
+        inputs: further inputs of the model's forward, beside the prompt.
         generate: what is handed to transformers' ``generate``.
 
     Raises:
@@ -118,9 +127,14 @@ class Options:
     targets: Targets = None
     words: str = "whole"
     messages: Sequence[Mapping[str, Any]] | None = None
+    images: Any = None
+    audio: Any = None
+    text_target: Any = None
+    logits: Callable[[Any], Any] | None = None
     max_new_tokens: int = 0
     seed: int | None = None
     on_error: str = "raise"
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     generate: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -135,7 +149,8 @@ class Options:
             TypeError: an option that neither takes.
         """
         known = {name for name in OPTIONS if prompts or name not in _OF_PROMPTS}
-        generate = {name: value for name, value in given.items() if name not in known}
+        inputs = {name: value for name, value in given.items() if prompts and _is_input(name, value)}
+        generate = {name: value for name, value in given.items() if name not in {*known, *inputs}}
         if generate and not (prompts and given.get("max_new_tokens")):
             raise TypeError(f"{caller}() got an unexpected keyword argument {next(iter(generate))!r}")
         if "top_k" in generate and "topk" not in given:
@@ -144,7 +159,8 @@ class Options:
                 f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= for that",
                 stacklevel=3,
             )
-        return Options(**{name: value for name, value in given.items() if name in known}, generate=generate)
+        own = {name: value for name, value in given.items() if name in known}
+        return Options(**own, inputs=inputs, generate=generate)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -164,6 +180,11 @@ class Options:
             checked_count("chunk_rows", self.chunk_rows)
         if self.edit_output is not None and not callable(self.edit_output):
             raise LensError(f"edit_output must be a function of (output, layer); got {type(self.edit_output).__name__}")
+        if self.logits is not None and not callable(self.logits):
+            raise LensError(
+                "logits must be a function of what the model's forward returns, such as lambda output: output[0]; got "
+                f"{type(self.logits).__name__}"
+            )
         if self.max_new_tokens and self.edit_output is not None:
             raise LensError(
                 "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
@@ -182,7 +203,7 @@ class Options:
             stream, decoder, layers, positions: of the result, which the options may name in other ways.
         """
         edit = self.edit_output
-        apart = ("edit_output", "messages", "on_error", "generate")
+        apart = ("edit_output", "messages", "images", "audio", "logits", "on_error", "inputs", "generate")
         named = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **named,
@@ -195,5 +216,10 @@ class Options:
         }
 
 
-OPTIONS = {each.name: each.default for each in fields(Options) if each.name != "generate"}
+OPTIONS = {each.name: each.default for each in fields(Options) if each.name not in ("inputs", "generate")}
 """Every option of a lens -> its default."""
+
+
+def _is_input(name: str, value: Any) -> bool:
+    """Whether a keyword is an input of the model's forward: it is a tensor or an array, or always is one."""
+    return name not in OPTIONS and (hasattr(value, "ndim") or name in ("attention_mask", "decoder_input_ids"))

@@ -16,8 +16,9 @@ from bauklens.errors import LensError
 from bauklens.lens.options import Options
 from bauklens.lens.run import How, lens_of
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
+from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
-from bauklens.model.inputs import Inputs, Prompt, encode
+from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.measures import MEASURES, chosen_measures
@@ -67,7 +68,7 @@ class Plan:
 
 def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> tuple[Inputs, int]:
     """A prompt and what is generated after it, and how many of its positions are the prompt's."""
-    inputs = encode(model, tokenizer, prompt)
+    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
     if not options.max_new_tokens:
         return inputs, inputs.count
     more = continued(model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate)

@@ -16,7 +16,7 @@ from bauklens.decode.rows import Decoded, Way, decode
 from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
 from bauklens.model.anatomy import forget, resolve
-from bauklens.model.inputs import Prompt, encode
+from bauklens.model.encoding import Prompt, encode
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped

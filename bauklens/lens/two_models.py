@@ -18,8 +18,8 @@ from bauklens.errors import LensError
 from bauklens.lens.options import ComparedOptions, Options
 from bauklens.lens.plan import Plan, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
+from bauklens.model.encoding import Prompt
 from bauklens.model.guard import locked
-from bauklens.model.inputs import Prompt
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.comparison import Comparison, compare

@@ -1,7 +1,7 @@
 """resolve(): the parts of any causal language model, how its tail is decoded, and the proof that this is right."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -11,14 +11,15 @@ from torch import nn
 
 from bauklens.errors import LensError
 from bauklens.model.forward import Call, record
-from bauklens.model.guard import evaluating, has_hooks, locked
-from bauklens.model.inputs import Inputs
+from bauklens.model.guard import evaluating, has_hooks, is_hooked, locked
+from bauklens.model.inputs import Inputs, output_embeddings
 from bauklens.model.layout import Layout, block_lists, layout_of, require_module
+from bauklens.model.logits import require_each
 from bauklens.model.memory import explaining_out_of_memory, out_of_memory
 from bauklens.model.post_ops import PostOps
 from bauklens.model.shell import original
 from bauklens.model.sublayers import Sublayers, find_sublayers
-from bauklens.model.way import prove_decoding
+from bauklens.model.way import prove_alone, prove_decoding
 
 _PROBE = 8
 """Positions of the prompt that are enough to see in which order the modules run, and what they do."""
@@ -44,6 +45,8 @@ class Anatomy(Layout):
             first positions of the prompt that the model was resolved with; NaN if its states or logits there are not
             finite, which is for those who read them to say.
         proved_on: how many positions these were.
+        reads: which position a model's logits are of, if they are of one only: ``"first"``, or ``"last"``, of those
+            that are not padding; empty if they are of each.
     """
 
     in_place: bool
@@ -53,6 +56,7 @@ class Anatomy(Layout):
     post_ops: PostOps | None
     proof: float
     proved_on: int
+    reads: str = ""
 
     @property
     def decoding(self) -> str:
@@ -70,12 +74,12 @@ class _Known:
 
     Attributes:
         fingerprint: changes when the model does.
-        anatomies: names that the caller gave -> anatomy.
+        anatomies: names that the caller gave, and what the forward pass is given -> anatomy.
         sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
     """
 
     fingerprint: int
-    anatomies: dict[tuple[str | None, ...], Anatomy]
+    anatomies: dict[Hashable, Anatomy]
     sublayers: dict[tuple[str, ...], Sublayers | str]
 
 
@@ -108,18 +112,18 @@ def resolve(
     """
     model = original(model)
     with locked(model):
-        anatomies, names = _known_of(model).anatomies, (blocks, norm, head)
-        known = anatomies.pop(names, None)
+        anatomies, key = _known_of(model).anatomies, (blocks, norm, head, inputs.kind, inputs.logits)
+        known = anatomies.pop(key, None)
         if known is not None and known.proved_on >= min(inputs.count, _PROBE):
-            anatomies[names] = known
+            anatomies[key] = known
         else:
-            anatomy = _resolve(model, inputs, *names)
+            anatomy = _resolve(model, inputs, blocks, norm, head)
             if math.isnan(anatomy.proof):
                 return anatomy
             while len(anatomies) >= _REMEMBERED:
                 del anatomies[next(iter(anatomies))]
-            anatomies[names] = anatomy
-        return anatomies[names]
+            anatomies[key] = anatomy
+        return anatomies[key]
 
 
 def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayers:
@@ -136,7 +140,7 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
     with evaluating(model, in_place=anatomy.in_place) as own:
         known = _known_of(original(model)).sublayers
         if anatomy.blocks not in known:
-            _, calls, _ = _recorded(own, inputs)  # what this raises is not remembered
+            _, calls, _ = _recorded(own, inputs, lambda _: True)  # what this raises is not remembered
             try:
                 known[anatomy.blocks] = find_sublayers(anatomy, calls)
             except LensError as error:
@@ -163,7 +167,7 @@ def _known_of(model: nn.Module) -> _Known:
 
 def _fingerprint(model: nn.Module) -> int:
     """Changes with a module, a forward or a hook, the configuration, the head's size, and dtypes and devices."""
-    weight = getattr(model.get_output_embeddings(), "weight", None)  # type: ignore[operator]
+    weight = getattr(output_embeddings(model), "weight", None)
     head = (tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
     kinds = {(parameter.dtype, parameter.device) for parameter in model.parameters()}
     modules = (
@@ -194,7 +198,9 @@ def _of_first_that_fits(
     model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None, *, in_place: bool
 ) -> Anatomy:
     """The first list of blocks that is proved; if none is, the error of the likeliest."""
-    inputs, calls, logits = _recorded(model, inputs)
+    with _naming_what_it_needs(model, inputs):
+        inputs, calls, logits = _recorded(model, inputs, _is_listed(model))
+    require_each(model, logits, inputs.count, inputs.logits)
     named = {name: value for name, value in (("blocks", blocks), ("norm", norm), ("head", head)) if value is not None}
     failed = None
     with _naming_what_does_not_fit(named):
@@ -202,9 +208,8 @@ def _of_first_that_fits(
             try:
                 layout = layout_of(model, inputs, calls, logits, path, names, head=head)
                 hooked = _hooked_outside(model, layout)
-                proved = prove_decoding(
-                    model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place
-                )
+                prove = prove_alone if layout.alone else prove_decoding
+                proved = prove(model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place)
             except LensError as error:
                 failed = failed or error
                 continue
@@ -213,16 +218,39 @@ def _of_first_that_fits(
     raise failed
 
 
-def _recorded(model: nn.Module, inputs: Inputs) -> tuple[Inputs, list[Call], torch.Tensor]:
+def _recorded(
+    model: nn.Module, inputs: Inputs, copies: Callable[[str], bool]
+) -> tuple[Inputs, list[Call], torch.Tensor]:
     """A run of a few positions; of all, if a hook of the caller looks for one beyond them. And what was run."""
     with explaining_out_of_memory(inputs.count):
         few = inputs.first(_PROBE)
         try:
-            return few, *record(model, few, copies=True)
+            return few, *record(model, few, copies=copies)
         except IndexError:
-            if inputs.count <= _PROBE:
+            if few.count == inputs.count:
                 raise
-            return inputs, *record(model, inputs, copies=True)
+            return inputs, *record(model, inputs, copies=copies)
+
+
+@contextmanager
+def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Makes one clear error of what a model raises that does not run on its inputs; not of what hooks raise."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, NotImplementedError) as error:
+        if isinstance(error, LensError) or out_of_memory(error) or is_hooked(model):
+            raise
+        given = ", ".join(inputs.given)
+        raise LensError(
+            f"{type(model).__name__} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, such "
+            "as pixel_values=, or what its processor returns"
+        ) from error
+
+
+def _is_listed(model: nn.Module) -> Callable[[str], bool]:
+    """Whether a module may be a block, as it is in a list of modules."""
+    lists = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    return lambda name: f"{name.rpartition('.')[0]}." in lists
 
 
 def _hooked_outside(model: nn.Module, layout: Layout) -> bool:

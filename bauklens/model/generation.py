@@ -1,7 +1,6 @@
 """Generation: a prompt or a chat -> its ids, followed by the ids that the model generates."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,18 +89,13 @@ def continued(
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:
-            found = own.generate(  # type: ignore[operator]
-                input_ids=inputs.ids,
-                attention_mask=torch.ones_like(inputs.ids),
-                max_new_tokens=count,
-                **inputs.extra,
-                **given,
-            )
+            mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
+            found = own.generate(**mask, max_new_tokens=count, **inputs.given, **given)  # type: ignore[operator]
         except (ValueError, TypeError) as error:
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
-    return replace(inputs, ids=found)
+    return inputs.followed_by(found[0, inputs.count :])
 
 
 @unbroken

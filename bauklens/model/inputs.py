@@ -1,18 +1,15 @@
-"""A prompt -> what the model is given, checked before anything runs."""
+"""What a forward pass is given, and what a model says of its inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
-from bauklens.errors import LensError
-from bauklens.text_ids import ids_of
-
-Prompt = Any
-"""A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
+from bauklens.model.features import ALONG
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,70 +18,85 @@ class Inputs:
 
     Attributes:
         ids: (prompt, position) int64, token ids; of one prompt (1, position).
-        extra: name -> tensor, whatever else the model's forward needs.
+        extra: name -> whatever else the model's forward needs: pictures, what an encoder returned.
+        keyword: what the forward calls the ids; ``"decoder_input_ids"`` in an encoder-decoder.
+        placeholders: ids of positions that the extra inputs fill, such as those of a picture.
+        logits: finds the logits in what the forward returns; None: :func:`bauklens.model.forward.logits_of`.
     """
 
     ids: torch.Tensor
-    extra: Mapping[str, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    keyword: str = "input_ids"
+    placeholders: frozenset[int] = frozenset()
+    logits: Callable[[Any], torch.Tensor] | None = None
 
     @property
     def count(self) -> int:
         """How many positions there are."""
         return self.ids.shape[1]
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keywords of a forward pass."""
+        return {self.keyword: self.ids, **self.extra}
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What is given, by name: other modules may run for other inputs."""
+        return (self.keyword, *sorted(self.extra))
+
+    @property
+    def filled(self) -> torch.Tensor:
+        """(position,) bool, whether a position of one prompt is filled by an extra input."""
+        return torch.isin(self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64).to(self.ids.device))
+
     def first(self, count: int) -> "Inputs":
-        """The first few positions."""
-        return replace(self, ids=self.ids[:, :count])
+        """The first few positions; all, if the extra inputs fill some of those that would be left out."""
+        if count >= self.count or self.filled[count:].any():
+            return self
+        cut = {name: value[:, :count] if name in ALONG else value for name, value in self.extra.items()}
+        return replace(self, ids=self.ids[:, :count], extra=cut)
 
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
-        """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of so many."""
-        return replace(self, ids=self.ids[0, positions.to(self.ids.device)].expand(times, -1))
+        """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of so many.
+
+        This is for blocks that do nothing: of the extra inputs only what an encoder returned goes with them, and
+        positions that one fills have another id.
+        """
+        filled, ids = self.filled, self.ids[0]
+        if filled.any() and not filled.all():
+            ids = torch.where(filled, ids[~filled][0], ids)
+        ids = ids[positions.to(ids.device)].expand(times, -1)
+        encoded = self.extra.get(ENCODED)
+        extra = {} if encoded is None else {ENCODED: _repeated(encoded, len(ids))}
+        return replace(self, ids=ids, extra=extra)
 
     def repeated(self, times: int) -> "Inputs":
-        """The prompt several times over, one after another."""
-        return replace(self, ids=self.ids.repeat(1, times))
+        """The prompt several times over, one after another; without extra inputs."""
+        return replace(self, ids=self.ids.repeat(1, times), extra={})
 
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
         """One prompt with more ids, (position,), at its end."""
-        return replace(self, ids=torch.cat([self.ids[0], ids])[None])
-
-
-def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
-    """Turns a prompt into token ids as the tokenizer does by default, including special tokens.
-
-    Args:
-        model: a causal language model; its vocabulary and context limit the ids.
-        tokenizer: a transformers tokenizer; may be None if the prompt is token ids.
-        prompt: a string, a list of ids, or a tensor of ids of shape (position,) or (1, position).
-
-    Returns:
-        Ids (1, position), on the device of the model's embedding.
-
-    Raises:
-        LensError: the model is not a transformers model, or has no weights yet; or the prompt is empty, is longer than
-            the model's context, contains an id outside the vocabulary, or is text and no tokenizer was passed.
-    """
-    if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
-        raise LensError(
-            f"the model is a {type(model).__name__}: pass the model that load() returns, or a causal language model of "
-            "transformers"
+        longer = replace(self, ids=torch.cat([self.ids[0], ids])[None])
+        along = {name: value for name, value in self.extra.items() if name in ALONG}
+        return replace(
+            longer, extra=dict(self.extra) | {name: _longer(name, value, len(ids)) for name, value in along.items()}
         )
-    _require_weights(model)
-    token_ids = _token_ids(tokenizer, prompt)
-    count = token_ids.shape[1]
-    if count == 0:
-        raise LensError("the prompt is empty: pass at least one token")
-    context = context_length(model)
-    if context is not None and count > context:
-        raise LensError(
-            f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
-        )
-    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
-    outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
-    if outside:
-        raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
-    return Inputs(token_ids.to(input_device(model)))
+
+
+ENCODED = "encoder_outputs"
+"""What an encoder returned, as transformers' encoder-decoders take it."""
+
+
+def _repeated(encoded: Any, times: int) -> Any:
+    """What an encoder returned, for a batch of prompts; no copy."""
+    return tree_map_only(torch.Tensor, lambda each: each.expand(times, *each.shape[1:]), encoded)
+
+
+def _longer(name: str, value: torch.Tensor, count: int) -> torch.Tensor:
+    """Numbers along the positions of a prompt, and so many more: positions count on, other numbers stay."""
+    more = torch.arange(1, count + 1, device=value.device) if name.endswith("position_ids") else 0
+    return torch.cat([value, value[:, -1:].expand(-1, count) + more], dim=1)
 
 
 def context_length(model: nn.Module) -> int | None:
@@ -101,41 +113,26 @@ def text_config(model: nn.Module) -> Any:
 
 def input_device(model: nn.Module) -> torch.device:
     """Where the token ids go: the embedding's device, or the CPU if accelerate keeps its weights on ``meta``."""
-    weight = next(iter(model.get_input_embeddings().parameters()), None)  # type: ignore[operator]
+    weight = next((input_embeddings(model) or model).parameters(), None)
     return torch.device("cpu") if weight is None or weight.is_meta else weight.device
 
 
-def _require_weights(model: nn.Module) -> None:
-    """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
-    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
-    if empty is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
-        raise LensError(
-            f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
-        )
+def input_embeddings(model: nn.Module) -> nn.Module | None:
+    """The module that makes states of token ids: the one that the model declares, or else its first embedding."""
+    declared = _declared(model, "get_input_embeddings")
+    if declared is not None:
+        return declared
+    return next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
 
 
-def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
-    if isinstance(prompt, str):
-        if not prompt:
-            raise LensError("the prompt is empty: pass at least one token")
-        if tokenizer is None:
-            raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
-        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
-    if isinstance(prompt, Mapping):
-        raise LensError("a prompt must be a string or token ids; got a mapping: pass its ['input_ids']")
+def output_embeddings(model: nn.Module) -> nn.Module | None:
+    """The head that the model declares, if it does."""
+    return _declared(model, "get_output_embeddings")
+
+
+def _declared(model: nn.Module, method: str) -> nn.Module | None:
     try:
-        if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
-            raise TypeError  # torch takes True for 1
-        token_ids = torch.as_tensor(prompt)
-    except (TypeError, ValueError, RuntimeError):
-        raise LensError(
-            f"a prompt must be a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}"
-        ) from None
-    if token_ids.dim() == 2 and token_ids.shape[0] == 1:
-        token_ids = token_ids[0]
-    if token_ids.dim() != 1 or (token_ids.numel() and (token_ids.is_floating_point() or token_ids.dtype == torch.bool)):
-        raise LensError(
-            f"a prompt must be a string, a list of token ids, or a 1-D tensor of them; "
-            f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}"
-        )
-    return token_ids.long()[None]  # (1, position)
+        found = getattr(model, method, lambda: None)()
+    except (NotImplementedError, AttributeError):
+        return None
+    return found if isinstance(found, nn.Module) else None

@@ -11,7 +11,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call, record
-from bauklens.model.inputs import Inputs, text_config
+from bauklens.model.inputs import Inputs, output_embeddings, text_config
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Layout:
         plain: whether a state is (1, position, width); any other state is only ever decoded as a whole.
         position_axis: which axis of a state runs along the positions.
         streams: how many places a state has for each position along that axis (2 if an n-gram stream is appended).
+        alone: whether the model returns the logits of one position only, so that each is read as a prompt of its own.
+        idle: what those modules of the list are called that did not run, and so are no blocks of this prompt.
     """
 
     model_class: str
@@ -50,6 +52,8 @@ class Layout:
     plain: bool
     position_axis: int
     streams: int
+    alone: bool
+    idle: tuple[str, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,7 +138,14 @@ def layout_of(
         plain=plain,
         position_axis=axis,
         streams=streams,
+        alone=logits.shape[1] == 1 < inputs.count,
+        idle=_idle(model, path, names),
     )
+
+
+def _idle(model: nn.Module, path: str, ran: list[str]) -> tuple[str, ...]:
+    """The places of the modules of a list that did not run."""
+    return tuple(child for child, _ in model.get_submodule(path).named_children() if f"{path}.{child}" not in ran)
 
 
 def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -254,7 +265,7 @@ def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named:
     than the logits, which some models cut off because the vocabulary is padded); or else the innermost module that
     returns as many numbers.
     """
-    declared = model.get_output_embeddings()  # type: ignore[operator]
+    declared = output_embeddings(model)
     heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
     if named is not None:
         heads = [call for call in after if call.name == named]

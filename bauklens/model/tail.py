@@ -4,6 +4,7 @@ So its own code applies the final norm, the head, and whatever comes after it (a
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.before_blocks import BeforeBlocks
 from bauklens.model.block_output import with_state
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.frozen_norm import FrozenNorm
@@ -48,6 +50,7 @@ class Tail:
         self._model, self._layout, self._inputs, self._whole = model, layout, inputs, whole
         self._through = None if through is None else model.get_submodule(through)
         self._given: _Given | None = None
+        self._before = BeforeBlocks()
 
     def __call__(self, states: torch.Tensor, positions: torch.Tensor, *, head: Head | None = None) -> torch.Tensor:
         """(layer, position, hidden) -> the logits, (layer, position, vocabulary).
@@ -60,15 +63,36 @@ class Tail:
         """
         if self._whole:
             return self._of_whole(states, head, {})[:, positions]
+        if self._layout.alone:
+            return self._alone(states, positions, head)
         return self._logits(_Given(states, positions, head), self._inputs.at(positions, len(states)), {})
+
+    def _alone(self, states: torch.Tensor, positions: torch.Tensor, head: Head | None) -> torch.Tensor:
+        """As a call, with each state as the only one of a prompt, as the model returns logits of one position."""
+        cells = states.flatten(0, 1)[:, None]
+        where = positions.expand(states.shape[:2]).reshape(-1, 1)
+
+        def logits(some: slice) -> torch.Tensor:
+            return self._logits(
+                _Given(cells[some], where[some], head), self._inputs.at(where[some], len(where[some])), {}
+            )
+
+        try:
+            found = logits(slice(None))
+        except ValueError:  # a classifier without a padding token takes one prompt at a time
+            found = torch.cat([logits(slice(cell, cell + 1)).clone() for cell in range(len(cells))])
+        return found.reshape(*states.shape[:2], found.shape[-1])
 
     def exit(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(position, vocabulary), the logits of some positions of a state of the whole prompt.
 
         Args:
             states: whole, (1, *shape).
-            positions: (position,) int64; the logits of others are not computed, if the model can leave them out.
+            positions: (position,) int64; the logits of others are not computed, if the model can leave them out. If the
+                model returns the logits of one position only, it is that.
         """
+        if self._layout.alone:
+            return self._of_whole(states, None, {})[0]
         if self._through is None and last_logits_only(self._model):
             try:
                 found = self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
@@ -108,7 +132,20 @@ class Tail:
         """(1 or layer, position, vocabulary), of states of the whole prompt."""
         plain = self._layout.plain
         given = _Given(states if plain else states[0], torch.arange(self._inputs.count), head)
-        return self._logits(given, self._inputs.at(given.positions, len(states) if plain else 1), options)
+        if not self._inputs.extra:
+            return self._logits(given, self._inputs.at(given.positions, len(states) if plain else 1), options)
+        with self._before_once():
+            return self._logits(given, self._inputs, options)
+
+    def _before_once(self) -> AbstractContextManager[Any]:
+        """What runs before the blocks is run the first time only."""
+        if self._before.complete:
+            functions = self._before.functions(self._model)
+            return swapped(
+                self._model, {name: _StandIn(self._model.get_submodule(name), each) for name, each in functions.items()}
+            )
+        self._before.results.clear()
+        return self._before.recording(self._model, self._layout.blocks[0])
 
     def _logits(self, given: _Given, inputs: Inputs, options: dict[str, Any]) -> torch.Tensor:
         if self._through is not None:
@@ -129,6 +166,8 @@ class Tail:
 
         self(states, positions, head=keep)
         found = seen[-1]
+        if self._layout.alone and found[..., 0].numel() == states[..., 0].numel():
+            found = found.reshape(*states.shape[:2], -1)
         if found.shape[:-1] != states.shape[:2]:
             raise NotProvedError("the head is not given all states at once")
         return found

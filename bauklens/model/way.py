@@ -15,6 +15,7 @@ from bauklens.model.layout import Layout
 from bauklens.model.path import require_chain, require_dependence
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from bauklens.model.proof import NotProvedError, prove
+from bauklens.model.read_position import position_read, read_position
 from bauklens.model.tail import Tail, replaying
 
 _ROWS = 4
@@ -31,6 +32,7 @@ class Decoding(NamedTuple):
     post_ops: PostOps | None
     proof: float
     proved_on: int
+    reads: str = ""
 
 
 def prove_decoding(
@@ -79,10 +81,58 @@ def prove_decoding(
     if is_readable(model.get_submodule(layout.head)):
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows, everywhere)
-            if post_ops is not None and _is_alike(layout, _product(tail, post_ops, layout.vocabulary), rows, exits):
+            if post_ops is not None and _is_alike(
+                layout, _product(tail, post_ops, layout.vocabulary), rows, exits, everywhere
+            ):
                 return Decoding(False, post_ops, proof, count)
     with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
-        return Decoding(not _is_alike(layout, tail, rows, exits), None, proof, count)
+        return Decoding(not _is_alike(layout, tail, rows, exits, everywhere), None, proof, count)
+
+
+def prove_alone(
+    model: nn.Module,
+    layout: Layout,
+    inputs: Inputs,
+    calls: list[Call],
+    own: torch.Tensor,
+    *,
+    norm: str | None,
+    hooked: bool,
+    in_place: bool,
+) -> Decoding:
+    """As :func:`prove_decoding`, of a model that returns the logits of one position only.
+
+    They have to depend on the state there and on no other. Each position is then read as this one is: as a prompt of
+    its own. The exits are those of this one position.
+
+    Raises:
+        NotProvedError: as there; or the logits depend on the states of several positions.
+    """
+    if hooked or not layout.plain:
+        raise NotProvedError(
+            f"{layout.model_class} returns the logits of one position only, and others cannot be read in its place: "
+            + ("modules outside of its blocks have hooks; remove them" if hooked else "its states are not one each")
+        )
+    rows = _some_rows(layout, calls)
+    if not rows[-1].isfinite().all() or own.isnan().any():
+        return Decoding(False, None, math.nan, inputs.count, "last")
+    require_chain(model, layout, inputs, calls)
+    anywhere = torch.tensor([0])
+    with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
+        exits = torch.stack([tail.exit(row[None], anywhere).clone() for row in rows])  # (row, 1, vocabulary)
+        proof = prove(layout, exits[-1:], own, rows.dtype)
+        reads = read_position(model, layout, inputs, tail, rows[-1])
+    there = torch.tensor([position_read(model, inputs, reads)])
+    if is_readable(model.get_submodule(layout.head)):
+        with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
+            post_ops = _after_head(tail, rows[:, there], there)
+            if post_ops is not None:
+                decode = _product(tail, post_ops, layout.vocabulary)
+                if _is_alike(layout, decode, rows[:, there], exits, there):
+                    return Decoding(False, post_ops, proof, inputs.count, reads)
+    with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
+        prove(layout, tail(rows[:, there], there), exits, rows.dtype)
+    return Decoding(False, None, proof, inputs.count, reads)
 
 
 def _some_rows(layout: Layout, calls: list[Call]) -> torch.Tensor:
@@ -120,19 +170,19 @@ def _product(tail: Tail, post_ops: PostOps, vocabulary: int) -> Decode:
     return decode
 
 
-def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.Tensor) -> bool:
+def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.Tensor, positions: torch.Tensor) -> bool:
     """Whether rows are decoded to the same logits together, in another order without some of them, and each alone.
 
     Args:
         rows: (row, position, hidden).
         exits: (row, position, vocabulary), what they are to be decoded to.
+        positions: (position,) int64, where they are in the prompt.
     """
-    everywhere = torch.arange(rows.shape[1])
-    some = everywhere.flip(0)[::2]
-    alone = everywhere.repeat(len(rows))
+    some = torch.arange(len(positions)).flip(0)[::2]
+    alone = positions.repeat(len(rows))
     try:
-        prove(layout, decode(rows, everywhere), exits, rows.dtype)
-        prove(layout, decode(rows[:, some], some), exits[:, some], rows.dtype)
+        prove(layout, decode(rows, positions), exits, rows.dtype)
+        prove(layout, decode(rows[:, some], positions[some]), exits[:, some], rows.dtype)
         prove(layout, decode(rows.flatten(0, 1)[:, None], alone[:, None])[:, 0], exits.flatten(0, 1), rows.dtype)
     except (NotProvedError, RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError):
         return False

@@ -30,7 +30,8 @@ def traced(
     """Runs prompts, those of about the same length together, shortest first.
 
     One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
-    if states are not (position, hidden), if sublayers are wanted, or if the last prompt of a batch, which is run alone
+    if states are not (position, hidden), if there is more to a prompt than its ids, if sublayers are wanted, or if the
+    last prompt of a batch, which is run alone
     as well, has other states there. It is the shortest, so it has the most padding. It also comes last in the batch, so
     it is the first to be left out by experts that take only so many tokens.
 
@@ -42,6 +43,7 @@ def traced(
     """
     hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
+    together = together and not anatomy.alone and not any(each.extra for each in prompts)
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]
     while groups:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from bauklens.model.anatomy import Anatomy
-from bauklens.model.inputs import Inputs, Prompt
+from bauklens.model.encoding import Prompt
+from bauklens.model.inputs import Inputs
 from bauklens.stream.states import Stream
 
 

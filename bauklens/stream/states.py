@@ -10,8 +10,9 @@ from torch import nn
 
 from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
-from bauklens.model.inputs import Inputs, Prompt, encode
+from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
 from bauklens.model.sublayers import Written, written
 from bauklens.model.unwrap import unwrapped
@@ -32,7 +33,7 @@ class Stream:
             model's dtype, on the device of the last block's output. If the model's states are not
             (1, position, hidden), they are here in their own shape: (1 + layer, ...).
         logits: (position, vocabulary), the model's own, at all positions or, if these would take too much memory, at
-            the last ones; None if the pass ended before them.
+            the last ones; at one, if the model returns no others; None if the pass ended before them.
         head: the head's call at the same positions, if its logits are the model's.
         written: what the sublayers wrote, if that was asked for.
         given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the

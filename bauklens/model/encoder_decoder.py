@@ -1,0 +1,92 @@
+"""The inputs of an encoder-decoder: what its encoder returned for a source, and what its decoder has written so far."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import ENCODED, input_device
+
+DECODER_IDS = "decoder_input_ids"
+"""What a forward calls the ids of its decoder."""
+
+
+def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], written: Any) -> dict[str, Any]:
+    """The inputs of a decoder: :data:`DECODER_IDS`, what the encoder returned, and the source's mask.
+
+    Args:
+        source: the inputs of the encoder.
+        written: what the decoder has written: a text, or ids (1, position); None: nothing but the token it starts with.
+
+    Raises:
+        LensError: the encoder does not run on the source; or there is no token that the decoder starts with.
+    """
+    given = dict(source)
+    ids = given.pop(DECODER_IDS, None)
+    if ids is None:
+        ids = _ids(model, tokenizer, written)
+    device = input_device(model)
+    mask = {name: given[name] for name in ("attention_mask",) if name in given}
+    encoded = given.pop(ENCODED, None)
+    if encoded is None:
+        encoded = _encoded(model, given)
+    return {DECODER_IDS: ids.to(device), ENCODED: encoded, **mask}
+
+
+def start_token(model: nn.Module) -> int:
+    """The id that a decoder starts with.
+
+    Raises:
+        LensError: the model names none.
+    """
+    for config in (getattr(model, "generation_config", None), getattr(model, "config", None)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            found = getattr(config, name, None)
+            if isinstance(found, (list, tuple)) and found:
+                found = found[0]
+            if isinstance(found, int):
+                return found
+    raise LensError(
+        f"{type(model).__name__} names no token that its decoder starts with: pass decoder_input_ids with the ids that "
+        "it has written"
+    )
+
+
+def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
+    """(1, position), from the token that a decoder starts with on; a text's own end is left out."""
+    start = start_token(model)
+    if written is None or (isinstance(written, str) and not written):
+        return torch.tensor([[start]])
+    if not isinstance(written, str):
+        return torch.as_tensor(written).long().reshape(1, -1)
+    if tokenizer is None:
+        raise LensError("a text that the decoder has written needs a tokenizer: pass one, or its ids")
+    labels = torch.tensor([tokenizer(text_target=written)["input_ids"]])
+    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        return model.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator,no-any-return]
+    end = getattr(tokenizer, "eos_token_id", None)
+    labels = labels[:, :-1] if labels[0, -1] == end else labels
+    return labels if labels[0, 0] == start else torch.cat([torch.tensor([[start]]), labels], dim=1)
+
+
+def _encoded(model: nn.Module, source: Mapping[str, Any]) -> Any:
+    """What the encoder returns."""
+    kind = type(model).__name__
+    with evaluating(model) as own:
+        encoder: nn.Module = own.get_encoder()  # type: ignore[operator]
+        parameters = inspect.signature(type(encoder).forward).parameters
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        given = {name: value for name, value in source.items() if takes_any or name in parameters}
+        if not given:
+            raise LensError(f"{kind} needs a source to read: pass a text, ids, or what its processor returns")
+        try:
+            return encoder(**given, return_dict=True)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            if isinstance(error, LensError):
+                raise
+            names = ", ".join(given)
+            raise LensError(f"the encoder of {kind} does not run on {names}: {error!s:.300}") from None

@@ -1,0 +1,150 @@
+"""A prompt -> what the model is given, checked before anything runs."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.encoder_decoder import DECODER_IDS, written_by
+from bauklens.model.features import along, features_of, without_padding
+from bauklens.model.inputs import Inputs, context_length, input_device, input_embeddings
+from bauklens.model.logits import is_encoder_decoder, labels_of
+from bauklens.model.placeholders import placeholders_of, require_filled
+from bauklens.text_ids import ids_of
+
+Prompt = Any
+"""A string, a list of token ids, a tensor or array of them, of shape (position,) or (1, position), or a mapping of the
+inputs of the model's forward, as a tokenizer or a processor returns it."""
+
+
+def encode(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    written: Any = None,
+    extra: Mapping[str, Any] | None = None,
+    logits: Callable[[Any], Any] | None = None,
+) -> Inputs:
+    """Turns a prompt into what the model is given: ids as the tokenizer makes them by default, and what goes with them.
+
+    Args:
+        model: a model whose forward takes token ids; its vocabulary and context limit them.
+        tokenizer: a transformers tokenizer; may be None if the prompt is token ids.
+        prompt: a string, a list of ids, a tensor of ids of shape (position,) or (1, position), or a mapping of inputs.
+            For an encoder-decoder it is the source.
+        written: what the decoder of an encoder-decoder has written, as a text or ids.
+        extra: further inputs of the forward.
+        logits: finds the logits in what the forward returns; None looks for them.
+
+    Returns:
+        The inputs of one prompt, on the device of the model's embedding.
+
+    Raises:
+        LensError: the model is not one whose forward takes token ids, or has no weights yet; or the prompt is empty, is
+            longer than the model's context, contains an id outside the vocabulary or the placeholder of a picture that
+            is missing, or is text and no tokenizer was passed.
+    """
+    if not isinstance(model, nn.Module) or input_embeddings(model) is None:
+        raise LensError(
+            f"the model is a {type(model).__name__}: pass the model that load() returns, or a language model of "
+            "transformers"
+        )
+    _require_weights(model)
+    given = dict(extra or {})
+    if isinstance(prompt, Mapping):
+        given |= prompt
+    elif prompt is not None or not given:
+        given["input_ids"] = _token_ids(tokenizer, prompt)
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
+    given = features_of(given, input_device(model), dtype)
+    if is_encoder_decoder(model) and labels_of(model) is None:
+        given = written_by(model, tokenizer, given, written)
+        inputs = _written_inputs(given)
+    else:
+        inputs = _inputs(model, given)
+    return replace(_checked(model, inputs), logits=logits)
+
+
+def _written_inputs(given: dict[str, Any]) -> Inputs:
+    """Of an encoder-decoder: the ids of its decoder."""
+    ids = given.pop(DECODER_IDS)
+    return Inputs(_token_ids(None, ids), given, DECODER_IDS)
+
+
+def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
+    """Of a model without an encoder of its own: ids without padding."""
+    ids = given.pop("input_ids", None)
+    if ids is None:
+        raise LensError(f"there are no input_ids among the inputs: {', '.join(given) or 'there are none at all'}")
+    ids, extra = without_padding(_token_ids(None, ids), given, given.pop("attention_mask", None))
+    filled = placeholders_of(model)
+    require_filled(model, ids[0].tolist(), [name for name, value in extra.items() if not along(name, value, ids)])
+    return Inputs(ids, extra, _keyword(model), frozenset(filled) if extra else frozenset())
+
+
+def _keyword(model: nn.Module) -> str:
+    """What a forward calls the ids: its first input, if none of that name can be passed."""
+    parameters = inspect.signature(type(model).forward).parameters
+    named = [each.name for each in parameters.values() if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    return "input_ids" if takes_any or "input_ids" in parameters or len(named) < 2 else named[1]  # after self
+
+
+def _checked(model: nn.Module, inputs: Inputs) -> Inputs:
+    count, ids = inputs.count, inputs.ids
+    if count == 0:
+        raise LensError("the prompt is empty: pass at least one token")
+    context = context_length(model)
+    if context is not None and count > context:
+        raise LensError(
+            f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
+        )
+    weight = getattr(input_embeddings(model), "weight", None)
+    vocabulary = None if weight is None else weight.shape[0]
+    outside = [
+        each
+        for each in ids[0].tolist()
+        if (each < 0 or (vocabulary and each >= vocabulary)) and each not in inputs.placeholders
+    ]
+    if outside:
+        raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
+    return inputs
+
+
+def _require_weights(model: nn.Module) -> None:
+    """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
+    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if empty is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
+        raise LensError(
+            f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
+        )
+
+
+def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
+    if isinstance(prompt, str):
+        if not prompt:
+            raise LensError("the prompt is empty: pass at least one token")
+        if tokenizer is None:
+            raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
+        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
+    try:
+        if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
+            raise TypeError  # torch takes True for 1
+        token_ids = torch.as_tensor(prompt)
+    except (TypeError, ValueError, RuntimeError):
+        raise LensError(
+            f"a prompt must be a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}"
+        ) from None
+    if token_ids.dim() == 2 and token_ids.shape[0] == 1:
+        token_ids = token_ids[0]
+    if token_ids.dim() != 1 or (token_ids.numel() and (token_ids.is_floating_point() or token_ids.dtype == torch.bool)):
+        raise LensError(
+            f"a prompt must be a string, a list of token ids, or a 1-D tensor of them; "
+            f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}"
+        )
+    return token_ids.long()[None]  # (1, position)

@@ -1,0 +1,84 @@
+"""What a tokenizer or a processor returns -> the ids of one prompt, and what goes with them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from bauklens.errors import LensError
+
+ALONG = ("position_ids", "token_type_ids", "mm_token_type_ids")
+"""Inputs (prompt, position) with a number for each id, beside the mask."""
+
+
+def features_of(given: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The inputs of a forward pass as tensors on a device; numbers with a point in the model's dtype.
+
+    Args:
+        given: name -> tensor, array or (nested) list; None is left out, and so are texts.
+
+    Raises:
+        LensError: one is of several prompts.
+    """
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        tensor = _tensor(str(name), value)
+        if tensor is None:
+            found[str(name)] = value
+            continue
+        found[str(name)] = tensor.to(device, dtype if tensor.is_floating_point() else None)
+    ids = found.get("input_ids")
+    if isinstance(ids, torch.Tensor) and ids.dim() == 2 and ids.shape[0] != 1:
+        raise LensError(f"the inputs are of {ids.shape[0]} prompts: pass a list with the inputs of each")
+    return found
+
+
+def without_padding(
+    ids: torch.Tensor, extra: dict[str, Any], mask: torch.Tensor | None
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Ids (1, position) and what goes along with them, without the positions that a mask leaves out.
+
+    A model reads a prompt as if it had no padding, so that none is run.
+
+    Raises:
+        LensError: the mask is not one number for each id, leaves out all of them, or some in the middle.
+    """
+    if mask is None:
+        return ids, extra
+    if mask.dim() == 1:
+        mask = mask[None]
+    if mask.shape != ids.shape:
+        raise LensError(f"attention_mask has shape {tuple(mask.shape)}, but there are ids of shape {tuple(ids.shape)}")
+    kept = mask[0].bool().nonzero()[:, 0]
+    if not len(kept):
+        raise LensError("attention_mask leaves out all positions of the prompt: pass at least one")
+    start, stop = int(kept[0]), int(kept[-1]) + 1
+    if stop - start != len(kept):
+        raise LensError(
+            "attention_mask leaves out positions in the middle of the prompt: only padding at its ends can be left out"
+        )
+    cut = {name: value[:, start:stop] if along(name, value, ids) else value for name, value in extra.items()}
+    return ids[:, start:stop], cut
+
+
+def along(name: str, value: Any, ids: torch.Tensor) -> bool:
+    """Whether an input has a number for each id."""
+    return name in ALONG and isinstance(value, torch.Tensor) and value.shape == ids.shape
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor | None:
+    """A value as a tensor, if it is made of numbers."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, (str, bytes, Mapping, bool)):
+        return None
+    try:
+        array = np.asarray([each.cpu().numpy() if isinstance(each, torch.Tensor) else each for each in value])
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "iufb":
+        raise LensError(f"{name} is not made of numbers: pass tensors, as return_tensors='pt' does")
+    return torch.from_numpy(array)

@@ -1,0 +1,103 @@
+"""Where the logits are in what a model's forward returns, and what they are logits of: tokens, or labels."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+
+_LABELLED = ("ForSequenceClassification", "ForTokenClassification")
+"""How transformers' classes end whose logits are of labels."""
+
+
+def labels_of(model: nn.Module) -> tuple[str, ...] | None:
+    """The names of the labels that a classifier's logits are of; None for a model that predicts tokens."""
+    if not type(model).__name__.endswith(_LABELLED):
+        return None
+    config: Any = getattr(model, "config", None)
+    names = getattr(config, "id2label", None) or {}
+    count = getattr(config, "num_labels", len(names))
+    return tuple(str(names.get(number, f"LABEL_{number}")) for number in range(count))
+
+
+def require_readable(model: nn.Module, keyword: str) -> None:
+    """Refuses a model that is known to predict neither tokens nor labels at positions of its own.
+
+    Args:
+        keyword: what its forward calls the ids.
+
+    Raises:
+        LensError: its head is of another kind; or it takes other ids.
+    """
+    kind: Any = type(model)
+    wanted = "a lens needs a model that predicts tokens (AutoModelForCausalLM) or labels"
+    if is_encoder_decoder(model) and keyword != "decoder_input_ids":
+        raise LensError(f"{kind.__name__} is an encoder-decoder whose decoder writes no text of its own; {wanted}")
+    forward_of = next(base for base in kind.__mro__ if "forward" in vars(base)).__module__
+    if not forward_of.startswith("transformers.") or labels_of(model) is not None:
+        return
+    if getattr(model, "base_model", None) is not model and not kind.can_generate():
+        raise LensError(f"{kind.__name__} has another kind of head, or none that predicts the next token; {wanted}")
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether a model writes a text of its own beside the one that it is given."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | None) -> torch.Tensor:
+    """(prompt, position, vocabulary), the logits in what a forward pass returned; of one position if there is but one.
+
+    Args:
+        where: the caller's own way to find them; None takes what is called ``logits``, and nothing else.
+
+    Raises:
+        LensError: there are none.
+    """
+    found = _named(model, output) if where is None else _by(where, output, type(model).__name__)
+    if isinstance(found, torch.Tensor) and found.dim() == 2:
+        found = found[:, None]
+    if not isinstance(found, torch.Tensor) or found.dim() != 3:
+        raise LensError(
+            f"{type(model).__name__} does not return logits for each position, or for one; a lens needs a causal "
+            "language model, or another that predicts tokens or labels"
+        )
+    return found
+
+
+def require_each(model: nn.Module, logits: torch.Tensor, count: int, where: Callable[[Any], Any] | None) -> None:
+    """Refuses logits of one position only, unless they are of labels or the caller has said where they are.
+
+    Args:
+        logits: (1, position, vocabulary), as they were found.
+        count: positions of the prompt.
+    """
+    if logits.shape[1] == 1 < count and where is None and labels_of(model) is None:
+        raise LensError(
+            f"{type(model).__name__} returns the logits of one of {count} positions only: if each is to be read as that "
+            "one is, say so with logits=lambda output: output.logits"
+        )
+
+
+def _named(model: nn.Module, output: Any) -> Any:
+    """What is called logits."""
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if found is not None:
+        return found
+    kind = type(model).__name__
+    if hasattr(output, "last_hidden_state"):
+        raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
+    example = "output[0]" if isinstance(output, (tuple, list)) else "output"
+    raise LensError(
+        f"{kind} returns a {type(output).__name__} in which nothing is called logits: say where they are, as in "
+        f"logits=lambda output: {example}"
+    )
+
+
+def _by(where: Callable[[Any], Any], output: Any, kind: str) -> Any:
+    try:
+        return where(output)
+    except Exception as error:  # the caller's own function
+        raise LensError(f"logits= fails on what {kind} returns: {type(error).__name__} {error}") from None

@@ -1,0 +1,52 @@
+"""Ids whose positions the model fills with something else: the patches of a picture, the frames of a sound."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from bauklens.errors import LensError
+
+_NAMED = re.compile(
+    r"(?P<what>image|img|video|audio|sound|speech|vision|media)\w*_token_(id|index)|"
+    r"(?P<kind>image|video|audio)_token"
+)
+"""What configurations call such an id; the words for where a picture begins and ends are left out."""
+
+_ENDS = re.compile(r"start|end|begin|bo[iav]|eo[iav]|pad|newline|break|col|row|global|thumbnail|sep")
+
+
+def placeholders_of(model: nn.Module) -> dict[int, str]:
+    """Id -> what fills its positions (``"image"``, ``"video"``, ``"audio"``), as the configuration names them."""
+    config: Any = getattr(model, "config", None)
+    names = vars(config) if config is not None else {}
+    found = {}
+    for name, value in names.items():
+        match = _NAMED.fullmatch(name)
+        if match and not _ENDS.search(name) and type(value) is int and value >= 0:
+            what = match["what"] or match["kind"]
+            found[value] = {"img": "image", "vision": "image", "media": "image"}.get(what, what)
+    return found
+
+
+def require_filled(model: nn.Module, ids: Iterable[int], extra: Iterable[str]) -> None:
+    """Refuses placeholders if nothing comes with them that could fill their positions.
+
+    Args:
+        ids: the prompt's.
+        extra: the names of what else the forward is given, beside what goes along the positions.
+
+    Raises:
+        LensError: there are placeholders and no pictures, videos or sounds.
+    """
+    fills, given = placeholders_of(model), list(ids)
+    found = [each for each in given if each in fills]
+    if not found or any(True for _ in extra):
+        return
+    what = fills[found[0]]
+    count = f"{len(found)} {what} placeholders" if len(found) > 1 else f"one {what} placeholder"
+    raise LensError(
+        f"the prompt has {count} (token {found[0]}), but no {what} is given, so that the model would read the "
+        f"placeholder's own embedding: pass what its processor returns, or the processor and {what}s=[...]"
+    )

@@ -57,7 +57,7 @@ def inputs_of(name):
     inputs |= spec.get("arguments", {})
     target = torch.tensor([TARGET])
     if "codebooks" in spec:
-        target = target[..., None].repeat(1, 1, spec["codebooks"]) % 13 + 2
+        target = (target[..., None] + torch.arange(spec["codebooks"])) % 13 + 2
     if name in DECODER_ONLY:
         audio = torch.full((1, spec["audio_tokens"]), spec["audio_id"])
         return inputs | {"input_ids": torch.cat([audio, target], dim=1) if audio.numel() else target}

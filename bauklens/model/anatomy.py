@@ -242,8 +242,8 @@ def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
             raise
         given = ", ".join(inputs.given)
         raise LensError(
-            f"{type(model).__name__} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, such "
-            "as pixel_values=, or what its processor returns"
+            f"{type(model).__name__} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "
+            "such as pixel_values=, or what its processor returns"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """The inputs of an encoder-decoder: what its encoder returned for a source, and what its decoder has written so far."""
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +11,16 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import ENCODED, input_device
+from bauklens.model.memory import out_of_memory
+
+log = logging.getLogger(__name__)
 
 DECODER_IDS = "decoder_input_ids"
 """What a forward calls the ids of its decoder."""
 
 
 def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], written: Any) -> dict[str, Any]:
-    """The inputs of a decoder: :data:`DECODER_IDS`, what the encoder returned, and the source's mask.
+    """The inputs of a decoder: :data:`DECODER_IDS`, the source, and what the encoder returned for it.
 
     Args:
         source: the inputs of the encoder.
@@ -29,12 +33,11 @@ def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], writ
     ids = given.pop(DECODER_IDS, None)
     if ids is None:
         ids = _ids(model, tokenizer, written)
-    device = input_device(model)
-    mask = {name: given[name] for name in ("attention_mask",) if name in given}
-    encoded = given.pop(ENCODED, None)
+    encoded = given.get(ENCODED)
     if encoded is None:
         encoded = _encoded(model, given)
-    return {DECODER_IDS: ids.to(device), ENCODED: encoded, **mask}
+    known = {} if encoded is None else {ENCODED: encoded}
+    return {**given, DECODER_IDS: ids.to(input_device(model)), **known}
 
 
 def start_token(model: nn.Module) -> int:
@@ -74,19 +77,21 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
 
 
 def _encoded(model: nn.Module, source: Mapping[str, Any]) -> Any:
-    """What the encoder returns."""
-    kind = type(model).__name__
+    """What the encoder returns; None if the model makes something else of a source before it is encoded."""
     with evaluating(model) as own:
         encoder: nn.Module = own.get_encoder()  # type: ignore[operator]
         parameters = inspect.signature(type(encoder).forward).parameters
         takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         given = {name: value for name, value in source.items() if takes_any or name in parameters}
+        given = {name: value for name, value in given.items() if not name.startswith("decoder_")}
         if not given:
-            raise LensError(f"{kind} needs a source to read: pass a text, ids, or what its processor returns")
+            raise LensError(
+                f"{type(model).__name__} needs a source to read: pass a text, ids, or what its processor returns"
+            )
         try:
             return encoder(**given, return_dict=True)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-            if isinstance(error, LensError):
+            if out_of_memory(error):
                 raise
-            names = ", ".join(given)
-            raise LensError(f"the encoder of {kind} does not run on {names}: {error!s:.300}") from None
+            log.debug("the encoder does not run by itself", exc_info=error)
+            return None

@@ -9,7 +9,7 @@ from torch import nn
 from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
-from bauklens.model.inputs import Inputs, context_length
+from bauklens.model.inputs import ENCODED, Inputs, context_length
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
 from bauklens.text_ids import ids_of
@@ -85,14 +85,19 @@ def continued(
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} cannot generate: pass the finished text as the prompt")
     given = {"do_sample": False, "pad_token_id": _padding(model, tokenizer)} | dict(options or {})
+    with_prompt = inputs.keyword == "input_ids"
+    if not with_prompt:  # Whisper's own generate leaves the prompt out of a plain tensor
+        given["return_dict_in_generate"] = True
     with evaluating(model) as own, random_state_kept(inputs.ids.device):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
         try:
             mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
-            found = own.generate(**mask, max_new_tokens=count, **inputs.given, **given)  # type: ignore[operator]
+            told = {name: value for name, value in inputs.given.items() if name != ENCODED}
+            found = own.generate(**mask, max_new_tokens=count, **told, **given)  # type: ignore[operator]
         except (ValueError, TypeError) as error:
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
+    found = found if with_prompt else found.sequences
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
     return inputs.followed_by(found[0, inputs.count :])

@@ -1,6 +1,7 @@
 """What a forward pass is given, and what a model says of its inputs."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -38,7 +39,8 @@ class Inputs:
     @property
     def given(self) -> dict[str, Any]:
         """The keywords of a forward pass."""
-        return {self.keyword: self.ids, **self.extra}
+        encoded = {ENCODED: deepcopy(self.extra[ENCODED])} if ENCODED in self.extra else {}  # some change it
+        return {self.keyword: self.ids, **self.extra, **encoded}
 
     @property
     def kind(self) -> tuple[str, ...]:
@@ -60,20 +62,23 @@ class Inputs:
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
         """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of so many.
 
-        This is for blocks that do nothing: of the extra inputs only what an encoder returned goes with them, and
-        positions that one fills have another id.
+        This is for blocks that do nothing: of the extra inputs only an encoder's source goes with them, and positions
+        that one fills have another id.
         """
         filled, ids = self.filled, self.ids[0]
         if filled.any() and not filled.all():
             ids = torch.where(filled, ids[~filled][0], ids)
         ids = ids[positions.to(ids.device)].expand(times, -1)
-        encoded = self.extra.get(ENCODED)
-        extra = {} if encoded is None else {ENCODED: _repeated(encoded, len(ids))}
-        return replace(self, ids=ids, extra=extra)
+        return replace(self, ids=ids, extra={name: _repeated(value, len(ids)) for name, value in self._source.items()})
+
+    @property
+    def _source(self) -> Mapping[str, Any]:
+        """What an encoder-decoder reads."""
+        return self.extra if ENCODED in self.extra else {}
 
     def repeated(self, times: int) -> "Inputs":
-        """The prompt several times over, one after another; without extra inputs."""
-        return replace(self, ids=self.ids.repeat(1, times), extra={})
+        """The prompt several times over, one after another; of the extra inputs only an encoder's source is kept."""
+        return replace(self, ids=self.ids.repeat(1, times), extra=self._source)
 
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
         """One prompt with more ids, (position,), at its end."""
@@ -88,9 +93,9 @@ ENCODED = "encoder_outputs"
 """What an encoder returned, as transformers' encoder-decoders take it."""
 
 
-def _repeated(encoded: Any, times: int) -> Any:
-    """What an encoder returned, for a batch of prompts; no copy."""
-    return tree_map_only(torch.Tensor, lambda each: each.expand(times, *each.shape[1:]), encoded)
+def _repeated(source: Any, times: int) -> Any:
+    """A part of a source, or what an encoder returned for it, for a batch of prompts; no copy."""
+    return tree_map_only(torch.Tensor, lambda each: each.expand(times, *each.shape[1:]), source)
 
 
 def _longer(name: str, value: torch.Tensor, count: int) -> torch.Tensor:

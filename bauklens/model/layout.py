@@ -178,7 +178,13 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
             f"{block.name} returns a state of shape {tuple(shape)}, which has no single axis along the positions"
         )
     axis = grown[0]
-    return axis, (longer[axis] - shape[axis]) // inputs.count
+    streams = shape[axis] // inputs.count
+    if not streams or shape[axis] != streams * inputs.count or longer[axis] != 2 * shape[axis]:
+        raise LensError(
+            f"{block.name} returns a state of shape {tuple(shape)}, which has {shape[axis]} places for the "
+            f"{inputs.count} positions of the prompt: a lens needs a place for each"
+        )
+    return axis, streams
 
 
 def _found_blocks(model: nn.Module, calls: list[Call]) -> dict[str, list[str]]:

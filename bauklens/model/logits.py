@@ -34,7 +34,10 @@ def require_readable(model: nn.Module, keyword: str) -> None:
     kind: Any = type(model)
     wanted = "a lens needs a model that predicts tokens (AutoModelForCausalLM) or labels"
     if is_encoder_decoder(model) and keyword != "decoder_input_ids":
-        raise LensError(f"{kind.__name__} is an encoder-decoder whose decoder writes no text of its own; {wanted}")
+        raise LensError(
+            f"{kind.__name__} is an encoder-decoder with a classifier, which reads what its decoder makes of the whole "
+            "text; a lens needs one without a decoder (such as BERT's), or a model that predicts tokens"
+        )
     forward_of = next(base for base in kind.__mro__ if "forward" in vars(base)).__module__
     if not forward_of.startswith("transformers.") or labels_of(model) is not None:
         return
@@ -76,8 +79,8 @@ def require_each(model: nn.Module, logits: torch.Tensor, count: int, where: Call
     """
     if logits.shape[1] == 1 < count and where is None and labels_of(model) is None:
         raise LensError(
-            f"{type(model).__name__} returns the logits of one of {count} positions only: if each is to be read as that "
-            "one is, say so with logits=lambda output: output.logits"
+            f"{type(model).__name__} returns the logits of one of {count} positions only: if each is to be read as "
+            "that one is, say so with logits=lambda output: output.logits"
         )
 
 

@@ -120,6 +120,7 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         ],
         unmapped=tuple(label for label in rows.labels if not Basis(how.way.decoder, run.anatomy).covers(label)),
         quality=_quality(how.way.decoder, rows.labels),
+        notes=run.notes,
     )
 
 

@@ -62,6 +62,7 @@ class LensResult(Stored, Exported, Displayed):
         quality: what is known of how good the decoder is at each row, measured on text that it was not fitted on:
             ``"kl"``, the mean KL divergence to the model's own prediction in nats, and ``"agreement"``, how often the
             most probable tokens are the same, 0..1; each (layer,) float32, NaN where nothing is known.
+        notes: what a reader should know of the prompt, the model or the reading, as sentences; shown under the table.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
         read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
             if it was made here. It is not saved, and makes no difference to equality.
@@ -87,13 +88,14 @@ class LensResult(Stored, Exported, Displayed):
     targets: Sequence[Target] = ()
     unmapped: tuple[str, ...] = ()
     quality: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     read_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
             require(isinstance(getattr(self, name), str), f"{name} is not text")
         require(self.norm is None or isinstance(self.norm, str), "norm is not text")
-        for name in ("tokens", "layers"):
+        for name in ("tokens", "layers", "notes"):
             texts = getattr(self, name)
             require(
                 isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.result.comparison import Comparison
+from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
@@ -174,6 +175,7 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
     state |= {"show": "beside"} if beside else {}
     captions = [_caption(lens) for lens in lenses]
     together: dict[str, Any] = {}
+    named = [pair for each, part in zip(results, parts, strict=True) for pair in _named(each, part)]
     if isinstance(results[0], Comparison):
         together = {"names": results[0].names, "between": results[0].measures}
         captions = [f"{printable(name)}: {each}" for name, each in zip(results[0].names, captions, strict=True)]
@@ -181,6 +183,7 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
         "look": look,
         "color": None if color is None else _css_colour(color),
         "parts": parts,
+        "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
         "data": views(lenses, captions, state, **together),
         "viewer": viewer_version(),
     }
@@ -227,6 +230,13 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
         "comparison": comparison,
         "check": " ".join(checks),
     }
+
+
+def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]]:
+    """The lenses of a part, and what they are called below it."""
+    if isinstance(shown, Comparison):
+        return [*zip(map(printable, shown.names), (shown.one, shown.other), strict=True)]
+    return [(part["caption"], shown)]
 
 
 def _caption(lens: LensResult) -> str:

@@ -1,6 +1,6 @@
 """LensResult -> a table of one position for a terminal: layers down, the most probable tokens across."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bauklens.errors import LensError
 from bauklens.result.comparison import Comparison
+from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import printable, visible
@@ -62,8 +63,14 @@ def print_position(result: LensResult, position: int, console: Console | None = 
         )
     if result.targets:
         console.print(_targets(result, column))
+    _print_notes([("", result)], console)
     for said in filter(None, (result.checked, result.mapped, result.decoded, *(each.note for each in result.targets))):
         console.print(Text(printable(said), style="dim"))
+
+
+def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> None:
+    for whose, note in joint_notes(named):
+        console.print(Text(printable(f"{whose}: {note}" if whose else note)))
 
 
 def _targets(result: LensResult, column: int) -> Table:
@@ -111,6 +118,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))
+    _print_notes(zip(names, results, strict=True), console)
     for name, result in zip(names, results, strict=True):
         said = " ".join(filter(None, (result.checked, result.mapped, result.decoded)))
         console.print(Text(f"{name}: {printable(said)}", style="dim"))
@@ -257,6 +265,7 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
         values = (f"{value[row, column]:.3g}" for value in comparison.measures.values())
         table.add_row(Text(printable(layer)), *tops, *values)
     console.print(table)
+    _print_notes(zip(comparison.names, (comparison.one, comparison.other), strict=True), console)
     for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
         said = " ".join(filter(None, (lens.checked, lens.mapped)))
         console.print(Text(f"{printable(name)}: {printable(said)}", style="dim"))

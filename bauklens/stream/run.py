@@ -20,6 +20,7 @@ class Run:
         tokenizer: the model's; None if the prompt was ids.
         prompt: as it was asked for.
         prompted: positions of the prompt; what follows was generated.
+        notes: what a reader should know of the prompt, the model or the run, as sentences.
     """
 
     model: nn.Module
@@ -29,6 +30,7 @@ class Run:
     anatomy: Anatomy
     stream: Stream
     prompted: int
+    notes: tuple[str, ...] = ()
 
     @property
     def final(self) -> torch.Tensor:

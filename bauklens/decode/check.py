@@ -105,8 +105,8 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     if anatomy.whole:
         return Check()
     layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
-    columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS))
-    positions = torch.tensor(rows.positions)[columns]
+    columns = torch.tensor(_spread(list(range(len(rows.positions))), _COLUMNS), device="cpu")
+    positions = torch.tensor(rows.positions, device="cpu")[columns]
 
     def difference(row: int) -> float:
         logits = unembed.exit(row, positions)

@@ -15,7 +15,7 @@ class OwnLogits:
     """
 
     def __init__(self, run: Run, positions: list[int]) -> None:
-        self._run, self._positions = run, torch.tensor(positions)
+        self._run, self._positions = run, torch.tensor(positions, device="cpu")
 
     @property
     def _kept(self) -> torch.Tensor:

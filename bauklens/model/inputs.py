@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.weights import is_plain
 from bauklens.text_ids import ids_of
 
 Prompt = Any
@@ -80,7 +81,9 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
             f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
+    weight = getattr(embeddings, "weight", None)
+    rows = len(weight) if isinstance(weight, torch.Tensor) else None
+    vocabulary = rows if is_plain(weight) else getattr(embeddings, "num_embeddings", rows)  # packed rows are not tokens
     outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
     if outside:
         raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
@@ -126,7 +129,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     try:
         if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
             raise TypeError  # torch takes True for 1
-        token_ids = torch.as_tensor(prompt)
+        token_ids = torch.as_tensor(prompt, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise LensError(
             f"a prompt must be a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}"

@@ -68,7 +68,7 @@ def prove_decoding(
     if norm is not None and not layout.plain:
         raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
     require_chain(model, layout, inputs, calls)
-    everywhere = torch.arange(count)
+    everywhere = torch.arange(count, device="cpu")
     with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
         exits = torch.cat([tail(row[None], everywhere).clone() for row in rows])  # it may be written to again
 
@@ -127,7 +127,7 @@ def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.T
         rows: (row, position, hidden).
         exits: (row, position, vocabulary), what they are to be decoded to.
     """
-    everywhere = torch.arange(rows.shape[1])
+    everywhere = torch.arange(rows.shape[1], device="cpu")
     some = everywhere.flip(0)[::2]
     alone = everywhere.repeat(len(rows))
     try:

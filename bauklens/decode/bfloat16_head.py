@@ -185,6 +185,7 @@ def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tens
 
 def _places(device: torch.device) -> torch.Tensor:
     """(2, draw), above 0 and below 1, where to draw: one place in each part of the mass; the same for every row."""
-    chance = 0.01 + 0.98 * torch.rand(2, _DRAWN, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    chance[0] = (torch.arange(_DRAWN) + chance[0]) / _DRAWN
+    generator = torch.Generator().manual_seed(0)
+    chance = 0.01 + 0.98 * torch.rand(2, _DRAWN, generator=generator, dtype=torch.float32, device="cpu")
+    chance[0] = (torch.arange(_DRAWN, device="cpu") + chance[0]) / _DRAWN
     return chance.to(device)

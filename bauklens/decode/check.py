@@ -106,10 +106,10 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
     if anatomy.whole:
         return Check()
     layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
-    columns = torch.tensor(_spread(_exiting(run, rows.positions), _COLUMNS), dtype=torch.int64)
+    columns = torch.tensor(_spread(_exiting(run, rows.positions), _COLUMNS), dtype=torch.int64, device="cpu")
     if not len(columns):
         return Check()
-    positions = torch.tensor(rows.positions)[columns]
+    positions = torch.tensor(rows.positions, device="cpu")[columns]
 
     def difference(row: int) -> float:
         logits = unembed.exit(row, positions)

@@ -115,7 +115,7 @@ class Basis:
         """(layer,) float32, what the logits of each row are multiplied by; None if nothing is."""
         temperatures: Mapping[str, float] = getattr(self.decoder, "temperatures", None) or {}
         found = [1 / temperatures.get(label, 1.0) if self.maps(label) else 1.0 for label in labels]
-        return None if set(found) <= {1.0} else torch.tensor(found)
+        return None if set(found) <= {1.0} else torch.tensor(found, dtype=torch.float32, device="cpu")
 
     def _mapped(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
         if self.layout.plain:

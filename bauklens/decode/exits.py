@@ -17,7 +17,7 @@ class OwnLogits:
     """
 
     def __init__(self, run: Run, positions: list[int]) -> None:
-        self._run, self._positions = run, torch.tensor(positions)
+        self._run, self._positions = run, torch.tensor(positions, device="cpu")
         self._first = own_positions(run)[0]  # of those whose logits were kept
 
     @property

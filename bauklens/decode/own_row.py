@@ -53,10 +53,11 @@ def own_of(
     def read(tile: Some) -> Own:
         assert isinstance(tile, Tile)
         logits = own.at(tile.positions)
-        found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions))
+        found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions, device="cpu"))
         reference = _reference(unembed, logits, found["entropy"], reading, offset, weigh)
         values = {name: value for name, value in found.items() if name != "entropy" or "entropy" in reading.measures}
-        values |= {name: torch.zeros(len(logits)) for name in ("kl", "js") if name in reading.measures}  # of itself
+        of_itself = torch.zeros(len(logits), dtype=torch.float32, device="cpu")
+        values |= {name: of_itself for name in ("kl", "js") if name in reading.measures}
         return Own(reference, values, str(logits.dtype).removeprefix("torch."))
 
     everything = Tile(range(1), range(len(unembed.rows.positions)))
@@ -87,7 +88,8 @@ def _reference(
     linear = "kl" in reading.measures and unembed.is_linear
     elementwise = "js" in reading.measures or ("kl" in reading.measures and not linear)
     most = min(max(reading.topk, _MOST), logits.shape[1])
-    probabilities = torch.empty(logits.shape if linear or elementwise else (0,), device=logits.device)
+    shape = logits.shape if linear or elementwise else (0,)
+    probabilities = torch.empty(shape, dtype=torch.float32, device=logits.device)
     ids, probs = [], []
     for some in in_cache(logits):
         found = probabilities_of(logits[some])

@@ -53,7 +53,7 @@ class Reference:
     @staticmethod
     def elementwise(logits: torch.Tensor) -> "Reference":
         """What KL and JS of other rows need, of the logits that these are set against, (column, vocabulary)."""
-        values = Reading(1, ("entropy",)).of(logits, torch.arange(len(logits)))
+        values = Reading(1, ("entropy",)).of(logits, torch.arange(len(logits), device="cpu"))
         return Reference(values["entropy"], probabilities_of(logits))
 
     def mean_logits(
@@ -91,7 +91,7 @@ class Reading:
 
     topk: int
     measures: Collection[str] = ()
-    next_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    next_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     targets: Sequence[int] = ()
     reference: Reference | None = None
 

@@ -47,7 +47,7 @@ class Exact:
         inputs, logits = self.unembed.inputs_and_logits(tile)
         logits = logits if self._offset is None else logits - self._offset
         values = reading.of(logits, self.unembed.columns(tile), inputs)
-        return values, torch.ones(len(logits), dtype=torch.bool)
+        return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`Readout.mean_weights`."""

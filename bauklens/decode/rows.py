@@ -134,7 +134,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
 
 def _require_reduction(tail: Tail, run: Run) -> None:
     """Proves that what the final norm is given decides the logits, so that a decoder may put something in its place."""
-    everywhere = torch.arange(run.inputs.count)
+    everywhere = torch.arange(run.inputs.count, device="cpu")
     final = run.final[None]
     found = tail.after_reduction(tail.reduced(final), final, everywhere)
     prove(run.anatomy, found[0], tail(final, everywhere)[0], final.dtype)
@@ -146,7 +146,7 @@ def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, til
     smallest = len(rows.positions) if whole else 1
     what = f"on {rows.states.device} for the logits of a single {'layer' if whole else 'row'}"
     read = partial(readout.read, reading=reading)
-    uncertain = [torch.empty(0, dtype=torch.int64)]
+    uncertain = [torch.empty(0, dtype=torch.int64, device="cpu")]
     for tile, (values, certain) in in_tiles(tiles, read, limit=limit, smallest=smallest, what=what):
         uncertain.append(table.keep(tile, values, certain))
     again = Scattered(torch.cat(uncertain))
@@ -169,12 +169,14 @@ class _Table:
             LensError: it is not finite.
         """
         numbers = tile.numbers(len(self._rows.positions))
-        sure = torch.ones(len(numbers), dtype=torch.bool) if certain is None else certain.cpu()
+        sure = torch.ones(len(numbers), dtype=torch.bool, device="cpu") if certain is None else certain.cpu()
         if not values["top_probs"].cpu()[sure].isfinite().all():
             raise self._unfinite(numbers[sure], values["top_probs"].cpu()[sure])
         for name, value in values.items():
             if name not in self._found:
-                self._found[name] = torch.empty(self._rows.everything.count, *value.shape[1:], dtype=value.dtype)
+                self._found[name] = torch.empty(
+                    self._rows.everything.count, *value.shape[1:], dtype=value.dtype, device="cpu"
+                )
             self._found[name][numbers[sure]] = value.cpu()[sure]
         self._rows_done.update(int(sure.sum()))
         return numbers[~sure]

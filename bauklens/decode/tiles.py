@@ -26,7 +26,8 @@ class Tile:
 
     def numbers(self, columns: int) -> torch.Tensor:
         """(row,) int64, the numbers of its rows in a table of so many columns."""
-        return (torch.tensor(self.layers)[:, None] * columns + torch.tensor(self.positions)).flatten()
+        layers, positions = (torch.tensor(each, device="cpu") for each in (self.layers, self.positions))
+        return (layers[:, None] * columns + positions).flatten()
 
     def some(self, count: int) -> "Tile":
         """About as many of its rows, of all layers, in the middle of the positions."""

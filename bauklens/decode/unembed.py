@@ -58,9 +58,9 @@ class Unembed:
 
     def __init__(self, tail: Tail, anatomy: Anatomy, rows: Rows, decoder: Decoder = LOGIT_LENS) -> None:
         self.tail, self.anatomy, self.rows, self.precision = tail, anatomy, rows, ""
-        self._positions, self._basis = torch.tensor(rows.positions), Basis(decoder, anatomy)
+        self._positions, self._basis = torch.tensor(rows.positions, device="cpu"), Basis(decoder, anatomy)
         self._factors = self._basis.factors(rows.labels)
-        self._buffer = torch.empty(0)  # for the logits, as fresh memory costs as much as its use
+        self._buffer = rows.states.new_empty(0)  # for the logits, as fresh memory costs as much as its use
 
     @property
     def by_product(self) -> bool:

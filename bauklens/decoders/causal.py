@@ -164,7 +164,7 @@ def _logit_gradients(prompt: Passed, tokens: Sequence[int]) -> torch.Tensor:
         mean = weight.mean(dim=0, dtype=torch.float32)
         rows = weight[torch.tensor(tokens, dtype=torch.int64, device=weight.device)].float() - mean
         given = final[-1:].expand(len(rows), 1, -1).clone().requires_grad_()
-        inputs = tail.head_inputs(given, torch.tensor([prompt.inputs.count - 1]))
+        inputs = tail.head_inputs(given, torch.tensor([prompt.inputs.count - 1], device="cpu"))
         (found,) = torch.autograd.grad(inputs, given, rows[:, None].to(inputs))
     return found[:, 0].float()
 

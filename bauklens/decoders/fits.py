@@ -149,7 +149,7 @@ def state_size(anatomy: Anatomy) -> int:
 def _is_identity(decoder: LearnedDecoder, label: str) -> bool:
     if decoder.bias(label) is not None or decoder.width != decoder.target:
         return False
-    return torch.equal(decoder.matrix(label), torch.eye(decoder.width))
+    return torch.equal(decoder.matrix(label), torch.eye(decoder.width, dtype=torch.float32, device="cpu"))
 
 
 def _thawed(value: Any) -> Any:

@@ -141,8 +141,12 @@ class LearnedDecoder:
             LensError: there is no map for this layer.
         """
         weight = self.weight(layer)
-        found = torch.zeros(self.target, self.width) if weight is None else weight.float()
-        return found + torch.eye(self.target, self.width) if self.is_residual else found
+        if weight is not None and not self.is_residual:
+            return weight.float()
+        identity = torch.eye(self.target, self.width, dtype=torch.float32, device="cpu")
+        if weight is not None:
+            return weight.float() + identity
+        return identity if self.is_residual else torch.zeros_like(identity)
 
     @staticmethod
     def merge(

@@ -89,7 +89,7 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.n
     """``"kl"`` and ``"js"``, (layer, position), a tile of rows of both at a time."""
     everything = rows.everything
     constants = [each.constant_logits() if way.norm == "final" else None for each in (one, other)]  # as in each lens
-    found = {name: torch.empty(everything.count) for name in _APART}
+    found = {name: torch.empty(everything.count, dtype=torch.float32, device="cpu") for name in _APART}
     whole = one.anatomy.whole or other.anatomy.whole
     smallest = len(rows.positions) if whole else 1
     limit = smallest if whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * one.anatomy.vocabulary))
@@ -100,7 +100,7 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.n
             for each, constant in zip((one, other), constants, strict=True)
         )
         theirs, reference = theirs.to(ours.device), Reference.elementwise(ours)
-        values = Reading(1, _APART, reference=reference).of(theirs, torch.arange(len(ours)))
+        values = Reading(1, _APART, reference=reference).of(theirs, torch.arange(len(ours), device="cpu"))
         assert reference.probabilities is not None
         left_out = (theirs.isneginf() & (reference.probabilities > 0)).any(
             dim=-1

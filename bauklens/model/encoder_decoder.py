@@ -63,17 +63,17 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
     """(1, position), from the token that a decoder starts with on; a text's own end is left out."""
     start = start_token(model)
     if written is None or (isinstance(written, str) and not written):
-        return torch.tensor([[start]])
+        return torch.tensor([[start]], device="cpu")
     if not isinstance(written, str):
-        return torch.as_tensor(written).long().reshape(1, -1)
+        return torch.as_tensor(written, device="cpu").long().reshape(1, -1)
     if tokenizer is None:
         raise LensError("a text that the decoder has written needs a tokenizer: pass one, or its ids")
-    labels = torch.tensor([tokenizer(text_target=written)["input_ids"]])
+    labels = torch.tensor([tokenizer(text_target=written)["input_ids"]], device="cpu")
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
         return model.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator,no-any-return]
     end = getattr(tokenizer, "eos_token_id", None)
     labels = labels[:, :-1] if labels[0, -1] == end else labels
-    return labels if labels[0, 0] == start else torch.cat([torch.tensor([[start]]), labels], dim=1)
+    return labels if labels[0, 0] == start else torch.cat([torch.tensor([[start]], device="cpu"), labels], dim=1)
 
 
 def _encoded(model: nn.Module, source: Mapping[str, Any]) -> Any:

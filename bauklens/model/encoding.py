@@ -14,6 +14,7 @@ from bauklens.model.features import along, features_of, without_padding
 from bauklens.model.inputs import Inputs, context_length, input_device, input_embeddings
 from bauklens.model.logits import is_encoder_decoder, labels_of
 from bauklens.model.placeholders import placeholders_of, require_filled
+from bauklens.model.weights import is_plain
 from bauklens.text_ids import ids_of
 
 Prompt = Any
@@ -104,8 +105,10 @@ def _checked(model: nn.Module, inputs: Inputs) -> Inputs:
         raise LensError(
             f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
-    weight = getattr(input_embeddings(model), "weight", None)
-    vocabulary = None if weight is None else weight.shape[0]
+    embeddings = input_embeddings(model)
+    weight = getattr(embeddings, "weight", None)
+    rows = len(weight) if isinstance(weight, torch.Tensor) else None
+    vocabulary = rows if is_plain(weight) else getattr(embeddings, "num_embeddings", rows)  # packed rows are not tokens
     outside = [
         each
         for each in ids[0].tolist()
@@ -135,7 +138,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     try:
         if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
             raise TypeError  # torch takes True for 1
-        token_ids = torch.as_tensor(prompt)
+        token_ids = torch.as_tensor(prompt, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise LensError(
             f"a prompt must be a string, a list of token ids, or a 1-D tensor; got {prompt!r:.80}"

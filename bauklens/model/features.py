@@ -8,8 +8,15 @@ import torch
 
 from bauklens.errors import LensError
 
-ALONG = ("position_ids", "token_type_ids", "mm_token_type_ids")
-"""Inputs (prompt, position) with a number for each id, beside the mask."""
+ALONG = (
+    "attention_mask",
+    "position_ids",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_embeds_position_mask",
+    "cross_attention_mask",
+)
+"""Inputs (prompt, position, ...) with something for each id."""
 
 
 def features_of(given: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -65,8 +72,8 @@ def without_padding(
 
 
 def along(name: str, value: Any, ids: torch.Tensor) -> bool:
-    """Whether an input has a number for each id."""
-    return name in ALONG and isinstance(value, torch.Tensor) and value.shape == ids.shape
+    """Whether an input has something for each id."""
+    return name in ALONG and isinstance(value, torch.Tensor) and value.shape[:2] == ids.shape
 
 
 def _tensor(name: str, value: Any) -> torch.Tensor | None:

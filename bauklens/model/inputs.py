@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from bauklens.model.features import ALONG
+from bauklens.model.features import along
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,15 @@ class Inputs:
     @property
     def filled(self) -> torch.Tensor:
         """(position,) bool, whether a position of one prompt is filled by an extra input."""
-        return torch.isin(self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64).to(self.ids.device))
+        return torch.isin(self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64, device=self.ids.device))
 
     def first(self, count: int) -> "Inputs":
         """The first few positions; all, if the extra inputs fill some of those that would be left out."""
         if count >= self.count or self.filled[count:].any():
             return self
-        cut = {name: value[:, :count] if name in ALONG else value for name, value in self.extra.items()}
+        cut = {
+            name: value[:, :count] if along(name, value, self.ids) else value for name, value in self.extra.items()
+        }
         return replace(self, ids=self.ids[:, :count], extra=cut)
 
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
@@ -83,10 +85,11 @@ class Inputs:
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
         """One prompt with more ids, (position,), at its end."""
         longer = replace(self, ids=torch.cat([self.ids[0], ids])[None])
-        along = {name: value for name, value in self.extra.items() if name in ALONG}
-        return replace(
-            longer, extra=dict(self.extra) | {name: _longer(name, value, len(ids)) for name, value in along.items()}
-        )
+        extra = {
+            name: _longer(name, value, len(ids)) if along(name, value, self.ids) else value
+            for name, value in self.extra.items()
+        }
+        return replace(longer, extra=extra)
 
 
 ENCODED = "encoder_outputs"
@@ -101,7 +104,7 @@ def _repeated(source: Any, times: int) -> Any:
 def _longer(name: str, value: torch.Tensor, count: int) -> torch.Tensor:
     """Numbers along the positions of a prompt, and so many more: positions count on, other numbers stay."""
     more = torch.arange(1, count + 1, device=value.device) if name.endswith("position_ids") else 0
-    return torch.cat([value, value[:, -1:].expand(-1, count) + more], dim=1)
+    return torch.cat([value, value[:, -1:].expand(-1, count, *value.shape[2:]) + more], dim=1)
 
 
 def context_length(model: nn.Module) -> int | None:

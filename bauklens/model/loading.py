@@ -227,7 +227,7 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             chosen = torch.device(device)
-            torch.zeros(1, device=chosen).item()
+            torch.zeros(1, device=chosen, dtype=torch.float32).item()
     except Exception as error:  # each kind of device fails in its own way
         log.debug("device %s", device, exc_info=error)
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"

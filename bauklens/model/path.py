@@ -53,7 +53,7 @@ def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits:
     Raises:
         NotProvedError: they do not.
     """
-    positions = torch.arange(logits.shape[1])
+    positions = torch.arange(logits.shape[1], device="cpu")
     moved = tail(disturbed(states), positions) != logits
     if not moved.any(dim=-1).all():
         raise NotProvedError(
@@ -64,7 +64,7 @@ def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits:
 
 def disturbed(state: torch.Tensor) -> torch.Tensor:
     """A state with as much noise added as there is of it; the same noise each time."""
-    noise = torch.randn(state.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    noise = torch.randn(state.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     size = state.float().square().mean().sqrt().clamp_min(1.0)
     return state + (noise.to(state.device) * size).to(state.dtype)
 

@@ -20,9 +20,9 @@ _ENDS = re.compile(r"start|end|begin|bo[iav]|eo[iav]|pad|newline|break|col|row|g
 def placeholders_of(model: nn.Module) -> dict[int, str]:
     """Id -> what fills its positions (``"image"``, ``"video"``, ``"audio"``), as the configuration names them."""
     config: Any = getattr(model, "config", None)
-    names = vars(config) if config is not None else {}
+    known = {f"{what}_token_id": getattr(config, f"{what}_token_id", None) for what in ("image", "video", "audio")}
     found = {}
-    for name, value in names.items():
+    for name, value in (vars(config) | known if config is not None else {}).items():
         match = _NAMED.fullmatch(name)
         if match and not _ENDS.search(name) and type(value) is int and value >= 0:
             what = match["what"] or match["kind"]

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from bauklens.model.weights import is_plain
+
 _DIGITS = 7
 """Significant digits of a scale or a cap that a float32 probe vouches for."""
 
@@ -51,15 +53,14 @@ def is_readable(head: nn.Module) -> bool:
         type(head) is nn.Linear
         and "forward" not in vars(head)  # accelerate replaces it where a module is offloaded or spread
         and not (head._forward_hooks or head._forward_pre_hooks or is_parametrized(head))
-        and head.weight.is_floating_point()
-        and not head.weight.is_meta
+        and is_plain(head.weight)
     )
 
 
 def probe_logits(like: torch.Tensor) -> torch.Tensor:
     """Numbers of both signs and all sizes, in the shape of the head's logits, in float32."""
     generator = torch.Generator().manual_seed(0)
-    size, sign = torch.rand((2, *like.shape), generator=generator, dtype=torch.float32).to(like.device)
+    size, sign = torch.rand((2, *like.shape), generator=generator, dtype=torch.float32, device="cpu").to(like.device)
     size = _SMALL * (_LARGE / _SMALL) ** size
     return torch.where(sign < 0.5, -size, size)
 

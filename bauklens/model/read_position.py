@@ -33,7 +33,7 @@ def read_position(model: nn.Module, layout: Layout, inputs: Inputs, tail: Tail, 
     Raises:
         NotProvedError: it is another one, or several.
     """
-    anywhere = torch.tensor([0])
+    anywhere = torch.tensor([0], device="cpu")
     changed, own = disturbed(state), tail.exit(state[None], anywhere).clone()
     for reads in (LAST, FIRST):
         there = position_read(model, inputs, reads)

@@ -131,7 +131,7 @@ class Tail:
     def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
         """(1 or layer, position, vocabulary), of states of the whole prompt."""
         plain = self._layout.plain
-        given = _Given(states if plain else states[0], torch.arange(self._inputs.count), head)
+        given = _Given(states if plain else states[0], torch.arange(self._inputs.count, device="cpu"), head)
         if not self._inputs.extra:
             return self._logits(given, self._inputs.at(given.positions, len(states) if plain else 1), options)
         with self._before_once():

@@ -70,7 +70,7 @@ def prove_decoding(
     if norm is not None and not layout.plain:
         raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
     require_chain(model, layout, inputs, calls)
-    everywhere = torch.arange(count)
+    everywhere = torch.arange(count, device="cpu")
     with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
         exits = torch.cat([tail(row[None], everywhere).clone() for row in rows])  # it may be written to again
 
@@ -117,12 +117,12 @@ def prove_alone(
     if not rows[-1].isfinite().all() or own.isnan().any():
         return Decoding(False, None, math.nan, inputs.count, "last")
     require_chain(model, layout, inputs, calls)
-    anywhere = torch.tensor([0])
+    anywhere = torch.tensor([0], device="cpu")
     with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
         exits = torch.stack([tail.exit(row[None], anywhere).clone() for row in rows])  # (row, 1, vocabulary)
         proof = prove(layout, exits[-1:], own, rows.dtype)
         reads = read_position(model, layout, inputs, tail, rows[-1])
-    there = torch.tensor([position_read(model, inputs, reads)])
+    there = torch.tensor([position_read(model, inputs, reads)], device="cpu")
     if is_readable(model.get_submodule(layout.head)):
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows[:, there], there)
@@ -178,7 +178,7 @@ def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.T
         exits: (row, position, vocabulary), what they are to be decoded to.
         positions: (position,) int64, where they are in the prompt.
     """
-    some = torch.arange(len(positions)).flip(0)[::2]
+    some = torch.arange(len(positions), device="cpu").flip(0)[::2]
     alone = positions.repeat(len(rows))
     try:
         prove(layout, decode(rows, positions), exits, rows.dtype)

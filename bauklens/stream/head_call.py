@@ -44,4 +44,5 @@ def checksums_of(logits: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=4)
 def _numbers(count: int, device: torch.device) -> torch.Tensor:
     generator = torch.Generator().manual_seed(secrets.randbits(63))
-    return torch.randint(-(2**31), 2**31, (count,), generator=generator, dtype=torch.int32).bitwise_or(1).to(device)
+    drawn = torch.randint(-(2**31), 2**31, (count,), generator=generator, dtype=torch.int32, device="cpu")
+    return drawn.bitwise_or(1).to(device)

@@ -28,7 +28,7 @@ class Kept:
         self.given: dict[int, torch.Tensor] = {}
         self._names, self._anatomy = names, anatomy
         self._shape: tuple[int, ...] = (*inputs.ids.shape, anatomy.width) if anatomy.plain else ()
-        self._states = torch.empty(0)
+        self._states = torch.empty(0, dtype=torch.float32, device="cpu")
         self._embedded: torch.Tensor | None = None
 
     def embed(self, output: Any) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.model.weights import is_plain
+
 _ALLOWED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative to a gradient: rounding, far less than anything that M leaves out."""
 
@@ -129,7 +131,7 @@ def _is_right(mlp: ExplicitMlp, model: nn.Module, given: torch.Tensor) -> bool:
     try:
         returned = module(leaf)
         generator = torch.Generator().manual_seed(0)
-        cotangent = torch.randn(returned.shape, generator=generator).to(returned)
+        cotangent = torch.randn(returned.shape, generator=generator, dtype=torch.float32, device="cpu").to(returned)
         (wanted,) = torch.autograd.grad(returned, leaf, cotangent)
         with mlp.watched(model):
             module(leaf.detach())
@@ -143,7 +145,7 @@ def _is_right(mlp: ExplicitMlp, model: nn.Module, given: torch.Tensor) -> bool:
 def _is_projection(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
     is_linear = type(module) is nn.Linear or type(module).__name__ == "Conv1D"
-    return is_linear and isinstance(weight, torch.Tensor) and weight.ndim == 2 and weight.is_floating_point()
+    return is_linear and is_plain(weight) and weight.ndim == 2
 
 
 def _weight(projection: nn.Module) -> torch.Tensor:

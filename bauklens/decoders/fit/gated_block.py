@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.weights import is_plain
 
 _ALLOWED = 1e-3
 """Relative to what is compared: more than rounding in float32, far less than a part that is missed."""
@@ -106,13 +107,13 @@ class GatedBlock:
         self._require("what it returns", middle + kept["written"], kept["returned"])
         attention = self._of_attention(kept, positions) @ self._of_norm(0, kept["given"], kept["normed"], positions)
         mlp = self._of_mlp(kept, positions) @ self._of_norm(1, middle, kept["normed after attention"], positions)
-        identity = torch.eye(len(attention), device=attention.device)
+        identity = torch.eye(len(attention), device=attention.device, dtype=torch.float32)
         return (identity + mlp) @ (identity + attention)
 
     def _of_attention(self, kept: dict[str, torch.Tensor], positions: slice) -> torch.Tensor:
         """(width, width), the sum over heads of the attention given away, times ``W_o W_v``."""
         values, mixed = kept["values"], kept["mixed"]
-        marked = torch.zeros(self._heads, self._size, device=mixed.device)
+        marked = torch.zeros(self._heads, self._size, device=mixed.device, dtype=torch.float32)
         for head in range(self._heads):  # heads that share values are told apart by their dimension
             marked[head, head % self._shared] = 1
         received = torch.zeros_like(mixed)
@@ -171,7 +172,7 @@ class GatedBlock:
 
 def _linear(module: nn.Module, name: str) -> nn.Linear:
     found = module.get_submodule(name)
-    if type(found) is not nn.Linear:
+    if type(found) is not nn.Linear or not is_plain(found.weight):
         raise AttributeError(name)
     return found
 

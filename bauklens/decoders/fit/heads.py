@@ -37,7 +37,7 @@ def differentiable_head(fitted: Fitted, inputs: Inputs) -> Iterator[Head]:
     ) as tail:
 
         def logits(rows: torch.Tensor) -> torch.Tensor:
-            nowhere = torch.zeros(len(rows), 1, dtype=torch.int64)
+            nowhere = torch.zeros(len(rows), 1, dtype=torch.int64, device="cpu")
             states = rows[:, None].to(fitted.dtype)
             if post_ops is not None:
                 linear = cast("nn.Linear", tail.head)

@@ -157,7 +157,7 @@ def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph
     generator = torch.Generator().manual_seed(0)
 
     def normal(like: torch.Tensor) -> torch.Tensor:
-        return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
+        return torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu").to(like)
 
     counted = torch.zeros_like(graph.target)
     counted.movedim(fitted.anatomy.position_axis, 0)[graph.positions] = 1
@@ -174,7 +174,8 @@ def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph
             ]
             found.append(float(((ends[0] - ends[1]) * cotangent.double()).sum() / 2))
             told.append(float((gradient.double() * moved.double()).sum()))
-    apart = torch.tensor(found).sub(torch.tensor(told)).norm() / torch.tensor(found).norm()
+    by_hand, by_gradient = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (found, told))
+    apart = (by_hand - by_gradient).norm() / by_hand.norm()
     if not apart <= _APART:
         where = without_gradient(own, fitted, inputs)
         raise LensError(
@@ -216,7 +217,7 @@ def _by_segments(
     done: Callable[[int], None],
 ) -> torch.Tensor:
     """(layer, size, size), by gradients that run back one layer after another."""
-    found = torch.empty(len(fitted.layers), fitted.size, fitted.size)
+    found = torch.empty(len(fitted.layers), fitted.size, fitted.size, dtype=torch.float32, device="cpu")
     named = (EMBED, *fitted.anatomy.labels)
     first = named.index(fitted.layers[0])
     for start in range(0, fitted.size, at_once):
@@ -234,7 +235,7 @@ def _by_segments(
 
 def _by_graph(graph: Graph, fitted: Fitted, at_once: int, together: bool, done: Callable[[int], None]) -> torch.Tensor:
     """(layer, size, size), by gradients that run back to all layers at once."""
-    found = torch.empty(len(graph.sources), fitted.size, fitted.size)
+    found = torch.empty(len(graph.sources), fitted.size, fitted.size, dtype=torch.float32, device="cpu")
     for start in range(0, fitted.size, at_once):
         rows = range(start, min(start + at_once, fitted.size))
         cotangents = torch.stack([_one_hot(graph.target, graph.positions, fitted, row) for row in rows])

@@ -51,8 +51,10 @@ class JacobianFit:
         self.jacobians = Jacobians(fitted, dim_batch)
         self._normalize, self._done = normalize, done
         shape = (len(fitted.layers), fitted.size, fitted.size)
-        self._sums = torch.zeros(shape, dtype=torch.float64)
-        self._closed, self._anchors = (torch.zeros(shape if anchored else 0, dtype=torch.float64) for _ in range(2))
+        self._sums = torch.zeros(shape, dtype=torch.float64, device="cpu")
+        self._closed, self._anchors = (
+            torch.zeros(shape if anchored else 0, dtype=torch.float64, device="cpu") for _ in range(2)
+        )
         self._anchored = anchored
 
     def add(self, batch: Sequence[Inputs]) -> None:
@@ -102,9 +104,11 @@ class JacobianFit:
             "jacobians": self._sums,
             "closed": self._closed,
             "anchors": self._anchors,
-            "counts": torch.tensor([self.windows, self.rows, self.anchors]),
-            "change": torch.tensor([self.change], dtype=torch.float64),
-            "ways": torch.tensor([ways.dim_batch or 0, bool(ways.in_parts), bool(ways.in_segments), ways.together]),
+            "counts": torch.tensor([self.windows, self.rows, self.anchors], device="cpu"),
+            "change": torch.tensor([self.change], dtype=torch.float64, device="cpu"),
+            "ways": torch.tensor(
+                [ways.dim_batch or 0, bool(ways.in_parts), bool(ways.in_segments), ways.together], device="cpu"
+            ),
         }
 
     def restore(self, tensors: Tensors) -> None:

@@ -49,7 +49,7 @@ class MeanFieldFit:
         require_closed_form(fitted)
         self.fitted, self.rows, self.windows = fitted, 0, 0
         blocks, width = len(fitted.anatomy.blocks), fitted.size
-        self._sums = torch.zeros(blocks, width, width, dtype=torch.float64)
+        self._sums = torch.zeros(blocks, width, width, dtype=torch.float64, device="cpu")
 
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds windows of one length."""
@@ -61,7 +61,7 @@ class MeanFieldFit:
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""
-        return {"blocks": self._sums, "counts": torch.tensor([self.windows, self.rows])}
+        return {"blocks": self._sums, "counts": torch.tensor([self.windows, self.rows], device="cpu")}
 
     def restore(self, tensors: Tensors) -> None:
         """Goes on from a checkpoint."""

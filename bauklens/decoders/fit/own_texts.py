@@ -37,7 +37,7 @@ def own_texts(model: nn.Module, texts: int, length: int, *, seed: int = 0, what:
     if not hasattr(model, "generate"):
         raise LensError(f"{type(model).__name__} cannot generate: pass texts")
     begins, device = _beginning(model), input_device(model)
-    ids = torch.full((texts, 1), begins, device=device)
+    ids = torch.full((texts, 1), begins, dtype=torch.int64, device=device)
     with (
         evaluating(model) as own,
         random_state_kept(device),

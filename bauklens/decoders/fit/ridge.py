@@ -43,8 +43,8 @@ class RidgeFit:
     def __init__(self, fitted: Fitted) -> None:
         self.fitted, self.rows, self.windows = fitted, 0, 0
         size = fitted.size
-        self._squares = torch.zeros(len(fitted.layers), size + 1, size + 1, dtype=torch.float64)
-        self._products = torch.zeros(len(fitted.layers), size + 1, size, dtype=torch.float64)
+        self._squares = torch.zeros(len(fitted.layers), size + 1, size + 1, dtype=torch.float64, device="cpu")
+        self._products = torch.zeros(len(fitted.layers), size + 1, size, dtype=torch.float64, device="cpu")
 
     def add(self, batch: Sequence[Inputs]) -> None:
         """Adds the rows of windows of one length."""
@@ -59,7 +59,11 @@ class RidgeFit:
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""
-        return {"squares": self._squares, "products": self._products, "counts": torch.tensor([self.rows, self.windows])}
+        return {
+            "squares": self._squares,
+            "products": self._products,
+            "counts": torch.tensor([self.rows, self.windows], device="cpu"),
+        }
 
     def restore(self, tensors: Tensors) -> None:
         """Goes on from a checkpoint."""
@@ -144,4 +148,4 @@ class RidgeFit:
 def _with_one(rows: torch.Tensor) -> torch.Tensor:
     """(row, size) -> (row, size + 1) float64."""
     wide = rows.cpu().double()
-    return torch.cat([wide, torch.ones(len(wide), 1, dtype=torch.float64)], dim=1)
+    return torch.cat([wide, torch.ones(len(wide), 1, dtype=torch.float64, device="cpu")], dim=1)

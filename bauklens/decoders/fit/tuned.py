@@ -22,6 +22,7 @@ from bauklens.decoders.kinds import RidgeLens, TunedLens
 from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.errors import LensError
 from bauklens.model.inputs import Inputs
+from bauklens.model.memory import out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,9 @@ class TunedFit:
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps."""
-        kept = self.ridge.tensors() | {"step": torch.tensor([self._step])}
-        kept["ids"] = torch.cat(self._windows) if self._windows else torch.empty(0, dtype=torch.int32)
-        kept["lengths"] = torch.tensor([len(each) for each in self._windows], dtype=torch.int64)
+        kept = self.ridge.tensors() | {"step": torch.tensor([self._step], device="cpu")}
+        kept["ids"] = torch.cat(self._windows) if self._windows else torch.empty(0, dtype=torch.int32, device="cpu")
+        kept["lengths"] = torch.tensor([len(each) for each in self._windows], dtype=torch.int64, device="cpu")
         return kept if self._maps is None else kept | self._maps.tensors()
 
     def restore(self, tensors: Tensors) -> None:
@@ -148,7 +149,7 @@ class TunedFit:
     def _batch(self, step: int) -> list[Inputs]:
         """The windows of a step, whichever steps were made before."""
         generator = torch.Generator().manual_seed((self.training.seed * 1_000_003 + step) % _SEEDS)
-        order = torch.randperm(len(self._windows), generator=generator).tolist()
+        order = torch.randperm(len(self._windows), generator=generator, device="cpu").tolist()
         found, rows, device = [], 0, self.fitted.device
         for number in order:
             found.append(Inputs(self._windows[number].long().to(device)[None]))
@@ -179,7 +180,9 @@ class _Maps:
         scale = states.square().mean(dim=(1, 2)).sqrt().cpu()
         weights = torch.stack([ridge.matrix(label) for label in fitted.layers]) * scale[:, None, None]
         biases = torch.stack([_present(ridge.bias(label)) for label in fitted.layers])
-        temperatures = torch.tensor([ridge.temperatures.get(label, 1.0) for label in fitted.layers])
+        temperatures = torch.tensor(
+            [ridge.temperatures.get(label, 1.0) for label in fitted.layers], dtype=torch.float32, device="cpu"
+        )
         return _Maps(fitted, training, (weights, biases, temperatures.log(), scale))
 
     @staticmethod
@@ -187,7 +190,8 @@ class _Maps:
         """Those of a checkpoint, with what their optimizers know; a ValueError if they are not of its shapes."""
         layers, size = len(fitted.layers), fitted.size
         shapes = ((layers, size, size), (layers, size), (layers,), (layers,))
-        require_alike(tensors, {f"map/{name}": torch.empty(shape) for name, shape in zip(_NAMES, shapes, strict=True)})
+        empty = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in shapes)
+        require_alike(tensors, {f"map/{name}": each for name, each in zip(_NAMES, empty, strict=True)})
         maps = _Maps(fitted, training, [tensors[f"map/{name}"] for name in _NAMES])
         for layer, (optimizer, parts) in enumerate(zip(maps._optimizers, maps._trained, strict=True)):
             prefix = f"optimizer/{layer}/"
@@ -210,7 +214,10 @@ class _Maps:
         kept = {f"map/{name}": each.cpu() for name, each in zip(_NAMES, (*stacked, self._parts[3]), strict=True)}
         for layer, optimizer in enumerate(self._optimizers):
             for place, state in optimizer.state_dict()["state"].items():
-                kept |= {f"optimizer/{layer}/{place}/{name}": torch.as_tensor(each) for name, each in state.items()}
+                kept |= {
+                    f"optimizer/{layer}/{place}/{name}": torch.as_tensor(each, device="cpu")
+                    for name, each in state.items()
+                }
         return kept
 
     def train(self, batch: Sequence[Inputs], step: int) -> float:
@@ -237,10 +244,23 @@ class _Maps:
             loss, gradient = own.kl(scaled)
             temperature.grad = -torch.sum(gradient * scaled).to(temperature.dtype)
             gradient /= temperature.exp()
-        weight.grad, bias.grad = torch.autograd.grad(logits, (weight, bias), gradient)
+        weight.grad, bias.grad = self._gradients(logits, (weight, bias), gradient)
         optimizer.step()
         optimizer.zero_grad()
         return float(loss)
+
+    def _gradients(
+        self, logits: torch.Tensor, parts: tuple[torch.Tensor, ...], gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        try:
+            return torch.autograd.grad(logits, parts, gradient)
+        except (RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, LensError) or out_of_memory(error):
+                raise
+            raise LensError(
+                f"the head of {self._fitted.anatomy.model_class} passes no gradients on, as it is quantized, say: fit "
+                f"method='ridge', or load the model without quantization ({error!s:.200})"
+            ) from None
 
     def lens(self) -> TunedLens:
         """The maps as they are now."""
@@ -248,7 +268,7 @@ class _Maps:
         for layer, label in enumerate(self._fitted.layers):
             weight, bias, temperature = (each.detach().cpu() for each in self._trained[layer])
             weight = weight / self._parts[3][layer].cpu()
-            weights[label] = weight - torch.eye(len(weight))
+            weights[label] = weight - torch.eye(len(weight), dtype=torch.float32, device="cpu")
             biases[label], temperatures[label] = bias.clone(), float(temperature.exp())
         return TunedLens(weights, biases, temperatures)
 
@@ -272,8 +292,9 @@ def _optimizer(training: Training, parts: Sequence[torch.Tensor]) -> torch.optim
 
 def _as_tuned(ridge: RidgeLens) -> TunedLens:
     """The same maps, written as residual ones."""
+    identity = torch.eye(ridge.width, dtype=torch.float32, device="cpu")
     return TunedLens(
-        {label: ridge.matrix(label) - torch.eye(ridge.width) for label in ridge.layers},
+        {label: ridge.matrix(label) - identity for label in ridge.layers},
         {label: _present(ridge.bias(label)) for label in ridge.layers},
         ridge.temperatures,
     )

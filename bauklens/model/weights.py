@@ -1,0 +1,54 @@
+"""The weights of a module as numbers, if they can be had: those of a quantized module are packed."""
+
+from typing import Any, TypeGuard
+
+import torch
+from torch import nn
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""What products are computed in; float8 is only kept in memory."""
+
+
+def is_plain(weight: Any) -> TypeGuard[torch.Tensor]:
+    """Whether something is a dense tensor of numbers in memory: not quantized, spread over devices or offloaded.
+
+    A quantized weight may be a subclass that says it is float32 (torchao, quanto), or whole numbers (bitsandbytes).
+    """
+    return (
+        type(weight) in (torch.Tensor, nn.Parameter)
+        and weight.dtype in _DTYPES
+        and weight.layout == torch.strided
+        and not weight.is_meta
+    )
+
+
+def weights_of(module: nn.Module) -> torch.Tensor | None:
+    """A module's ``weight`` as plain numbers, dequantized if it is a tensor that can do so; None if it cannot be read.
+
+    Whether the module computes with these very numbers is not said: some round what they are given as well.
+    """
+    weight: Any = getattr(module, "weight", None)
+    if is_plain(weight):
+        return weight
+    try:
+        weight = weight.dequantize()
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return None
+    return weight if is_plain(weight) else None
+
+
+def has_packed(model: nn.Module) -> bool:
+    """Whether some weights are packed, so that the numbers kept are not the weights themselves."""
+    weights = [*model.parameters(), *(getattr(module, "weight", None) for module in model.modules())]
+    return any(
+        each.ndim > 1 and not (is_plain(each) or each.is_meta) if isinstance(each, torch.Tensor) else callable(each)
+        for each in weights
+    )
+
+
+def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that hold a parameter's numbers: itself, or what a quantized one is made of."""
+    if not hasattr(parameter, "__tensor_flatten__"):
+        return [parameter.detach()]
+    names, _ = parameter.__tensor_flatten__()
+    return [each for name in names for each in tensors_in(getattr(parameter, name))]

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
 
-import { cellOf, followed, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
+import { cellOf, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
+import { followed } from "../../bauklens/viewer/follow.js";
 import { small } from "./made.mjs";
 
 const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: ["entropy", "top"].map((name) => ({ name })), targets: [], between: [] };

@@ -66,7 +66,7 @@ def test_of_many_that_lead_those_with_the_most_probability_are_drawn_and_the_las
     assert [texts[token] for token in found] == ["t2", "t3", "t4", "t6", "t7", "t8", "t9", "t11"]
     legend = result.plot(kind="trajectory").axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [texts[token] for token in found]
-    assert legend.get_title().get_text() == "top token of some layer\n(8 of 11)"
+    assert legend.get_title().get_text() == "tokens that lead in some layer\n(8 of 11)"
 
 
 def test_the_detour_of_the_demo_model_is_drawn(demo):

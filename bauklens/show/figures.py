@@ -96,7 +96,7 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
         tokens, count = leaders(result, column)
         token_ids, texts = [(token,) for token in tokens], [result.vocabulary[token] for token in tokens]
         lines = [_where_known(result, token, column) for token in tokens]
-        heading = "top token of some layer" + (f"\n({len(tokens)} of {count})" if len(tokens) < count else "")
+        heading = "tokens that lead in some layer" + (f"\n({len(tokens)} of {count})" if len(tokens) < count else "")
     layers = len(result.layers)
     figure = new_figure(figsize=(3.5 + 0.25 * layers, max(4, 0.6 + 0.22 * min(len(lines), _LONGEST_LEGEND))))
     axes = figure.subplots()

@@ -42,7 +42,7 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
   picture.append(mark("chosen", chosen), guide);
   for (const line of lines) picture.append(...drawn(line, x, y));
   picture.append(...shapes(lines, x, y));
-  const value = make("output", { class: "values" });
+  const value = make("output", { class: lines.length > FEW ? "values many" : "values" });
   const whole = make("figure", { class: "chart" }, make("figcaption", {}, title), picture, value);
 
   function tell(place) {

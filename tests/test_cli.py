@@ -507,6 +507,34 @@ def test_targets_and_measures(command, tmp_path):
     assert set(lens.measures) == {"kl", "magnitude", "max_probability"}
 
 
+def test_sets_of_targets(command, tmp_path):
+    sets = ["--target-set", "en=270, 271,the", "--target-set", 'fr=[" the", 5, "270"]']
+    done = command("lens", "the city", "--target", " the", *sets, "--words", "first", "--json", "a.json")
+    assert done.returncode == 0, done.stderr
+    lens = LensResult.load(tmp_path / "a.json")
+    ids = [tiny_tokenizer()(text)["input_ids"] for text in ("the", " the", "270")]
+    assert [target.text for target in lens.targets] == [" the", "en", "fr"]
+    assert lens.target("en").token_ids == (270, 271, ids[0][0])
+    assert lens.target("fr").token_ids == (ids[1][0], 5, ids[2][0])
+    page = command("lens", "the city", *sets[:2], "--words", "first", "-o", "page.html")
+    assert page.returncode == 0, page.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("en", "--target-set is 'en': pass NAME=TOKEN,TOKEN"),
+        ("=5", "--target-set is '=5'"),
+        ("en=", "the set 'en' is empty"),
+        ("en=[5", "--target-set en: it is not JSON"),
+        ('en=[5, {"a": 1}]', "a target must be a text or a token id"),
+        ("en=99999", "in the set 'en', 99999 is not a token id"),
+    ],
+)
+def test_a_set_that_is_none_is_one_line(command, given, part):
+    assert_one_line(command("lens", "the city", "--target-set", given), part)
+
+
 def test_csv_goes_to_a_file_or_to_standard_output(command, tmp_path):
     done = command("lens", "the city", "--csv", "-")
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ class TestTheOptions:
     [
         ({"norm": ["own"]}, r"unknown norm \['own'\]: pass 'own', 'final' or None, or the name of a module"),
         ({"norm": 5}, "unknown norm 5: pass 'own'"),
-        ({"targets": {" city": 1}}, "targets is a mapping: pass a list of texts and token ids"),
+        ({"targets": {" city": 1}}, "the set ' city' must be a list of texts and token ids; got 1"),
         ({"on_error": "ignore"}, "unknown on_error 'ignore': pass one of 'raise', 'skip'"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 import bauklens
 from bauklens import LensError
+from bauklens.show.figures import leaders
 from tests.made import HOSTILE, made
 
 
@@ -17,7 +18,8 @@ def texts_in(figure):
 
 
 def test_a_trajectory_tells_tokens_of_one_text_apart():
-    legend = made(2, 1, 2, texts=["same", "same"]).plot(kind="trajectory").axes[0].get_legend()
+    result = made(2, 1, 2, texts=["same", "same"], top_ids=np.array([[[0, 1]], [[1, 0]]]))
+    legend = result.plot(kind="trajectory").axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["same [0]", "same [1]"]
 
 
@@ -39,13 +41,39 @@ def test_the_trajectory_of_targets(lens):
     assert np.allclose(line.get_ydata(), lens.target(" Paris").probability[:, -1])
 
 
-def test_a_trajectory_without_targets_is_of_the_last_rows_top_k():
-    ids = np.array([[[0, 1]], [[1, 0]], [[2, 0]]])
-    result = made(3, 1, 2, top_ids=ids)
-    two, zero = result.plot(kind="trajectory", position=0).axes[0].lines
-    assert np.isnan(two.get_ydata()[:2]).all()
-    assert two.get_ydata()[2] == 0.5
-    assert zero.get_ydata().tolist() == pytest.approx([0.5, 0.1, 0.1])
+def test_a_trajectory_without_targets_is_of_what_leads_in_some_layer():
+    """In the order in which they come to lead; the token that is in every top k and never leads is not drawn."""
+    ids = np.array([[[0, 3]], [[1, 0]], [[1, 3]], [[2, 0]]])
+    result = made(4, 1, 2, top_ids=ids, texts=["a", "detour", "end", "never"])
+    zero, one, two = result.plot(kind="trajectory", position=0).axes[0].lines
+    assert [line.get_label() for line in (zero, one, two)] == ["a", "detour", "end"]
+    assert np.allclose(zero.get_ydata(), [0.5, 0.1, np.nan, 0.1], equal_nan=True)
+    assert np.allclose(one.get_ydata(), [np.nan, 0.5, 0.5, np.nan], equal_nan=True)
+    assert np.allclose(two.get_ydata(), [np.nan, np.nan, np.nan, 0.5], equal_nan=True)
+
+
+def test_of_many_that_lead_those_with_the_most_probability_are_drawn_and_the_last_rows():
+    rows = 12
+    texts = [f"t{number}" for number in range(rows)]
+    probabilities = np.full((rows, 1, 1), 0.2)
+    probabilities[[1, 10], 0, 0] = 0.05
+    probabilities[-1] = 0.01
+    ids = np.arange(rows)[:, None, None].copy()
+    ids[5] = 4  # leads twice
+    result = made(rows, 1, 1, top_ids=ids, probabilities=probabilities, texts=texts)
+    found, count = leaders(result, 0)
+    assert count == 11
+    assert [texts[token] for token in found] == ["t2", "t3", "t4", "t6", "t7", "t8", "t9", "t11"]
+    legend = result.plot(kind="trajectory").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [texts[token] for token in found]
+    assert legend.get_title().get_text() == "tokens that lead in some layer\n(8 of 11)"
+
+
+def test_the_detour_of_the_demo_model_is_drawn(demo):
+    lens = bauklens.logit_lens(*demo, "The Eiffel Tower is located in the city of", decoder="demo")
+    drawn = [line.get_label() for line in lens.plot(kind="trajectory").axes[0].lines]
+    assert {"␣Germany", "␣Berlin", "␣Paris"} <= set(drawn)
+    assert drawn[-1] == "␣Paris"
 
 
 def test_plotly_has_the_tokens_in_its_cells(lens):

@@ -109,7 +109,7 @@ def test_a_text_that_is_one_token_with_a_space_says_so(demo):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([""], "a target is empty"),
+        ([""], "the target '' is empty"),
         ([" the", " the"], "' the' is given twice"),
         ([5, 5], "is given twice"),
         ([320], r"320 is not a token id: the model's vocabulary has 320"),

@@ -37,6 +37,27 @@ def rising(rows=6, columns=5, **changes):
     return made(rows, columns, 3, **{"texts": TEXTS} | fields | changes)
 
 
+def following(text, kind, rank):
+    """A lens that follows one target, as probable and as high in rank in every cell."""
+    grid = np.full((6, 5), 0.25)
+    return rising(
+        targets=[{"text": text, "note": "", "probability": grid, "logit": grid, "rank": 0 * grid + rank} | kind]
+    )
+
+
+def wandering():
+    """A lens in which ten tokens lead at the last position, three at the others; some probabilities are alike."""
+    texts = [f"t{number}" for number in range(12)]
+    ids = np.zeros((13, 5, 2), dtype=int)
+    ids[5:, :, 0], ids[9:, :, 0] = 1, 2
+    ids[:, -1, 0] = [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9]
+    ids[..., 1] = 11
+    probabilities = np.full((13, 5, 2), 0.0625)
+    probabilities[..., 0] = 0.25
+    probabilities[1, -1, 0] = probabilities[2, -1, 0] = 0.125
+    return made(13, 5, 2, texts=texts, top_ids=ids, probabilities=probabilities)
+
+
 @pytest.fixture
 def viewer(opening):
     """Opens results in the viewer -> the page; nothing may be fetched, and nothing complained of."""
@@ -159,6 +180,80 @@ class TestPins:
         assert page.locator(".place small").text_content() == "embedding, position 4"
         page.get_by_label("Plot").select_option("rank")
         assert page.locator(".chart .values").first.text_content() == "embed: ● 2"
+
+    @pytest.mark.parametrize("column", [0, 4])
+    def test_without_a_pin_charts_follow_what_a_figure_does(self, viewer, column):
+        """What leads in some layer, of many the same eight; a click in the legend pins one."""
+        lens = wandering()
+        page = viewer([lens])
+        cell(page, 11, column).click()
+        legend = lens.plot(kind="trajectory", position=column).axes[0].get_legend()
+        names = [text.get_text() for text in legend.get_texts()]
+        entries = page.locator(".followed button")
+        assert [each.split(" ", 1)[1] for each in entries.all_text_contents()] == names
+        assert len(names) == (8 if column == 4 else 3)
+        said = page.locator(".trajectories .note").text_content()
+        assert ("(8 of 10)" in said) == ("(8 of 10)" in legend.get_title().get_text()) == (column == 4)
+        boxes = (
+            page.locator(".chart")
+            .first.locator(".shape")
+            .evaluate_all("all => all.map((each) => [each.x.baseVal[0].value, each.y.baseVal[0].value])")
+        )
+        assert len(boxes) == len(names)
+        for place, (left, top) in enumerate(boxes):
+            assert all(abs(left - x) >= 10 or abs(top - y) >= 10 for x, y in boxes[:place])
+        entries.nth(1).click()
+        assert [each.split(" ", 1)[1] for each in entries.all_text_contents()] == [names[1]]
+        assert page.evaluate("document.activeElement.textContent").endswith(names[1])
+
+    def test_the_top_token_of_the_chosen_cell_is_always_in_the_charts(self, viewer):
+        page = viewer([wandering()])
+        cell(page, 1, 4).click()
+        assert page.locator(".followed button").count() == 9
+        assert page.locator(".followed button").last.text_content() == "○ t2"
+
+    def test_a_set_of_tokens_is_pinned_and_drawn_like_a_token(self, viewer):
+        grid = np.full((6, 5), 0.0625)
+        grid[-1, -1] = 0.75
+        rank = np.full((6, 5), 40.0)
+        rank[3:, -1] = 1
+        one = {"text": "towns", "token_ids": [4, 70], "part": "set", "note": "", "probability": grid, "logit": grid}
+        lens = rising(targets=[one | {"rank": rank}])
+        page = viewer([lens])
+        assert page.locator(".measures").get_by_role("button", name="pin towns").get_attribute("aria-pressed") == "true"
+        assert page.locator(".told").text_content() == "● towns leads from layer 2 on."
+        assert page.locator(".chart .values").first.text_content() == "4: ● 0.750"
+        assert cell(page, 2, 4).get_attribute("data-pin") == "●"
+        assert cell(page, 1, 4).get_attribute("data-pin") is None
+        assert page.locator(".heat figcaption").text_content().startswith("● towns in every cell")
+        page.get_by_label("Colour").select_option("token")
+        assert "probability of towns, 0 to 1" in " ".join(page.locator(".legend").all_text_contents())
+        page.get_by_label("find a token").fill("tow")
+        assert page.locator(".search [role=option]").all_text_contents() == ["towns"]
+        page.keyboard.press("Escape")
+        page.locator("summary", has_text="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download JSON").click()
+        again = LensResult.from_dict(json.loads(Path(download.value.path()).read_text(encoding="utf-8")))
+        assert again == lens
+
+    def test_a_set_of_tokens_in_a_comparison(self, viewer):
+        lenses = [following("towns", {"part": "set", "token_ids": [4, 70]}, rank) for rank in (2, 400)]
+        page = viewer([bauklens.compare(*lenses)])
+        assert {"0.250, rank 2", "0.250, rank 400"} <= set(page.locator(".measures dd").all_text_contents())
+        page.get_by_label("Colour").select_option("rank")
+        assert "towns" in " ".join(page.locator(".legend").all_text_contents())
+        assert cell(page, 0, 0).text_content().endswith("2 | 400")
+
+    def test_a_word_of_several_tokens_is_drawn_as_in_a_figure(self, viewer):
+        lens = following("zebra", {"part": "whole", "token_ids": [4, 70]}, np.nan)
+        page = viewer([lens])
+        assert page.locator(".followed button").all_text_contents() == ["● zebra"]
+        assert page.locator(".chart .values").first.text_content() == "4: ● 0.250"
+        (line,) = lens.plot(kind="trajectory").axes[0].lines
+        assert (line.get_label(), line.get_ydata()[-1]) == ("zebra", 0.25)
+        page.get_by_label("Plot").select_option("rank")
+        assert page.locator(".chart .values").first.text_content() == "4: ● \u2013"
 
     def test_the_heat_map_shows_the_pin_in_every_cell(self, viewer):
         page = viewer([rising()])

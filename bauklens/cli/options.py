@@ -160,6 +160,14 @@ def target_options(command: Command) -> Command:
     command = click.option(
         "--words", default=OPTIONS["words"], show_default=True, type=click.Choice(WORDS), help=words
     )(command)
+    command = click.option(
+        "--target-set",
+        "target_sets",
+        multiple=True,
+        metavar="NAME=TOKEN,...",
+        help="Tokens to follow together, by the sum of their probabilities: texts, and ids in digits; or NAME=[...], "
+        "a list in JSON; repeatable.",
+    )(command)
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
     )(command)
@@ -255,9 +263,32 @@ def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "missing", "precision", "measures")}
     arguments["decoder"] = _decoders(options.pop("decoders"), force=options.pop("force_decoder"))
     if "targets" in options:
-        arguments |= {"targets": options.pop("targets") or None, "words": options.pop("words")}
+        sets = [_target_set(each) for each in options.pop("target_sets")]
+        arguments |= {"targets": [*options.pop("targets"), *sets] or None, "words": options.pop("words")}
     measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
     return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
+
+
+def _target_set(given: str) -> dict[str, list[Any]]:
+    """``NAME=TOKEN,...`` or ``NAME=[...]`` -> the name and the members of a set.
+
+    >>> _target_set("en=270, the")
+    {'en': [270, ' the']}
+    """
+    name, found, members = given.partition("=")
+    if not found or not name:
+        raise LensError(f"--target-set is {given!r:.80}: pass NAME=TOKEN,TOKEN, such as 'en=270, the'")
+    if members.startswith("["):
+        try:
+            return {name: parse_json(members)}
+        except LensError as error:
+            raise LensError(f"--target-set {name}: {error}") from None
+    return {name: [_id_or_text(each) for each in members.split(",")] if members else []}
+
+
+def _id_or_text(given: str) -> str | int:
+    digits = given.strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else given
 
 
 def _decoders(names: tuple[str, ...], *, force: bool) -> Any:

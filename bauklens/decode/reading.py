@@ -85,14 +85,14 @@ class Reading:
         topk: tokens to keep of each row.
         measures: names of :data:`bauklens.result.measures.MEASURES`; those that are not of logits are passed over.
         next_ids: (column,) int64, the token that follows in the text; -1 if none does, or if it has no logit.
-        targets: ids of tokens to follow.
+        targets: the ids of tokens to follow, of each target one or more; several are followed together, as a set.
         reference: what the model itself says; None where no measure needs it.
     """
 
     topk: int
     measures: Collection[str] = ()
     next_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
-    targets: Sequence[int] = ()
+    targets: Sequence[Sequence[int]] = ()
     reference: Reference | None = None
 
     def with_measure(self, name: str) -> "Reading":
@@ -109,7 +109,8 @@ class Reading:
 
         Returns:
             ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and where there
-            are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32.
+            are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32: of a set, log
+            sum exp of its members' logits, the sum of their probabilities, and the rank of the best of them.
         """
         scratch = _Scratch()
         parts = [
@@ -135,11 +136,7 @@ class Reading:
         if self.next_ids.numel() and {"surprisal", "rank_of_next"} & set(self.measures):
             values |= self._next(logits, largest[:, 0] + normalizer, columns)
         if len(self.targets):
-            ids = torch.tensor(self.targets, device=logits.device)
-            chosen = logits[:, ids]  # (row, target)
-            values["target_logits"] = chosen.float()
-            values["target_probs"] = probabilities[:, ids] / total
-            values["target_ranks"] = rank_of(logits, chosen)
+            values |= self._followed(logits, probabilities, total)
         if "entropy" in self.measures or self._elementwise:
             below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
             if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
@@ -180,6 +177,17 @@ class Reading:
         assert self.reference is not None
         assert self.reference.probabilities is not None
         return self.reference.probabilities[columns], self.reference.entropy[columns]
+
+    def _followed(self, logits: torch.Tensor, probabilities: torch.Tensor, total: torch.Tensor) -> Values:
+        """What is read of the targets; of one token, log sum exp is its own logit, to the last digit."""
+        each = [torch.tensor(ids, device=logits.device) for ids in self.targets]
+        mass = torch.stack([probabilities[:, ids].sum(dim=-1) for ids in each], dim=1) / total
+        best = torch.stack([logits[:, ids].amax(dim=-1) for ids in each], dim=1)
+        return {
+            "target_logits": torch.stack([logits[:, ids].float().logsumexp(dim=-1) for ids in each], dim=1),
+            "target_probs": mass.clamp_max(1),
+            "target_ranks": rank_of(logits, best),
+        }
 
     def _next(self, logits: torch.Tensor, normalizer: torch.Tensor, columns: torch.Tensor) -> Values:
         following = self.next_ids.to(logits.device)[columns]

@@ -252,7 +252,7 @@ class _Table:
         for anatomy in ways(run.anatomy).values():
             try:
                 way = Way(precision="exact", decoder=decoder)
-                found = decode(replace(run, anatomy=anatomy), rows, Read(1, targets=ids), way)
+                found = decode(replace(run, anatomy=anatomy), rows, Read(1, targets=[(each,) for each in ids]), way)
                 return found.values["target_ranks"][:, 0]
             except NotProvedError as error:
                 forget(run.model)

@@ -96,10 +96,13 @@ def logit_lens(
         measures (str | list[str] | None): names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the
             pass over the logits yields almost for free. Measures that need every logit (``js``, ``rank_of_next``) are
             decoded exactly.
-        targets (str | int | list | None): texts and token ids to follow at every layer and position, whether or not
-            they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`).
+        targets (str | int | list | dict | None): texts and token ids to follow at every layer and position, whether or
+            not they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`). A mapping
+            ``{"en": [" the", 270], ...}``, also as an item of the list, follows sets of tokens by their names, each by
+            the sum of its members' probabilities.
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
-            before it, which takes one more run of the model per position; ``"first"``: only that of the first.
+            before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
+            takes such a text only with ``"first"``.
         messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
             formatted with the tokenizer's chat template.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table

@@ -11,10 +11,14 @@ from typing_extensions import Required, TypedDict
 from bauklens.arguments import Edit, Layers, Positions, checked_count, one_of
 from bauklens.errors import LensError
 from bauklens.result.measures import chosen_measures
+from bauklens.result.targets import listed_targets
 from bauklens.vocabulary import MISSING, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
-Targets = str | int | Iterable[str | int] | None
+Members = str | Iterable[str | int]
+"""The tokens of a set that is followed: texts and ids."""
+
+Targets = str | int | Mapping[str, Members] | Iterable[str | int | Mapping[str, Members]] | None
 
 OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 """A name, a file, a decoder, or a function; None is the logit lens."""
@@ -166,6 +170,7 @@ class Options:
         for name, value in vars(self).items():
             if isinstance(value, Iterator):
                 object.__setattr__(self, name, list(value))
+        object.__setattr__(self, "targets", listed_targets(self.targets))
         if not self.streams:
             raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
         for name in self.streams:

@@ -163,7 +163,7 @@ def check(run: Run) -> float:
 def _decode(run: Run, rows: Rows, how: How) -> Decoded:
     following = torch.cat([run.inputs.ids[0, 1:].cpu(), torch.tensor([-1], device="cpu")])
     following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
-    targets = [each.token_ids[0] for each in how.targets]
+    targets = [each.scored for each in how.targets]
     return decode(run, rows, Reading(how.topk, how.measures, following[rows.positions], targets), how.way)
 
 

@@ -27,11 +27,12 @@ def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> 
     Raises:
         LensError: the text and the word are longer than the model's context; memory runs out.
     """
-    whole = [target for target in result.targets if target.part == "whole"]
-    if not whole:
+    if all(target.part != "whole" for target in result.targets):
         return result
-    followed = {target.token_ids: _followed(target, result, run, plan, decoded) for target in whole}
-    return replace(result, targets=[followed.get(target.token_ids, target) for target in result.targets])
+    followed = [
+        _followed(target, result, run, plan, decoded) if target.part == "whole" else target for target in result.targets
+    ]
+    return replace(result, targets=followed)
 
 
 def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded: How) -> Target:

@@ -50,15 +50,15 @@ class Inputs:
     @property
     def filled(self) -> torch.Tensor:
         """(position,) bool, whether a position of one prompt is filled by an extra input."""
-        return torch.isin(self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64, device=self.ids.device))
+        return torch.isin(
+            self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64, device=self.ids.device)
+        )
 
     def first(self, count: int) -> "Inputs":
         """The first few positions; all, if the extra inputs fill some of those that would be left out."""
         if count >= self.count or self.filled[count:].any():
             return self
-        cut = {
-            name: value[:, :count] if along(name, value, self.ids) else value for name, value in self.extra.items()
-        }
+        cut = {name: value[:, :count] if along(name, value, self.ids) else value for name, value in self.extra.items()}
         return replace(self, ids=self.ids[:, :count], extra=cut)
 
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":

@@ -1,7 +1,7 @@
 """Where a result comes from: the model, what ran it, and what it was asked."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +56,8 @@ def _plain(value: Any) -> Any:
         return value
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, Iterable):
         return [_plain(each) for each in value]
     return value if isinstance(value, (int, float)) else str(value)

@@ -61,7 +61,8 @@ class Displayed:
         Args:
             measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
             kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
-                ``"trajectory"``: tokens across layers (:func:`bauklens.show.figures.trajectory`).
+                ``"trajectory"``: tokens across layers, the targets or else what leads in some layer at the position
+                (:func:`bauklens.show.figures.trajectory`).
             tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
                 ``"numbers"``.
             position: for a trajectory: its position; negative ones count from the last column.

@@ -31,7 +31,7 @@ def to_logitlenskit(lens: LensResult) -> dict[str, Any]:
     topk = [[[texts[token] for token in cell] for cell in lens.top_ids[row].tolist()] for row in rows]
     tracked = [_tracked(lens, rows, column) for column in range(len(lens.positions))]
     for target in lens.targets:
-        if len(target.token_ids) == 1:
+        if target.part == "token":
             _follow(target.text, target.probability[rows], topk, tracked)
     data: dict[str, Any] = {
         "meta": {"version": 2, "timestamp": _time(lens), "model": lens.model},

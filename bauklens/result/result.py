@@ -16,7 +16,7 @@ from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
 from bauklens.result.mapped import decoder_called, mapped_in_words
 from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
-from bauklens.result.targets import Target, Which
+from bauklens.result.targets import SET, Target, Which
 from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class LensResult(Stored, Exported, Displayed):
         raise LensError(f"position {position!r} is not in this table, which has {shown:.80}")
 
     def target(self, which: Which) -> Target:
-        """One of the targets, by its text, its token's id, or the ids of its tokens.
+        """One of the targets, by its text, its token's id, or the ids of its tokens; a set by its name only.
 
         Raises:
             LensError: it is not among the targets, or several targets have that text.
@@ -221,7 +221,9 @@ class LensResult(Stored, Exported, Displayed):
         else:
             token_ids = which if isinstance(which, tuple) else (which,)
             found = [
-                each for each in self.targets if each.token_ids == token_ids and all(map(is_whole_number, token_ids))
+                each
+                for each in self.targets
+                if each.part != SET and each.token_ids == token_ids and all(map(is_whole_number, token_ids))
             ]
         if len(found) > 1:
             told = ", ".join(str(each.token_ids[0] if each.part == "token" else each.token_ids) for each in found)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _LONGEST = 10
 """Characters of a token in a cell."""
 
+MOST_LEADERS = 8
+"""How many tokens a figure follows across layers unasked."""
+
+_LONGEST_LEGEND = 20
+"""Lines of a legend's column."""
 
 KINDS = ("heatmap", "trajectory")
 INSIDE = (True, False, "numbers")
@@ -72,7 +77,7 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
 
 
 def trajectory(result: LensResult, position: int = -1) -> "Figure":
-    """The probabilities of tokens across layers at one position: all targets, or else the last row's top k.
+    """The probabilities of tokens across layers at one position: of all targets, or else of :func:`leaders`.
 
     A token that is not a target is drawn only where it is in the top k.
 
@@ -86,25 +91,52 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
     token_ids = [target.token_ids for target in result.targets]
     texts = [target.text for target in result.targets]
     lines = [target.probability[:, column] for target in result.targets]
+    heading = ""
     if not lines:
-        tops, probabilities = result.top_ids[:, column], result.top_probs[:, column]  # (layer, rank)
-        for token in tops[-1].tolist():
-            known = np.where((tops == token).any(axis=-1), (probabilities * (tops == token)).sum(axis=-1), np.nan)
-            token_ids.append((token,))
-            texts.append(result.vocabulary[token])
-            lines.append(known)
-    figure = new_figure(figsize=(1.5 + 0.25 * len(result.layers), 4))
+        tokens, count = leaders(result, column)
+        token_ids, texts = [(token,) for token in tokens], [result.vocabulary[token] for token in tokens]
+        lines = [_where_known(result, token, column) for token in tokens]
+        heading = "tokens that lead in some layer" + (f"\n({len(tokens)} of {count})" if len(tokens) < count else "")
+    layers = len(result.layers)
+    figure = new_figure(figsize=(3.5 + 0.25 * layers, max(4, 0.6 + 0.22 * min(len(lines), _LONGEST_LEGEND))))
     axes = figure.subplots()
     for name, values in zip(distinct_names([_short(text) for text in texts], token_ids), lines, strict=True):
-        axes.plot(range(len(values)), values, marker="o", markersize=3, label=name)
-    axes.set_xticks(range(len(result.layers)), result.layers, rotation=60, parse_math=False)
+        axes.plot(range(layers), values, marker="o", markersize=3, label=name)
+    axes.set_xticks(range(layers), result.layers, rotation=60, parse_math=False)
     axes.set_ylim(0, 1)
     axes.set_xlabel("layer")
     axes.set_ylabel("probability")
     axes.set_title(f"after {_short(result.tokens[column])}, position {result.positions[column]}", parse_math=False)
-    for label in axes.legend().get_texts():
+    columns = -(-len(lines) // _LONGEST_LEGEND)
+    legend = axes.legend(title=heading or None, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns, frameon=False)
+    for label in legend.get_texts():
         label.set_parse_math(False)
     return figure
+
+
+def leaders(result: LensResult, column: int, most: int = MOST_LEADERS) -> tuple[list[int], int]:
+    """What leads anywhere at a column: the tokens that are the most probable in some layer.
+
+    Of many, the last layer's is kept, and those whose probabilities, in the layers in which they lead, add up to most.
+    The viewer's charts follow the same ones (``leaders`` of ``bauklens/viewer/pins.js``).
+
+    Returns:
+        At most so many token ids, in the order in which they come to lead, and how many there are in all.
+    """
+    tops = result.top_ids[:, column, 0].tolist()
+    weights = dict.fromkeys(tops, 0.0)
+    for token, probability in zip(tops, result.top_probs[:, column, 0].tolist(), strict=True):
+        weights[token] += probability
+    others = sorted((token for token in reversed(weights) if token != tops[-1]), key=lambda token: -weights[token])
+    kept = {tops[-1], *others[: most - 1]}
+    return [token for token in weights if token in kept], len(weights)
+
+
+def _where_known(result: LensResult, token: int, column: int) -> np.ndarray:
+    """A token's probability in every layer at a column, (layer,); NaN where it is not in the top k."""
+    is_it = result.top_ids[:, column] == token  # (layer, rank)
+    found = (result.top_probs[:, column] * is_it).sum(axis=-1)
+    return np.where(is_it.any(axis=-1), found, np.nan)
 
 
 def plotly_heat_map(

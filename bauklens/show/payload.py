@@ -139,6 +139,11 @@ def _targets(targets: Sequence[Target]) -> list[dict[str, Any]]:
     ]
 
 
+def _is_token(target: Target) -> bool:
+    """Whether a target is a single token, and no word or set that has a single one."""
+    return target.part == "token" and len(target.token_ids) == 1
+
+
 def _measure(name: str) -> dict[str, str]:
     about = MEASURES.get(name)
     return {"name": name, "unit": about.unit if about else "", "about": about.about if about else ""}
@@ -151,7 +156,7 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     ids = ids[order].tolist()
-    texts = {target.token_ids[0]: target.text for target in lens.targets if len(target.token_ids) == 1}
+    texts = {target.token_ids[0]: target.text for target in lens.targets if _is_token(target)}
     texts |= lens.vocabulary
     kept = [*ids, *sorted(set(texts) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)

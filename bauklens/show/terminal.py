@@ -13,7 +13,7 @@ from bauklens.errors import LensError
 from bauklens.result.comparison import Comparison
 from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
-from bauklens.result.targets import target_names
+from bauklens.result.targets import SET, target_names
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
@@ -154,7 +154,8 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
         if target.part == "whole":
             continue
         for name, result in zip(names, results, strict=True):
-            layers = (result.first_layer(target.token_ids, rank=rank, position=position) for rank in _RANKS)
+            which = target.text if target.part == SET else target.token_ids
+            layers = (result.first_layer(which, rank=rank, position=position) for rank in _RANKS)
             table.add_row(
                 Text(text), Text(name), *(Text(layer or "never", style="" if layer else "dim") for layer in layers)
             )

@@ -3,6 +3,9 @@
 import { draw, make } from "./dom.js";
 import { valueText } from "./numbers.js";
 
+const FEW = 4; // lines of which a chart says also that a value is not known
+const APART = 10; // pixels between two shapes
+
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [320, 132, 34, 18, 8, 20];
 
 /** The place of a value up the chart, 0 (bottom) .. 1, on a scale of probabilities or of ranks (logarithmic, 1 on top). */
@@ -38,13 +41,15 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
   const guide = mark("guide", chosen);
   picture.append(mark("chosen", chosen), guide);
   for (const line of lines) picture.append(...drawn(line, x, y));
-  const value = make("output", { class: "values" });
+  picture.append(...shapes(lines, x, y));
+  const value = make("output", { class: lines.length > FEW ? "values many" : "values" });
   const whole = make("figure", { class: "chart" }, make("figcaption", {}, title), picture, value);
 
   function tell(place) {
     guide.setAttribute("x1", x(place));
     guide.setAttribute("x2", x(place));
-    const values = lines.map((line) => [line.shape, line.whose, show(line.values[place])].filter(Boolean).join(" "));
+    const told = lines.length > FEW ? lines.filter((line) => Number.isFinite(line.values[place])) : lines;
+    const values = told.map((line) => [line.shape, line.whose, show(line.values[place])].filter(Boolean).join(" "));
     value.textContent = `${names[place]}: ${values.join("  ")}`;
   }
   const placeAt = (event) => {
@@ -60,7 +65,7 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
 }
 
 /** A line in as many pieces as it has gaps, and a point at every place where it is alone or there are few. */
-function drawn({ values, colour, shape, name, soft, dash }, x, y) {
+function drawn({ values, colour, soft, dash }, x, y) {
   const pieces = [[]];
   [...values].forEach((value, place) => {
     if (Number.isFinite(value)) pieces.at(-1).push([x(place), y(value)]);
@@ -70,9 +75,22 @@ function drawn({ values, colour, shape, name, soft, dash }, x, y) {
   const kind = soft ? "line soft" : "line";
   const lines = pieces.filter((piece) => piece.length > 1).map((piece) => draw("polyline", { class: kind, points: piece.join(" "), style }));
   const points = pieces.filter((piece) => piece.length === 1).map(([[cx, cy]]) => draw("circle", { class: kind, cx, cy, r: 2, style }));
-  const end = pieces.flat().at(-1);
-  const label = end && draw("text", { class: "shape", x: WIDTH - RIGHT + 7, y: end[1] + 3.5, style }, shape, draw("title", {}, name));
-  return [...lines, ...points, ...(label ? [label] : [])];
+  return [...lines, ...points];
+}
+
+/** The shape of every line where it ends, higher or lower if another is there. */
+function shapes(lines, x, y) {
+  const taken = [];
+  const steps = Array.from({ length: 2 * lines.length }, (_, step) => (step % 2 ? 1 : -1) * Math.ceil(step / 2) * APART);
+  return lines.flatMap(({ values, colour, shape, name }) => {
+    const last = [...values].findLastIndex(Number.isFinite);
+    if (last < 0) return [];
+    const [left, end] = [x(last) + 5, y(values[last])];
+    const isFree = (top) => top >= 0 && top <= HEIGHT - BOTTOM + 4 && taken.every(([one, other]) => Math.abs(one - left) >= APART || Math.abs(other - top) >= APART);
+    const top = steps.map((step) => end + step).find(isFree) ?? end;
+    taken.push([left, top]);
+    return [draw("text", { class: "shape", x: left, y: top + 3.5, style: { "--pin": colour } }, shape, draw("title", {}, name))];
+  });
 }
 
 /** The next of 0.01, 0.02, 0.05, 0.1, ... 1. */

@@ -1,6 +1,7 @@
 // What a cell's colour says: numbers 0..1 for the stylesheet, and the legend that says what they are.
 
-import { cellOf, followed, probabilityAt } from "./data.js";
+import { cellOf, probabilityAt } from "./data.js";
+import { followed } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { isPair } from "./state.js";
 

@@ -1,5 +1,7 @@
 // What the viewer is given -> lenses: typed arrays over (layer, position), or (layer, position, rank).
 
+import { named } from "./targets.js";
+
 const KINDS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
 
 /** One lens from what `bauklens/show/payload.py` wrote. */
@@ -17,7 +19,6 @@ export async function unpack(given) {
 }
 
 function lensOf(head, parts) {
-  const { texts, shown, ids } = parts.vocabulary;
   const measures = Object.fromEntries(head.measures.map((each) => [each.name, each]));
   const targets = head.targets.map((each, place) => ({
     ...each,
@@ -27,10 +28,7 @@ function lensOf(head, parts) {
   }));
   return Object.freeze({
     ...head,
-    texts,
-    shown: texts.map((text, token) => shown[token] ?? text),
-    ids,
-    places: new Map((ids ?? texts).map((key, token) => [key, token])),
+    ...named(parts.vocabulary, targets),
     measures,
     targets,
     top: parts.top,
@@ -74,31 +72,11 @@ export const tokenAt = (lens, cell, rank = 0) => lens.top[cell * lens.topk + ran
 export const probabilityAt = (lens, cell, rank = 0) => lens.probability[cell * lens.topk + rank];
 
 /** What names a token in every lens: its id, or its text where a lens has no ids. */
-export const keyOf = (lens, token) => (lens.ids ?? lens.texts)[token];
+export const keyOf = (lens, token) => lens.keys[token];
 
-/** A token's rank from 1 in a cell's top k; 0 where it is not in it. */
+/** A token's rank from 1 in a cell's top k; 0 where it is not in it. A set's is that of its best member. */
 export function rankAt(lens, cell, token) {
+  if (lens.joint.has(token)) return lens.joint.get(token).rank[cell] <= lens.topk ? lens.joint.get(token).rank[cell] : 0;
   for (let rank = 0; rank < lens.topk; rank += 1) if (tokenAt(lens, cell, rank) === token) return rank + 1;
   return 0;
-}
-
-const known = new WeakMap(); // lens -> token -> what `followed` returned
-
-/** A token in every cell -> { probability, rank, exact }; NaN where it is in no top k and was not followed. */
-export function followed(lens, token) {
-  if (!known.has(lens)) known.set(lens, new Map());
-  const tokens = known.get(lens);
-  if (!tokens.has(token)) tokens.set(token, follow(lens, token));
-  return tokens.get(token);
-}
-
-function follow(lens, token) {
-  const target = lens.targets.find((each) => each.tokens.length === 1 && each.tokens[0] === lens.ids?.[token]);
-  if (target) return { probability: target.probability, rank: target.rank, exact: true };
-  const [probability, rank] = [0, 1].map(() => new Float32Array(lens.rows * lens.columns).fill(NaN));
-  for (let cell = 0; cell < probability.length; cell += 1) {
-    const found = rankAt(lens, cell, token);
-    if (found) [probability[cell], rank[cell]] = [probabilityAt(lens, cell, found - 1), found];
-  }
-  return { probability, rank, exact: false };
 }

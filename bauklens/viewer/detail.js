@@ -6,6 +6,7 @@ import { tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 import { siblings } from "./siblings.js";
+import { placeOfTarget } from "./targets.js";
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
@@ -75,9 +76,9 @@ export function detail(view) {
     return [...whose, ...followed, ...lines];
   }
 
-  /** A target is pinned like any token, unless it is a word of several. */
+  /** A target is pinned like any token. */
   function pinOf(lens, target, pins) {
-    const token = target.tokens.length === 1 ? lens.places.get(target.tokens[0]) : undefined;
+    const token = placeOfTarget(lens, target);
     return token === undefined ? [] : [pinButton(lens, token, pins.get(token))];
   }
 

@@ -1,7 +1,8 @@
 // What differs between two lenses: in the table of the first, what both say in each cell.
 
 import { shortened, textOf } from "./cells.js";
-import { cellOf, followed, keyOf, rowOf, tokenAt } from "./data.js";
+import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
+import { followed } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutMarks } from "./rows.js";

@@ -1,8 +1,9 @@
 // A small map of one pinned token over the whole grid, a pixel or more a cell.
 
 import { axesOf, chosenIn } from "./axes.js";
-import { cellOf, followed } from "./data.js";
+import { cellOf } from "./data.js";
 import { make } from "./dom.js";
+import { followed } from "./follow.js";
 import { pinned } from "./pins.js";
 
 const MAP_SIDE = 300; // pixels along either side, unless there are more cells

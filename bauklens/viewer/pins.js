@@ -1,8 +1,12 @@
 // Tokens that are followed: a colour and a shape each, and where they stand.
 
-import { cellOf, followed, rankAt } from "./data.js";
+import { cellOf, keyOf, probabilityAt, rankAt, tokenAt } from "./data.js";
+import { valuesIn } from "./follow.js";
 
-const SHAPES = ["●", "▲", "■", "◆", "★", "✚"];
+const SHAPES = ["●", "▲", "■", "◆", "★", "✚", "▼", "✖"];
+
+/** How many tokens a chart follows unasked. */
+export const MOST_LEADERS = SHAPES.length;
 
 /** The pins that a lens holds: { key, token, shape, colour }. */
 export function pinned(lens, state) {
@@ -23,10 +27,35 @@ export function markOf(lens, pins, cell) {
 
 /** Values of a token along a line of cells: over the layers at a column, or over the positions at a row. */
 export function along(lens, token, { row, column }, what) {
-  const values = followed(lens, token)[what];
-  return row === undefined
-    ? Array.from({ length: lens.rows }, (_, each) => values[cellOf(lens, each, column)])
-    : Array.from({ length: lens.columns }, (_, each) => values[cellOf(lens, row, each)]);
+  const cells =
+    row === undefined
+      ? Array.from({ length: lens.rows }, (_, each) => cellOf(lens, each, column))
+      : Array.from({ length: lens.columns }, (_, each) => cellOf(lens, row, each));
+  return valuesIn(lens, token, cells, what);
+}
+
+/**
+ * What leads anywhere at a column: the tokens that are the most probable in some layer, in the order in which they come
+ * to lead; of many, the last layer's and those whose probabilities, where they lead, add up to most.
+ *
+ * `leaders` of `bauklens/show/figures.py` are the same.
+ *
+ * @returns `{ found, all }`: as pins, at most `most`, and how many lead in all.
+ */
+export function leaders(lens, column, most = MOST_LEADERS) {
+  const weights = new Map();
+  for (let row = 0; row < lens.rows; row += 1) {
+    const cell = cellOf(lens, row, column);
+    const token = tokenAt(lens, cell);
+    weights.set(token, (weights.get(token) ?? 0) + probabilityAt(lens, cell));
+  }
+  const last = tokenAt(lens, cellOf(lens, lens.rows - 1, column));
+  const others = [...weights.keys()].filter((token) => token !== last).reverse();
+  others.sort((one, other) => weights.get(other) - weights.get(one));
+  const kept = new Set([last, ...others.slice(0, most - 1)]);
+  const tokens = [...weights.keys()].filter((token) => kept.has(token));
+  const found = tokens.map((token, place) => ({ key: keyOf(lens, token), token, shape: SHAPES[place], colour: `var(--pin-${place})` }));
+  return { found, all: weights.size };
 }
 
 /** The layer from which on a token leads at a column to the end; null where it does not lead at the end. */

@@ -1,5 +1,8 @@
 // What a person has chosen: one frozen value, that can be written as JSON and read again.
 
+import { keyOf } from "./data.js";
+import { placeOfTarget } from "./targets.js";
+
 export const START = Object.freeze({
   show: "0", // the lens that is shown, by its number; "beside"; or two that are compared: "difference", "0-2"
   layer: "", // the chosen cell
@@ -30,9 +33,10 @@ export function opened(lenses, given = {}) {
   return changed({ ...START, ...last, ...asked(lens) }, restored(given, lenses));
 }
 
-/** The tokens that a lens was asked to follow are pinned. */
+/** What a lens was asked to follow is pinned. */
 function asked(lens) {
-  const keys = lens.targets.filter(({ tokens }) => tokens.length === 1 && lens.places.has(tokens[0])).map(({ tokens }) => tokens[0]);
+  const places = lens.targets.map((target) => placeOfTarget(lens, target)).filter((place) => place !== undefined);
+  const keys = places.map((place) => keyOf(lens, place));
   const pins = [...new Set(keys)].slice(0, MOST_PINS);
   return { pins: Object.freeze(pins), pin: pins[0] ?? null };
 }

@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { deflateSync } from "node:zlib";
 
-import { cellOf, followed, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
+import { cellOf, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
+import { followed, valuesIn } from "../../bauklens/viewer/follow.js";
+import { opened } from "../../bauklens/viewer/state.js";
+import { placeOfTarget } from "../../bauklens/viewer/targets.js";
 import { small } from "./made.mjs";
 
 const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: ["entropy", "top"].map((name) => ({ name })), targets: [], between: [] };
@@ -39,6 +42,21 @@ for (const packed of [false, true]) {
     assert.equal(lens.columns, 2);
   });
 }
+
+test("a set has a name, a place and a key like a token, and its values everywhere", () => {
+  const set = { name: "en", shown: "en", part: "set", tokens: [11], probability: Float32Array.of(1, 2, 3, 4, 5, 6), rank: Float32Array.of(1, 2, 3, 4, NaN, 1) };
+  const word = { ...set, name: "de", part: "whole", tokens: [10, 11], rank: new Float32Array(6).fill(NaN) };
+  const lens = small({ targets: [set, word] });
+  const [place, other] = lens.targets.map((target) => placeOfTarget(lens, target));
+  assert.deepEqual([place, lens.texts[place], lens.places.get(keyOf(lens, place))], [6, "en", 6]);
+  assert.deepEqual([0, 1, 2, 3, 4, 5].map((cell) => rankAt(lens, cell, place)), [1, 2, 0, 0, 0, 1]); // in the top 2 or not
+  assert.equal(rankAt(lens, 0, other), 0);
+  assert.equal(followed(lens, place).probability, set.probability);
+  assert.deepEqual(valuesIn(lens, place, [1, 5], "rank"), [2, 1]);
+  assert.equal(followed(lens, 1).exact, false); // the token of a set of one is not followed itself
+  assert.deepEqual(valuesIn(lens, 1, [0, 1, 5], "probability"), [0.25, NaN, 0.9375]);
+  assert.equal(opened([lens]).pins.length, 2);
+});
 
 test("a cell's tokens and their ranks", () => {
   const lens = small();

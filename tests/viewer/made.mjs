@@ -1,5 +1,7 @@
 // Lenses made by hand, as `unpack` returns them.
 
+import { named } from "../../bauklens/viewer/targets.js";
+
 /** A lens of some tokens in every cell: `top[row][column]` are places among the texts, `probability` likewise. */
 export function made(top, probability, changes = {}) {
   const texts = changes.texts ?? ["a", " b", " ", "long word", "same", "same"];
@@ -26,10 +28,6 @@ export function made(top, probability, changes = {}) {
     topk,
     rows,
     columns,
-    texts,
-    shown: texts.map((text) => text.replaceAll(" ", "␣")),
-    ids,
-    places: new Map((ids ?? texts).map((key, place) => [key, place])),
     measures: { magnitude: { name: "magnitude", unit: "", about: "length" } },
     plain: { token_ids: Array.from({ length: columns }, (_, column) => 100 + column) },
     targets: [],
@@ -38,6 +36,7 @@ export function made(top, probability, changes = {}) {
     top: Uint16Array.from(top.flat(2)),
     probability: Float32Array.from(probability.flat(2)),
     ...changes,
+    ...named({ texts, ids, shown: texts.map((text) => text.replaceAll(" ", "␣")) }, changes.targets ?? []),
   };
 }
 

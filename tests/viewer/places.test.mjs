@@ -3,9 +3,10 @@ import test from "node:test";
 
 import { axesOf, chosenIn, holds, settled, strided } from "../../bauklens/viewer/axes.js";
 import { moved } from "../../bauklens/viewer/keys.js";
+import { leaders } from "../../bauklens/viewer/pins.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { inSight } from "../../bauklens/viewer/window.js";
-import { small } from "./made.mjs";
+import { made, small } from "./made.mjs";
 
 const state = (changes) => ({ ...opened([small()]), ...changes });
 
@@ -48,6 +49,19 @@ test("a layer that is not shown gives the choice to the nearest that is", () => 
 
 test("partners of a comparison are linked by their column", () => {
   assert.deepEqual(chosenIn(small({ positions: [1, 2], linked: [0, 1] }), state({ layer: "0", position: 1 })), [1, 1]);
+});
+
+test("what leads in some layer is followed, in the order in which it comes to lead", () => {
+  const { found, all } = leaders(small(), 1);
+  assert.deepEqual(found.map(({ token, key, shape }) => [token, key, shape]), [[0, 10, "●"], [1, 11, "▲"]]);
+  assert.equal(all, 2);
+});
+
+test("of many that lead, the last layer's and those with the most probability", () => {
+  const lens = made([0, 1, 2, 1, 3].map((token) => [[token]]), [0.5, 0.25, 0.5, 0.5, 0.125].map((each) => [[each]]));
+  assert.deepEqual(leaders(lens, 0, 2).found.map(({ token }) => token), [1, 3]);
+  assert.deepEqual(leaders(lens, 0, 3).found.map(({ token }) => token), [1, 2, 3]); // of two alike, the later one
+  assert.equal(leaders(lens, 0, 3).all, 4);
 });
 
 test("what is in sight, and one place that always is", () => {

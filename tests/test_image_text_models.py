@@ -4,7 +4,19 @@ import pytest
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from tests.image_text import FAILS, NOT_HERE, SPECS, build, depends_from, inputs_of, length_of_logits
+from tests.image_text import (
+    FAILS,
+    NOT_HERE,
+    PROMPTS,
+    SPECS,
+    build,
+    build_for,
+    depends_from,
+    inputs_of,
+    length_of_logits,
+    picture,
+    processor_of,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # a hundred models
 
@@ -56,3 +68,35 @@ def test_the_image_has_its_positions_between_text(name):
 def test_every_type_is_in_the_list():
     assert set(SPECS) | set(NOT_HERE) == set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
     assert not set(SPECS) & set(NOT_HERE)
+
+
+PLACEHOLDERS = {
+    "llava": 2 * 2,
+    "qwen2_5_vl": 2 * 3,
+    "qwen3_vl": 2 * 3,
+    "gemma3": 2 * 2,
+    "idefics3": (2 * 2 + 1) * 2 * 2,
+    "internvl": (2 + 1) * 2 * 2,
+    "mllama": 1,
+    "paligemma": 2 * 2,
+}
+"""Of a picture of 16 x 24: rows and columns; idefics3 and internvl cut it into tiles and add the whole."""
+
+
+@pytest.mark.parametrize("family", PROMPTS)
+def test_a_real_processor_runs_the_model(family):
+    processor = processor_of(family)
+    model = build_for(family, processor.tokenizer)
+
+    def read(seed):
+        inputs = processor(text=PROMPTS[family], images=[picture(seed)], return_tensors="pt")
+        return inputs["input_ids"][0], logits_of(model, {key: each for key, each in inputs.items() if key != "labels"})
+
+    ids, logits = read(0)
+    assert logits.shape == (1, len(ids), model.config.get_text_config().vocab_size)
+    assert torch.isfinite(logits).all()
+    places = (ids == model.config.image_token_id).nonzero().flatten()
+    assert len(places) == PLACEHOLDERS[family]
+    other_ids, other = read(1)
+    assert torch.equal(ids, other_ids)
+    assert ((logits - other).abs().amax(dim=-1)[0][places[-1] + 1 :] > 1e-3).all()

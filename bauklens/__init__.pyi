@@ -20,6 +20,7 @@ from .result.comparison import Comparison as Comparison
 from .result.comparison import compare as compare
 from .result.measures import MEASURES as MEASURES
 from .result.measures import Measure as Measure
+from .result.pictures import Picture as Picture
 from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
 from .show.evaluation import Evaluation as Evaluation

@@ -24,8 +24,13 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
         raise LensError(f"unknown {name} {value!r}: pass one of {', '.join(map(repr, known))}")
 
 
-def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
+def chosen_layers(labels: Sequence[str], wanted: Layers, idle: Sequence[str] = ()) -> list[int]:
     """Indices of the rows wanted, by label, as text or number; negative numbers count blocks from the last.
+
+    Args:
+        labels: what the rows are called.
+        wanted: None means all.
+        idle: labels of blocks that did not run, and so have no row.
 
     >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
     [0, 2]
@@ -36,7 +41,7 @@ def chosen_layers(labels: Sequence[str], wanted: Layers) -> list[int]:
     each_wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     if not each_wanted:
         raise LensError("layers is empty: pass at least one, or None for all")
-    return _distinct("layer", [_row(labels, each) for each in each_wanted], labels)
+    return _distinct("layer", [_row(labels, each, idle) for each in each_wanted], labels)
 
 
 def chosen_positions(count: int, wanted: Positions) -> list[int]:
@@ -86,25 +91,25 @@ def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
     return chosen
 
 
-def _row(labels: Sequence[str], wanted: int | str) -> int:
+def _row(labels: Sequence[str], wanted: int | str, idle: Sequence[str]) -> int:
     blocks = [label for label in labels if label != "embed"]
     text = str(wanted)
     if text not in labels and text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
         text = blocks[int(text)]
+    if text not in labels and text in idle:
+        raise LensError(f"block {text} did not run on this prompt, so it has no row: this lens has {_listed(labels)}")
     if text not in labels:
         raise LensError(f"unknown layer {wanted!r}: this lens has {_listed(labels)}")
     return labels.index(text)
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Rows in words: those between the first and the last block are left out.
+    """Rows in words: runs of blocks by their ends.
 
     >>> _listed(["embed", "0", "1", "2"])
     "'embed', 0 .. 2"
     """
-    blocks = [label if label.isdecimal() else repr(label) for label in labels if label != "embed"]
-    before = ["'embed'"] if "embed" in labels else []
-    return ", ".join(before + ([f"{blocks[0]} .. {blocks[-1]}"] if blocks else []))
+    return listed([label if label.isdecimal() else repr(label) for label in labels])
 
 
 def whole_number(name: str, value: Any) -> int:

@@ -22,7 +22,7 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
     try:
         return tokenizer(text, verbose=False, **options)["input_ids"]
     except BaseException as error:
-        if isinstance(error, Exception) or is_panic(error):
+        if not isinstance(error, LensError) and (isinstance(error, Exception) or is_panic(error)):
             raise LensError(f"the tokenizer fails on {what}: {type(error).__name__} {error}") from None
         raise
 

@@ -75,3 +75,7 @@ FORMS = {
     "arithmetic": "numbers as digits and as words, operations as symbols and as words",
 }
 """Which further forms of a word an evaluation counts as that word -> the same in words."""
+
+TOKENS, LABELS = "tokens", "labels"
+PREDICTED = (TOKENS, LABELS)
+"""What a model's logits are of: the tokens of its vocabulary, or a classifier's labels."""

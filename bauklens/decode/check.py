@@ -29,12 +29,14 @@ class Check:
         logits: the largest difference there; None if the forward pass ended before the model's own logits.
         cells: those of earlier rows that were compared with an early exit.
         probability: the largest difference there of a probability that is shown; None if none was compared.
+        only: the one position whose logits the model returns; None if it returns those of each.
     """
 
     positions: int = 0
     logits: float | None = None
     cells: int = 0
     probability: float | None = None
+    only: int | None = None
 
 
 def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> float:

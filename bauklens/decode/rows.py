@@ -107,7 +107,9 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         checked = list(own_positions(run)) if run.anatomy.alone else rows.positions
         if difference is None:
             difference = _difference_of_last(run, checked, limit)
-        check = replace(check, positions=len(checked), logits=difference)
+        check = replace(
+            check, positions=len(checked), logits=difference, only=checked[0] if run.anatomy.alone else None
+        )
     return Decoded(_with_own(values, own if needs_own else None), readout.precision or _name_of(own), redone, check)
 
 

@@ -11,16 +11,14 @@ from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import planned, prompted
+from bauklens.lens.plan import Prompted, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.generation import chat_ids
-from bauklens.model.inputs import Inputs
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
-from bauklens.stream.run import Run
 
 
 @overload
@@ -173,7 +171,7 @@ def _lenses(
 ) -> list[list[LensResult] | None]:
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
-    inputs: dict[int, tuple[Inputs, int]] = {}
+    inputs: dict[int, Prompted] = {}
     plan = None
 
     def refuse(number: int, error: LensError) -> None:
@@ -188,24 +186,24 @@ def _lenses(
         except LensError as error:
             refuse(number, error)
             continue
-        plan = plan or planned(model, tokenizer, found[0], options, decoders)
+        plan = plan or planned(model, tokenizer, found.inputs, options, decoders)
         try:
-            plan.require_positions(found[0])
+            plan.require_positions(found.inputs)
             inputs[number] = found
         except LensError as error:
             refuse(number, error)
     if plan is None:
         return lenses
     numbers = list(inputs)
-    streams = traced(model, plan.anatomy, [inputs[number][0] for number in numbers], plan.tracing)
+    streams = traced(model, plan.anatomy, [inputs[number].inputs for number in numbers], plan.tracing)
     with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
         for place, stream in streams:
             number = numbers[place]
             try:
                 if isinstance(stream, LensError):
                     raise stream
-                given, own = inputs[number]
-                run = Run(model, tokenizer, prompts[number], given, plan.anatomy, stream, own)
+                given = inputs[number]
+                run = plan.run(model, tokenizer, prompts[number], given, stream)
                 lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
             except LensError as error:
                 refuse(number, error)

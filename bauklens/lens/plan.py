@@ -21,12 +21,32 @@ from bauklens.model.generation import continued
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
 from bauklens.model.sublayers import Sublayers
+from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES, chosen_measures
+from bauklens.result.pictures import Picture
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.stream.run import Run
+from bauklens.stream.states import Stream
 from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED, NORMS
+
+
+@dataclass(frozen=True, eq=False)
+class Prompted:
+    """A prompt, and what is known of it before the model runs.
+
+    Attributes:
+        inputs: what the model is given: the prompt, and what was generated after it.
+        own: how many of the positions are the prompt's.
+        pictures: those that the prompt holds.
+        notes: what a reader should know of it, as sentences.
+    """
+
+    inputs: Inputs
+    own: int
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,25 @@ class Plan:
         """Refuses a prompt without the positions that are asked for."""
         chosen_positions(inputs.count, self.options.positions)
 
+    def run(self, model: nn.Module, tokenizer: Any, prompt: Prompt, given: Prompted, stream: Stream) -> Run:
+        """A prompt that has run.
+
+        Args:
+            stream: what it left.
+        """
+        notes = (*given.notes, *self.anatomy.notes)
+        return Run(
+            model,
+            tokenizer,
+            prompt,
+            given.inputs,
+            self.anatomy,
+            stream,
+            given.own,
+            notes=notes,
+            pictures=given.pictures,
+        )
+
     def rows(self, run: Run, stream: str, how: How) -> Rows:
         """The rows of a stream that are asked for."""
         return rows_of(run, stream, self.options.layers, self.options.positions, how)
@@ -66,13 +105,15 @@ class Plan:
         return found
 
 
-def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> tuple[Inputs, int]:
-    """A prompt and what is generated after it, and how many of its positions are the prompt's."""
+def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> Prompted:
+    """A prompt, and what is generated after it."""
     inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
-    if not options.max_new_tokens:
-        return inputs, inputs.count
-    more = continued(model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate)
-    return more, inputs.count
+    own = inputs.count
+    if options.max_new_tokens:
+        inputs = continued(
+            model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
+        )
+    return Prompted(inputs, own)
 
 
 def planned(
@@ -89,11 +130,12 @@ def planned(
     named = _named_norm(model, options.norm)
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
     for name in options.streams:
-        chosen_layers(labels(anatomy, name), options.layers)
+        chosen_layers(labels(anatomy, name), options.layers, anatomy.idle)
     made_for = [require_fit(decoder, model, anatomy, options.streams, options.norm) for decoder in decoders]
     norm = options.norm if named is None else "own"
     topk = checked_topk(options.topk, anatomy.vocabulary)
-    targets = tuple(wanted_targets(tokenizer, anatomy.vocabulary, options.targets, options.words))
+    written_in = tokenizer if anatomy.classes is None else LabelNames(anatomy.classes)
+    targets = tuple(wanted_targets(written_in, anatomy.vocabulary, options.targets, options.words))
     hows = tuple(
         How(
             topk,

@@ -1,7 +1,7 @@
 """Rows of a run, decoded to a result, with the check."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,11 +20,15 @@ from bauklens.model.encoding import Prompt, encode
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.unwrap import unwrapped
+from bauklens.result.labels import LabelNames
+from bauklens.result.measures import MEASURES
+from bauklens.result.pictures import column_labels
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
 from bauklens.result.tokens import token_texts
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
+from bauklens.vocabulary import LABELS, TOKENS
 
 _OF_TARGETS = ("probs", "logits", "ranks")
 
@@ -84,7 +88,10 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
     decoded = _decode(run, rows, how)
     values = decoded.values | _of_states(run, rows, how)
     token_ids = run.inputs.ids[0, rows.positions].tolist()
-    vocabulary = token_texts(run.tokenizer, [*values["top_ids"].flatten().tolist(), *token_ids])
+    predicted = values["top_ids"].flatten().tolist()
+    read = token_texts(run.tokenizer, token_ids)
+    classes = run.anatomy.classes
+    vocabulary = token_texts(run.tokenizer, predicted) | read if classes is None else _label_texts(classes, predicted)
     decoding = {
         "precision": decoded.precision,
         "by": by,
@@ -98,7 +105,7 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         decoder=how.decoder,
         norm=run.anatomy.norm or how.way.norm,
         token_ids=np.array(token_ids),
-        tokens=tuple(vocabulary[token_id] for token_id in token_ids),
+        tokens=tuple(read[token_id] for token_id in token_ids),
         positions=np.array(rows.positions),
         layers=tuple(rows.labels),
         top_ids=values["top_ids"].numpy(),
@@ -110,10 +117,15 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
             "positions": decoded.check.positions,
             "max_abs_probability_difference": decoded.check.probability,
             "cells": decoded.check.cells,
+            **({} if decoded.check.only is None else {"only_position": decoded.check.only}),
         },
         provenance=provenance(run.model, rows.states, arguments) | {"decoding": decoding} | _of_decoder(how),
         generated_from=run.prompted if run.prompted < run.inputs.count else None,
-        measures={name: values[name].numpy() for name in how.measures if name in values},
+        measures={
+            name: values[name].numpy()
+            for name in how.measures
+            if name in values and not (classes is not None and MEASURES[name].of_text)
+        },
         targets=[
             Target(*vars(each).values(), *(values[f"target_{name}"][..., place].numpy() for name in _OF_TARGETS))
             for place, each in enumerate(how.targets)
@@ -121,7 +133,14 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         unmapped=tuple(label for label in rows.labels if not Basis(how.way.decoder, run.anatomy).covers(label)),
         quality=_quality(how.way.decoder, rows.labels),
         notes=run.notes,
+        columns=column_labels(run.pictures, rows.positions) if run.pictures else (),
+        pictures=run.pictures,
+        predicts=TOKENS if classes is None else LABELS,
     )
+
+
+def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, str]:
+    return token_texts(LabelNames(classes), numbers)
 
 
 def _of_decoder(how: How) -> dict[str, Any]:
@@ -162,6 +181,9 @@ def check(run: Run) -> float:
 
 def _decode(run: Run, rows: Rows, how: How) -> Decoded:
     following = torch.cat([run.inputs.ids[0, 1:].cpu(), torch.tensor([-1], device="cpu")])
+    if run.anatomy.classes is not None:
+        following[:] = -1  # no token of the text is predicted
+    following[:-1][run.inputs.filled[1:].cpu()] = -1  # what a picture fills is not a token
     following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
     targets = [each.scored for each in how.targets]
     return decode(run, rows, Reading(how.topk, how.measures, following[rows.positions], targets), how.way)

@@ -78,11 +78,11 @@ def compare_models(
 def _run(
     model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options, decoders: list[Decoder]
 ) -> tuple[Run, Plan]:
-    inputs, own = prompted(model, tokenizer, prompt, options)
-    plan = planned(model, tokenizer, inputs, options, decoders)
-    plan.require_positions(inputs)
-    stream = trace_stream(model, plan.anatomy, inputs, plan.tracing)
-    return Run(model, tokenizer, prompt, inputs, plan.anatomy, stream, own), plan
+    given = prompted(model, tokenizer, prompt, options)
+    plan = planned(model, tokenizer, given.inputs, options, decoders)
+    plan.require_positions(given.inputs)
+    stream = trace_stream(model, plan.anatomy, given.inputs, plan.tracing)
+    return plan.run(model, tokenizer, prompt, given, stream), plan
 
 
 def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.ndarray]:

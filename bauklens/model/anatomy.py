@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from bauklens.arguments import listed
 from bauklens.errors import LensError
 from bauklens.model.forward import Call, record
 from bauklens.model.guard import evaluating, has_hooks, is_hooked, locked
@@ -57,6 +58,22 @@ class Anatomy(Layout):
     proof: float
     proved_on: int
     reads: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the rows, as sentences."""
+        found = []
+        if self.idle:
+            which, have = ("Block", "has no row") if len(self.idle) == 1 else ("Blocks", "have no rows")
+            found.append(
+                f"{which} {listed(self.idle)} of {self.blocks_path} did not run on this prompt, and so {have}."
+            )
+        if self.alone:
+            found.append(
+                f"The model returns the logits of the {self.reads} position only; the other columns are read as that "
+                "one is, and nothing of the model's own confirms them."
+            )
+        return tuple(found)
 
     @property
     def decoding(self) -> str:

@@ -4,14 +4,18 @@ import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.forward import model_logits
 from bauklens.model.guard import evaluating
-from bauklens.model.inputs import ENCODED, input_device
+from bauklens.model.inputs import ENCODED, Inputs, input_device
 from bauklens.model.memory import out_of_memory
+from bauklens.model.proof import allowed_difference
+from bauklens.model.shell import original
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +37,40 @@ def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], writ
     ids = given.pop(DECODER_IDS, None)
     if ids is None:
         ids = _ids(model, tokenizer, written)
-    encoded = given.get(ENCODED)
-    if encoded is None:
+    given[DECODER_IDS] = ids.to(input_device(model))
+    if ENCODED not in given and _encodes_apart(model, given):
         encoded = _encoded(model, given)
-    known = {} if encoded is None else {ENCODED: encoded}
-    return {**given, DECODER_IDS: ids.to(input_device(model)), **known}
+        return given if encoded is None else {**given, ENCODED: encoded}
+    return given
+
+
+_apart: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
+"""Model -> the names of inputs -> whether its encoder makes the same of them by itself; found once."""
+
+
+def _encodes_apart(model: nn.Module, given: Mapping[str, Any]) -> bool:
+    """Whether a forward pass gives the same logits if it is handed what the encoder returned by itself."""
+    known, names = _apart.setdefault(original(model), {}), tuple(sorted(given))
+    if names not in known:
+        known[names] = _gives_the_same(model, given)
+    return known[names]
+
+
+def _gives_the_same(model: nn.Module, given: Mapping[str, Any]) -> bool:
+    encoded = _encoded(model, given)
+    if encoded is None:
+        return False
+    extra = {name: value for name, value in given.items() if name != DECODER_IDS}
+    with evaluating(model) as own:
+        try:
+            own_logits = model_logits(own, Inputs(given[DECODER_IDS], extra, DECODER_IDS)).clone()
+            found = model_logits(own, Inputs(given[DECODER_IDS], extra | {ENCODED: encoded}, DECODER_IDS))
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            log.debug("the model does not take what its encoder returned", exc_info=error)
+            return False
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
+    allowed = allowed_difference(own_logits.float(), dtype)[..., None]
+    return bool(((found - own_logits).abs() <= allowed).all())
 
 
 def start_token(model: nn.Module) -> int:

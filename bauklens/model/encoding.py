@@ -82,10 +82,13 @@ def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
     ids = given.pop("input_ids", None)
     if ids is None:
         raise LensError(f"there are no input_ids among the inputs: {', '.join(given) or 'there are none at all'}")
-    ids, extra = without_padding(_token_ids(None, ids), given, given.pop("attention_mask", None))
-    filled = placeholders_of(model)
-    require_filled(model, ids[0].tolist(), [name for name, value in extra.items() if not along(name, value, ids)])
-    return Inputs(ids, extra, _keyword(model), frozenset(filled) if extra else frozenset())
+    mask = given.pop("attention_mask", None)
+    ids, extra = without_padding(_token_ids(None, ids), given, mask)
+    apart = [name for name, value in extra.items() if not along(name, value, ids)]
+    require_filled(model, ids[0].tolist(), apart)
+    if apart and mask is not None:  # some models place the patches of a picture only if they are given a mask
+        extra = {"attention_mask": torch.ones_like(ids), **extra}
+    return Inputs(ids, extra, _keyword(model), frozenset(placeholders_of(model)) if apart else frozenset())
 
 
 def _keyword(model: nn.Module) -> str:

@@ -14,6 +14,7 @@ ALONG = (
     "token_type_ids",
     "mm_token_type_ids",
     "image_embeds_position_mask",
+    "image_attention_mask",
     "cross_attention_mask",
 )
 """Inputs (prompt, position, ...) with something for each id."""

@@ -50,13 +50,19 @@ class Inputs:
     @property
     def filled(self) -> torch.Tensor:
         """(position,) bool, whether a position of one prompt is filled by an extra input."""
+        marked: torch.Tensor | None = self.extra.get("image_embeds_position_mask")
+        if marked is not None:
+            return marked[0].bool()
         return torch.isin(
             self.ids[0], torch.tensor(sorted(self.placeholders), dtype=torch.int64, device=self.ids.device)
         )
 
     def first(self, count: int) -> "Inputs":
-        """The first few positions; all, if the extra inputs fill some of those that would be left out."""
-        if count >= self.count or self.filled[count:].any():
+        """The first few positions; all, if the extra inputs fill some of those that would be left out, or may do so."""
+        filled = self.filled
+        apart = [name for name, value in self.extra.items() if not along(name, value, self.ids)]
+        may_fill = bool(apart) and not self._source and not filled.any()
+        if count >= self.count or may_fill or filled[count:].any():
             return self
         cut = {name: value[:, :count] if along(name, value, self.ids) else value for name, value in self.extra.items()}
         return replace(self, ids=self.ids[:, :count], extra=cut)
@@ -81,6 +87,11 @@ class Inputs:
     def repeated(self, times: int) -> "Inputs":
         """The prompt several times over, one after another; of the extra inputs only an encoder's source is kept."""
         return replace(self, ids=self.ids.repeat(1, times), extra=self._source)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether there is nothing beside the ids but an encoder's source."""
+        return not self.extra or bool(self._source)
 
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
         """One prompt with more ids, (position,), at its end."""

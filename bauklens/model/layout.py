@@ -12,6 +12,7 @@ from bauklens.errors import LensError
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call, record
 from bauklens.model.inputs import Inputs, output_embeddings, text_config
+from bauklens.model.logits import labels_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Layout:
         position_axis: which axis of a state runs along the positions.
         streams: how many places a state has for each position along that axis (2 if an n-gram stream is appended).
         alone: whether the model returns the logits of one position only, so that each is read as a prompt of its own.
-        idle: what those modules of the list are called that did not run, and so are no blocks of this prompt.
+        idle: what those modules of the list are called that did not run, and so are not blocks of this prompt.
+        classes: the names of the labels that the logits are of; None if they are of tokens.
     """
 
     model_class: str
@@ -54,6 +56,7 @@ class Layout:
     streams: int
     alone: bool
     idle: tuple[str, ...]
+    classes: tuple[str, ...] | None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ def layout_of(
         streams=streams,
         alone=logits.shape[1] == 1 < inputs.count,
         idle=_idle(model, path, names),
+        classes=labels_of(model),
     )
 
 
@@ -169,9 +173,15 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
     Raises:
         LensError: there is no such axis.
     """
+    shape = state_of(block.returned, parts).shape
+    unlike = (
+        f"{block.name} returns a state of shape {tuple(shape)} for the {inputs.count} positions of the prompt: a lens "
+        "needs one place for each"
+    )
+    if not inputs.is_repeatable:
+        raise LensError(unlike)
     calls, _ = record(model, inputs.repeated(2))
     longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
-    shape = state_of(block.returned, parts).shape
     grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
     if len(grown) != 1 or len(longer) != len(shape):
         raise LensError(
@@ -180,10 +190,7 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
     axis = grown[0]
     streams = shape[axis] // inputs.count
     if not streams or shape[axis] != streams * inputs.count or longer[axis] != 2 * shape[axis]:
-        raise LensError(
-            f"{block.name} returns a state of shape {tuple(shape)}, which has {shape[axis]} places for the "
-            f"{inputs.count} positions of the prompt: a lens needs a place for each"
-        )
+        raise LensError(unlike)
     return axis, streams
 
 

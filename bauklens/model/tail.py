@@ -204,6 +204,11 @@ class _StandIn(nn.Module):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["original"], name)
 
+    def named_parameters(self, *inputs: Any, **keywords: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those of the module itself, as models look up its dtype there."""
+        found: Iterator[tuple[str, nn.Parameter]] = self.__dict__["original"].named_parameters(*inputs, **keywords)
+        return found
+
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         return self.function(*inputs, **keywords)
 

@@ -14,7 +14,8 @@ def in_words(check: Mapping[str, Any], read_from: str | None) -> str:
         return "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
     parts = []
     if difference is not None:
-        where = _where(check.get("positions"))
+        only = check.get("only_position")
+        where = _where(check.get("positions")) if only is None else f"at position {only}, the only one it returns"
         parts.append(f"decoding the last block's output gives the model's own logits {where}, {_within(difference)}")
     if cells:
         matching = "1 cell of another row matches" if cells == 1 else f"{cells:,} cells of other rows match"
@@ -49,7 +50,7 @@ def require_sound_check(check: Mapping[str, Any]) -> None:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             sound = number and 0 <= value <= sys.float_info.max
             require(sound, f"check: {name} is {value!r:.40}: it must be a finite number from 0 on, or none")
-    for name in ("positions", "cells"):
+    for name in ("positions", "cells", "only_position"):
         value = check.get(name, 0)
         require(type(value) is int and 0 <= value < 1 << 53, f"check: {name} is not a count")
     compared = check.get("cells", 0) == 0 or check.get("max_abs_probability_difference") is not None

@@ -16,12 +16,14 @@ class Measure:
         about: what it measures, in one line.
         final: whether it needs the model's own prediction at that position, and so a complete forward pass.
         exact: whether it needs every logit in the model's own precision.
+        of_text: whether it is about the next token of the text, which a classifier does not predict.
     """
 
     unit: str
     about: str
     final: bool = False
     exact: bool = False
+    of_text: bool = False
 
 
 Measure.__module__ = "bauklens"  # so that pickles load wherever the class is defined
@@ -36,9 +38,9 @@ MEASURES = {
         "nats", "KL(final row || this row): how much worse this row predicts than the model itself", final=True
     ),
     "js": Measure("nats", "Jensen-Shannon divergence from the final row, 0 .. log 2", final=True, exact=True),
-    "surprisal": Measure("nats", "-log p of the next token of the text; none at its last position"),
+    "surprisal": Measure("nats", "-log p of the next token of the text; none at its last position", of_text=True),
     "rank_of_next": Measure(
-        "", "the rank of the next token of the text, from 1; none at its last position", exact=True
+        "", "the rank of the next token of the text, from 1; none at its last position", exact=True, of_text=True
     ),
     "agreement": Measure("0 or 1", "whether the most probable token is the same as in the final row", final=True),
     "overlap": Measure("0..1", "the fraction of the top k that is also in the final row's top k", final=True),

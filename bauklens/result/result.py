@@ -14,10 +14,11 @@ from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
 from bauklens.result.mapped import decoder_called, mapped_in_words
+from bauklens.result.pictures import Picture
 from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
 from bauklens.result.targets import SET, Target, Which
-from bauklens.vocabulary import LOGIT
+from bauklens.vocabulary import LOGIT, PREDICTED, TOKENS
 
 if TYPE_CHECKING:
     pass
@@ -63,6 +64,11 @@ class LensResult(Stored, Exported, Displayed):
             ``"kl"``, the mean KL divergence to the model's own prediction in nats, and ``"agreement"``, how often the
             most probable tokens are the same, 0..1; each (layer,) float32, NaN where nothing is known.
         notes: what a reader should know of the prompt, the model or the reading, as sentences; shown under the table.
+        columns: (position,), what positions are called that are not tokens, such as ``"image 1, row 3, column 5"``; an
+            empty text for a token. Empty if all are tokens.
+        pictures: the pictures of the prompt, and which positions read which part (:class:`bauklens.Picture`).
+        predicts: ``"tokens"``; or ``"labels"``, if the model is a classifier: then ``top_ids``, the vocabulary and the
+            targets are of its labels, and ``tokens`` and ``token_ids`` of the text that it reads.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
         read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
             if it was made here. It is not saved, and makes no difference to equality.
@@ -89,13 +95,16 @@ class LensResult(Stored, Exported, Displayed):
     unmapped: tuple[str, ...] = ()
     quality: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    pictures: Sequence[Picture] = ()
+    predicts: str = TOKENS
     read_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "stream", "decoder"):
             require(isinstance(getattr(self, name), str), f"{name} is not text")
         require(self.norm is None or isinstance(self.norm, str), "norm is not text")
-        for name in ("tokens", "layers", "notes"):
+        for name in ("tokens", "layers", "notes", "columns"):
             texts = getattr(self, name)
             require(
                 isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts),
@@ -122,6 +131,10 @@ class LensResult(Stored, Exported, Displayed):
             "unmapped names other rows than there are",
         )
         object.__setattr__(self, "unmapped", tuple(self.unmapped))
+        require(self.predicts in PREDICTED, "predicts is neither tokens nor labels")
+        require(len(self.columns) in (0, len(self.tokens)), "there are not as many columns as tokens")
+        require(isinstance(self.pictures, (list, tuple)), "pictures is not a list")
+        object.__setattr__(self, "pictures", tuple(map(Picture.from_dict, self.pictures)))
         require(isinstance(self.quality, Mapping), "quality is not a mapping")
         quality = {str(name): frozen_floats(str(name), value, grid[:1]) for name, value in self.quality.items()}
         object.__setattr__(self, "quality", MappingProxyType(quality))
@@ -181,6 +194,7 @@ class LensResult(Stored, Exported, Displayed):
             token_ids=self.token_ids[list(columns)],
             positions=self.positions[list(columns)],
             measures={name: value[places] for name, value in self.measures.items()},
+            columns=tuple(self.columns[column] for column in columns) if self.columns else (),
             unmapped=tuple(layer for layer in self.unmapped if layer in layers),
             quality={name: value[rows] for name, value in self.quality.items()},
             targets=[

@@ -20,8 +20,8 @@ VERSION = 1
 OWN = ("magnitude", "max_probability")
 """Measures that a result holds anyway, and that are not written twice."""
 
-LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets")
-"""The parts of a result that hold something for every cell."""
+LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets", "pictures")
+"""The parts of a result that hold something for every cell, or a picture."""
 
 NOT_SAVED = ("read_from",)
 """What a result knows of itself here, and no file says."""
@@ -39,10 +39,10 @@ class Stored:
         Every float32 is written as the shortest number that reads back as the same float32.
         """
         own = {name: value for name, value in self.measures.items() if name not in OWN}
-        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets")}
-        targets = [target.to_dict() for target in self.targets]
+        large = {name: plain(getattr(self, name)) for name in LARGE if name not in ("measures", "targets", "pictures")}
+        parts = {name: [each.to_dict() for each in getattr(self, name)] for name in ("targets", "pictures")}
         head: dict[str, Any] = self.head()
-        return head | large | {"measures": plain(own), "targets": targets}
+        return head | large | {"measures": plain(own)} | parts
 
     def head(self: Any) -> dict[str, Any]:
         """What :meth:`to_dict` returns, without the numbers and texts of the cells."""

@@ -1,7 +1,7 @@
 """One prompt, run once through one model."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -10,6 +10,9 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt
 from bauklens.model.inputs import Inputs
 from bauklens.stream.states import Stream
+
+if TYPE_CHECKING:
+    from bauklens.result.pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,7 @@ class Run:
         prompt: as it was asked for.
         prompted: positions of the prompt; what follows was generated.
         notes: what a reader should know of the prompt, the model or the run, as sentences.
+        pictures: those of the prompt.
     """
 
     model: nn.Module
@@ -31,6 +35,7 @@ class Run:
     stream: Stream
     prompted: int
     notes: tuple[str, ...] = ()
+    pictures: "tuple[Picture, ...]" = ()
 
     @property
     def final(self) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Every causal language model type of transformers, built tiny: each row against a full forward pass."""
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 import bauklens
 from bauklens.lens.inspection import describe
 from bauklens.model.anatomy import resolve
-from bauklens.model.forward import tensors_in
 from bauklens.model.inputs import Inputs
+from tests.early_exit import early_exit
 from tests.tiny import randomised
 
 pytestmark = pytest.mark.slow  # hundreds of models
@@ -66,47 +65,13 @@ def build(name):
     return model
 
 
-def full_probabilities(model, anatomy, row, *, hold):
-    """Softmax of a full forward pass in which every block from the ``row``-th on hands on what it was given.
-
-    With ``hold`` they hand on the state after the block before them.
-    """
-    held, ran = [], []
-
-    def hand_on(module, inputs, keywords, output):
-        tensors = tensors_in(inputs, keywords)
-        given = [tensors[place].clone() for place in anatomy.takes]
-        place = len(ran)
-        ran.append(place)
-        if place == 0 and row == 0:
-            held.append(given)
-        if place == row - 1:
-            returned = [output] if torch.is_tensor(output) else [output[part] for part in anatomy.parts]
-            held.append([each.clone() for each in returned])
-        if place < row:
-            return None
-        state = held[0] if hold else given
-        if torch.is_tensor(output):
-            return state[0]
-        items = list(output)
-        for part, each in zip(anatomy.parts, state, strict=True):
-            items[part] = each
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-
-    codebooks = getattr(model.config, "num_codebooks", 1)
-    with ExitStack() as hooks, torch.no_grad():
-        for block in dict.fromkeys(anatomy.blocks):
-            hook = model.get_submodule(block).register_forward_hook(hand_on, with_kwargs=True)
-            hooks.callback(hook.remove)
-        logits = model(input_ids=torch.tensor([PROMPT] * codebooks), use_cache=False).logits
-    return torch.softmax(logits[0].float(), dim=-1)
-
-
 def assert_every_row(model, anatomy, name, *, atol):
     lens = bauklens.logit_lens(model, None, PROMPT, topk=anatomy.vocabulary)
     assert lens.layers == ("embed", *anatomy.labels)
+    codebooks = getattr(model.config, "num_codebooks", 1)
+    given = {"input_ids": torch.tensor([PROMPT] * codebooks), "use_cache": False}
     for row, layer in enumerate(lens.layers):
-        expected = full_probabilities(model, anatomy, row, hold=name in MORE_BETWEEN_BLOCKS)
+        expected = early_exit(model, anatomy, row, given, hold=name in MORE_BETWEEN_BLOCKS)
         found = torch.zeros_like(expected).scatter(
             1, torch.from_numpy(lens.top_ids[row].copy()), torch.from_numpy(lens.top_probs[row].copy())
         )

@@ -14,6 +14,7 @@ from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, Sever
 from bauklens.lens.plan import Prompted, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
+from bauklens.model.features import batch
 from bauklens.model.generation import chat_ids
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
@@ -144,13 +145,17 @@ logit_lens.__signature__ = signature_with_options(logit_lens)  # type: ignore[at
 
 
 def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
-    """The prompt, or a chat as ids."""
+    """The prompt, or a chat as ids; a batch as a list of the inputs of each."""
     if options.messages is not None:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
         return chat_ids(tokenizer, options.messages)
     if prompt is None and not options.inputs and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
+    if isinstance(prompt, Mapping) or (options.inputs and getattr(prompt, "ndim", 0) == 2):
+        given = {**options.inputs, **(prompt if isinstance(prompt, Mapping) else {"input_ids": prompt})}
+        several = batch(given)
+        return several if len(several) > 1 else given
     return prompt
 
 

@@ -1,6 +1,6 @@
 """What the options mean for a model: which rows of which streams, and how many blocks have to run for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,7 +107,8 @@ class Plan:
 
 def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> Prompted:
     """A prompt, and what is generated after it."""
-    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
+    extra = {} if isinstance(prompt, Mapping) else options.inputs
+    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=extra, logits=options.logits)
     own = inputs.count
     if options.max_new_tokens:
         inputs = continued(

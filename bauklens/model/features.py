@@ -38,10 +38,28 @@ def features_of(given: Mapping[str, Any], device: torch.device, dtype: torch.dty
             found[str(name)] = value
             continue
         found[str(name)] = tensor.to(device, dtype if tensor.is_floating_point() else None)
-    ids = found.get("input_ids")
-    if isinstance(ids, torch.Tensor) and ids.dim() == 2 and ids.shape[0] != 1:
-        raise LensError(f"the inputs are of {ids.shape[0]} prompts: pass a list with the inputs of each")
+    count = _prompts(found)
+    if count != 1:
+        raise LensError(f"the inputs are of {count} prompts: pass a list with the inputs of each")
     return found
+
+
+def batch(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The inputs of each prompt of a batch, if all of them have a row for each; else the inputs as they are."""
+    count = _prompts(given)
+    each_has_rows = all(
+        hasattr(value, "shape") and len(value) == count for value in given.values() if value is not None
+    )
+    if count == 1 or not each_has_rows or any(name.startswith(("pixel_values", "image_")) for name in given):
+        return [dict(given)]
+    names = [name for name, value in given.items() if value is not None]
+    return [{name: given[name][place : place + 1] for name in names} for place in range(count)]
+
+
+def _prompts(given: Mapping[str, Any]) -> int:
+    """How many prompts the ids are of."""
+    ids = given.get("input_ids", given.get("decoder_input_ids"))
+    return int(ids.shape[0]) if getattr(ids, "ndim", 0) == 2 else 1
 
 
 def without_padding(

@@ -170,28 +170,26 @@ def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
     """The axis of a state that grows with the prompt, and its places per position, found by running twice as many.
 
+    If the prompt cannot be run twice over, as a picture fills some of it, it is the one axis that is as long.
+
     Raises:
         LensError: there is no such axis.
     """
-    shape = state_of(block.returned, parts).shape
-    unlike = (
-        f"{block.name} returns a state of shape {tuple(shape)} for the {inputs.count} positions of the prompt: a lens "
-        "needs one place for each"
-    )
-    if not inputs.is_repeatable:
-        raise LensError(unlike)
-    calls, _ = record(model, inputs.repeated(2))
-    longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
-    grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
-    if len(grown) != 1 or len(longer) != len(shape):
+    shape, count = state_of(block.returned, parts).shape, inputs.count
+    if inputs.is_repeatable:
+        calls, _ = record(model, inputs.repeated(2))
+        longer = state_of(next(call.returned for call in calls if call.name == block.name), parts).shape
+        grown = [axis for axis in range(len(shape)) if longer[axis] != shape[axis]]
+        streams = (longer[grown[0]] - shape[grown[0]]) // count if grown else 0
+        fits = len(longer) == len(shape) and bool(streams) and longer[grown[0]] - shape[grown[0]] == streams * count
+    else:
+        grown, streams, fits = [axis for axis in range(len(shape)) if shape[axis] == count], 1, True
+    if len(grown) != 1 or not fits or shape[grown[0]] < streams * count:
         raise LensError(
-            f"{block.name} returns a state of shape {tuple(shape)}, which has no single axis along the positions"
+            f"{block.name} returns a state of shape {tuple(shape)} for the {count} positions of the prompt, which has no "
+            "single axis along them"
         )
-    axis = grown[0]
-    streams = shape[axis] // inputs.count
-    if not streams or shape[axis] != streams * inputs.count or longer[axis] != 2 * shape[axis]:
-        raise LensError(unlike)
-    return axis, streams
+    return grown[0], streams
 
 
 def _found_blocks(model: nn.Module, calls: list[Call]) -> dict[str, list[str]]:

@@ -62,6 +62,29 @@ def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits:
         )
 
 
+def require_places(layout: Layout, tail: Tail, states: torch.Tensor, logits: torch.Tensor) -> None:
+    """Proves that a state that is longer than the prompt has the prompt's positions at its end.
+
+    Args:
+        states: (1, *shape), of the prompt.
+        logits: (1, position, vocabulary), what the tail makes of them.
+
+    Raises:
+        NotProvedError: a change at its last place is not one of the logits at the last position, and of no others.
+    """
+    axis, count = 1 + layout.position_axis, logits.shape[1]
+    if states.shape[axis] == layout.streams * count:
+        return
+    moved, last = states.clone(), states.shape[axis] - 1
+    moved.select(axis, last).copy_(disturbed(states).select(axis, last))
+    changed = (tail(moved, torch.arange(count, device="cpu")) != logits).any(dim=-1)[0]
+    if not changed[-1] or changed[:-1].any():
+        raise NotProvedError(
+            f"the blocks of {layout.model_class} return states of {states.shape[axis]} places for the {count} positions "
+            "of the prompt, and these are not the last of them"
+        )
+
+
 def disturbed(state: torch.Tensor) -> torch.Tensor:
     """A state with as much noise added as there is of it; the same noise each time."""
     noise = torch.randn(state.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")

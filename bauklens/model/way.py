@@ -12,7 +12,7 @@ from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
-from bauklens.model.path import require_chain, require_dependence
+from bauklens.model.path import require_chain, require_dependence, require_places
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from bauklens.model.proof import NotProvedError, prove
 from bauklens.model.read_position import position_read, read_position
@@ -76,6 +76,8 @@ def prove_decoding(
 
         proof = prove(layout, exits[-1:], own, rows.dtype)
         require_dependence(layout, tail, rows[-1:], exits[-1:])
+        if not layout.plain:
+            require_places(layout, tail, rows[-1:], exits[-1:])
     if whole:
         return Decoding(True, None, proof, count)
     if is_readable(model.get_submodule(layout.head)):

@@ -193,6 +193,19 @@ def test_a_text_that_is_one_token_with_a_space_says_so(demo):
         bauklens.logit_lens(*demo, "The city of", targets={"towns": [word]}, layers=[-1])
 
 
+def test_it_is_exact_though_the_rest_may_not_be(demo):
+    """Of a table that is large enough for bfloat16; against the model's own softmax at its last row."""
+    model, tokenizer = demo
+    text = "The Eiffel Tower is located in the city of" * 3
+    names = [" Paris", " Rome", " London", " Berlin"]
+    lens = bauklens.logit_lens(model, tokenizer, text, targets={"towns": names})
+    assert lens.provenance["decoding"]["precision"] == "float32"
+    ids = [tokenizer(name)["input_ids"][0] for name in names]
+    with torch.no_grad():
+        own = model(**tokenizer(text, return_tensors="pt")).logits[0].double().softmax(-1)
+    assert np.allclose(lens.target("towns").probability[-1], own[:, ids].sum(-1), atol=1e-5)
+
+
 def test_differences_and_first_layers(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT, targets=SETS)
     difference = lens.logit_difference("one", "other")

@@ -11,6 +11,7 @@ from rich.console import Console
 import bauklens
 from bauklens import LensError, LensResult
 from bauklens.show.terminal import print_decoders, print_position
+from tests.made import made, unpacked
 from tests.tiny import PROMPT, TEXT, VOCABULARY, tiny_model
 
 SETS = {"one": [5, 301, 0, 44], "other": [7, 118], "alone": [9]}
@@ -233,6 +234,15 @@ def test_other_tools_are_given_no_token_that_a_set_is_not(gpt2):
     followed = lens.to_logitlenskit()["tracked"]
     assert all("alone" not in each for each in followed)
     assert LensResult.from_logitlenskit(json.loads(json.dumps(lens.to_logitlenskit()))).target("alone").part == "set"
+
+
+def test_a_token_is_not_called_like_a_set_of_it_alone():
+    grid = np.full((3, 4), 0.5)
+    values = {"probability": grid, "logit": grid, "rank": grid + 1}
+    lens = made(targets=[{"text": "towns", "token_ids": [70], "part": "set", "note": ""} | values])
+    vocabulary = unpacked(lens.to_html())["vocabulary"]
+    assert 70 not in vocabulary["ids"]
+    assert "towns" not in vocabulary["texts"]
 
 
 def test_frames_data_sets_comparisons_and_summaries(gpt2):

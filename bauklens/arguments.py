@@ -1,7 +1,7 @@
 """What a caller asks for -> the rows, columns and tokens meant, or one line that says what there is."""
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeGuard
 
 from bauklens.errors import LensError
@@ -22,6 +22,21 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
     """
     if value not in known:
         raise LensError(f"unknown {name} {value!r}: pass one of {', '.join(map(repr, known))}")
+
+
+def as_lists(wanted: Any) -> Any:
+    """What was asked for, with every collection but mappings as a list: it can be read twice, and written to a file.
+
+    >>> as_lists({"en": range(3), "fr": " le"})
+    {'en': [0, 1, 2], 'fr': ' le'}
+    """
+    if hasattr(wanted, "tolist"):
+        return wanted.tolist()
+    if isinstance(wanted, Mapping):
+        return {name: as_lists(members) for name, members in wanted.items()}
+    if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Iterable):
+        return wanted
+    return [as_lists(each) for each in (sorted(wanted, key=str) if isinstance(wanted, Set) else wanted)]
 
 
 def chosen_layers(labels: Sequence[str], wanted: Layers, idle: Sequence[str] = ()) -> list[int]:
@@ -104,12 +119,16 @@ def _row(labels: Sequence[str], wanted: int | str, idle: Sequence[str]) -> int:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Rows in words: runs of blocks by their ends.
+    """Rows in words: runs of blocks by their ends, and of blocks with other names than numbers the first and the last.
 
     >>> _listed(["embed", "0", "1", "2"])
     "'embed', 0 .. 2"
     """
-    return listed([label if label.isdecimal() else repr(label) for label in labels])
+    blocks = [label for label in labels if label != "embed"]
+    before = ["'embed'"] if "embed" in labels else []
+    if all(label.isdecimal() for label in blocks):
+        return ", ".join(before + ([listed(blocks)] if blocks else []))
+    return ", ".join([*before, f"{blocks[0]!r} .. {blocks[-1]!r}"])
 
 
 def whole_number(name: str, value: Any) -> int:

@@ -34,7 +34,8 @@ GRID = (3, 4)
 TARGET = {"text": "b", "token_ids": [1], "part": "token", "note": ""} | {
     name: [[0.5] * GRID[1]] * GRID[0] for name in ("probability", "logit", "rank")
 }
-WHOLE = made(*GRID, measures={"entropy": np.ones(GRID)}, targets=[TARGET], generated_from=2)
+SET = TARGET | {"text": "set", "token_ids": [1, 2], "part": "set"}
+WHOLE = made(*GRID, measures={"entropy": np.ones(GRID)}, targets=[TARGET, SET], generated_from=2)
 KIT = {name: value for name, value in WHOLE.to_logitlenskit().items() if name != "bauklens"}
 FIRST_KIT = {
     "meta": {"version": 1, "model": "made"},

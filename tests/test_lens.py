@@ -371,6 +371,7 @@ class TestWhatIsAskedFor:
             "measures": None,
             "targets": None,
             "words": "whole",
+            "text_target": None,
             "max_new_tokens": 0,
             "seed": None,
             "edit_output": None,
@@ -517,7 +518,7 @@ class TestBadInput:
             ([PROMPT, [1, 320]], "prompt 2: token id 320 is not in"),
             ([PROMPT, [1.5]], "prompt 2: a prompt must be a string"),
             ([True, 5], r"a prompt must be a string, a list of token ids, .*; got \[True, 5\]"),
-            ({"input_ids": [1]}, r"pass its \['input_ids'\]"),
+            ({"tokens": [1]}, "there are no input_ids among the inputs: tokens"),
         ],
     )
     def test_prompts(self, gpt2, prompt, message):
@@ -584,8 +585,9 @@ class TestBadInput:
         model = T5ForConditionalGeneration(
             T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
         )
-        with pytest.raises(bauklens.LensError, match="T5ForConditionalGeneration is an encoder-decoder"):
-            bauklens.logit_lens(model, None, [1, 2, 3])
+        assert bauklens.logit_lens(model.eval(), None, [1, 2, 3]).token_ids.tolist() == [
+            0
+        ]  # what its decoder starts with
 
     def test_a_masked_language_model(self):
         config = BertConfig(
@@ -597,8 +599,9 @@ class TestBadInput:
     def test_a_classification_head(self):
         config = CONFIGS["gpt2"]()
         config.pad_token_id = 0
-        with pytest.raises(bauklens.LensError, match="GPT2ForSequenceClassification has another kind of head"):
-            bauklens.logit_lens(GPT2ForSequenceClassification(config), None, PROMPT)
+        lens = bauklens.logit_lens(GPT2ForSequenceClassification(config).eval(), None, PROMPT)
+        assert lens.predicts == "labels"
+        assert lens.topk == 2  # it has no more labels
 
     def test_logits_that_are_not_finite(self, gpt2):
         run(gpt2, None, PROMPT)

@@ -32,16 +32,17 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.memory import out_of_memory
 from tests.tiny import CONFIGS, PROMPT, TEXT, pass_output_through, randomised, tiny_model
 
+OF_FORWARD = {"pixel_values", "input_features", "attention_mask", "decoder_input_ids"}
 OF_GENERATE = {"do_sample", "temperature", "top_k", "top_p", "num_beams", "repetition_penalty"}
 INPUTS = Inputs(torch.tensor([PROMPT]))
 
 
 class TestTheOptions:
     def test_those_that_type_checkers_know_are_those_that_there_are(self):
-        known = {each.name for each in dataclasses.fields(Options)} - {"generate"}
+        known = {each.name for each in dataclasses.fields(Options)} - {"inputs", "generate"}
         assert known == set(OPTIONS)
         for each in (OneTable, SeveralStreams, SeveralDecoders, LensOptions):
-            assert set(each.__annotations__) - OF_GENERATE == known
+            assert set(each.__annotations__) - OF_GENERATE - OF_FORWARD == known
         assert set(ComparedOptions.__annotations__) == {*RowOptions.__annotations__, "stream", "decoder"}
 
     def test_an_editor_that_looks_at_the_function_sees_each_with_its_default(self):

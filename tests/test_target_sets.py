@@ -11,6 +11,7 @@ from rich.console import Console
 import bauklens
 from bauklens import LensError, LensResult
 from bauklens.show.terminal import print_decoders, print_position
+from tests.made import made, unpacked
 from tests.tiny import PROMPT, TEXT, VOCABULARY, tiny_model
 
 SETS = {"one": [5, 301, 0, 44], "other": [7, 118], "alone": [9]}
@@ -193,6 +194,19 @@ def test_a_text_that_is_one_token_with_a_space_says_so(demo):
         bauklens.logit_lens(*demo, "The city of", targets={"towns": [word]}, layers=[-1])
 
 
+def test_it_is_exact_though_the_rest_may_not_be(demo):
+    """Of a table that is large enough for bfloat16; against the model's own softmax at its last row."""
+    model, tokenizer = demo
+    text = "The Eiffel Tower is located in the city of" * 3
+    names = [" Paris", " Rome", " London", " Berlin"]
+    lens = bauklens.logit_lens(model, tokenizer, text, targets={"towns": names})
+    assert lens.provenance["decoding"]["precision"] == "float32"
+    ids = [tokenizer(name)["input_ids"][0] for name in names]
+    with torch.no_grad():
+        own = model(**tokenizer(text, return_tensors="pt")).logits[0].double().softmax(-1)
+    assert np.allclose(lens.target("towns").probability[-1], own[:, ids].sum(-1), atol=1e-5)
+
+
 def test_differences_and_first_layers(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT, targets=SETS)
     difference = lens.logit_difference("one", "other")
@@ -220,6 +234,15 @@ def test_other_tools_are_given_no_token_that_a_set_is_not(gpt2):
     followed = lens.to_logitlenskit()["tracked"]
     assert all("alone" not in each for each in followed)
     assert LensResult.from_logitlenskit(json.loads(json.dumps(lens.to_logitlenskit()))).target("alone").part == "set"
+
+
+def test_a_token_is_not_called_like_a_set_of_it_alone():
+    grid = np.full((3, 4), 0.5)
+    values = {"probability": grid, "logit": grid, "rank": grid + 1}
+    lens = made(targets=[{"text": "towns", "token_ids": [70], "part": "set", "note": ""} | values])
+    vocabulary = unpacked(lens.to_html())["vocabulary"]
+    assert 70 not in vocabulary["ids"]
+    assert "towns" not in vocabulary["texts"]
 
 
 def test_frames_data_sets_comparisons_and_summaries(gpt2):

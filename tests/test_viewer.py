@@ -46,7 +46,7 @@ def following(text, kind, rank):
 
 
 def wandering():
-    """A lens in which ten tokens lead at the last position, three at the others; some probabilities are alike."""
+    """A lens in which ten tokens lead at the last position, three at the others; most are alike in probability."""
     texts = [f"t{number}" for number in range(12)]
     ids = np.zeros((13, 5, 2), dtype=int)
     ids[5:, :, 0], ids[9:, :, 0] = 1, 2
@@ -54,7 +54,6 @@ def wandering():
     ids[..., 1] = 11
     probabilities = np.full((13, 5, 2), 0.0625)
     probabilities[..., 0] = 0.25
-    probabilities[1, -1, 0] = probabilities[2, -1, 0] = 0.125
     return made(13, 5, 2, texts=texts, top_ids=ids, probabilities=probabilities)
 
 
@@ -208,9 +207,26 @@ class TestPins:
 
     def test_the_top_token_of_the_chosen_cell_is_always_in_the_charts(self, viewer):
         page = viewer([wandering()])
-        cell(page, 1, 4).click()
+        cell(page, 0, 4).click()
         assert page.locator(".followed button").count() == 9
-        assert page.locator(".followed button").last.text_content() == "○ t2"
+        assert page.locator(".followed button").last.text_content() == "○ t1"
+
+    def test_shapes_of_lines_that_end_at_one_point_are_apart(self, viewer):
+        grid = np.full((6, 5), 0.25)
+        values = {"probability": grid, "logit": grid, "rank": grid + 1}
+        targets = [
+            {"text": f"t{each}", "token_ids": [each], "part": "token", "note": ""} | values for each in range(50, 56)
+        ]
+        page = viewer([rising(targets=targets)])
+        tops = (
+            page.locator(".chart")
+            .first.locator(".shape")
+            .evaluate_all("all => all.map((each) => each.y.baseVal[0].value)")
+        )
+        tops = sorted(tops)
+        assert len(tops) == 6
+        assert min(np.diff(tops)) >= 10
+        assert 0 < tops[0] < tops[-1] < 132
 
     def test_a_set_of_tokens_is_pinned_and_drawn_like_a_token(self, viewer):
         grid = np.full((6, 5), 0.0625)

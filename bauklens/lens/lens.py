@@ -50,11 +50,14 @@ def logit_lens(
     changed while the lens runs and put back afterwards; calls of such a model in another thread meanwhile can be wrong.
 
     Args:
-        model: any causal language model of transformers, on any device or spread over several by accelerate; a model
-            wrapped by torch.compile, DataParallel, PEFT or NNsight is unwrapped.
+        model: any model of transformers that predicts tokens (beside pictures or as an encoder-decoder as well) or
+            labels, on any device or spread over several by accelerate; a model wrapped by torch.compile, DataParallel,
+            PEFT or NNsight is unwrapped.
         tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``).
-        prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
-            same order; prompts of about the same length are run together.
+        prompt: a string, a list of token ids, a 1-D tensor of them, or a mapping of the inputs of the model's forward,
+            as a tokenizer or a processor returns it (positions that its mask leaves out are left out). A list of these,
+            or a mapping of several, gives a list of results in the same order; prompts of about the same length are run
+            together. For an encoder-decoder it is the source.
 
     Keyword Args:
         stream (str | list[str]): ``"hidden"``, the rows "embed" (before block 0) and the output of every block;
@@ -102,6 +105,13 @@ def logit_lens(
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
             before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
             takes such a text only with ``"first"``.
+        images (list | None): the pictures of a prompt, if ``tokenizer`` is the processor of a model that reads them:
+            each a PIL image, an array, or a file.
+        audio (array | list | None): the sound of a prompt, likewise, at the processor's own sampling rate.
+        text_target (str | list[int] | None): of an encoder-decoder, what its decoder has written, as a text or ids; the
+            prompt is the source. None: nothing yet but the token that it starts with.
+        logits (Callable | None): finds the logits in what the forward of a model of your own returns, such as ``lambda
+            output: output[0]``; None takes what is called ``logits``.
         messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
             formatted with the tokenizer's chat template.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
@@ -109,8 +119,10 @@ def logit_lens(
         seed (int | None): the random seed, if tokens are sampled.
         on_error (str): what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or
             ``"skip"`` it, which leaves None in its place.
-        **generate_options (Any): options of transformers' ``generate``; by default it is greedy. ``top_k`` is one of
-            them: it changes which tokens are sampled, and ``topk`` how many the table keeps.
+        **generate_options (Any): tensors and arrays are further inputs of the model's forward, such as
+            ``pixel_values`` or ``attention_mask``. All others are options of transformers' ``generate``; by default it
+            is greedy. ``top_k`` is one of them: it changes which tokens are sampled, and ``topk`` how many the table
+            keeps.
 
     Returns:
         The rows, with the check that the last block's logits, decoded here, are the model's own.

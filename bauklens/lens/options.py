@@ -8,10 +8,9 @@ from typing import Any
 
 from typing_extensions import Required, TypedDict
 
-from bauklens.arguments import Edit, Layers, Positions, checked_count, one_of
+from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count, one_of
 from bauklens.errors import LensError
 from bauklens.result.measures import chosen_measures
-from bauklens.result.targets import listed_targets
 from bauklens.vocabulary import MISSING, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
@@ -170,7 +169,7 @@ class Options:
         for name, value in vars(self).items():
             if isinstance(value, Iterator):
                 object.__setattr__(self, name, list(value))
-        object.__setattr__(self, "targets", listed_targets(self.targets))
+        object.__setattr__(self, "targets", as_lists(self.targets))
         if not self.streams:
             raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
         for name in self.streams:

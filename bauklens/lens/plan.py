@@ -134,7 +134,8 @@ def planned(
         chosen_layers(labels(anatomy, name), options.layers, anatomy.idle)
     made_for = [require_fit(decoder, model, anatomy, options.streams, options.norm) for decoder in decoders]
     norm = options.norm if named is None else "own"
-    topk = checked_topk(options.topk, anatomy.vocabulary)
+    most = anatomy.vocabulary if anatomy.classes is None else max(options.topk, anatomy.vocabulary)
+    topk = min(checked_topk(options.topk, most), anatomy.vocabulary)  # a classifier of two labels has no top five
     written_in = tokenizer if anatomy.classes is None else LabelNames(anatomy.classes)
     targets = tuple(wanted_targets(written_in, anatomy.vocabulary, options.targets, options.words))
     hows = tuple(

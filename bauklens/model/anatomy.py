@@ -18,12 +18,16 @@ from bauklens.model.layout import Layout, block_lists, layout_of, require_module
 from bauklens.model.logits import require_each
 from bauklens.model.memory import explaining_out_of_memory, out_of_memory
 from bauklens.model.post_ops import PostOps
+from bauklens.model.proof import NotProvedError
 from bauklens.model.shell import original
 from bauklens.model.sublayers import Sublayers, find_sublayers
 from bauklens.model.way import prove_alone, prove_decoding
 
 _PROBE = 8
 """Positions of the prompt that are enough to see in which order the modules run, and what they do."""
+
+_FAILURES = (RuntimeError, IndexError, KeyError, TypeError, ValueError, AttributeError, StopIteration)
+"""What a model raises that does not run on what it is given."""
 
 _REMEMBERED = 16
 """Ways to look at one model that are remembered, the oldest forgotten first."""
@@ -216,10 +220,11 @@ def _of_first_that_fits(
 ) -> Anatomy:
     """The first list of blocks that is proved; if none is, the error of the likeliest."""
     with _naming_what_it_needs(model, inputs):
-        inputs, calls, logits = _recorded(model, inputs, _is_listed(model))
+        inputs, calls, logits = _recorded(model, inputs, _is_listed(model, blocks))
     require_each(model, logits, inputs.count, inputs.logits)
     named = {name: value for name, value in (("blocks", blocks), ("norm", norm), ("head", head)) if value is not None}
-    failed = None
+    failed: LensError | None = None
+    hooked_by_caller = is_hooked(model)
     with _naming_what_does_not_fit(named):
         for path, names in block_lists(model, calls, blocks).items():
             try:
@@ -229,6 +234,14 @@ def _of_first_that_fits(
                 proved = prove(model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place)
             except LensError as error:
                 failed = failed or error
+                continue
+            except _FAILURES as error:
+                if out_of_memory(error) or named or hooked_by_caller:
+                    raise
+                failed = failed or NotProvedError(
+                    f"{type(model).__name__} does not run with its blocks bypassed, so that no state can be decoded: "
+                    f"{error!s:.300}"
+                )
                 continue
             return Anatomy(**vars(layout), **proved._asdict(), in_place=in_place, hooked=hooked, norm=norm)
     assert failed is not None
@@ -254,7 +267,7 @@ def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Makes one clear error of what a model raises that does not run on its inputs; not of what hooks raise."""
     try:
         yield
-    except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, NotImplementedError) as error:
+    except _FAILURES as error:
         if isinstance(error, LensError) or out_of_memory(error) or is_hooked(model):
             raise
         given = ", ".join(inputs.given)
@@ -264,9 +277,9 @@ def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
         ) from error
 
 
-def _is_listed(model: nn.Module) -> Callable[[str], bool]:
-    """Whether a module may be a block, as it is in a list of modules."""
-    lists = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+def _is_listed(model: nn.Module, blocks: str | None) -> Callable[[str], bool]:
+    """Whether a module may be a block, as it is in a list of modules, or in the one that the caller named."""
+    lists = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)} | {f"{blocks}."}
     return lambda name: f"{name.rpartition('.')[0]}." in lists
 
 
@@ -285,7 +298,7 @@ def _naming_what_does_not_fit(named: dict[str, str]) -> Iterator[None]:
     """Makes one clear error of whatever a model raises because of the modules that the caller named."""
     try:
         yield
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except _FAILURES as error:
         if isinstance(error, LensError) or not named or out_of_memory(error):
             raise
         given = ", ".join(f"{name}={value!r}" for name, value in named.items())

@@ -186,8 +186,8 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
         grown, streams, fits = [axis for axis in range(len(shape)) if shape[axis] == count], 1, True
     if len(grown) != 1 or not fits or shape[grown[0]] < streams * count:
         raise LensError(
-            f"{block.name} returns a state of shape {tuple(shape)} for the {count} positions of the prompt, which has no "
-            "single axis along them"
+            f"{block.name} returns a state of shape {tuple(shape)} for the {count} positions of the prompt, which has "
+            "no single axis along them"
         )
     return grown[0], streams
 

@@ -80,8 +80,8 @@ def require_places(layout: Layout, tail: Tail, states: torch.Tensor, logits: tor
     changed = (tail(moved, torch.arange(count, device="cpu")) != logits).any(dim=-1)[0]
     if not changed[-1] or changed[:-1].any():
         raise NotProvedError(
-            f"the blocks of {layout.model_class} return states of {states.shape[axis]} places for the {count} positions "
-            "of the prompt, and these are not the last of them"
+            f"the blocks of {layout.model_class} return states of {states.shape[axis]} places for the {count} "
+            "positions of the prompt, and these are not the last of them"
         )
 
 

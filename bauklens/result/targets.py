@@ -2,13 +2,13 @@
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bauklens.arguments import is_whole_number, one_of
+from bauklens.arguments import as_lists, is_whole_number, one_of
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
 from bauklens.result.tokens import token_texts
@@ -106,21 +106,6 @@ def target_names(targets: Sequence[Wanted], written: Callable[[str], str] = str)
     return distinct_names([written(each.text) for each in targets], [each.token_ids for each in targets])
 
 
-def listed_targets(targets: Any) -> Any:
-    """What was asked for with every collection as a list, so that it can be read twice and written to a file.
-
-    >>> listed_targets({"en": range(3), "fr": " le"})
-    {'en': [0, 1, 2], 'fr': ' le'}
-    """
-    if hasattr(targets, "tolist"):
-        return targets.tolist()
-    if isinstance(targets, Mapping):
-        return {name: listed_targets(members) for name, members in targets.items()}
-    if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):
-        return targets
-    return [listed_targets(each) for each in (sorted(targets, key=str) if isinstance(targets, Set) else targets)]
-
-
 def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) -> list[Wanted]:
     """The tokens of every target.
 
@@ -136,7 +121,7 @@ def wanted_targets(tokenizer: Any, vocabulary: int, targets: Any, words: str) ->
     one_of("words", words, WORDS)
     if targets is None:
         return []
-    targets = listed_targets(targets)
+    targets = as_lists(targets)
     found: list[Wanted] = []
     for each in targets if isinstance(targets, list) else [targets]:
         if isinstance(each, Mapping):

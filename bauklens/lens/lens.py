@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
+from bauklens.lens.notes import notes_of
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
 from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
@@ -100,7 +101,11 @@ def logit_lens(
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
             before it, which takes one more run of the model per position; ``"first"``: only that of the first.
         messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
-            formatted with the tokenizer's chat template.
+            formatted with the tokenizer's chat template. If the last message is the assistant's, the model goes on with
+            it.
+        template (dict | None): switches of the chat template, such as ``{"enable_thinking": False}``, ``"tools"`` and
+            ``"documents"``, and ``"continue_final_message"`` and ``"add_generation_prompt"``; passed on to
+            ``apply_chat_template``.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
             like those of the prompt, and ``generated_from`` says where they begin.
         seed (int | None): the random seed, if tokens are sampled.
@@ -113,8 +118,8 @@ def logit_lens(
         The rows, with the check that the last block's logits, decoded here, are the model's own.
 
     Raises:
-        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is not a
-            causal language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check
+        LensError: the prompt is empty, or longer than the model can run; an argument is out of range; the model is not
+            a causal language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check
             fails.
     """
     asked = Options.of(options)
@@ -146,7 +151,7 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
     if options.messages is not None:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
-        return chat_ids(tokenizer, options.messages)
+        return chat_ids(tokenizer, options.messages, options.template)
     if prompt is None and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     return prompt
@@ -201,7 +206,8 @@ def _lenses(
                 if isinstance(stream, LensError):
                     raise stream
                 given, own = inputs[number]
-                run = Run(model, tokenizer, prompts[number], given, plan.anatomy, stream, own)
+                notes = notes_of(model, tokenizer, prompts[number], given, own, options)
+                run = Run(model, tokenizer, prompts[number], given, plan.anatomy, stream, own, notes)
                 lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
             except LensError as error:
                 refuse(number, error)

@@ -19,8 +19,14 @@ Targets = str | int | Iterable[str | int] | None
 OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 """A name, a file, a decoder, or a function; None is the logit lens."""
 
-_OF_PROMPTS = ("messages", "max_new_tokens", "seed", "on_error")
+_OF_PROMPTS = ("messages", "template", "max_new_tokens", "seed", "on_error")
 """Options about prompts, and not about how one is decoded."""
+
+_OUTPUT = {
+    *("conversation", "messages", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "tokenizer_kwargs"),
+}
+"""Arguments of ``apply_chat_template`` that are no switches of a template."""
 
 
 class RowOptions(TypedDict, total=False):
@@ -45,6 +51,7 @@ class PromptOptions(RowOptions, total=False):
     """And what is done about prompts; of ``generate``'s options the usual ones, though it is given any."""
 
     messages: Sequence[Mapping[str, Any]] | None
+    template: Mapping[str, Any] | None
     max_new_tokens: int
     seed: int | None
     on_error: str
@@ -118,6 +125,7 @@ class Options:
     targets: Targets = None
     words: str = "whole"
     messages: Sequence[Mapping[str, Any]] | None = None
+    template: Mapping[str, Any] | None = None
     max_new_tokens: int = 0
     seed: int | None = None
     on_error: str = "raise"
@@ -164,10 +172,24 @@ class Options:
             checked_count("chunk_rows", self.chunk_rows)
         if self.edit_output is not None and not callable(self.edit_output):
             raise LensError(f"edit_output must be a function of (output, layer); got {type(self.edit_output).__name__}")
+        self._require_switches()
         if self.max_new_tokens and self.edit_output is not None:
             raise LensError(
                 "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
             )
+
+    def _require_switches(self) -> None:
+        """Refuses switches of a chat template that are not a mapping, or that say what comes out of it."""
+        if self.template is None:
+            return
+        if not isinstance(self.template, Mapping) or not all(isinstance(name, str) for name in self.template):
+            raise LensError(
+                f'template must be a mapping, such as {{"enable_thinking": False}}; got {self.template!r:.80}'
+            )
+        if self.messages is None:
+            raise LensError("template is for a chat: pass messages=[...] with it")
+        for name in _OUTPUT & set(self.template):
+            raise LensError(f"template cannot set {name!r}: a lens needs the chat as a text")
 
     @property
     def streams(self) -> list[str]:

@@ -15,6 +15,7 @@ from bauklens.decode.tiles import Some, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
+from bauklens.lens.notes import notes_of
 from bauklens.lens.options import ComparedOptions, Options
 from bauklens.lens.plan import Plan, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
@@ -82,7 +83,8 @@ def _run(
     plan = planned(model, tokenizer, inputs, options, decoders)
     plan.require_positions(inputs)
     stream = trace_stream(model, plan.anatomy, inputs, plan.tracing)
-    return Run(model, tokenizer, prompt, inputs, plan.anatomy, stream, own), plan
+    notes = notes_of(model, tokenizer, prompt, inputs, own, options)
+    return Run(model, tokenizer, prompt, inputs, plan.anatomy, stream, own, notes), plan
 
 
 def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.ndarray]:

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.context import exceeded, made_for
+from bauklens.model.prompt_notes import outside_vocabulary
 from bauklens.text_ids import ids_of
 
 Prompt = Any
@@ -62,7 +64,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
 
     Raises:
         LensError: the model is not a transformers model, or has no weights yet; or the prompt is empty, is longer than
-            the model's context, contains an id outside the vocabulary, or is text and no tokenizer was passed.
+            the model can run, contains an id outside the vocabulary, or is text and no tokenizer was passed.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
         raise LensError(
@@ -74,8 +76,8 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     count = token_ids.shape[1]
     if count == 0:
         raise LensError("the prompt is empty: pass at least one token")
-    context = context_length(model)
-    if context is not None and count > context:
+    context = exceeded_context(model, count)
+    if context is not None:
         raise LensError(
             f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
@@ -83,14 +85,18 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     vocabulary = embeddings.weight.shape[0] if hasattr(embeddings, "weight") else None
     outside = [each for each in token_ids[0].tolist() if each < 0 or (vocabulary and each >= vocabulary)]
     if outside:
-        raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
+        raise LensError(outside_vocabulary(tokenizer, outside[0], vocabulary))
     return Inputs(token_ids.to(input_device(model)))
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The longest prompt, in tokens, that the model's configuration allows; None if it names no limit."""
-    length = getattr(text_config(model), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
+    """The longest text, in tokens, that the model was made for; None if its configuration names no length."""
+    return made_for(text_config(model))
+
+
+def exceeded_context(model: nn.Module, count: int) -> int | None:
+    """The context of a model that cannot run a text of so many tokens; None if it can."""
+    return exceeded(model, text_config(model), count)
 
 
 def text_config(model: nn.Module) -> Any:
@@ -116,7 +122,7 @@ def _require_weights(model: nn.Module) -> None:
 
 def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if isinstance(prompt, str):
-        if not prompt:
+        if not prompt and tokenizer is None:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")

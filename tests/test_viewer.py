@@ -480,6 +480,17 @@ class TestCompare:
         assert (asked, complaints) == ([], [])
 
 
+def test_a_character_of_several_tokens_stands_over_the_first(viewer):
+    page = viewer([made(texts=["a", " ⟨F0⟩⟨9F⟩", "⟨A5⟩⟨A8⟩", "“"])])
+    heads = page.locator(".head.position bdi")
+    assert heads.all_text_contents() == ["a", "␣🥨", "←", "“"]
+    assert page.locator(".head.position").nth(2).get_attribute("title") == "position 2: ⟨A5⟩⟨A8⟩, part of 🥨"
+    cell(page, "0", 2).click()
+    assert page.locator(".place span").text_content() == "after ⟨A5⟩⟨A8⟩, part of 🥨"
+    cell(page, "0", 3).click()
+    assert page.locator(".place span").text_content() == "after “"
+
+
 class TestTakeAway:
     def download(self, page, name):
         page.locator("summary", has_text="Export").click()

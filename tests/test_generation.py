@@ -231,7 +231,8 @@ class TestSettings:
         ],
     )
     def test_each_kind(self, gpt2, settings, said):
-        gpt2.generation_config.update(**settings)
+        for name, value in settings.items():
+            setattr(gpt2.generation_config, name, value)
         lens = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=2)
         assert len(lens.notes) == (said is not None)
         assert said is None or f"generation settings: {said}" in lens.notes[0]

@@ -140,6 +140,13 @@ class TestChats:
         done = bauklens.logit_lens(gpt2, tokenizer, messages=BEGUN, template={"add_generation_prompt": False})
         assert done.prompt == "!<|user|>the city?<|assistant|>is in?"
 
+    def test_a_template_that_leaves_it_out_says_how_to_close_it(self, gpt2):
+        tokenizer = tokenizer_with(template="{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}")
+        with pytest.raises(LensError, match=r'pass template=\{"continue_final_message": False\}$'):
+            bauklens.logit_lens(gpt2, tokenizer, messages=BEGUN)
+        closed = {"continue_final_message": False}
+        assert bauklens.logit_lens(gpt2, tokenizer, messages=BEGUN, template=closed).prompt == "the city"
+
     def test_a_call_of_a_tool_is_not_gone_on_with(self):
         call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
         text = chat_text(tokenizer_with(template=ROLES), [*CHAT, call])

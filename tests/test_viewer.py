@@ -505,7 +505,7 @@ class TestTakeAway:
         return page.evaluate("navigator.clipboard.readText()")
 
     def test_json_is_the_result(self, viewer, tmp_path):
-        result = replace(rising(generated_from=3), vocabulary={key: TEXTS[key] for key in range(5)})
+        result = replace(rising(generated_from=3), vocabulary={key: TEXTS[key] for key in range(5)}, notes=("b",))
         page = viewer([result])
         path, name = self.download(page, "Download JSON")
         assert name == "a-b-c-hidden.json"

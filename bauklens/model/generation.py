@@ -53,8 +53,10 @@ def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None 
             f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
         ) from None
     except Exception as error:  # the template's own, written by anyone
+        close = '; to close the last message, pass template={"continue_final_message": False}'
         raise LensError(
-            f"the tokenizer's chat template does not accept these messages{_with(template)}: {error!s:.500}"
+            f"the tokenizer's chat template does not accept these messages{_with(template)}: {error!s:.300}"
+            f"{close if chat_notes(messages, template) else ''}"
         ) from None
     if not isinstance(text, str):
         raise LensError(f"the tokenizer's chat template gives {type(text).__name__} and not a text{_with(template)}")

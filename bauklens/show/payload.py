@@ -108,8 +108,11 @@ def _view(
             "positions": lens.positions.tolist(),
             "tokens": [visible(token) for token in lens.tokens],
             "plainTokens": list(lens.tokens),
-            "heads": [visible(head) for head, _ in heads],
-            "wholes": [visible(whole) for _, whole in heads],
+            "characters": {
+                column: {"head": visible(head), "whole": visible(whole)}
+                for column, (head, whole) in enumerate(heads)
+                if whole
+            },
             "generatedFrom": lens.generated_from,
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),

@@ -20,12 +20,15 @@ export function positionHead(role, lenses, column) {
 }
 
 /** What stands over a column: a character at the first of its tokens, else the token; both where two lenses differ. */
-const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.heads[column]))].join(" | ");
+const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.characters[column]?.head ?? lens.tokens[column]))].join(" | ");
 
 /** The token of a column with the character that it is a part of, or both where two lenses differ in it. */
 export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => tokenOf(lens, column)))].join(" | ");
 
-const tokenOf = (lens, column) => `${lens.tokens[column]}${lens.wholes[column] ? `, part of ${lens.wholes[column]}` : ""}`;
+function tokenOf(lens, column) {
+  const whole = lens.characters[column]?.whole;
+  return whole ? `${lens.tokens[column]}, part of ${whole}` : lens.tokens[column];
+}
 
 /** A cell, from what `contentOf` says of it. */
 export function cellElement(lens, row, column, { text, p, m, mark, none }) {

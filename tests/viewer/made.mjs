@@ -5,7 +5,6 @@ export function made(top, probability, changes = {}) {
   const texts = changes.texts ?? ["a", " b", " ", "long word", "same", "same"];
   const ids = changes.ids === undefined ? texts.map((_, place) => 10 + place) : changes.ids;
   const [rows, columns, topk] = [top.length, top[0].length, top[0][0].length];
-  const tokens = changes.tokens ?? Array.from({ length: columns }, (_, column) => `t${column}`);
   const magnitude = Float32Array.from({ length: rows * columns }, (_, cell) => cell + 1);
   return {
     name: "made",
@@ -18,9 +17,8 @@ export function made(top, probability, changes = {}) {
     quality: {},
     layers: ["embed", ...Array.from({ length: rows - 1 }, (_, row) => String(row))],
     positions: Array.from({ length: columns }, (_, column) => column),
-    tokens,
-    heads: tokens,
-    wholes: tokens.map(() => ""),
+    tokens: Array.from({ length: columns }, (_, column) => `t${column}`),
+    characters: {},
     plainTokens: Array.from({ length: columns }, (_, column) => `t${column}`),
     linked: Array.from({ length: columns }, (_, column) => column),
     paired: true,

@@ -23,7 +23,7 @@ import bauklens
 from bauklens import LensResult
 from bauklens.cli.commands import main
 from bauklens.cli.one_line import OneLineErrors
-from bauklens.cli.options import read_prompts
+from bauklens.cli.options import read_prompts, template_of
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made
@@ -546,11 +546,11 @@ def test_csv_goes_to_a_file_or_to_standard_output(command, tmp_path):
     assert "cannot both go to standard output" in both.stderr
 
 
-def tiny_chat(folder):
+def tiny_chat(folder, template="{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"):
     """A tiny GPT-2 whose tokenizer has a chat template, in a folder."""
     tiny_model("gpt2").save_pretrained(folder / "tiny-chat")
     tokenizer = copy.deepcopy(tiny_tokenizer())
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(folder / "tiny-chat")
     return folder / "tiny-chat"
 
@@ -582,9 +582,40 @@ def test_messages(command, tmp_path, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prompt"] == "user: the city\n"
     assert "pass one of them" in command("lens", "x", "--messages", "chat.json", model=folder).stderr
+    ran = command("lens", "x", "--template", "enable_thinking=false", model=folder)
+    assert ran.stderr == "Error: --template is for a chat: pass one with --messages\n"
     (tmp_path / "chat.json").write_text("[{")
     assert "it is not JSON" in command("lens", "--messages", "chat.json", model=folder).stderr
     assert "cannot read none.json" in command("lens", "--messages", "none.json", model=folder).stderr
+
+
+def test_switches_of_a_chat_template(command, tmp_path, tmp_path_factory):
+    folder = tiny_chat(
+        tmp_path_factory.mktemp("chat"), "{{ messages[0].content }} {{ thinking }} {{ name }} {{ tools }}"
+    )
+    (tmp_path / "chat.json").write_text('[{"role": "user", "content": "the city"}]')
+    switches = ["--template", "thinking=false", "--template", "name=a=b c", "--template", 'tools=[{"a": 1}]']
+    done = command("lens", "--messages", "chat.json", *switches, "--json", "-", model=folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["prompt"] == "the city False a=b c [{'a': 1}]"
+    assert told["provenance"]["arguments"]["template"] == {"thinking": False, "name": "a=b c", "tools": [{"a": 1}]}
+    for switch, message in {
+        "thinking": "takes NAME=VALUE",
+        "=1": "takes NAME=VALUE",
+        "tools=[{": "it is not JSON",
+    }.items():
+        ran = command("lens", "--messages", "chat.json", "--template", switch, model=folder)
+        assert_one_line(ran, message)
+
+
+@pytest.mark.parametrize(
+    ("switch", "value"),
+    [("a=True", True), ("a=null", None), ("a=1", 1), ("a=", ""), ("a=text", "text"), ('a="1"', "1"), ("a=None", None)],
+)
+def test_a_switch_is_json_or_text(switch, value):
+    assert template_of((switch,)) == {"a": value}
+    assert template_of(()) is None
 
 
 def test_summarize(command, tmp_path):

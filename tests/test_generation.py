@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from transformers import GenerationConfig
 
 import bauklens
 from bauklens.result.result import LensResult
@@ -188,6 +189,85 @@ def test_bad_arguments(gpt2, arguments, message):
     with pytest.raises(bauklens.LensError, match=message):
         bauklens.logit_lens(gpt2, None, PROMPT, **arguments)
     assert hook_count(gpt2) == 0
+
+
+class TestSettings:
+    """A model's own generation settings, which change what greedy decoding gives."""
+
+    def test_they_are_said(self, gpt2):
+        gpt2.generation_config.repetition_penalty = 8.0
+        gpt2.generation_config.eos_token_id = None
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=8, topk=1)
+        said = lens.token_ids[len(PROMPT) :] == lens.top_ids[-1, len(PROMPT) - 1 : -1, 0]
+        assert not said.all()
+        assert lens.notes == (
+            "The model's generation settings: repetition_penalty 8.0. A generated token may therefore be another than "
+            "the most probable one.",
+        )
+        assert lens.provenance["generation settings"] == {"repetition_penalty": 8.0}
+        assert LensResult.from_dict(lens.to_dict()).notes == lens.notes
+
+    def test_nothing_is_said_of_a_prompt_alone(self, gpt2):
+        gpt2.generation_config.repetition_penalty = 8.0
+        lens = bauklens.logit_lens(gpt2, None, PROMPT)
+        assert lens.notes == ()
+        assert "generation settings" not in lens.provenance
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"no_repeat_ngram_size": 2}, "no_repeat_ngram_size 2"),
+            ({"bad_words_ids": [[5], [7, 8]]}, "bad_words_ids [[5], [7, 8]]"),
+            ({"suppress_tokens": [1, 2]}, "suppress_tokens [1, 2]"),
+            ({"begin_suppress_tokens": [9]}, "begin_suppress_tokens [9]"),
+            ({"forced_eos_token_id": 3}, "forced_eos_token_id 3"),
+            ({"min_length": 11}, "min_length 11"),
+            ({"min_new_tokens": 2}, "min_new_tokens 2"),
+            ({"num_beams": 3}, "num_beams 3"),
+            ({"sequence_bias": [[[5], -10.0]]}, "sequence_bias [[[5], -10.0]]"),
+            ({"suppress_tokens": list(range(100, 160))}, "suppress_tokens [100, 101, 102, 103,"),
+            ({"no_repeat_ngram_size": 0, "repetition_penalty": 1.0, "suppress_tokens": [], "num_beams": 1}, None),
+            ({"top_k": 20, "top_p": 0.8, "temperature": 0.6}, None),  # of sampling, which is off
+        ],
+    )
+    def test_each_kind(self, gpt2, settings, said):
+        for name, value in settings.items():
+            setattr(gpt2.generation_config, name, value)
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=2)
+        assert len(lens.notes) == (said is not None)
+        assert said is None or f"generation settings: {said}" in lens.notes[0]
+        assert all(len(note) < 300 for note in lens.notes)
+        lens.to_json()
+
+    def test_a_model_that_is_sampled_by_default_is_not_here(self, gpt2):
+        settings = {"do_sample": True, "temperature": 5.0, "top_p": 0.9, "top_k": 3, "typical_p": 0.5}
+        plain = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=4)
+        gpt2.generation_config.update(**settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            lens = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=4)
+        assert lens.token_ids.tolist() == plain.token_ids.tolist()
+        assert lens.notes == ()
+        assert gpt2.generation_config.temperature == 5.0
+
+    def test_what_the_caller_asks_for_is_said_as_well(self, gpt2):
+        gpt2.generation_config.update(repetition_penalty=8.0, no_repeat_ngram_size=2)
+        lens = bauklens.logit_lens(
+            gpt2, None, PROMPT, max_new_tokens=3, repetition_penalty=2.0, do_sample=True, temperature=0.7, seed=0
+        )
+        assert lens.notes[0].startswith(
+            "The model's generation settings: no_repeat_ngram_size 2; options of generate: repetition_penalty 2.0, "
+            "do_sample True, temperature 0.7. A generated"
+        )
+        assert lens.provenance["generation settings"] == {"no_repeat_ngram_size": 2}
+        neutral = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "do_sample": False}
+        assert bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=3, **neutral).notes == ()
+
+    def test_a_configuration_of_its_own(self, gpt2):
+        own = GenerationConfig(repetition_penalty=3.0, max_new_tokens=2)
+        lens = bauklens.logit_lens(gpt2, None, PROMPT, max_new_tokens=2, generation_config=own)
+        assert "repetition_penalty 3.0" in lens.notes[0]
+        lens.to_json()
 
 
 def test_an_option_without_generation_is_a_mistake(gpt2):

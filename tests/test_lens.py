@@ -371,6 +371,7 @@ class TestWhatIsAskedFor:
             "measures": None,
             "targets": None,
             "words": "whole",
+            "template": None,
             "text_target": None,
             "max_new_tokens": 0,
             "seed": None,

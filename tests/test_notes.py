@@ -97,6 +97,14 @@ class TestShown:
         assert said.count(NOTE) == 1
         assert f"demo: {OTHER}" in said
 
+    def test_a_character_of_several_tokens_is_read_over_the_table(self):
+        result = made(texts=["a", " ⟨F0⟩⟨9F⟩", "⟨A5⟩⟨A8⟩", "“"])
+        html = result.to_html()
+        assert html.count("<bdi>␣🥨</bdi>") == html.count("<bdi>←</bdi>") == 2
+        assert 'title="position 2: ⟨A5⟩⟨A8⟩, part of 🥨"' in html
+        assert "position 2: ⟨A5⟩⟨A8⟩, part of 🥨\n" in printed(print_position, result, 2)
+        assert result.tokens == ("a", " ⟨F0⟩⟨9F⟩", "⟨A5⟩⟨A8⟩", "“")
+
     def test_they_are_hostile(self):
         notes = [*HOSTILE, "\x1b[31m"]
         html = under_the_table(made(notes=notes).to_html())

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 import bauklens
 from bauklens import LensError
-from bauklens.result.tokens import token_texts, visible
+from bauklens.result.tokens import CONTINUED, column_heads, token_texts, visible
 from bauklens.text_ids import ids_of
 from tests.tiny import tiny_tokenizer
 
@@ -48,6 +48,46 @@ def test_half_a_character_shows_its_bytes(tokenizer):
 def test_sentencepiece_tokens_keep_their_space_and_their_bytes(sentencepiece):
     texts = token_texts(sentencepiece, range(9))
     assert [texts[each] for each in range(1, 9)] == [" the", " ", "the", "é", "⟨E2⟩", "⟨80⟩", "  a", "Ġ"]
+
+
+HEADS = {
+    "whole": (["I", " like", "é"], [0, 1, 2], ["I", " like", "é"], ["", "", ""]),
+    "two tokens": ([" ⟨F0⟩⟨9F⟩⟨98⟩", "⟨80⟩", " a"], [0, 1, 2], [" 😀", CONTINUED, " a"], ["😀", "😀", ""]),
+    "a byte each": (["⟨E2⟩", "⟨80⟩", "⟨9C⟩"], [4, 5, 6], ["“", CONTINUED, CONTINUED], ["“"] * 3),
+    "one ends as one begins": (
+        ["⟨C3⟩", "⟨A9⟩⟨C3⟩", "⟨A8⟩x"],
+        [0, 1, 2],
+        ["é", f"{CONTINUED}è", f"{CONTINUED}x"],
+        ["é", "éè", "è"],
+    ),
+    "the rest is not shown": (["⟨F0⟩⟨9F⟩", "⟨A5⟩"], [0, 1], ["⟨F0⟩⟨9F⟩", "⟨A5⟩"], ["", ""]),
+    "it began before": (["⟨A5⟩", "⟨A8⟩"], [0, 1], ["⟨A5⟩", "⟨A8⟩"], ["", ""]),
+    "a position between is not shown": (["⟨C3⟩", "⟨A9⟩"], [0, 2], ["⟨C3⟩", "⟨A9⟩"], ["", ""]),
+    "in another order": (["⟨C3⟩", "⟨A9⟩"], [1, 0], ["⟨C3⟩", "⟨A9⟩"], ["", ""]),
+    "half a surrogate pair": (["⟨ED⟩", "⟨A0⟩", "⟨80⟩"], [0, 1, 2], ["⟨ED⟩", "⟨A0⟩", "⟨80⟩"], ["", "", ""]),
+    "a text that looks like bytes": (["⟨C3⟩⟨A9⟩", "⟨7A⟩⟨U+2⟩"], [0, 1], ["⟨C3⟩⟨A9⟩", "⟨7A⟩⟨U+2⟩"], ["", ""]),
+    "nothing": (["", "⟨C3⟩", "", "⟨A9⟩"], [0, 1, 2, 3], ["", "é", "", CONTINUED], ["", "é", "", "é"]),
+}
+
+
+@pytest.mark.parametrize(("tokens", "positions", "heads", "wholes"), HEADS.values(), ids=HEADS)
+def test_a_character_of_several_tokens_is_shown_over_the_first(tokens, positions, heads, wholes):
+    assert column_heads(tokens, positions) == list(zip(heads, wholes, strict=True))
+
+
+@given(st.text(max_size=12))
+def test_the_heads_of_a_text_join_to_it(text):
+    tokenizer = tiny_tokenizer()
+    token_ids = tokenizer(text)["input_ids"]
+    tokens = [token_texts(tokenizer, [each])[each] for each in token_ids]
+    heads = [head for head, _ in column_heads(tokens, range(len(tokens)))]
+    if CONTINUED not in text and "⟨" not in text:
+        assert "".join(heads).replace(CONTINUED, "") == text
+
+
+def test_many_columns_take_no_longer_each():
+    tokens = ["⟨E2⟩", "⟨80⟩", "⟨9C⟩"] * 20_000
+    assert column_heads(tokens, range(len(tokens)))[-3:] == [("“", "“"), (CONTINUED, "“"), (CONTINUED, "“")]
 
 
 def test_demo_tokens(demo):

@@ -591,6 +591,17 @@ class TestCompare:
         assert (asked, complaints) == ([], [])
 
 
+def test_a_character_of_several_tokens_stands_over_the_first(viewer):
+    page = viewer([made(texts=["a", " ⟨F0⟩⟨9F⟩", "⟨A5⟩⟨A8⟩", "“"])])
+    heads = page.locator(".head.position bdi")
+    assert heads.all_text_contents() == ["a", "␣🥨", "←", "“"]
+    assert page.locator(".head.position").nth(2).get_attribute("title") == "position 2: ⟨A5⟩⟨A8⟩, part of 🥨"
+    cell(page, "0", 2).click()
+    assert page.locator(".place span").text_content() == "after ⟨A5⟩⟨A8⟩, part of 🥨"
+    cell(page, "0", 3).click()
+    assert page.locator(".place span").text_content() == "after “"
+
+
 class TestTakeAway:
     def download(self, page, name):
         page.locator("summary", has_text="Export").click()
@@ -605,7 +616,7 @@ class TestTakeAway:
         return page.evaluate("navigator.clipboard.readText()")
 
     def test_json_is_the_result(self, viewer, tmp_path):
-        result = replace(rising(generated_from=3), vocabulary={key: TEXTS[key] for key in range(5)})
+        result = replace(rising(generated_from=3), vocabulary={key: TEXTS[key] for key in range(5)}, notes=("b",))
         page = viewer([result])
         path, name = self.download(page, "Download JSON")
         assert name == "a-b-c-hidden.json"

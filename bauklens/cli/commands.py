@@ -22,6 +22,8 @@ from bauklens.cli.options import (
     require_prompt,
     say,
     target_options,
+    template_of,
+    template_option,
     write,
 )
 from bauklens.cli.results import as_csv, write_json
@@ -66,6 +68,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @lens_options
 @target_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
+@template_option
 @click.option(
     "--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate up to this many tokens after PROMPT."
 )
@@ -79,6 +82,7 @@ def lens(
     prompt: str | None,
     look: str,
     messages: Path | None,
+    switches: tuple[str, ...],
     max_new_tokens: int,
     blocks: str | None,
     head: str | None,
@@ -102,15 +106,18 @@ def lens(
     if prompt is not None:
         require_prompt(prompt)
     chat = None if messages is None else read_messages(messages)
-    if not prompt and chat is None:
-        raise LensError("the prompt is empty: pass at least one token")
+    if prompt is None and chat is None:
+        raise LensError("the prompt is missing: pass a text, or a chat with --messages")
+    template = template_of(switches)
+    if template is not None and chat is None:
+        raise LensError("--template is for a chat: pass one with --messages")
     arguments = lens_arguments(options)
     model, tokenizer = load_model(options)
     from bauklens.arguments import chosen_positions
     from bauklens.lens.lens import logit_lens
 
-    arguments |= {"blocks": blocks, "head": head}
-    found: Any = logit_lens(model, tokenizer, prompt, **arguments, messages=chat, max_new_tokens=max_new_tokens)
+    arguments |= {"blocks": blocks, "head": head, "messages": chat, "template": template}
+    found: Any = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens)
     results: list[LensResult] = found if isinstance(found, list) else [found]
     (shown,) = chosen_positions(len(results[0].tokens), position)
     written = [] if output is None else [str(output)]

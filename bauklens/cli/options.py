@@ -20,6 +20,9 @@ from bauklens.vocabulary import LOOKS, MISSING, NORMS, ON_ERROR, PRECISIONS, STR
 if TYPE_CHECKING:
     from torch import nn
 
+_WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
+"""As a text, each of these would be true in a template."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -197,6 +200,43 @@ def window_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def template_option(command: Command) -> Command:
+    """The option of commands that take a chat."""
+    return click.option(
+        "--template",
+        "switches",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A switch of the chat template, such as enable_thinking=false; the value is JSON, or text; repeatable.",
+    )(command)
+
+
+def template_of(switches: tuple[str, ...]) -> dict[str, Any] | None:
+    """The switches of a chat template that a command is given; None if there are none.
+
+    Raises:
+        LensError: one has no name or no value, or a value that begins as JSON does and is not JSON.
+    """
+    named = {}
+    for switch in switches:
+        name, sign, value = switch.partition("=")
+        if not name or not sign:
+            raise LensError(f"--template takes NAME=VALUE, such as enable_thinking=false; got {switch!r:.80}")
+        named[name] = _switch(name, value)
+    return named or None
+
+
+def _switch(name: str, value: str) -> Any:
+    if value in _WORDS_OF_PYTHON:
+        return _WORDS_OF_PYTHON[value]
+    try:
+        return parse_json(value)
+    except LensError as error:
+        if value.lstrip()[:1] in ("{", "[", '"'):
+            raise LensError(f"--template {name}: {error}; got {value!r:.80}") from None
+        return value
 
 
 def require_prompt(text: str) -> None:

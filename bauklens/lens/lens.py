@@ -113,7 +113,11 @@ def logit_lens(
         logits (Callable | None): finds the logits in what the forward of a model of your own returns, such as ``lambda
             output: output[0]``; None takes what is called ``logits``.
         messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
-            formatted with the tokenizer's chat template.
+            formatted with the tokenizer's chat template. If the last message is the assistant's, the model goes on with
+            it.
+        template (dict | None): switches of the chat template, such as ``{"enable_thinking": False}``, ``"tools"`` and
+            ``"documents"``, and ``"continue_final_message"`` and ``"add_generation_prompt"``; passed on to
+            ``apply_chat_template``.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
             like those of the prompt, and ``generated_from`` says where they begin.
         seed (int | None): the random seed, if tokens are sampled.
@@ -128,8 +132,8 @@ def logit_lens(
         The rows, with the check that the last block's logits, decoded here, are the model's own.
 
     Raises:
-        LensError: the prompt is empty or longer than the context; an argument is out of range; the model is not a
-            causal language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check
+        LensError: the prompt is empty, or longer than the model can run; an argument is out of range; the model is not
+            a causal language model, or has no such stream; a state is NaN or infinite; memory runs out; or the check
             fails.
     """
     asked = Options.of(options)
@@ -161,7 +165,7 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
     if options.messages is not None:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
-        return chat_ids(tokenizer, options.messages)
+        return chat_ids(tokenizer, options.messages, options.template)
     if prompt is None and not options.inputs and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     if isinstance(prompt, Mapping) or (options.inputs and getattr(prompt, "ndim", 0) == 2):

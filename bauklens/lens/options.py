@@ -22,8 +22,16 @@ Targets = str | int | Mapping[str, Members] | Iterable[str | int | Mapping[str, 
 OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 """A name, a file, a decoder, or a function; None is the logit lens."""
 
-_OF_PROMPTS = ("messages", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error")
+_OF_PROMPTS = (
+    *("messages", "template", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error"),
+)
 """Options about prompts, and not about how one is decoded."""
+
+_OUTPUT = {
+    *("conversation", "messages", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "tokenizer_kwargs"),
+}
+"""Arguments of ``apply_chat_template`` that are no switches of a template."""
 
 
 class RowOptions(TypedDict, total=False):
@@ -48,6 +56,7 @@ class PromptOptions(RowOptions, total=False):
     """And what is done about prompts; of ``generate``'s options the usual ones, though it is given any."""
 
     messages: Sequence[Mapping[str, Any]] | None
+    template: Mapping[str, Any] | None
     images: Any
     audio: Any
     text_target: Any
@@ -130,6 +139,7 @@ class Options:
     targets: Targets = None
     words: str = "whole"
     messages: Sequence[Mapping[str, Any]] | None = None
+    template: Mapping[str, Any] | None = None
     images: Any = None
     audio: Any = None
     text_target: Any = None
@@ -189,10 +199,24 @@ class Options:
                 "logits must be a function of what the model's forward returns, such as lambda output: output[0]; got "
                 f"{type(self.logits).__name__}"
             )
+        self._require_switches()
         if self.max_new_tokens and self.edit_output is not None:
             raise LensError(
                 "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
             )
+
+    def _require_switches(self) -> None:
+        """Refuses switches of a chat template that are not a mapping, or that say what comes out of it."""
+        if self.template is None:
+            return
+        if not isinstance(self.template, Mapping) or not all(isinstance(name, str) for name in self.template):
+            raise LensError(
+                f'template must be a mapping, such as {{"enable_thinking": False}}; got {self.template!r:.80}'
+            )
+        if self.messages is None:
+            raise LensError("template is for a chat: pass messages=[...] with it")
+        for name in _OUTPUT & set(self.template):
+            raise LensError(f"template cannot set {name!r}: a lens needs the chat as a text")
 
     @property
     def streams(self) -> list[str]:

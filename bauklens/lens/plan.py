@@ -13,6 +13,7 @@ from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fits import require_capture, require_fit
 from bauklens.errors import LensError
+from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
 from bauklens.lens.run import How, lens_of
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
@@ -114,7 +115,7 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options)
         inputs = continued(
             model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
         )
-    return Prompted(inputs, own)
+    return Prompted(inputs, own, notes=notes_of(model, tokenizer, prompt, inputs, own, options))
 
 
 def planned(

@@ -9,7 +9,7 @@ from bauklens.decode.ways import ways
 from bauklens.errors import LensError
 from bauklens.lens.plan import Plan, rows_of
 from bauklens.lens.run import How, decoded_values
-from bauklens.model.inputs import context_length
+from bauklens.model.inputs import exceeded_context
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
@@ -39,9 +39,9 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
     word = torch.tensor(target.token_ids, device=run.inputs.ids.device)
     positions = result.positions.tolist()
     texts = [run.inputs.first(position + 1).followed_by(word[:-1]) for position in positions]
-    context = context_length(run.model)
     longest = max(text.count for text in texts)
-    if context is not None and longest > context:
+    context = exceeded_context(run.model, longest)
+    if context is not None:
         raise LensError(
             f"the text and {target.text!r} after it have {longest:,} tokens, but the model's context is "
             f"{context:,}: pass words='first', or fewer positions"

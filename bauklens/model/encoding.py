@@ -11,9 +11,10 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.encoder_decoder import DECODER_IDS, written_by
 from bauklens.model.features import along, features_of, without_padding
-from bauklens.model.inputs import Inputs, context_length, input_device, input_embeddings
+from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings
 from bauklens.model.logits import is_encoder_decoder, labels_of
 from bauklens.model.placeholders import placeholders_of, require_filled
+from bauklens.model.prompt_notes import outside_vocabulary
 from bauklens.model.weights import is_plain
 from bauklens.text_ids import ids_of
 
@@ -68,7 +69,7 @@ def encode(
         inputs = _written_inputs(given)
     else:
         inputs = _inputs(model, given)
-    return replace(_checked(model, inputs), logits=logits)
+    return replace(_checked(model, tokenizer, inputs), logits=logits)
 
 
 def _written_inputs(given: dict[str, Any]) -> Inputs:
@@ -99,12 +100,12 @@ def _keyword(model: nn.Module) -> str:
     return "input_ids" if takes_any or "input_ids" in parameters or len(named) < 2 else named[1]  # after self
 
 
-def _checked(model: nn.Module, inputs: Inputs) -> Inputs:
+def _checked(model: nn.Module, tokenizer: Any, inputs: Inputs) -> Inputs:
     count, ids = inputs.count, inputs.ids
     if count == 0:
         raise LensError("the prompt is empty: pass at least one token")
-    context = context_length(model)
-    if context is not None and count > context:
+    context = exceeded_context(model, count)
+    if context is not None:
         raise LensError(
             f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
@@ -118,7 +119,7 @@ def _checked(model: nn.Module, inputs: Inputs) -> Inputs:
         if (each < 0 or (vocabulary and each >= vocabulary)) and each not in inputs.placeholders
     ]
     if outside:
-        raise LensError(f"token id {outside[0]} is not in the model's vocabulary of {vocabulary:,}")
+        raise LensError(outside_vocabulary(tokenizer, outside[0], vocabulary))
     return inputs
 
 
@@ -133,7 +134,7 @@ def _require_weights(model: nn.Module) -> None:
 
 def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if isinstance(prompt, str):
-        if not prompt:
+        if not prompt and tokenizer is None:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")

@@ -8,8 +8,9 @@ from torch import nn
 
 from bauklens.arguments import checked_count, whole_number
 from bauklens.errors import LensError
+from bauklens.model.generation_settings import unsampled
 from bauklens.model.guard import evaluating
-from bauklens.model.inputs import ENCODED, Inputs, context_length
+from bauklens.model.inputs import ENCODED, Inputs, exceeded_context
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
 from bauklens.text_ids import ids_of
@@ -18,41 +19,71 @@ SECONDS = 10
 """How long a chat template may run."""
 
 
-def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
+def chat_ids(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> list[int]:
     """The ids of a chat's text; as :func:`chat_text`."""
-    return list(ids_of(tokenizer, "the chat", chat_text(tokenizer, messages), special=False))
+    return list(ids_of(tokenizer, "the chat", chat_text(tokenizer, messages, template), special=False))
 
 
-def chat_text(tokenizer: Any, messages: Any) -> str:
+def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> str:
     """A chat, formatted with the tokenizer's chat template, up to where the model's answer begins.
 
-    It holds the special tokens that it needs: the tokenizer is to add none.
+    If the last message is the assistant's, the model goes on with it, unless ``template`` says otherwise. The text
+    holds the special tokens that it needs: the tokenizer is to add none.
 
     Args:
         tokenizer: one with a chat template.
-        messages: ``[{"role": "user", "content": "..."}, ...]``.
+        messages: ``[{"role": "user", "content": "..."}, ...]``; a content may also be a list of parts.
+        template: switches of ``apply_chat_template`` and of the template, such as ``{"enable_thinking": False}``.
 
     Raises:
-        LensError: the tokenizer has no template, the messages do not have this form, or the template rejects them, or
-            does not end within 10 seconds.
+        LensError: the tokenizer has no template, the messages do not have this form, the switches are not the
+            template's, or the template rejects them, or does not end within 10 seconds.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise LensError(
             "messages need a tokenizer with a chat template: pass a prompt, or the tokenizer of a chat model"
         )
     _require_messages(messages)
-    chat = list(messages)
+    chat, switches = list(messages), _switches(messages, template)
     try:
-        text: str = within(
-            SECONDS, lambda: tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        )
+        text = within(SECONDS, lambda: tokenizer.apply_chat_template(chat, **switches, tokenize=False))
     except TookTooLongError:
         raise LensError(
             f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
         ) from None
     except Exception as error:  # the template's own, written by anyone
-        raise LensError(f"the tokenizer's chat template does not accept these messages: {error}") from None
+        close = '; to close the last message, pass template={"continue_final_message": False}'
+        raise LensError(
+            f"the tokenizer's chat template does not accept these messages{_with(template)}: {error!s:.300}"
+            f"{close if chat_notes(messages, template) else ''}"
+        ) from None
+    if not isinstance(text, str):
+        raise LensError(f"the tokenizer's chat template gives {type(text).__name__} and not a text{_with(template)}")
     return text
+
+
+def chat_notes(messages: Any, template: Mapping[str, Any] | None = None) -> list[str]:
+    """What is to be said of how a chat was formatted."""
+    if not _switches(messages, template).get("continue_final_message") or "continue_final_message" in (template or {}):
+        return []
+    return [
+        "The last message is the assistant's, so the model goes on with it: pass "
+        'template={"continue_final_message": False} to close it, and begin another answer.'
+    ]
+
+
+def _switches(messages: Any, template: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a chat is formatted with: an assistant's last message is gone on with, as in transformers' pipelines."""
+    given = dict(template or {})
+    goes_on = given.get("continue_final_message")
+    if goes_on is None and "add_generation_prompt" not in given:
+        last = messages[-1]
+        goes_on = given["continue_final_message"] = last["role"] == "assistant" and bool(last.get("content"))
+    return {"add_generation_prompt": not goes_on} | given
+
+
+def _with(template: Mapping[str, Any] | None) -> str:
+    return f" with template={dict(template)!r:.80}" if template else ""
 
 
 def continued(
@@ -76,8 +107,8 @@ def continued(
         LensError: the text would be longer than the model's context, or the model cannot generate with these options.
     """
     count = checked_count("max_new_tokens", max_new_tokens)
-    context = context_length(model)
-    if context is not None and inputs.count + count > context:
+    context = exceeded_context(model, inputs.count + count)
+    if context is not None:
         raise LensError(
             f"the prompt has {inputs.count:,} tokens and max_new_tokens is {count:,}, but the model's context is "
             f"{context:,}: pass a smaller max_new_tokens"
@@ -88,6 +119,7 @@ def continued(
     with_prompt = inputs.keyword == "input_ids"
     if not with_prompt:  # Whisper's own generate leaves the prompt out of a plain tensor
         given["return_dict_in_generate"] = True
+    given |= unsampled(model, given)
     with evaluating(model) as own, random_state_kept(inputs.ids.device):
         if seed is not None:
             torch.manual_seed(whole_number("seed", seed))
@@ -124,10 +156,14 @@ def _padding(model: nn.Module, tokenizer: Any) -> int:
 
 def _require_messages(messages: Any) -> None:
     right = isinstance(messages, Sequence) and not isinstance(messages, str) and len(messages) > 0
-    if not right or not all(isinstance(each, Mapping) and {"role", "content"} <= set(each) for each in messages):
+    if not right or not all(isinstance(each, Mapping) and _is_message(each) for each in messages):
         raise LensError(
             f'messages must be a list of at least one {{"role": "user", "content": "..."}}; got {messages!r:.80}'
         )
+
+
+def _is_message(message: Mapping[str, Any]) -> bool:
+    return "role" in message and bool({"content", "tool_calls"} & set(message))
 
 
 def _said(options: Mapping[str, Any] | None) -> str:

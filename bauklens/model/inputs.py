@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from bauklens.model.context import exceeded, made_for
 from bauklens.model.features import along
 
 
@@ -119,9 +120,13 @@ def _longer(name: str, value: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The longest prompt, in tokens, that the model's configuration allows; None if it names no limit."""
-    length = getattr(text_config(model), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
+    """The longest text, in tokens, that the model was made for; None if its configuration names no length."""
+    return made_for(text_config(model))
+
+
+def exceeded_context(model: nn.Module, count: int) -> int | None:
+    """The context of a model that cannot run a text of so many tokens; None if it can."""
+    return exceeded(model, text_config(model), count)
 
 
 def text_config(model: nn.Module) -> Any:

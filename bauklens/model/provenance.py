@@ -13,6 +13,7 @@ from torch import nn
 
 from bauklens import __version__
 from bauklens.files import is_there
+from bauklens.model.generation_settings import own_settings
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 
@@ -24,7 +25,11 @@ def model_name(model: nn.Module) -> str:
 
 
 def provenance(model: nn.Module, states: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Model, revision, dtype, device, versions, date (UTC, ISO 8601) and arguments, as plain values."""
+    """Model, revision, dtype, device, versions, date (UTC, ISO 8601) and arguments, as plain values.
+
+    If the model generated, also its own settings that change what it generates.
+    """
+    settings = own_settings(model, arguments) if arguments.get("max_new_tokens") else {}
     return {
         "model": model_name(model),
         "model class": type(model).__name__,
@@ -35,7 +40,7 @@ def provenance(model: nn.Module, states: torch.Tensor, arguments: dict[str, Any]
         | {name: _version(name) for name in _PACKAGES},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "arguments": {name: _plain(value) for name, value in arguments.items()},
-    }
+    } | ({"generation settings": settings} if settings else {})
 
 
 def _device(device: torch.device) -> str:
@@ -51,13 +56,15 @@ def _version(package: str) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """An argument as JSON can hold it: a tensor or range as a list, a slice as its text."""
+    """An argument as JSON can hold it: a tensor or range as a list, a function as its name, a slice as its text."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
     if isinstance(value, Iterable):
         return [_plain(each) for each in value]
     return value if isinstance(value, (int, float)) else str(value)

@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 _MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥", "\xa0": "⍽"}
@@ -12,6 +14,15 @@ _IGNORED = {
     *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
 }
 """Letters and marks without a shape: Unicode's default ignorable code points, and the blank Braille pattern."""
+
+CONTINUED = "←"
+"""The head of a column whose token goes on with a character that an earlier one began."""
+
+_UNIT = re.compile(r"⟨[89A-F][0-9A-F]⟩|.", re.DOTALL)
+"""A byte as :func:`token_texts` writes it, or a character."""
+
+_LEADS = {4: "F0", 3: "E0", 2: "C2"}
+"""Bytes of a character in UTF-8 -> the least that its first byte can be."""
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -42,8 +53,8 @@ def token_texts(tokenizer: Any, token_ids: Iterable[int]) -> dict[int, str]:
 def _token_text(tokenizer: Any, token_id: int) -> str:
     if tokenizer is None:
         return f"<{token_id}>"
-    piece: str | bytes | None = tokenizer.convert_ids_to_tokens(token_id)
-    if piece is None:  # the head is often wider than the vocabulary
+    piece = _piece(tokenizer, token_id)
+    if piece is None:
         return f"<{token_id}>"
     if isinstance(piece, bytes):
         return _bytes_text(piece)
@@ -54,6 +65,15 @@ def _token_text(tokenizer: Any, token_id: int) -> str:
     if piece.startswith("▁"):  # SentencePiece drops the first space of a text
         return " " * (len(piece) - len(piece.lstrip("▁"))) + text.lstrip(" ")
     return text or piece
+
+
+def _piece(tokenizer: Any, token_id: int) -> str | bytes | None:
+    """A token's entry in the vocabulary; None if there is none, as the head is often wider than the vocabulary."""
+    try:
+        piece: str | bytes | None = tokenizer.convert_ids_to_tokens(token_id)
+    except (IndexError, KeyError, ValueError, OverflowError):  # as slow tokenizers say it
+        return None
+    return piece
 
 
 def _piece_bytes(piece: str) -> bytes | None:
@@ -67,6 +87,48 @@ def _bytes_text(raw: bytes) -> str:
     """UTF-8 text, with every byte that is not part of a character as ``⟨E2⟩``."""
     text = raw.decode("utf-8", "surrogateescape")
     return "".join(f"⟨{ord(each) - 0xDC00:02X}⟩" if "\udc80" <= each <= "\udcff" else each for each in text)
+
+
+def column_heads(tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[str, str]]:
+    """What the head of each column shows, so that a character of several tokens can be read.
+
+    The first of its columns shows the character, and the others a mark; bytes that make no character stay as they are.
+
+    Args:
+        tokens: texts as :func:`token_texts` gives them.
+        positions: their positions; only tokens that follow one another make a character.
+
+    Returns:
+        For each token its head, and the characters that it is a part of; these are empty for all but such tokens.
+
+    >>> column_heads(["a", "⟨F0⟩⟨9F⟩⟨98⟩", "⟨80⟩"], [0, 1, 2])
+    [('a', ''), ('😀', '😀'), ('←', '😀')]
+    """
+    units = [(column, unit) for column, token in enumerate(tokens) for unit in _UNIT.findall(token)]
+    heads, wholes = [""] * len(tokens), [""] * len(tokens)
+    place, numbers = 0, list(positions)
+    while place < len(units):
+        columns, text = _character(units[place : place + 4], numbers)
+        for number, column in enumerate(dict.fromkeys(columns)):
+            heads[column] += CONTINUED if number else text
+            wholes[column] += text if columns[0] < columns[-1] else ""
+        place += len(columns)
+    return list(zip(heads, wholes, strict=True))
+
+
+def _character(units: Sequence[tuple[int, str]], positions: Sequence[int]) -> tuple[list[int], str]:
+    """The columns of the first units, (column, character or byte), that write a character together, and that character.
+
+    It is the first unit as it is, unless that begins a character that ends in another column.
+    """
+    column, first = units[0]
+    size = next((size for size, least in _LEADS.items() if len(first) > 1 and first[1:3] >= least), 1)
+    columns = [each for each, _ in units[:size]]
+    apart = any(positions[after] - positions[before] != after - before for before, after in pairwise(columns))
+    if column < columns[-1] and not apart:
+        with suppress(ValueError):  # units that are no bytes, or bytes that are no character
+            return columns, bytes.fromhex("".join(unit[1:3] for _, unit in units[:size])).decode()
+    return [column], first
 
 
 def visible(text: str) -> str:

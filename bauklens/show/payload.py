@@ -14,7 +14,7 @@ from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, target_names
-from bauklens.result.tokens import printable, visible
+from bauklens.result.tokens import column_heads, printable, visible
 from bauklens.show.static_table import largest_magnitude
 
 _PLAIN_BYTES = 32 << 10
@@ -91,6 +91,7 @@ def _view(
     floats |= {f"between {each}": value for each, value in between.items()}
     for place, target in enumerate(lens.targets):
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
+    heads = column_heads(lens.tokens, lens.positions.tolist())
     rounds = sum(value.size for value in floats.values()) > _LOSSLESS
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, rounds) for key, value in floats.items()}
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
@@ -107,6 +108,11 @@ def _view(
             "positions": lens.positions.tolist(),
             "tokens": [visible(token) for token in lens.tokens],
             "plainTokens": list(lens.tokens),
+            "characters": {
+                column: {"head": visible(head), "whole": visible(whole)}
+                for column, (head, whole) in enumerate(heads)
+                if whole
+            },
             "generatedFrom": lens.generated_from,
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
-from bauklens.result.tokens import visible
+from bauklens.result.tokens import column_heads, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 
 _LONGEST = 200
@@ -35,7 +35,8 @@ class _Cell:
 class _Column:
     position: int
     token: str
-    generated: bool
+    head: str
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
     """
     largest = largest_magnitude(result) if largest is None else largest
     columns = [
-        _Column(int(position), _text(token), bool(generated))
-        for position, token, generated in zip(result.positions, result.tokens, result.generated, strict=True)
+        _Column(int(position), *told, bool(generated))
+        for position, told, generated in zip(result.positions, _heads(result), result.generated, strict=True)
     ]
     rows = _rows(result, columns, largest, hover)
     return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
@@ -98,8 +99,10 @@ def comparison_table(comparison: Comparison) -> Markup:
     """
     one, other = comparison.one, comparison.other
     columns = [
-        _Column(int(position), _both(*map(_text, pair)), False)
-        for position, *pair in zip(one.positions, one.tokens, other.tokens, strict=True)
+        _Column(int(position), _both(told, told_there), _both(head, head_there))
+        for position, (told, head), (told_there, head_there) in zip(
+            one.positions, _heads(one), _heads(other), strict=True
+        )
     ]
     texts = [{token_id: _text(text) for token_id, text in lens.vocabulary.items()} for lens in (one, other)]
     change = np.abs(comparison.difference("max_probability"))
@@ -132,6 +135,15 @@ def comparison_table(comparison: Comparison) -> Markup:
 def _marked(comparison: Comparison, layer: str) -> str:
     """A layer's label, with the mark of a row that the decoder of one of the two has no map for."""
     return f"{layer}*" if any(layer in lens.unmapped for lens in (comparison.one, comparison.other)) else layer
+
+
+def _heads(result: LensResult) -> list[tuple[str, str]]:
+    """What each token is, with the character that it is a part of, and what the head of its column shows."""
+    heads = column_heads(result.tokens, result.positions.tolist())
+    return [
+        (f"{_text(token)}, part of {_text(whole)}" if whole else _text(token), _text(head))
+        for token, (head, whole) in zip(result.tokens, heads, strict=True)
+    ]
 
 
 def _both(one: str, other: str) -> str:

@@ -14,7 +14,7 @@ from bauklens.result.comparison import Comparison
 from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, target_names
-from bauklens.result.tokens import printable, visible
+from bauklens.result.tokens import column_heads, printable, visible
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
 from bauklens.show.summary import Summary
@@ -55,7 +55,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     generated = ", generated" if result.generated[column] else ""
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
-    console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
+    console.print(Text(f"{of_what}: {_token(result, column)}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
         console.print(
@@ -66,6 +66,12 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     _print_notes([("", result)], console)
     for said in filter(None, (result.checked, result.mapped, result.decoded, *(each.note for each in result.targets))):
         console.print(Text(printable(said), style="dim"))
+
+
+def _token(result: LensResult, column: int) -> str:
+    """A column's token, with the character that it is a part of."""
+    _, whole = column_heads(result.tokens, result.positions.tolist())[column]
+    return visible(result.tokens[column]) + (f", part of {visible(whole)}" if whole else "")
 
 
 def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> None:
@@ -114,7 +120,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         table.add_row(Text(printable(layer)), *cells)
     first = results[0]
     about = f"{first.model}, {first.stream}, position {position}"
-    console.print(Text(f"{printable(about)}: {visible(first.tokens[columns[0]])}"), soft_wrap=True)
+    console.print(Text(f"{printable(about)}: {_token(first, columns[0])}"), soft_wrap=True)
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))

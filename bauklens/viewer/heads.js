@@ -12,15 +12,23 @@ export function layerHead(role, lenses, row) {
 /** The head of a position, in one lens or in two. */
 export function positionHead(role, lenses, column) {
   const [lens] = lenses;
-  const [position, token] = [lens.positions[column], tokensOver(lenses, column)];
+  const [position, head] = [lens.positions[column], headsOver(lenses, column)];
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
-  const title = `position ${position}${generated ? ", generated" : ""}: ${token}`;
+  const title = `position ${position}${generated ? ", generated" : ""}: ${tokensOver(lenses, column)}`;
   const kind = `head position${generated ? " generated" : ""}`;
-  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, token));
+  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
-/** What stands over a column: its token, or both where two lenses differ in it. */
-export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.tokens[column]))].join(" | ");
+/** What stands over a column: a character at the first of its tokens, else the token; both where two lenses differ. */
+const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.characters[column]?.head ?? lens.tokens[column]))].join(" | ");
+
+/** The token of a column with the character that it is a part of, or both where two lenses differ in it. */
+export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => tokenOf(lens, column)))].join(" | ");
+
+function tokenOf(lens, column) {
+  const whole = lens.characters[column]?.whole;
+  return whole ? `${lens.tokens[column]}, part of ${whole}` : lens.tokens[column];
+}
 
 /** A cell, from what `contentOf` says of it. */
 export function cellElement(lens, row, column, { text, p, m, mark, none }) {

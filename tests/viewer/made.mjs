@@ -20,6 +20,7 @@ export function made(top, probability, changes = {}) {
     layers: ["embed", ...Array.from({ length: rows - 1 }, (_, row) => String(row))],
     positions: Array.from({ length: columns }, (_, column) => column),
     tokens: Array.from({ length: columns }, (_, column) => `t${column}`),
+    characters: {},
     plainTokens: Array.from({ length: columns }, (_, column) => `t${column}`),
     linked: Array.from({ length: columns }, (_, column) => column),
     paired: true,

@@ -1,0 +1,33 @@
+"""What is to be said under a table of its prompt, and of what the model made of it."""
+
+from typing import Any
+
+from torch import nn
+
+from bauklens.lens.options import Options
+from bauklens.model.encoder_decoder import DECODER_IDS
+from bauklens.model.encoding import Prompt
+from bauklens.model.generation import chat_notes
+from bauklens.model.generation_settings import generation_notes
+from bauklens.model.inputs import Inputs, context_length, text_config
+from bauklens.model.prompt_notes import context_notes, prompt_notes
+
+
+def notes_of(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, inputs: Inputs, prompted: int, options: Options
+) -> tuple[str, ...]:
+    """The notes of a run, as sentences.
+
+    Args:
+        prompt: as it was asked for; of a chat, its ids.
+        prompted: how many of the positions are the prompt's.
+    """
+    begins = getattr(text_config(model), "bos_token_id", None)
+    ids = inputs.ids[0, :prompted].tolist()
+    is_source = inputs.keyword == DECODER_IDS  # whose end belongs to it, and whose ids the decoder's are not
+    return (
+        *(() if is_source else prompt_notes(tokenizer, ids, begins=begins, is_text=isinstance(prompt, str))),
+        *(chat_notes(options.messages, options.template) if options.messages is not None else ()),
+        *context_notes(context_length(model), inputs.count),
+        *(generation_notes(model, options.generate) if inputs.count > prompted else ()),
+    )

@@ -1,0 +1,97 @@
+"""A prompt that is not what its user may think: its special tokens, its length, its ids, in words. Needs no torch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bauklens.errors import LensError
+from bauklens.text_ids import ids_of
+
+_PROBE = "a"
+"""A text that any tokenizer knows; what stands around it when special tokens are added stands around every text."""
+
+
+def prompt_notes(tokenizer: Any, ids: Sequence[int], *, begins: int | None, is_text: bool) -> list[str]:
+    """Sentences about special tokens of a prompt that a user may not want there; empty if there are none.
+
+    Args:
+        tokenizer: None if there is none.
+        ids: those of the prompt.
+        begins: the id that begins a text, as the model's configuration has it.
+        is_text: whether the prompt is a text, around which the tokenizer wrote its special tokens.
+    """
+    before, after = _added(tokenizer)
+    known = getattr(tokenizer, "bos_token_id", None) if tokenizer is not None else begins
+    firsts = [before, [known]] if isinstance(known, int) else [before]
+    repeated = next((first for first in firsts if first and _count_at_start(ids, first) > 1), None)
+    notes = []
+    if repeated is not None:
+        count = _count_at_start(ids, repeated)
+        how_often = "twice" if count == 2 else f"{count} times"
+        reason = ", as the text has it and the tokenizer adds it" if is_text and repeated == before else ""
+        notes.append(
+            f"The prompt begins with {_named(tokenizer, repeated)} {how_often}{reason}: "
+            + ("pass the text without it, or a chat as messages." if reason else "it is usually there once.")
+        )
+    if after and len(ids) > len(after) and list(ids[-len(after) :]) == after:
+        ended = f"{'The tokenizer ends the prompt' if is_text else 'The prompt ends'} with {_named(tokenizer, after)}"
+        notes.append(
+            f"{ended}, so the model reads a text that is finished: to see how it goes on, pass token ids without it."
+        )
+    return notes
+
+
+def context_notes(context: int | None, count: int) -> list[str]:
+    """What is to be said of a text of so many tokens that runs, though it is longer than the context."""
+    if context is None or count <= context:
+        return []
+    return [
+        f"The text has {count:,} tokens, but the model was made for at most {context:,}: its predictions after these "
+        "may be poor."
+    ]
+
+
+def outside_vocabulary(tokenizer: Any, token_id: int, vocabulary: int | None) -> str:
+    """What to say of an id for which a model has no embedding."""
+    piece = _piece(tokenizer, token_id)
+    said = f"token id {token_id} is not in the model's vocabulary of {vocabulary:,}"
+    if piece is None:
+        return said
+    return (
+        f"{said}: it is {piece!r:.80}, which the tokenizer has and the model lacks; call "
+        "model.resize_token_embeddings(len(tokenizer)), or pass the tokenizer of this model"
+    )
+
+
+def _added(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer writes before and after every text."""
+    if tokenizer is None:
+        return [], []
+    try:
+        plain, whole = (list(ids_of(tokenizer, "a text", _PROBE, special=special)) for special in (False, True))
+    except (LensError, TypeError):
+        return [], []
+    for start in range(len(whole) - len(plain) + 1) if plain else ():
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start], whole[start + len(plain) :]
+    return [], []
+
+
+def _count_at_start(ids: Sequence[int], first: Sequence[int]) -> int:
+    """How often a sequence begins with another."""
+    size, count = len(first), 0
+    while list(ids[count * size : (count + 1) * size]) == list(first):
+        count += 1
+    return count
+
+
+def _named(tokenizer: Any, ids: Sequence[int]) -> str:
+    return "".join(_piece(tokenizer, each) or f"token {each}" for each in ids)[:80]
+
+
+def _piece(tokenizer: Any, token_id: int) -> str | None:
+    """The piece of a token; None if the tokenizer has none."""
+    try:
+        piece = tokenizer.convert_ids_to_tokens(token_id)
+    except Exception:  # no tokenizer, or one that anyone made
+        return None
+    return piece if isinstance(piece, str) else None

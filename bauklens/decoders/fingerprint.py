@@ -11,6 +11,7 @@ from torch import nn
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.inputs import text_config
 from bauklens.model.shell import original
+from bauklens.model.weights import is_plain, tensors_in
 
 _ROWS = 4096
 """Rows of the head, about so many, that are read."""
@@ -73,15 +74,18 @@ def differences(known: Any, own: dict[str, Any]) -> str:
 def _state(model: nn.Module) -> Any:
     head = model.get_output_embeddings()  # type: ignore[operator]
     weight = getattr(head, "weight", None)
-    return None if weight is None else (weight.data_ptr(), weight._version, weight.dtype, tuple(weight.shape))
+    if not is_plain(weight):
+        return id(head), type(weight)
+    return weight.data_ptr(), weight._version, weight.dtype, tuple(weight.shape)
 
 
 def _of_head(head: nn.Module) -> dict[str, Any]:
     digest, sample = hashlib.sha256(), []
     with align_module_device(head), torch.inference_mode():
-        for parameter in head.parameters():
-            if not parameter.is_floating_point():
-                continue
+        parameters = list(head.parameters())
+        if not parameters or not all(map(is_plain, parameters)):
+            return {"hash": None, "sample": []}  # quantized, and not what another quantization has
+        for parameter in parameters:
             rows = parameter.detach()
             rows = rows[:: max(1, len(rows) // _ROWS)] if rows.ndim > 1 else rows
             rounded = rows.to(torch.bfloat16).cpu().contiguous()
@@ -113,8 +117,9 @@ def weights_hash(model: nn.Module) -> str:
         for name, parameter in original(model).named_parameters():
             if parameter.is_meta:
                 continue
-            flat = parameter.detach().flatten()
-            some = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].cpu().contiguous()
             digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-            digest.update(some.view(torch.uint8).numpy().tobytes())
+            for tensor in tensors_in(parameter):
+                flat = tensor.flatten()
+                some = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].cpu().contiguous()
+                digest.update(some.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from bauklens.model.anatomy import sublayers_of
 from bauklens.model.inputs import context_length, text_config
 from bauklens.model.provenance import model_name
 from bauklens.model.unwrap import unwrapped
+from bauklens.model.weights import has_packed
 from bauklens.stream.run import Run
 
 _NO_TOKENIZER = [0, 1, 2, 3]
@@ -37,7 +38,7 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
         ("width", f"{anatomy.width:,}"),
         ("vocabulary", f"{anatomy.vocabulary:,}"),
         ("context", f"{context:,} tokens" if context else "not limited by the configuration"),
-        ("parameters", f"{parameters:,}"),
+        ("parameters", f"{parameters:,}" + (", as they are packed" if has_packed(model) else "")),
         ("embeddings", f"{'tied' if _tied(model, anatomy.head) else 'not tied'} (input and output)"),
         ("dtype", str(ran.final.dtype).removeprefix("torch.")),
         ("device", str(ran.final.device)),

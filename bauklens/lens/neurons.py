@@ -16,6 +16,7 @@ from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
 from bauklens.model.unwrap import unwrapped
+from bauklens.model.weights import has_packed, is_plain, weights_of
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
@@ -102,14 +103,13 @@ def nearest_tokens(
     with evaluating(model, in_place=anatomy.in_place) as own:
         head = own.get_submodule(anatomy.head)
         embedded = own.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
-        weight = getattr(head, "weight", None)
-        if weight is None or weight.shape[-1] != embedded.shape[-1]:
+        if not _takes(head, embedded.shape[-1]):
             raise LensError(f"the head of {anatomy.model_class} does not take embeddings of width {embedded.shape[-1]}")
-        if metric == "head":
-            scores = head(embedded).float()
-        else:
-            embedded, rows = embedded.float(), _readable(weight, anatomy.head).float()
-            scores = nn.functional.normalize(embedded, dim=-1) @ nn.functional.normalize(rows, dim=-1).T
+        scores = head(embedded[None])[0]  # as it is called in the model, as rounding can go by the shape
+        if metric == "cosine":
+            rows = _readable(head, anatomy.head, embedded, scores)
+            scores = nn.functional.normalize(embedded.float(), dim=-1) @ nn.functional.normalize(rows, dim=-1).T
+        scores = scores.float()
         top = scores[..., : anatomy.vocabulary].topk(k, dim=-1)
     ids = inputs.ids[0].tolist()
     vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
@@ -134,17 +134,31 @@ def _second_projection(
     calls, _ = record(model, inputs.first(_PROBE), copies=lambda _: True)
     wrote = next(call for call in calls if call.name == mlp.names[0])
     inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
-    for call in sorted(inside if len(mlp.names) == 1 else [], key=lambda call: -call.ended):
-        weight = getattr(model.get_submodule(call.name), "weight", None)
-        if weight is None or weight.dim() != 2 or not _hands_over(call, wrote):
+    inside = sorted(inside, key=lambda call: -call.ended)
+    ends = [call for call in inside if len(mlp.names) == 1 and _hands_over(call, wrote)]
+    for call in ends:
+        weight = weights_of(model.get_submodule(call.name))
+        if weight is None or weight.dim() != 2:
             continue
         for rows in (weight.T, weight):  # Linear: (hidden, neuron); Conv1D: (neuron, hidden)
             if rows.shape == (call.inputs[0].shape[-1], anatomy.width) and _projects(model, call, rows):
                 return call.name, rows
+    for call in ends:
+        module = model.get_submodule(call.name)
+        if _is_projection(module) and not any(each.name.startswith(f"{call.name}.") for each in calls):
+            raise LensError(
+                f"the weights of {call.name} ({type(module).__name__}) cannot be read (it is quantized, offloaded, or "
+                "has an adapter), so there are no neurons to rank: load the model without that"
+            )
     raise LensError(
-        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection whose weights can be "
-        "read (it is a mixture of experts, or has offloaded or quantized weights), so there are no neurons to rank"
+        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection (it is a mixture of "
+        "experts, say), so there are no neurons to rank"
     )
+
+
+def _is_projection(module: nn.Module) -> bool:
+    """Whether a module has a matrix of weights, even if it cannot be read."""
+    return has_packed(module) or getattr(getattr(module, "weight", None), "ndim", 0) == 2
 
 
 def _hands_over(call: Call, wrote: Call) -> bool:
@@ -160,15 +174,34 @@ def _hands_over(call: Call, wrote: Call) -> bool:
 
 def _projects(model: nn.Module, call: Call, rows: torch.Tensor) -> bool:
     """Whether a module's output is its input times these rows, plus its bias."""
-    if rows.is_meta or not rows.is_floating_point() or call.output is None:
+    if call.output is None:
         return False
     bias = getattr(model.get_submodule(call.name), "bias", None)
-    found = call.inputs[0].float() @ rows.float() + (0 if bias is None else bias.float())
-    tolerance = 16 * torch.finfo(call.output.dtype).eps * float(call.output.abs().max())
-    return bool((found - call.output.float()).abs().max() <= max(tolerance, 1e-5))
+    return _is_close(call.inputs[0].float() @ rows.float() + (0 if bias is None else bias.float()), call.output)
 
 
-def _readable(weight: torch.Tensor, name: str) -> torch.Tensor:
-    if weight.is_meta or not weight.is_floating_point():
-        raise LensError(f"the weights of {name} cannot be read (offloaded or quantized): pass metric='head'")
-    return weight
+def _is_close(found: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether a product made here is what a module returned, but for rounding."""
+    tolerance = 16 * torch.finfo(output.dtype).eps * float(output.abs().max())
+    return bool((found - output.float()).abs().max() <= max(tolerance, 1e-5))
+
+
+def _takes(head: nn.Module, width: int) -> bool:
+    """Whether a head is given states of this width, as far as it tells; the shape of packed weights tells nothing."""
+    weight = weights_of(head)
+    size = getattr(head, "in_features", None if weight is None else weight.shape[-1])
+    return size is None or size == width
+
+
+def _readable(head: nn.Module, name: str, embedded: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The head's rows, (vocabulary, hidden) float32, shown to be what it multiplies by."""
+    rows, bias = weights_of(head), getattr(head, "bias", None)
+    if rows is not None and rows.shape == (scores.shape[-1], embedded.shape[-1]):
+        rows = rows.float()
+        found = nn.functional.linear(embedded.float(), rows, bias.float() if is_plain(bias) else None)
+        if _is_close(found, scores):
+            return rows
+    raise LensError(
+        f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, or has an "
+        "adapter): pass metric='head'"
+    )

@@ -189,8 +189,8 @@ def _known_of(model: nn.Module) -> _Known:
 def _fingerprint(model: nn.Module) -> int:
     """Changes with a module, a forward or a hook, the configuration, the head's size, and dtypes and devices."""
     weight = getattr(output_embeddings(model), "weight", None)
-    head = (tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
-    kinds = {(parameter.dtype, parameter.device) for parameter in model.parameters()}
+    head = (type(weight), tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
+    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in model.parameters()}
     modules = (
         (name, id(module), id(vars(module).get("forward")), *module._forward_hooks, *module._forward_pre_hooks)
         for name, module in model.named_modules()

@@ -47,7 +47,7 @@ def original(model: nn.Module) -> nn.Module:
 def _copy_of(module: nn.Module) -> nn.Module:
     held = vars(module).copy()
     held |= {name: held[name].copy() if held[name] else OrderedDict() for name in HOOKS}
-    held |= {"_parameters": held["_parameters"].copy(), "_buffers": held["_buffers"].copy()}
+    held |= {name: held[name].copy() for name in ("_parameters", "_buffers") if isinstance(held[name], dict)}
     held |= {"training": False, "_compiled_call_impl": None}  # compiled code would be compiled again for every hook
     copy = object.__new__(type(module))
     object.__setattr__(copy, "__dict__", held)

@@ -38,12 +38,16 @@ def weights_of(module: nn.Module) -> torch.Tensor | None:
 
 
 def has_packed(model: nn.Module) -> bool:
-    """Whether some weights are packed, so that the numbers kept are not the weights themselves."""
-    weights = [*model.parameters(), *(getattr(module, "weight", None) for module in model.modules())]
-    return any(
-        each.ndim > 1 and not (is_plain(each) or each.is_meta) if isinstance(each, torch.Tensor) else callable(each)
-        for each in weights
-    )
+    """Whether some weights are packed, so that the numbers kept are not the weights themselves.
+
+    They are parameters, buffers (GPTQ, AWQ), or behind a method (torch.ao).
+    """
+    kept = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.ndim == 2)]
+    return any(map(_is_packed, kept)) or any(callable(getattr(module, "weight", None)) for module in model.modules())
+
+
+def _is_packed(tensor: torch.Tensor) -> bool:
+    return tensor.ndim > 1 and not (tensor.is_meta or is_plain(tensor) or tensor.dtype in (torch.bool, torch.int64))
 
 
 def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:

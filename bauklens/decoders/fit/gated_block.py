@@ -46,7 +46,9 @@ class GatedBlock:
             self._activation = mlp.get_submodule("act_fn")
             self._size = int(vars(attention)["head_dim"])
         except (AttributeError, KeyError):
-            raise LensError(f"{name} is not made of attention and a gated MLP as Llama's blocks are") from None
+            raise LensError(
+                f"{name} is not made of attention and a gated MLP as Llama's blocks are, of weights that can be read"
+            ) from None
         self._heads = self._output.in_features // self._size
         self._shared = self._heads // (self._value.out_features // self._size)
 

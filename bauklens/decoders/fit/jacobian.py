@@ -27,6 +27,7 @@ from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.guard import evaluating, is_hooked
 from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
+from bauklens.model.weights import has_packed
 from bauklens.vocabulary import EMBED
 
 MEMORY = 1 << 30
@@ -147,12 +148,18 @@ def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph
 
     The first layer's states are moved in random directions, and the target's change along a random cotangent is set
     against the gradient's inner product with the direction. In less than float32 the differences are rounding, and
-    nothing is shown.
+    nothing is shown, but that no module of a quantized model keeps its gradients to itself.
 
     Raises:
         LensError: they are not.
     """
     if graph.target.dtype not in (torch.float32, torch.float64):
+        where = without_gradient(own, fitted, inputs) if has_packed(own) else ""
+        if where:
+            raise LensError(
+                f"the gradients of {fitted.anatomy.model_class} are not those of its forward pass: {where} passes none "
+                "on; load the model without quantization, or fit method='ridge'"
+            )
         return
     generator = torch.Generator().manual_seed(0)
 

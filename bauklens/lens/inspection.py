@@ -7,9 +7,9 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.lens.run import check, run
 from bauklens.model.anatomy import sublayers_of
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import context_length, text_config
 from bauklens.model.provenance import model_name
-from bauklens.model.unwrap import unwrapped
 from bauklens.stream.run import Run
 
 _NO_TOKENIZER = [0, 1, 2, 3]
@@ -24,7 +24,7 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
     Raises:
         LensError: as :func:`bauklens.logit_lens` does.
     """
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     ran = run(model, tokenizer, prompt if tokenizer is not None else _NO_TOKENIZER)
     anatomy = ran.anatomy
     parameters = sum(parameter.numel() for parameter in model.parameters())

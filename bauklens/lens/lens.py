@@ -14,8 +14,8 @@ from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, Sever
 from bauklens.lens.plan import planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.generation import chat_ids
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs, Prompt
-from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
@@ -51,8 +51,10 @@ def logit_lens(
 
     Args:
         model: any causal language model of transformers, on any device or spread over several by accelerate; a model
-            wrapped by torch.compile, DataParallel, PEFT or NNsight is unwrapped.
-        tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``).
+            wrapped by torch.compile, DataParallel, PEFT, NNsight, TransformerLens, repeng or TRL is unwrapped, and so
+            is a pipeline of transformers, which brings its tokenizer.
+        tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``). A processor, a
+            ``tokenizers.Tokenizer``, an encoding of tiktoken, and any object with ``encode`` and ``decode`` will do.
         prompt: a string, a list of token ids, or a 1-D tensor of them. A list of these gives a list of results in the
             same order; prompts of about the same length are run together.
 
@@ -118,7 +120,7 @@ def logit_lens(
             fails.
     """
     asked = Options.of(options)
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     prompt = _prompt(tokenizer, prompt, asked)
     decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
@@ -147,8 +149,6 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
         return chat_ids(tokenizer, options.messages)
-    if prompt is None and not callable(tokenizer) and tokenizer is not None:
-        raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     return prompt
 
 

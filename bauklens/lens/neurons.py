@@ -10,11 +10,11 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
 from bauklens.model.forward import Call, model_logits, record
 from bauklens.model.guard import evaluating
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs, Prompt, encode
 from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
-from bauklens.model.unwrap import unwrapped
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
@@ -42,7 +42,7 @@ def top_neurons(
         LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
             experts), or its weights cannot be read (offloaded, quantized).
     """
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     (row,) = chosen_layers(anatomy.labels, layer)
@@ -94,7 +94,7 @@ def nearest_tokens(
             cosine, its weights cannot be read.
     """
     one_of("metric", metric, ("head", "cosine"))
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     k = checked_topk(k, anatomy.vocabulary, "k")

@@ -13,7 +13,7 @@ from bauklens.model.guard import evaluating
 from bauklens.model.inputs import Inputs, context_length
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
-from bauklens.text_ids import ids_of
+from bauklens.text_ids import some_ids_of
 
 SECONDS = 10
 """How long a chat template may run."""
@@ -21,7 +21,7 @@ SECONDS = 10
 
 def chat_ids(tokenizer: Any, messages: Any) -> list[int]:
     """The ids of a chat's text; as :func:`chat_text`."""
-    return list(ids_of(tokenizer, "the chat", chat_text(tokenizer, messages), special=False))
+    return list(some_ids_of(tokenizer, "the chat", chat_text(tokenizer, messages), special=False))
 
 
 def chat_text(tokenizer: Any, messages: Any) -> str:

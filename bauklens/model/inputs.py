@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.text_ids import ids_of
+from bauklens.model.unwrap import not_a_model
+from bauklens.text_ids import some_ids_of
 
 Prompt = Any
 """A string, a list of token ids, or a tensor or array of them, of shape (position,) or (1, position)."""
@@ -65,10 +66,7 @@ def encode(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
             the model's context, contains an id outside the vocabulary, or is text and no tokenizer was passed.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "get_input_embeddings"):
-        raise LensError(
-            f"the model is a {type(model).__name__}: pass the model that load() returns, or a causal language model of "
-            "transformers"
-        )
+        raise not_a_model(model)
     _require_weights(model)
     token_ids = _token_ids(tokenizer, prompt)
     count = token_ids.shape[1]
@@ -120,7 +118,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
-        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
+        prompt = some_ids_of(tokenizer, "the prompt", prompt, special=True)
     if isinstance(prompt, Mapping):
         raise LensError("a prompt must be a string or token ids; got a mapping: pass its ['input_ids']")
     try:

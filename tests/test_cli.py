@@ -98,7 +98,7 @@ def test_lens_prints_layers_down_and_top_k_across(command, folder):
 def test_a_model_in_a_subfolder(command, folder):
     ran = command("lens", "the city", "--model", str(folder.parent), "--subfolder", folder.name)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[0].split(",")[0].endswith("tiny-gpt2")
+    assert ran.stdout.splitlines()[0].startswith("tiny-gpt2, hidden")
 
 
 def test_a_base_of_what_is_no_adapter(command, folder):

@@ -399,7 +399,7 @@ class TestTokenizers:
         assert bauklens.get_hidden_states(model, processor(), "the city").shape[2] == 2
         other = tiny_model("llama", seed=1)
         assert bauklens.compare_models(model, other, processor(), "the city").one.tokens == ("the", " city")
-        assert bauklens.summarize(["the city", "the sea"], model, processor()).prompts == 2
+        assert bauklens.summarize(["the city", "the sea"], model, processor()).lenses == 2
 
     def test_a_chat_with_the_template_of_the_processor(self, model):
         given = processor()

@@ -93,6 +93,7 @@ class TestAdapters:
         adapted = trained(base)
         model, _ = bauklens.load(base / "run", subfolder="checkpoint-10", device="cpu")
         assert torch.equal(logits_of(model), logits_of(adapted))
+        assert bauklens.logit_lens(model, None, PROMPT).model == "checkpoint-10"
 
     def test_a_base_model_that_was_moved(self, base):
         adapted = trained(base)

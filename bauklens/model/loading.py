@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def load(
             model, tokenizer = _load(source, options)
         else:
             model, tokenizer = _adapted(adapter, options)
-        called = DEMO if name == "demo" else Path(name).name if options.get("gguf_file") else None
-        if called is not None:  # its own name for itself would be where its files are
+        called = _called(name, source, options) or (adapter.source if adapter is not None else None)
+        if called is not None:
             model.name_or_path = model.config._name_or_path = called
         if target is not None:
             model.to(target)
@@ -127,6 +128,16 @@ def _source(name: str, options: dict[str, Any], revision: str | None) -> tuple[s
     if not Path(source).is_dir() and not (options.get("proxies") or hub_has_an_address()):
         options["local_files_only"] = True
     return source, options
+
+
+def _called(name: str, source: str, options: Mapping[str, Any]) -> str | None:
+    """What a model is called whose own name for itself would be that of the folder around it."""
+    if name == "demo":
+        return DEMO
+    if options.get("gguf_file"):
+        return Path(name).name
+    inside = Path(source, options.get("subfolder") or "")
+    return str(inside) if options.get("subfolder") and inside.is_dir() else None
 
 
 def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) -> tuple[Any, Any]:
@@ -195,7 +206,6 @@ def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
             "or hub id of that model"
         ) from None
     model: Any = adapter.put_on(base)
-    model.name_or_path = model.config._name_or_path = adapter.source
     return model, own_tokenizer(adapter.source, shared) or tokenizer
 
 

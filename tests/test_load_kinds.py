@@ -131,6 +131,15 @@ class TestAdapters:
         model, _ = bauklens.load(base / "run" / "checkpoint-10", device="cpu")
         assert torch.equal(logits_of(model), logits_of(adapted))
 
+    def test_a_whole_model_with_an_adapter_beside_it(self, base, monkeypatch):
+        adapted = trained(base, saved=base / "both")
+        tiny_model("llama").save_pretrained(base / "both")
+        model, _ = bauklens.load(base / "both", device="cpu")
+        assert torch.equal(logits_of(model), logits_of(adapted))
+        monkeypatch.setitem(sys.modules, "peft", None)
+        with pytest.raises(bauklens.LensError, match="holds an adapter, and reading it needs the package peft"):
+            bauklens.load(base / "both", device="cpu")
+
     def test_more_tokens_than_the_base_model_has(self, base):
         torch.manual_seed(3)
         model = LlamaForCausalLM.from_pretrained(base / "base")
@@ -215,7 +224,7 @@ class TestAdapters:
     def test_without_peft(self, base, monkeypatch):
         trained(base)
         monkeypatch.setitem(sys.modules, "peft", None)
-        with pytest.raises(bauklens.LensError, match="is an adapter, and reading it needs the package peft"):
+        with pytest.raises(bauklens.LensError, match="holds an adapter, and reading it needs the package peft"):
             bauklens.load(base / "run" / "checkpoint-10", device="cpu")
 
     def test_pickled_weights_run_nothing(self, base):

@@ -102,6 +102,16 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER).is_file() and not whole
 
 
+def require_peft(source: str) -> None:
+    """Refuses an adapter without the package that puts it in place; transformers would leave it out silently.
+
+    Raises:
+        LensError: PEFT is not installed.
+    """
+    if find_spec("peft") is None:
+        raise LensError(f"{source} holds an adapter, and reading it needs the package peft: pip install peft")
+
+
 def read_adapter(source: str, file: Path, options: Mapping[str, Any], base: str | None = None) -> Adapter:
     """What an adapter's configuration says, and its weights.
 
@@ -112,10 +122,8 @@ def read_adapter(source: str, file: Path, options: Mapping[str, Any], base: str 
         base: the model that it is for, if that is elsewhere now.
 
     Raises:
-        LensError: PEFT is not installed; the file cannot be read or names no model.
+        LensError: the file cannot be read or names no model.
     """
-    if find_spec("peft") is None:
-        raise LensError(f"{source} is an adapter, and reading it needs the package peft: pip install peft")
     config = parse_json(read_text(file))
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     named = base or _text(named)

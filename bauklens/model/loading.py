@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from transformers.utils import find_adapter_config_file
 
 from bauklens.errors import LensError
-from bauklens.model.adapters import Adapter, is_adapter, read_adapter
+from bauklens.model.adapters import Adapter, is_adapter, read_adapter, require_peft
 from bauklens.model.caches import DEMO, hub_has_an_address
 from bauklens.model.demo_model import converted_demo
 from bauklens.model.load_errors import explained
@@ -182,6 +182,8 @@ def _adapter(source: str, options: dict[str, Any], base: str | None) -> Adapter 
     except OSError as error:  # the hub cannot be asked; whether there is a model is found out next
         log.debug("no adapter at %s", source, exc_info=error)
         file = None
+    if file is not None:
+        require_peft(source)
     if file is None or (Path(source).is_dir() and not is_adapter(Path(file).parent)):
         if base is not None:
             raise LensError(f"base= is for adapters, and {source} is not one: leave it out")

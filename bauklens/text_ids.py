@@ -27,6 +27,22 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
         raise
 
 
+def some_ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
+    """As :func:`ids_of`, at least one of them.
+
+    Raises:
+        LensError: also if the tokenizer makes no ids of the text.
+    """
+    found = ids_of(tokenizer, what, text, special=special)
+    if len(found) == 0:
+        size = getattr(tokenizer, "vocab_size", None)
+        knows = f", a {type(tokenizer).__name__} of {size:,} tokens," if isinstance(size, int) else ""
+        raise LensError(
+            f"the tokenizer{knows} makes no token ids of {what}: pass the model's own tokenizer, or token ids"
+        )
+    return found
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8: it contains no half of a surrogate pair."""
     try:

@@ -95,6 +95,16 @@ def test_lens_prints_layers_down_and_top_k_across(command, folder):
     assert float(lines[3][1]) <= 1
 
 
+def test_a_model_in_a_subfolder(command, folder):
+    ran = command("lens", "the city", "--model", str(folder.parent), "--subfolder", folder.name)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[0].startswith("tiny-gpt2, hidden")
+
+
+def test_a_base_of_what_is_no_adapter(command, folder):
+    assert_one_line(command("lens", "the city", "--base", "demo"), "base= is for adapters, and", "tiny-gpt2 is not one")
+
+
 def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
     ran = command("lens", "the city", "--topk", "40", program=STARTED)
     assert ran.returncode == 0, ran.stderr

@@ -10,10 +10,10 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
-from transformers import BertConfig, GPT2Model, LlamaModel, T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, GPT2Model, LlamaModel
 
 import bauklens
-from bauklens.model import caches, loading
+from bauklens.model import caches, demo_model
 from tests.tiny import PROMPT, tiny_model, tiny_tokenizer
 
 
@@ -194,9 +194,9 @@ class TestTheDemo:
         def interrupt(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", interrupt)
-        monkeypatch.setattr(loading, "demo_file", lambda: tmp_path.parent / "none.gguf")
-        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama"))
+        monkeypatch.setattr(demo_model.AutoTokenizer, "from_pretrained", interrupt)
+        monkeypatch.setattr(demo_model, "demo_file", lambda: tmp_path.parent / "none.gguf")
+        monkeypatch.setattr(demo_model.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama"))
         with pytest.raises(KeyboardInterrupt):
             bauklens.load("demo")
         assert list(tmp_path.iterdir()) == []
@@ -254,12 +254,6 @@ class TestBadInput:
     def test_dtypes(self, dtype):
         with pytest.raises(bauklens.LensError, match=r"unknown dtype .*: pass auto, float32"):
             bauklens.load("demo", dtype=dtype)
-
-    def test_an_encoder_decoder(self, tmp_path):
-        config = T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
-        T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
-        with pytest.raises(bauklens.LensError, match="is a t5, an encoder-decoder"):
-            bauklens.load(tmp_path / "t5")
 
     def test_a_checkpoint_without_a_head_is_not_given_a_random_one(self, tmp_path):
         LlamaModel(tiny_model("llama").config).save_pretrained(tmp_path / "headless")

@@ -84,7 +84,7 @@ def test_a_target_may_be_a_number_of_any_kind(gpt2, targets):
 
 @pytest.mark.parametrize("tokenizer", [TEXT, PROMPT, torch.tensor(PROMPT)], ids=["text", "ids", "tensor"])
 def test_a_prompt_in_the_place_of_the_tokenizer_is_told(gpt2, tokenizer):
-    with pytest.raises(LensError, match=r"the tokenizer is missing: call logit_lens\(model, tokenizer, prompt\)"):
+    with pytest.raises(LensError, match="the tokenizer is missing: got "):
         bauklens.logit_lens(gpt2, tokenizer)
 
 

@@ -76,7 +76,7 @@ def model_options(command: Command) -> Command:
             "--model",
             default="demo",
             show_default=True,
-            help="Hub id, folder, .gguf file, or demo.",
+            help="Hub id, folder (of a model, or of an adapter of PEFT), .gguf file, or demo.",
             shell_complete=_models,
         ),
         click.option("--device", help="For example cpu or cuda:0; by default CUDA if available, else the CPU."),
@@ -85,6 +85,8 @@ def model_options(command: Command) -> Command:
         ),
         click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
         click.option("--revision", help="Branch, tag or commit on the hub."),
+        click.option("--subfolder", help="The folder within --model that holds the model, such as checkpoint-10."),
+        click.option("--base", help="The model that an adapter is for, if it is not where the adapter says."),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
     ]
     for option in reversed(options):

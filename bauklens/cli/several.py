@@ -84,7 +84,7 @@ def _compared(
 
     if other is not None and _is_saved(one) and _is_saved(other):
         return compare(LensResult.load(one), LensResult.load(other))
-    second = options | {"model": other_model}
+    second = options | {"model": other_model, "subfolder": None, "base": None}
     model, tokenizer = load_model(options)
     if other is None:
         from bauklens.lens.two_models import compare_models

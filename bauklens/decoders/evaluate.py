@@ -21,10 +21,10 @@ from bauklens.decoders.word_tokens import WordTokens, forms_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, forget, resolve
 from bauklens.model.encoding import encode
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
-from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.tokens import token_texts
 from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord, Evaluation
@@ -100,9 +100,10 @@ def evaluate(
     one_of("words", words, tuple(SPELLED))
     ks = _checked_ks(k)
     sets = item_sets(items, read=read, forms=forms)
-    if tokenizer is None or not callable(tokenizer):
+    model, tokenizer = in_hand(model, tokenizer)
+    if tokenizer is None:
         raise LensError("evaluate() needs a tokenizer: call evaluate(decoders, model, tokenizer, items)")
-    model, chosen = unwrapped(model), chosen_decoders(decoders)
+    chosen = chosen_decoders(decoders)
     asked = [_prepared(model, tokenizer, each, place) for each in sets for place in range(len(each.items))]
     anatomy = resolve(model, max((each.inputs for each in asked), key=lambda inputs: inputs.count))
     misfits = [require_fit(decoder, model, anatomy, ["hidden"], "own") for decoder in chosen]

@@ -9,7 +9,7 @@ from accelerate.utils import align_module_device
 from torch import nn
 
 from bauklens.model.anatomy import Anatomy
-from bauklens.model.inputs import text_config
+from bauklens.model.inputs import output_embeddings, text_config
 from bauklens.model.shell import original
 from bauklens.model.weights import is_plain, tensors_in
 
@@ -72,7 +72,7 @@ def differences(known: Any, own: dict[str, Any]) -> str:
 
 
 def _state(model: nn.Module) -> Any:
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = output_embeddings(model)
     weight = getattr(head, "weight", None)
     if not is_plain(weight):
         return id(head), type(weight)

@@ -65,9 +65,9 @@ def _quality(
     from bauklens.decoders.score import quality_of
     from bauklens.decoders.texts import Windows
     from bauklens.model.anatomy import resolve
-    from bauklens.model.unwrap import unwrapped
+    from bauklens.model.in_hand import in_hand
 
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     windows = Windows(model, tokenizer, texts)
     found = [window.inputs for window in windows]
     if not found:

@@ -8,7 +8,7 @@ from bauklens.decoders.evaluation_sets import Item
 from bauklens.errors import LensError
 from bauklens.model.generation import chat_text
 from bauklens.result.tokens import token_texts
-from bauklens.text_ids import ids_of, is_panic
+from bauklens.text_ids import ids_of, is_panic, some_ids_of
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ def reading_of(item: Item, tokenizer: Any, rule: str) -> Reading:
     if rule == "before target" and item.target is not None:
         ids = _before(tokenizer, text, item.target, special)
         return Reading(text, ids, rule)
-    ids = tuple(ids_of(tokenizer, "the prompt", text, special=special))
-    if not ids:
-        raise LensError("the prompt has no tokens")
+    ids = tuple(some_ids_of(tokenizer, "the prompt", text, special=special))
     if rule != "last newline":
         return Reading(text, ids, "last")
     texts = token_texts(tokenizer, ids)

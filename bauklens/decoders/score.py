@@ -17,9 +17,9 @@ from bauklens.decoders.scored import Scored
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST, Windows
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
-from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.show.scores import Interval, Scores
 from bauklens.vocabulary import ON_ERROR
@@ -89,7 +89,8 @@ def score_decoder(
         raise LensError("skip_first and seed must be 0 or more")
     moves = TOKENS if causal is True else 0 if causal is False else checked_count("causal", causal)
     tokens = None if tokens is None else checked_count("tokens", tokens)
-    chosen, model = chosen_decoders(decoders), unwrapped(model)
+    chosen = chosen_decoders(decoders)
+    model, tokenizer = in_hand(model, tokenizer)
     skips = on_error == "skip"
     windows = Windows(model, tokenizer, texts, length=length, skip_first=skip_first, skip_errors=skips)
     scored = Scored(chosen, layers, skip_first, moves)

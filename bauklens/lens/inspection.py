@@ -7,9 +7,9 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.lens.run import check, run
 from bauklens.model.anatomy import sublayers_of
-from bauklens.model.inputs import context_length, text_config
+from bauklens.model.in_hand import in_hand
+from bauklens.model.inputs import context_length, input_embeddings, text_config
 from bauklens.model.provenance import model_name
-from bauklens.model.unwrap import unwrapped
 from bauklens.model.weights import has_packed
 from bauklens.stream.run import Run
 
@@ -25,7 +25,7 @@ def describe(model: nn.Module, tokenizer: Any, prompt: str) -> list[tuple[str, s
     Raises:
         LensError: as :func:`bauklens.logit_lens` does.
     """
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     ran = run(model, tokenizer, prompt if tokenizer is not None else _NO_TOKENIZER)
     anatomy = ran.anatomy
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -61,10 +61,7 @@ def _sublayers(run: Run) -> str:
 
 
 def _tied(model: nn.Module, head: str) -> bool:
-    weights = [
-        getattr(module, "weight", None)
-        for module in (model.get_input_embeddings(), model.get_submodule(head))  # type: ignore[operator]
-    ]
+    weights = [getattr(module, "weight", None) for module in (input_embeddings(model), model.get_submodule(head))]
     return weights[0] is not None and weights[0] is weights[1]
 
 

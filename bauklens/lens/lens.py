@@ -16,7 +16,7 @@ from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
 from bauklens.model.generation import chat_ids
-from bauklens.model.unwrap import unwrapped
+from bauklens.model.in_hand import in_hand
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
@@ -52,8 +52,10 @@ def logit_lens(
     Args:
         model: any model of transformers that predicts tokens (beside pictures or as an encoder-decoder as well) or
             labels, on any device or spread over several by accelerate; a model wrapped by torch.compile, DataParallel,
-            PEFT or NNsight is unwrapped.
-        tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``).
+            PEFT, NNsight, TransformerLens, repeng or TRL is unwrapped, and so is a pipeline of transformers, which
+            brings its tokenizer.
+        tokenizer: its tokenizer; None if the prompt is ids (tokens are then shown as ``<id>``). A processor, a
+            ``tokenizers.Tokenizer``, an encoding of tiktoken, and any object with ``encode`` and ``decode`` will do.
         prompt: a string, a list of token ids, a 1-D tensor of them, or a mapping of the inputs of the model's forward,
             as a tokenizer or a processor returns it (positions that its mask leaves out are left out). A list of these,
             or a mapping of several, gives a list of results in the same order; prompts of about the same length are run
@@ -137,7 +139,7 @@ def logit_lens(
             fails.
     """
     asked = Options.of(options)
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     prompt = _prompt(tokenizer, prompt, asked)
     decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
@@ -166,8 +168,6 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
         return chat_ids(tokenizer, options.messages, options.template)
-    if prompt is None and not options.inputs and not callable(tokenizer) and tokenizer is not None:
-        raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     if isinstance(prompt, Mapping) or (options.inputs and getattr(prompt, "ndim", 0) == 2):
         given = {**options.inputs, **(prompt if isinstance(prompt, Mapping) else {"input_ids": prompt})}
         several = batch(given)

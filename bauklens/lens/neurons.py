@@ -11,11 +11,11 @@ from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import Call, model_logits, record
 from bauklens.model.guard import evaluating
-from bauklens.model.inputs import Inputs
+from bauklens.model.in_hand import in_hand
+from bauklens.model.inputs import Inputs, input_embeddings
 from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
-from bauklens.model.unwrap import unwrapped
 from bauklens.model.weights import has_packed, is_plain, weights_of
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
@@ -44,7 +44,7 @@ def top_neurons(
         LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
             experts), or its weights cannot be read (offloaded, quantized).
     """
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     (row,) = chosen_layers(anatomy.labels, layer)
@@ -96,13 +96,15 @@ def nearest_tokens(
             cosine, its weights cannot be read.
     """
     one_of("metric", metric, ("head", "cosine"))
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     k = checked_topk(k, anatomy.vocabulary, "k")
     with evaluating(model, in_place=anatomy.in_place) as own:
         head = own.get_submodule(anatomy.head)
-        embedded = own.get_input_embeddings()(inputs.ids)[0]  # type: ignore[operator]  # (position, hidden)
+        embedding = input_embeddings(own)
+        assert embedding is not None  # without one there are no inputs
+        embedded = embedding(inputs.ids)[0]  # (position, hidden)
         if not _takes(head, embedded.shape[-1]):
             raise LensError(f"the head of {anatomy.model_class} does not take embeddings of width {embedded.shape[-1]}")
         scores = head(embedded[None])[0]  # as it is called in the model, as rounding can go by the shape

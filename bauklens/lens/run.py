@@ -17,9 +17,9 @@ from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
 from bauklens.model.anatomy import forget, resolve
 from bauklens.model.encoding import Prompt, encode
+from bauklens.model.in_hand import in_hand
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
-from bauklens.model.unwrap import unwrapped
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES
 from bauklens.result.pictures import column_labels
@@ -60,7 +60,7 @@ class How:
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
     """Runs a prompt through a model and keeps its residual stream; raises as :func:`bauklens.logit_lens` does."""
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     stream = trace_stream(model, anatomy, inputs)

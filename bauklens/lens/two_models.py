@@ -20,7 +20,7 @@ from bauklens.lens.plan import Plan, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.guard import locked
-from bauklens.model.unwrap import unwrapped
+from bauklens.model.in_hand import in_hand
 from bauklens.progress import bar
 from bauklens.result.comparison import Comparison, compare
 from bauklens.stream.run import Run
@@ -57,7 +57,8 @@ def compare_models(
     if is_several(asked.decoder):
         raise LensError("compare_models() takes one decoder: pass it, and not a list")
     decoders = chosen_decoders(asked.decoder)
-    models = unwrapped(model), unwrapped(other)
+    (model, tokenizer), (other, _) = in_hand(model, tokenizer), in_hand(other, None)
+    models = model, other
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
         raise LensError("the two models share modules: load each one separately")
     with locked(*models):  # taken together, so that no other thread can hold one of them and wait for the other

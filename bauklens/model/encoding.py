@@ -15,8 +15,9 @@ from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_
 from bauklens.model.logits import is_encoder_decoder, labels_of
 from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
+from bauklens.model.unwrap import not_a_model
 from bauklens.model.weights import is_plain
-from bauklens.text_ids import ids_of
+from bauklens.text_ids import some_ids_of
 
 Prompt = Any
 """A string, a list of token ids, a tensor or array of them, of shape (position,) or (1, position), or a mapping of the
@@ -52,10 +53,7 @@ def encode(
             is missing, or is text and no tokenizer was passed.
     """
     if not isinstance(model, nn.Module) or input_embeddings(model) is None:
-        raise LensError(
-            f"the model is a {type(model).__name__}: pass the model that load() returns, or a language model of "
-            "transformers"
-        )
+        raise not_a_model(model)
     _require_weights(model)
     given = dict(extra or {})
     if isinstance(prompt, Mapping):
@@ -138,7 +136,7 @@ def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")
-        prompt = ids_of(tokenizer, "the prompt", prompt, special=True)
+        prompt = some_ids_of(tokenizer, "the prompt", prompt, special=True)
     try:
         if isinstance(prompt, (list, tuple)) and any(isinstance(each, bool) for each in prompt):
             raise TypeError  # torch takes True for 1

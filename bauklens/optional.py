@@ -107,3 +107,16 @@ def require_plotly() -> Any:
     except ImportError:
         raise LensError("this figure needs plotly: pip install plotly") from None
     return graph_objects
+
+
+def require_pillow() -> Any:
+    """The module of PIL's images.
+
+    Raises:
+        LensError: pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise LensError("images need pillow: pip install pillow") from None
+    return Image

@@ -70,6 +70,13 @@ def main(context: click.Context, quiet: bool) -> None:
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @template_option
 @click.option(
+    "--image",
+    "images",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file with an image for a model that reads images; repeatable.",
+)
+@click.option(
     "--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate up to this many tokens after PROMPT."
 )
 @click.option("--blocks", help="Dotted name of the list of blocks, if the wrong one is found.")
@@ -83,6 +90,7 @@ def lens(
     look: str,
     messages: Path | None,
     switches: tuple[str, ...],
+    images: tuple[Path, ...],
     max_new_tokens: int,
     blocks: str | None,
     head: str | None,
@@ -116,7 +124,13 @@ def lens(
     from bauklens.arguments import chosen_positions
     from bauklens.lens.lens import logit_lens
 
-    arguments |= {"blocks": blocks, "head": head, "messages": chat, "template": template}
+    arguments |= {
+        "blocks": blocks,
+        "head": head,
+        "messages": chat,
+        "template": template,
+        "images": list(images) or None,
+    }
     found: Any = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens)
     results: list[LensResult] = found if isinstance(found, list) else [found]
     (shown,) = chosen_positions(len(results[0].tokens), position)

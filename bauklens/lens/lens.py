@@ -11,12 +11,12 @@ from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Prompted, planned, prompted
+from bauklens.lens.plan import Prompted, is_for_processor, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
 from bauklens.model.generation import chat_ids
-from bauklens.model.in_hand import in_hand
+from bauklens.model.in_hand import brought, in_hand
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
@@ -107,9 +107,6 @@ def logit_lens(
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
             before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
             takes such a text only with ``"first"``.
-        images (list | None): the pictures of a prompt, if ``tokenizer`` is the processor of a model that reads them:
-            each a PIL image, an array, or a file.
-        audio (array | list | None): the sound of a prompt, likewise, at the processor's own sampling rate.
         text_target (str | list[int] | None): of an encoder-decoder, what its decoder has written, as a text or ids; the
             prompt is the source. None: nothing yet but the token that it starts with.
         logits (Callable | None): finds the logits in what the forward of a model of your own returns, such as ``lambda
@@ -120,6 +117,12 @@ def logit_lens(
         template (dict | None): switches of the chat template, such as ``{"enable_thinking": False}``, ``"tools"`` and
             ``"documents"``, and ``"continue_final_message"`` and ``"add_generation_prompt"``; passed on to
             ``apply_chat_template``.
+        images (Any): an image or a list of them, for a model that reads images; ``tokenizer`` is then its processor. An
+            image is a file, an image of PIL, or an array or tensor of shape (height, width, 3) or (3, height, width),
+            of whole numbers 0 .. 255 or numbers 0 .. 1. A prompt without a place for them has them at its beginning,
+            and a note says so.
+        audio (Any): an array (sample,), or a list of them, for a model that reads sounds; at the sampling rate of the
+            processor.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
             like those of the prompt, and ``generated_from`` says where they begin.
         seed (int | None): the random seed, if tokens are sampled.
@@ -139,11 +142,12 @@ def logit_lens(
             fails.
     """
     asked = Options.of(options)
+    processor = tokenizer if tokenizer is not None else brought(model)
     model, tokenizer = in_hand(model, tokenizer)
     prompt = _prompt(tokenizer, prompt, asked)
     decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
-    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several)
+    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several, processor)
     is_one = isinstance(asked.stream, str) and not is_several(asked.decoder)
     results = [each[0] if each is not None and is_one else each for each in lenses]
     return results if several else results[0]  # type: ignore[return-value]
@@ -167,7 +171,11 @@ def _prompt(tokenizer: Any, prompt: Prompt, options: Options) -> Prompt:
     if options.messages is not None:
         if prompt is not None:
             raise LensError("both a prompt and messages are given: pass one of them")
-        return chat_ids(tokenizer, options.messages, options.template)
+        return None if is_for_processor(options) else chat_ids(tokenizer, options.messages, options.template)
+    if is_for_processor(options):
+        if _is_several(prompt):
+            raise LensError("images and audio go with one prompt: call logit_lens for each")
+        return prompt
     if isinstance(prompt, Mapping) or (options.inputs and getattr(prompt, "ndim", 0) == 2):
         given = {**options.inputs, **(prompt if isinstance(prompt, Mapping) else {"input_ids": prompt})}
         several = batch(given)
@@ -189,6 +197,7 @@ def _lenses(
     options: Options,
     decoders: Sequence[Decoder],
     several: bool,
+    processor: Any,
 ) -> list[list[LensResult] | None]:
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
@@ -203,7 +212,7 @@ def _lenses(
 
     for number, prompt in enumerate(prompts):
         try:
-            found = prompted(model, tokenizer, prompt, options)
+            found = prompted(model, tokenizer, prompt, options, processor)
         except LensError as error:
             refuse(number, error)
             continue

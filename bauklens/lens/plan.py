@@ -15,12 +15,14 @@ from bauklens.decoders.fits import require_capture, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
+from bauklens.lens.pictures import pictures_in
 from bauklens.lens.run import How, lens_of
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
+from bauklens.model.processed import has_pictures, processed
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES, chosen_measures
@@ -42,12 +44,14 @@ class Prompted:
         own: how many of the positions are the prompt's.
         pictures: those that the prompt holds.
         notes: what a reader should know of it, as sentences.
+        text: what a processor was given as text, if one ran.
     """
 
     inputs: Inputs
     own: int
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Plan:
         return Run(
             model,
             tokenizer,
-            prompt,
+            prompt if given.text is None else given.text,
             given.inputs,
             self.anatomy,
             stream,
@@ -106,16 +110,41 @@ class Plan:
         return found
 
 
-def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options) -> Prompted:
-    """A prompt, and what is generated after it."""
-    extra = {} if isinstance(prompt, Mapping) else options.inputs
+def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options, processor: Any = None) -> Prompted:
+    """A prompt, and what is generated after it.
+
+    Args:
+        processor: what makes inputs of images and sounds, if the options have any.
+    """
+    made = None
+    if is_for_processor(options):
+        made = processed(
+            model,
+            processor,
+            prompt,
+            messages=options.messages,
+            template=options.template,
+            images=options.images,
+            audio=options.audio,
+        )
+        prompt = made.inputs
+    extra = {} if isinstance(prompt, Mapping) and made is None else options.inputs
     inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=extra, logits=options.logits)
     own = inputs.count
+    pictures = pictures_in(model, inputs, tokenizer, processor, None if made is None else made.images)
     if options.max_new_tokens:
         inputs = continued(
             model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
         )
-    return Prompted(inputs, own, notes=notes_of(model, tokenizer, prompt, inputs, own, options))
+    notes = notes_of(model, tokenizer, prompt, inputs, own, options)
+    if made is None:
+        return Prompted(inputs, own, pictures, notes)
+    return Prompted(inputs, own, pictures, (*made.notes, *notes), made.text)
+
+
+def is_for_processor(options: Options) -> bool:
+    """Whether a prompt has pictures or sounds that a processor has to read."""
+    return options.images is not None or options.audio is not None or has_pictures(options.messages)
 
 
 def planned(

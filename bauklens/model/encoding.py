@@ -87,7 +87,18 @@ def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
     require_filled(model, ids[0].tolist(), apart)
     if apart and mask is not None:  # some models place the patches of a picture only if they are given a mask
         extra = {"attention_mask": torch.ones_like(ids), **extra}
-    return Inputs(ids, extra, _keyword(model), frozenset(placeholders_of(model)) if apart else frozenset())
+    if not apart:
+        return Inputs(ids, extra, _keyword(model))
+    return Inputs(ids, extra, _keyword(model), frozenset(placeholders_of(model)), of_text=_of_text(model))
+
+
+def _of_text(model: nn.Module) -> dict[str, int]:
+    """What inputs along the positions say of text that follows pictures.
+
+    In PaliGemma a prompt is seen in both directions, unless it is marked as what is to be written.
+    """
+    written = getattr(getattr(model, "config", None), "model_type", "") == "paligemma"
+    return {"token_type_ids": int(written), "mm_token_type_ids": 0, "image_embeds_position_mask": 0}
 
 
 def _keyword(model: nn.Module) -> str:

@@ -126,7 +126,7 @@ def continued(
         try:
             mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
             told = {name: value for name, value in inputs.given.items() if name != ENCODED}
-            found = own.generate(**mask, max_new_tokens=count, **told, **given)  # type: ignore[operator]
+            found = own.generate(**{**mask, **told}, max_new_tokens=count, **given)  # type: ignore[operator]
         except (ValueError, TypeError) as error:
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
     found = found if with_prompt else found.sequences

@@ -24,6 +24,8 @@ class Inputs:
         keyword: what the forward calls the ids; ``"decoder_input_ids"`` in an encoder-decoder.
         placeholders: ids of positions that the extra inputs fill, such as those of a picture.
         logits: finds the logits in what the forward returns; None: :func:`bauklens.model.forward.logits_of`.
+        of_text: inputs along the positions -> their number at a position of generated text; by default that of the last
+            position.
     """
 
     ids: torch.Tensor
@@ -31,6 +33,7 @@ class Inputs:
     keyword: str = "input_ids"
     placeholders: frozenset[int] = frozenset()
     logits: Callable[[Any], torch.Tensor] | None = None
+    of_text: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def count(self) -> int:
@@ -96,12 +99,12 @@ class Inputs:
 
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
         """One prompt with more ids, (position,), at its end."""
-        longer = replace(self, ids=torch.cat([self.ids[0], ids])[None])
+        given = {name: torch.zeros_like(self.ids) for name, number in self.of_text.items() if number} | dict(self.extra)
         extra = {
-            name: _longer(name, value, len(ids)) if along(name, value, self.ids) else value
-            for name, value in self.extra.items()
+            name: _longer(name, value, len(ids), self.of_text.get(name)) if along(name, value, self.ids) else value
+            for name, value in given.items()
         }
-        return replace(longer, extra=extra)
+        return replace(self, ids=torch.cat([self.ids[0], ids])[None], extra=extra)
 
 
 ENCODED = "encoder_outputs"
@@ -113,10 +116,17 @@ def _repeated(source: Any, times: int) -> Any:
     return tree_map_only(torch.Tensor, lambda each: each.expand(times, *each.shape[1:]), source)
 
 
-def _longer(name: str, value: torch.Tensor, count: int) -> torch.Tensor:
-    """Numbers along the positions of a prompt, and so many more: positions count on, other numbers stay."""
+def _longer(name: str, value: torch.Tensor, count: int, of_text: int | None) -> torch.Tensor:
+    """Numbers along the positions of a prompt, and so many more: positions count on, other numbers stay.
+
+    Args:
+        of_text: the number of positions of text, if it is not that of the last position.
+    """
+    last = value[:, -1:].expand(-1, count, *value.shape[2:])
+    if of_text is not None:
+        last = torch.full_like(last, of_text)
     more = torch.arange(1, count + 1, device=value.device) if name.endswith("position_ids") else 0
-    return torch.cat([value, value[:, -1:].expand(-1, count, *value.shape[2:]) + more], dim=1)
+    return torch.cat([value, last + more], dim=1)
 
 
 def context_length(model: nn.Module) -> int | None:

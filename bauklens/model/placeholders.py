@@ -21,12 +21,12 @@ def placeholders_of(model: nn.Module) -> dict[int, str]:
     """Id -> what fills its positions (``"image"``, ``"video"``, ``"audio"``), as the configuration names them."""
     config: Any = getattr(model, "config", None)
     known = {f"{what}_token_id": getattr(config, f"{what}_token_id", None) for what in ("image", "video", "audio")}
-    found = {}
+    found: dict[int, str] = {}
     for name, value in (vars(config) | known if config is not None else {}).items():
         match = _NAMED.fullmatch(name)
         if match and not _ENDS.search(name) and type(value) is int and value >= 0:
             what = match["what"] or match["kind"]
-            found[value] = {"img": "image", "vision": "image", "media": "image"}.get(what, what)
+            found.setdefault(value, {"img": "image", "vision": "image", "media": "image"}.get(what, what))
     return found
 
 

@@ -1,0 +1,249 @@
+"""A text or a chat with pictures and sounds -> what the model's processor makes of them."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.generation import chat_text
+from bauklens.model.image_files import in_message, pictures_of
+from bauklens.model.placeholders import placeholders_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MARK = "image_embeds_position_mask"
+
+
+@dataclass(frozen=True, eq=False)
+class Processed:
+    """What a processor made of a text, pictures and sounds.
+
+    Attributes:
+        inputs: the inputs of the model's forward, by name.
+        text: what it was given as text; None if nothing.
+        images: the pictures, in order.
+        notes: what was added to the text, as sentences.
+    """
+
+    inputs: Mapping[str, Any]
+    text: str | None
+    images: "tuple[Image, ...]" = ()
+    notes: tuple[str, ...] = ()
+
+
+def processed(
+    model: nn.Module,
+    processor: Any,
+    text: Any,
+    *,
+    messages: Any = None,
+    template: Mapping[str, Any] | None = None,
+    images: Any = None,
+    audio: Any = None,
+) -> Processed:
+    """Runs a processor.
+
+    Args:
+        model: whose forward says which of the processor's outputs are its inputs.
+        processor: one of transformers, for pictures or sounds.
+        text: the prompt; None if the messages or the sound are it, or the model reads no text.
+        messages: a chat; pictures in its parts are taken as such.
+        template: switches of the chat template.
+        images: a picture or several, as :func:`bauklens.model.image_files.picture_of` takes them.
+        audio: an array or several, (sample,), with the sampling rate that the processor has.
+
+    Raises:
+        LensError: it is not a processor; the text has other than a place for each picture; a picture cannot be read; or
+            the processor fails.
+    """
+    _require_processor(processor, images=images is not None or has_pictures(messages), audio=audio is not None)
+    if text is not None and not isinstance(text, str):
+        raise LensError("images and audio go with a text: pass what the processor returns if the prompt is token ids")
+    pictures = [] if images is None else pictures_of(images)
+    notes: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    if messages is not None:
+        messages, pictures, notes = _chat(processor, messages, pictures)
+        text = chat_text(_formatter(processor), messages, template)
+        begins = getattr(tokenizer_in(processor), "bos_token", None)
+        if begins and text.startswith(begins):  # the template wrote it
+            options["add_special_tokens"] = False
+    run = _running(processor, pictures, audio, options)
+    token, count = _token(processor), len(pictures)
+    found = text.count(token) if token and text else 0
+    if text is not None and pictures and token and not found:
+        inputs, added = _placed(model, run, text, token, processor, count)
+        text, notes = added, (notes if added == text else (*notes, _said(token, count)))
+    else:
+        if pictures and token and text is not None and found != count:
+            raise LensError(f"the text has {found} of {token}, but images has {count}: pass one image for each")
+        inputs = run(text)
+    return Processed(_of_forward(model, inputs), text, tuple(pictures), notes)
+
+
+def tokenizer_in(processor: Any) -> Any:
+    """The tokenizer that a processor holds; anything else as it is."""
+    return getattr(processor, "tokenizer", processor)
+
+
+def has_pictures(messages: Any) -> bool:
+    """Whether a chat has parts that are pictures or sounds."""
+    return any(_kind(part) in ("image", "image_url", "audio", "video") for each in _parts(messages) for part in each)
+
+
+def _parts(messages: Any) -> list[list[Any]]:
+    """The parts of each message; none of those that are texts."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        return []
+    contents = [each.get("content") if isinstance(each, Mapping) else None for each in messages]
+    return [list(each) if isinstance(each, (list, tuple)) else [] for each in contents]
+
+
+def _kind(part: Any) -> Any:
+    return part.get("type") if isinstance(part, Mapping) else None
+
+
+def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, list[Image], tuple[str, ...]]":
+    """A chat whose parts only say where pictures are, the pictures, and what is to be said."""
+    places, held, chat = 0, [], []
+    for message, parts in zip(messages, _parts(messages), strict=False):
+        plain = []
+        for part in parts:
+            if _kind(part) in ("image", "image_url"):
+                places += 1
+                picture = in_message(part, f"image {places}")
+                held += [] if picture is None else [picture]
+                part = {"type": "image"}
+            plain.append(part)
+        chat.append({**message, "content": plain} if parts else message)
+    if held and images:
+        raise LensError("there are images in the messages and in images=: pass them in one of the two")
+    if held and len(held) != places:
+        raise LensError(f"{places} parts of the messages are images, but only {len(held)} of them hold one")
+    images = held or images
+    if images and not places:
+        return (
+            _with_places(chat, len(images)),
+            images,
+            (_said(_token(processor) or "image", len(images), "the first user's message"),),
+        )
+    if places != len(images):
+        raise LensError(
+            f"the messages have {places} parts that are images, but images has {len(images)}: pass one image for each"
+        )
+    return chat, images, ()
+
+
+def _with_places(chat: list[Any], count: int) -> list[Any]:
+    """A chat with places for pictures at the beginning of the first user's message."""
+    first = next((number for number, each in enumerate(chat) if each.get("role") == "user"), 0)
+    content = chat[first].get("content")
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    return [
+        {**each, "content": [{"type": "image"}] * count + parts} if number == first else each
+        for number, each in enumerate(chat)
+    ]
+
+
+def _placed(
+    model: nn.Module,
+    run: Callable[[str | None], Mapping[str, Any]],
+    text: str,
+    token: str,
+    processor: Any,
+    count: int,
+) -> tuple[Mapping[str, Any], str]:
+    """Inputs of a text without places for pictures, and the text with those that it was given.
+
+    Some processors find a place themselves.
+    """
+    try:
+        inputs = run(text)
+        if _is_placed(model, inputs):
+            return inputs, f"{token * count}{text}"
+    except LensError:
+        pass
+    begin, end = (getattr(processor, f"vision_{name}_token", None) for name in ("start", "end"))
+    placed = f"{begin}{token}{end}" if isinstance(begin, str) and isinstance(end, str) else token
+    text = placed * count + text
+    return run(text), text
+
+
+def _is_placed(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+    """Whether positions are marked as those of pictures, if the model marks them."""
+    ids, fills = inputs.get("input_ids"), placeholders_of(model)
+    if _MARK in inputs or not fills or not isinstance(ids, torch.Tensor):
+        return True
+    return bool(torch.isin(ids, torch.tensor(sorted(fills), dtype=ids.dtype, device=ids.device)).any())
+
+
+def _running(
+    processor: Any, pictures: "list[Image]", audio: Any, options: dict[str, Any]
+) -> Callable[[str | None], Mapping[str, Any]]:
+    """Runs a processor on a text, and raises a LensError if it fails."""
+    given: dict[str, Any] = {**options}
+    if pictures:
+        given["images"] = list(pictures)
+    if audio is not None:
+        taken = inspect.signature(type(processor).__call__).parameters
+        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = audio
+        rate = getattr(getattr(processor, "feature_extractor", processor), "sampling_rate", None)
+        given |= {} if rate is None else {"sampling_rate": rate}
+
+    def run(text: str | None) -> Mapping[str, Any]:
+        texts = {} if text is None else {"text": text}
+        try:
+            return dict(processor(**texts, **given, return_tensors="pt"))
+        except Exception as error:  # each processor has its own checks, and none has all of them
+            said = " ".join(str(error).split())
+            raise LensError(f"{type(processor).__name__} fails: {type(error).__name__}: {said:.300}") from None
+
+    return run
+
+
+def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of a processor that are inputs of a model's forward; labels are not."""
+    taken = inspect.signature(type(model).forward).parameters
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    return {
+        name: value
+        for name, value in inputs.items()
+        if name != "labels" and (name in taken or (takes_any and isinstance(value, torch.Tensor)))
+    }
+
+
+def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
+    holds = [
+        *(("image_processor", "pixel_values") if images else ()),
+        *(("feature_extractor", "audio_processor", "sampling_rate") if audio else ()),
+    ]
+    if callable(processor) and any(hasattr(processor, name) for name in holds if name != "pixel_values"):
+        return
+    what = "images" if images else "audio"
+    raise LensError(
+        f"{what} need a processor that takes them, in the tokenizer's place, such as AutoProcessor.from_pretrained "
+        f"makes; got {'None' if processor is None else f'a {type(processor).__name__}'}"
+    )
+
+
+def _token(processor: Any) -> str | None:
+    """What stands for a picture in a text that the processor is given."""
+    token = getattr(processor, "image_token", None)
+    token = getattr(token, "content", token)
+    return token if isinstance(token, str) and token else None
+
+
+def _formatter(processor: Any) -> Any:
+    """What holds the chat template: the processor, or else its tokenizer."""
+    return processor if getattr(processor, "chat_template", None) else tokenizer_in(processor)
+
+
+def _said(token: str, count: int, where: str = "the text") -> str:
+    said = f"one {token}" if count == 1 else f"{count} times {token}"
+    image = "image" if count == 1 else "images"
+    return f"The prompt had no place for its {image}, so {said} was put at the beginning of {where}."

@@ -1,0 +1,450 @@
+"""Pictures beside text: real processors, tiny models, and each row against plain hooks, the norm and the head."""
+
+import base64
+import copy
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.models.llava_next import modeling_llava_next as llava_next
+from transformers.models.llava_onevision import modeling_llava_onevision as llava_onevision
+
+import bauklens
+from bauklens import LensError
+from bauklens.lens.pictures import LONGEST
+from bauklens.model.encoding import encode
+from bauklens.model.image_files import picture_of, pictures_of
+from bauklens.model.image_grid import views_of
+from bauklens.model.image_layouts import LAYOUTS, _resolution, _unpadded
+from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of
+
+pytestmark = pytest.mark.filterwarnings("default")  # of processors
+
+IN_THE_LENS = [name for name, spec in SPECS.items() if spec["kind"] != "encoder-decoder"]
+"""Types whose columns are the positions that read the picture, if any do."""
+
+UNKNOWN = {"git", "inkling_mm_model"}
+"""Their grids are not in what the model is given: no position of git's prompt is the image's; inkling has no sizes."""
+
+GRIDS = {
+    "llava": [("image 1", 2, 2)],
+    "qwen2_5_vl": [("image 1", 2, 3)],
+    "qwen3_vl": [("image 1", 2, 3)],
+    "gemma3": [("image 1", 2, 2)],
+    "idefics3": [*((f"image 1, tile {tile}", 2, 2) for tile in range(1, 5)), ("image 1, whole", 2, 2)],
+    "internvl": [(f"image 1, view {view}", 2, 2) for view in range(1, 4)],
+    "mllama": [],
+    "paligemma": [("image 1", 2, 2)],
+}
+
+CHAT = (
+    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
+)
+
+_made = {}
+
+
+def family(name):
+    """A model and its processor, made once."""
+    if name not in _made:
+        processor = processor_of(name)
+        _made[name] = build_for(name, processor.tokenizer), processor
+    return _made[name]
+
+
+def with_template(processor):
+    processor = copy.copy(processor)
+    processor.chat_template = CHAT.replace("IMAGE", processor.image_token)
+    return processor
+
+
+def plain(processor, text, images):
+    """What a user passes to the model by hand."""
+    made = processor(text=text, images=images, return_tensors="pt")
+    return {name: value for name, value in made.items() if name != "labels"}
+
+
+def own_rows(model, inputs):
+    """By plain hooks: (block, position, token) probabilities of the norm and the head after each block that runs."""
+    text = getattr(model.model, "language_model", None) or model.model.text_model
+    states = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _module, _given, found: states.append(found[0] if isinstance(found, tuple) else found)
+        )
+        for block in text.layers
+    ]
+    with torch.no_grad():
+        logits = model(**inputs, use_cache=False).logits[0]
+        for hook in hooks:
+            hook.remove()
+        rows = [model.lm_head(text.norm(state))[0].softmax(-1) for state in states[:-1]]
+    return torch.stack([*rows, logits.softmax(-1)])
+
+
+def off(lens, rows):
+    """The largest difference of probabilities, without the row "embed"."""
+    right = rows.gather(-1, torch.from_numpy(lens.top_ids[1:].copy())).numpy()
+    return np.abs(right - lens.top_probs[1:]).max()
+
+
+class TestWhichPositionsReadWhichPatches:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", IN_THE_LENS)
+    def test_of_every_type_it_is_as_it_was_measured_or_not_said(self, name, record_property):
+        model = build(name)
+        views = views_of(model, encode(model, None, inputs_of(name)))
+        grids = [view.grid.tolist() for view in views if view.grid.size]
+        assert grids == ([] if name in UNKNOWN else SPECS[name]["grids"])
+        if name != "git":
+            assert sorted(int(each) for view in views for each in view.positions) == SPECS[name]["image_positions"]
+        if grids:
+            record_property(f"grid of image positions known, of {len(IN_THE_LENS)} types", name)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", [name for name in IN_THE_LENS if name in LAYOUTS and name not in FAILS])
+    def test_no_grid_is_claimed_for_another_number_of_positions(self, name):
+        """one more placeholder than the layout takes, and the model itself would refuse it"""
+        model, inputs = build(name), inputs_of(name)
+        ids, last = inputs["input_ids"], max(SPECS[name]["image_positions"])
+        longer = torch.cat([ids[:, : last + 1], ids[:, last:]], dim=1)
+        alone = {key: value for key, value in inputs.items() if not key.endswith(("token_type_ids", "attention_mask"))}
+        views = views_of(model, encode(model, None, alone | {"input_ids": longer}))
+        assert all(not view.grid.size for view in views)
+        assert [view.name for view in views] == (["image"] if name == "fuyu" else ["image 1"])  # its rows are apart
+
+    @pytest.mark.parametrize("of", [llava_next, llava_onevision], ids=["llava_next", "llava_onevision"])
+    def test_tiles_that_keep_proportions_are_as_many_as_transformers_makes(self, of):
+        pinpoints, side, pixels = [[height, width] for height in (28, 56, 84) for width in (28, 56, 84)], 2, 28
+        for height in range(1, 200, 7):
+            for width in range(1, 200, 9):
+                rows, columns = of.get_anyres_image_grid_shape((height, width), pinpoints, pixels)
+                right = of.unpad_image(torch.zeros(1, rows * side, columns * side), (height, width)).shape[1:]
+                found = _unpadded((height, width), _resolution((height, width), pinpoints), side, pixels)
+                assert found == tuple(right)
+
+    @pytest.mark.parametrize("name", GRIDS)
+    def test_of_what_a_processor_makes(self, name):
+        model, processor = family(name)
+        lens = bauklens.logit_lens(model, processor, PROMPTS[name], images=[picture()], topk=1)
+        assert [(each.name, *each.grid.shape) for each in lens.pictures] == GRIDS[name]
+        for each in lens.pictures:
+            first = int(each.grid[0, 1])
+            assert lens.columns[first] == f"{each.name}, row 1, column 2"
+
+    @pytest.mark.parametrize("name", [name for name in GRIDS if name not in ("mllama", "paligemma")])
+    def test_of_two_pictures_of_two_sizes(self, name):
+        model, processor = family(name)
+        images = [picture(0), picture(1, width=16, height=32)]
+        text = f"{PROMPTS[name]} and {PROMPTS[name]}"
+        model.config.get_text_config().max_position_embeddings = 128  # of rotary ones: there is no table of them
+        lens = bauklens.logit_lens(model, processor, text, images=images, topk=1)
+        of_each = [[each for each in lens.pictures if each.name.startswith(f"image {number}")] for number in (1, 2)]
+        assert all(of_each)
+        assert sum(map(len, of_each)) == len(lens.pictures)
+        assert max(each.positions.max() for each in of_each[0]) < min(each.positions.min() for each in of_each[1])
+        if name.startswith("qwen"):
+            assert [each.grid.shape for each in lens.pictures] == [(2, 3), (4, 2)]
+
+    def test_a_video_is_named_by_its_frames(self):
+        """and one patch of one frame moves the embedding of the position that is said to read it most of all"""
+        model = build("qwen2_5_vl")
+        count, rows, columns = 2, 2, 3  # of positions; 2 x 2 patches each, in the order of the positions
+        patches = torch.randn(count * rows * columns * 4, 96, generator=torch.Generator().manual_seed(0))
+        ids = torch.tensor([[5, 6, 92, *[91] * (count * rows * columns), 93, 7]])
+        inputs = {
+            "input_ids": ids,
+            "pixel_values_videos": patches,
+            "video_grid_thw": torch.tensor([[count, rows * 2, columns * 2]]),
+            "mm_token_type_ids": torch.where(ids == 91, 2, 0),
+        }
+        lens = bauklens.logit_lens(model, None, inputs, topk=1)
+        assert [each.name for each in lens.pictures] == ["video 1, frames 1 to 2", "video 1, frames 3 to 4"]
+        assert [each.grid.shape for each in lens.pictures] == [(rows, columns)] * count
+        place = int(lens.pictures[1].grid[1, 0])
+        changed = patches.clone()
+        changed[(place - 3) * 4 : (place - 2) * 4] += 3
+        before, after = (
+            model.model.get_video_features(each, inputs["video_grid_thw"]).pooler_output[0]
+            for each in (patches, changed)
+        )
+        assert int((after - before).norm(dim=-1).argmax()) == place - 3
+
+    def test_of_tensors_alone_views_of_unknown_pictures_are_not_given_to_one(self):
+        """three pictures or one with two tiles: both have the same positions, and no tokenizer tells the tokens"""
+        model, processor = family("idefics3")
+        inputs = plain(processor, PROMPTS["idefics3"], [picture()])
+        lens = bauklens.logit_lens(model, None, inputs, topk=1)
+        assert [each.name for each in lens.pictures] == [f"image, view {view}" for view in range(1, 6)]
+        named = bauklens.logit_lens(model, processor, inputs, topk=1)
+        assert [(each.name, *each.grid.shape) for each in named.pictures] == GRIDS["idefics3"]
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+class TestTheLens:
+    def test_every_row_is_the_models_own_with_its_picture(self, name):
+        model, processor = family(name)
+        rows = own_rows(model, plain(processor, PROMPTS[name], [picture()]))
+        lens = bauklens.logit_lens(model, processor, PROMPTS[name], images=[picture()], precision="exact")
+        assert off(lens, rows) < 1e-5
+        assert lens.prompt == PROMPTS[name]
+        assert lens.notes == ()
+        other = bauklens.logit_lens(model, processor, PROMPTS[name], images=[picture(1)], precision="exact")
+        assert off(other, rows) > 1e-3
+
+    def test_a_mapping_from_the_processor_gives_the_same(self, name):
+        model, processor = family(name)
+        made = processor(text=PROMPTS[name], images=[picture()], return_tensors="pt")
+        made.pop("labels", None)
+        lens = bauklens.logit_lens(model, processor, PROMPTS[name], images=[picture()], precision="exact")
+        again = bauklens.logit_lens(model, processor, made, precision="exact")
+        assert np.array_equal(again.top_probs, lens.top_probs)
+        assert again.columns == lens.columns
+        assert not any(each.image for each in again.pictures)
+
+    def test_what_is_generated_is_what_the_last_row_says(self, name):
+        model, processor = family(name)
+        lens = bauklens.logit_lens(
+            model, processor, PROMPTS[name], images=[picture()], topk=1, max_new_tokens=5, precision="exact"
+        )
+        begins = lens.generated_from
+        assert lens.token_ids[begins:].tolist() == lens.top_ids[-1, begins - 1 : -1, 0].tolist()
+        inputs = plain(processor, PROMPTS[name], [picture()])
+        with torch.no_grad():
+            found = model.generate(
+                **inputs, max_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True
+            )
+        assert found.sequences[0].tolist() == lens.token_ids.tolist()
+        steps = torch.stack(found.logits)[:, 0].softmax(-1).max(dim=-1).values.numpy()
+        assert np.abs(lens.top_probs[-1, begins - 1 : -1, 0] - steps).max() < 1e-5
+        assert not any(lens.columns[begins:])
+
+    def test_a_text_without_a_place_is_given_one_and_it_is_said(self, name):
+        model, processor = family(name)
+        lens = bauklens.logit_lens(model, processor, "the tower in the city", images=picture(), precision="exact")
+        put = f"so one {processor.image_token} was put at the beginning of the text."
+        assert lens.notes == (f"The prompt had no place for its image, {put}",)
+        assert off(lens, own_rows(model, plain(processor, lens.prompt, [picture()]))) < 1e-5
+
+    def test_more_places_than_images_are_refused(self, name):
+        model, processor = family(name)
+        text = f"{PROMPTS[name]} {PROMPTS[name]}"
+        with pytest.raises(LensError, match=r"the text has 2 of .*, but images has 1: pass one image for each"):
+            bauklens.logit_lens(model, processor, text, images=[picture()])
+
+    def test_a_chat_says_where_its_images_are(self, name):
+        model, processor = family(name)
+        processor = with_template(processor)
+        chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "the tower"}]}]
+        lens = bauklens.logit_lens(model, processor, messages=chat, images=[picture()], precision="exact")
+        assert lens.prompt == f"{processor.image_token}the tower"
+        assert off(lens, own_rows(model, plain(processor, lens.prompt, [picture()]))) < 1e-5
+        held = [{"role": "user", "content": [{"type": "image", "image": picture()}, chat[0]["content"][1]]}]
+        again = bauklens.logit_lens(model, processor, messages=held, precision="exact")
+        assert np.array_equal(again.top_probs, lens.top_probs)
+        assert again.pictures[:1] == () or again.pictures[0].image == lens.pictures[0].image
+
+
+class TestChats:
+    def test_images_without_a_place_go_to_the_first_users_message(self):
+        model, processor = family("llava")
+        chat = [{"role": "system", "content": "is"}, {"role": "user", "content": "the tower"}]
+        lens = bauklens.logit_lens(model, with_template(processor), messages=chat, images=[picture(), picture(1)])
+        assert lens.prompt == "is<image><image>the tower"
+        assert lens.notes == (
+            "The prompt had no place for its images, so 2 times <image> was put at the beginning of the first user's "
+            "message.",
+        )
+
+    def test_an_address_with_the_image_itself_is_read(self):
+        model, processor = family("llava")
+        written = io.BytesIO()
+        picture().save(written, "PNG")
+        address = "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+        part = {"type": "image_url", "image_url": {"url": address}}
+        chat = [{"role": "user", "content": [part, {"type": "text", "text": "the tower"}]}]
+        lens = bauklens.logit_lens(model, with_template(processor), messages=chat)
+        given = bauklens.logit_lens(model, processor, "<image>the tower", images=picture())
+        assert np.array_equal(lens.top_probs, given.top_probs)
+
+    @pytest.mark.parametrize(
+        ("parts", "images", "said"),
+        [
+            ([{"type": "image"}], None, "the messages have 1 parts that are images, but images has 0"),
+            ([{"type": "image"}] * 2, [picture()], "the messages have 2 parts that are images, but images has 1"),
+            ([{"type": "image", "image": picture()}], [picture()], "in the messages and in images="),
+            ([{"type": "image", "image": picture()}, {"type": "image"}], None, "only 1 of them hold one"),
+            ([{"type": "image", "url": "https://example.org/a.png"}], None, "is an address, and nothing is fetched"),
+            ([{"type": "image", "url": "data:image/png;base64,?"}], None, "not in base64"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, parts, images, said):
+        model, processor = family("llava")
+        chat = [{"role": "user", "content": parts}]
+        with pytest.raises(LensError, match=said):
+            bauklens.logit_lens(model, with_template(processor), messages=chat, images=images)
+
+    def test_a_chat_without_a_template_is_refused(self):
+        model, processor = family("llava")
+        with pytest.raises(LensError, match="need a tokenizer with a chat template"):
+            bauklens.logit_lens(model, processor, messages=[{"role": "user", "content": "the"}], images=picture())
+
+
+class TestPictures:
+    def test_they_come_as_files_images_arrays_and_tensors(self, tmp_path):
+        image = picture()
+        image.save(tmp_path / "a.png")
+        array = np.asarray(image)
+        ways = [
+            str(tmp_path / "a.png"),
+            tmp_path / "a.png",
+            (tmp_path / "a.png").read_bytes(),
+            image,
+            array,
+            array.transpose(2, 0, 1),
+            torch.from_numpy(array.copy()),
+            torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255,
+            np.dstack([array, np.full(array.shape[:2], 255, np.uint8)]),
+        ]
+        for way in ways:
+            assert np.array_equal(np.asarray(picture_of(way, "it")), array)
+        assert len(pictures_of(np.stack([array] * 2))) == 2
+        model, processor = family("llava")
+        lenses = [bauklens.logit_lens(model, processor, PROMPTS["llava"], images=way) for way in ways]
+        assert all(np.array_equal(lens.top_probs, lenses[0].top_probs) for lens in lenses)
+
+    def test_a_photo_is_turned_upright_as_its_file_says(self, tmp_path):
+        photo, exif = picture(), Image.Exif()
+        exif[0x0112] = 6
+        photo.save(tmp_path / "a.png", exif=exif)
+        assert picture_of(tmp_path / "a.png", "it").size == (16, 24)
+
+    def test_what_cannot_be_read_is_refused_in_a_line(self, tmp_path, monkeypatch):
+        (tmp_path / "text.png").write_text("no image")
+        whole = io.BytesIO()
+        picture(width=200, height=200).save(whole, "PNG")
+        (tmp_path / "cut.png").write_bytes(whole.getvalue()[:2000])
+        (tmp_path / "huge.png").write_bytes(png_that_claims(60_000, 60_000))
+        (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+        os.mkfifo(tmp_path / "pipe.png")
+        model, processor = family("llava")
+        for given, said in (
+            (tmp_path / "none.png", "No such file"),
+            (tmp_path, "it is a folder"),
+            (tmp_path / "pipe.png", "not a regular file"),
+            (tmp_path / "text.png", "not an image that can be read"),
+            (tmp_path / "a.eps", "not an image that can be read"),
+            (tmp_path / "cut.png", "is damaged"),
+            (tmp_path / "huge.png", "has more than .* pixels"),
+            (7, "image 1 is a int"),
+            (np.zeros((2, 2, 5)), "has shape"),
+            (np.zeros((0, 2, 3)), "has shape"),
+            (np.full((2, 2, 3), 2.0), "holds numbers from 2 to 2"),
+            (np.full((2, 2, 3), np.nan), "holds numbers"),
+            ([], "images is empty"),
+        ):
+            with pytest.raises(LensError, match=said) as refused:
+                bauklens.logit_lens(model, processor, PROMPTS["llava"], images=given)
+            assert "\n" not in str(refused.value)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(LensError, match="has more than 100 pixels"):
+            bauklens.logit_lens(model, processor, PROMPTS["llava"], images=picture())
+
+    def test_what_a_processor_refuses_is_one_line(self):
+        model, processor = family("qwen2_5_vl")
+        thin = Image.new("RGB", (4000, 1))
+        with pytest.raises(LensError, match=r"_Qwen25Processor fails: ValueError: ") as refused:
+            bauklens.logit_lens(model, processor, PROMPTS["qwen2_5_vl"], images=thin)
+        assert "\n" not in str(refused.value)
+
+    def test_they_need_a_processor_and_one_prompt(self):
+        model, processor = family("llava")
+        for tokenizer in (None, processor.tokenizer):
+            with pytest.raises(LensError, match="images need a processor that takes them, in the tokenizer's place"):
+                bauklens.logit_lens(model, tokenizer, PROMPTS["llava"], images=picture())
+        with pytest.raises(LensError, match="images and audio go with one prompt"):
+            bauklens.logit_lens(model, processor, ["the", "tower"], images=picture())
+        with pytest.raises(LensError, match="go with a text"):
+            bauklens.logit_lens(model, processor, [5, 6], images=picture())
+        with pytest.raises(LensError, match="audio need a processor"):
+            bauklens.logit_lens(model, processor, "the", audio=np.zeros(9))
+
+
+class TestWhatIsShown:
+    def shown(self, each):
+        return Image.open(io.BytesIO(each.image)).convert("RGB")
+
+    def test_of_a_cropped_picture_what_the_patches_cover(self):
+        """CLIP's processor crops the middle: the left and right quarter of this picture are seen by no position"""
+        model, processor = family("llava")
+        wide = np.zeros((8, 16, 3), np.uint8)
+        wide[:, :4], wide[:, 4:12], wide[:, 12:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+        lens = bauklens.logit_lens(model, processor, PROMPTS["llava"], images=wide)
+        image = self.shown(lens.pictures[0])
+        assert image.size == (8, 8)
+        assert image.getpixel((0, 0)) == image.getpixel((7, 7)) == (0, 255, 0)
+
+    def test_each_patch_is_where_the_grid_says(self):
+        """one patch is painted: the position that reads it is the only one whose row "embed" changes"""
+        model, processor = family("paligemma")
+        image = np.zeros((8, 8, 3), np.uint8)
+        painted = image.copy()
+        painted[4:, :4] = 255
+        inputs = [plain(processor, PROMPTS["paligemma"], [each]) for each in (image, painted)]
+        features = [
+            model.model.get_image_features(each["pixel_values"]).pooler_output.reshape(4, -1) for each in inputs
+        ]
+        moved = (features[0] - features[1]).norm(dim=-1).argmax()
+        lens = bauklens.logit_lens(model, processor, PROMPTS["paligemma"], images=painted)
+        (shown,) = lens.pictures
+        assert shown.label(int(shown.positions[moved])) == "image 1, row 2, column 1"
+        seen = self.shown(shown)
+        assert seen.getpixel((1, 6)) == (255, 255, 255)
+        assert seen.getpixel((6, 1)) == (0, 0, 0)
+
+    def test_a_squeezed_picture_has_its_proportions_again(self):
+        model, processor = family("paligemma")
+        lens = bauklens.logit_lens(model, processor, PROMPTS["paligemma"], images=picture(width=64, height=32))
+        assert self.shown(lens.pictures[0]).size == (8, 4)
+
+    def test_tiles_show_their_own_pixels(self):
+        model, processor = family("idefics3")
+        quarters = np.zeros((16, 16, 3), np.uint8)
+        quarters[:8, 8:], quarters[8:, :8], quarters[8:, 8:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+        lens = bauklens.logit_lens(model, processor, PROMPTS["idefics3"], images=quarters)
+        middles = [self.shown(each).resize((1, 1)).getpixel((0, 0)) for each in lens.pictures[:4]]
+        found = [tuple(int(value > 128) for value in middle) for middle in middles]
+        assert found == [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+
+    def test_large_photos_are_small_jpegs_and_drawings_pngs(self):
+        model, processor = family("qwen2_5_vl")
+        photo = picture(width=24, height=16).resize((2400, 1600), Image.Resampling.BICUBIC)
+        lens = bauklens.logit_lens(model, processor, PROMPTS["qwen2_5_vl"], images=photo, topk=1)
+        assert lens.pictures[0].kind == "jpeg"
+        assert max(self.shown(lens.pictures[0]).size) == LONGEST
+        drawing = Image.new("RGB", (600, 400), (255, 0, 0))
+        lens = bauklens.logit_lens(model, processor, PROMPTS["qwen2_5_vl"], images=drawing, topk=1)
+        assert lens.pictures[0].kind == "png"
+        assert self.shown(lens.pictures[0]).getpixel((9, 9)) == (255, 0, 0)
+
+    def test_a_result_keeps_them(self, tmp_path):
+        model, processor = family("llava")
+        lens = bauklens.logit_lens(model, processor, PROMPTS["llava"], images=picture(), topk=1)
+        lens.save(tmp_path / "lens.json")
+        again = bauklens.LensResult.load(tmp_path / "lens.json")
+        assert again.pictures[0].image == lens.pictures[0].image
+        assert again.columns == lens.columns
+
+
+def png_that_claims(width, height):
+    """The beginning of a PNG file of so many pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    begin = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    data = b"IDAT" + zlib.compress(b"\0" * 9)
+    return begin + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))

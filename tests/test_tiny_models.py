@@ -1,35 +1,9 @@
-"""The tiny encoder-decoders and classifiers run, and none of transformers' types is left out without a reason."""
+"""Of transformers' encoder-decoders and classifiers none is left out without a reason; test_every_model.py runs them."""
 
 import pytest
 import torch
 
 from tests import classifiers, encoder_decoders
-
-pytestmark = pytest.mark.slow  # hundreds of models
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", encoder_decoders.SPECS)
-def test_an_encoder_decoder_gives_logits_for_each_position_of_the_target(name):
-    inputs = encoder_decoders.inputs_of(name)
-    target = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-    with torch.no_grad():
-        logits = encoder_decoders.build(name)(**inputs, use_cache=False, return_dict=True).logits
-    channels = encoder_decoders.SPECS[name].get("codebooks", 1) if "decoder_input_ids" in inputs else 1
-    assert logits.shape == (channels, target.shape[1], encoder_decoders.VOCABULARY)
-    assert torch.isfinite(logits).all()
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", classifiers.NAMES)
-def test_a_classifier_gives_a_logit_for_each_label(name):
-    model = classifiers.build(name)
-    with torch.no_grad():
-        logits = model(**classifiers.inputs_of(name), **classifiers.keywords_of(name)).logits
-    positions = () if name.endswith("sequence") else (len(classifiers.IDS),)
-    assert logits.shape == (1, *positions, len(classifiers.ID2LABEL))
-    assert torch.isfinite(logits).all()
-    assert model.config.id2label == classifiers.ID2LABEL
 
 
 @pytest.mark.parametrize("name", ["bart", "whisper", "bert sequence", "layoutlmv3 token"])

@@ -1,4 +1,4 @@
-"""Of transformers' encoder-decoders and classifiers none is left out without a reason; test_every_model.py runs them."""
+"""No encoder-decoder or classifier of transformers is left out without a reason; test_every_model.py runs them."""
 
 import pytest
 import torch

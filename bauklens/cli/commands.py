@@ -110,7 +110,7 @@ def lens(
     if prompt is not None:
         require_prompt(prompt)
     chat = None if messages is None else read_messages(messages)
-    if not prompt and chat is None:
+    if not prompt and chat is None and not images:
         raise LensError("the prompt is empty: pass at least one token")
     arguments = lens_arguments(options)
     model, tokenizer = load_model(options)

@@ -263,6 +263,18 @@ class TestTheLens:
         assert again.pictures[:1] == () or again.pictures[0].image == lens.pictures[0].image
 
 
+def test_generated_text_is_not_seen_by_a_prompt_that_is_read_both_ways():
+    """PaliGemma, given no token_type_ids: all positions of the prompt see one another, and no generated one"""
+    model, processor = family("paligemma")
+    inputs = plain(processor, PROMPTS["paligemma"], [picture()])
+    del inputs["token_type_ids"]
+    before = bauklens.logit_lens(model, processor, inputs, precision="exact")
+    after = bauklens.logit_lens(model, processor, inputs, max_new_tokens=4, precision="exact")
+    count = len(before.tokens)
+    assert np.abs(after.top_probs[:, :count] - before.top_probs).max() < 1e-5
+    assert after.token_ids[count:].tolist() == after.top_ids[-1, count - 1 : -1, 0].tolist()
+
+
 class TestChats:
     def test_images_without_a_place_go_to_the_first_users_message(self):
         model, processor = family("llava")
@@ -301,6 +313,12 @@ class TestChats:
         chat = [{"role": "user", "content": parts}]
         with pytest.raises(LensError, match=said):
             bauklens.logit_lens(model, with_template(processor), messages=chat, images=images)
+
+    @pytest.mark.parametrize("messages", ["the tower", [5], [], {"role": "user"}, 5])
+    def test_what_is_not_a_chat_is_refused(self, messages):
+        model, processor = family("llava")
+        with pytest.raises(LensError, match="messages must be a list of at least one"):
+            bauklens.logit_lens(model, with_template(processor), messages=messages, images=picture())
 
     def test_a_chat_without_a_template_is_refused(self):
         model, processor = family("llava")
@@ -360,6 +378,8 @@ class TestPictures:
             (np.full((2, 2, 3), 2.0), "holds numbers from 2 to 2"),
             (np.full((2, 2, 3), np.nan), "holds numbers"),
             ([], "images is empty"),
+            (Image.new("RGB", (4000, 1)), "has 4,000 x 1 pixels"),
+            (Image.new("RGB", (0, 5)), "has 0 x 5 pixels"),
         ):
             with pytest.raises(LensError, match=said) as refused:
                 bauklens.logit_lens(model, processor, PROMPTS["llava"], images=given)
@@ -367,13 +387,6 @@ class TestPictures:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         with pytest.raises(LensError, match="has more than 100 pixels"):
             bauklens.logit_lens(model, processor, PROMPTS["llava"], images=picture())
-
-    def test_what_a_processor_refuses_is_one_line(self):
-        model, processor = family("qwen2_5_vl")
-        thin = Image.new("RGB", (4000, 1))
-        with pytest.raises(LensError, match=r"_Qwen25Processor fails: ValueError: ") as refused:
-            bauklens.logit_lens(model, processor, PROMPTS["qwen2_5_vl"], images=thin)
-        assert "\n" not in str(refused.value)
 
     def test_they_need_a_processor_and_one_prompt(self):
         model, processor = family("llava")
@@ -519,6 +532,12 @@ class TestSounds:
         found = right.gather(-1, torch.from_numpy(lens.top_ids[-1].copy())).numpy()
         assert np.abs(found - lens.top_probs[-1]).max() < 1e-5
         assert "".join(lens.tokens[-2:]) == "the tower"
+
+    def test_what_a_processor_refuses_is_one_line(self):
+        model, processor = qwen2_audio()
+        with pytest.raises(LensError, match=r"Qwen2AudioProcessor fails: ValueError: The total number") as refused:
+            bauklens.logit_lens(model, processor, "the tower", audio=SOUND)
+        assert "\n" not in str(refused.value)
 
     @pytest.mark.parametrize("given", ["https://example.org/a.wav", 3, [], np.zeros((2, 9)), ["a.wav"]])
     def test_only_arrays_are_taken(self, given):

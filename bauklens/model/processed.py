@@ -108,6 +108,10 @@ def _kind(part: Any) -> Any:
 
 def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, list[Image], tuple[str, ...]]":
     """A chat whose parts only say where pictures are, the pictures, and what is to be said."""
+    if not isinstance(messages, Sequence) or not all(isinstance(each, Mapping) for each in messages) or not messages:
+        raise LensError(
+            f'messages must be a list of at least one {{"role": "user", "content": [...]}}; got {messages!r:.80}'
+        )
     places, held, chat = 0, [], []
     for message, parts in zip(messages, _parts(messages), strict=False):
         plain = []

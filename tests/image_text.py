@@ -155,7 +155,7 @@ def _square(side):
     return {"height": side, "width": side}
 
 
-def _tokenizer(*others, **named):
+def tokenizer_with(*others, **named):
     """The tiny tokenizer with special tokens: those that a processor asks for by name, and others."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tiny_tokenizer().backend_tokenizer,
@@ -172,7 +172,7 @@ def _llava():
     images = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size=_square(8))
     return LlavaProcessor(
         images,
-        _tokenizer("<image>"),
+        tokenizer_with("<image>"),
         patch_size=4,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -203,22 +203,22 @@ class _InternVLImageProcessor(_WithoutVideo, InternVLProcessor):
 def _qwen(processor):
     size = {"shortest_edge": 64, "longest_edge": 4096}
     images = Qwen2VLImageProcessor(patch_size=4, temporal_patch_size=2, merge_size=2, size=size)
-    return processor(images, _tokenizer("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"))
+    return processor(images, tokenizer_with("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"))
 
 
 def _gemma3():
-    tokens = _tokenizer(boi_token="<start_of_image>", image_token="<image_soft_token>", eoi_token="<end_of_image>")
+    tokens = tokenizer_with(boi_token="<start_of_image>", image_token="<image_soft_token>", eoi_token="<end_of_image>")
     return Gemma3Processor(Gemma3ImageProcessor(size=_square(16)), tokens, image_seq_length=4)
 
 
 def _idefics3():
     images = Idefics3ImageProcessor(size={"longest_edge": 32}, max_image_size={"longest_edge": 16})
     tiles = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
-    return Idefics3Processor(images, _tokenizer("<global-img>", *tiles), image_seq_len=4)
+    return Idefics3Processor(images, tokenizer_with("<global-img>", *tiles), image_seq_len=4)
 
 
 def _internvl():
-    tokens = _tokenizer(
+    tokens = tokenizer_with(
         start_image_token="<img>",
         end_image_token="</img>",
         context_image_token="<IMG_CONTEXT>",
@@ -230,13 +230,13 @@ def _internvl():
 
 def _mllama():
     images = MllamaImageProcessor(size=_square(8), max_image_tiles=2)
-    return MllamaProcessor(images, _tokenizer("<|python_tag|>", "<|image|>"))
+    return MllamaProcessor(images, tokenizer_with("<|python_tag|>", "<|image|>"))
 
 
 def _paligemma():
     images = SiglipImageProcessor(size=_square(8))
     images.image_seq_length = 4
-    return PaliGemmaProcessor(images, _tokenizer())
+    return PaliGemmaProcessor(images, tokenizer_with())
 
 
 _QWEN = {

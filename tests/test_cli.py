@@ -105,6 +105,11 @@ def test_a_base_of_what_is_no_adapter(command, folder):
     assert_one_line(command("lens", "the city", "--base", "demo"), "base= is for adapters, and", "tiny-gpt2 is not one")
 
 
+def test_an_image_needs_a_model_that_reads_images(command, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert_one_line(command("lens", "the city", "--image", "a.png"), "images need a processor that takes them")
+
+
 def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
     ran = command("lens", "the city", "--topk", "40", program=STARTED)
     assert ran.returncode == 0, ran.stderr

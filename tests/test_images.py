@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import json
 import os
 import struct
 import zlib
@@ -11,6 +12,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
 from transformers.models.llava_next import modeling_llava_next as llava_next
 from transformers.models.llava_onevision import modeling_llava_onevision as llava_onevision
 
@@ -20,8 +31,9 @@ from bauklens.lens.pictures import LONGEST
 from bauklens.model.encoding import encode
 from bauklens.model.image_files import picture_of, pictures_of
 from bauklens.model.image_grid import views_of
-from bauklens.model.image_layouts import LAYOUTS, _resolution, _unpadded
-from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of
+from bauklens.model.image_layouts import LAYOUTS, best_resolution, unpadded
+from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of, tokenizer_with
+from tests.tiny import randomised, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # of processors
 
@@ -126,7 +138,7 @@ class TestWhichPositionsReadWhichPatches:
             for width in range(1, 200, 9):
                 rows, columns = of.get_anyres_image_grid_shape((height, width), pinpoints, pixels)
                 right = of.unpad_image(torch.zeros(1, rows * side, columns * side), (height, width)).shape[1:]
-                found = _unpadded((height, width), _resolution((height, width), pinpoints), side, pixels)
+                found = unpadded((height, width), best_resolution((height, width), pinpoints), side, pixels)
                 assert found == tuple(right)
 
     @pytest.mark.parametrize("name", GRIDS)
@@ -251,6 +263,18 @@ class TestTheLens:
         assert again.pictures[:1] == () or again.pictures[0].image == lens.pictures[0].image
 
 
+def test_generated_text_is_not_seen_by_a_prompt_that_is_read_both_ways():
+    """PaliGemma, given no token_type_ids: all positions of the prompt see one another, and no generated one"""
+    model, processor = family("paligemma")
+    inputs = plain(processor, PROMPTS["paligemma"], [picture()])
+    del inputs["token_type_ids"]
+    before = bauklens.logit_lens(model, processor, inputs, precision="exact")
+    after = bauklens.logit_lens(model, processor, inputs, max_new_tokens=4, precision="exact")
+    count = len(before.tokens)
+    assert np.abs(after.top_probs[:, :count] - before.top_probs).max() < 1e-5
+    assert after.token_ids[count:].tolist() == after.top_ids[-1, count - 1 : -1, 0].tolist()
+
+
 class TestChats:
     def test_images_without_a_place_go_to_the_first_users_message(self):
         model, processor = family("llava")
@@ -289,6 +313,12 @@ class TestChats:
         chat = [{"role": "user", "content": parts}]
         with pytest.raises(LensError, match=said):
             bauklens.logit_lens(model, with_template(processor), messages=chat, images=images)
+
+    @pytest.mark.parametrize("messages", ["the tower", [5], [], {"role": "user"}, 5])
+    def test_what_is_not_a_chat_is_refused(self, messages):
+        model, processor = family("llava")
+        with pytest.raises(LensError, match="messages must be a list of at least one"):
+            bauklens.logit_lens(model, with_template(processor), messages=messages, images=picture())
 
     def test_a_chat_without_a_template_is_refused(self):
         model, processor = family("llava")
@@ -348,6 +378,8 @@ class TestPictures:
             (np.full((2, 2, 3), 2.0), "holds numbers from 2 to 2"),
             (np.full((2, 2, 3), np.nan), "holds numbers"),
             ([], "images is empty"),
+            (Image.new("RGB", (4000, 1)), "has 4,000 x 1 pixels"),
+            (Image.new("RGB", (0, 5)), "has 0 x 5 pixels"),
         ):
             with pytest.raises(LensError, match=said) as refused:
                 bauklens.logit_lens(model, processor, PROMPTS["llava"], images=given)
@@ -355,13 +387,6 @@ class TestPictures:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         with pytest.raises(LensError, match="has more than 100 pixels"):
             bauklens.logit_lens(model, processor, PROMPTS["llava"], images=picture())
-
-    def test_what_a_processor_refuses_is_one_line(self):
-        model, processor = family("qwen2_5_vl")
-        thin = Image.new("RGB", (4000, 1))
-        with pytest.raises(LensError, match=r"_Qwen25Processor fails: ValueError: ") as refused:
-            bauklens.logit_lens(model, processor, PROMPTS["qwen2_5_vl"], images=thin)
-        assert "\n" not in str(refused.value)
 
     def test_they_need_a_processor_and_one_prompt(self):
         model, processor = family("llava")
@@ -448,3 +473,74 @@ def png_that_claims(width, height):
     begin = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     data = b"IDAT" + zlib.compress(b"\0" * 9)
     return begin + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+
+
+SOUND = np.sin(np.arange(8000) / 20).astype(np.float32)
+
+
+def qwen2_audio():
+    """A tiny model that reads sounds beside text, and its processor."""
+    tokenizer = tokenizer_with("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+    processor = Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer)
+    heard = {"model_type": "qwen2_audio_encoder", "num_mel_bins": 8, "d_model": 32, "encoder_layers": 1}
+    heard |= {"encoder_attention_heads": 2, "encoder_ffn_dim": 32, "max_source_positions": 50}
+    text = {"model_type": "qwen2", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
+    token = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    config = Qwen2AudioConfig(audio_config=heard, text_config=text, audio_token_index=token, pad_token_id=2)
+    return randomised(Qwen2AudioForConditionalGeneration(config)), processor
+
+
+class TestSounds:
+    TEXT = "the <|audio_bos|><|AUDIO|><|audio_eos|> tower"
+
+    def test_beside_text_the_last_row_is_the_models_own(self):
+        model, processor = qwen2_audio()
+        made = processor(text=self.TEXT, audio=SOUND, sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            right = model(**made).logits[0].softmax(-1)
+        for sound in (SOUND, torch.from_numpy(SOUND), SOUND.tolist()):
+            lens = bauklens.logit_lens(model, processor, self.TEXT, audio=sound, precision="exact")
+            found = right.gather(-1, torch.from_numpy(lens.top_ids[-1].copy())).numpy()
+            assert np.abs(found - lens.top_probs[-1]).max() < 1e-5
+        assert [(each.name, len(each.positions)) for each in lens.pictures] == [("audio 1", 12)]
+        assert all(lens.columns[each] == "audio 1" for each in lens.pictures[0].positions)
+
+    def test_two_of_them_are_told_apart_and_generation_goes_on(self):
+        model, processor = qwen2_audio()
+        lens = bauklens.logit_lens(
+            model, processor, f"{self.TEXT} {self.TEXT}", audio=[SOUND, SOUND[:4000]], topk=1, max_new_tokens=3
+        )
+        assert [each.name for each in lens.pictures] == ["audio 1", "audio 2"]
+        begins = lens.generated_from
+        assert lens.token_ids[begins:].tolist() == lens.top_ids[-1, begins - 1 : -1, 0].tolist()
+
+    def test_what_whisper_has_written_of_one(self):
+        parts = json.loads(tiny_tokenizer().backend_tokenizer.to_str())["model"]
+        tokenizer = WhisperTokenizer(vocab=parts["vocab"], merges=[tuple(each) for each in parts["merges"]])
+        processor = WhisperProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer)
+        sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 3, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+        sizes |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_mel_bins": 8}
+        sizes |= {"max_source_positions": 50, "max_target_positions": 40, "vocab_size": len(tokenizer)}
+        named = {"decoder_start_token_id": 1, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+        model = randomised(WhisperForConditionalGeneration(WhisperConfig(**sizes, **named)))
+        lens = bauklens.logit_lens(model, processor, audio=SOUND, text_target="the tower", precision="exact")
+        features = processor.feature_extractor(SOUND, sampling_rate=16_000, return_tensors="pt")
+        ids = torch.from_numpy(lens.token_ids.copy())[None]
+        with torch.no_grad():
+            right = model(**features, decoder_input_ids=ids).logits[0].softmax(-1)
+        found = right.gather(-1, torch.from_numpy(lens.top_ids[-1].copy())).numpy()
+        assert np.abs(found - lens.top_probs[-1]).max() < 1e-5
+        assert "".join(lens.tokens[-2:]) == "the tower"
+
+    def test_what_a_processor_refuses_is_one_line(self):
+        model, processor = qwen2_audio()
+        with pytest.raises(LensError, match=r"Qwen2AudioProcessor fails: ValueError: The total number") as refused:
+            bauklens.logit_lens(model, processor, "the tower", audio=SOUND)
+        assert "\n" not in str(refused.value)
+
+    @pytest.mark.parametrize("given", ["https://example.org/a.wav", 3, [], np.zeros((2, 9)), ["a.wav"]])
+    def test_only_arrays_are_taken(self, given):
+        model, processor = qwen2_audio()
+        with pytest.raises(LensError, match=r"audio is a .*: pass an array \(sample,\)"):
+            bauklens.logit_lens(model, processor, self.TEXT, audio=given)

@@ -114,7 +114,7 @@ def lens(
     if prompt is not None:
         require_prompt(prompt)
     chat = None if messages is None else read_messages(messages)
-    if prompt is None and chat is None:
+    if prompt is None and chat is None and not images:
         raise LensError("the prompt is missing: pass a text, or a chat with --messages")
     template = template_of(switches)
     if template is not None and chat is None:

@@ -17,7 +17,7 @@ from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
 from bauklens.model.unwrap import not_a_model
 from bauklens.model.weights import is_plain
-from bauklens.text_ids import some_ids_of
+from bauklens.text_ids import ids_of, some_ids_of
 
 Prompt = Any
 """A string, a list of token ids, a tensor or array of them, of shape (position,) or (1, position), or a mapping of the
@@ -143,7 +143,7 @@ def _require_weights(model: nn.Module) -> None:
 
 def _token_ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if isinstance(prompt, str):
-        if not prompt and tokenizer is None:
+        if not prompt and (tokenizer is None or not len(ids_of(tokenizer, "the prompt", prompt, special=True))):
             raise LensError("the prompt is empty: pass at least one token")
         if tokenizer is None:
             raise LensError("a text prompt needs a tokenizer: pass one, or a list of token ids as the prompt")

@@ -23,6 +23,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 LARGEST = 1 << 28
 """Bytes of a file, at most."""
 
+THINNEST = 200
+"""How many times as long as the shorter side the longer one may be: processors scale the shorter one up."""
+
 _KINDS = "a file, an image of PIL, or an array or a tensor of shape (height, width, 3) or (3, height, width)"
 
 
@@ -107,8 +110,10 @@ def _checked(image: "Image", name: str, *, upright: bool = False) -> "Image":
     most = require_pillow().MAX_IMAGE_PIXELS
     if most is not None and image.width * image.height > most:
         raise _too_large(name)
-    if not image.width or not image.height:
-        raise LensError(f"{name} has no pixels")
+    if max(image.size) > THINNEST * min(image.size):
+        raise LensError(
+            f"{name} has {image.width:,} x {image.height:,} pixels: one side may be at most {THINNEST} times the other"
+        )
     from PIL import ImageOps
 
     try:

@@ -267,7 +267,7 @@ def _any_resolution(*, in_proportion: bool = False, most: bool = False) -> Layou
             if isinstance(together, torch.Tensor) and int(together.reshape(-1)[0]) > 1:
                 parts.append(Part(side, side, image, after=1))
                 continue
-            rows, columns = _unpadded(size, _resolution(size, config.image_grid_pinpoints), side, pixels)
+            rows, columns = unpadded(size, best_resolution(size, config.image_grid_pinpoints), side, pixels)
             ratio = math.sqrt(rows * columns / (limit * side**2)) if limit else 0
             if ratio > 1.1:
                 rows, columns = int(rows // ratio), int(columns // ratio)
@@ -277,7 +277,7 @@ def _any_resolution(*, in_proportion: bool = False, most: bool = False) -> Layou
     return layout
 
 
-def _resolution(size: Sequence[int], choices: Sequence[Sequence[int]]) -> Sequence[int]:
+def best_resolution(size: Sequence[int], choices: Sequence[Sequence[int]]) -> Sequence[int]:
     """Of several heights and widths, the one in which a picture keeps most of its pixels, and wastes the fewest."""
 
     def used(choice: Sequence[int]) -> int:
@@ -287,7 +287,7 @@ def _resolution(size: Sequence[int], choices: Sequence[Sequence[int]]) -> Sequen
     return max(choices, key=lambda choice: (used(choice), used(choice) - choice[0] * choice[1]))
 
 
-def _unpadded(size: Sequence[int], resolution: Sequence[int], side: int, pixels: int) -> tuple[int, int]:
+def unpadded(size: Sequence[int], resolution: Sequence[int], side: int, pixels: int) -> tuple[int, int]:
     """Rows and columns of the tiles of a picture, without those of the padding that keeps its proportions."""
     rows, columns = resolution[0] // pixels * side, resolution[1] // pixels * side
     if size[1] / size[0] > columns / rows:

@@ -110,6 +110,10 @@ def _kind(part: Any) -> Any:
 
 def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, list[Image], tuple[str, ...]]":
     """A chat whose parts only say where pictures are, the pictures, and what is to be said."""
+    if not isinstance(messages, Sequence) or not all(isinstance(each, Mapping) for each in messages) or not messages:
+        raise LensError(
+            f'messages must be a list of at least one {{"role": "user", "content": [...]}}; got {messages!r:.80}'
+        )
     places, held, chat = 0, [], []
     for message, parts in zip(messages, _parts(messages), strict=False):
         plain = []
@@ -191,7 +195,7 @@ def _running(
         given["images"] = list(pictures)
     if audio is not None:
         taken = inspect.signature(type(processor).__call__).parameters
-        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = audio
+        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = _sounds(audio)
         rate = getattr(getattr(processor, "feature_extractor", processor), "sampling_rate", None)
         given |= {} if rate is None else {"sampling_rate": rate}
 
@@ -204,6 +208,23 @@ def _running(
             raise LensError(f"{type(processor).__name__} fails: {type(error).__name__}: {said:.300}") from None
 
     return run
+
+
+def _sounds(given: Any) -> Any:
+    """A sound, (sample,), or a list of them, as arrays; nothing else, as processors open files and addresses.
+
+    Raises:
+        LensError: it is something else.
+    """
+    if isinstance(given, (list, tuple)) and given and not isinstance(given[0], (int, float)):
+        return [_sounds(each) for each in given]
+    try:
+        sound = torch.as_tensor(given, device="cpu").detach().float().numpy()
+    except (TypeError, ValueError, RuntimeError):
+        sound = None
+    if sound is None or sound.ndim != 1 or not sound.size:
+        raise LensError(f"audio is a {type(given).__name__}: pass an array (sample,) of numbers, or a list of them")
+    return sound
 
 
 def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,10 +240,10 @@ def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
     holds = [
-        *(("image_processor", "pixel_values") if images else ()),
-        *(("feature_extractor", "audio_processor", "sampling_rate") if audio else ()),
+        *(("image_processor",) if images else ()),
+        *(("feature_extractor", "audio_processor") if audio else ()),
     ]
-    if callable(processor) and any(hasattr(processor, name) for name in holds if name != "pixel_values"):
+    if callable(processor) and any(hasattr(processor, name) for name in holds):
         return
     what = "images" if images else "audio"
     raise LensError(

@@ -97,7 +97,7 @@ def torch_ao(model):
 
 def torchao(config, **options):
     def quantize(model):
-        library = pytest.importorskip("torchao.quantization", reason="torchao is not installed (extra test)")
+        library = pytest.importorskip("torchao.quantization", reason="torchao is not installed (extra quantized)")
         options.update({name: getattr(torch, value) for name, value in options.items() if isinstance(value, str)})
         library.quantize_(model, getattr(library, config)(**options))
         return model
@@ -107,7 +107,7 @@ def torchao(config, **options):
 
 def bitsandbytes(bits):
     def quantize(model):
-        reason = "bitsandbytes, with the libraries of several CUDA, is too large for the extra test (extra peers)"
+        reason = "bitsandbytes is not installed (extra quantized)"
         library = pytest.importorskip("bitsandbytes", reason=reason).nn
 
         def make(linear):
@@ -147,7 +147,7 @@ def compressed_tensors(scheme):
 
     def quantize(model):
         library = pytest.importorskip(
-            "compressed_tensors.quantization", reason="compressed-tensors is not installed (extra test)"
+            "compressed_tensors.quantization", reason="compressed-tensors is not installed (extra quantized)"
         )
         from compressed_tensors.compressors import ModelCompressor
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bauklens.errors import LensError
+from bauklens.result.columns import column_name
 from bauklens.result.comparison import Comparison
 from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
@@ -55,7 +56,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     generated = ", generated" if result.generated[column] else ""
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
-    console.print(Text(f"{of_what}: {visible(result.tokens[column])}"), soft_wrap=True)
+    console.print(Text(f"{of_what}: {column_name(result, column)}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
         console.print(
@@ -114,7 +115,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         table.add_row(Text(printable(layer)), *cells)
     first = results[0]
     about = f"{first.model}, {first.stream}, position {position}"
-    console.print(Text(f"{printable(about)}: {visible(first.tokens[columns[0]])}"), soft_wrap=True)
+    console.print(Text(f"{printable(about)}: {column_name(first, columns[0])}"), soft_wrap=True)
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))

@@ -13,14 +13,25 @@ export function layerHead(role, lenses, row) {
 export function positionHead(role, lenses, column) {
   const [lens] = lenses;
   const [position, token] = [lens.positions[column], tokensOver(lenses, column)];
+  const isPart = isPartOf(lens, column);
+  const head = isPart ? shortOf(token) : token;
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
   const title = `position ${position}${generated ? ", generated" : ""}: ${token}`;
-  const kind = `head position${generated ? " generated" : ""}`;
-  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, token));
+  const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}`;
+  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
-/** What stands over a column: its token, or both where two lenses differ in it. */
-export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.tokens[column]))].join(" | ");
+/** What stands over a column: its name, or both where two lenses differ in it. */
+export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => nameOver(lens, column)))].join(" | ");
+
+/** What a column is called: the part of a picture that it reads, or its token. */
+export const nameOver = (lens, column) => lens.labels[column] || lens.tokens[column];
+
+/** Whether a column reads a part of a picture, or another thing that is not a token. */
+export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
+
+/** What a column is called, as short as its head needs it: "3·5" for row 3, column 5 of a picture. */
+export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
 /** A cell, from what `contentOf` says of it. */
 export function cellElement(lens, row, column, { text, p, m, mark, none }) {

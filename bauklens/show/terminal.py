@@ -16,6 +16,7 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, target_names
 from bauklens.result.tokens import printable, visible
+from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
 from bauklens.show.summary import Summary
@@ -149,7 +150,7 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
     table.add_column("first layer at which", no_wrap=True, max_width=_WIDEST)
     table.add_column("through")
     for rank in _RANKS:
-        table.add_column("is the top token" if rank == 1 else f"is in the top {rank}", justify="right")
+        table.add_column(f"is the top {noun(results[0])}" if rank == 1 else f"is in the top {rank}", justify="right")
     called = target_names(results[0].targets, visible)
     for text, target in zip(called, results[0].targets, strict=True):
         if target.part == "whole":

@@ -66,7 +66,7 @@ class TestFolding:
         assert heads.count() == 16
         head = page.locator(".head.part:not(.band)").nth(6)
         assert head.inner_text().split("\n") == ["7", "2·3"]
-        assert head.get_attribute("title") == "position 7: image 1, row 2, column 3"
+        assert head.get_attribute("aria-label") == head.get_attribute("title") == "position 7: image 1, row 2, column 3"
         assert cell(page, 2, 12).text_content() == "␣dog"
         page.locator(".head.band").click()
         assert heads.count() == 4
@@ -75,10 +75,10 @@ class TestFolding:
         page = viewer([pictured((2, 3), (2, 4))])
         assert [each.get_attribute("aria-expanded") for each in page.locator(".head.band").all()] == ["true", "false"]
         page.locator("summary", has_text="View").click()
-        page.get_by_label("all images opened").check()
+        page.get_by_label("all columns opened").check()
         columns = page.locator(".scroll[role=grid]")
         assert columns.get_attribute("aria-colcount") == str(1 + 1 + 2 + 14 + 2)
-        page.get_by_label("all images opened").uncheck()
+        page.get_by_label("all columns opened").uncheck()
         assert columns.get_attribute("aria-colcount") == str(1 + 1 + 2 + 2)
 
     def test_the_keyboard_goes_over_a_folded_picture_as_one(self, viewer):
@@ -280,6 +280,26 @@ class TestPatches:
         assert page.locator(".patch.absent").count() == 4
         assert "crossed out" in page.locator(".controls .legend").inner_text()
 
+    def test_a_sound_has_its_positions(self, viewer):
+        lens = pictured((3, 4), image=False, name="sound", changes={"grid": np.zeros((0, 0), int)})
+        page = viewer([lens])
+        assert page.locator(".patch").count() == 12
+        legend = page.locator(".controls .legend").inner_text()
+        assert "in the order of the prompt" in legend
+        assert "image" not in legend
+        assert "column of sound 1" in page.locator(".pane .legend").inner_text()
+        cell(page, 2, 0).click()
+        patch(page, 12).click()
+        assert place(page)[0] == "at sound 1"
+
+    def test_of_an_image_cut_into_tiles_the_whole_is_shown_first(self, viewer):
+        lens = pictured((3, 3), (2, 2))
+        names = ["image 1, tile 1", "image 1, whole"]
+        pictures = [replace(each, name=name) for each, name in zip(lens.pictures, names, strict=True)]
+        page = viewer([replace(lens, pictures=pictures)])
+        assert page.locator(".controls h3").text_content() == "image 1, whole"
+        assert page.locator(".head.band i").all_text_contents() == ["▸ tile 1", "▾ whole"]
+
     def test_one_of_several_pictures_is_shown(self, viewer):
         page = viewer([pictured((3, 4), (2, 4))])
         page.get_by_label("Picture", exact=True).select_option("1")
@@ -300,7 +320,7 @@ class TestPatches:
         page = viewer([pictured()])
         assert page.locator(".pictures, .patch, .head.band").count() == 0
         page.locator("summary", has_text="View").click()
-        assert not page.get_by_label("all images opened").is_visible()
+        assert not page.get_by_label("all columns opened").is_visible()
 
     @pytest.mark.parametrize("name", HOSTILE[:4])
     def test_hostile_names_are_texts(self, viewer, name):
@@ -426,4 +446,7 @@ def test_a_picture_without_a_position_in_the_table_is_no_band(viewer):
     lens = pictured((3, 4))
     page = viewer([replace(lens, pictures=[Picture("away", [[90, 91]], [90, 91], png())])])
     assert page.locator(".head.band").count() == 0
-    assert page.locator(".patch.absent").count() == 2
+    assert page.locator(".patch").count() == 0
+    assert page.locator(".controls .legend").inner_text() == "no position of this table reads away"
+    static = page_html([lens.part(lens.layers, [0])])
+    assert static.count("<td") == 4 * 1

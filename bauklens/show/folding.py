@@ -29,11 +29,10 @@ def folded_in_words(shown: Sequence[int | Band]) -> str:
     if not bands:
         return ""
     count = sum(len(band.columns) for band in bands)
-    what = f"{bands[0].name} is" if len(bands) == 1 else f"each of {len(bands)} images is"
-    in_all = "" if len(bands) == 1 else " in all"
+    what = f"{bands[0].name} is one column" if len(bands) == 1 else f"{bands[0].name} and others are one column each"
     return (
-        f"Without JavaScript, {what} one column ({count:,} positions{in_all}), which shows "
-        "what is at the top at most of them, and at how many; its colours are means. The viewer opens it."
+        f"Without JavaScript, {what} ({count:,} positions), which shows what is at the top at most of them, and at how "
+        "many; its colours are means. The viewer opens it."
     )
 
 

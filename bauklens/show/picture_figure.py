@@ -41,12 +41,12 @@ def picture_figure(result: LensResult, layer: int | str = -1, token: Which | Non
             its most probable token.
 
     Raises:
-        LensError: matplotlib is not installed, there is no picture of which it is known which position reads which
-            part, or no such layer or token.
+        LensError: matplotlib is not installed, there is no position of which it is known which part of a picture it
+            reads, or no such layer or token.
     """
-    pictures = [picture for picture in result.pictures if picture.grid.size]
+    pictures = [picture for picture in result.pictures if np.isin(result.positions, picture.grid).any()]
     if not pictures:
-        raise LensError("this lens has no picture of which it is known which position reads which part")
+        raise LensError("this lens has no position of which it is known which part of a picture it reads")
     (row,) = chosen_layers(result.layers, layer)
     values, name, exact = (result.top_probs[..., 0], "", True) if token is None else _followed(result, token)
     rows, across = -(-len(pictures) // _ABREAST), min(len(pictures), _ABREAST)

@@ -75,7 +75,7 @@ def _static(picture: Picture, lens: LensResult) -> dict[str, Any]:
         "size": f"{rows} {TIMES} {across} patches" if rows else f"{len(picture.positions)} positions",
         "layer": lens.layers[-1],
         "noun": noun(lens),
-        "grid": grid if is_small else [],
+        "grid": grid if is_small and tops else [],
         "counted": [(texts[token], count) for token, count in counted[:_LISTED]],
         "more": f"and {more:,} others" if more > 0 else "",
         "count": len(tops),

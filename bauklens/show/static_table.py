@@ -102,7 +102,9 @@ def _joint_column(one: LensResult, other: LensResult, place: int) -> _Column:
 def _band_column(result: LensResult, band: Band) -> _Column:
     first, last = (int(result.positions[column]) for column in (band.first, band.last))
     name = f"{_short(band.name)}, {band.size}, to position {last}"
-    return _Column(first, name, generated=False, head=band.size, number=_short(band.name), kind="part")
+    return _Column(
+        first, name, generated=False, head=band.size, number=_short(band.name.rpartition(", ")[2]), kind="part"
+    )
 
 
 def _short(text: str) -> str:

@@ -8,6 +8,9 @@ import { worded } from "./words.js";
 
 const TOLD = 4; // tokens that a cell tells on hover
 
+/** The end of a name that has several parts, such as "tile 3" of "image 1, tile 3". */
+export const partOfName = (name) => name.replace(/^.*, /, "");
+
 /** The head of a band; a click opens or folds it. */
 export function bandHead(role, lens, state, entry) {
   const band = bandOf(lens, entry);
@@ -16,7 +19,7 @@ export function bandHead(role, lens, state, entry) {
   const title = `${band.name}, ${band.size}: positions ${from} to ${to}; ${open ? "fold" : "open"} with a click or Enter`;
   const mark = make("span", { class: "fold", "aria-hidden": "true" }, open ? "▾ " : "▸ ");
   const head = make("div", { class: "head position part band", role, title, "aria-expanded": String(open) });
-  head.append(make("i", {}, mark, make("bdi", {}, band.name)), make("bdi", {}, band.size));
+  head.append(make("i", {}, mark, make("bdi", {}, partOfName(band.name))), make("bdi", {}, band.size));
   return Object.assign(head, { band });
 }
 
@@ -53,4 +56,4 @@ function leading(cells) {
 
 /** What a legend says of bands. */
 export const aboutBands = ([lens]) =>
-  lens.bands.length ? [worded(lens, "an image as one column: at how many of its positions that token is at the top, more than any other; colours are means")] : [];
+  lens.bands.length ? [worded(lens, `column of ${lens.bands[0].name}${lens.bands.length > 1 ? " and others" : ""}: at how many of its positions that token is at the top, more than any other; colours are means`)] : [];

@@ -18,7 +18,7 @@ export function positionHead(role, lenses, column) {
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
   const title = `position ${position}${generated ? ", generated" : ""}: ${token}`;
   const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}`;
-  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, head));
+  return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
 /** What stands over a column: its name, or both where two lenses differ in it. */

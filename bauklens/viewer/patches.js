@@ -95,12 +95,12 @@ export function patches(view, resized) {
     const each = event.target.closest(".patch");
     if (!each || event.altKey || event.metaKey || event.ctrlKey) return;
     const there = movedPatch(event.key, shown.columns, each.place);
-    const isChosen = event.key === "Enter" || event.key === " ";
-    if (!there && !isChosen) return;
+    const act = { Enter: () => choose(each.column), " ": () => choose(each.column), Escape: view.home }[event.key];
+    if (!there && !act) return;
     event.preventDefault();
     event.stopPropagation();
-    if (isChosen) choose(each.column);
-    else elements.get(shown.columns[there[0]][there[1]]).focus({ preventScroll: false });
+    if (act) act();
+    else elements.get(shown.columns[there[0]][there[1]]).focus();
   });
   image.addEventListener("load", () => element.classList.contains("apart") || shaped(image.naturalWidth / image.naturalHeight));
   new ResizeObserver(() => {

@@ -9,10 +9,11 @@ import { worded } from "./words.js";
 
 const ABREAST = 8; // positions in a row, if it is not known which part each reads
 
-/** `{ columns: [[column, ...], ...], isPlaced }`, row by row: -1 if no column of the lens reads that part. */
+/** `{ columns: [[column, ...], ...], isPlaced }`, row by row: -1 if no column of the lens reads that part; none if none reads any. */
 export function patchesOf(lens, picture) {
   const columns = new Map(lens.positions.map((position, column) => [position, column]));
   const shown = (positions) => positions.map((position) => columns.get(position) ?? -1);
+  if (!picture.positions.some((position) => columns.has(position))) return { columns: [], isPlaced: true };
   if (picture.grid.length) return { columns: picture.grid.map(shown), isPlaced: true };
   const held = shown(picture.positions).filter((column) => column >= 0);
   const rows = Array.from({ length: Math.ceil(held.length / ABREAST) }, (_, row) => held.slice(ABREAST * row, ABREAST * (row + 1)));

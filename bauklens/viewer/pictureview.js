@@ -58,7 +58,8 @@ export function pictureView(view) {
   function explain() {
     const [{ lens, row }, picture] = [view.chosen(), shown()];
     if (!picture) return;
-    const about = [...patchContent(lens, view.state, row, picture).legend, ...notes(lens, picture)];
+    const isRead = patchesOf(lens, picture).columns.length > 0;
+    const about = isRead ? [...patchContent(lens, view.state, row, picture).legend, ...notes(lens, picture)] : [`no position of this table reads ${picture.shown}`];
     legend.replaceChildren(...about.map((text) => make("span", {}, text)));
   }
 
@@ -66,9 +67,9 @@ export function pictureView(view) {
   function notes(lens, picture) {
     const { columns, isPlaced } = patchesOf(lens, picture);
     return [
-      ...(isPlaced ? [] : ["it is not known which part of the image a position reads: they are in the order of the prompt"]),
+      ...(isPlaced ? [] : ["it is not known which part of it a position reads: they are in the order of the prompt"]),
       ...(columns.flat().includes(-1) ? ["crossed out: no position of this table reads that part"] : []),
-      ...(picture.url ? [] : ["only numbers were given, so there is no image to show"]),
+      ...(picture.url || !isPlaced ? [] : ["only numbers were given, so there is no image to show"]),
       ...(over.isSmall() ? ["the patches are too small for texts: point at one, or go through them with the arrow keys"] : []),
     ];
   }

@@ -35,7 +35,8 @@ const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme
 /** The state of a viewer that has just been opened: at the last layer and position. */
 export function opened(lenses, given = {}) {
   const [lens] = lenses;
-  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1) };
+  const whole = lens.pictures.findIndex(({ name }) => name.endsWith(", whole")); // beside the tiles that it was cut into
+  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1), picture: Math.max(0, whole) };
   const kept = restored(given, lenses);
   const { position, band } = { ...START, ...last, ...kept };
   return changed({ ...START, ...last, open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);

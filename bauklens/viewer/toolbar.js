@@ -52,7 +52,7 @@ function shapeMenu(view) {
   const [upLabel, up] = tick("first layer at the bottom", (bottomUp) => view.change({ bottomUp }));
   const [acrossLabel, across] = tick("layers across", (layersAcross) => view.change({ layersAcross }));
   const [blankLabel, blank] = tick("dim blank tokens", (hideBlank) => view.change({ hideBlank }));
-  const [openLabel, open] = tick("all images opened", (all) => view.change({ open: all ? idsOf(view.lenses) : Object.freeze([]) }));
+  const [openLabel, open] = tick("all columns opened", (all) => view.change({ open: all ? idsOf(view.lenses) : Object.freeze([]) }));
   openLabel.hidden = !idsOf(view.lenses).length;
   const [themeLabel, theme] = choice("Theme", THEMES, (value) => view.change({ theme: value }));
   const jump = make("input", { type: "number", onchange: () => go() });

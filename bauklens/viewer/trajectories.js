@@ -75,7 +75,7 @@ export function trajectories(view) {
     const styles = ["solid", "dashed", "dotted"];
     const told = several.length > 1 ? `${several.map((each, place) => `${styles[place]}: ${each.lens.name}`).join("; ")}. ` : "";
     const few = lead.found.length < lead.all ? ` (${lead.found.length} of ${lead.all})` : "";
-    const here = band ? "that are at the top at most positions of this image in some layer" : "that lead in some layer at this position";
+    const here = band ? `that are at the top at most positions of ${band.name} in some layer` : "that lead in some layer at this position";
     const which = pins.length ? "" : `Drawn: tokens ${here}${few}. `;
     note.textContent = worded(lens, `${told}${which}To follow a token, pin it with its ○, or press p in the table. Its values are known where it is in the top ${lens.topk}; for targets, everywhere.`);
     explain(lens, followed);

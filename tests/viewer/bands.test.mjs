@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { axesOf, everyColumn } from "../../bauklens/viewer/axes.js";
+import { partOfName } from "../../bauklens/viewer/bandcells.js";
 import { bandAt, chosenEntry, entries, entryIn, foldedOrOpened, idsOf } from "../../bauklens/viewer/bands.js";
 import { nameOver, shortOf } from "../../bauklens/viewer/heads.js";
 import { movedPatch, patchContent, patchesOf } from "../../bauklens/viewer/patchvalues.js";
@@ -78,7 +79,9 @@ test("the tokens at the top of a band are counted", () => {
 
 test("a name is as short as a head needs it", () => {
   assert.equal(shortOf("image 12, row 3, column 5"), "3·5");
+  assert.equal(shortOf("image 1, tile 2, row 1, column 4"), "1·4");
   assert.equal(shortOf("image 1"), "image 1");
+  assert.deepEqual(["image 1", "image 1, tile 12"].map(partOfName), ["image 1", "tile 12"]);
   assert.deepEqual([nameOver(lens, 1), nameOver(lens, 0)], ["image 1, row 1, column 1", "t0"]);
 });
 

@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from picture import chromium_path
 from playwright.sync_api import Browser, sync_playwright
 
 import bauklens
+from bauklens.result.pictures import Picture, column_labels
 
 LAYERS, TOPK, TOKENS = 49, 10, 30_000
 
@@ -78,9 +80,17 @@ def lens_of(positions: int) -> bauklens.LensResult:
     )
 
 
-def measure(browser: Browser, positions: int, rounds: int) -> dict[str, Any]:
+def with_images(lens: bauklens.LensResult, images: int) -> bauklens.LensResult:
+    """The lens of a prompt that begins with so many images of 24 x 24 positions."""
+    size = 24 * 24
+    grids = [np.arange(size).reshape(24, 24) + size * image for image in range(images)]
+    pictures = [Picture(f"image {number}", grid, grid.ravel()) for number, grid in enumerate(grids, 1)]
+    return replace(lens, pictures=pictures, columns=column_labels(pictures, lens.positions.tolist()))
+
+
+def measure(browser: Browser, positions: int, rounds: int, images: int) -> dict[str, Any]:
     """One row of the table: medians over several openings."""
-    lens = lens_of(positions)
+    lens = with_images(lens_of(positions), images) if images else lens_of(positions)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lens.html"
         taken, seen = [], []
@@ -114,12 +124,13 @@ def measure(browser: Browser, positions: int, rounds: int) -> dict[str, Any]:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--positions", multiple=True, default=[16, 128, 1024], show_default=True)
 @click.option("--rounds", default=3, show_default=True)
+@click.option("--images", default=0, help="How many images of 576 positions each prompt begins with; their grids only.")
 @click.option("--docs", is_flag=True, help="Write the table to docs/PERFORMANCE.md.")
-def main(positions: tuple[int, ...], rounds: int, docs: bool) -> None:
+def main(positions: tuple[int, ...], rounds: int, images: int, docs: bool) -> None:
     """Prints the table."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
-        rows = [measure(browser, each, rounds) for each in positions]
+        rows = [measure(browser, each, rounds, images) for each in positions]
         found = {"browser": browser.version, "rounds": rounds, "rows": rows}
         browser.close()
     print(json.dumps(found, indent=1))

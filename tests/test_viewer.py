@@ -962,6 +962,14 @@ class TestJoining:
         with pytest.raises(ValueError, match=message):
             joined(tmp_path, "a")
 
+    def test_comments_and_indents_are_left_out_and_no_text_goes_on_in_the_next_line(self):
+        """Where it would lose its indent."""
+        script = joined(bundle.VIEWER, "viewer")
+        assert "/**" not in script
+        for path in bundle.VIEWER.glob("*.js"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                assert re.sub(r"/\[.*?\]/", "", line).count("`") % 2 == 0, (path.name, line)
+
     def test_modules_are_short(self):
         for path in Path(bauklens.__file__).parent.glob("viewer/*.js"):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 125, path.name

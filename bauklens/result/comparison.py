@@ -83,6 +83,7 @@ class Comparison:
             columns |= {
                 f"position {name}": lens.positions[column],
                 f"token {name}": np.array(lens.tokens, dtype=object)[column],
+                **({f"column {name}": np.array(lens.columns, dtype=object)[column]} if lens.columns else {}),
                 f"predicted {name}": [lens.vocabulary[each] for each in top],
                 f"probability {name}": lens.top_probs[..., 0].ravel(),
             }

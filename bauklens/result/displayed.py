@@ -55,6 +55,8 @@ class Displayed:
         kind: str = "heatmap",
         tokens: bool | str = True,
         position: int = -1,
+        layer: "int | str" = -1,
+        token: "Which | None" = None,
     ) -> "Figure":
         """A matplotlib figure.
 
@@ -62,17 +64,25 @@ class Displayed:
             measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
             kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
                 ``"trajectory"``: tokens across layers, the targets or else what leads in some layer at the position
-                (:func:`bauklens.show.figures.trajectory`).
+                (:func:`bauklens.show.figures.trajectory`); ``"picture"``: the pictures of the prompt with the top token
+                of each patch, or the probability of one token, over them
+                (:func:`bauklens.show.picture_figure.picture_figure`).
             tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
                 ``"numbers"``.
             position: for a trajectory: its position; negative ones count from the last column.
+            layer: for pictures: the number or label of a layer; negative ones count blocks from the last.
+            token: for pictures: a target, or a token by its id or text, whose probability they show.
 
         Raises:
-            LensError: matplotlib is not installed, or the kind, measure or position is unknown.
+            LensError: matplotlib is not installed, the kind, measure, position, layer or token is unknown, or there is
+                no picture.
         """
         from bauklens.show.figures import KINDS, heat_map, trajectory
+        from bauklens.show.picture_figure import picture_figure
 
         one_of("kind", kind, KINDS)
+        if kind == "picture":
+            return picture_figure(self, layer, token)
         return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
 
     def to_plotly(

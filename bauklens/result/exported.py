@@ -21,7 +21,7 @@ class Exported:
         (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
         the cell, in the units of :data:`bauklens.MEASURES`, and for each target ``probability of X``, ``logit of X``
         and ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
-        values are repeated in each of its k rows.
+        values are repeated in each of its k rows. If some positions read pictures, ``column`` says which part.
 
         Raises:
             LensError: pandas is not installed.
@@ -55,9 +55,10 @@ class Exported:
     def to_xarray(self: Any) -> "xarray.Dataset":
         """An xarray data set with the dimensions layer, position, rank and target, and the measures by name.
 
-        Variables: ``token_id`` and ``token`` (position); ``top_id``, ``top_token`` and ``top_probability`` (layer,
-        position, rank); every measure (layer, position), with its unit as an attribute; and for targets
-        ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer, position).
+        Variables: ``token_id`` and ``token`` (position), and ``column`` if some positions are not tokens; ``top_id``,
+        ``top_token`` and ``top_probability`` (layer, position, rank); every measure (layer, position), with its unit as
+        an attribute; and for targets ``target_probability``, ``target_logit`` and ``target_rank`` (target, layer,
+        position).
 
         Raises:
             LensError: xarray is not installed.

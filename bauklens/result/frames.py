@@ -41,6 +41,8 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
         "predicted_id": predicted_id,
         "decoder": _decoders(result)[layer],
     }
+    if result.columns:
+        columns["column"] = np.array(result.columns, dtype=object)[column]
     columns |= {_apart(name, columns): value[layer, column] for name, value in cells.items()}
     frame = data_frame(columns)
     frame["layer"] = (
@@ -67,6 +69,7 @@ def data_set_of(result: LensResult) -> "xarray.Dataset":
     variables: dict[str, Any] = {
         "token_id": ("position", result.token_ids),
         "token": ("position", _texts(result.tokens)),
+        **({"column": ("position", _texts(result.columns))} if result.columns else {}),
         "top_id": ((*cell, "rank"), result.top_ids),
         "top_token": ((*cell, "rank"), texts.reshape(result.top_ids.shape)),
         "top_probability": ((*cell, "rank"), result.top_probs),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def to_logitlenskit(lens: LensResult) -> dict[str, Any]:
     data: dict[str, Any] = {
         "meta": {"version": 2, "timestamp": _time(lens), "model": lens.model},
         "layers": [int(lens.layers[row]) for row in rows],
-        "input": list(lens.tokens),
+        "input": [label or token for label, token in zip_longest(lens.columns, lens.tokens, fillvalue="")],
         "positions": lens.positions.tolist(),
         "topk": topk,
         "tracked": tracked,

@@ -12,10 +12,12 @@ VIEWER = Path(__file__).parent.parent / "viewer"
 
 _IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+)\.js";\n', re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\[[^\]]*\]|\w+)", re.MULTILINE)
+_COMMENT = re.compile(r"^ *(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
+_INDENT = re.compile(r"^ +", re.MULTILINE)
 
 
 def joined(folder: Path, entry: str) -> str:
-    """The module ``entry`` and all that it imports, as one text without imports and exports.
+    """The module ``entry`` and all that it imports, as one text without imports, exports, comments and indents.
 
     Raises:
         ValueError: modules import each other in a circle, a name stands at the top of two of them, an import or export
@@ -40,7 +42,8 @@ def joined(folder: Path, entry: str) -> str:
             raise ValueError(f"{module}.js imports or exports in a way that cannot be joined")
         if re.search(r"</script|<!--", text, re.IGNORECASE):
             raise ValueError(f"{module}.js holds a text that would end its script element")
-        texts[module] = f"// {module}.js\n{text.strip()}\n"
+        text = _INDENT.sub("", _COMMENT.sub("", text)).strip()
+        texts[module] = f"// {module}.js\n{text}\n"
 
     add(entry, ())
     return "\n".join(texts.values())

@@ -8,10 +8,12 @@ import numpy as np
 from bauklens.arguments import one_of
 from bauklens.errors import LensError
 from bauklens.optional import require_plotly
+from bauklens.result.columns import column_head, column_name, is_part
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which, distinct_names, target_names
 from bauklens.result.tokens import visible
+from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_probability
 
 if TYPE_CHECKING:
@@ -21,13 +23,16 @@ if TYPE_CHECKING:
 _LONGEST = 10
 """Characters of a token in a cell."""
 
+_MOST_COLUMNS = 120
+"""Columns of a heat map up to which each has its name, and each cell a text: more would not be a figure to look at."""
+
 MOST_LEADERS = 8
 """How many tokens a figure follows across layers unasked."""
 
 _LONGEST_LEGEND = 20
 """Lines of a legend's column."""
 
-KINDS = ("heatmap", "trajectory")
+KINDS = ("heatmap", "trajectory", "picture")
 INSIDE = (True, False, "numbers")
 
 
@@ -49,27 +54,27 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
 
     Args:
         measure: a measure of the result, or a target, by its text or id, for its probability.
-        tokens: what the cells show: the most probable tokens (True), nothing (False), or ``"numbers"``.
+        tokens: what the cells show: the most probable tokens (True), nothing (False), or ``"numbers"``. If there are
+            more than 120 columns, they show nothing.
 
     Raises:
         LensError: matplotlib is not installed, or the result has no such measure or target.
     """
     values, label = _values(result, measure)
-    inside = _inside(result, values, tokens)
     rows, columns = values.shape
-    figure = new_figure(figsize=(1.5 + 0.75 * columns, 1.2 + 0.28 * rows))
+    inside = _inside(result, values, tokens)
+    figure = new_figure(figsize=(1.5 + 0.75 * min(columns, _MOST_COLUMNS), 1.2 + 0.28 * rows))
     axes = figure.subplots()
     drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
     figure.colorbar(drawn).set_label(label, parse_math=False)
-    axes.set_xticks(
-        range(columns), [_short(token) for token in result.tokens], rotation=60, ha="right", parse_math=False
-    )
+    named = range(0, columns, -(-columns // _MOST_COLUMNS))
+    axes.set_xticks(named, [_head(result, column) for column in named], rotation=60, ha="right", parse_math=False)
     axes.set_yticks(range(rows), result.layers, parse_math=False)
     axes.set_xlabel("position")
     axes.set_ylabel("layer")
     known = values[np.isfinite(values)]
     middle = (known.min() + known.max()) / 2 if known.size else 0.0
-    for row, column in np.ndindex(values.shape):
+    for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
         ink = "black" if values[row, column] > middle else "white"
         text = inside[row][column]
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
@@ -96,17 +101,20 @@ def trajectory(result: LensResult, position: int = -1) -> "Figure":
         tokens, count = leaders(result, column)
         token_ids, texts = [(token,) for token in tokens], [result.vocabulary[token] for token in tokens]
         lines = [_where_known(result, token, column) for token in tokens]
-        heading = "tokens that lead in some layer" + (f"\n({len(tokens)} of {count})" if len(tokens) < count else "")
+        heading = f"{noun(result)}s that lead in some layer" + (
+            f"\n({len(tokens)} of {count})" if len(tokens) < count else ""
+        )
     layers = len(result.layers)
     figure = new_figure(figsize=(3.5 + 0.25 * layers, max(4, 0.6 + 0.22 * min(len(lines), _LONGEST_LEGEND))))
     axes = figure.subplots()
-    for name, values in zip(distinct_names([_short(text) for text in texts], token_ids), lines, strict=True):
+    for name, values in zip(distinct_names([short(text) for text in texts], token_ids), lines, strict=True):
         axes.plot(range(layers), values, marker="o", markersize=3, label=name)
     axes.set_xticks(range(layers), result.layers, rotation=60, parse_math=False)
     axes.set_ylim(0, 1)
     axes.set_xlabel("layer")
     axes.set_ylabel("probability")
-    axes.set_title(f"after {_short(result.tokens[column])}, position {result.positions[column]}", parse_math=False)
+    at = f"at {column_name(result, column)}" if is_part(result, column) else f"after {short(result.tokens[column])}"
+    axes.set_title(f"{at}, position {result.positions[column]}", parse_math=False)
     columns = -(-len(lines) // _LONGEST_LEGEND)
     legend = axes.legend(title=heading or None, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns, frameon=False)
     for label in legend.get_texts():
@@ -150,7 +158,7 @@ def plotly_heat_map(
     values, label = _values(result, measure)
     inside = _inside(result, values, tokens)
     objects = require_plotly()
-    columns = [f"{position} {_short(token)}" for position, token in zip(result.positions, result.tokens, strict=True)]
+    columns = [f"{position} {_head(result, column)}" for column, position in enumerate(result.positions)]
     drawn = objects.Heatmap(
         z=values,
         x=[_escaped(column) for column in columns],
@@ -179,7 +187,7 @@ def _hover(result: LensResult, row: int, column: int) -> str:
     """One cell's top k, as the little HTML that plotly reads."""
     lines = [f"layer {_escaped(result.layers[row])}, position {result.positions[column]}"]
     for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
-        lines.append(f"{readable_probability(float(probability))} {_escaped(_short(result.vocabulary[token]))}")
+        lines.append(f"{readable_probability(float(probability))} {_escaped(short(result.vocabulary[token]))}")
     return "<br>".join(lines)
 
 
@@ -189,7 +197,7 @@ def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[
     if tokens == "numbers":
         return [["" if np.isnan(each) else f"{each:.3g}" for each in row] for row in values]
     tops = result.top_ids[..., 0].tolist()
-    return [[_short(result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
+    return [[short(result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
 
 
 def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
@@ -204,6 +212,12 @@ def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
     return target.probability, f"probability of {name}"
 
 
-def _short(token: str) -> str:
+def _head(result: LensResult, column: int) -> str:
+    """What a column is called at an axis."""
+    return column_head(result, column) if is_part(result, column) else short(result.tokens[column])
+
+
+def short(token: str) -> str:
+    """A token as a figure shows it: every character seen, and at most ten of them."""
     seen = visible(token)
     return seen if len(seen) <= _LONGEST else seen[: _LONGEST - 1] + "…"

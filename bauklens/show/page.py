@@ -17,8 +17,10 @@ from bauklens.result.tokens import printable
 from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
 from bauklens.show.line_chart import HEIGHT, LEFT, WIDTH
 from bauklens.show.notebook_once import carries_script
+from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
+from bauklens.show.pictures import static_pictures
 from bauklens.show.static_table import (
     comparison_table,
     excerpt,
@@ -183,6 +185,7 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
         "look": look,
         "color": None if color is None else _css_colour(color),
         "parts": parts,
+        "pictures": static_pictures(lenses),
         "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
         "data": views(lenses, captions, state, **together),
         "viewer": viewer_version(),
@@ -208,6 +211,7 @@ def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
         "result": result,
         "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
         "norm": NORMS.get(result.norm, result.norm),
+        "noun": noun(result),
         "largest": readable_magnitude(largest_magnitude(result)),
         "through": result.decoder_called,
         "strip": quality_legend(result),

@@ -1,6 +1,6 @@
 """LensResult -> a static HTML table: one row per layer, one column per position, cells coloured by two numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,9 +9,12 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from bauklens.result.columns import Band, column_head, column_name, is_part
 from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
-from bauklens.result.tokens import column_heads, visible
+from bauklens.result.tokens import visible
+from bauklens.show.folding import commonest, folded, folded_in_words
+from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude, readable_probability
 
 _LONGEST = 200
@@ -35,8 +38,12 @@ class _Cell:
 class _Column:
     position: int
     token: str
-    head: str
-    generated: bool = False
+    generated: bool
+    head: str = ""
+    """What it shows, if that is not its token."""
+    number: str = ""
+    """What it shows above, if that is not its position."""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,25 +78,51 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
         hover: whether every cell shows its top k on hover.
     """
     largest = largest_magnitude(result) if largest is None else largest
-    columns = [
-        _Column(int(position), *told, bool(generated))
-        for position, told, generated in zip(result.positions, _heads(result), result.generated, strict=True)
-    ]
-    rows = _rows(result, columns, largest, hover)
+    shown = folded(result)
+    columns = [_band_column(result, each) if isinstance(each, Band) else _column(result, each) for each in shown]
+    rows = _rows(result, columns, shown, largest, hover)
     return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+
+
+def _column(result: LensResult, place: int) -> _Column:
+    position, generated = int(result.positions[place]), bool(result.generated[place])
+    name, head = (_short(text(result, place)) for text in (column_name, column_head))
+    return _Column(position, name, generated, head, kind="part" if is_part(result, place) else "")
+
+
+def _joint_column(one: LensResult, other: LensResult, place: int) -> _Column:
+    """A column of two results, which may differ in it."""
+    here, there = _column(one, place), _column(other, place)
+    head = _both(here.head or here.token, there.head or there.token)
+    return _Column(here.position, _both(here.token, there.token), False, head, kind=here.kind)
+
+
+def _band_column(result: LensResult, band: Band) -> _Column:
+    first, last = (int(result.positions[column]) for column in (band.first, band.last))
+    name = f"{_short(band.name)}, {band.size}, to position {last}"
+    return _Column(
+        first, name, generated=False, head=band.size, number=_short(band.name.rpartition(", ")[2]), kind="part"
+    )
+
+
+def _short(text: str) -> str:
+    return text[:_LONGEST] + "…" if len(text) > _LONGEST else text
 
 
 def excerpt(result: LensResult) -> tuple[LensResult, str]:
     """The last positions of a result, as many as a static table can show, and a sentence that says so if not all."""
     count = max(1, _MOST_CELLS // len(result.layers))
-    if len(result.positions) <= count:
-        return result, ""
-    columns = range(len(result.positions) - count, len(result.positions))
-    said = (
-        f"Without JavaScript you see only the last {count:,} of {len(result.positions):,} positions. The viewer shows "
-        f"all of them, with the top {result.topk} of every cell."
+    shown = folded(result)
+    if len(shown) <= count:
+        return result, folded_in_words(shown)
+    first = shown[-count]
+    columns = range(first.first if isinstance(first, Band) else first, len(result.positions))
+    left_out = (
+        f"Without JavaScript you see only the last {len(columns):,} of {len(result.positions):,} positions. The viewer "
+        f"shows all of them, with the top {result.topk} of every cell."
     )
-    return result.part(result.layers, columns), said
+    part = result.part(result.layers, columns)
+    return part, " ".join(filter(None, (left_out, folded_in_words(folded(part)))))
 
 
 def comparison_table(comparison: Comparison) -> Markup:
@@ -98,18 +131,18 @@ def comparison_table(comparison: Comparison) -> Markup:
     ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
     """
     one, other = comparison.one, comparison.other
-    columns = [
-        _Column(int(position), _both(told, told_there), _both(head, head_there))
-        for position, (told, head), (told_there, head_there) in zip(
-            one.positions, _heads(one), _heads(other), strict=True
-        )
-    ]
+    shown = folded(one)
+    columns = [_band_column(one, each) if isinstance(each, Band) else _joint_column(one, other, each) for each in shown]
     texts = [{token_id: _text(text) for token_id, text in lens.vocabulary.items()} for lens in (one, other)]
     change = np.abs(comparison.difference("max_probability"))
+    apart_by = 1 - comparison.measures["overlap"]
     rows = []
     for row, layer in enumerate(one.layers):
         cells = []
-        for place, column in enumerate(columns):
+        for place, column in zip(shown, columns, strict=True):
+            if isinstance(place, Band):
+                cells.append(_joint_band_cell(comparison, row, place, column, texts, (apart_by, change)))
+                continue
             lines = [f"layer {layer}, position {column.position}: {column.token}"]
             lines += [
                 f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()
@@ -124,7 +157,7 @@ def comparison_table(comparison: Comparison) -> Markup:
                         lens.top_ids[row, place].tolist(), lens.top_probs[row, place].tolist(), strict=True
                     )
                 ]
-            apart = 1 - float(comparison.measures["overlap"][row, place])
+            apart = float(apart_by[row, place])
             cells.append(
                 _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
             )
@@ -135,15 +168,6 @@ def comparison_table(comparison: Comparison) -> Markup:
 def _marked(comparison: Comparison, layer: str) -> str:
     """A layer's label, with the mark of a row that the decoder of one of the two has no map for."""
     return f"{layer}*" if any(layer in lens.unmapped for lens in (comparison.one, comparison.other)) else layer
-
-
-def _heads(result: LensResult) -> list[tuple[str, str]]:
-    """What each token is, with the character that it is a part of, and what the head of its column shows."""
-    heads = column_heads(result.tokens, result.positions.tolist())
-    return [
-        (f"{_text(token)}, part of {_text(whole)}" if whole else _text(token), _text(head))
-        for token, (head, whole) in zip(result.tokens, heads, strict=True)
-    ]
 
 
 def _both(one: str, other: str) -> str:
@@ -185,12 +209,17 @@ def _head(result: LensResult, row: int) -> tuple[str, str, str]:
     return f"{layer}*" if layer in result.unmapped else layer, "; ".join(said) if said[1:] else "", bar
 
 
-def _rows(result: LensResult, columns: list[_Column], largest: float, hover: bool) -> Iterator[_Row]:
+def _rows(
+    result: LensResult, columns: list[_Column], shown: list[int | Band], largest: float, hover: bool
+) -> Iterator[_Row]:
     texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
     relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
-        for place, column in enumerate(columns):
+        for place, column in zip(shown, columns, strict=True):
+            if isinstance(place, Band):
+                cells.append(_band_cell(result, row, place, column, relative[row], texts, hover))
+                continue
             top = [
                 (texts[token_id], probability)
                 for token_id, probability in zip(
@@ -210,6 +239,51 @@ def _rows(result: LensResult, columns: list[_Column], largest: float, hover: boo
                 )
             )
         yield _Row(layer, *_head(result, row), cells)
+
+
+def _band_cell(
+    result: LensResult,
+    row: int,
+    band: Band,
+    column: _Column,
+    relative: np.ndarray,
+    texts: Mapping[int, str],
+    hover: bool,
+) -> _Cell:
+    """The columns of a band in one layer: the token that leads most of them, and the means of their colours."""
+    inside = slice(band.first, band.last + 1)
+    found = commonest(result.top_ids[row, inside, 0].tolist())
+    mean = float(result.top_probs[row, inside, 0].mean())
+    lines = [f"layer {result.layers[row]}, {column.token} from position {column.position}"]
+    lines.append(f"top {noun(result)}, and at how many of the {len(band.columns)} positions:")
+    lines += [f"{count}  {texts[token]}" for token, count in found[: result.topk]]
+    lines.append(f"mean probability of the top {noun(result)} {readable_probability(mean)}")
+    return _Cell(
+        text=f"{found[0][1]} {texts[found[0][0]]}",
+        probability=_number(mean),
+        magnitude=_number(float(relative[inside].mean())),
+        hover="\n".join(lines) if hover else "",
+        position=column.position,
+    )
+
+
+def _joint_band_cell(
+    comparison: Comparison,
+    row: int,
+    band: Band,
+    column: _Column,
+    texts: Sequence[Mapping[int, str]],
+    colours: Sequence[np.ndarray],
+) -> _Cell:
+    """The same of two lenses; ``colours`` are (layer, position)."""
+    inside = slice(band.first, band.last + 1)
+    tops = (lens.top_ids[row, inside, 0].tolist() for lens in (comparison.one, comparison.other))
+    pair, count = commonest(zip(*tops, strict=True))[0]
+    found = _both(*(text[token] for text, token in zip(texts, pair, strict=True)))
+    probability, magnitude = (_number(float(value[row, inside].mean())) for value in colours)
+    told = f"layer {comparison.one.layers[row]}, {column.token} from position {column.position}"
+    hover = f"{told}: {found} at {count} of {len(band.columns)} positions, more than any other; colours are means"
+    return _Cell(f"{count} {found}", probability, magnitude, hover, column.position)
 
 
 def _text(text: str) -> str:

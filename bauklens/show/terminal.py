@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bauklens.errors import LensError
+from bauklens.result.columns import column_name
 from bauklens.result.comparison import Comparison
 from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, target_names
-from bauklens.result.tokens import column_heads, printable, visible
+from bauklens.result.tokens import printable, visible
+from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
 from bauklens.show.summary import Summary
@@ -55,7 +57,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     generated = ", generated" if result.generated[column] else ""
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
-    console.print(Text(f"{of_what}: {_token(result, column)}"), soft_wrap=True)
+    console.print(Text(f"{of_what}: {column_name(result, column)}"), soft_wrap=True)
     console.print(table)
     if shown < result.topk:
         console.print(
@@ -66,12 +68,6 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     _print_notes([("", result)], console)
     for said in filter(None, (result.checked, result.mapped, result.decoded, *(each.note for each in result.targets))):
         console.print(Text(printable(said), style="dim"))
-
-
-def _token(result: LensResult, column: int) -> str:
-    """A column's token, with the character that it is a part of."""
-    _, whole = column_heads(result.tokens, result.positions.tolist())[column]
-    return visible(result.tokens[column]) + (f", part of {visible(whole)}" if whole else "")
 
 
 def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> None:
@@ -120,7 +116,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
         table.add_row(Text(printable(layer)), *cells)
     first = results[0]
     about = f"{first.model}, {first.stream}, position {position}"
-    console.print(Text(f"{printable(about)}: {_token(first, columns[0])}"), soft_wrap=True)
+    console.print(Text(f"{printable(about)}: {column_name(first, columns[0])}"), soft_wrap=True)
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))
@@ -154,7 +150,7 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
     table.add_column("first layer at which", no_wrap=True, max_width=_WIDEST)
     table.add_column("through")
     for rank in _RANKS:
-        table.add_column("is the top token" if rank == 1 else f"is in the top {rank}", justify="right")
+        table.add_column(f"is the top {noun(results[0])}" if rank == 1 else f"is in the top {rank}", justify="right")
     called = target_names(results[0].targets, visible)
     for text, target in zip(called, results[0].targets, strict=True):
         if target.part == "whole":

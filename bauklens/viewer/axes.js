@@ -1,10 +1,16 @@
 // Which layers and positions stand where: every so many layers, either way up, along either side.
 
-/** Places down and across -> rows and columns of the lens; `cell(down, across)` is [row, column]. */
-export function axesOf(lens, state) {
+import { columnOf, entries } from "./bands.js";
+
+/**
+ * Places down and across -> rows and columns of the lens; `cell(down, across)` is [row, column], or of a band of columns
+ * [row, its place], see `entries`.
+ *
+ * @param positions the places along the axis of positions
+ */
+export function axesOf(lens, state, positions = entries(lens, state)) {
   const layers = strided(lens.rows, state.stride);
   if (state.bottomUp) layers.reverse();
-  const positions = Array.from({ length: lens.columns }, (_, column) => column);
   const across = state.layersAcross;
   const [down, side] = across ? [positions, layers] : [layers, positions];
   return {
@@ -13,8 +19,8 @@ export function axesOf(lens, state) {
     layersAcross: across,
     cell: (one, other) => (across ? [side[other], down[one]] : [down[one], side[other]]),
     place(row, column) {
-      const [one, other] = across ? [column, row] : [row, column];
-      return [nearest(down, one), nearest(side, other)];
+      const [layer, position] = [nearest(layers, row), positionPlace(lens, positions, column)];
+      return across ? [position, layer] : [layer, position];
     },
   };
 }
@@ -24,6 +30,16 @@ export function strided(count, stride) {
   const rows = [];
   for (let row = count - 1; row >= 0; row -= stride) rows.unshift(row);
   return rows;
+}
+
+/** Every column, none of them folded. */
+export const everyColumn = (lens) => Array.from({ length: lens.columns }, (_, column) => column);
+
+/** The place of a column or a band among those shown: itself, or what it is folded into. */
+function positionPlace(lens, positions, wanted) {
+  const place = positions.indexOf(wanted);
+  if (place >= 0) return place;
+  return Math.max(0, positions.findLastIndex((each) => columnOf(lens, each) <= columnOf(lens, wanted)));
 }
 
 function nearest(places, wanted) {

@@ -74,8 +74,8 @@ function drawn({ values, colour, soft, dash }, x, y) {
   const style = { "--pin": colour, ...(dash ? { "stroke-dasharray": dash } : {}) };
   const kind = soft ? "line soft" : "line";
   const lines = pieces.filter((piece) => piece.length > 1).map((piece) => draw("polyline", { class: kind, points: piece.join(" "), style }));
-  const points = pieces.filter((piece) => piece.length === 1).map(([[cx, cy]]) => draw("circle", { class: kind, cx, cy, r: 2, style }));
-  return [...lines, ...points];
+  const alone = pieces.filter((piece) => piece.length === 1).map(([[left, top]]) => `M${left.toFixed(1)} ${top.toFixed(1)}h0`);
+  return alone.length ? [...lines, draw("path", { class: `${kind} points`, d: alone.join(""), style: { "--pin": colour } })] : lines;
 }
 
 /** The shape of every line where it ends, higher or lower if another is there. */

@@ -4,6 +4,7 @@ import { cellOf, probabilityAt } from "./data.js";
 import { followed } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { isPair } from "./state.js";
+import { worded } from "./words.js";
 
 const OWN = new Set(["both", "classic", "probability", "token", "rank", "top"]); // a file's measure of such a name cannot be chosen
 const RANKS = new Set(["rank", "rank_of_next"]);
@@ -13,7 +14,7 @@ export function colours(lens, state) {
   if (isPair(state.show)) {
     const ofPin = [["both", "probability of the pinned token"], ["rank", "rank of the pinned token"], ["top", "probability of the top tokens"]];
     const between = Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")]);
-    return [...(state.pin === null ? [["both", "probability"]] : ofPin), ...between];
+    return spoken(lens, [...(state.pin === null ? [["both", "probability"]] : ofPin), ...between]);
   }
   const chosen = [
     ["both", "probability and magnitude"],
@@ -22,8 +23,10 @@ export function colours(lens, state) {
   ];
   const pinned = state.pin !== null ? [["token", "probability of the pinned token"], ["rank", "rank of the pinned token"]] : [];
   const measures = Object.keys(lens.measures).filter((name) => !OWN.has(name));
-  return [...chosen, ...pinned, ...measures.map((name) => [name, name.replaceAll("_", " ")])];
+  return spoken(lens, [...chosen, ...pinned, ...measures.map((name) => [name, name.replaceAll("_", " ")])]);
 }
+
+const spoken = (lens, choices) => choices.map(([value, text]) => [value, worded(lens, text)]);
 
 /** The colour that is chosen, where it can be: of the pinned token there is none without a pin. */
 export const colourOf = (lens, state) =>
@@ -37,12 +40,12 @@ export function colouring(lens, { ...state }) {
   const share = (cell) => Math.min(1, (magnitude?.[cell] ?? 0) / largest);
   const most = `magnitude (full = ${valueText(largest)}, the largest after position 0)`;
   if (state.colour === "classic") {
-    const legend = [`background: ${most}`, "text colour: probability of the top token, 0 to 1"];
+    const legend = [`background: ${most}`, worded(lens, "text colour: probability of the top token, 0 to 1")];
     return { classic: true, at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
   }
   if (state.colour === "both") {
     const bar = magnitude ? [`bar: ${most}`] : ["no magnitudes in this file"];
-    const legend = ["background: probability of the top token, 0 to 1", ...bar];
+    const legend = [worded(lens, "background: probability of the top token, 0 to 1"), ...bar];
     return { at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
   }
   const [values, what, unit] = valuesOf(lens, state);
@@ -63,14 +66,14 @@ export function colouring(lens, { ...state }) {
 function valuesOf(lens, state) {
   if (state.colour === "token" || state.colour === "rank") {
     const token = lens.places.get(state.pin);
-    if (token === undefined) return [[], "the pinned token, which is not in this lens", ""];
+    if (token === undefined) return [[], worded(lens, "the pinned token, which is not in this lens"), ""];
     const found = followed(lens, token);
     const where = found.exact ? "" : " where it is in the top k";
     const what = state.colour === "rank" ? "rank" : "probability";
     return [found[what === "rank" ? "rank" : "probability"], `${what} of ${lens.shown[token]}${where}`, ""];
   }
   if (state.colour === "probability") {
-    return [topProbabilities(lens), "probability of the top token", ""];
+    return [topProbabilities(lens), worded(lens, "probability of the top token"), ""];
   }
   const { name, unit, about } = lens.measures[state.colour];
   const units = /^[a-z]+$/.test(unit) ? unit : "";

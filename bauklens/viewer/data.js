@@ -4,8 +4,17 @@ import { named } from "./targets.js";
 
 const KINDS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
 
-/** One lens from what `bauklens/show/payload.py` wrote. */
-export async function unpack(given) {
+/** The images of a figure, as `data:` addresses, by their numbers; anything else is left out. */
+export function imagesOf(figure) {
+  const images = {};
+  for (const each of figure.querySelectorAll(":scope > .static img[data-image]")) {
+    if (/^data:image\/(png|jpeg);base64,/.test(each.getAttribute("src"))) images[each.dataset.image] = each.getAttribute("src");
+  }
+  return images;
+}
+
+/** One lens from what `bauklens/show/payload.py` wrote; `images` are the addresses of those that its pictures name. */
+export async function unpack(given, images = {}) {
   const bytes = given.packed ? await inflated(decoded(given.blob)) : decoded(given.blob);
   const parts = {};
   let start = 0;
@@ -15,10 +24,10 @@ export async function unpack(given) {
     parts[name] = kind === "json" ? JSON.parse(new TextDecoder().decode(some)) : numbers(some, kind, given.packed);
     start += length;
   }
-  return lensOf(given.head, parts);
+  return lensOf(given.head, parts, images);
 }
 
-function lensOf(head, parts) {
+function lensOf(head, parts, images) {
   const measures = Object.fromEntries(head.measures.map((each) => [each.name, each]));
   const targets = head.targets.map((each, place) => ({
     ...each,
@@ -27,8 +36,11 @@ function lensOf(head, parts) {
     logit: parts[`target ${place} logit`],
   }));
   return Object.freeze({
+    labels: [],
+    bands: [],
     ...head,
     ...named(parts.vocabulary, targets),
+    pictures: (head.pictures ?? []).map((picture) => ({ ...picture, url: images[picture.image] ?? "" })),
     measures,
     targets,
     top: parts.top,

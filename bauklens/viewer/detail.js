@@ -1,12 +1,14 @@
 // What is known of one cell: its top k, each with its pin, and its measures.
 
+import { bandDetail } from "./banddetail.js";
 import { cellOf, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
-import { tokensOver } from "./heads.js";
+import { isPartOf, nameOver, tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 import { siblings } from "./siblings.js";
 import { placeOfTarget } from "./targets.js";
+import { worded } from "./words.js";
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
@@ -17,17 +19,24 @@ export function detail(view) {
   const element = make("section", { class: "detail", "aria-label": "selected cell" }, place, tops, leads, measures);
 
   function draw() {
-    const { lens, row, column } = view.seen();
+    const { lens, row, column, band } = view.seen();
     const [layer, position] = [lens.layers[row], lens.positions[column]];
     const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([, there]) => there >= 0);
     const several = places.map(([each]) => each);
     const isNamed = view.shown.length > 1;
     const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);
+    const at = layer === "embed" ? "embedding" : `layer ${layer}`;
     place.replaceChildren(
-      make("span", {}, `after ${tokensOver(several, column)}`),
-      make("small", {}, `${layer === "embed" ? "embedding" : `layer ${layer}`}, position ${position}`),
+      make("span", {}, band ? `${band.name}, ${band.size}` : `${isPartOf(lens, column) ? "at" : "after"} ${tokensOver(several, column)}`),
+      make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}`),
     );
-    place.title = lens.tokens[column];
+    place.title = nameOver(lens, column);
+    if (band) {
+      tops.replaceChildren(...bandDetail(view, lens, band, places, { isNamed, tokenLine }));
+      measures.replaceChildren();
+      leads.textContent = "";
+      return;
+    }
     tops.replaceChildren(...places.flatMap(([each, there]) => topOf(each, cellOf(each, there, column), isNamed)));
     measures.replaceChildren(...places.flatMap(([each, there]) => measuresOf(each, cellOf(each, there, column), isNamed)));
     element.querySelectorAll(".pin")[focused]?.focus();
@@ -44,12 +53,15 @@ export function detail(view) {
   }
 
   function line(lens, cell, rank, pins) {
-    const token = tokenAt(lens, cell, rank);
-    const [text, probability] = [lens.shown[token], probabilityAt(lens, cell, rank)];
-    const toggle = pinButton(lens, token, pins.get(token));
-    const bar = make("span", { class: "bar", style: { "--p": probability.toFixed(4) } });
+    const probability = probabilityAt(lens, cell, rank);
+    return tokenLine(lens, tokenAt(lens, cell, rank), pins, probability, probabilityText(probability));
+  }
+
+  function tokenLine(lens, token, pins, share, number) {
+    const text = lens.shown[token];
+    const bar = make("span", { class: "bar", style: { "--p": share.toFixed(4) } });
     const name = make("bdi", { class: "token", title: `${text}${lens.ids ? `, id ${lens.ids[token]}` : ""}` }, text);
-    return make("li", {}, toggle, name, bar, make("span", { class: "number" }, probabilityText(probability)));
+    return make("li", {}, pinButton(lens, token, pins.get(token)), name, bar, make("span", { class: "number" }, number));
   }
 
   function pinButton(lens, token, pin) {
@@ -57,7 +69,7 @@ export function detail(view) {
       class: "pin",
       "aria-pressed": String(Boolean(pin)),
       "aria-label": `pin ${lens.shown[token]}`,
-      title: pin ? "unpin this token" : "pin this token to follow it through the layers",
+      title: worded(lens, pin ? "unpin this token" : "pin this token to follow it through the layers"),
       style: pin ? { "--pin": pin.colour } : {},
     });
   }
@@ -89,7 +101,7 @@ export function detail(view) {
     if (!pins.length) return "";
     const said = leader
       ? `${leader.shape} ${lens.shown[leader.token]} leads from layer ${lens.layers[leadsFrom(lens, leader.token, column)]} on.`
-      : `no pinned token leads in the last layer at position ${lens.positions[column]}.`;
+      : `no pinned ${worded(lens, "token")} leads in the last layer at position ${lens.positions[column]}.`;
     return isNamed ? `${lens.name}: ${said}` : said;
   }
 

@@ -1,8 +1,11 @@
 // The table of one lens, or of what differs between two: a grid of which only what is in sight is in the document.
 
 import { axesOf, chosenIn, holds } from "./axes.js";
+import { bandCell, bandHead } from "./bandcells.js";
+import { entryIn } from "./bands.js";
 import { contentOf } from "./content.js";
 import { make } from "./dom.js";
+import { gridEvents } from "./gridevents.js";
 import { cellElement, layerHead, positionHead } from "./heads.js";
 import { moved } from "./keys.js";
 import { built, inSight } from "./window.js";
@@ -40,7 +43,10 @@ export function grid(view, lenses) {
     if (focused) chosen().focus({ preventScroll: true });
   }
 
-  const places = () => axes.place(...chosenIn(lens, view.state));
+  const places = () => {
+    const [row, column] = chosenIn(lens, view.state);
+    return axes.place(row, entryIn(lens, view.state, column));
+  };
   const chosen = () => elements.get(places().join(" "));
 
   /** Builds what has come into sight, takes away what has left it, and marks the chosen cell. */
@@ -84,11 +90,13 @@ export function grid(view, lenses) {
   function head(role, place, which) {
     const number = (which ? axes.across : axes.down)[place];
     const isLayer = Boolean(which) === axes.layersAcross;
-    return isLayer ? layerHead(role, lenses, number) : positionHead(role, lenses, number);
+    if (isLayer) return layerHead(role, lenses, number);
+    return number < 0 ? bandHead(role, lens, view.state, number) : positionHead(role, lenses, number);
   }
 
   function cell(down, across) {
     const place = axes.cell(down, across);
+    if (place[1] < 0) return bandCell(lenses, view.state, ...place, content);
     return cellElement(lens, ...place, content.of(...place));
   }
 
@@ -101,17 +109,7 @@ export function grid(view, lenses) {
     if (focus) chosen().focus({ preventScroll: true });
   }
 
-  const placeOf = (event) => event.target.closest?.(".cell")?.place;
-  element.addEventListener("scroll", look);
-  element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens));
-  element.addEventListener("pointerleave", () => view.over(null, lens));
-  element.addEventListener("click", (event) => placeOf(event) && view.choose(lens, ...placeOf(event), true));
-  element.addEventListener("keydown", (event) => {
-    const there = moved(event, axes, places(), element.clientHeight / ROW - 3);
-    if (!there) return;
-    event.preventDefault();
-    view.choose(lens, ...axes.cell(...there), true);
-  });
+  gridEvents(view, lens, { element, look, going: (event) => moved(event, axes, places(), element.clientHeight / ROW - 3), cell: (there) => axes.cell(...there) });
   /** Where a layer begins, from the left and from the top, in pixels. */
   const startOf = (layer) => {
     const place = axes.place(lens.layers.indexOf(layer), 0);

@@ -12,23 +12,34 @@ export function layerHead(role, lenses, row) {
 /** The head of a position, in one lens or in two. */
 export function positionHead(role, lenses, column) {
   const [lens] = lenses;
-  const [position, head] = [lens.positions[column], headsOver(lenses, column)];
+  const [position, name] = [lens.positions[column], tokensOver(lenses, column)];
+  const isPart = isPartOf(lens, column);
+  const head = isPart ? shortOf(name) : headsOver(lenses, column);
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
-  const title = `position ${position}${generated ? ", generated" : ""}: ${tokensOver(lenses, column)}`;
-  const kind = `head position${generated ? " generated" : ""}`;
-  return make("div", { class: kind, role, title }, make("i", {}, String(position)), make("bdi", {}, head));
+  const title = `position ${position}${generated ? ", generated" : ""}: ${name}`;
+  const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}`;
+  return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
-/** What stands over a column: a character at the first of its tokens, else the token; both where two lenses differ. */
+/** What stands over a column of text: a character at the first of its tokens, else the token; both where two lenses differ. */
 const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.characters[column]?.head ?? lens.tokens[column]))].join(" | ");
 
-/** The token of a column with the character that it is a part of, or both where two lenses differ in it. */
-export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => tokenOf(lens, column)))].join(" | ");
+/** What a column is called, or both where two lenses differ in it. */
+export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => nameOver(lens, column)))].join(" | ");
+
+/** What a column is called: the part of a picture that it reads, or its token, with the character that it is a part of. */
+export const nameOver = (lens, column) => lens.labels[column] || tokenOf(lens, column);
 
 function tokenOf(lens, column) {
   const whole = lens.characters[column]?.whole;
   return whole ? `${lens.tokens[column]}, part of ${whole}` : lens.tokens[column];
 }
+
+/** Whether a column reads a part of a picture, or another thing that is not a token. */
+export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
+
+/** What a column is called, as short as its head needs it: "3·5" for row 3, column 5 of a picture. */
+export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
 /** A cell, from what `contentOf` says of it. */
 export function cellElement(lens, row, column, { text, p, m, mark, none }) {

@@ -1,6 +1,6 @@
 // A small map of one pinned token over the whole grid, a pixel or more a cell.
 
-import { axesOf, chosenIn } from "./axes.js";
+import { axesOf, chosenIn, everyColumn } from "./axes.js";
 import { cellOf } from "./data.js";
 import { make } from "./dom.js";
 import { followed } from "./follow.js";
@@ -23,7 +23,7 @@ export function heat(view) {
     element.hidden = !pin;
     if (!pin) return;
     drawnOf = lens;
-    axes = axesOf(lens, { ...view.state, stride: 1 });
+    axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
     const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
     caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means more probable`);
     canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: ${sides}`);

@@ -7,6 +7,7 @@ export const KEYS = [
   ["Page Up, Page Down", "one screen up or down"],
   ["p", "pin or unpin the cell's most probable token"],
   ["Enter", "go to the cell's tokens"],
+  ["Enter, Space", "on the column of an image: open or fold it; on a patch of an image: choose its cell"],
   ["+, -", "wider or narrower columns"],
   ["/", "search for a token"],
   ["?", "this list"],

@@ -2,6 +2,7 @@
 
 import { cellOf, keyOf, probabilityAt, rankAt, tokenAt } from "./data.js";
 import { valuesIn } from "./follow.js";
+import { leadersOf } from "./tally.js";
 
 const SHAPES = ["●", "▲", "■", "◆", "★", "✚", "▼", "✖"];
 
@@ -54,9 +55,17 @@ export function leaders(lens, column, most = MOST_LEADERS) {
   others.sort((one, other) => weights.get(other) - weights.get(one));
   const kept = new Set([last, ...others.slice(0, most - 1)]);
   const tokens = [...weights.keys()].filter((token) => kept.has(token));
-  const found = tokens.map((token, place) => ({ key: keyOf(lens, token), token, shape: SHAPES[place], colour: `var(--pin-${place})` }));
+  const found = tokens.map((token, place) => leaderAt(lens, token, place));
   return { found, all: weights.size };
 }
+
+/** The same of a band: the tokens that are at the top at most of its positions in some layer. */
+export function bandLeaders(lens, band, most) {
+  const { tokens, all } = leadersOf(lens, band, most);
+  return { found: tokens.map((token, place) => leaderAt(lens, token, place)), all };
+}
+
+const leaderAt = (lens, token, place) => ({ key: keyOf(lens, token), token, shape: SHAPES[place], colour: `var(--pin-${place})` });
 
 /** The layer from which on a token leads at a column to the end; null where it does not lead at the end. */
 export function leadsFrom(lens, token, column) {

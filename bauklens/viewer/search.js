@@ -2,6 +2,7 @@
 
 import { keyOf } from "./data.js";
 import { make } from "./dom.js";
+import { worded } from "./words.js";
 
 const MOST_FOUND = 12;
 
@@ -30,14 +31,14 @@ export function search(view, name) {
   const input = make("input", {
     type: "search",
     role: "combobox",
-    placeholder: "Find a token  /",
-    "aria-label": "find a token and pin it",
+    placeholder: worded(view.lenses[0], "Find a token  /"),
+    "aria-label": worded(view.lenses[0], "find a token and pin it"),
     "aria-expanded": "false",
     "aria-controls": name,
     "aria-autocomplete": "list",
     autocomplete: "off",
   });
-  const list = make("ul", { id: name, role: "listbox", "aria-label": "tokens", hidden: true });
+  const list = make("ul", { id: name, role: "listbox", "aria-label": worded(view.lenses[0], "tokens"), hidden: true });
   const element = make("div", { class: "search" }, input, list);
   let [options, active] = [[], -1];
 

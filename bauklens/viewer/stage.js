@@ -1,6 +1,7 @@
 // The tables that are shown: one, two side by side, or what differs between two; they scroll together.
 
 import { holds } from "./axes.js";
+import { aboutBands } from "./bandcells.js";
 import { contentOf } from "./content.js";
 import { rowOf } from "./data.js";
 import { make } from "./dom.js";
@@ -8,7 +9,7 @@ import { grid } from "./grid.js";
 import { widening } from "./widening.js";
 
 /** Whether cells stand elsewhere than before. */
-const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross"].some((name) => state[name] !== before[name]);
+const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross", "open"].some((name) => state[name] !== before[name]);
 
 /** `{ element, draw(before, moved), reveal(focused), scroll() }`. */
 export function stage(view) {
@@ -26,7 +27,7 @@ export function stage(view) {
       }
       table.draw();
       edge.draw();
-      legend.replaceChildren(...contentOf(table.lenses, view.state).legend.map((text) => make("span", {}, text)));
+      legend.replaceChildren(...legendOf(table.lenses).map((text) => make("span", {}, text)));
       if (isNew || changesPlaces(view.state, before)) show(table, false);
     }
     if (!moved) align();
@@ -72,6 +73,8 @@ export function stage(view) {
     else table.look();
   }
 
+  const legendOf = (some) => [...contentOf(some, view.state).legend, ...aboutBands(some)];
+
   function captionOf([lens, other]) {
     const rounded = lens.rounded ? ". Numbers are rounded to about four digits to keep the page small" : "";
     return other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
@@ -86,6 +89,6 @@ export function stage(view) {
     element,
     draw,
     reveal: (focused) => panes.forEach(({ table }) => show(table, table.lenses[0] === focused)),
-    seen: () => panes.map(({ table, caption }) => ({ scroll: table.element, caption, legend: contentOf(table.lenses, view.state).legend })),
+    seen: () => panes.map(({ table, caption }) => ({ scroll: table.element, caption, legend: legendOf(table.lenses) })),
   };
 }

@@ -1,5 +1,6 @@
 // What a person has chosen: one frozen value, that can be written as JSON and read again.
 
+import { idsOf, openAtFirst } from "./bands.js";
 import { keyOf } from "./data.js";
 import { placeOfTarget } from "./targets.js";
 
@@ -7,6 +8,11 @@ export const START = Object.freeze({
   show: "0", // the lens that is shown, by its number; "beside"; or two that are compared: "difference", "0-2"
   layer: "", // the chosen cell
   position: -1,
+  band: false, // whether the whole band of that position is chosen
+  open: Object.freeze([]), // the bands whose columns are shown, by the positions of their first columns
+  picture: 0, // the picture that is shown
+  imagery: 0.75, // how much of the image is seen through the lens, 0..1
+  patches: "pin", // what is shown of it: the pinned token if there is one, or the top tokens
   pins: Object.freeze([]), // keys of tokens, see data.keyOf; null where one was taken away
   pin: null, // the one that the heat map shows, and the colours that are of a token
   colour: "both",
@@ -24,13 +30,16 @@ export const WIDTHS = [44, 260];
 const PAIR_WIDTH = 120;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
-const CHOICES = { chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
+const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer and position. */
 export function opened(lenses, given = {}) {
   const [lens] = lenses;
-  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1) };
-  return changed({ ...START, ...last, ...asked(lens) }, restored(given, lenses));
+  const whole = lens.pictures.findIndex(({ name }) => name.endsWith(", whole")); // beside the tiles that it was cut into
+  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1), picture: Math.max(0, whole) };
+  const kept = restored(given, lenses);
+  const { position, band } = { ...START, ...last, ...kept };
+  return changed({ ...START, ...last, open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);
 }
 
 /** What a lens was asked to follow is pinned. */
@@ -59,11 +68,16 @@ export function restored(given, lenses) {
     kept.pins = Object.freeze(places);
     kept.pin = held(given.pin) && places.includes(given.pin) ? given.pin : (places.findLast(held) ?? null);
   }
+  delete kept.open;
+  if (Array.isArray(given?.open)) kept.open = Object.freeze(idsOf(lenses).filter((id) => given.open.includes(id)));
+  if (!(lenses[0].pictures[kept.picture] ?? null)) delete kept.picture;
   if (!lenses.some((lens) => lens.layers.includes(kept.layer))) delete kept.layer;
   if (!lenses.some((lens) => lens.linked.includes(kept.position))) delete kept.position;
+  if (!idsOf(lenses).includes(kept.position)) delete kept.band;
   if (!shows(lenses).includes(kept.show)) delete kept.show;
   for (const [name, known] of Object.entries(CHOICES)) if (!known.includes(kept[name])) delete kept[name];
   if (!(Number.isInteger(kept.stride) && kept.stride >= 1)) delete kept.stride;
+  if (!(kept.imagery >= 0 && kept.imagery <= 1)) delete kept.imagery;
   if (!(kept.width >= WIDTHS[0] && kept.width <= WIDTHS[1])) delete kept.width;
   return kept;
 }

@@ -1,13 +1,14 @@
 // A lens as text to export: TSV, Markdown, CSV and JSON.
 
 import { cellOf, probabilityAt, rowOf, tokenAt } from "./data.js";
+import { nameOver } from "./heads.js";
 import { probabilityText, shortest } from "./numbers.js";
 
 /** The whole table, the most probable token a cell (of two lenses both, where they differ), as rows of texts. */
 export function table(lenses) {
   const [lens] = lenses;
   const both = (of) => [...new Set(lenses.map(of))].join(" | ");
-  const head = (_, column) => `${lens.positions[column]} ${both((each) => each.tokens[column])}`;
+  const head = (_, column) => `${lens.positions[column]} ${both((each) => nameOver(each, column))}`;
   const top = (row, column) => {
     const places = placesOf(lenses, row).map(([each, there]) => each.shown[tokenAt(each, cellOf(each, there, column))]);
     return [...new Set(places)].join(" | ");
@@ -25,7 +26,7 @@ const placesOf = (lenses, row) =>
 
 function cellRows(lens, row, column) {
   const place = cellOf(lens, row, column);
-  const heads = [`layer ${lens.layers[row]}, position ${lens.positions[column]}: ${lens.tokens[column]}`, "probability"];
+  const heads = [`layer ${lens.layers[row]}, position ${lens.positions[column]}: ${nameOver(lens, column)}`, "probability"];
   const line = (rank) => [lens.shown[tokenAt(lens, place, rank)], probabilityText(probabilityAt(lens, place, rank))];
   return [heads, ...Array.from({ length: lens.topk }, (_, rank) => line(rank))];
 }
@@ -51,9 +52,10 @@ export function csv(lens) {
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
   const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
   const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
-  const called = names.map((name) => ([...heads, "predicted_id", "decoder"].includes(name) ? `measure ${name}` : name));
   const followed = parts.map(([part, { name }]) => `${part} of ${name}`);
-  const lines = [[...heads, "predicted_id", "decoder", ...called, ...followed]];
+  const own = lens.labels.length ? ["predicted_id", "decoder", "column"] : ["predicted_id", "decoder"];
+  const called = names.map((name) => ([...heads, ...own].includes(name) ? `measure ${name}` : name));
+  const lines = [[...heads, ...own, ...called, ...followed]];
   for (let row = 0; row < lens.rows; row += 1) {
     for (let column = 0; column < lens.columns; column += 1) {
       const place = cellOf(lens, row, column);
@@ -62,10 +64,11 @@ export function csv(lens) {
       const generated = lens.generatedFrom !== null && lens.positions[column] >= lens.generatedFrom ? "True" : "False";
       for (let rank = 0; rank < lens.topk; rank += 1) {
         const token = tokenAt(lens, place, rank);
-        const own = [lens.layers[row], lens.positions[column], lens.plainTokens[column], generated, rank + 1, lens.texts[token]];
+        const first = [lens.layers[row], lens.positions[column], lens.plainTokens[column], generated, rank + 1, lens.texts[token]];
         const numbers = [number(probabilityAt(lens, place, rank)), number(lens.values.magnitude?.[place])];
         const ids = [lens.plain.token_ids[column], lens.ids?.[token] ?? "", lens.unmapped.includes(lens.layers[row]) ? "logit" : lens.decoder];
-        lines.push([...own, ...numbers, ...ids, ...measures, ...targets]);
+        if (lens.labels.length) ids.push(lens.plain.columns[column]);
+        lines.push([...first, ...numbers, ...ids, ...measures, ...targets]);
       }
     }
   }
@@ -88,6 +91,7 @@ export function json(lens) {
     magnitude: grid(lens.values.magnitude),
     vocabulary: Object.fromEntries(lens.ids.map((id, token) => [id, lens.texts[token]])),
     measures: Object.fromEntries(measures.map((name) => [name, grid(lens.values[name])])),
+    pictures: lens.pictures.map(({ name, grid, positions, url }) => ({ name, grid, positions, image: url.replace(/^.*,/, "") })),
     targets: lens.targets.map((target) => ({
       text: target.text,
       token_ids: target.tokens,

@@ -1,5 +1,6 @@
 // The row above the table: which lens, its colours, a search, the view's shape, and the export menu.
 
+import { idsOf } from "./bands.js";
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
 import { pairOf, showing, shows, WIDTHS } from "./state.js";
@@ -51,6 +52,8 @@ function shapeMenu(view) {
   const [upLabel, up] = tick("first layer at the bottom", (bottomUp) => view.change({ bottomUp }));
   const [acrossLabel, across] = tick("layers across", (layersAcross) => view.change({ layersAcross }));
   const [blankLabel, blank] = tick("dim blank tokens", (hideBlank) => view.change({ hideBlank }));
+  const [openLabel, open] = tick("all columns opened", (all) => view.change({ open: all ? idsOf(view.lenses) : Object.freeze([]) }));
+  openLabel.hidden = !idsOf(view.lenses).length;
   const [themeLabel, theme] = choice("Theme", THEMES, (value) => view.change({ theme: value }));
   const jump = make("input", { type: "number", onchange: () => go() });
   const go = () => {
@@ -66,12 +69,14 @@ function shapeMenu(view) {
     upLabel,
     acrossLabel,
     blankLabel,
+    openLabel,
     themeLabel,
   );
   const draw = () => {
     const { state } = view;
     [stride.value, width.value, theme.value] = [String(state.stride), state.width, state.theme];
     [up.checked, across.checked, blank.checked] = [state.bottomUp, state.layersAcross, state.hideBlank];
+    open.checked = idsOf(view.lenses).every((id) => state.open.includes(id));
     jump.value = state.position;
   };
   return { element, draw };

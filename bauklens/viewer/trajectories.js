@@ -1,11 +1,15 @@
 // The pinned tokens, or those that lead somewhere, through the layers at the chosen position, and along the positions.
 
+import { entryIn } from "./bands.js";
 import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
 import { chart } from "./chart.js";
 import { button, choice, make } from "./dom.js";
+import { isPartOf, nameOver, shortOf } from "./heads.js";
 import { cutTo, probabilityText, valueText } from "./numbers.js";
-import { along, leaders, MOST_LEADERS, pinned } from "./pins.js";
+import { along, bandLeaders, leaders, MOST_LEADERS, pinned } from "./pins.js";
 import { layersOf, siblings } from "./siblings.js";
+import { shareOf } from "./tally.js";
+import { worded } from "./words.js";
 
 const CHARTS = [["probability", "probability"], ["rank", "rank"]];
 
@@ -19,16 +23,17 @@ export function trajectories(view) {
   const element = make("section", { class: "trajectories", "aria-label": "tokens through the layers" }, ...parts);
 
   function draw() {
-    const { lens, row, column } = view.seen();
+    const { lens, row, column, band } = view.seen();
     const several = siblings(view.lenses, lens);
     const layers = layersOf(several);
     list.value = view.state.chart;
-    const isRank = view.state.chart === "rank";
+    const isRank = view.state.chart === "rank" && !band;
     const top = tokenAt(lens, cellOf(lens, row, column));
     const own = { key: keyOf(lens, top), token: top, shape: "○", colour: "var(--soft)", soft: true };
     const pins = pinned(lens, view.state);
-    const lead = leaders(lens, column, Math.max(2, Math.floor(MOST_LEADERS / several.length)));
-    const followed = pins.length ? pins : lead.found.some(({ token }) => token === top) ? lead.found : [...lead.found, own];
+    const most = Math.max(2, Math.floor(MOST_LEADERS / several.length));
+    const lead = band ? bandLeaders(lens, band, most) : leaders(lens, column, most);
+    const followed = pins.length ? pins : band || lead.found.some(({ token }) => token === top) ? lead.found : [...lead.found, own];
     const lines = (valuesOf) => followed.flatMap((pin) => several.flatMap((each) => lineOf(pin, each, valuesOf)));
     const lineOf = (pin, { lens: whose, dash }, valuesOf) => {
       const token = whose.places.get(pin.key);
@@ -37,6 +42,7 @@ export function trajectories(view) {
       return values ? [{ ...pin, ...told, dash, values }] : [];
     };
     const acrossLayers = (whose, token) => {
+      if (band) return layers.map((layer) => (rowOf(whose, layer) < 0 ? NaN : shareOf(whose, rowOf(whose, layer), band, token)));
       const values = along(whose, token, { column }, view.state.chart);
       return layers.map((layer) => values[rowOf(whose, layer)] ?? NaN);
     };
@@ -50,15 +56,15 @@ export function trajectories(view) {
       chart({
         lines: lines(acrossLayers),
         names: layers,
-        title: `${whose}across layers, at position ${lens.positions[column]}`,
+        title: whose + (band ? `across layers: at what part of the positions of ${band.name} it is at the top` : `across layers, at ${isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`}`),
         chosen: layers.indexOf(lens.layers[row]),
-        choose: (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), column),
+        choose: (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column),
         isRank,
         show,
       }),
       chart({
         lines: lines(acrossPositions),
-        names: lens.tokens.map((token, place) => `${lens.positions[place]} ${cutTo(token, 12)}`),
+        names: lens.positions.map((position, place) => `${position} ${cutTo(isPartOf(lens, place) ? shortOf(nameOver(lens, place)) : lens.tokens[place], 12)}`),
         title: `${whose}across positions, at layer ${lens.layers[row]}`,
         chosen: column,
         choose: (place) => view.choose(lens, row, place),
@@ -69,8 +75,9 @@ export function trajectories(view) {
     const styles = ["solid", "dashed", "dotted"];
     const told = several.length > 1 ? `${several.map((each, place) => `${styles[place]}: ${each.lens.name}`).join("; ")}. ` : "";
     const few = lead.found.length < lead.all ? ` (${lead.found.length} of ${lead.all})` : "";
-    const which = pins.length ? "" : `Drawn: tokens that lead in some layer at this position${few}. `;
-    note.textContent = `${told}${which}To follow a token, pin it with its ○, or press p in the table. Its values are known where it is in the top ${lens.topk}; for targets, everywhere.`;
+    const here = band ? `that are at the top at most positions of ${band.name} in some layer` : "that lead in some layer at this position";
+    const which = pins.length ? "" : `Drawn: tokens ${here}${few}. `;
+    note.textContent = worded(lens, `${told}${which}To follow a token, pin it with its ○, or press p in the table. Its values are known where it is in the top ${lens.topk}; for targets, everywhere.`);
     explain(lens, followed);
   }
 
@@ -78,7 +85,7 @@ export function trajectories(view) {
   function explain(lens, followed) {
     const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
     const isPinned = (key) => view.state.pins.includes(key);
-    const about = (key) => ({ title: isPinned(key) ? "unpin this token" : "pin this token to follow it alone" });
+    const about = (key) => ({ title: worded(lens, isPinned(key) ? "unpin this token" : "pin this token to follow it alone") });
     const buttons = followed.map(({ key, token, shape, colour }) => {
       const each = button("", () => view.pin(key), about(key));
       each.append(make("b", { style: { "--pin": colour } }, shape), " ", make("bdi", {}, lens.shown[token]));

@@ -1,103 +1,9 @@
-// mount(): a figure and its lenses become a viewer; an event makes a new state, and the parts draw themselves anew.
+// start(): every figure of a page that holds lenses becomes a viewer.
 
-import { chosenIn, settled } from "./axes.js";
-import { unpack } from "./data.js";
-import { detail } from "./detail.js";
+import { imagesOf, unpack } from "./data.js";
 import { make } from "./dom.js";
-import { heat } from "./heat.js";
-import { help } from "./help.js";
-import { search } from "./search.js";
+import { mount } from "./mount.js";
 import { linked } from "./share.js";
-import { shortcuts } from "./shortcuts.js";
-import { stage } from "./stage.js";
-import { changed, opened, pairOf, toggled } from "./state.js";
-import { toolbar } from "./toolbar.js";
-import { trajectories } from "./trajectories.js";
-
-const PANEL_ONLY = new Set(["layer", "position", "chart"]); // what the tables need not be built anew for
-
-/**
- * A viewer in a figure. Its listeners are on the figure's own elements alone.
- *
- * @param lenses as `unpack` returns them
- * @param given a state to begin with
- * @param number which figure of the page it is
- * @returns the view: `state`, `change(change)`, `choose(lens, row, column)`, `pin(key)`
- */
-export function mount(figure, lenses, given = {}, number = 0) {
-  let state = opened(lenses, given);
-  let over = null; // the cell under the pointer
-  let last = lenses[0]; // the lens that a cell was chosen in
-  const view = {
-    figure,
-    lenses,
-    number,
-    get state() {
-      return state;
-    },
-    get pair() {
-      return pairOf(lenses, state.show);
-    },
-    get shown() {
-      return view.pair ?? (lenses[state.show] ? [lenses[state.show]] : lenses);
-    },
-    change(change) {
-      const before = state;
-      state = changed(state, change);
-      if (state.show !== before.show || state.stride !== before.stride) state = changed(settled(active(), state), {});
-      draw(before);
-    },
-    choose(lens, row, column, focus = false) {
-      [over, last] = [null, lens];
-      view.change({ layer: lens.layers[row], position: lens.linked[column] });
-      tables.reveal(focus ? lens : null);
-    },
-    over(place, lens) {
-      if (String(place) === String(over?.place ?? null) && lens === (over?.lens ?? lens)) return;
-      over = place && { place, lens };
-      panel.forEach((part) => part.draw());
-    },
-    chosen() {
-      const lens = active();
-      const [row, column] = chosenIn(lens, state);
-      return { lens, row, column };
-    },
-    seen: () => (over ? { lens: over.lens, row: over.place[0], column: over.place[1] } : view.chosen()),
-    pin: (key) => view.change(toggled(state, key)),
-    home: () => tables.reveal(active()),
-    panes: () => tables.seen(),
-  };
-  const active = () => (view.shown.includes(last) ? last : view.shown[0]);
-  const tables = stage(view);
-  const keys = help();
-  const box = search(view, `bauklens-tokens-${number}-${Math.random().toString(36).slice(2)}`);
-  const bar = toolbar(view, box, keys.open);
-  const cell = detail(view);
-  const panel = [cell, trajectories(view), heat(view)];
-  const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
-  const body = make("div", { class: "body" }, tables.element, side);
-  const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
-
-  function draw(before) {
-    element.dataset.theme = state.theme;
-    const moved = before && Object.keys(state).every((name) => PANEL_ONLY.has(name) || state[name] === before[name]);
-    tables.draw(before, moved);
-    [bar, ...panel].forEach((part) => part.draw());
-  }
-
-  shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus });
-  const tablesWithoutScript = figure.querySelectorAll(":scope > .static");
-  figure.prepend(element);
-  try {
-    draw(null);
-  } catch (error) {
-    element.remove();
-    throw error;
-  }
-  tablesWithoutScript.forEach((table) => table.remove());
-  figure.classList.add("mounted");
-  return view;
-}
 
 /** Mounts every figure of the page that holds lenses for this viewer and is not mounted yet. */
 export function start(version) {
@@ -110,7 +16,9 @@ async function open(figure) {
   const number = [...document.querySelectorAll("figure.bauklens")].indexOf(figure);
   try {
     const given = JSON.parse(figure.querySelector("script.bauklens-data").textContent);
-    mount(figure, await Promise.all(given.lenses.map(unpack)), { ...given.state, ...linked(number) }, number);
+    const images = imagesOf(figure);
+    const lenses = await Promise.all(given.lenses.map((each) => unpack(each, images)));
+    mount(figure, lenses, { ...given.state, ...linked(number) }, number);
   } catch (error) {
     const said = `The viewer could not start, so you see the static table: ${error.message}`;
     figure.append(make("p", { class: "failed" }, said));

@@ -12,7 +12,6 @@ from bauklens.result.comparison import compare
 from bauklens.result.result import LensResult
 from bauklens.show.page import page
 from bauklens.show.terminal import print_comparison, print_decoders, print_position
-from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
 from tests.made import HOSTILE, made
 from tests.tiny import PROMPT
@@ -62,10 +61,10 @@ def test_a_part_keeps_them():
 
 def test_a_run_hands_them_on(gpt2):
     options = Options(topk=2)
-    inputs, own = prompted(gpt2, None, PROMPT, options)
-    plan = planned(gpt2, None, inputs, options)
-    stream = trace_stream(gpt2, plan.anatomy, inputs, plan.tracing)
-    run = Run(gpt2, None, PROMPT, inputs, plan.anatomy, stream, own, notes=(NOTE,))
+    given = replace(prompted(gpt2, None, PROMPT, options), notes=(NOTE,))
+    plan = planned(gpt2, None, given.inputs, options)
+    stream = trace_stream(gpt2, plan.anatomy, given.inputs, plan.tracing)
+    run = plan.run(gpt2, None, PROMPT, given, stream)
     assert [result.notes for result, _ in plan.results(run)] == [(NOTE,)]
 
 

@@ -46,6 +46,15 @@ def test_how_much_anchors_steady_an_exact_jacobian(tmp_path):
         assert ratio == pytest.approx(exact / apart, rel=0.05)
 
 
+def test_a_page_of_an_image(tmp_path):
+    ran = python(SCRIPTS / "image_page.py", "-o", tmp_path / "image.html")
+    assert ran.returncode == 0, ran.stderr
+    page = (tmp_path / "image.html").read_text(encoding="utf-8")
+    assert "tiny LLaVA with random weights" in page
+    assert "data:image/" in page
+    assert "gives the model&#39;s own logits at all 42 positions shown" in page
+
+
 def test_benchmark(tmp_path):
     tiny_model("gpt2").save_pretrained(tmp_path / "tiny")
     figures = tmp_path / "figures.json"

@@ -123,7 +123,7 @@ class TestFigures:
     def test_a_picture_shows_its_top_tokens(self):
         figure = pictured((3, 4)).plot(kind="picture")
         assert self.texts(figure) == ["␣sky"] * 6 + ["␣grass"] * 5 + ["␣dog"]
-        assert figure._suptitle.get_text() == "top token and its probability, layer 2"
+        assert figure.get_suptitle() == "top token and its probability, layer 2"
         assert set(self.texts(pictured((3, 4)).plot(kind="picture", layer="embed"))) == {"␣sun"}
         assert figure.axes[0].images[0].get_array().shape == (30, 40, 3)
         figure.savefig(io.BytesIO())
@@ -133,7 +133,7 @@ class TestFigures:
         assert self.texts(figure) == ["0.25"] * 6 + ["0.5"]
         hatched = [each for each in figure.axes[0].patches if each.get_hatch()]
         assert len(hatched) == 5
-        assert "hatched: not in the top 3" in figure._suptitle.get_text()
+        assert "hatched: not in the top 3" in figure.get_suptitle()
         strengths = [each.get_facecolor()[3] for each in figure.axes[0].patches if not each.get_hatch()]
         assert strengths == pytest.approx([0.4] * 6 + [0.8])
 
@@ -144,7 +144,7 @@ class TestFigures:
         assert self.texts(figure) == [f"{each:.2g}" for each in grid[1, 1:13].astype(np.float32)]
         strengths = [each.get_facecolor()[3] for each in figure.axes[0].patches]
         assert strengths == pytest.approx(0.8 * grid[1, 1:13] / grid[-1, 12], abs=1e-3)
-        assert "hatched" not in figure._suptitle.get_text()
+        assert "hatched" not in figure.get_suptitle()
 
     def test_several_pictures_stand_beside_each_other_and_small_patches_have_no_texts(self):
         figure = pictured((2, 2), (24, 24), (2, 3), (3, 2), image=False).plot(kind="picture")

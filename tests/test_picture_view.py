@@ -388,6 +388,15 @@ class TestStatic:
         page = self.open(opening, bauklens.compare(lens, replace(lens, stream="delta")))
         assert page.locator("table.lens tbody tr").last.locator("td").nth(1).text_content() == "100 ␣sky"
 
+    def test_many_pictures_are_folded_away_and_still_reach_the_viewer(self, opening, viewer):
+        lens = pictured(*[(2, 2)] * 5)
+        page = self.open(opening, lens)
+        summary = page.locator("summary", has_text="5 pictures of this prompt, and the top tokens at their positions")
+        assert not page.locator(".picture img").first.is_visible()
+        summary.click()
+        assert page.locator(".picture img").last.is_visible()
+        assert viewer([lens]).locator(".overlay img").is_visible()
+
     def test_each_image_is_in_the_page_once(self):
         lens = pictured((3, 4))
         html = page_html([lens, replace(lens, stream="delta"), replace(lens, stream="mlp")], title="T")

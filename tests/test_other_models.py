@@ -387,6 +387,34 @@ class TestImagesThatAreMissing:
             bauklens.logit_lens(model, None, IDS)
 
 
+class TestPromptsOfSeveralKinds:
+    def test_each_is_read_as_by_itself(self):
+        model = image_text.build("mllama")
+        with_image = image_text.inputs_of("mllama")
+        lenses = bauklens.logit_lens(model, None, [IDS, with_image, IDS])
+        assert [lens.layers for lens in lenses] == [("embed", "0", "2"), ("embed", "0", "1", "2"), ("embed", "0", "2")]
+        for lens, prompt in zip(lenses, [IDS, with_image, IDS], strict=True):
+            assert np.array_equal(lens.top_probs, bauklens.logit_lens(model, None, prompt).top_probs)
+
+    def test_a_word_of_several_tokens_cannot_follow_half_an_image(self):
+        model, given = image_text.build("llava"), image_text.inputs_of("llava")
+        last = given["input_ids"].shape[1] - 1
+        with pytest.raises(bauklens.LensError, match="something is cut in two that the model reads as a whole"):
+            bauklens.logit_lens(model, Letters(), given, targets=["ab"])
+        lens = bauklens.logit_lens(model, Letters(), given, targets=["ab"], positions=[last])
+        assert 0 < lens.targets[0].probability[-1, 0] < 1
+
+
+class Letters:
+    """A tokenizer of single letters."""
+
+    def encode(self, text):
+        return [ord(each) - ord("a") + 5 for each in text]
+
+    def decode(self, ids):
+        return "".join(chr(each - 5 + ord("a")) for each in ids)
+
+
 class TestIdleBlocks:
     def test_blocks_that_do_not_run_are_named(self):
         lens = bauklens.logit_lens(image_text.build("mllama"), None, IDS)

@@ -11,7 +11,7 @@ from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Prompted, is_for_processor, planned, prompted
+from bauklens.lens.plan import Plan, Prompted, is_for_processor, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
@@ -202,7 +202,7 @@ def _lenses(
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
     inputs: dict[int, Prompted] = {}
-    plan = None
+    plans: dict[tuple[str, ...], Plan] = {}  # other modules may run for other kinds of inputs
 
     def refuse(number: int, error: LensError) -> None:
         if not several:
@@ -216,26 +216,26 @@ def _lenses(
         except LensError as error:
             refuse(number, error)
             continue
-        plan = plan or planned(model, tokenizer, found.inputs, options, decoders)
+        kind = found.inputs.kind
+        if kind not in plans:
+            plans[kind] = planned(model, tokenizer, found.inputs, options, decoders)
         try:
-            plan.require_positions(found.inputs)
+            plans[kind].require_positions(found.inputs)
             inputs[number] = found
         except LensError as error:
             refuse(number, error)
-    if plan is None:
-        return lenses
-    numbers = list(inputs)
-    streams = traced(model, plan.anatomy, [inputs[number].inputs for number in numbers], plan.tracing)
     with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
-        for place, stream in streams:
-            number = numbers[place]
-            try:
-                if isinstance(stream, LensError):
-                    raise stream
-                given = inputs[number]
-                run = plan.run(model, tokenizer, prompts[number], given, stream)
-                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
-            except LensError as error:
-                refuse(number, error)
-            prompts_done.update()
+        for kind, plan in plans.items():
+            numbers = [number for number, given in inputs.items() if given.inputs.kind == kind]
+            streams = traced(model, plan.anatomy, [inputs[number].inputs for number in numbers], plan.tracing)
+            for place, stream in streams:
+                number = numbers[place]
+                try:
+                    if isinstance(stream, LensError):
+                        raise stream
+                    run = plan.run(model, tokenizer, prompts[number], inputs[number], stream)
+                    lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
+                except LensError as error:
+                    refuse(number, error)
+                prompts_done.update()
     return lenses

@@ -38,7 +38,14 @@ def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> 
 def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded: How) -> Target:
     word = torch.tensor(target.token_ids, device=run.inputs.ids.device)
     positions = result.positions.tolist()
-    texts = [run.inputs.first(position + 1).followed_by(word[:-1]) for position in positions]
+    cut = {position: run.inputs.first(position + 1) for position in positions}
+    uncut = [position for position, text in cut.items() if text.count != position + 1]
+    if uncut:
+        raise LensError(
+            f"{target.text!r} is followed in texts that end at each position, and at position {uncut[0]} something is "
+            "cut in two that the model reads as a whole, such as an image: pass words='first', or positions after it"
+        )
+    texts = [text.followed_by(word[:-1]) for text in cut.values()]
     longest = max(text.count for text in texts)
     context = exceeded_context(run.model, longest)
     if context is not None:

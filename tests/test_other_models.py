@@ -131,10 +131,18 @@ class TestEncoderDecoders:
         one, other = bauklens.logit_lens(t5, tokenizer, ["the city", "the sea"], text_target="of the")
         assert not np.allclose(one.top_probs[1:], other.top_probs[1:])
 
-    @pytest.mark.parametrize("stream", ["delta", "attention", "mlp"])
-    def test_streams(self, t5, tokenizer, stream):
-        lens = bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the", stream=stream)
+    def test_deltas(self, t5, tokenizer):
+        lens = bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the", stream="delta")
         assert lens.layers == ("0", "1", "2")
+
+    @pytest.mark.parametrize("stream", ["attention", "mlp", "mid"])
+    def test_blocks_that_look_at_a_source_have_a_third_sublayer(self, t5, tokenizer, stream):
+        with pytest.raises(bauklens.LensError, match="a third sublayer, which looks at the source"):
+            bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the", stream=stream)
+
+    def test_there_are_no_decoders_of_them_yet(self, t5):
+        with pytest.raises(bauklens.LensError, match="is an encoder-decoder, whose lens needs a source"):
+            bauklens.fit_decoder(t5, None, [IDS * 20] * 4, method="ridge", tokens=100)
 
     def test_a_source_with_padding_is_read_with_its_mask(self, t5):
         plain = bauklens.logit_lens(t5, None, {"input_ids": torch.tensor([IDS])}, text_target=[0, 7])
@@ -231,6 +239,10 @@ class TestClassifiers:
         lens = bauklens.logit_lens(bert, None, IDS, positions=[3, 4])
         assert lens.check["max_abs_logit_difference"] < 1e-5
         assert lens.check["cells"] == 0
+
+    def test_there_are_no_decoders_of_labels(self, bert):
+        with pytest.raises(bauklens.LensError, match="fitting needs a model that predicts the next token"):
+            bauklens.fit_decoder(bert, None, [IDS * 4] * 4, method="ridge", tokens=100)
 
     def test_an_unknown_label(self, bert):
         with pytest.raises(

@@ -15,7 +15,7 @@ from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
 from bauklens.decoders.chosen import chosen_decoders, told_apart
 from bauklens.decoders.evaluation_sets import ItemSet, item_sets
-from bauklens.decoders.fits import require_fit
+from bauklens.decoders.fits import require_fit, require_text_model
 from bauklens.decoders.read_position import Reading, reading_of
 from bauklens.decoders.word_tokens import WordTokens, forms_of
 from bauklens.errors import LensError
@@ -106,6 +106,7 @@ def evaluate(
     chosen = chosen_decoders(decoders)
     asked = [_prepared(model, tokenizer, each, place) for each in sets for place in range(len(each.items))]
     anatomy = resolve(model, max((each.inputs for each in asked), key=lambda inputs: inputs.count))
+    require_text_model(anatomy, "evaluating")
     misfits = [require_fit(decoder, model, anatomy, ["hidden"], "own") for decoder in chosen]
     labels, unmapped = _layers(chosen, anatomy, layers)
     names = tuple(told_apart([decoder.name for decoder in chosen]))

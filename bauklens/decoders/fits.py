@@ -22,6 +22,20 @@ _MOST = 10**9
 _FORCE = "pass force=True to load_decoder (--force-decoder) if you know that it fits"
 
 
+def require_text_model(anatomy: Anatomy, what: str) -> None:
+    """Refuses a model that does not go on with a text.
+
+    Args:
+        what: is done with texts, as an error begins, such as ``"fitting"``.
+    """
+    if anatomy.classes is not None or anatomy.alone:
+        predicts = "labels" if anatomy.classes is not None else "at its last position only"
+        raise LensError(
+            f"{what} needs a model that predicts the next token at each position; {anatomy.model_class} predicts "
+            f"{predicts}"
+        )
+
+
 def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: Sequence[str], norm: str | None) -> str:
     """Refuses a decoder that cannot be read on a model, or has no meaning for what is asked.
 

@@ -13,7 +13,7 @@ from bauklens.decode.reading import Reading
 from bauklens.decode.rows import Way, decode
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.causal import Moved, moved_by, require_steerable
-from bauklens.decoders.fits import require_fit
+from bauklens.decoders.fits import require_fit, require_text_model
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve
 from bauklens.model.inputs import Inputs
@@ -66,6 +66,7 @@ class Scored:
         if self.labels:
             return
         anatomy = self.anatomy or resolve(model, inputs)
+        require_text_model(anatomy, "scoring")
         if not fits:
             self._require(model, anatomy)
         self.labels = [self._of_layers(each, anatomy) for each in self.decoders]

@@ -5,11 +5,11 @@ from typing import Any
 from torch import nn
 
 from bauklens.lens.options import Options
-from bauklens.model.encoder_decoder import DECODER_IDS
 from bauklens.model.encoding import Prompt
 from bauklens.model.generation import chat_notes
 from bauklens.model.generation_settings import generation_notes
 from bauklens.model.inputs import Inputs, context_length, text_config
+from bauklens.model.logits import DECODER_IDS
 from bauklens.model.prompt_notes import context_notes, prompt_notes
 
 

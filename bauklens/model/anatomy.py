@@ -15,7 +15,7 @@ from bauklens.model.forward import Call, record
 from bauklens.model.guard import evaluating, has_hooks, is_hooked, locked
 from bauklens.model.inputs import Inputs, output_embeddings
 from bauklens.model.layout import Layout, block_lists, layout_of, require_module
-from bauklens.model.logits import require_each
+from bauklens.model.logits import DECODER_IDS, require_each
 from bauklens.model.memory import explaining_out_of_memory, out_of_memory
 from bauklens.model.post_ops import PostOps
 from bauklens.model.proof import NotProvedError
@@ -158,6 +158,11 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
     """
     if math.isnan(anatomy.proof):
         raise LensError("states or logits are not finite at the prompt's first positions")
+    if inputs.keyword == DECODER_IDS:
+        raise LensError(
+            f"the blocks of {anatomy.model_class} have a third sublayer, which looks at the source, so that what they "
+            "add is not only attention and MLP: pass stream='hidden' or 'delta'"
+        )
     with evaluating(model, in_place=anatomy.in_place) as own:
         known = _known_of(original(model)).sublayers
         if anatomy.blocks not in known:

@@ -13,14 +13,12 @@ from bauklens.errors import LensError
 from bauklens.model.forward import model_logits
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import ENCODED, Inputs, input_device
+from bauklens.model.logits import DECODER_IDS
 from bauklens.model.memory import out_of_memory
 from bauklens.model.proof import allowed_difference
 from bauklens.model.shell import original
 
 log = logging.getLogger(__name__)
-
-DECODER_IDS = "decoder_input_ids"
-"""What a forward calls the ids of its decoder."""
 
 
 def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], written: Any) -> dict[str, Any]:

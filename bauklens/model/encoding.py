@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
-from bauklens.model.encoder_decoder import DECODER_IDS, written_by
+from bauklens.model.encoder_decoder import written_by
 from bauklens.model.features import along, features_of, without_padding
 from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings
-from bauklens.model.logits import is_encoder_decoder, labels_of
+from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of
 from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
 from bauklens.model.unwrap import not_a_model

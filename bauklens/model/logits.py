@@ -8,6 +8,9 @@ from torch import nn
 
 from bauklens.errors import LensError
 
+DECODER_IDS = "decoder_input_ids"
+"""What a forward calls the ids of a decoder beside an encoder."""
+
 _LABELLED = ("ForSequenceClassification", "ForTokenClassification")
 """How transformers' classes end whose logits are of labels."""
 
@@ -33,7 +36,12 @@ def require_readable(model: nn.Module, keyword: str) -> None:
     """
     kind: Any = type(model)
     wanted = "a lens needs a model that predicts tokens (AutoModelForCausalLM) or labels"
-    if is_encoder_decoder(model) and keyword != "decoder_input_ids":
+    if is_encoder_decoder(model) and keyword != DECODER_IDS and labels_of(model) is None:
+        raise LensError(
+            f"{kind.__name__} is an encoder-decoder, whose lens needs a source and what the decoder has written; this "
+            "reads texts alone: pass a causal language model"
+        )
+    if is_encoder_decoder(model) and keyword != DECODER_IDS:
         raise LensError(
             f"{kind.__name__} is an encoder-decoder with a classifier, which reads what its decoder makes of the whole "
             "text; a lens needs one without a decoder (such as BERT's), or a model that predicts tokens"

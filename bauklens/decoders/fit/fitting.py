@@ -17,6 +17,7 @@ from bauklens.decoders.fit.source import Source
 from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.fit.wanted import DTYPES, Wanted, wanted_of
 from bauklens.decoders.fit.work import Done, Work
+from bauklens.decoders.fits import require_text_model
 from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST
 from bauklens.errors import LensError
@@ -133,6 +134,7 @@ def fit_decoder(
     model, tokenizer = in_hand(model, tokenizer)
     source = Source(model, tokenizer, texts, wanted)
     anatomy = resolve(model, source.first(), blocks=blocks, head=head)
+    require_text_model(anatomy, "fitting")
     *labels, target = fitted_layers(anatomy, layers, target_layer)
     fitted = Fitted(model, anatomy, tuple(labels), target, wanted.skip_first)
     groups = _groups(fitted, wanted, memory)

@@ -18,6 +18,7 @@ import click
 import pytest
 import torch
 from rich.console import Console
+from transformers import T5Config, T5ForConditionalGeneration
 
 import bauklens
 from bauklens import LensResult
@@ -103,6 +104,15 @@ def test_a_model_in_a_subfolder(command, folder):
 
 def test_a_base_of_what_is_no_adapter(command, folder):
     assert_one_line(command("lens", "the city", "--base", "demo"), "base= is for adapters, and", "tiny-gpt2 is not one")
+
+
+def test_an_encoder_decoder_is_told_what_it_has_written(command, tmp_path):
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+    T5ForConditionalGeneration(T5Config(vocab_size=len(tiny_tokenizer()), **sizes)).save_pretrained(tmp_path / "t5")
+    tiny_tokenizer().save_pretrained(tmp_path / "t5")
+    ran = command("lens", "the city", "--model", "t5", "--text-target", "of the sea", "--json", "-")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["tokens"][1:] == ["of", " the"]
 
 
 def test_an_image_needs_a_model_that_reads_images(command, tmp_path):

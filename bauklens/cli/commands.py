@@ -69,6 +69,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @target_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @template_option
+@click.option("--text-target", help="What the decoder of an encoder-decoder has written; PROMPT is then the source.")
 @click.option(
     "--image",
     "images",
@@ -90,6 +91,7 @@ def lens(
     look: str,
     messages: Path | None,
     switches: tuple[str, ...],
+    text_target: str | None,
     images: tuple[Path, ...],
     max_new_tokens: int,
     blocks: str | None,
@@ -129,6 +131,7 @@ def lens(
         "head": head,
         "messages": chat,
         "template": template,
+        "text_target": text_target,
         "images": list(images) or None,
     }
     found: Any = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens)

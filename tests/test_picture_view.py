@@ -259,6 +259,13 @@ class TestPatches:
         patch(page, 1).hover()
         assert place(page)[0] == "at image 1, row 1, column 1"
 
+    def test_a_long_token_stays_in_its_patch(self, viewer):
+        texts = {token: text * 9 for token, text in pictured((3, 9)).vocabulary.items()}
+        page = viewer([pictured((3, 9), vocabulary=texts)], width=480)
+        text, around = patch(page, 1).locator("span").bounding_box(), patch(page, 1).bounding_box()
+        assert around["x"] <= text["x"]
+        assert text["x"] + text["width"] <= around["x"] + around["width"] + 0.5
+
     def test_a_picture_of_numbers_has_its_grid_alone(self, viewer):
         page = viewer([pictured((3, 4), image=False)])
         assert page.locator(".overlay img").count() == 0

@@ -12,13 +12,13 @@ import bauklens
 from bauklens import LensError, LensResult
 from bauklens.result.columns import TIMES, bands_of, column_head, column_name
 from bauklens.result.logitlenskit import to_logitlenskit
-from bauklens.result.pictures import Picture, column_labels
+from bauklens.result.pictures import Picture
 from bauklens.show.folding import folded
 from bauklens.show.page import page as page_html
 from bauklens.show.terminal import print_decoders, print_position
 from tests.classifiers import build as classifier
 from tests.classifiers import inputs_of as classifier_inputs
-from tests.image_text import SPECS, build, inputs_of
+from tests.image_text import PROMPTS, build_for, picture, processor_of
 from tests.pictured import DOG, SKY, followed, pictured, png
 
 NO_GRID = np.zeros((0, 0), int)
@@ -26,11 +26,10 @@ NO_GRID = np.zeros((0, 0), int)
 
 @pytest.fixture
 def llava():
-    """The lens of a tiny LLaVA, with its picture."""
-    spec = SPECS["llava"]
-    lens = bauklens.logit_lens(build("llava"), None, inputs_of("llava"))
-    pictures = [Picture("image 1", spec["grids"][0], spec["image_positions"], png())]
-    return replace(lens, pictures=pictures, columns=column_labels(pictures, lens.positions.tolist()))
+    """The lens of a tiny LLaVA with its processor and a picture."""
+    processor = processor_of("llava")
+    model = build_for("llava", processor.tokenizer)
+    return bauklens.logit_lens(model, processor, PROMPTS["llava"], images=[picture()])
 
 
 class TestNames:
@@ -190,9 +189,9 @@ class TestFigures:
 class TestOfModels:
     def test_the_lens_of_a_model_with_a_picture(self, llava, tmp_path):
         (band,) = bands_of(llava)
-        assert (band.first, band.last, band.size) == (4, 7, f"2 {TIMES} 2")
+        assert (band.last - band.first, band.size) == (3, f"2 {TIMES} 2")
         html = page_html([llava])
-        assert 'title="position 5: image 1, row 1, column 2"' in html
+        assert f'title="position {band.first + 1}: image 1, row 1, column 2"' in html
         assert html.count("data:image/png;base64,") == 1
         llava.save(tmp_path / "lens.safetensors")
         again = LensResult.load(tmp_path / "lens.safetensors")

@@ -15,7 +15,9 @@ import bauklens
 from bauklens import LensResult
 from bauklens.result.columns import TIMES
 from bauklens.result.pictures import Picture
+from bauklens.result.tokens import visible
 from bauklens.show.page import page as page_html
+from tests.image_text import PROMPTS, build_for, picture, processor_of
 from tests.made import HOSTILE
 from tests.pictured import DOG, followed, pictured, png
 from tests.test_viewer import AXE, cell
@@ -257,6 +259,13 @@ class TestPatches:
         patch(page, 1).hover()
         assert place(page)[0] == "at image 1, row 1, column 1"
 
+    def test_a_long_token_stays_in_its_patch(self, viewer):
+        texts = {token: text * 9 for token, text in pictured((3, 9)).vocabulary.items()}
+        page = viewer([pictured((3, 9), vocabulary=texts)], width=480)
+        text, around = patch(page, 1).locator("span").bounding_box(), patch(page, 1).bounding_box()
+        assert around["x"] <= text["x"]
+        assert text["x"] + text["width"] <= around["x"] + around["width"] + 0.5
+
     def test_a_picture_of_numbers_has_its_grid_alone(self, viewer):
         page = viewer([pictured((3, 4), image=False)])
         assert page.locator(".overlay img").count() == 0
@@ -401,6 +410,32 @@ class TestStatic:
         lens = pictured((3, 4))
         html = page_html([lens, replace(lens, stream="delta"), replace(lens, stream="mlp")], title="T")
         assert html.count("data:image/png;base64,") == 1
+
+
+class TestOfModels:
+    """Tiny models with processors of transformers, and a picture of 24 x 16."""
+
+    @pytest.mark.parametrize(("family", "rows", "across"), [("qwen2_5_vl", 2, 3), ("gemma3", 2, 2)])
+    def test_a_picture_lies_under_its_patches(self, viewer, family, rows, across):
+        processor = processor_of(family)
+        model = build_for(family, processor.tokenizer)
+        lens = bauklens.logit_lens(model, processor, PROMPTS[family], images=[picture()])
+        page = viewer([lens])
+        assert page.locator(".patches > [role=row]").count() == rows
+        assert page.locator(".patch").count() == rows * across
+        for row, position in enumerate(lens.pictures[0].grid[:, 0].tolist(), 1):
+            token = visible(lens.vocabulary[int(lens.top_ids[-1, lens.column_of(position), 0])])
+            assert patch(page, position).text_content() == token
+            assert patch(page, position).get_attribute("aria-label").startswith(f"row {row}, column 1: {token} ")
+        assert page.locator(".overlay img").evaluate("image => image.naturalWidth > 0")
+
+    def test_tiles_are_bands_of_their_own(self, viewer):
+        processor = processor_of("idefics3")
+        model = build_for("idefics3", processor.tokenizer)
+        lens = bauklens.logit_lens(model, processor, PROMPTS["idefics3"], images=[picture()])
+        page = viewer([lens])
+        assert page.locator(".controls h3").text_content() == "image 1, whole"
+        assert page.get_by_label("Picture", exact=True).locator("option").count() == 5
 
 
 class TestOthers:

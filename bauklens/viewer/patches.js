@@ -4,7 +4,6 @@ import { make } from "./dom.js";
 import { movedPatch, patchContent, patchesOf } from "./patchvalues.js";
 
 const ROOM = 30; // pixels that a patch needs to show a text
-const FONTS = [9, 13]; // pixels
 
 /** `{ element, draw(lens, row, picture), look(column, chosen), isSmall() }`; `resized` is called if texts come or go. */
 export function patches(view, resized) {
@@ -57,6 +56,7 @@ export function patches(view, resized) {
 
   function fill(each, { text, said, p, none, mark }, place) {
     each.firstChild.textContent = text;
+    each.style.setProperty("--length", [...text].length || 1);
     each.title = `${place}${said}`;
     each.setAttribute("aria-label", each.title);
     each.style.setProperty("--p", p.toFixed(3));
@@ -107,7 +107,7 @@ export function patches(view, resized) {
     const width = grid.clientWidth / Number(element.style.getPropertyValue("--across") || 1);
     const wasSmall = element.classList.contains("small");
     if (element.classList.toggle("small", width < ROOM) !== wasSmall) resized();
-    element.style.setProperty("--font", `${Math.max(FONTS[0], Math.min(FONTS[1], width / 5)).toFixed(1)}px`);
+    element.style.setProperty("--size", `${width.toFixed(1)}px`);
   }).observe(grid);
   return { element, draw, look, isSmall: () => element.classList.contains("small") };
 }

@@ -21,6 +21,7 @@ from bauklens.model.post_ops import PostOps
 from bauklens.model.proof import NotProvedError
 from bauklens.model.shell import original
 from bauklens.model.sublayers import Sublayers, find_sublayers
+from bauklens.model.unwrap import held_models, not_a_model
 from bauklens.model.way import prove_alone, prove_decoding
 
 _PROBE = 8
@@ -275,6 +276,8 @@ def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     except _FAILURES as error:
         if isinstance(error, LensError) or out_of_memory(error) or is_hooked(model):
             raise
+        if not hasattr(model, "get_input_embeddings") and held_models(model):
+            raise not_a_model(model) from error
         given = ", ".join(inputs.given)
         raise LensError(
             f"{type(model).__name__} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "

@@ -40,6 +40,8 @@ def exceeded(model: nn.Module, config: Any, count: int) -> int | None:
     named = _named(config)
     if named is None or count <= named - _SPARE:
         return None
+    if getattr(model, "ends_with_its_context", False):
+        return named if count > named else None
     lengths = [length for length in _tables(model, named) if count > length]
     return min(lengths, default=None)
 

@@ -15,7 +15,10 @@ class HookedModel(nn.Module):
     Attributes:
         model: the HookedTransformer.
         config: what a lens asks of a configuration: the context's length, and names.
+        ends_with_its_context: it has no positions beyond the context, whatever their kind.
     """
+
+    ends_with_its_context = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

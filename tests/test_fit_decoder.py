@@ -401,14 +401,12 @@ class TestTuned:
         model = tiny_model("llama")
         texts = texts_of(80)
         ridge = fit_decoder(model, None, texts, method="ridge", tokens=1200, **FEW)
-        tuned = fit_decoder(model, None, texts, method="tuned", tokens=1200, steps=60, learning_rate=3e-3, **FEW)
+        tuned = fit_decoder(model, None, texts, method="tuned", tokens=1200, steps=60, learning_rate=1e-3, **FEW)
         assert isinstance(tuned, TunedLens)
         apart = [Inputs(torch.tensor([ids])) for ids in texts_of(20, seed=9)]
         kls = [{label: each["kl"] for label, each in quality_of(lens, model, apart).items()} for lens in (ridge, tuned)]
-        kept = tuned.about.get("kept from ridge", ())  # by chance of rounding, one layer more or less
-        assert len(kept) < len(tuned.layers)
         for label in tuned.layers:
-            assert kls[1][label] < kls[0][label] or (label in kept and kls[1][label] == pytest.approx(kls[0][label]))
+            assert kls[1][label] < 0.99 * kls[0][label]
 
     def test_a_layer_that_training_does_not_bring_nearer_keeps_the_ridge_map_and_says_so(self, gpt2, caplog):
         texts = texts_of(40)

@@ -1,7 +1,7 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from torch import nn
@@ -11,7 +11,7 @@ from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Prompted, is_for_processor, planned, prompted
+from bauklens.lens.plan import Plan, Prompted, is_for_processor, planned, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
@@ -20,6 +20,7 @@ from bauklens.model.in_hand import brought, in_hand
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
+from bauklens.stream.states import Stream
 
 
 @overload
@@ -202,7 +203,7 @@ def _lenses(
     """The results of every prompt, in order; None for one that could not be, if these are skipped."""
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
     inputs: dict[int, Prompted] = {}
-    plan = None
+    plans: dict[tuple[str, ...], Plan] = {}
 
     def refuse(number: int, error: LensError) -> None:
         if not several:
@@ -216,19 +217,16 @@ def _lenses(
         except LensError as error:
             refuse(number, error)
             continue
-        plan = plan or planned(model, tokenizer, found.inputs, options, decoders)
+        kind = found.inputs.kind
+        if kind not in plans or not plans[kind].anatomy.is_proved_on(found.inputs.count):
+            plans[kind] = planned(model, tokenizer, found.inputs, options, decoders)
         try:
-            plan.require_positions(found.inputs)
+            plans[kind].require_positions(found.inputs)
             inputs[number] = found
         except LensError as error:
             refuse(number, error)
-    if plan is None:
-        return lenses
-    numbers = list(inputs)
-    streams = traced(model, plan.anatomy, [inputs[number].inputs for number in numbers], plan.tracing)
     with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
-        for place, stream in streams:
-            number = numbers[place]
+        for number, plan, stream in _streams(model, plans, inputs):
             try:
                 if isinstance(stream, LensError):
                     raise stream
@@ -239,3 +237,13 @@ def _lenses(
                 refuse(number, error)
             prompts_done.update()
     return lenses
+
+
+def _streams(
+    model: nn.Module, plans: Mapping[tuple[str, ...], Plan], inputs: Mapping[int, Prompted]
+) -> Iterator[tuple[int, Plan, Stream | LensError]]:
+    """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
+    for kind, plan in plans.items():
+        numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
+        for place, stream in traced(model, plan.anatomy, [inputs[each].inputs for each in numbers], plan.tracing):
+            yield numbers[place], plan, stream

@@ -151,6 +151,63 @@ class TestEncoderDecoders:
             bauklens.logit_lens(t5, None, padded, text_target=[0, 7]).top_probs, plain.top_probs, atol=1e-6
         )
 
+    def test_a_mask_of_the_source_is_not_the_decoders(self, t5):
+        source, written = list(range(5, 17)), [0, *range(20, 31)]
+        mask = torch.tensor([[1] * 7 + [0] * 5])
+        given = {"input_ids": torch.tensor([source]), "attention_mask": mask}
+        lens = bauklens.logit_lens(t5, None, given, text_target=written, topk=t5.config.vocab_size)
+        for row, expected in enumerate(self.rows(t5, source[:7], written)):
+            assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
+
+    def test_padding_of_the_decoder_is_left_out(self, t5):
+        given = {
+            "input_ids": torch.tensor([IDS]),
+            "decoder_input_ids": torch.tensor([[0, *range(20, 30), 0, 0]]),
+            "decoder_attention_mask": torch.tensor([[1] * 11 + [0, 0]]),
+        }
+        plain = bauklens.logit_lens(t5, None, torch.tensor([IDS]), text_target=[0, *range(20, 30)])
+        lens = bauklens.logit_lens(t5, None, given)
+        assert lens.token_ids.tolist() == plain.token_ids.tolist()
+        assert np.allclose(lens.top_probs, plain.top_probs, atol=1e-6)
+
+    def test_a_source_that_fails_does_not_change_how_the_next_is_read(self):
+        config = T5Config(
+            vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=3, num_heads=4,
+            decoder_start_token_id=0,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        model = randomised(T5ForConditionalGeneration(config)).eval()
+        with pytest.raises(bauklens.LensError, match="does not run on"):
+            bauklens.logit_lens(model, None, torch.tensor([[5, 99]]))
+        lens = bauklens.logit_lens(model, None, torch.tensor([IDS]), text_target=[0, 7, 8], topk=99)
+        for row, expected in enumerate(self.rows(model, IDS, [0, 7, 8])):
+            assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
+
+    @pytest.mark.parametrize(
+        ("written", "message"),
+        [
+            ([1.5, 2.5], "a list of token ids"),
+            ([[0, 1], [0, 2]], "a list of token ids"),
+            ({"a": 1}, "a list of token ids"),
+            ([0, 10**30], "a list of token ids"),
+            ([True, False], "a list of token ids"),
+        ],
+    )
+    def test_what_was_written_is_a_text_or_ids(self, t5, written, message):
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(t5, None, torch.tensor([IDS]), text_target=written)
+
+    def test_what_was_written_is_given_once(self, t5):
+        source = torch.tensor([IDS])
+        with pytest.raises(bauklens.LensError, match="both say what the decoder has written"):
+            bauklens.logit_lens(t5, None, source, text_target=[0, 7], decoder_input_ids=[[0, 8]])
+        with pytest.raises(bauklens.LensError, match="labels are not read"):
+            bauklens.logit_lens(t5, None, {"input_ids": source, "labels": source})
+
+    def test_one_without_an_encoder_has_no_text_target(self):
+        with pytest.raises(bauklens.LensError, match="text_target is what the decoder of an encoder-decoder"):
+            bauklens.logit_lens(tiny_model("gpt2"), None, IDS, text_target=[1, 2])
+
     def test_sound(self):
         config = WhisperConfig(**WHISPER)
         torch.manual_seed(0)
@@ -243,6 +300,23 @@ class TestClassifiers:
     def test_there_are_no_decoders_of_labels(self, bert):
         with pytest.raises(bauklens.LensError, match="fitting needs a model that predicts the next token"):
             bauklens.fit_decoder(bert, None, [IDS * 4] * 4, method="ridge", tokens=100)
+
+    @pytest.mark.parametrize("before", [[5], [5, 0, 0, 0, 0, 0, 0, 0]], ids=["one token", "padding"])
+    def test_a_prompt_that_does_not_tell_first_from_last_decides_nothing(self, bert, before):
+        plain = bauklens.logit_lens(bert, None, IDS)
+        torch.manual_seed(0)
+        other = randomised(BertForSequenceClassification(BertConfig(**BERT))).eval()
+        _, lens = bauklens.logit_lens(other, None, [before, IDS])
+        assert lens.check["only_position"] == 0
+        assert np.allclose(lens.top_probs, plain.top_probs, atol=1e-6)
+
+    def test_padding_alone_is_read_where_the_model_reads_it(self):
+        config = GPT2Config(
+            vocab_size=99, n_positions=32, n_embd=32, n_layer=2, n_head=4, id2label=LABELS, pad_token_id=0
+        )
+        model = randomised(GPT2ForSequenceClassification(config)).eval()
+        for ids, read in (([0] * 10, 0), ([*IDS, 0, 0], 6), ([5] * 12 + [0], 11)):
+            assert bauklens.logit_lens(model, None, ids).check["only_position"] == read
 
     def test_an_unknown_label(self, bert):
         with pytest.raises(
@@ -371,6 +445,33 @@ class TestPadding:
             assert lens.prompt == text
             assert np.allclose(lens.top_probs, bauklens.logit_lens(model, tokenizer, text).top_probs, atol=1e-6)
 
+    def test_labels_of_a_loss_are_not_read(self):
+        ids = torch.tensor([[*IDS, 0]])
+        given = {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": ids}
+        plain = bauklens.logit_lens(tiny_model("gpt2"), None, IDS)
+        assert np.array_equal(bauklens.logit_lens(tiny_model("gpt2"), None, given).top_probs, plain.top_probs)
+
+    def test_a_cache_is_refused(self):
+        model = tiny_model("llama")
+        cache = model(torch.tensor([IDS]), use_cache=True).past_key_values
+        with pytest.raises(bauklens.LensError, match="past_key_values holds a text that ran before"):
+            bauklens.logit_lens(model, None, {"input_ids": torch.tensor([[8, 9]]), "past_key_values": cache})
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"attention_mask": "1"}, "attention_mask is a str"),
+            ({"attention_mask": 1}, "attention_mask is a int"),
+            ({"position_ids": -torch.arange(7)[None]}, "does not run on input_ids, position_ids"),
+            ({"attention_mask": torch.tensor(1)}, r"has shape \(\)"),
+        ],
+    )
+    def test_inputs_that_make_no_sense(self, given, message):
+        model = tiny_model("gpt2")
+        bauklens.logit_lens(model, None, {"input_ids": torch.tensor([IDS]), "position_ids": torch.arange(7)[None]})
+        with pytest.raises(bauklens.LensError, match=message):
+            bauklens.logit_lens(model, None, {"input_ids": torch.tensor([IDS]), **given})
+
     @pytest.mark.parametrize(
         ("mask", "message"),
         [
@@ -390,6 +491,19 @@ class TestImagesThatAreMissing:
         ids = image_text.inputs_of("llava")["input_ids"]
         with pytest.raises(bauklens.LensError, match=r"image placeholders .* but no image is given"):
             bauklens.logit_lens(model, None, ids)
+
+    @pytest.mark.parametrize("name", ["qwen2_5_vl", "llava_next"])
+    def test_sizes_alone_are_no_image(self, name):
+        model, given = image_text.build(name), image_text.inputs_of(name)
+        with pytest.raises(bauklens.LensError, match=r"image placeholders .* but no image is given"):
+            bauklens.logit_lens(model, None, {key: value for key, value in given.items() if key != "pixel_values"})
+
+    def test_keywords_go_with_each_prompt_of_a_list(self):
+        model, given = image_text.build("llava"), image_text.inputs_of("llava")
+        ids = {"input_ids": given["input_ids"]}
+        alone = bauklens.logit_lens(model, None, given)
+        for lens in bauklens.logit_lens(model, None, [ids, ids], pixel_values=given["pixel_values"]):
+            assert np.array_equal(lens.top_probs, alone.top_probs)
 
     def test_a_model_that_cannot_run_on_text(self):
         model = image_text.build("blip-2")
@@ -411,7 +525,7 @@ class TestPromptsOfSeveralKinds:
     def test_a_word_of_several_tokens_cannot_follow_half_an_image(self):
         model, given = image_text.build("llava"), image_text.inputs_of("llava")
         last = given["input_ids"].shape[1] - 1
-        with pytest.raises(bauklens.LensError, match="something is cut in two that the model reads as a whole"):
+        with pytest.raises(bauklens.LensError, match="this prompt cannot be cut off"):
             bauklens.logit_lens(model, Letters(), given, targets=["ab"])
         lens = bauklens.logit_lens(model, Letters(), given, targets=["ab"], positions=[last])
         assert 0 < lens.targets[0].probability[-1, 0] < 1
@@ -443,3 +557,40 @@ class TestIdleBlocks:
         model, given = image_text.build("mllama"), image_text.inputs_of("mllama")
         bauklens.logit_lens(model, None, IDS)  # what was found on text is not taken for granted
         assert bauklens.logit_lens(model, None, given).layers == ("embed", "0", "1", "2")
+
+    @pytest.mark.parametrize("image_first", [False, True])
+    def test_each_of_a_list_has_the_rows_that_ran(self, image_first):
+        model, given = image_text.build("mllama"), image_text.inputs_of("mllama")
+        prompts = [given, IDS] if image_first else [IDS, given]
+        for prompt, lens in zip(prompts, bauklens.logit_lens(model, None, prompts), strict=True):
+            alone = bauklens.logit_lens(model, None, prompt)
+            assert (lens.layers, lens.notes) == (alone.layers, alone.notes)
+            assert np.array_equal(lens.top_probs, alone.top_probs)
+
+
+class TestWholeWordsBesideImages:
+    class Numbers:
+        """A tokenizer whose texts are ids."""
+
+        def encode(self, text):
+            return [int(each) for each in text.split()]
+
+        def decode(self, ids):
+            return " ".join(map(str, ids))
+
+    def test_before_an_image_the_prompt_cannot_be_cut_off(self):
+        model, given = image_text.build("llava"), image_text.inputs_of("llava")
+        with pytest.raises(bauklens.LensError, match=r"at position 0 .* words='first', or positions=slice\(7, None\)"):
+            bauklens.logit_lens(model, self.Numbers(), given, targets=["20 21"])
+
+    def test_after_it(self):
+        model, given = image_text.build("llava"), image_text.inputs_of("llava")
+        with torch.no_grad():
+            model.lm_head.weight *= 0.05  # so that no probability is close to 0
+            own = model(**given).logits[0].softmax(-1)
+            target = bauklens.logit_lens(model, self.Numbers(), given, targets=["20 21"], positions=slice(7, None))
+            for column, position in enumerate(range(7, given["input_ids"].shape[1])):
+                ids = torch.cat([given["input_ids"][:, : position + 1], torch.tensor([[20]])], dim=1)
+                then = model(input_ids=ids, pixel_values=given["pixel_values"]).logits[0, -1].softmax(-1)
+                expected = float(own[position, 20] * then[21])
+                assert abs(target.targets[0].probability[-1, column] / expected - 1) < 1e-3

@@ -8,7 +8,9 @@ from bauklens.model.anatomy import Anatomy
 def ways(anatomy: Anatomy) -> dict[str, Anatomy]:
     """How a table says that it was decoded -> the anatomy for it: the fastest that was proved, and all slower ones."""
     replayed = replace(anatomy, post_ops=None)
-    each = {"product": anatomy, "replay": replayed, "replay of whole prompts": replace(replayed, whole=True)}
+    each = {"product": anatomy, "replay": replayed}
+    if not anatomy.alone:
+        each["replay of whole prompts"] = replace(replayed, whole=True)
     names = list(each)
     fastest = 2 if anatomy.whole else 1 if anatomy.post_ops is None else 0
     return {name: each[name] for name in names[fastest:]}

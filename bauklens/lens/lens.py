@@ -1,7 +1,7 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from torch import nn
@@ -20,6 +20,7 @@ from bauklens.model.in_hand import brought, in_hand
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import traced
+from bauklens.stream.states import Stream
 
 
 @overload
@@ -217,7 +218,7 @@ def _lenses(
             refuse(number, error)
             continue
         kind = found.inputs.kind
-        if kind not in plans:
+        if kind not in plans or not plans[kind].anatomy.is_proved_on(found.inputs.count):
             plans[kind] = planned(model, tokenizer, found.inputs, options, decoders)
         try:
             plans[kind].require_positions(found.inputs)
@@ -225,17 +226,24 @@ def _lenses(
         except LensError as error:
             refuse(number, error)
     with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
-        for kind, plan in plans.items():
-            numbers = [number for number, given in inputs.items() if given.inputs.kind == kind]
-            streams = traced(model, plan.anatomy, [inputs[number].inputs for number in numbers], plan.tracing)
-            for place, stream in streams:
-                number = numbers[place]
-                try:
-                    if isinstance(stream, LensError):
-                        raise stream
-                    run = plan.run(model, tokenizer, prompts[number], inputs[number], stream)
-                    lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
-                except LensError as error:
-                    refuse(number, error)
-                prompts_done.update()
+        for number, plan, stream in _streams(model, plans, inputs):
+            try:
+                if isinstance(stream, LensError):
+                    raise stream
+                given = inputs[number]
+                run = plan.run(model, tokenizer, prompts[number], given, stream)
+                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
+            except LensError as error:
+                refuse(number, error)
+            prompts_done.update()
     return lenses
+
+
+def _streams(
+    model: nn.Module, plans: Mapping[tuple[str, ...], Plan], inputs: Mapping[int, Prompted]
+) -> Iterator[tuple[int, Plan, Stream | LensError]]:
+    """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
+    for kind, plan in plans.items():
+        numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
+        for place, stream in traced(model, plan.anatomy, [inputs[each].inputs for each in numbers], plan.tracing):
+            yield numbers[place], plan, stream

@@ -1,6 +1,6 @@
 """What the options mean for a model: which rows of which streams, and how many blocks have to run for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,8 +128,7 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
             audio=options.audio,
         )
         prompt = made.inputs
-    extra = {} if isinstance(prompt, Mapping) and made is None else options.inputs
-    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=extra, logits=options.logits)
+    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
     own = inputs.count
     pictures = pictures_in(model, inputs, tokenizer, processor, None if made is None else made.images)
     if options.max_new_tokens:

@@ -38,14 +38,8 @@ def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> 
 def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded: How) -> Target:
     word = torch.tensor(target.token_ids, device=run.inputs.ids.device)
     positions = result.positions.tolist()
-    cut = {position: run.inputs.first(position + 1) for position in positions}
-    uncut = [position for position, text in cut.items() if text.count != position + 1]
-    if uncut:
-        raise LensError(
-            f"{target.text!r} is followed in texts that end at each position, and at position {uncut[0]} something is "
-            "cut in two that the model reads as a whole, such as an image: pass words='first', or positions after it"
-        )
-    texts = [text.followed_by(word[:-1]) for text in cut.values()]
+    _require_cut(target, run, positions)
+    texts = [run.inputs.first(position + 1).followed_by(word[:-1]) for position in positions]
     longest = max(text.count for text in texts)
     context = exceeded_context(run.model, longest)
     if context is not None:
@@ -67,6 +61,23 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()
     none = np.full_like(probability, np.nan)
     return replace(target, probability=probability, logit=none, rank=none)
+
+
+def _require_cut(target: Target, run: Run, positions: list[int]) -> None:
+    """Refuses positions after which the prompt cannot be cut off, as pictures or sounds beside it fill it later on.
+
+    Raises:
+        LensError: there are some.
+    """
+    whole = [position for position in positions if run.inputs.first(position + 1).count != position + 1]
+    if not whole:
+        return
+    after = next((each for each in range(max(whole) + 1, run.inputs.count)), None)
+    raise LensError(
+        f"{target.text!r} has several tokens, which are followed after the text up to each position, but at position "
+        f"{whole[0]} this prompt cannot be cut off, as what it reads beside its text comes later: pass words='first'"
+        + ("" if after is None else f", or positions=slice({after}, None)")
+    )
 
 
 def _tokens(target: Target) -> tuple[Wanted, ...]:

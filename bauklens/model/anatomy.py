@@ -64,6 +64,10 @@ class Anatomy(Layout):
     proved_on: int
     reads: str = ""
 
+    def is_proved_on(self, count: int) -> bool:
+        """Whether as many positions were looked at as are of a prompt of so many."""
+        return self.proved_on >= min(count, _PROBE)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the rows, as sentences."""
@@ -136,7 +140,7 @@ def resolve(
     with locked(model):
         anatomies, key = _known_of(model).anatomies, (blocks, norm, head, inputs.kind, inputs.logits)
         known = anatomies.pop(key, None)
-        if known is not None and known.proved_on >= min(inputs.count, _PROBE):
+        if known is not None and known.is_proved_on(inputs.count):
             anatomies[key] = known
         else:
             anatomy = _resolve(model, inputs, blocks, norm, head)
@@ -225,14 +229,15 @@ def _of_first_that_fits(
     model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None, *, in_place: bool
 ) -> Anatomy:
     """The first list of blocks that is proved; if none is, the error of the likeliest."""
-    with _naming_what_it_needs(model, inputs):
+    with naming_what_it_needs(model, inputs):
         inputs, calls, logits = _recorded(model, inputs, _is_listed(model, blocks))
     require_each(model, logits, inputs.count, inputs.logits)
     named = {name: value for name, value in (("blocks", blocks), ("norm", norm), ("head", head)) if value is not None}
     failed: LensError | None = None
     hooked_by_caller = is_hooked(model)
     with _naming_what_does_not_fit(named):
-        for path, names in block_lists(model, calls, blocks).items():
+        found = block_lists(model, calls, blocks)
+        for path, names in found.items() if blocks is not None else _of_decoder(model, inputs, found):
             try:
                 layout = layout_of(model, inputs, calls, logits, path, names, head=head)
                 hooked = _hooked_outside(model, layout)
@@ -254,6 +259,15 @@ def _of_first_that_fits(
     raise failed
 
 
+def _of_decoder(model: nn.Module, inputs: Inputs, found: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
+    """Lists of modules that may be the blocks; of an encoder-decoder, those outside of its encoder."""
+    if inputs.keyword == "input_ids" or not hasattr(model, "get_encoder"):
+        return list(found.items())
+    encoder: nn.Module = model.get_encoder()  # type: ignore[operator]
+    inside = set(encoder.modules())
+    return [(path, names) for path, names in found.items() if model.get_submodule(names[0]) not in inside]
+
+
 def _recorded(
     model: nn.Module, inputs: Inputs, copies: Callable[[str], bool]
 ) -> tuple[Inputs, list[Call], torch.Tensor]:
@@ -269,7 +283,7 @@ def _recorded(
 
 
 @contextmanager
-def _naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+def naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Makes one clear error of what a model raises that does not run on its inputs; not of what hooks raise."""
     try:
         yield

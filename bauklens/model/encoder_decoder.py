@@ -26,7 +26,8 @@ def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], writ
 
     Args:
         source: the inputs of the encoder.
-        written: what the decoder has written: a text, or ids (1, position); None: nothing but the token it starts with.
+        written: what the decoder has written: a text, or a tensor of ids (1, position); None: nothing but the token
+            that it starts with.
 
     Raises:
         LensError: the encoder does not run on the source; or there is no token that the decoder starts with.
@@ -50,18 +51,26 @@ def _encodes_apart(model: nn.Module, given: Mapping[str, Any]) -> bool:
     """Whether a forward pass gives the same logits if it is handed what the encoder returned by itself."""
     known, names = _apart.setdefault(original(model), {}), tuple(sorted(given))
     if names not in known:
-        known[names] = _gives_the_same(model, given)
+        found = _gives_the_same(model, given)
+        if found is None:  # another source may run
+            return False
+        known[names] = found
     return known[names]
 
 
-def _gives_the_same(model: nn.Module, given: Mapping[str, Any]) -> bool:
+def _gives_the_same(model: nn.Module, given: Mapping[str, Any]) -> bool | None:
+    """Whether it does; None if it does not run at all on what it is given."""
     encoded = _encoded(model, given)
-    if encoded is None:
-        return False
     extra = {name: value for name, value in given.items() if name != DECODER_IDS}
     with evaluating(model) as own:
         try:
             own_logits = model_logits(own, Inputs(given[DECODER_IDS], extra, DECODER_IDS)).clone()
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            log.debug("the model does not run on this source", exc_info=error)
+            return None
+        if encoded is None:
+            return False
+        try:
             found = model_logits(own, Inputs(given[DECODER_IDS], extra | {ENCODED: encoded}, DECODER_IDS))
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             log.debug("the model does not take what its encoder returned", exc_info=error)
@@ -96,7 +105,7 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
     if written is None or (isinstance(written, str) and not written):
         return torch.tensor([[start]], device="cpu")
     if not isinstance(written, str):
-        return torch.as_tensor(written, device="cpu").long().reshape(1, -1)
+        return written  # type: ignore[no-any-return]
     if tokenizer is None:
         raise LensError("a text that the decoder has written needs a tokenizer: pass one, or its ids")
     labels = torch.tensor([tokenizer(text_target=written)["input_ids"]], device="cpu")

@@ -61,19 +61,57 @@ def encode(
     elif prompt is not None or not (given or is_encoder_decoder(model)):
         given["input_ids"] = _token_ids(tokenizer, prompt)
     dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
-    given = features_of(given, input_device(model), dtype)
+    given = _of_one_run(features_of(given, input_device(model), dtype))
     if is_encoder_decoder(model) and labels_of(model) is None:
+        _require_one_text(given, written)
+        for name in {"input_ids", DECODER_IDS} & set(given):
+            given[name] = _token_ids(None, given[name]).to(input_device(model))
+        if getattr(given.get("attention_mask"), "ndim", 0) == 1:
+            given["attention_mask"] = given["attention_mask"][None]
+        if written is not None and not isinstance(written, str):
+            written = _token_ids(None, written)
         given = written_by(model, tokenizer, given, written)
         inputs = _written_inputs(given)
     else:
+        if written is not None:
+            raise LensError(
+                f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is "
+                "none: pass the whole text as the prompt"
+            )
+        given.pop("labels", None)  # of a loss, which a lens does not need
         inputs = _inputs(model, given)
     return replace(_checked(model, tokenizer, inputs), logits=logits)
 
 
+def _of_one_run(given: dict[str, Any]) -> dict[str, Any]:
+    """Refuses what is left of another run, which each of several runs would change.
+
+    Raises:
+        LensError: there is a cache.
+    """
+    for name in ("past_key_values", "cache_params"):
+        if name in given:
+            raise LensError(f"{name} holds a text that ran before: leave it out, and pass all ids of the text")
+    return given
+
+
+def _require_one_text(given: Mapping[str, Any], written: Any) -> None:
+    """Refuses what a decoder has written if it is given in two ways, or as labels.
+
+    Raises:
+        LensError: it is.
+    """
+    if written is not None and DECODER_IDS in given:
+        raise LensError(f"text_target and {DECODER_IDS} both say what the decoder has written: pass one of them")
+    if "labels" in given:
+        raise LensError(f"labels are not read: pass text_target= or {DECODER_IDS}= with what the decoder has written")
+
+
 def _written_inputs(given: dict[str, Any]) -> Inputs:
-    """Of an encoder-decoder: the ids of its decoder."""
-    ids = given.pop(DECODER_IDS)
-    return Inputs(_token_ids(None, ids), given, DECODER_IDS)
+    """Of an encoder-decoder: the ids of its decoder, without padding."""
+    ids, mask = _token_ids(None, given.pop(DECODER_IDS)), given.pop("decoder_attention_mask", None)
+    ids, extra = without_padding(ids, given, mask, DECODER_IDS)
+    return Inputs(ids, extra, DECODER_IDS)
 
 
 def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
@@ -84,12 +122,17 @@ def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
     mask = given.pop("attention_mask", None)
     ids, extra = without_padding(_token_ids(None, ids), given, mask)
     apart = [name for name, value in extra.items() if not along(name, value, ids)]
-    require_filled(model, ids[0].tolist(), apart)
+    require_filled(model, ids[0].tolist(), [name for name in apart if _may_fill(extra[name])])
     if apart and mask is not None:  # some models place the patches of a picture only if they are given a mask
         extra = {"attention_mask": torch.ones_like(ids), **extra}
     if not apart:
         return Inputs(ids, extra, _keyword(model))
     return Inputs(ids, extra, _keyword(model), frozenset(placeholders_of(model)), of_text=_of_text(model))
+
+
+def _may_fill(value: Any) -> bool:
+    """Whether an input may be pictures or sounds: not whole numbers, such as sizes and positions."""
+    return not isinstance(value, torch.Tensor) or value.is_floating_point() or value.dtype == torch.uint8
 
 
 def _of_text(model: nn.Module) -> dict[str, int]:

@@ -19,6 +19,9 @@ ALONG = (
 )
 """Inputs (prompt, position, ...) with something for each id."""
 
+ALONG_DECODER = ("decoder_attention_mask", "decoder_position_ids")
+"""Those of an encoder-decoder, with something for each id of its decoder; the others are of its source."""
+
 
 def features_of(given: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """The inputs of a forward pass as tensors on a device; numbers with a point in the model's dtype.
@@ -48,9 +51,9 @@ def batch(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The inputs of each prompt of a batch, if all of them have a row for each; else the inputs as they are."""
     count = _prompts(given)
     each_has_rows = all(
-        hasattr(value, "shape") and len(value) == count for value in given.values() if value is not None
+        getattr(value, "ndim", 0) and len(value) == count for value in given.values() if value is not None
     )
-    if count == 1 or not each_has_rows or any(name.startswith(("pixel_values", "image_")) for name in given):
+    if count == 1 or not each_has_rows or any(str(name).startswith(("pixel_values", "image_")) for name in given):
         return [dict(given)]
     names = [name for name, value in given.items() if value is not None]
     return [{name: given[name][place : place + 1] for name in names} for place in range(count)]
@@ -63,36 +66,47 @@ def _prompts(given: Mapping[str, Any]) -> int:
 
 
 def without_padding(
-    ids: torch.Tensor, extra: dict[str, Any], mask: torch.Tensor | None
+    ids: torch.Tensor, extra: dict[str, Any], mask: torch.Tensor | None, keyword: str = "input_ids"
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Ids (1, position) and what goes along with them, without the positions that a mask leaves out.
 
     A model reads a prompt as if it had no padding, so that none is run.
+
+    Args:
+        keyword: what the forward calls the ids.
 
     Raises:
         LensError: the mask is not one number for each id, leaves out all of them, or some in the middle.
     """
     if mask is None:
         return ids, extra
+    called = "decoder_attention_mask" if keyword == "decoder_input_ids" else "attention_mask"
+    if not isinstance(mask, torch.Tensor):
+        raise LensError(f"{called} is a {type(mask).__name__}: pass a tensor with a 1 or 0 for each id")
     if mask.dim() == 1:
         mask = mask[None]
     if mask.shape != ids.shape:
-        raise LensError(f"attention_mask has shape {tuple(mask.shape)}, but there are ids of shape {tuple(ids.shape)}")
+        raise LensError(f"{called} has shape {tuple(mask.shape)}, but there are ids of shape {tuple(ids.shape)}")
     kept = mask[0].bool().nonzero()[:, 0]
     if not len(kept):
-        raise LensError("attention_mask leaves out all positions of the prompt: pass at least one")
+        raise LensError(f"{called} leaves out all positions of the prompt: pass at least one")
     start, stop = int(kept[0]), int(kept[-1]) + 1
     if stop - start != len(kept):
         raise LensError(
-            "attention_mask leaves out positions in the middle of the prompt: only padding at its ends can be left out"
+            f"{called} leaves out positions in the middle of the prompt: only padding at its ends can be left out"
         )
-    cut = {name: value[:, start:stop] if along(name, value, ids) else value for name, value in extra.items()}
+    cut = {name: value[:, start:stop] if along(name, value, ids, keyword) else value for name, value in extra.items()}
     return ids[:, start:stop], cut
 
 
-def along(name: str, value: Any, ids: torch.Tensor) -> bool:
-    """Whether an input has something for each id."""
-    return name in ALONG and isinstance(value, torch.Tensor) and value.shape[:2] == ids.shape
+def along(name: str, value: Any, ids: torch.Tensor, keyword: str = "input_ids") -> bool:
+    """Whether an input has something for each id.
+
+    Args:
+        keyword: what the forward calls the ids.
+    """
+    names = ALONG_DECODER if keyword == "decoder_input_ids" else ALONG
+    return name in names and isinstance(value, torch.Tensor) and value.shape[:2] == ids.shape
 
 
 def _tensor(name: str, value: Any) -> torch.Tensor | None:

@@ -11,6 +11,7 @@ from bauklens.errors import LensError
 from bauklens.model.generation_settings import unsampled
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import ENCODED, Inputs, exceeded_context
+from bauklens.model.memory import out_of_memory
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
 from bauklens.text_ids import some_ids_of
@@ -127,7 +128,9 @@ def continued(
             mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
             told = {name: value for name, value in inputs.given.items() if name != ENCODED}
             found = own.generate(**{**mask, **told}, max_new_tokens=count, **given)  # type: ignore[operator]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            if isinstance(error, LensError) or out_of_memory(error):
+                raise
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
     found = found if with_prompt else found.sequences
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:

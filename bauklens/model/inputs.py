@@ -64,11 +64,11 @@ class Inputs:
     def first(self, count: int) -> "Inputs":
         """The first few positions; all, if the extra inputs fill some of those that would be left out, or may do so."""
         filled = self.filled
-        apart = [name for name, value in self.extra.items() if not along(name, value, self.ids)]
+        apart = [name for name, value in self.extra.items() if not self._along(name, value)]
         may_fill = bool(apart) and not self._source and not filled.any()
         if count >= self.count or may_fill or filled[count:].any():
             return self
-        cut = {name: value[:, :count] if along(name, value, self.ids) else value for name, value in self.extra.items()}
+        cut = {name: value[:, :count] if self._along(name, value) else value for name, value in self.extra.items()}
         return replace(self, ids=self.ids[:, :count], extra=cut)
 
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
@@ -86,7 +86,12 @@ class Inputs:
     @property
     def _source(self) -> Mapping[str, Any]:
         """What an encoder-decoder reads."""
-        return self.extra if ENCODED in self.extra else {}
+        if ENCODED not in self.extra:
+            return {}
+        return {name: value for name, value in self.extra.items() if not self._along(name, value)}
+
+    def _along(self, name: str, value: Any) -> bool:
+        return along(name, value, self.ids, self.keyword)
 
     def repeated(self, times: int) -> "Inputs":
         """The prompt several times over, one after another; of the extra inputs only an encoder's source is kept."""
@@ -101,7 +106,7 @@ class Inputs:
         """One prompt with more ids, (position,), at its end."""
         given = {name: torch.zeros_like(self.ids) for name, number in self.of_text.items() if number} | dict(self.extra)
         extra = {
-            name: _longer(name, value, len(ids), self.of_text.get(name)) if along(name, value, self.ids) else value
+            name: _longer(name, value, len(ids), self.of_text.get(name)) if self._along(name, value) else value
             for name, value in given.items()
         }
         return replace(self, ids=torch.cat([self.ids[0], ids])[None], extra=extra)

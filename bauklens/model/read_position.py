@@ -24,7 +24,12 @@ def position_read(model: nn.Module, inputs: Inputs, reads: str) -> int:
     if not isinstance(padding, int):
         return inputs.count - 1
     words = (inputs.ids[0] != padding).nonzero()[:, 0]
-    return int(words[-1]) if len(words) else inputs.count - 1
+    return int(words[-1]) if len(words) else 0
+
+
+def is_told_apart(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether the first position of a prompt that is read is another than the last, as it has some beside padding."""
+    return position_read(model, inputs, LAST) != position_read(model, inputs, FIRST)
 
 
 def read_position(model: nn.Module, layout: Layout, inputs: Inputs, tail: Tail, state: torch.Tensor) -> str:

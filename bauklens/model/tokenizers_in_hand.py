@@ -64,9 +64,9 @@ class EncodingTokenizer:
     def __init__(self, encoding: Any, piece_of: Any = None) -> None:
         self.encoding, self._piece_of = encoding, piece_of or self._text_of
 
-    def __call__(self, text: str, **_: Any) -> Mapping[str, list[int]]:
+    def __call__(self, text: str = "", *, text_target: str = "", **_: Any) -> Mapping[str, list[int]]:
         """``{"input_ids": ids}``; special tokens are those that the object itself adds."""
-        return {"input_ids": self._ids(text)}
+        return {"input_ids": self._ids(text or text_target)}
 
     def convert_ids_to_tokens(self, token_id: int) -> Any:
         """The token as text or bytes; None if there is no such id."""

@@ -15,7 +15,7 @@ from bauklens.model.layout import Layout
 from bauklens.model.path import require_chain, require_dependence, require_places
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
 from bauklens.model.proof import NotProvedError, prove
-from bauklens.model.read_position import position_read, read_position
+from bauklens.model.read_position import is_told_apart, position_read, read_position
 from bauklens.model.tail import Tail, replaying
 
 _ROWS = 4
@@ -125,16 +125,17 @@ def prove_alone(
         proof = prove(layout, exits[-1:], own, rows.dtype)
         reads = read_position(model, layout, inputs, tail, rows[-1])
     there = torch.tensor([position_read(model, inputs, reads)], device="cpu")
+    proved_on = inputs.count if is_told_apart(model, inputs) else 1  # another prompt may show that it is the other one
     if is_readable(model.get_submodule(layout.head)):
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows[:, there], there)
             if post_ops is not None:
                 decode = _product(tail, post_ops, layout.vocabulary)
                 if _is_alike(layout, decode, rows[:, there], exits, there):
-                    return Decoding(False, post_ops, proof, inputs.count, reads)
+                    return Decoding(False, post_ops, proof, proved_on, reads)
     with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
         prove(layout, tail(rows[:, there], there), exits, rows.dtype)
-    return Decoding(False, None, proof, inputs.count, reads)
+    return Decoding(False, None, proof, proved_on, reads)
 
 
 def _some_rows(layout: Layout, calls: list[Call]) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The residual stream of prompts: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import NotFiniteError
-from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.anatomy import Anatomy, naming_what_it_needs, resolve
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
 from bauklens.model.in_hand import in_hand
@@ -83,7 +84,8 @@ def trace_streams(
     longest = max(lengths)
     inputs, options = _batch(prompts, lengths)
     few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
-    with explaining_out_of_memory(inputs.ids.numel()):
+    named = naming_what_it_needs(model, inputs) if inputs.extra and tracing.edit_output is None else nullcontext()
+    with explaining_out_of_memory(inputs.ids.numel()), named:
         if few and inputs.ids.numel() > most_with_logits(anatomy):
             passed = run_traced(model, anatomy, inputs, tracing, options | few)
         else:

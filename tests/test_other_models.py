@@ -144,6 +144,13 @@ class TestEncoderDecoders:
         with pytest.raises(bauklens.LensError, match="is an encoder-decoder, whose lens needs a source"):
             bauklens.fit_decoder(t5, None, [IDS * 20] * 4, method="ridge", tokens=100)
 
+    def test_deltas_add_up_at_the_scale_of_the_final_state(self, t5):
+        hidden, deltas = bauklens.logit_lens(
+            t5, None, torch.tensor([IDS]), text_target=[0, 7, 8], stream=["hidden", "delta"], norm="final", targets=[9]
+        )
+        logits = hidden.targets[0].logit
+        assert np.allclose(logits[0] + deltas.targets[0].logit.sum(axis=0), logits[-1], atol=1e-4)
+
     def test_a_source_with_padding_is_read_with_its_mask(self, t5):
         plain = bauklens.logit_lens(t5, None, {"input_ids": torch.tensor([IDS])}, text_target=[0, 7])
         padded = {"input_ids": torch.tensor([[*IDS, 0, 0]]), "attention_mask": torch.tensor([[1] * len(IDS) + [0, 0]])}
@@ -491,6 +498,11 @@ class TestImagesThatAreMissing:
         ids = image_text.inputs_of("llava")["input_ids"]
         with pytest.raises(bauklens.LensError, match=r"image placeholders .* but no image is given"):
             bauklens.logit_lens(model, None, ids)
+
+    @pytest.mark.parametrize("kind", ["gpt2", "llama"])
+    def test_a_model_that_reads_no_images(self, kind):
+        with pytest.raises(bauklens.LensError, match="does not read pixel_values"):
+            bauklens.logit_lens(tiny_model(kind), None, IDS, pixel_values=torch.zeros(1, 3, 8, 8))
 
     @pytest.mark.parametrize("name", ["qwen2_5_vl", "llava_next"])
     def test_sizes_alone_are_no_image(self, name):

@@ -62,6 +62,7 @@ def encode(
         given["input_ids"] = _token_ids(tokenizer, prompt)
     dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
     given = _of_one_run(features_of(given, input_device(model), dtype))
+    _require_read(model, given)
     if is_encoder_decoder(model) and labels_of(model) is None:
         _require_one_text(given, written)
         for name in {"input_ids", DECODER_IDS} & set(given):
@@ -81,6 +82,20 @@ def encode(
         given.pop("labels", None)  # of a loss, which a lens does not need
         inputs = _inputs(model, given)
     return replace(_checked(model, tokenizer, inputs), logits=logits)
+
+
+def _require_read(model: nn.Module, given: Mapping[str, Any]) -> None:
+    """Refuses pictures and sounds that a model of transformers does not name among its inputs, and so ignores.
+
+    Raises:
+        LensError: there are some.
+    """
+    if not type(model).__module__.startswith("transformers."):
+        return
+    taken = inspect.signature(type(model).forward).parameters
+    for name, value in given.items():
+        if name not in taken and isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 2:
+            raise LensError(f"{type(model).__name__} does not read {name}: leave it out, or load a model that does")
 
 
 def _of_one_run(given: dict[str, Any]) -> dict[str, Any]:

@@ -254,8 +254,9 @@ def replaying(
             functions |= {name: lambda states, *_, **__: states for name in layout.norms}
         elif norm == "final" and layout.norms:
             assert final is not None
-            frozen = FrozenNorm(_only_norm(own, layout), final)
-            functions[layout.norms[0]] = lambda states: tail.frozen(frozen, states)
+            name = _only_norm(own, layout)
+            frozen = FrozenNorm(own.get_submodule(name), final)
+            functions[name] = lambda states: tail.frozen(frozen, states)
         if to_head or through is not None:
             functions[layout.head] = tail.at_head
         outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, _StandIn)}
@@ -264,10 +265,12 @@ def replaying(
             yield tail
 
 
-def _only_norm(model: nn.Module, layout: Layout) -> nn.Module:
-    if len(layout.norms) > 1:
+def _only_norm(model: nn.Module, layout: Layout) -> str:
+    """The name of the final norm; a dropout does nothing in a lens."""
+    norms = [name for name in layout.norms if not isinstance(model.get_submodule(name), nn.Dropout)]
+    if len(norms) != 1:
         raise LensError(
-            f"norm='final' needs one final norm; found {', '.join(layout.norms)} in {layout.model_class}: "
+            f"norm='final' needs one final norm; found {', '.join(norms) or 'none'} in {layout.model_class}: "
             "pass norm='own'"
         )
-    return model.get_submodule(layout.norms[0])
+    return norms[0]

@@ -104,7 +104,7 @@ class TestEncoderDecoders:
 
     def test_columns_are_what_the_decoder_has_written(self, t5, tokenizer):
         source = tokenizer("the city")["input_ids"]
-        written = [0, *tokenizer("of the sea")["input_ids"]][:-1]  # the labels, one place later
+        written = [0, *tokenizer("of the sea")["input_ids"]]
         lens = bauklens.logit_lens(t5, tokenizer, "the city", text_target="of the sea", topk=len(tokenizer))
         assert lens.token_ids.tolist() == written
         assert lens.prompt == "the city"
@@ -184,7 +184,15 @@ class TestEncoderDecoders:
         )  # fmt: skip
         torch.manual_seed(0)
         model = randomised(T5ForConditionalGeneration(config)).eval()
-        with pytest.raises(bauklens.LensError, match="does not run on"):
+
+        def fail(*_):
+            raise ValueError("the encoder fails")
+
+        hook = model.encoder.register_forward_pre_hook(fail)
+        with pytest.raises(ValueError, match="the encoder fails"):
+            bauklens.logit_lens(model, None, torch.tensor([[5, 98]]), text_target=[0, 7, 8])
+        hook.remove()
+        with pytest.raises(bauklens.LensError, match="token id 99 is not in the model's vocabulary of 99"):
             bauklens.logit_lens(model, None, torch.tensor([[5, 99]]))
         lens = bauklens.logit_lens(model, None, torch.tensor([IDS]), text_target=[0, 7, 8], topk=99)
         for row, expected in enumerate(self.rows(model, IDS, [0, 7, 8])):

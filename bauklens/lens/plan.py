@@ -118,6 +118,12 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
     """
     made = None
     if is_for_processor(options):
+        if options.inputs:
+            beside = next(iter(options.inputs))
+            raise LensError(
+                f"a processor makes the inputs of images and sounds, but {beside} is given as well: leave it out, or pass "
+                "what the processor returns as the prompt"
+            )
         made = processed(
             model,
             processor,

@@ -99,6 +99,12 @@ def start_token(model: nn.Module) -> int:
     )
 
 
+def _end_token(model: nn.Module, tokenizer: Any) -> int | None:
+    """The id that ends a text, as the tokenizer or the model names it."""
+    named = (getattr(tokenizer, "eos_token_id", None), getattr(getattr(model, "config", None), "eos_token_id", None))
+    return next((each for each in named if isinstance(each, int)), None)
+
+
 def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
     """(1, position), from the token that a decoder starts with on; a text's own end is left out."""
     start = start_token(model)
@@ -109,7 +115,10 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
     if tokenizer is None:
         raise LensError("a text that the decoder has written needs a tokenizer: pass one, or its ids")
     labels = torch.tensor([tokenizer(text_target=written)["input_ids"]], device="cpu")
+    ends = _end_token(model, tokenizer)
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        if ends is not None and ends not in labels[0, -2:]:  # what is left out is the text's end, if it has one
+            labels = torch.cat([labels, torch.tensor([[ends]], device="cpu")], dim=1)
         return model.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator,no-any-return]
     end = getattr(tokenizer, "eos_token_id", None)
     labels = labels[:, :-1] if labels[0, -1] == end else labels

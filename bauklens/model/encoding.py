@@ -1,7 +1,7 @@
 """A prompt -> what the model is given, checked before anything runs."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.encoder_decoder import written_by
 from bauklens.model.features import along, features_of, without_padding
-from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings
+from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings, part_embeddings
 from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of
 from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
@@ -176,18 +176,28 @@ def _checked(model: nn.Module, tokenizer: Any, inputs: Inputs) -> Inputs:
         raise LensError(
             f"the prompt has {count:,} tokens, but the model's context is {context:,}: pass a shorter prompt"
         )
-    embeddings = input_embeddings(model)
+    own = part_embeddings(model, "get_decoder") if inputs.keyword == DECODER_IDS else None
+    _require_known(own or input_embeddings(model), tokenizer, ids, inputs.placeholders)
+    source = inputs.extra.get("input_ids") if inputs.keyword == DECODER_IDS else None
+    if source is not None:
+        _require_known(part_embeddings(model, "get_encoder"), tokenizer, source)
+    return inputs
+
+
+def _require_known(
+    embeddings: nn.Module | None, tokenizer: Any, ids: torch.Tensor, placeholders: Collection[int] = ()
+) -> None:
+    """Refuses ids (1, position) that an embedding does not have, other than placeholders."""
     weight = getattr(embeddings, "weight", None)
     rows = len(weight) if isinstance(weight, torch.Tensor) else None
     vocabulary = rows if is_plain(weight) else getattr(embeddings, "num_embeddings", rows)  # packed rows are not tokens
     outside = [
         each
         for each in ids[0].tolist()
-        if (each < 0 or (vocabulary and each >= vocabulary)) and each not in inputs.placeholders
+        if (each < 0 or (vocabulary and each >= vocabulary)) and each not in placeholders
     ]
     if outside:
         raise LensError(outside_vocabulary(tokenizer, outside[0], vocabulary))
-    return inputs
 
 
 def _require_weights(model: nn.Module) -> None:

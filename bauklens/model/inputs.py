@@ -164,6 +164,16 @@ def input_embeddings(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
 
 
+def part_embeddings(model: nn.Module, part: str) -> nn.Module | None:
+    """The embedding of an encoder-decoder's part, if that declares one.
+
+    Args:
+        part: ``"get_encoder"`` or ``"get_decoder"``.
+    """
+    found = _declared(model, part)
+    return None if found is None else _declared(found, "get_input_embeddings")
+
+
 def output_embeddings(model: nn.Module) -> nn.Module | None:
     """The head that the model declares, if it does."""
     return _declared(model, "get_output_embeddings")

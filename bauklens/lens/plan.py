@@ -121,8 +121,8 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
         if options.inputs:
             beside = next(iter(options.inputs))
             raise LensError(
-                f"a processor makes the inputs of images and sounds, but {beside} is given as well: leave it out, or pass "
-                "what the processor returns as the prompt"
+                f"a processor makes the inputs of images and sounds, but {beside} is given as well: leave it out, or "
+                "pass what the processor returns as the prompt"
             )
         made = processed(
             model,

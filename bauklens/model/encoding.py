@@ -64,24 +64,27 @@ def encode(
     given = _of_one_run(features_of(given, input_device(model), dtype))
     _require_read(model, given)
     if is_encoder_decoder(model) and labels_of(model) is None:
-        _require_one_text(given, written)
-        for name in {"input_ids", DECODER_IDS} & set(given):
-            given[name] = _token_ids(None, given[name]).to(input_device(model))
-        if getattr(given.get("attention_mask"), "ndim", 0) == 1:
-            given["attention_mask"] = given["attention_mask"][None]
-        if written is not None and not isinstance(written, str):
-            written = _token_ids(None, written)
-        given = written_by(model, tokenizer, given, written)
-        inputs = _written_inputs(given)
-    else:
-        if written is not None:
-            raise LensError(
-                f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is "
-                "none: pass the whole text as the prompt"
-            )
-        given.pop("labels", None)  # of a loss, which a lens does not need
+        inputs = _of_a_source(model, tokenizer, given, written)
+    elif written is None:
         inputs = _inputs(model, given)
+    else:
+        raise LensError(
+            f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is not "
+            "one: pass the whole text as the prompt"
+        )
     return replace(_checked(model, tokenizer, inputs), logits=logits)
+
+
+def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], written: Any) -> Inputs:
+    """Of an encoder-decoder: what its decoder has written, beside a source."""
+    _require_one_text(given, written)
+    for name in {"input_ids", DECODER_IDS} & set(given):
+        given[name] = _token_ids(None, given[name]).to(input_device(model))
+    if getattr(given.get("attention_mask"), "ndim", 0) == 1:
+        given["attention_mask"] = given["attention_mask"][None]
+    if written is not None and not isinstance(written, str):
+        written = _token_ids(None, written)
+    return _written_inputs(written_by(model, tokenizer, given, written))
 
 
 def _require_read(model: nn.Module, given: Mapping[str, Any]) -> None:
@@ -131,6 +134,7 @@ def _written_inputs(given: dict[str, Any]) -> Inputs:
 
 def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
     """Of a model without an encoder of its own: ids without padding."""
+    given.pop("labels", None)  # of a loss, which a lens does not need
     ids = given.pop("input_ids", None)
     if ids is None:
         raise LensError(f"there are no input_ids among the inputs: {', '.join(given) or 'there are none at all'}")

@@ -302,6 +302,16 @@ class TestClassifiers:
         assert lens.check["only_position"] == 0
         assert any("first position only" in note for note in lens.notes)
 
+    @pytest.mark.parametrize("seed", range(12))
+    def test_one_label_has_a_score(self, seed):
+        torch.manual_seed(seed)
+        model = randomised(BertForSequenceClassification(BertConfig(**BERT | {"id2label": {0: "score"}}))).eval()
+        lens = bauklens.logit_lens(model, None, IDS)
+        with torch.no_grad():
+            score = float(model(input_ids=torch.tensor([IDS])).logits)
+        assert lens.measures["max_logit"][-1, 0] == pytest.approx(score, abs=1e-5)
+        assert any("has one label" in note for note in lens.notes)
+
     def test_what_is_not_about_labels_is_left_out(self, bert):
         lens = bauklens.logit_lens(bert, None, IDS, measures="all")
         assert {"entropy", "kl", "js"} <= set(lens.measures)

@@ -82,6 +82,10 @@ class Anatomy(Layout):
                 f"The model returns the logits of the {self.reads} position only; the other columns are read as that "
                 "one is, and nothing of the model's own confirms them."
             )
+        if self.classes is not None and len(self.classes) == 1:
+            found.append(
+                "The model has one label, whose probability is 1 everywhere: its score is max_logit."
+            )
         return tuple(found)
 
     @property

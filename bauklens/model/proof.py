@@ -8,6 +8,9 @@ from bauklens.model.layout import Layout
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.005}
 """Of the spread of the logits: above what rounding makes, far below what a missed norm, scale or cap makes."""
 
+_FEW = 8
+"""Labels, of which the best may be as near to the median as rounding brings it."""
+
 _MASKED = 1e30
 """Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
 
@@ -51,6 +54,7 @@ def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """By how much logits may differ from a model's own for rounding: (...,) of (..., vocabulary) float32.
 
     This is an estimate: a part of how far the best logit is above the median, and two units of rounding of the largest.
+    Of a few labels the median says little, so that it is a part of the largest.
 
     Args:
         dtype: that of the states.
@@ -58,6 +62,7 @@ def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     real = own.abs() < _MASKED
     best, largest = torch.where(real, own, -torch.inf).amax(dim=-1), torch.where(real, own, 0).abs().amax(dim=-1)
     spread = best - torch.where(real, own, torch.nan).nanmedian(dim=-1).values
+    spread = spread if own.shape[-1] > _FEW else torch.maximum(spread, largest)
     return 2 * torch.finfo(dtype).eps * largest + _TOLERANCE.get(dtype, 0.02) * spread
 
 

@@ -397,7 +397,7 @@ class TestPictures:
             bauklens.logit_lens(model, processor, ["the", "tower"], images=picture())
         with pytest.raises(LensError, match="go with a text"):
             bauklens.logit_lens(model, processor, [5, 6], images=picture())
-        with pytest.raises(LensError, match="audio need a processor"):
+        with pytest.raises(LensError, match="audio needs a processor"):
             bauklens.logit_lens(model, processor, "the", audio=np.zeros(9))
 
 

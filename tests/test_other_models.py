@@ -302,6 +302,15 @@ class TestClassifiers:
         assert lens.check["only_position"] == 0
         assert any("first position only" in note for note in lens.notes)
 
+    def test_what_is_looked_at_first_is_the_position_that_is_read(self, bert):
+        lens = bauklens.logit_lens(bert, None, IDS, targets=["fear"])
+        assert lens.main_position == 0
+        assert lens.first_layer("fear", rank=2) == lens.first_layer("fear", rank=2, position=0)
+        assert lens.column_of(None) == 0
+        assert "position 0" in lens.plot(kind="trajectory").axes[0].get_title()
+        assert '"mainPosition":0' in lens.to_html()
+        assert bauklens.logit_lens(bert, None, IDS, positions=[3, 4]).main_position == 4
+
     @pytest.mark.parametrize("seed", range(12))
     def test_one_label_has_a_score(self, seed):
         torch.manual_seed(seed)

@@ -82,7 +82,9 @@ def main(context: click.Context, quiet: bool) -> None:
 )
 @click.option("--blocks", help="Dotted name of the list of blocks, if the wrong one is found.")
 @click.option("--head", help="Dotted name of the head, if the wrong one is found.")
-@click.option("--position", type=int, default=-1, help="Position to print; by default the last.")
+@click.option(
+    "--position", type=int, help="Position to print; by default the last, or the one that a classifier reads."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table of all positions as HTML.")
 @click.option("--json", "json_path", metavar="FILE|-", help="Write the result as JSON; - means standard output.")
 @click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer, position and rank as CSV.")
@@ -96,7 +98,7 @@ def lens(
     max_new_tokens: int,
     blocks: str | None,
     head: str | None,
-    position: int,
+    position: int | None,
     output: Path | None,
     json_path: str | None,
     csv_path: str | None,
@@ -136,7 +138,8 @@ def lens(
     }
     found: Any = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens)
     results: list[LensResult] = found if isinstance(found, list) else [found]
-    (shown,) = chosen_positions(len(results[0].tokens), position)
+    wanted = results[0].main_position if position is None else position
+    (shown,) = chosen_positions(len(results[0].tokens), wanted)
     written = [] if output is None else [str(output)]
     if output is not None:
         from bauklens.show.page import save_report

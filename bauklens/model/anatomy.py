@@ -83,9 +83,7 @@ class Anatomy(Layout):
                 "one is, and nothing of the model's own confirms them."
             )
         if self.classes is not None and len(self.classes) == 1:
-            found.append(
-                "The model has one label, whose probability is 1 everywhere: its score is max_logit."
-            )
+            found.append("The model has one label, whose probability is 1 everywhere: its score is max_logit.")
         return tuple(found)
 
     @property

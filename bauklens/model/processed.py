@@ -245,9 +245,9 @@ def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
     ]
     if callable(processor) and any(hasattr(processor, name) for name in holds):
         return
-    what = "images" if images else "audio"
+    needed = "images need a processor that takes them" if images else "audio needs a processor that takes it"
     raise LensError(
-        f"{what} need a processor that takes them, in the tokenizer's place, such as AutoProcessor.from_pretrained "
+        f"{needed}, in the tokenizer's place, such as AutoProcessor.from_pretrained "
         f"makes; got {'None' if processor is None else f'a {type(processor).__name__}'}"
     )
 

@@ -54,7 +54,7 @@ class Displayed:
         *,
         kind: str = "heatmap",
         tokens: bool | str = True,
-        position: int = -1,
+        position: int | None = None,
         layer: "int | str" = -1,
         token: "Which | None" = None,
     ) -> "Figure":
@@ -69,7 +69,8 @@ class Displayed:
                 (:func:`bauklens.show.picture_figure.picture_figure`).
             tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
                 ``"numbers"``.
-            position: for a trajectory: its position; negative ones count from the last column.
+            position: for a trajectory: its position; negative ones count from the last column. None is the last, or the
+                one that a classifier of whole texts reads.
             layer: for pictures: the number or label of a layer; negative ones count blocks from the last.
             token: for pictures: a target, or a token by its id or text, whose probability they show.
 

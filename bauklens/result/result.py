@@ -209,12 +209,19 @@ class LensResult(Stored, Exported, Displayed):
             **cut,
         )
 
-    def column_of(self, position: int) -> int:
-        """The column of a position; negative positions count from the last column.
+    @property
+    def main_position(self) -> int:
+        """The position to look at first: the last; of a classifier of whole texts, the one that it reads."""
+        only = self.check.get("only_position")
+        return int(only if only is not None and only in self.positions else self.positions[-1])
+
+    def column_of(self, position: int | None) -> int:
+        """The column of a position; negative positions count from the last column, None is the main one.
 
         Raises:
             LensError: the position is not in the table.
         """
+        position = self.main_position if position is None else position
         if is_whole_number(position):
             if -len(self.positions) <= position < 0:
                 return int(position) % len(self.positions)
@@ -252,13 +259,13 @@ class LensResult(Stored, Exported, Displayed):
         difference: np.ndarray = self._single(one).logit - self._single(other).logit
         return difference
 
-    def first_layer(self, which: Which, *, rank: int = 1, position: int = -1) -> str | None:
+    def first_layer(self, which: Which, *, rank: int = 1, position: int | None = None) -> str | None:
         """The first layer at which a target has this rank or a better one; None if there is no such layer.
 
         Args:
             which: a target, as in :meth:`target`.
             rank: the rank to reach, from 1.
-            position: a position in the table; negative ones count from the last column.
+            position: a position in the table; negative ones count from the last column; None is :attr:`main_position`.
         """
         ranks = self._single(which).rank[:, self.column_of(position)]
         reached = np.flatnonzero(ranks <= checked_count("rank", rank))

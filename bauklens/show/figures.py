@@ -81,13 +81,13 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
     return figure
 
 
-def trajectory(result: LensResult, position: int = -1) -> "Figure":
+def trajectory(result: LensResult, position: int | None = None) -> "Figure":
     """The probabilities of tokens across layers at one position: of all targets, or else of :func:`leaders`.
 
     A token that is not a target is drawn only where it is in the top k.
 
     Args:
-        position: a position in the table; negative ones count from the last column.
+        position: a position in the table; negative ones count from the last column; None is the result's main one.
 
     Raises:
         LensError: matplotlib is not installed, or the result does not have that position.

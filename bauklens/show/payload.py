@@ -122,6 +122,7 @@ def _view(
             "labels": [*map(printable, lens.columns)],
             "bands": [asdict(band) for band in bands_of(lens)],
             "predicts": lens.predicts,
+            "mainPosition": lens.main_position,
             "generatedFrom": lens.generated_from,
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),

@@ -32,11 +32,11 @@ const PAIR_WIDTH = 120;
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
 const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
 
-/** The state of a viewer that has just been opened: at the last layer and position. */
+/** The state of a viewer that has just been opened: at the last layer, and the position to look at first. */
 export function opened(lenses, given = {}) {
   const [lens] = lenses;
   const whole = lens.pictures.findIndex(({ name }) => name.endsWith(", whole")); // beside the tiles that it was cut into
-  const last = { layer: lens.layers.at(-1), position: lens.linked.at(-1), picture: Math.max(0, whole) };
+  const last = { layer: lens.layers.at(-1), position: lens.mainPosition ?? lens.linked.at(-1), picture: Math.max(0, whole) };
   const kept = restored(given, lenses);
   const { position, band } = { ...START, ...last, ...kept };
   return changed({ ...START, ...last, open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);

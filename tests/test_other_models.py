@@ -111,6 +111,16 @@ class TestEncoderDecoders:
         for row, expected in enumerate(self.rows(t5, source, written)):
             assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
 
+    def test_the_prompt_is_the_source_however_it_is_given(self, t5, tokenizer):
+        ids = tokenizer("the city")["input_ids"]
+        given = {
+            "input_ids": torch.tensor([[0, 0, *ids]]),
+            "attention_mask": torch.tensor([[0, 0] + [1] * len(ids)]),
+            "decoder_input_ids": torch.tensor([[0, 7]]),
+        }
+        assert bauklens.logit_lens(t5, tokenizer, given).prompt == "the city"
+        assert bauklens.logit_lens(t5, tokenizer, ids, text_target="of").prompt == "the city"
+
     def test_nothing_written_yet_is_the_token_that_it_starts_with(self, t5, tokenizer):
         assert bauklens.logit_lens(t5, tokenizer, "the city").token_ids.tolist() == [0]
 
@@ -442,6 +452,14 @@ class TestOwnCode:
             bauklens.logit_lens(model, None, IDS)
         lens = bauklens.logit_lens(model, None, IDS, logits=lambda output: output["logits"])
         assert lens.check["only_position"] == len(IDS) - 1
+
+    def test_a_prompt_that_is_longer_than_its_table_of_positions(self):
+        model = own_model(lambda logits: {"logits": logits})
+        model.places = nn.Embedding(12, 32)
+        forward = model.forward
+        model.forward = lambda idx: forward(idx) if model.places(torch.arange(idx.shape[1])).any() else None
+        with pytest.raises(bauklens.LensError, match="does not run on this prompt of 14 tokens: index out of range"):
+            bauklens.logit_lens(model, None, IDS * 2)
 
     def test_a_function_that_fails(self):
         with pytest.raises(bauklens.LensError, match="logits= fails on what Own returns: IndexError"):

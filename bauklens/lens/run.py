@@ -18,6 +18,7 @@ from bauklens.decode.ways import ways
 from bauklens.model.anatomy import forget, resolve
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
+from bauklens.model.logits import DECODER_IDS
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.result.labels import LabelNames
@@ -216,4 +217,15 @@ def _magnitude(run: Run, rows: Rows) -> torch.Tensor:
 def _prompt_text(run: Run) -> str:
     if isinstance(run.prompt, str):
         return run.prompt
-    return run.tokenizer.decode(run.inputs.ids[0, : run.prompted].tolist()) if run.tokenizer is not None else ""
+    if run.tokenizer is None:
+        return ""
+    return str(run.tokenizer.decode(_prompt_ids(run).tolist()))
+
+
+def _prompt_ids(run: Run) -> torch.Tensor:
+    """(position,), the ids of the prompt; of an encoder-decoder, of its source without padding."""
+    source, mask = (run.inputs.extra.get(name) for name in ("input_ids", "attention_mask"))
+    if run.inputs.keyword != DECODER_IDS or source is None:
+        return run.inputs.ids[0, : run.prompted]
+    ids: torch.Tensor = source[0]
+    return ids if mask is None or mask.shape != source.shape else ids[mask[0].bool()]

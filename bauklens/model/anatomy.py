@@ -294,9 +294,11 @@ def naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
             raise
         if not hasattr(model, "get_input_embeddings") and held_models(model):
             raise not_a_model(model) from error
-        given = ", ".join(inputs.given)
+        kind, given = type(model).__name__, ", ".join(inputs.given)
+        if isinstance(error, IndexError) and not inputs.extra:
+            raise LensError(f"{kind} does not run on this prompt of {inputs.count} tokens: {error!s:.300}") from error
         raise LensError(
-            f"{type(model).__name__} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "
+            f"{kind} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "
             "such as pixel_values=, or what its processor returns"
         ) from error
 

@@ -84,7 +84,7 @@ def trace_streams(
     longest = max(lengths)
     inputs, options = _batch(prompts, lengths)
     few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
-    named = naming_what_it_needs(model, inputs) if inputs.extra and tracing.edit_output is None else nullcontext()
+    named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
     with explaining_out_of_memory(inputs.ids.numel()), named:
         if few and inputs.ids.numel() > most_with_logits(anatomy):
             passed = run_traced(model, anatomy, inputs, tracing, options | few)

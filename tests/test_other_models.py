@@ -111,6 +111,10 @@ class TestEncoderDecoders:
         for row, expected in enumerate(self.rows(t5, source, written)):
             assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
 
+    def test_several_texts_are_not_one_target(self, t5, tokenizer):
+        with pytest.raises(bauklens.LensError, match="text_target is one text, or its ids"):
+            bauklens.logit_lens(t5, tokenizer, ["the city", "the sea"], text_target=["of the", "of the"])
+
     def test_the_prompt_is_the_source_however_it_is_given(self, t5, tokenizer):
         ids = tokenizer("the city")["input_ids"]
         given = {
@@ -367,6 +371,10 @@ class TestClassifiers:
             bauklens.LensError, match="'hope' is not a label of this model: pass one of joy, anger, fear"
         ):
             bauklens.logit_lens(bert, None, IDS, targets=["hope"])
+
+    def test_a_number_of_no_label(self, bert):
+        with pytest.raises(bauklens.LensError, match="the target 7 is not a label: the model has 3, from 0 on"):
+            bauklens.logit_lens(bert, None, IDS, targets=[7])
 
     def test_a_label_for_each_token(self):
         config = BertConfig(**BERT)

@@ -194,6 +194,8 @@ class Options:
             checked_count("chunk_rows", self.chunk_rows)
         if self.edit_output is not None and not callable(self.edit_output):
             raise LensError(f"edit_output must be a function of (output, layer); got {type(self.edit_output).__name__}")
+        if isinstance(self.text_target, (list, tuple)) and any(isinstance(each, str) for each in self.text_target):
+            raise LensError("text_target is one text, or its ids, and goes with every prompt: call logit_lens for each")
         if self.logits is not None and not callable(self.logits):
             raise LensError(
                 "logits must be a function of what the model's forward returns, such as lambda output: output[0]; got "

@@ -11,6 +11,7 @@ import numpy as np
 from bauklens.arguments import as_lists, is_whole_number, one_of
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_floats, plain, require
+from bauklens.result.labels import LabelNames
 from bauklens.result.tokens import token_texts
 from bauklens.text_ids import ids_of
 from bauklens.vocabulary import WORDS
@@ -205,6 +206,8 @@ def _tokens_of(tokenizer: Any, vocabulary: int, what: str, target: Any) -> tuple
             )
         token_id = operator.index(target)
         if not 0 <= token_id < vocabulary:
+            if isinstance(tokenizer, LabelNames):
+                raise LensError(f"{what} {token_id} is not a label: the model has {vocabulary:,}, from 0 on")
             raise LensError(f"{what} {token_id} is not a token id: the model's vocabulary has {vocabulary:,} tokens")
         return token_texts(tokenizer, [token_id])[token_id], (token_id,)
     if not target:

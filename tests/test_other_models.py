@@ -587,6 +587,12 @@ class TestPromptsOfSeveralKinds:
         for lens, prompt in zip(lenses, [IDS, with_image, IDS], strict=True):
             assert np.array_equal(lens.top_probs, bauklens.logit_lens(model, None, prompt).top_probs)
 
+    def test_a_word_cannot_follow_a_text_that_is_read_both_ways(self):
+        model, given = image_text.build("paligemma"), image_text.inputs_of("paligemma")
+        last = given["input_ids"].shape[1] - 1
+        with pytest.raises(bauklens.LensError, match="depends on what comes later"):
+            bauklens.logit_lens(model, Letters(), given, targets=["ab"], positions=[last - 1])
+
     def test_a_word_of_several_tokens_cannot_follow_half_an_image(self):
         model, given = image_text.build("llava"), image_text.inputs_of("llava")
         last = given["input_ids"].shape[1] - 1
@@ -606,7 +612,28 @@ class Letters:
         return "".join(chr(each - 5 + ord("a")) for each in ids)
 
 
+class Skipping(Own):
+    """Its second block runs only if the first id is odd."""
+
+    def forward(self, idx):
+        x = self.wte(idx)
+        for number, block in enumerate(self.h):
+            x = block(x) if number != 1 or idx[0, 0] % 2 else x
+        return {"logits": self.lm_head(self.ln_f(x))}
+
+
 class TestIdleBlocks:
+    def test_blocks_that_run_on_some_prompts_only(self):
+        torch.manual_seed(0)
+        model = Skipping(None).eval()
+        assert bauklens.logit_lens(model, None, [6, 7, 8]).layers == ("embed", "0", "2")
+        assert bauklens.logit_lens(model, None, [5, 7, 8]).layers == ("embed", "0", "1", "2")
+
+    def test_no_block_runs_unseen_in_a_list_of_prompts(self):
+        torch.manual_seed(0)
+        with pytest.raises(bauklens.LensError, match="prompt 2: a block of Skipping runs on this prompt that did not"):
+            bauklens.logit_lens(Skipping(None).eval(), None, [[6, 7, 8], [5, 7, 8]])
+
     def test_blocks_that_do_not_run_are_named(self):
         lens = bauklens.logit_lens(image_text.build("mllama"), None, IDS)
         assert lens.layers == ("embed", "0", "2")

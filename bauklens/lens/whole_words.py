@@ -13,8 +13,9 @@ from bauklens.model.inputs import exceeded_context
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
-from bauklens.stream.batches import traced
+from bauklens.stream.batches import are_alike, traced
 from bauklens.stream.run import Run
+from bauklens.stream.states import Stream
 
 
 def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> LensResult:
@@ -55,12 +56,30 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
         if isinstance(stream, LensError):
             raise stream
         first = positions[column] + 1
+        _require_causal(target, run, stream, positions[column])
         longer = replace(run, inputs=texts[column], anatomy=anatomy, stream=stream)
         rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1), how)
         each = decoded_values(longer, rows, how)["target_probs"]  # (layer, token's place, token)
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()
     none = np.full_like(probability, np.nan)
     return replace(target, probability=probability, logit=none, rank=none)
+
+
+def _require_causal(target: Target, run: Run, longer: Stream, position: int) -> None:
+    """Refuses a prompt whose positions see those after them: the word would follow another text than is shown.
+
+    Args:
+        longer: of the text up to the position, and the word after it.
+
+    Raises:
+        LensError: the states at the position are not those of the whole prompt.
+    """
+    here = slice(position, position + 1)
+    if run.anatomy.plain and not are_alike(run.stream.states[:, here], longer.states[:, here]):
+        raise LensError(
+            f"{target.text!r} has several tokens, which are followed after the text up to each position, but the state "
+            f"at position {position} depends on what comes later: pass words='first', or positions=-1"
+        )
 
 
 def _require_cut(target: Target, run: Run, positions: list[int]) -> None:

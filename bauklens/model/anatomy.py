@@ -146,7 +146,7 @@ def resolve(
             anatomies[key] = known
         else:
             anatomy = _resolve(model, inputs, blocks, norm, head)
-            if math.isnan(anatomy.proof):
+            if math.isnan(anatomy.proof) or anatomy.idle:  # what is idle here may run on the next prompt
                 return anatomy
             while len(anatomies) >= _REMEMBERED:
                 del anatomies[next(iter(anatomies))]

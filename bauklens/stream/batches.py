@@ -52,7 +52,7 @@ def traced(
             streams = trace_streams(model, anatomy, [prompts[number] for number in group], tracing)
             if len(group) > 1:
                 (alone,) = trace_streams(model, anatomy, [prompts[group[-1]]], tracing)
-                if not _are_alike(alone.states, streams[-1].states):
+                if not are_alike(alone.states, streams[-1].states):
                     groups = [[number] for each in (group, *groups) for number in each]
                     continue
                 streams[-1] = alone
@@ -65,8 +65,8 @@ def traced(
                 groups = [group[:middle], group[middle:], *groups]
 
 
-def _are_alike(alone: torch.Tensor, together: torch.Tensor) -> bool:
-    """Whether states (row, position, hidden) of a prompt that ran alone are those of the same in a batch."""
+def are_alike(alone: torch.Tensor, together: torch.Tensor) -> bool:
+    """Whether states (row, position, hidden) of a prompt are the same in two runs, alone and in a batch, say."""
     difference = (together.float() - alone.float()).norm(dim=-1)
     return bool((difference <= _ROUNDING.get(alone.dtype, 0.1) * alone.float().norm(dim=-1)).all())
 

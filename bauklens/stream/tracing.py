@@ -97,6 +97,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     with (
         evaluating(model, in_place=anatomy.in_place) as running,
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
+        _refusing_idle(running, anatomy),
         _tracing_head(running, anatomy, calls),
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
@@ -140,6 +141,23 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
         for name in dict.fromkeys(blocks):
             block = model.get_submodule(name)
             hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        yield
+
+
+@unbroken
+def _refusing_idle(model: nn.Module, anatomy: Anatomy) -> Iterator[None]:
+    """Refuses a prompt on which a block runs that did not run when the model was looked at, and so has no row."""
+
+    def refuse(*_: Any) -> None:
+        raise LensError(
+            f"a block of {anatomy.model_class} runs on this prompt that did not run on the first positions of the "
+            "first: pass each prompt by itself"
+        )
+
+    with ExitStack() as hooks:
+        for label in anatomy.idle:
+            block = model.get_submodule(f"{anatomy.blocks_path}.{label}")
+            hooks.callback(block.register_forward_pre_hook(refuse).remove)
         yield
 
 

@@ -655,6 +655,7 @@ class TestNamedModules:
         lens = bauklens.logit_lens(model, None, PROMPT, blocks="some")
         whole = bauklens.logit_lens(model, None, PROMPT, blocks="model.layers")
         assert lens.layers == ("embed", "1", "2")
+        assert lens.notes == ()  # they have run, under their other names
         assert np.array_equal(lens.top_ids, whole.top_ids[1:])
 
     def test_blocks_whose_names_are_no_numbers(self):

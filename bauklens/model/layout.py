@@ -148,8 +148,9 @@ def layout_of(
 
 
 def _idle(model: nn.Module, path: str, ran: list[str]) -> tuple[str, ...]:
-    """The places of the modules of a list that did not run."""
-    return tuple(child for child, _ in model.get_submodule(path).named_children() if f"{path}.{child}" not in ran)
+    """The places of the modules of a list that did not run, under this name or another."""
+    modules = {id(model.get_submodule(name)) for name in ran}
+    return tuple(child for child, module in model.get_submodule(path).named_children() if id(module) not in modules)
 
 
 def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:

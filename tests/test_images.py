@@ -31,7 +31,8 @@ from bauklens.lens.pictures import LONGEST
 from bauklens.model.encoding import encode
 from bauklens.model.image_files import picture_of, pictures_of
 from bauklens.model.image_grid import views_of
-from bauklens.model.image_layouts import LAYOUTS, best_resolution, unpadded
+from bauklens.model.image_layouts import LAYOUTS
+from bauklens.model.image_tiles import best_resolution, unpadded
 from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of, tokenizer_with
 from tests.tiny import randomised, tiny_tokenizer
 

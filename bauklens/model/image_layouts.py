@@ -17,7 +17,7 @@ from bauklens.model.image_patches import (
     rows_apart,
     squares,
 )
-from bauklens.model.image_tiles import any_resolution, named_tiles, per_tile, tiles_in_runs, whole_and_crops
+from bauklens.model.image_tiles import any_resolution, per_tile, tiles_apart, tiles_in_runs, whole_and_crops
 
 
 def _llava(given: Given) -> list[Part] | None:
@@ -63,9 +63,10 @@ _PIXTRAL = listed_sizes("image_sizes", patch_size, broken=True)
 _MERGED = grid_thw()
 _SQUARE_OF_PATCHES = pixel_patches(patch_size)
 _CONVOLVED = pixel_patches(_convolved, cut=True)
-_UNSHUFFLED = tiles_in_runs(per_tile(lambda config: 1 / config.downsample_factor))
+_UNSHUFFLED = per_tile(lambda config: 1 / config.downsample_factor)
 _SHUFFLED = tiles_in_runs(per_tile(lambda config: config.downsample_ratio))
-_NAMED = named_tiles(per_tile(lambda config: 1 / config.scale_factor))
+_IDEFICS = tiles_apart(per_tile(lambda config: 1 / config.scale_factor), "<global-img>")
+_GEMMA = squares(lambda given: whole_root(given.config.mm_tokens_per_image), cut=True)  # it can pan and scan
 _TARGETS = listed_sizes("target_sizes", _minicpm, cut=True)
 
 LAYOUTS: dict[str, Layout] = {
@@ -111,19 +112,19 @@ LAYOUTS: dict[str, Layout] = {
     "step3p7": _CONVOLVED,
     "unlimited_ocr": pixel_patches(_sam, cut=True, row_end=1, after=1),
     "fast_vlm": feature_map,
-    "gemma3": squares(lambda given: whole_root(given.config.mm_tokens_per_image)),
-    "shieldgemma2": squares(lambda given: whole_root(given.config.mm_tokens_per_image)),
+    "gemma3": _GEMMA,
+    "shieldgemma2": _GEMMA,
     "gemma3n": squares(lambda given: whole_root(given.config.vision_soft_tokens_per_image)),
     "gemma4": patch_places(lambda given: side_of(given.vision.pooling_kernel_size)),
     "gemma4_unified": patch_places(lambda _: 1),
-    "aya_vision": _UNSHUFFLED,
-    "cohere2_vision": _UNSHUFFLED,
+    "aya_vision": tiles_apart(_UNSHUFFLED, "TILE_GLOBAL"),
+    "cohere2_vision": tiles_apart(_UNSHUFFLED),
     "internvl": _SHUFFLED,
     "qianfan_ocr": _SHUFFLED,
-    "idefics3": _NAMED,
-    "smolvlm": _NAMED,
-    "granite_docling": named_tiles(per_tile(lambda config: 1 / config.vision_config.scale_factor)),
-    "llama4": named_tiles(per_tile(lambda config: config.vision_config.pixel_shuffle_ratio)),
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "granite_docling": tiles_apart(per_tile(lambda config: 1 / config.vision_config.scale_factor), "<global-img>"),
+    "llama4": tiles_apart(per_tile(lambda config: config.vision_config.pixel_shuffle_ratio)),
     "llava_next": any_resolution(),
     "llava_next_video": any_resolution(),
     "llava_onevision": any_resolution(most=True),

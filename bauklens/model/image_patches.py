@@ -101,14 +101,14 @@ def patches_and_class(given: Given) -> list[Part] | None:
     return frames(given, pixels[0], Part(pixels[1] // side, pixels[2] // side, before=before))
 
 
-def squares(side: Callable[[Given], int]) -> Layout:
-    """Of pixels that are pictures, of so many positions each way."""
+def squares(side: Callable[[Given], int], *, cut: bool = False) -> Layout:
+    """Of pixels that are pictures, or crops of them if they may be cut, of so many positions each way."""
 
     def layout(given: Given) -> list[Part] | None:
         size, pixels = side(given), given.pixels()
         if not size or pixels is None:
             return None
-        return frames(given, pixels[0], Part(size, size))
+        return frames(given, pixels[0], Part(size, size), cut=cut)
 
     return layout
 

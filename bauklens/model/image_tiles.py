@@ -32,15 +32,19 @@ def tiles_in_runs(side: Callable[[Given], int]) -> Layout:
     return layout
 
 
-def named_tiles(side: Callable[[Given], int]) -> Layout:
-    """Each tile is a run of positions of its own, after a token that names it; the last one is the whole picture."""
+def tiles_apart(side: Callable[[Given], int], whole: str | None = None) -> Layout:
+    """Each tile is a run of positions of its own.
+
+    Args:
+        whole: the token before the whole picture, which comes after its tiles; None if no token tells it from them.
+    """
 
     def layout(given: Given) -> list[Part] | None:
         size, pixels = side(given), given.pixels()
         if not size or pixels is None or any(run != size * size for run in given.runs) or len(given.runs) != pixels[0]:
             return None
         part = Part(size, size)
-        ends = [number for number, before in enumerate(given.preceding) if before == "<global-img>"]
+        ends = [number for number, before in enumerate(given.preceding) if before == whole]
         if not ends or ends[-1] != len(given.runs) - 1 or given.images not in (None, len(ends)):
             return frames(given, len(given.runs), part, cut=True)
         parts, start = [], 0

@@ -28,7 +28,8 @@ from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import forget, resolve
 from bauklens.progress import bar
 from bauklens.result.tokens import token_texts
-from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord, Evaluation
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluation import Evaluation
 from bauklens.stream.batches import traced
 from bauklens.stream.run import Run
 from bauklens.stream.tracing import Tracing

@@ -10,7 +10,9 @@ and some that are drawn from the rest, each as often as its own probability has 
 import torch
 from torch import nn
 
+from bauklens.decode.bfloat16_ranks import Low
 from bauklens.decode.measure import entropy, surprisal
+from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rest import FARTHEST, LEAST, Rest, grouped, largest, rest_of
 from bauklens.decode.rounding import BITS, rounded_head
@@ -62,6 +64,7 @@ class LowPrecisionHead:
         low = self._rounded.weights
         self._has_gaps = len(low) > vocabulary or not bool(self._bias.isfinite().all())
         self._places = _places(weight.device)
+        self._counting = Counting()
         self._buffer = low.new_empty(0, len(low))  # for the logits, as fresh memory costs as much as its use
 
     def _have_much_in_common(self, inputs: torch.Tensor) -> bool:
@@ -121,6 +124,10 @@ class LowPrecisionHead:
         if reading.has_linear_kl:
             values["kl"] = reading.kl(normalizer.log() + max_logit, own_inputs, columns.to(inputs.device))
 
+        if len(reading.tracked):
+            lowest = found[:, -1:].float()
+            low = Low(logits, expected, lowest, self._above(inputs, expected, lowest, exact))
+            values |= self._tracked(inputs, reading, low, exact, common, (best + normalizer.log())[:, None])
         errors = (found.float() + expected) / BITS - exact
         seen = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
         doubt = _SAFETY * seen * mass / normalizer  # nats
@@ -132,6 +139,35 @@ class LowPrecisionHead:
             & normalizer.isfinite()
         )
         return values, certain
+
+    def _tracked(
+        self,
+        inputs: torch.Tensor,
+        reading: Reading,
+        low: Low,
+        exact: torch.Tensor,
+        common: torch.Tensor,
+        normalizer: torch.Tensor,
+    ) -> Values:
+        """What is read of tracked tokens: their logits are computed in full precision, and counted among the others'.
+
+        Args:
+            exact: (row, candidate), the candidates' logits, less what all have in common.
+            normalizer: (row, 1), log sum exp of all logits, less the same.
+        """
+        ids = torch.tensor(reading.tracked, device=inputs.device)
+        own = inputs @ self._weight[ids].T + self._bias[ids] - common
+        ranked = low.ranks(ids, own, exact, self._counting)
+        logs = (own - normalizer).clamp_max(0).half()
+        return {"tracked_logs": logs, "tracked_ranks": ranked.ranks, "tracked_sure": ranked.exact_to}
+
+    def _above(
+        self, inputs: torch.Tensor, expected: torch.Tensor, lowest: torch.Tensor, exact: torch.Tensor
+    ) -> torch.Tensor:
+        """(row, 1) bits, above which no token lies that is not scored again."""
+        largest_score = torch.maximum(BITS * exact.amax(dim=-1) - expected[:, 0], lowest[:, 0].abs())
+        error = self._rounded.largest_error(inputs, expected[:, 0], lowest[:, 0], largest_score)
+        return (lowest[:, 0] + error)[:, None]
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """(row, vocabulary) -> (row, width), the mean of the head's weights, each token's as probable as it is."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
+from bauklens.decode.ranking import Counting
 
 Values = dict[str, torch.Tensor]
 """Name -> (row, ...), whatever was read off some rows."""
@@ -87,6 +88,7 @@ class Reading:
         next_ids: (column,) int64, the token that follows in the text; -1 if none does, or if it has no logit.
         targets: the ids of tokens to follow, of each target one or more; several are followed together, as a set.
         reference: what the model itself says; None where no measure needs it.
+        tracked: the ids of tokens whose log-probabilities and ranks are read beside.
     """
 
     topk: int
@@ -94,6 +96,7 @@ class Reading:
     next_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
     targets: Sequence[Sequence[int]] = ()
     reference: Reference | None = None
+    tracked: Sequence[int] = ()
 
     def with_measure(self, name: str) -> "Reading":
         """The same, and one measure more."""
@@ -110,7 +113,9 @@ class Reading:
         Returns:
             ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and where there
             are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32: of a set, log
-            sum exp of its members' logits, the sum of their probabilities, and the rank of the best of them.
+            sum exp of its members' logits, the sum of their probabilities, and the rank of the best of them. If
+            tokens are tracked, ``tracked_logs`` (row, token) float16, the logs of their probabilities,
+            ``tracked_ranks`` (row, token) int32 and ``tracked_sure`` (row,) int32, up to which rank these are exact.
         """
         scratch = _Scratch()
         parts = [
@@ -137,6 +142,8 @@ class Reading:
             values |= self._next(logits, largest[:, 0] + normalizer, columns)
         if len(self.targets):
             values |= self._followed(logits, probabilities, total)
+        if len(self.tracked):
+            values |= self._tracked(logits, top.values, largest + normalizer[:, None], scratch)
         if "entropy" in self.measures or self._elementwise:
             below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
             if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
@@ -189,6 +196,17 @@ class Reading:
             "target_ranks": rank_of(logits, best),
         }
 
+    def _tracked(
+        self, logits: torch.Tensor, top: torch.Tensor, normalizer: torch.Tensor, scratch: "_Scratch"
+    ) -> Values:
+        ids = torch.tensor(self.tracked, device=logits.device)
+        ranked = scratch.counting.ranks(logits, ids, top)
+        return {
+            "tracked_logs": (logits[:, ids].float() - normalizer).clamp_max(0).half(),
+            "tracked_ranks": ranked.ranks,
+            "tracked_sure": ranked.exact_to,
+        }
+
     def _next(self, logits: torch.Tensor, normalizer: torch.Tensor, columns: torch.Tensor) -> Values:
         following = self.next_ids.to(logits.device)[columns]
         none = following < 0
@@ -206,6 +224,7 @@ class _Scratch:
 
     def __init__(self) -> None:
         self._buffers: dict[int, torch.Tensor] = {}
+        self.counting = Counting()
 
     def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
         """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""

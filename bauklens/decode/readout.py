@@ -44,10 +44,14 @@ class Exact:
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, all of which are certain."""
-        inputs, logits = self.unembed.inputs_and_logits(tile)
-        logits = logits if self._offset is None else logits - self._offset
+        inputs, logits = self.logits(tile)
         values = reading.of(logits, self.unembed.columns(tile), inputs)
         return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
+
+    def logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """As :meth:`bauklens.decode.unembed.Unembed.inputs_and_logits`, without what is left out."""
+        inputs, logits = self.unembed.inputs_and_logits(tile)
+        return inputs, logits if self._offset is None else logits - self._offset
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`Readout.mean_weights`."""

@@ -16,6 +16,7 @@ from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
 from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
+from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.proof import prove
@@ -59,20 +60,25 @@ class Decoded:
         precision: the dtype of the logits: the model's own; or "bfloat16", if their best were scored again in it.
         redone: rows of which bfloat16 was not certain, and that were decoded again in the model's own.
         check: what was compared with the model itself.
+        tracked: the ids of the tokens that were tracked; then ``values`` has ``tracked_logs`` and ``tracked_ranks``,
+            (layer, position, token), and ``tracked_sure``, (layer, position).
     """
 
     values: Values
     precision: str
     redone: int
     check: Check
+    tracked: tuple[int, ...] = ()
 
 
-def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> Decoded:
+def decode(
+    run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking = Tracking()
+) -> Decoded:
     """Decodes states to what is read off their logits.
 
     Args:
         run: the run that the states are of.
-        reading: what to read; the reference that it needs is made here.
+        reading: what to read; the reference that it needs is made here, and the tokens to track are chosen.
 
     Raises:
         NotProvedError: what was decoded is not what the model says.
@@ -93,11 +99,15 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
             own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
             reading = replace(reading, reference=own.reference) if needs_own else reading
         table = _Table(rows, rows_done)
-        tiles = [rows.everything]
+        tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
+        if tracking.most:
+            reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
         difference = None
         if own is not None and own_row is not None and says is not None:
-            tiles = rows.everything.without_layer(own_row)
-            table.keep(rows.everything.layer(own_row), own.values)
+            values = own.values
+            if reading.tracked:
+                values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
+            table.keep(rows.everything.layer(own_row), values)
             if not run.anatomy.alone:
                 difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
         redone = _fill(table, readout, exact, reading, tiles, limit)
@@ -110,7 +120,8 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None) -> De
         check = replace(
             check, positions=len(checked), logits=difference, only=checked[0] if run.anatomy.alone else None
         )
-    return Decoded(_with_own(values, own if needs_own else None), readout.precision or _name_of(own), redone, check)
+    values = _with_own(values, own if needs_own else None)
+    return Decoded(values, readout.precision or _name_of(own), redone, check, tuple(reading.tracked))
 
 
 @unbroken
@@ -140,6 +151,27 @@ def _require_reduction(tail: Tail, run: Run) -> None:
     final = run.final[None]
     found = tail.after_reduction(tail.reduced(final), final, everywhere)
     prove(run.anatomy, found[0], tail(final, everywhere)[0], final.dtype)
+
+
+def _tracking(
+    table: "_Table",
+    exact: Exact,
+    reading: Reading,
+    tiles: list[Tile],
+    tracking: Tracking,
+    own: Own | None,
+    limit: int,
+) -> tuple[Reading, list[Tile]]:
+    """With the tokens to track, and the tiles that are left if the last column was read to choose them."""
+    tops = None if own is None else own.values["top_ids"]
+    if len(tiles) != 1:
+        return replace(reading, tracked=tracking.tokens(exact.unembed.anatomy.vocabulary, tops, None)), tiles
+    (tile,), last = tiles, len(exact.unembed.rows.positions) - 1
+    values, tokens = column_first(exact, tile.column(last), reading, tracking, tops, limit)
+    if values is not None:
+        table.keep(tile.column(last), values)
+        tiles = [Tile(tile.layers, tile.positions[:last])] if last else []
+    return replace(reading, tracked=tokens), tiles
 
 
 def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:

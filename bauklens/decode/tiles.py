@@ -39,6 +39,10 @@ class Tile:
         """One of its layers."""
         return Tile(self.layers[row : row + 1], self.positions)
 
+    def column(self, place: int) -> "Tile":
+        """One of its columns."""
+        return Tile(self.layers, self.positions[place : place + 1])
+
     def without_layer(self, row: int) -> list["Tile"]:
         """What is left of it without one of its layers."""
         parts = self.layers[:row], self.layers[row + 1 :]

@@ -1,0 +1,50 @@
+"""Ranks of tracked tokens among logits in bfloat16, and which of them are proved."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bauklens.decode.measure import in_cache
+from bauklens.decode.ranking import Counting, Ranks, sure_up_to
+from bauklens.decode.rounding import BITS
+
+_SAME = 2.0**-20
+"""The part of a logit within which two count as the same: more than float32 loses when a product is added otherwise."""
+
+
+@dataclass(frozen=True)
+class Low:
+    """Logits in bfloat16, in bits, less what is expected of the largest.
+
+    Attributes:
+        logits: (row, padded vocabulary); those that are scored again are overwritten by a very low number.
+        expected: (row, 1) bits.
+        lowest: (row, 1) bits, the lowest of those that are scored again.
+        proved: (row, 1) bits, above which no token lies that is not scored again.
+    """
+
+    logits: torch.Tensor
+    expected: torch.Tensor
+    lowest: torch.Tensor
+    proved: torch.Tensor
+
+    def ranks(self, ids: torch.Tensor, own: torch.Tensor, exact: torch.Tensor, counting: Counting) -> Ranks:
+        """Ranks tokens.
+
+        A token is compared with those that are scored again, and counted among the rest in bfloat16. If it lies above
+        all that the rest can be, its rank is sure; otherwise it is an estimate.
+
+        Args:
+            ids: (token,).
+            own: (row, token) nats, their logits in full precision.
+            exact: (row, candidate) nats, those that are scored again.
+        """
+        bits = BITS * own - self.expected
+        best_first = exact.sort(dim=-1, descending=True).values
+        among = torch.searchsorted(-best_first, -(own + _SAME * (1 + own.abs()))).int()
+        parts = [counting.counted(self.logits[some], bits[some]) for some in in_cache(self.logits)]
+        above, beside = (torch.cat(each) for each in zip(*parts, strict=True))
+        itself = (self.logits[:, ids].float() > bits).int()
+        rest = (above + beside // 2 - itself).clamp_min(0)
+        sure = bits > self.proved
+        return sure_up_to(1 + among + torch.where(sure, 0, rest), sure)

@@ -1,0 +1,119 @@
+"""Ranks of many tokens of every row, from one pass over the row's logits.
+
+To compare every token with every logit would take as many passes as there are tokens. Instead a row's logits are
+counted in narrow bins, and a token's rank is 1 + how many logits lie in higher bins + how many of its own bin are
+greater. That last number is known if nothing else lies in its bin; otherwise half of the others are taken, and the rank
+is not sure. Logits of two bytes are counted one bin for each number that there is, so that every rank is sure.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+BINS = 1 << 14
+"""Bins of logits of four bytes or more, between a row's lowest and its highest."""
+
+_CODES = 1 << 16
+"""Bins of logits of two bytes: one for each."""
+
+LEAST = 1e29
+"""How far below 0 a logit lies that is left out."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of some tokens.
+
+    Attributes:
+        ranks: (row, token) int32, from 1; tokens with the very same logit share the better rank.
+        exact_to: (row,) int32, up to which rank they are sure.
+    """
+
+    ranks: torch.Tensor
+    exact_to: torch.Tensor
+
+
+class Counting:
+    """Counts logits in bins, some rows after others, in the same memory, as fresh memory costs as much as its use."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def ranks(self, logits: torch.Tensor, ids: torch.Tensor, top: torch.Tensor) -> Ranks:
+        """Ranks tokens among all of each row.
+
+        Args:
+            logits: (row, vocabulary).
+            ids: (token,) int64.
+            top: (row, k), the largest logits of each row; a token that is among them has a sure rank.
+        """
+        own = logits[:, ids]
+        if logits.element_size() == 2:
+            above, _ = self._tally(_code(logits), _code(own).long(), _CODES)
+            return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
+        above, beside = self.counted(logits, own)
+        ranks = above + 1 + (beside - 1).clamp_min(0) // 2
+        return sure_up_to(*best_of(ranks, beside <= 1, own, top))
+
+    def counted(self, logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many logits lie in higher bins than values, and how many in the same; (row, token) int32 each.
+
+        Args:
+            logits: (row, vocabulary); those below -:data:`LEAST` lie in the lowest bin.
+            values: (row, token).
+        """
+        wide = self._buffer("wide", logits.shape, torch.float32, logits.device).copy_(logits)
+        high, low = wide.amax(dim=-1, keepdim=True), wide.amin(dim=-1, keepdim=True)
+        if (low < -LEAST).any():
+            low = torch.where(wide < -LEAST, high, wide).amin(dim=-1, keepdim=True)
+        scale = (BINS - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+        of_values = _binned(values.float(), low, scale)
+        narrow = self._buffer("narrow", logits.shape, torch.int32, logits.device)
+        narrow.copy_(wide.sub_(low).mul_(scale)).clamp_(0, BINS - 1)
+        return self._tally(narrow, of_values, BINS)
+
+    def _tally(self, bins: torch.Tensor, of_values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        places = self._buffer("places", bins.shape, torch.int64, bins.device).copy_(bins)
+        ones = self._buffer("ones", bins.shape, torch.int32, bins.device).fill_(1)
+        tally = self._buffer("tally", torch.Size((len(bins), count)), torch.int32, bins.device).zero_()
+        tally.scatter_add_(1, places, ones)
+        up_to = tally.cumsum(dim=-1, dtype=torch.int32).gather(1, of_values)
+        return bins.shape[1] - up_to, tally.gather(1, of_values)
+
+    def _buffer(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        known = self._buffers.get(name)
+        if known is None or len(known) < shape[0]:
+            self._buffers[name] = known = torch.empty(shape, dtype=dtype, device=device)
+        return known[: shape[0]]
+
+
+def best_of(
+    ranks: torch.Tensor, sure: torch.Tensor, own: torch.Tensor, top: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ranks, with those of tokens that are among the largest by comparison with these: sure.
+
+    Args:
+        ranks, sure, own: (row, token), and whether each rank is sure, and the tokens' logits.
+        top: (row, k), the largest logits of each row, largest first.
+    """
+    is_top = own >= top[:, -1:]
+    among = 1 + torch.searchsorted(-top, -own).int()
+    return torch.where(is_top, among, ranks), sure | is_top
+
+
+def sure_up_to(ranks: torch.Tensor, sure: torch.Tensor) -> Ranks:
+    """Ranks, and up to which one all are sure: those below the first that is not."""
+    most = torch.iinfo(torch.int32).max
+    first = torch.where(sure, most, ranks).amin(dim=-1)
+    return Ranks(ranks.int(), torch.where(first == most, most, first - 1).int())
+
+
+def _binned(values: torch.Tensor, low: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The bins of values, by the very arithmetic of all logits."""
+    return values.sub(low).mul_(scale).int().clamp_(0, BINS - 1).long()
+
+
+def _code(logits: torch.Tensor) -> torch.Tensor:
+    """Numbers of two bytes -> 0 .. 65,535 (int32), in their order; -0 counts as 0."""
+    bits = (logits + 0).view(torch.int16)
+    return (bits ^ ((bits >> 15) & 0x7FFF)).int() + (_CODES >> 1)

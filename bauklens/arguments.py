@@ -91,11 +91,11 @@ def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
     return count
 
 
-def checked_count(name: str, value: Any) -> int:
-    """A number of things, checked to be at least one."""
+def checked_count(name: str, value: Any, *, least: int = 1) -> int:
+    """A number of things, checked to be at least so many."""
     count = whole_number(name, value)
-    if count < 1:
-        raise LensError(f"{name} is {count}: pass 1 or more")
+    if count < least:
+        raise LensError(f"{name} is {count}: pass {least} or more")
     return count
 
 

@@ -16,6 +16,9 @@ BINS = 1 << 14
 _CODES = 1 << 16
 """Bins of logits of two bytes: one for each."""
 
+SURE = 64
+"""The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
+
 LEAST = 1e29
 """How far below 0 a logit lies that is left out."""
 

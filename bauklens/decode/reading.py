@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
-from bauklens.decode.ranking import Counting
+from bauklens.decode.ranking import SURE, Counting
 
 Values = dict[str, torch.Tensor]
 """Name -> (row, ...), whatever was read off some rows."""
@@ -128,10 +128,12 @@ class Reading:
         self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
     ) -> Values:
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
-        top = logits.topk(self.topk, dim=-1)  # not of probabilities: those of most tokens may be 0 in float32
+        most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
+        largest_logits, ids = logits.topk(most, dim=-1)  # not of probabilities: those of most tokens may be 0 in float32
         total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
-        values = {"top_ids": top.indices, "top_probs": probabilities.gather(1, top.indices) / total}
-        largest = top.values[:, :1].float()  # (row, 1)
+        top_ids = ids[:, : self.topk]
+        values = {"top_ids": top_ids, "top_probs": probabilities.gather(1, top_ids) / total}
+        largest = largest_logits[:, :1].float()  # (row, 1)
         normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them
         columns = columns.to(logits.device)
         if inputs is not None and self.has_linear_kl:
@@ -143,7 +145,7 @@ class Reading:
         if len(self.targets):
             values |= self._followed(logits, probabilities, total)
         if len(self.tracked):
-            values |= self._tracked(logits, top.values, largest + normalizer[:, None], scratch)
+            values |= self._tracked(logits, largest_logits, largest + normalizer[:, None], scratch)
         if "entropy" in self.measures or self._elementwise:
             below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
             if self._elementwise and "kl" in self.measures and not self.has_linear_kl:

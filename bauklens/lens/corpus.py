@@ -71,7 +71,7 @@ def _lenses(items: Iterator[Any], model: Any, tokenizer: Any, options: dict[str,
                 f"summarize() takes prompts, each a text or a list of token ids; got {some[0]!r:.80} among them"
             )
         try:
-            found = logit_lens(model, tokenizer, some, **options)
+            found = logit_lens(model, tokenizer, some, **{"track": 0, **options})
         except PromptError as error:
             raise PromptError(done + error.number, error.reason) from None
         assert isinstance(found, list)

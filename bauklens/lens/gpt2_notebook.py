@@ -20,6 +20,7 @@ from bauklens.lens.run import How, lens_of, run
 from bauklens.model.encoding import Prompt
 from bauklens.result.measures import chosen_measures
 from bauklens.result.result import LensResult
+from bauklens.result.tracked import MOST
 from bauklens.show.page import Colour, fragment
 from bauklens.stream.run import Run
 from bauklens.vocabulary import GIVEN
@@ -85,6 +86,8 @@ def show_logit_lens(
             measures=chosen_measures(None, complete=True),
             misfit=made_for,
             called=called,
+            track=MOST,
+            beside=len(decoders),
         )
         kept = mapped_rows(ran.anatomy, labels, None, how)
         how = replace(how, left_out=tuple(label for row, label in enumerate(labels) if row not in kept))

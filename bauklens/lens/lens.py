@@ -105,6 +105,10 @@ def logit_lens(
             not they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`). A mapping
             ``{"en": [" the", 270], ...}``, also as an item of the list, follows sets of tokens by their names, each by
             the sum of its members' probabilities.
+        track (int): the most tokens whose probability and rank are kept in every cell beside the top k, so that they
+            can be pinned in the viewer: those that the model itself says at any position, those that lead anywhere at
+            the last one, and those of the text (:class:`bauklens.Tracked`). Fewer are kept if they would take more than
+            64 MB in all results of a call. 0 keeps none.
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each after those
             before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
             takes such a text only with ``"first"``.
@@ -232,7 +236,7 @@ def _lenses(
                     raise stream
                 given = inputs[number]
                 run = plan.run(model, tokenizer, prompts[number], given, stream)
-                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run)]
+                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run, len(prompts))]
             except LensError as error:
                 refuse(number, error)
             prompts_done.update()

@@ -11,6 +11,7 @@ from typing_extensions import Required, TypedDict
 from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count, one_of
 from bauklens.errors import LensError
 from bauklens.result.measures import chosen_measures
+from bauklens.result.tracked import MOST
 from bauklens.vocabulary import MISSING, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
@@ -50,6 +51,7 @@ class RowOptions(TypedDict, total=False):
     measures: Measures
     targets: Targets
     words: str
+    track: int
 
 
 class PromptOptions(RowOptions, total=False):
@@ -138,6 +140,7 @@ class Options:
     measures: Measures = None
     targets: Targets = None
     words: str = "whole"
+    track: int = MOST
     messages: Sequence[Mapping[str, Any]] | None = None
     template: Mapping[str, Any] | None = None
     images: Any = None
@@ -192,6 +195,7 @@ class Options:
         chosen_measures(self.measures, complete=True)
         if self.chunk_rows is not None:
             checked_count("chunk_rows", self.chunk_rows)
+        checked_count("track", self.track, least=0)
         if self.edit_output is not None and not callable(self.edit_output):
             raise LensError(f"edit_output must be a function of (output, layer); got {type(self.edit_output).__name__}")
         if isinstance(self.text_target, (list, tuple)) and any(isinstance(each, str) for each in self.text_target):

@@ -96,10 +96,16 @@ class Plan:
         """The rows of a stream that are asked for."""
         return rows_of(run, stream, self.options.layers, self.options.positions, how)
 
-    def results(self, run: Run) -> list[tuple[LensResult, How]]:
-        """A result for each stream and decoder of a prompt's run, the decoders of a stream after one another."""
+    def results(self, run: Run, prompts: int = 1) -> list[tuple[LensResult, How]]:
+        """A result for each stream and decoder of a prompt's run, the decoders of a stream after one another.
+
+        Args:
+            prompts: how many there are, whose results share the memory for tracked tokens.
+        """
         measures = chosen_measures(self.options.measures, complete=run.stream.logits is not None)
-        found = []
+        found: list[tuple[LensResult, How]] = []
+        wanted: tuple[int, ...] = ()  # what is tracked in one result is tracked in those beside it
+        beside = prompts * len(self.options.streams) * len(self.hows)
         for stream in self.options.streams:
             for how in self.hows:
                 rows = self.rows(run, stream, how)
@@ -107,7 +113,10 @@ class Plan:
                 asked = [named[row] for row in chosen_layers(named, self.options.layers)]
                 how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
                 arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
-                found.append((lens_of(run, rows, replace(how, measures=measures), arguments=arguments), how))
+                how = replace(how, beside=beside, wanted=wanted)
+                result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments)
+                wanted = () if result.tracked is None else tuple(result.tracked.token_ids.tolist())
+                found.append((result, how))
         return found
 
 
@@ -182,6 +191,7 @@ def planned(
             missing=options.missing,
             misfit=other,
             called=called,
+            track=options.track,
         )
         for decoder, other, called in zip(decoders, made_for, told_apart([each.name for each in decoders]), strict=True)
     )

@@ -13,6 +13,7 @@ from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
+from bauklens.decode.tracking import Tracking
 from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
 from bauklens.model.encoding import Prompt, encode
@@ -25,8 +26,9 @@ from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES
 from bauklens.result.pictures import column_labels
 from bauklens.result.result import LensResult
-from bauklens.result.targets import Target, Wanted
+from bauklens.result.targets import SET, Target, Wanted
 from bauklens.result.tokens import token_texts
+from bauklens.result.tracked import Tracked, most_tracked, tracked_of
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
 from bauklens.vocabulary import LABELS, TOKENS
@@ -41,6 +43,9 @@ class How:
     Attributes:
         called: what results call the decoder, if another has its name.
         left_out: labels of rows that were asked for, and that the decoder has no map for.
+        track: how many tokens to track at most, if the budget of bytes allows it.
+        beside: how many results share that budget.
+        wanted: tokens to track before others.
         misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
     """
 
@@ -52,6 +57,9 @@ class How:
     misfit: str = ""
     called: str = ""
     left_out: tuple[str, ...] = ()
+    track: int = 0
+    beside: int = 1
+    wanted: tuple[int, ...] = ()
 
     @property
     def decoder(self) -> str:
@@ -89,7 +97,7 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
     decoded = _decode(run, rows, how)
     values = decoded.values | _of_states(run, rows, how)
     token_ids = run.inputs.ids[0, rows.positions].tolist()
-    predicted = values["top_ids"].flatten().tolist()
+    predicted = [*values["top_ids"].flatten().tolist(), *decoded.tracked]
     read = token_texts(run.tokenizer, token_ids)
     classes = run.anatomy.classes
     vocabulary = token_texts(run.tokenizer, predicted) | read if classes is None else _label_texts(classes, predicted)
@@ -137,7 +145,16 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         columns=column_labels(run.pictures, rows.positions) if run.pictures else (),
         pictures=run.pictures,
         predicts=TOKENS if classes is None else LABELS,
+        tracked=_tracked(decoded),
     )
+
+
+def _tracked(decoded: Decoded) -> Tracked | None:
+    if not decoded.tracked:
+        return None
+    values = decoded.values
+    exact_to = int(values["tracked_sure"].min())
+    return tracked_of(decoded.tracked, values["tracked_logs"].numpy(), values["tracked_ranks"].numpy(), exact_to)
 
 
 def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, str]:
@@ -187,7 +204,17 @@ def _decode(run: Run, rows: Rows, how: How) -> Decoded:
     following[:-1][run.inputs.filled[1:].cpu()] = -1  # what a picture fills is not a token
     following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
     targets = [each.scored for each in how.targets]
-    return decode(run, rows, Reading(how.topk, how.measures, following[rows.positions], targets), how.way)
+    reading = Reading(how.topk, how.measures, following[rows.positions], targets)
+    return decode(run, rows, reading, how.way, _tracking(run, rows, how))
+
+
+def _tracking(run: Run, rows: Rows, how: How) -> Tracking:
+    """What to track: no more than the budget has room for, and before others the members of sets that are followed."""
+    vocabulary = run.anatomy.vocabulary
+    most = most_tracked(how.track, rows.everything.count, vocabulary, how.beside)
+    text = [] if run.anatomy.classes is not None else run.inputs.ids[0][~run.inputs.filled].tolist()
+    members = [token for target in how.targets if target.part == SET for token in target.token_ids]
+    return Tracking(most, (*members, *how.wanted), text)
 
 
 def _of_states(run: Run, rows: Rows, how: How) -> Values:

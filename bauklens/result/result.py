@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bauklens.arguments import checked_count, is_whole_number
+from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
+from bauklens.result.followed import Followed
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
 from bauklens.result.mapped import decoder_called, mapped_in_words
 from bauklens.result.pictures import Picture
 from bauklens.result.soundness import require_sound, require_unicode
 from bauklens.result.stored import Stored
-from bauklens.result.targets import SET, Target, Which
+from bauklens.result.targets import Target
+from bauklens.result.tracked import Tracked
 from bauklens.vocabulary import LOGIT, PREDICTED, TOKENS
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LensResult(Stored, Exported, Displayed):
+class LensResult(Followed, Stored, Exported, Displayed):
     """The table of a lens for one prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
 
     Attributes:
@@ -59,6 +61,8 @@ class LensResult(Stored, Exported, Displayed):
         measures: name -> (layer, position) float32, in the units of :data:`bauklens.MEASURES`, NaN if a cell has no
             value; always has ``"magnitude"`` and ``"max_probability"``.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
+        tracked: further tokens whose probability and rank are known in every cell (:class:`bauklens.Tracked`); None if
+            there are none.
         unmapped: the labels of rows that the decoder has no map for, and that are shown as in the logit lens.
         quality: what is known of how good the decoder is at each row, measured on text that it was not fitted on:
             ``"kl"``, the mean KL divergence to the model's own prediction in nats, and ``"agreement"``, how often the
@@ -98,6 +102,7 @@ class LensResult(Stored, Exported, Displayed):
     columns: tuple[str, ...] = ()
     pictures: Sequence[Picture] = ()
     predicts: str = TOKENS
+    tracked: Tracked | None = None
     read_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -118,6 +123,8 @@ class LensResult(Stored, Exported, Displayed):
         for name in ("vocabulary", "check", "provenance"):
             require(isinstance(getattr(self, name), Mapping), f"{name} is not a mapping")
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        if self.tracked is not None:
+            object.__setattr__(self, "tracked", Tracked.from_dict(self.tracked, grid))
         require_sound(self)
         require(isinstance(self.measures, Mapping), "measures is not a mapping")
         require_unicode("a measure", map(str, self.measures))
@@ -206,6 +213,7 @@ class LensResult(Stored, Exported, Displayed):
                 )
                 for target in self.targets
             ],
+            tracked=None if self.tracked is None else self.tracked.part(rows, columns),
             **cut,
         )
 
@@ -230,54 +238,6 @@ class LensResult(Stored, Exported, Displayed):
                 return int(columns[0])
         shown = ", ".join(map(str, self.positions[:20].tolist()))
         raise LensError(f"position {position!r} is not in this table, which has {shown:.80}")
-
-    def target(self, which: Which) -> Target:
-        """One of the targets, by its text, its token's id, or the ids of its tokens; a set by its name only.
-
-        Raises:
-            LensError: it is not among the targets, or several targets have that text.
-        """
-        if isinstance(which, str):
-            found = [each for each in self.targets if each.text == which]
-        else:
-            token_ids = which if isinstance(which, tuple) else (which,)
-            found = [
-                each
-                for each in self.targets
-                if each.part != SET and each.token_ids == token_ids and all(map(is_whole_number, token_ids))
-            ]
-        if len(found) > 1:
-            told = ", ".join(str(each.token_ids[0] if each.part == "token" else each.token_ids) for each in found)
-            raise LensError(f"{which!r} is the text of {len(found)} targets: pass the id of one of them, {told}")
-        if found:
-            return found[0]
-        known = ", ".join(repr(each.text) for each in self.targets) or "none"
-        raise LensError(f"{which!r} was not followed (followed: {known}): pass it in logit_lens(..., targets=[...])")
-
-    def logit_difference(self, one: Which, other: Which) -> np.ndarray:
-        """How much higher one target's logit is than the other's, (layer, position) float32."""
-        difference: np.ndarray = self._single(one).logit - self._single(other).logit
-        return difference
-
-    def first_layer(self, which: Which, *, rank: int = 1, position: int | None = None) -> str | None:
-        """The first layer at which a target has this rank or a better one; None if there is no such layer.
-
-        Args:
-            which: a target, as in :meth:`target`.
-            rank: the rank to reach, from 1.
-            position: a position in the table; negative ones count from the last column; None is :attr:`main_position`.
-        """
-        ranks = self._single(which).rank[:, self.column_of(position)]
-        reached = np.flatnonzero(ranks <= checked_count("rank", rank))
-        return self.layers[reached[0]] if len(reached) else None
-
-    def _single(self, which: Which) -> Target:
-        found = self.target(which)
-        if found.part == "whole":
-            raise LensError(
-                f"{found.text!r} is {len(found.token_ids)} tokens and has no rank or logit: pass words='first'"
-            )
-        return found
 
     @property
     def topk(self) -> int:

@@ -57,5 +57,6 @@ def _require_sense(result: "LensResult") -> None:
         all(isinstance(text, str) for text in result.vocabulary.values()),
         "the vocabulary contains values that are not text",
     )
-    missing = set(result.top_ids.ravel().tolist()) - set(result.vocabulary)
+    tracked = [] if result.tracked is None else result.tracked.token_ids.tolist()
+    missing = {*result.top_ids.ravel().tolist(), *tracked} - set(result.vocabulary)
     require(not missing, f"the vocabulary has no text for token id {min(missing, default=0)}")

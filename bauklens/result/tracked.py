@@ -1,0 +1,164 @@
+"""Tokens whose probabilities and ranks are known in every cell beside the top k, stored compactly. Needs no torch."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bauklens.errors import LensError
+from bauklens.result.frozen import frozen_array, require
+
+BUDGET = 64 << 20
+"""Bytes that tracked tokens take at most, over all results of a call."""
+
+MOST = 200
+"""Tokens that are tracked unless another number is asked for."""
+
+_ALL = 1 << 31
+"""Up to which rank all are exact, if all are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """Tokens that were tracked, and their values in every cell.
+
+    Attributes:
+        token_ids: (token,) int64, the most important first.
+        log_probability: (token, layer, position) float16, the natural logs of their probabilities, to three digits.
+        rank: (token, layer, position) uint16, or uint32 if the vocabulary has more than 65,535 tokens: 1 + how many
+            tokens are more probable.
+        exact_to: ranks up to this one are exact. The others are within about 1 %; if rows were decoded in bfloat16,
+            they are estimates that are usually within 2 %.
+    """
+
+    token_ids: np.ndarray
+    log_probability: np.ndarray
+    rank: np.ndarray
+    exact_to: int = _ALL
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_ids", frozen_array("tracked token_ids", self.token_ids, np.int64))
+        logs = np.asarray(self.log_probability)
+        require(logs.dtype == np.float16, "tracked log_probability is not float16")
+        ranks = np.asarray(self.rank)
+        require(ranks.dtype in (np.uint16, np.uint32), "tracked rank is neither uint16 nor uint32")
+        require(
+            self.token_ids.ndim == 1 and logs.ndim == 3 and logs.shape == ranks.shape and len(logs) == len(self),
+            "tracked values do not match their tokens",
+        )
+        require(len(np.unique(self.token_ids)) == len(self), "a token is tracked twice")
+        require(bool((logs <= 0).all()), "a tracked log_probability is above 0, or is not a number")
+        require(bool((ranks > 0).all()), "a tracked rank is 0: ranks begin at 1")
+        require(type(self.exact_to) is int and 0 <= self.exact_to <= _ALL, "tracked exact_to is not a rank")
+        for name, value in (("log_probability", logs), ("rank", ranks)):
+            value = value.view() if not value.flags.writeable else value.copy()
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def place(self, token_id: int) -> int | None:
+        """The place of a token among those that are tracked; None if it is not."""
+        places = np.flatnonzero(self.token_ids == token_id)
+        return int(places[0]) if len(places) else None
+
+    def part(self, rows: Sequence[int], columns: Sequence[int]) -> "Tracked":
+        """The values of some rows and columns, by their places in the table."""
+        cells = np.ix_(range(len(self)), list(rows), list(columns))
+        return Tracked(self.token_ids, self.log_probability[cells], self.rank[cells], self.exact_to)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: the two arrays in base64, little-endian."""
+        return {
+            "token_ids": self.token_ids.tolist(),
+            "log_probability": _written(self.log_probability, "<f2"),
+            "rank": _written(self.rank, f"<u{self.rank.itemsize}"),
+            "rank_bytes": self.rank.itemsize,
+            "exact_to": self.exact_to,
+        }
+
+    @staticmethod
+    def from_dict(data: Any, grid: tuple[int, ...]) -> "Tracked":
+        """Reads what :meth:`to_dict` wrote.
+
+        Args:
+            grid: how many layers and positions the result has.
+
+        Raises:
+            LensError: it is damaged.
+        """
+        if isinstance(data, Tracked):
+            require(data.rank.shape[1:] == grid, "tracked values do not match the layers and positions")
+            return data
+        require(isinstance(data, Mapping), "tracked is not a mapping")
+        token_ids = frozen_array("tracked token_ids", data.get("token_ids", ()), np.int64)
+        held = data.get("rank")
+        size = held.itemsize if isinstance(held, np.ndarray) else data.get("rank_bytes", 2)
+        require(size in (2, 4), "tracked rank_bytes is neither 2 nor 4")
+        shape = (len(token_ids), *grid)
+        logs = _read("log_probability", data, "<f2", shape).astype(np.float16)
+        ranks = _read("rank", data, f"<u{size}", shape).astype(np.uint16 if size == 2 else np.uint32)
+        exact_to = data.get("exact_to", 0)
+        return Tracked(token_ids, logs, ranks, int(exact_to.item()) if isinstance(exact_to, np.ndarray) else exact_to)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as arrays by name, for a file that holds arrays as they are."""
+        return {
+            "token_ids": self.token_ids,
+            "log_probability": self.log_probability,
+            "rank": self.rank,
+            "exact_to": np.array([self.exact_to]),
+        }
+
+
+Tracked.__module__ = "bauklens"  # so that pickles load wherever the class is defined
+
+
+def tracked_of(token_ids: Sequence[int], logs: np.ndarray, ranks: np.ndarray, exact_to: int) -> Tracked:
+    """From what was read.
+
+    Args:
+        logs, ranks: (layer, position, token).
+        exact_to: up to which rank all are exact.
+    """
+    small = np.uint16 if not ranks.size or ranks.max() < 1 << 16 else np.uint32
+    first = (2, 0, 1)
+    return Tracked(
+        np.array(token_ids, dtype=np.int64),
+        np.ascontiguousarray(logs.transpose(first)),
+        np.ascontiguousarray(ranks.transpose(first)).astype(small),
+        int(min(exact_to, _ALL)),
+    )
+
+
+def most_tracked(most: int, cells: int, vocabulary: int, results: int) -> int:
+    """How many tokens can be tracked under the budget.
+
+    Args:
+        most: how many are asked for.
+        cells: layers times positions of a result.
+        vocabulary: how many tokens there are.
+        results: how many results share the budget.
+    """
+    size = 4 if vocabulary < 1 << 16 else 6
+    return min(most, BUDGET // (size * max(1, cells) * max(1, results)))
+
+
+def _written(array: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).astype(dtype).tobytes()).decode("ascii")
+
+
+def _read(name: str, data: Mapping[str, Any], dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    value = data.get(name)
+    if isinstance(value, np.ndarray):
+        require(value.shape == shape, f"tracked {name} has shape {value.shape}, which does not match {shape}")
+        return value
+    try:
+        raw = base64.b64decode(value, validate=True)  # type: ignore[arg-type]
+        return np.frombuffer(raw, dtype=dtype).reshape(shape)
+    except (binascii.Error, TypeError, ValueError):
+        raise LensError(f"tracked {name} is not base64 of {shape} numbers") from None

@@ -23,6 +23,7 @@ from .result.measures import Measure as Measure
 from .result.pictures import Picture as Picture
 from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
+from .result.tracked import Tracked as Tracked
 from .show.evaluation import Evaluation as Evaluation
 from .show.page import save_report as save_report
 from .show.scores import Scores as Scores

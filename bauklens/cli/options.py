@@ -124,6 +124,13 @@ def target_options(command: Command) -> Command:
         help="Tokens to follow together, by the sum of their probabilities: texts, and ids in digits; or NAME=[...], "
         "a list in JSON; repeatable.",
     )(command)
+    command = click.option(
+        "--track",
+        default=OPTIONS["track"],
+        show_default=True,
+        type=int,
+        help="The most tokens whose rank and probability are kept in every cell, to be pinned in the viewer; 0: none.",
+    )(command)
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."
     )(command)

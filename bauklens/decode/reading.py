@@ -129,7 +129,9 @@ class Reading:
     ) -> Values:
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
         most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
-        largest_logits, ids = logits.topk(most, dim=-1)  # not of probabilities: those of most tokens may be 0 in float32
+        largest_logits, ids = logits.topk(
+            most, dim=-1
+        )  # not of probabilities: those of most tokens may be 0 in float32
         total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
         top_ids = ids[:, : self.topk]
         values = {"top_ids": top_ids, "top_probs": probabilities.gather(1, top_ids) / total}

@@ -71,9 +71,7 @@ class Decoded:
     tracked: tuple[int, ...] = ()
 
 
-def decode(
-    run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking = Tracking()
-) -> Decoded:
+def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking = Tracking()) -> Decoded:
     """Decodes states to what is read off their logits.
 
     Args:

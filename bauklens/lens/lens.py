@@ -236,7 +236,9 @@ def _lenses(
                     raise stream
                 given = inputs[number]
                 run = plan.run(model, tokenizer, prompts[number], given, stream)
-                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in plan.results(run, len(prompts))]
+                lenses[number] = [
+                    with_whole_words(result, run, plan, how) for result, how in plan.results(run, len(prompts))
+                ]
             except LensError as error:
                 refuse(number, error)
             prompts_done.update()

@@ -48,7 +48,9 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
             f"the text and {target.text!r} after it have {longest:,} tokens, but the model's context is "
             f"{context:,}: pass words='first', or fewer positions"
         )
-    how = replace(decoded, topk=1, way=replace(decoded.way, precision="exact"), measures=(), track=0, targets=_tokens(target))
+    how = replace(
+        decoded, topk=1, way=replace(decoded.way, precision="exact"), measures=(), track=0, targets=_tokens(target)
+    )
     anatomy = ways(run.anatomy)[result.provenance["decoding"]["by"]]
     probability = target.probability.copy()
     streams = traced(run.model, anatomy, texts, plan.tracing)

@@ -21,7 +21,7 @@ _ALL = 1 << 31
 """Up to which rank all are exact, if all are."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tracked:
     """Tokens that were tracked, and their values in every cell.
 
@@ -60,6 +60,10 @@ class Tracked:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def __repr__(self) -> str:
+        _, layers, positions = self.rank.shape
+        return f"<Tracked: {len(self)} tokens in {layers} layers x {positions} positions>"
 
     def place(self, token_id: int) -> int | None:
         """The place of a token among those that are tracked; None if it is not."""

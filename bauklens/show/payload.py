@@ -19,6 +19,7 @@ from bauklens.result.targets import Target, target_names
 from bauklens.result.tokens import column_heads, printable, visible
 from bauklens.show.pictures import payload
 from bauklens.show.static_table import largest_magnitude
+from bauklens.show.tracked_payload import tracked_payload
 
 _PLAIN_BYTES = 32 << 10
 """A block up to this size is not packed, so that a browser without DecompressionStream can read it."""
@@ -99,7 +100,9 @@ def _view(
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
     heads = column_heads(lens.tokens, lens.positions.tolist())
     rounds = sum(value.size for value in floats.values()) > _LOSSLESS
+    tracked = tracked_payload(lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())})
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, rounds) for key, value in floats.items()}
+    arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
             "name": name,
@@ -128,6 +131,7 @@ def _view(
             "largestMagnitude": largest_magnitude(lens),
             "measures": [_measure(each) for each in measures],
             "targets": _targets(lens.targets),
+            "tracked": tracked.head,
             "rounded": rounds,
             "plain": _told(lens, rounds),
         }

@@ -68,7 +68,7 @@ function valuesOf(lens, state) {
     const token = lens.places.get(state.pin);
     if (token === undefined) return [[], worded(lens, "the pinned token, which is not in this lens"), ""];
     const found = followed(lens, token);
-    const where = found.exact ? "" : " where it is in the top k";
+    const where = found.source === "top" ? " where it is in the top k" : "";
     const what = state.colour === "rank" ? "rank" : "probability";
     return [found[what === "rank" ? "rank" : "probability"], `${what} of ${lens.shown[token]}${where}`, ""];
   }

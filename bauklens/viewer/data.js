@@ -1,8 +1,9 @@
 // What the viewer is given -> lenses: typed arrays over (layer, position), or (layer, position, rank).
 
 import { named } from "./targets.js";
+import { trackedOf } from "./tracked.js";
 
-const KINDS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
+const KINDS = { uint8: Uint8Array, float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array };
 
 /** The images of a figure, as `data:` addresses, by their numbers; anything else is left out. */
 export function imagesOf(figure) {
@@ -43,6 +44,7 @@ function lensOf(head, parts, images) {
     pictures: (head.pictures ?? []).map((picture) => ({ ...picture, url: images[picture.image] ?? "" })),
     measures,
     targets,
+    tracked: trackedOf(head.tracked, parts["tracked logs"], parts["tracked ranks"], head.layers.length * head.positions.length),
     top: parts.top,
     probability: parts.probability,
     values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[`measure ${name}`]])),
@@ -64,6 +66,7 @@ async function inflated(bytes) {
 /** Packed numbers stand byte by byte: the first byte of all, then the second of all, ... */
 function numbers(bytes, kind, packed) {
   const size = KINDS[kind].BYTES_PER_ELEMENT;
+  if (size === 1) return bytes;
   const count = bytes.length / size;
   const whole = new Uint8Array(bytes.length);
   if (!packed) whole.set(bytes);

@@ -2,7 +2,7 @@
 
 import { shortened, textOf } from "./cells.js";
 import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
-import { followed } from "./follow.js";
+import { followed, isKnown } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutMarks } from "./rows.js";
@@ -77,7 +77,7 @@ function sharedCells(one, other) {
 }
 
 /** Whether a token was followed in both, so that its values are known everywhere. */
-const isExact = (lenses, key) => lenses.every((lens) => lens.places.has(key) && followed(lens, lens.places.get(key)).exact);
+const isExact = (lenses, key) => lenses.every((lens) => lens.places.has(key) && isKnown(lens, lens.places.get(key)));
 
 const nameOf = ([one, other], key) => one.shown[one.places.get(key)] ?? other.shown[other.places.get(key)];
 

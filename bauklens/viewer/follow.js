@@ -5,7 +5,12 @@ import { isToken } from "./targets.js";
 
 const known = new WeakMap(); // lens -> token -> what `followed` returned
 
-/** A token in every cell -> { probability, rank, exact }; NaN where it is in no top k and was not followed. */
+/**
+ * A token in every cell -> `{ probability, rank, logs, source }`; NaN where a value is not known.
+ *
+ * `logs` are natural logs of the probabilities. `source` says how it is known: "target", everywhere and exactly;
+ * "tracked", everywhere, to three digits; "coarse", its rank, roughly; "top", only where it is in the top k.
+ */
 export function followed(lens, token) {
   if (!known.has(lens)) known.set(lens, new Map());
   const tokens = known.get(lens);
@@ -13,25 +18,38 @@ export function followed(lens, token) {
   return tokens.get(token);
 }
 
+/** Whether a token's probability is known in every cell. */
+export const isKnown = (lens, token) => ["target", "tracked"].includes(sourceOf(lens, token));
+
+/** How a token is known, as `followed` says, without its values. */
+export function sourceOf(lens, token) {
+  if (targetAt(lens, token)) return "target";
+  if (!lens.tracked?.has(token)) return "top";
+  return lens.tracked.coarse ? "coarse" : "tracked";
+}
+
+/** A token's `what` ("probability", "rank" or "logs") in some cells. */
+export function valuesIn(lens, token, cells, what) {
+  const values = followed(lens, token)[what];
+  return cells.map((cell) => values[cell]);
+}
+
 /** The target that a token or a name of several is; undefined where it was not followed. */
 const targetAt = (lens, token) =>
   lens.joint.get(token) ?? lens.targets.find((each) => isToken(each) && each.tokens[0] === lens.ids?.[token]);
 
-/** A token's probability or rank in some cells; NaN as in `followed`. */
-export function valuesIn(lens, token, cells, what) {
-  const target = targetAt(lens, token);
-  if (target) return cells.map((cell) => target[what][cell]);
-  const ranks = cells.map((cell) => rankAt(lens, cell, token));
-  return ranks.map((rank, place) => (!rank ? NaN : what === "rank" ? rank : probabilityAt(lens, cells[place], rank - 1)));
-}
-
 function follow(lens, token) {
   const target = targetAt(lens, token);
-  if (target) return { probability: target.probability, rank: target.rank, exact: true };
-  const [probability, rank] = [0, 1].map(() => new Float32Array(lens.rows * lens.columns).fill(NaN));
-  for (let cell = 0; cell < probability.length; cell += 1) {
+  if (target) return { probability: target.probability, rank: target.rank, logs: target.probability.map(Math.log), source: "target" };
+  const source = sourceOf(lens, token);
+  const nothing = () => new Float32Array(lens.rows * lens.columns).fill(NaN);
+  const { logs, rank } = source === "top" ? { logs: nothing(), rank: nothing() } : lens.tracked.of(token);
+  const probability = logs.map(Math.exp);
+  for (let cell = 0; cell < rank.length; cell += 1) {
     const found = rankAt(lens, cell, token);
-    if (found) [probability[cell], rank[cell]] = [probabilityAt(lens, cell, found - 1), found];
+    if (!found) continue;
+    [rank[cell], probability[cell]] = [found, probabilityAt(lens, cell, found - 1)];
+    logs[cell] = Math.log(probability[cell]);
   }
-  return { probability, rank, exact: false };
+  return { probability, rank, logs, source };
 }

@@ -2,7 +2,7 @@
 
 import { textOf } from "./cells.js";
 import { cellOf, probabilityAt, tokenAt } from "./data.js";
-import { followed } from "./follow.js";
+import { followed, isKnown } from "./follow.js";
 import { probabilityText, range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { worded } from "./words.js";
@@ -45,7 +45,7 @@ function ofTops(lens, state, row) {
 }
 
 function ofPin(lens, row, picture, pin) {
-  const { probability, exact } = followed(lens, pin.token);
+  const { probability } = followed(lens, pin.token);
   const most = largest(lens, probability, patchesOf(lens, picture).columns.flat());
   const name = lens.shown[pin.token];
   const of = (column) => {
@@ -54,7 +54,7 @@ function ofPin(lens, row, picture, pin) {
     const said = none ? `${name} is not in the top ${lens.topk}: its probability is not known` : `${name} ${probabilityText(value)}`;
     return { text: none ? "" : probabilityText(value), said, p: none ? 0 : Math.min(1, value / (most || 1)), none, mark: null };
   };
-  const known = exact ? "known in every patch, as it was followed" : `hatched: not in the top ${lens.topk} there, so not known`;
+  const known = isKnown(lens, pin.token) ? "known in every patch, as it was followed" : `hatched: not in the top ${lens.topk} there, so not known`;
   const legend = [`probability of ${name} at layer ${lens.layers[row]} (full colour = ${valueText(most)}, the largest in any layer); ${known}`];
   return { of, pin, legend };
 }

@@ -3,7 +3,8 @@ import test from "node:test";
 import { deflateSync } from "node:zlib";
 
 import { cellOf, keyOf, probabilityAt, rankAt, tokenAt, unpack } from "../../bauklens/viewer/data.js";
-import { followed, valuesIn } from "../../bauklens/viewer/follow.js";
+import { followed, isKnown, valuesIn } from "../../bauklens/viewer/follow.js";
+import { halfOf, trackedOf } from "../../bauklens/viewer/tracked.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { placeOfTarget } from "../../bauklens/viewer/targets.js";
 import { small } from "./made.mjs";
@@ -53,7 +54,7 @@ test("a set has a name, a place and a key like a token, and its values everywher
   assert.equal(rankAt(lens, 0, other), 0);
   assert.equal(followed(lens, place).probability, set.probability);
   assert.deepEqual(valuesIn(lens, place, [1, 5], "rank"), [2, 1]);
-  assert.equal(followed(lens, 1).exact, false); // the token of a set of one is not followed itself
+  assert.equal(followed(lens, 1).source, "top"); // the token of a set of one is not followed itself
   assert.deepEqual(valuesIn(lens, 1, [0, 1, 5], "probability"), [0.25, NaN, 0.9375]);
   assert.equal(opened([lens]).pins.length, 2);
 });
@@ -72,9 +73,35 @@ test("a token is followed where it is in the top k, and everywhere where it is a
   const lens = small();
   assert.deepEqual([...followed(lens, 1).probability], [0.25, NaN, NaN, 0.5, NaN, 0.9375]);
   assert.deepEqual([...followed(lens, 1).rank], [2, NaN, NaN, 1, NaN, 1]);
-  assert.equal(followed(lens, 1).exact, false);
+  assert.equal(followed(lens, 1).source, "top");
   const target = { tokens: [11], probability: Float32Array.of(1, 2, 3, 4, 5, 6), rank: new Float32Array(6) };
   const found = followed(small({ targets: [target] }), 1);
-  assert.equal(found.exact, true);
+  assert.equal(found.source, "target");
+  assert.ok(Math.abs(found.logs[1] - Math.log(2)) < 1e-6);
   assert.equal(found.probability, target.probability);
+});
+
+test("a tracked token is known in every cell; in the top k as it is there", () => {
+  const bits = Uint16Array.of(0xbc00, 0xbc00, 0xc000, 0xc400, 0xfc00, 0x8000); // -1, -1, -2, -4, -infinity, -0
+  const ranks = Uint16Array.of(9, 9, 9, 9, 9, 9);
+  const lens = small({ tracked: trackedOf({ places: [1], exactTo: 64, coarse: false, limit: 0 }, bits, ranks, 6) });
+  const found = followed(lens, 1);
+  assert.equal(found.source, "tracked");
+  assert.ok(isKnown(lens, 1) && !isKnown(lens, 0));
+  assert.deepEqual([...found.rank], [2, 9, 9, 1, 9, 1]);
+  assert.deepEqual([...found.probability].map((each) => Number(each.toFixed(4))), [0.25, 0.3679, 0.1353, 0.5, 0, 0.9375]);
+  assert.deepEqual(valuesIn(lens, 1, [4], "logs"), [-Infinity]);
+});
+
+test("of very many tracked tokens only the ranks are known, roughly", () => {
+  const lens = small({ tracked: trackedOf({ places: [3], exactTo: 16, coarse: true, limit: 300 }, undefined, Uint8Array.of(1, 16, 28, 0, 40, 5), 6) });
+  const found = followed(lens, 3);
+  assert.equal(found.source, "coarse");
+  assert.deepEqual([...found.rank], [1, 16, 32, NaN, 64, 2]); // in the last cell it is in the top 2
+  assert.deepEqual([...found.probability], [NaN, NaN, NaN, NaN, NaN, 0.03125]);
+});
+
+test("the bits of half a float", () => {
+  assert.deepEqual([0x3c00, 0xc940, 0x0001, 0x8400, 0x7c00].map(halfOf), [1, -10.5, 2 ** -24, -(2 ** -14), Infinity]);
+  assert.ok(Number.isNaN(halfOf(0x7e00)));
 });

@@ -1,0 +1,69 @@
+"""Tracked tokens of a result -> what the viewer unpacks: exactly if there are few values, else their ranks, roughly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bauklens.result.tracked import Tracked
+
+MOST_EXACT = 1 << 20
+"""Values up to which a page holds them as they are, in about 4 bytes each."""
+
+MOST_COARSE = 12 << 20
+"""Values up to which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
+
+LIMIT = 300
+"""The largest rank that a page holds if it holds them roughly."""
+
+_EXACT = 16
+"""Ranks up to this one have a code each."""
+
+_STEPS = 12
+"""Codes for each doubling of the rank beyond, so that a rank is within 3 % of what its code means."""
+
+
+@dataclass(frozen=True)
+class TrackedPayload:
+    """What a page holds of tracked tokens.
+
+    Attributes:
+        head: what is said of them; None if there are none.
+        arrays: their numbers by name, flat, (token, layer, position).
+    """
+
+    head: dict[str, Any] | None = None
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def tracked_payload(tracked: Tracked | None, places: Mapping[int, int]) -> TrackedPayload:
+    """What a page holds of tracked tokens.
+
+    Args:
+        places: token id -> its place among the texts of the page.
+    """
+    if tracked is None or not len(tracked):
+        return TrackedPayload()
+    cells = tracked.rank[0].size
+    coarse = tracked.rank.size > MOST_EXACT
+    kept = min(len(tracked), max(1, MOST_COARSE // cells)) if coarse else len(tracked)
+    head = {
+        "places": [places[token] for token in tracked.token_ids[:kept].tolist()],
+        "exactTo": _EXACT if coarse else min(tracked.exact_to, (1 << 31) - 1),
+        "coarse": coarse,
+        "limit": LIMIT if coarse else 0,
+        "left": len(tracked) - kept,
+    }
+    if coarse:
+        return TrackedPayload(head, {"tracked ranks": coded(tracked.rank[:kept]).ravel()})
+    logs = np.ascontiguousarray(tracked.log_probability, dtype="<f2").view("<u2").ravel()
+    return TrackedPayload(head, {"tracked logs": logs, "tracked ranks": tracked.rank.ravel()})
+
+
+def coded(ranks: np.ndarray) -> np.ndarray:
+    """Ranks -> uint8 codes: exact to 16, then twelve for each doubling; 0 beyond :data:`LIMIT`."""
+    known = ranks <= LIMIT
+    wide = np.where(known, ranks, 1).astype(np.float32)
+    beyond = _EXACT + np.round(_STEPS * np.log2(np.maximum(wide, _EXACT) / _EXACT))
+    return np.where(known, np.where(wide <= _EXACT, wide, beyond), 0).astype(np.uint8)

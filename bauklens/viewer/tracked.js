@@ -1,0 +1,33 @@
+// Tokens that are tracked: their log-probabilities and ranks in every cell, unpacked when one is asked for.
+
+const EXACT = 16; // ranks up to this one have a code each in a coarse table; see `bauklens/show/tracked_payload.py`
+const STEPS = 12; // codes for each doubling of the rank beyond
+
+/**
+ * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), of(token), exactTo, coarse, limit }`.
+ *
+ * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known.
+ */
+export function trackedOf(about, logs, ranks, cells) {
+  const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
+  const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
+  const of = (token) => {
+    const place = places.get(token);
+    if (about.coarse) return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(ranks, place), rankOf) };
+    return { logs: Float32Array.from(cut(logs, place), halfOf), rank: Float32Array.from(cut(ranks, place)) };
+  };
+  return { has: (token) => places.has(token), of, count: places.size, exactTo: about?.exactTo ?? 0, coarse: about?.coarse ?? false, limit: about?.limit ?? 0 };
+}
+
+/** The rank that a code means: about, beyond 16; NaN for ranks beyond the limit, which have code 0. */
+export function rankOf(code) {
+  if (code <= EXACT) return code || NaN;
+  return Math.round(EXACT * 2 ** ((code - EXACT) / STEPS));
+}
+
+/** The number that the bits of a float16 mean. */
+export function halfOf(bits) {
+  const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : (2 ** -14 * fraction) / 1024);
+}

@@ -1,0 +1,323 @@
+"""Tokens that are tracked: their log-probability and rank in every cell, from the ordinary pass."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import bauklens
+from bauklens import LensError, LensResult, Tracked
+from bauklens.decode import bfloat16
+from bauklens.decode.ranking import SURE, Counting
+from bauklens.decode.tracking import Tracking
+from bauklens.result import tracked as tracked_module
+from bauklens.show.tracked_payload import LIMIT, coded, tracked_payload
+from tests.tiny import PROMPT, TEXT, VOCABULARY, tiny_model, tiny_tokenizer
+
+PROMPT_OF_THE_DEMO = "The Eiffel Tower is located in the city of"
+
+
+def logits_of(kind, rows=30, vocabulary=5_000):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(rows, vocabulary, generator=generator) * 2.5
+    if kind == "far apart":
+        logits *= 50
+    if kind == "left out":
+        logits[:, 100:2_000] = -torch.inf
+    if kind == "the same":
+        logits[:] = logits.round()
+    if kind == "all the same":
+        logits[:] = 1.0
+    if kind == "one far above":
+        logits[:, 7] = 300
+    return logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["plain", "far apart", "left out", "the same", "all the same", "one far above"])
+def test_ranks_are_those_of_counting_each_token(kind, dtype):
+    logits = logits_of(kind).to(dtype)
+    ids = torch.randperm(logits.shape[1], generator=torch.Generator().manual_seed(1))[:200]
+    ids[:2] = torch.tensor([7, 150])
+    found = Counting().ranks(logits, ids, logits.topk(SURE).values)
+    right = 1 + torch.stack([(logits > logits[:, token, None]).sum(dim=-1) for token in ids], dim=1)
+    sure = found.ranks <= found.exact_to[:, None]
+    assert torch.equal(found.ranks[sure].long(), right[sure])
+    assert (found.exact_to >= SURE).all() or kind == "all the same"
+    if dtype.itemsize == 2:
+        assert torch.equal(found.ranks.long(), right)
+    elif kind in ("plain", "one far above"):
+        off = (found.ranks - right).abs() / right
+        assert off.max() < (0.02 if kind == "plain" else 0.2)
+
+
+def test_memory_of_one_table_serves_smaller_ones():
+    counting = Counting()
+    for rows in (8, 3, 8, 1):
+        logits = logits_of("plain", rows)
+        ids = torch.arange(20)
+        found = counting.ranks(logits, ids, logits.topk(SURE).values)
+        fresh = Counting().ranks(logits, ids, logits.topk(SURE).values)
+        assert torch.equal(found.ranks, fresh.ranks)
+        assert torch.equal(found.exact_to, fresh.exact_to)
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": "delta"}, {"norm": "final"}, {"norm": None}, {"layers": [0, 1]}])
+def test_in_every_cell_they_are_those_of_full_logits(model, options):
+    lens = bauklens.logit_lens(model, None, PROMPT, track=200, **options)
+    whole = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY, precision="exact", track=0, **options)
+    assert len(lens.tracked) > 10
+    _require_equal(lens, whole)
+
+
+def _require_equal(lens, whole):
+    """Tokens whose probabilities are the same or vanish in float32 have no place that could be compared."""
+    apart = []
+    for place, token in enumerate(lens.tracked.token_ids):
+        found = (whole.top_ids == token).argmax(-1)[..., None]
+        probability = np.take_along_axis(whole.top_probs, found, -1)[..., 0]
+        visible = probability > 1e-30
+        logs = lens.tracked.log_probability[place].astype(float)[visible]
+        assert np.allclose(logs, np.log(probability[visible]), rtol=2e-3, atol=2e-3)
+        distinct = (whole.top_probs == probability[..., None]).sum(-1) == 1
+        right = 1 + (whole.top_probs > probability[..., None]).sum(-1)
+        off = np.abs(lens.tracked.rank[place].astype(int) - right)
+        assert off[visible & distinct].max(initial=0) <= 4
+        apart.append(off[visible & distinct & (right <= lens.tracked.exact_to)])
+    apart = np.concatenate(apart)
+    assert len(apart) > 50
+    assert (apart == 0).mean() > 0.98  # but for near ties
+
+
+def test_it_tracks_what_a_reader_will_ask_for(model):
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    kept = lens.tracked.token_ids.tolist()
+    assert kept[:5] == lens.top_ids[-1, -1].tolist()
+    assert {*lens.top_ids[-1].ravel(), *PROMPT, *lens.top_ids[:, -1].ravel()} == set(kept)
+    assert len(kept) == len(set(kept))
+    few = bauklens.logit_lens(model, None, PROMPT, track=7).tracked.token_ids.tolist()
+    assert few[:5] == kept[:5]
+    assert len(few) == 7
+
+
+def test_of_few_tokens_all_are_tracked(model):
+    lens = bauklens.logit_lens(model, None, PROMPT, track=VOCABULARY)
+    assert lens.tracked.token_ids.tolist() == list(range(VOCABULARY))
+
+
+def test_what_a_set_holds_comes_first(model):
+    lens = bauklens.logit_lens(model, None, PROMPT, targets={"some": [311, 312]}, track=4)
+    assert lens.tracked.token_ids[:2].tolist() == [311, 312]
+
+
+def test_in_the_order_of_their_importance():
+    own, last = torch.tensor([[5, 6], [1, 2]]), torch.tensor([[8, 9], [7, 1]])
+    found = Tracking(99, (3,), (4, 5, 400)).tokens(300, own, last)
+    assert found == (3, 1, 2, 7, 8, 5, 4, 9, 6)
+    assert Tracking(99, (), (4,)).tokens(300, None, None) == (4,)
+    assert Tracking(0).tokens(300, own, last) == ()
+
+
+@pytest.mark.parametrize("options", [{"chunk_rows": 1}, {"chunk_rows": 2}, {"positions": [3]}, {"positions": [-1, 0]}])
+def test_in_parts_they_are_the_same(model, options):
+    whole = bauklens.logit_lens(model, None, PROMPT, track=VOCABULARY)
+    part = bauklens.logit_lens(model, None, PROMPT, **options)
+    columns = [whole.positions.tolist().index(position) for position in part.positions]
+    for token in part.tracked.token_ids:
+        one, other = part.tracked.place(token), whole.tracked.place(token)
+        ranks = whole.tracked.rank[other][:, columns].astype(int)
+        assert np.abs(part.tracked.rank[one].astype(int) - ranks).max() <= 2
+        logs = whole.tracked.log_probability[other][:, columns]
+        assert np.allclose(part.tracked.log_probability[one], logs, rtol=4e-3, atol=4e-3)
+
+
+def test_lenses_beside_each_other_track_the_same(model):
+    lenses = bauklens.logit_lens(model, None, PROMPT, stream=["hidden", "delta"])
+    one, other = (set(lens.tracked.token_ids.tolist()) for lens in lenses)
+    assert one <= other
+
+
+@pytest.mark.slow
+def test_of_logits_in_bfloat16_those_that_are_said_to_be_exact_are(demo, monkeypatch):
+    monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
+    model, tokenizer = demo
+    prompt = " ".join([PROMPT_OF_THE_DEMO] * 3)
+    lens = bauklens.logit_lens(model, tokenizer, prompt)
+    assert lens.provenance["decoding"]["precision"] == "bfloat16"
+    sample = lens.tracked.token_ids[::10].tolist()
+    exact = bauklens.logit_lens(model, tokenizer, prompt, targets=sample, track=0)
+    assert exact.provenance["decoding"]["precision"] == "float32"
+    apart = []
+    for token in sample:
+        found, right = lens.target(token), exact.target(token)
+        sure = right.rank <= lens.tracked.exact_to
+        assert (np.abs(found.rank - right.rank)[sure] <= 1).all()  # a near tie may fall either way
+        apart.append(np.abs(found.rank - right.rank) / right.rank)
+        assert np.allclose(found.probability, right.probability, atol=2e-3)
+    apart = np.concatenate([each.ravel() for each in apart])
+    assert np.quantile(apart, 0.99) < 0.05
+    assert apart.mean() < 0.01
+
+
+def test_a_tracked_token_is_found_like_a_target(model):
+    tokenizer = tiny_tokenizer()
+    lens = bauklens.logit_lens(model, tokenizer, TEXT)
+    exact = bauklens.logit_lens(model, tokenizer, TEXT, targets=lens.tracked.token_ids[:9].tolist(), track=0)
+    for right in exact.targets:
+        found = lens.target(right.token_ids[0])
+        assert found.part == "token"
+        assert "tracked" in found.note
+        assert np.abs(found.rank - right.rank).max() <= 4
+        assert np.allclose(found.probability, right.probability, rtol=0.02, atol=1e-5)
+        close = np.abs(right.logit) < 20
+        assert np.allclose(found.logit[close], right.logit[close], atol=0.1)
+    answer = lens.vocabulary[int(lens.top_ids[-1, -1, 0])]
+    named = [token for token in lens.tracked.token_ids.tolist() if lens.vocabulary[token] == answer]
+    if len(named) == 1:
+        assert lens.first_layer(answer) in lens.layers
+    followed = {token for each in exact.targets for token in each.token_ids}
+    other = next(token for token in range(VOCABULARY) if token not in lens.tracked.token_ids)
+    with pytest.raises(LensError, match=r"was not followed \(followed: none, and \d+ tracked tokens\)"):
+        lens.target(other)
+    assert followed
+
+
+def test_of_a_text_of_several_tracked_tokens_the_id_is_asked_for(model):
+    lens = bauklens.logit_lens(model, tiny_tokenizer(), TEXT)
+    one, other = lens.tracked.token_ids[:2].tolist()
+    same = LensResult.from_dict(
+        lens.to_dict() | {"vocabulary": dict(lens.vocabulary) | {one: "one text", other: "one text"}}
+    )
+    with pytest.raises(LensError, match="'one text' is the text of 2 tokens: pass the id of one of them"):
+        same.target("one text")
+    assert same.target(other).token_ids == (other,)
+
+
+@pytest.mark.parametrize("track", [-1, 1.5, "all", None, True])
+def test_a_number_of_tokens_is_asked_for(track):
+    with pytest.raises(LensError, match="track is"):
+        bauklens.logit_lens(tiny_model("gpt2"), None, PROMPT, track=track)
+
+
+def test_none_are_tracked_if_none_are_wanted(model):
+    assert bauklens.logit_lens(model, None, PROMPT, track=0).tracked is None
+
+
+def test_no_more_than_the_budget_has_room_for(monkeypatch):
+    model = tiny_model("gpt2")
+    monkeypatch.setattr(tracked_module, "BUDGET", 4 * 4 * len(PROMPT) * 12)
+    assert len(bauklens.logit_lens(model, None, PROMPT).tracked) == 12
+    several = bauklens.logit_lens(model, None, [PROMPT, PROMPT[:5]], stream=["hidden", "delta"])
+    assert [None if each.tracked is None else len(each.tracked) for each in several[0]] == [3, 4]
+    assert bauklens.logit_lens(model, None, [PROMPT] * 13)[0].tracked is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_it_is_saved_and_read(model, tmp_path, suffix):
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    lens.save(tmp_path / f"lens{suffix}")
+    again = LensResult.load(tmp_path / f"lens{suffix}")
+    assert again == lens
+    assert again.tracked.rank.dtype == lens.tracked.rank.dtype
+    assert np.array_equal(again.tracked.rank, lens.tracked.rank)
+    assert np.array_equal(again.tracked.log_probability, lens.tracked.log_probability)
+    assert again.tracked.exact_to == lens.tracked.exact_to
+    assert pickle.loads(pickle.dumps(lens)) == lens
+    with pytest.raises(ValueError, match="read-only"):
+        again.tracked.rank[0] = 1
+
+
+def test_large_ranks_need_four_bytes(tmp_path):
+    ids = np.arange(2)
+    ranks = np.array([[[1, 70_000]], [[2, 3]]], dtype=np.uint32)
+    tracked = Tracked(ids, -np.ones((2, 1, 2), dtype=np.float16), ranks, 64)
+    again = Tracked.from_dict(json.loads(json.dumps(tracked.to_dict())), (1, 2))
+    assert np.array_equal(again.rank, ranks)
+    assert again.rank.dtype == np.uint32
+
+
+def test_a_part_has_the_values_of_its_cells(model):
+    lens = bauklens.logit_lens(model, None, PROMPT)
+    part = lens.part(lens.layers[1:3], [0, 4])
+    assert np.array_equal(part.tracked.rank, lens.tracked.rank[:, 1:3][:, :, [0, 4]])
+    assert part.tracked.token_ids.tolist() == lens.tracked.token_ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": "AAAA"}, "tracked rank is not base64"),
+        ({"rank": 7}, "tracked rank is not base64"),
+        ({"log_probability": "!"}, "tracked log_probability is not base64"),
+        ({"rank_bytes": 3}, "tracked rank_bytes is neither 2 nor 4"),
+        ({"exact_to": -1}, "tracked exact_to is not a rank"),
+        ({"exact_to": "many"}, "tracked exact_to is not a rank"),
+        ({"token_ids": [1, 1]}, "tracked"),
+        ({"token_ids": "x"}, "tracked token_ids"),
+        ({"token_ids": [[1], [2]]}, "tracked"),
+    ],
+)
+def test_damage_is_one_line(change, message):
+    lens = bauklens.logit_lens(tiny_model("gpt2"), None, PROMPT, track=2)
+    data = lens.to_dict()
+    with pytest.raises(LensError, match=message):
+        LensResult.from_dict(data | {"tracked": data["tracked"] | change})
+
+
+@pytest.mark.parametrize(
+    ("tracked", "message"),
+    [
+        ([1], "tracked is not a mapping"),
+        ({"token_ids": [9_999], "rank": "AQABAAEAAQA=", "log_probability": "AAAAAAAAAAA="}, "is not base64"),
+    ],
+)
+def test_so_is_what_is_none(tracked, message):
+    data = bauklens.logit_lens(tiny_model("gpt2"), None, PROMPT, track=2).to_dict()
+    with pytest.raises(LensError, match=message):
+        LensResult.from_dict(data | {"tracked": tracked})
+
+
+def test_a_token_without_a_text_is_refused():
+    data = bauklens.logit_lens(tiny_model("gpt2"), None, PROMPT, track=2).to_dict()
+    other = data["tracked"] | {"token_ids": [318, 319]}
+    vocabulary = {token: text for token, text in data["vocabulary"].items() if token not in ("318", "319")}
+    with pytest.raises(LensError, match="the vocabulary has no text for token id 318"):
+        LensResult.from_dict(data | {"tracked": other, "vocabulary": vocabulary})
+
+
+class TestInAPage:
+    def test_codes_of_ranks_are_within_three_percent(self):
+        ranks = np.arange(1, 2_000)
+        codes = coded(ranks).astype(float)
+        assert (codes[ranks > LIMIT] == 0).all()
+        decoded = np.where(codes <= 16, codes, np.round(16 * 2 ** ((codes - 16) / 12)))
+        known = ranks <= LIMIT
+        assert np.array_equal(decoded[:16], ranks[:16])
+        assert (np.abs(decoded - ranks)[known] <= np.maximum(0.5, 0.03 * ranks[known]) + 0.5).all()
+
+    def test_few_values_are_held_as_they_are(self, model):
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        places = {token: place for place, token in enumerate(lens.tracked.token_ids.tolist())}
+        found = tracked_payload(lens.tracked, places)
+        assert not found.head["coarse"]
+        assert found.head["places"] == list(range(len(lens.tracked)))
+        assert found.arrays["tracked ranks"].size == lens.tracked.rank.size
+        assert np.array_equal(found.arrays["tracked logs"].view(np.float16), lens.tracked.log_probability.ravel())
+
+    def test_of_many_only_the_ranks_are_and_the_last_are_left_out(self, model, monkeypatch):
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        cells = lens.tracked.rank[0].size
+        places = {token: place for place, token in enumerate(lens.tracked.token_ids.tolist())}
+        monkeypatch.setattr("bauklens.show.tracked_payload.MOST_EXACT", 5)
+        monkeypatch.setattr("bauklens.show.tracked_payload.MOST_COARSE", 7 * cells)
+        found = tracked_payload(lens.tracked, places)
+        assert found.head["coarse"]
+        assert found.head["left"] == len(lens.tracked) - 7
+        assert found.arrays["tracked ranks"].dtype == np.uint8
+        assert set(found.arrays) == {"tracked ranks"}
+        assert found.arrays["tracked ranks"].size == 7 * cells
+
+    def test_a_result_without_them_has_none(self, model):
+        assert tracked_payload(bauklens.logit_lens(model, None, PROMPT, track=0).tracked, {}).head is None

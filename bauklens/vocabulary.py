@@ -76,6 +76,14 @@ FORMS = {
 }
 """Which further forms of a word an evaluation counts as that word -> the same in words."""
 
+_VIDEOS = "videos are not read: images= and audio= are; of a video, pass what the processor returns as the prompt"
+MEANT = {
+    **dict.fromkeys(("image", "picture", "pictures", "img", "imgs"), "did you mean images=?"),
+    **dict.fromkeys(("audios", "sound", "sounds", "speech"), "did you mean audio=?"),
+    **dict.fromkeys(("video", "videos"), _VIDEOS),
+}
+"""Keywords that there are not, and that no model's ``generate`` takes -> what to pass instead."""
+
 TOKENS, LABELS = "tokens", "labels"
 PREDICTED = (TOKENS, LABELS)
 """What a model's logits are of: the tokens of its vocabulary, or a classifier's labels."""

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
 from bauklens.model.encoding import Prompt, encode
@@ -17,6 +17,7 @@ from bauklens.model.provenance import model_name
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
 from bauklens.model.weights import has_packed, is_plain, weights_of
+from bauklens.result.labels import LabelNames
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
@@ -63,18 +64,18 @@ def top_neurons(
         logits = states[0][..., : anatomy.vocabulary].float()  # a padded head has more
         promoted = logits.topk(min(_PROMOTED, anatomy.vocabulary), dim=-1)
     token_id = int(inputs.ids[0, column])
-    vocabulary = token_texts(tokenizer, [*promoted.indices.flatten().tolist(), token_id])
+    read = token_texts(tokenizer, [token_id])
     return TopNeurons(
         model=model_name(model),
         layer=anatomy.labels[row],
         position=column,
-        token=vocabulary[token_id],
+        token=read[token_id],
         neurons=top.indices.cpu().numpy(),
         activations=inner[top.indices].float().cpu().numpy(),
         contributions=top.values.cpu().numpy(),
         promoted_ids=promoted.indices.cpu().numpy(),
         promoted_logits=promoted.values.cpu().numpy(),
-        vocabulary=vocabulary,
+        vocabulary=_texts(tokenizer, anatomy, promoted.indices, read),
     )
 
 
@@ -87,7 +88,7 @@ def nearest_tokens(
         model: a causal language model.
         tokenizer: its tokenizer, or None if the prompt is token ids.
         prompt: a string or token ids.
-        k: how many tokens, 1 .. vocabulary.
+        k: how many tokens, 1 .. vocabulary; of a classifier's labels all, if there are fewer.
         metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
             the cosine between the embedding and each of the head's rows.
 
@@ -99,7 +100,9 @@ def nearest_tokens(
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
-    k = checked_topk(k, anatomy.vocabulary, "k")
+    if anatomy.classes is None:
+        k = checked_topk(k, anatomy.vocabulary, "k")
+    k = min(checked_count("k", k), anatomy.vocabulary)  # a classifier of two labels has no nearest ten
     with evaluating(model, in_place=anatomy.in_place) as own:
         head = own.get_submodule(anatomy.head)
         embedding = input_embeddings(own)
@@ -114,15 +117,23 @@ def nearest_tokens(
         scores = scores.float()
         top = scores[..., : anatomy.vocabulary].topk(k, dim=-1)
     ids = inputs.ids[0].tolist()
-    vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
+    read = token_texts(tokenizer, ids)
     return NearestTokens(
         model=model_name(model),
         metric=metric,
-        tokens=tuple(vocabulary[each] for each in ids),
+        tokens=tuple(read[each] for each in ids),
         top_ids=top.indices.cpu().numpy(),
         scores=top.values.cpu().numpy(),
-        vocabulary=vocabulary,
+        vocabulary=_texts(tokenizer, anatomy, top.indices, read),
     )
+
+
+def _texts(tokenizer: Any, anatomy: Anatomy, predicted: torch.Tensor, read: dict[int, str]) -> dict[int, str]:
+    """The texts of what a head gives logits of: a classifier's labels; or tokens, and with them those that it reads."""
+    numbers = predicted.flatten().tolist()
+    if anatomy.classes is not None:
+        return token_texts(LabelNames(anatomy.classes), numbers)
+    return token_texts(tokenizer, numbers) | read
 
 
 def _second_projection(

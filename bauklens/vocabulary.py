@@ -24,6 +24,9 @@ NORMS = {
 }
 """What a state goes through before the head -> its caption; the name of a module is another."""
 
+SOURCE = "the source, which the encoder reads"
+"""What the provenance of an encoder-decoder's result says that its prompt is."""
+
 LOGIT = "logit"
 """The decoder that leaves a state as it is."""
 

@@ -2,10 +2,13 @@
 
 import copy
 import inspect
+import io
+import re
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from transformers import (
     BertConfig,
@@ -24,6 +27,8 @@ from transformers import (
 
 import bauklens
 from bauklens.model.reads import require_source
+from bauklens.show.sources import source_of
+from bauklens.show.terminal import print_position
 from tests import encoder_decoders, image_text
 from tests.tiny import randomised, tiny_model
 
@@ -117,6 +122,25 @@ class TestEncoderDecoders:
         assert lens.prompt == "the city"
         for row, expected in enumerate(self.rows(t5, source, written)):
             assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
+
+    def test_the_page_and_the_terminal_show_the_source(self, t5, tokenizer):
+        source = "the <b>city</b> \x1b[31m " + "of the sea " * 30
+        lens = bauklens.logit_lens(t5, tokenizer, source, text_target="of the sea", topk=1)
+        cut = "the <b>city</b> ⟨U+001B⟩[31m of the sea"
+        html = lens.to_html()
+        assert f"; source: <bdi>{cut.replace('<', '&lt;').replace('>', '&gt;')}" in html
+        assert re.search("<title>the .*…</title>", html)
+        ((_, caption),) = re.findall(r'("caption":)"([^"]*)"', html)
+        assert "; source: the \\u003cb\\u003ecity" in caption
+        assert caption.endswith(("of\\u2026", "the\\u2026", "sea\\u2026"))
+        written = io.StringIO()
+        print_position(lens, 1, Console(file=written))
+        assert written.getvalue().splitlines()[1].startswith(f"source: {cut}")
+        again = bauklens.LensResult.from_dict(lens.to_dict())
+        assert source_of(again) == source_of(lens)
+
+    def test_only_an_encoder_has_a_source(self):
+        assert "source:" not in bauklens.logit_lens(tiny_model("gpt2"), None, IDS, topk=1).to_html().split("<script")[0]
 
     def test_several_texts_are_not_one_target(self, t5, tokenizer):
         with pytest.raises(bauklens.LensError, match="text_target is one text, or its ids"):

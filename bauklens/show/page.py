@@ -21,6 +21,7 @@ from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
 from bauklens.show.pictures import static_pictures
+from bauklens.show.sources import source_of
 from bauklens.show.static_table import (
     comparison_table,
     excerpt,
@@ -212,6 +213,7 @@ def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
         "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
         "norm": NORMS.get(result.norm, result.norm),
         "noun": noun(result),
+        "source": source_of(result),
         "largest": readable_magnitude(largest_magnitude(result)),
         "through": result.decoder_called,
         "strip": quality_legend(result),
@@ -246,7 +248,8 @@ def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]
 def _caption(lens: LensResult) -> str:
     stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
-    return f"{stream} of {lens.model}{through}, decoded with {norm}"
+    source = source_of(lens)
+    return f"{stream} of {lens.model}{through}, decoded with {norm}{source and '; source: '}{source}"
 
 
 def _heading(result: Shown) -> str:

@@ -16,6 +16,7 @@ from bauklens.result.tokens import visible
 from bauklens.show.folding import commonest, folded, folded_in_words
 from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude, readable_probability
+from bauklens.show.sources import shortened
 
 _LONGEST = 200
 """Characters of a token's text that a cell contains; the rest would never be seen."""
@@ -58,13 +59,15 @@ class _Row:
 @cache
 def templates() -> jinja2.Environment:
     """The templates in ``bauklens/viewer``; everything they show is escaped."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "viewer"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["shortened"] = shortened
+    return environment
 
 
 def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:

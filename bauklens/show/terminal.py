@@ -19,6 +19,7 @@ from bauklens.result.tokens import printable, visible
 from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
+from bauklens.show.sources import source_of
 from bauklens.show.summary import Summary
 from bauklens.vocabulary import DECODER_KINDS
 
@@ -58,6 +59,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
     console.print(Text(f"{of_what}: {column_name(result, column)}"), soft_wrap=True)
+    _print_source(result, console)
     console.print(table)
     if shown < result.topk:
         console.print(
@@ -68,6 +70,12 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     _print_notes([("", result)], console)
     for said in filter(None, (result.checked, result.mapped, result.decoded, *(each.note for each in result.targets))):
         console.print(Text(printable(said), style="dim"))
+
+
+def _print_source(result: LensResult, console: Console) -> None:
+    source = source_of(result)
+    if source:
+        console.print(Text(f"source: {source}"), soft_wrap=True)
 
 
 def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> None:
@@ -117,6 +125,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
     first = results[0]
     about = f"{first.model}, {first.stream}, position {position}"
     console.print(Text(f"{printable(about)}: {column_name(first, columns[0])}"), soft_wrap=True)
+    _print_source(first, console)
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))

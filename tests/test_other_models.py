@@ -26,6 +26,7 @@ from transformers import (
 )
 
 import bauklens
+from bauklens.model.encoder_decoder import missing_start
 from bauklens.model.reads import require_source
 from bauklens.show.sources import source_of
 from bauklens.show.terminal import print_position
@@ -309,6 +310,19 @@ class TestEncoderDecoders:
             assert bauklens.logit_lens(t5, tokenizer, "the city", **given).notes == ()
         (note,) = bauklens.logit_lens(t5, None, IDS, text_target=[7]).notes
         assert note.startswith("What the decoder has written lacks token 0, which")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", sorted(set(encoder_decoders.SPECS) - encoder_decoders.DECODER_ONLY))
+    def test_the_token_that_a_decoder_of_any_type_starts_with_is_known_or_not_missed(self, name):
+        model = encoder_decoders.build(name)
+        start = getattr(model.config, "decoder_start_token_id", None)
+        assert missing_start(model, encoder_decoders.TARGET) in (
+            None,
+            start,
+            model.generation_config.decoder_start_token_id,
+        )
+        if start is not None:
+            assert missing_start(model, [start, *encoder_decoders.TARGET]) is None
 
     def test_a_decoder_that_starts_with_the_language(self):
         """mBART's ids begin with a language, though its configuration names another token"""

@@ -112,7 +112,11 @@ def missing_start(model: nn.Module, ids: Sequence[int]) -> int | None:
     shifted = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if shifted is not None:  # mBART's start with the language, which its labels end with
         labels = torch.tensor([[*ids]], device=input_device(model))
-        if int(shifted(labels=labels)[0, 0]) not in named:
+        try:
+            first = int(shifted(labels=labels)[0, 0])
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # it lacks a token for padding, say
+            return None
+        if first not in named:
             return None
     return named[0]
 

@@ -25,7 +25,7 @@ from bauklens.decoders.fit.mean_field_fit import closed_blocks
 from bauklens.decoders.fit.own_texts import own_windows
 from bauklens.decoders.fit.states import Fitted, fitted_layers
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST, Windows
-from bauklens.model.anatomy import resolve
+from bauklens.model.resolving import resolve
 
 
 def spread(jacobians: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import bauklens
 from bauklens.decode import rows as decoding
-from bauklens.model import anatomy
+from bauklens.model import resolving
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits
 from bauklens.model.guard import evaluating
@@ -96,7 +96,7 @@ class Cases:
     ) -> None:
         self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
         self.token_ids = prompt[None].to(next(model.parameters()).device)
-        self.found = anatomy.resolve(model, Inputs(self.token_ids))
+        self.found = resolving.resolve(model, Inputs(self.token_ids))
         self.head = model.get_submodule(self.found.head)
         self.low = self.head.weight.to(torch.bfloat16)
         self.decoder = decoder or random_decoder(self.found)
@@ -164,8 +164,8 @@ class Cases:
 
     def resolve(self) -> object:
         """What the first call on a model costs once."""
-        anatomy.forget(self.model)
-        return anatomy.resolve(self.model, Inputs(self.token_ids))
+        resolving.forget(self.model)
+        return resolving.resolve(self.model, Inputs(self.token_ids))
 
     def page(self) -> None:
         """A file that holds the whole lens."""

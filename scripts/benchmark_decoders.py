@@ -44,9 +44,9 @@ from bauklens.decoders.fit.states import Fitted
 from bauklens.decoders.fit.temperature import best_temperatures
 from bauklens.decoders.texts import SKIP_FIRST, Windows
 from bauklens.errors import LensError
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
+from bauklens.model.resolving import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALS = "tests/data/lens-evals"

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "bauklens"
 PICTURE = ROOT / "docs" / "architecture.svg"
 GROUND = "ground"
 
-WIDTH, HEIGHT, GAP, MARGIN = 284, 106, 40, 10
+WIDTH, GAP, MARGIN = 284, 40, 10
 
 
 def levels() -> list[list[str]]:
@@ -75,7 +75,7 @@ def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
     at: dict[str, tuple[float, float]] = {}
     for level, rooms in enumerate(rows):
         left = (whole - len(rooms) * WIDTH - (len(rooms) - 1) * GAP) / 2
-        top = MARGIN + level * (HEIGHT + GAP)
+        top = MARGIN + sum(height(above[0]) + GAP for above in rows[:level])
         at |= {room: (left + place * (WIDTH + GAP), top) for place, room in enumerate(rooms)}
     beside = {room for row in rows if len(row) > 1 for room in row}
     for (room,) in (row for row in rows if len(row) == 1):
@@ -84,6 +84,12 @@ def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
         if neighbours:
             at[room] = (at[neighbours[0][0]][0], at[room][1])
     return at
+
+
+def height(room: str) -> int:
+    """Of the boxes of a room and of those beside it: all their modules fit into them."""
+    beside = next(row for row in levels() if room in row)
+    return 34 + 13 * max(len(_lines(each)) for each in beside)
 
 
 def _across(rows: list[list[str]]) -> int:
@@ -95,8 +101,8 @@ def drawn() -> str:
     """The picture, in the colours of the page that shows it, light or dark."""
     graph = needed(uses())
     rows, at = levels(), places(graph)
-    whole, tall = _across(rows), len(rows) * (HEIGHT + GAP) - GAP + 2 * MARGIN
-    parts = [_arrow(at[room], at[other]) for room, below in graph.items() for other in sorted(below)]
+    whole, tall = _across(rows), sum(height(row[0]) + GAP for row in rows) - GAP + 2 * MARGIN
+    parts = [_arrow(room, at[room], at[other]) for room, below in graph.items() for other in sorted(below)]
     parts += [part for room in graph for part in _box(room, *at[room])]
     return "\n".join(
         [
@@ -114,8 +120,8 @@ def drawn() -> str:
     )
 
 
-def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
-    x, y = source[0] + WIDTH / 2, source[1] + HEIGHT
+def _arrow(room: str, source: tuple[float, float], target: tuple[float, float]) -> str:
+    x, y = source[0] + WIDTH / 2, source[1] + height(room)
     to_x, to_y = target[0] + WIDTH / 2, target[1] - 3
     bend = (to_y - y) / 2
     curve = f"M{x:g} {y:g}C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}"
@@ -123,10 +129,10 @@ def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
 
 
 def _box(room: str, x: float, y: float) -> list[str]:
-    lines = _lines([each.stem for each in modules_of(room)])
+    lines = _lines(room)
     middle = x + WIDTH / 2
     return [
-        f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7"/>',
+        f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{height(room)}" rx="7"/>',
         f'<text x="{middle:g}" y="{y + 19:g}" font-size="15" font-weight="600">{escape(room)}</text>',
         *(
             f'<text class="small" x="{middle:g}" y="{y + 36 + 13 * number:g}" font-size="11">{escape(line)}</text>'
@@ -135,9 +141,9 @@ def _box(room: str, x: float, y: float) -> list[str]:
     ]
 
 
-def _lines(modules: list[str], longest: int = 48) -> list[str]:
+def _lines(room: str, longest: int = 48) -> list[str]:
     lines = [""]
-    for each in modules:
+    for each in (module.stem for module in modules_of(room)):
         if lines[-1] and len(lines[-1]) + len(each) + 2 > longest:
             lines.append("")
         lines[-1] += f"{', ' if lines[-1] else ''}{each}"

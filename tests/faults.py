@@ -19,8 +19,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 import bauklens
 from bauklens import LensResult
-from bauklens.model.anatomy import forget
 from bauklens.model.guard import locked
+from bauklens.model.resolving import forget
 from bauklens.model.shell import HOOKS
 from tests.tiny import tiny_model
 

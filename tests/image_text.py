@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
+    AyaVisionProcessor,
     CLIPImageProcessor,
     Gemma3ImageProcessor,
     Gemma3Processor,
@@ -228,6 +229,13 @@ def _internvl():
     return _InternVLImageProcessor(images, tokens, image_seq_length=4)
 
 
+def _aya_vision():
+    around = ("<|START_OF_IMG|>", "<|END_OF_IMG|>", "TILE_1", "TILE_2", "TILE_GLOBAL")
+    images = GotOcr2ImageProcessor(size=_square(16), crop_to_patches=True, min_patches=1, max_patches=2)
+    tokens = tokenizer_with("<image>", "<|IMG_PATCH|>", *around)
+    return AyaVisionProcessor(images, tokens, patch_size=4, img_size=16, downsample_factor=2)
+
+
 def _mllama():
     images = MllamaImageProcessor(size=_square(8), max_image_tiles=2)
     return MllamaProcessor(images, tokenizer_with("<|python_tag|>", "<|image|>"))
@@ -257,6 +265,7 @@ _PROCESSORS = {
     "gemma3": (_gemma3, _GEMMA),
     "idefics3": (_idefics3, {"image_token_id": "<image>"}),
     "internvl": (_internvl, {"image_token_id": "<IMG_CONTEXT>"}),
+    "aya_vision": (_aya_vision, {"image_token_index": "<|IMG_PATCH|>"}),
     "mllama": (_mllama, {"image_token_index": "<|image|>"}),
     "paligemma": (_paligemma, {"image_token_index": "<image>"}),
 }

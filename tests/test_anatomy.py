@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from transformers import CohereConfig, GraniteConfig, MixtralConfig
 
 import bauklens
-from bauklens.model.anatomy import resolve, sublayers_of
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import runs_in_order
 from bauklens.model.post_ops import PostOps, find_post_ops, is_readable, probe_logits
+from bauklens.model.resolving import resolve, sublayers_of
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, block_list, pass_output_through, tiny_model, with_random_weights
 
 IDS = torch.tensor([PROMPT])

@@ -25,7 +25,8 @@ from bauklens import LensResult
 from bauklens.cli.as_options import as_options
 from bauklens.cli.commands import main
 from bauklens.cli.one_line import OneLineErrors
-from bauklens.cli.options import read_prompts, template_of
+from bauklens.cli.option_values import template_of
+from bauklens.cli.prompt_files import read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made

@@ -12,8 +12,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import bauklens
 from bauklens.lens.inspection import describe
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from tests.early_exit import early_exit
 from tests.tiny import randomised
 

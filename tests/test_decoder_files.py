@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 import bauklens
 from bauklens import JacobianLens, LensError, MeanLens, RidgeLens, TunedLens, load_decoder, logit_lens
 from bauklens.decoders.fingerprint import fingerprint
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from tests.by_hand import MAPPED, assert_shows, logits_of, matrices, states_of, vectors
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, tiny_model, tiny_tokenizer
 

@@ -14,8 +14,8 @@ from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fingerprint import fingerprint
 from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import SKIP_FIRST
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from tests.by_hand import MAPPED, TAILS, assert_shows, logits_of, matrices, states_of, vectors, wide
 from tests.test_coverage import PROMPT as SHORT
 from tests.test_coverage import build

@@ -17,7 +17,7 @@ from bauklens import Evaluation, JacobianLens, LensError, evaluate
 from bauklens.cli import main
 from bauklens.decoders.evaluation_sets import item_sets
 from bauklens.decoders.word_tokens import NUMBERS, OPERATIONS, forms_of
-from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
 from tests.by_hand import matrices
 from tests.made import HOSTILE
 from tests.tiny import LAYERS, VOCABULARY, block_list, tiny_model

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import bauklens
-from bauklens.model.anatomy import resolve
 from bauklens.model.encoding import encode
+from bauklens.model.resolving import resolve
 from tests import classifiers, encoder_decoders, image_text
 from tests.early_exit import early_exit
 

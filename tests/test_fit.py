@@ -8,8 +8,8 @@ from bauklens.decoders.fit.gated_block import GatedBlock
 from bauklens.decoders.fit.mean_field import mean_field_jacobians
 from bauklens.decoders.fit.own_texts import own_texts
 from bauklens.decoders.texts import SKIP_FIRST
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from tests.tiny import LAYERS, PROMPT, WIDTH, hook_count, pass_output_through, tiny_model
 
 LONG = Inputs(torch.tensor([PROMPT * 3, PROMPT[::-1] * 3]))

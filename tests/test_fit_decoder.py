@@ -30,8 +30,8 @@ from bauklens.decoders.fit.temperature import best_temperature
 from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import Windows
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from tests.processes import python
 from tests.test_coverage import build
 from tests.tiny import (

@@ -31,7 +31,8 @@ from bauklens.lens.pictures import LONGEST
 from bauklens.model.encoding import encode
 from bauklens.model.image_files import picture_of, pictures_of
 from bauklens.model.image_grid import views_of
-from bauklens.model.image_layouts import LAYOUTS, best_resolution, unpadded
+from bauklens.model.image_layouts import LAYOUTS
+from bauklens.model.image_tiles import best_resolution, unpadded
 from bauklens.model.reads import reads_no
 from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of, tokenizer_with
 from tests.tiny import randomised, tiny_model, tiny_tokenizer
@@ -197,6 +198,44 @@ class TestWhichPositionsReadWhichPatches:
         assert [each.name for each in lens.pictures] == [f"image, view {view}" for view in range(1, 6)]
         named = bauklens.logit_lens(model, processor, inputs, topk=1)
         assert [(each.name, *each.grid.shape) for each in named.pictures] == GRIDS["idefics3"]
+
+    def test_tiles_that_other_tokens_part_are_not_taken_for_pictures(self):
+        """Aya Vision writes TILE_1 and TILE_2 before its tiles, and TILE_GLOBAL before the whole picture"""
+        model, processor = family("aya_vision")
+        wide, text = picture(width=48, height=16), "the tower <image>"
+        lens = bauklens.logit_lens(model, processor, text, images=[wide], topk=1)
+        assert [each.name for each in lens.pictures] == ["image 1, tile 1", "image 1, tile 2", "image 1, whole"]
+        assert [each.grid.shape for each in lens.pictures] == [(2, 2)] * 3
+        for each in lens.pictures:
+            before = lens.tokens[each.positions[0] - 1]
+            assert before == {"tile 1": "TILE_1", "tile 2": "TILE_2", "whole": "TILE_GLOBAL"}[each.name[9:]]
+        two = bauklens.logit_lens(model, processor, f"{text} and {text}", images=[wide, picture(width=16)], topk=1)
+        assert [each.name for each in two.pictures] == [*(each.name for each in lens.pictures), "image 2"]
+        inputs = plain(processor, text, [wide])
+        tensors = bauklens.logit_lens(model, None, inputs, topk=1)
+        assert [each.name for each in tensors.pictures] == [f"image, view {view}" for view in (1, 2, 3)]
+
+    def test_tiles_that_line_breaks_part_are_not_taken_for_pictures(self):
+        """as Cohere's processor writes them, which needs torchvision: a line break after each tile"""
+        model = build("cohere2_vision")
+        ids = torch.tensor([[5, *[90, 90, 90, 90, 6] * 3, 7]])
+        inputs = {"input_ids": ids, "pixel_values": torch.randn(3, 3, 16, 16)}
+        lens = bauklens.logit_lens(model, None, inputs, topk=1)
+        assert [each.name for each in lens.pictures] == [f"image, view {view}" for view in (1, 2, 3)]
+        assert [each.grid.tolist() for each in lens.pictures] == [
+            [[start, start + 1], [start + 2, start + 3]] for start in (1, 6, 11)
+        ]
+
+    def test_crops_of_a_picture_are_not_taken_for_pictures(self):
+        """Gemma 3's pan and scan: the whole picture, and two or more crops of it"""
+        model, processor = family("gemma3")
+        model.config.get_text_config().max_position_embeddings = 128  # of rotary ones: there is no table of them
+        asked = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 4, "return_tensors": "pt"}
+        made = processor(text=PROMPTS["gemma3"], images=[picture(width=48, height=16)], **asked)
+        assert len(made["pixel_values"]) == 4
+        for tokenizer in (None, processor):
+            lens = bauklens.logit_lens(model, tokenizer, dict(made), topk=1)
+            assert [each.name for each in lens.pictures] == [f"image, view {view}" for view in range(1, 5)]
 
 
 @pytest.mark.parametrize("name", PROMPTS)

@@ -25,11 +25,11 @@ from bauklens.decode.reading import Reading
 from bauklens.decode.rows import Way, decode
 from bauklens.decode.unembed import Rows
 from bauklens.lens.run import run
-from bauklens.model.anatomy import resolve
 from bauklens.model.block_output import state_of, with_state
 from bauklens.model.forward import last_logits_only
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from bauklens.stream import states
 from tests import NAMES
 from tests.tiny import (

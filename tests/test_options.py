@@ -26,10 +26,10 @@ from bauklens.lens.options import (
     SeveralDecoders,
     SeveralStreams,
 )
-from bauklens.model.anatomy import resolve
 from bauklens.model.guard import locked
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import out_of_memory
+from bauklens.model.resolving import resolve
 from tests.tiny import CONFIGS, PROMPT, TEXT, pass_output_through, randomised, tiny_model
 
 OF_FORWARD = {"pixel_values", "input_features", "attention_mask", "decoder_input_ids"}
@@ -252,6 +252,6 @@ class TestTwoModels:
         bauklens.compare_models(one, other, None, PROMPT)
         enough = len(calls) - 1  # all but what is compared
         calls.clear()
-        bauklens.model.anatomy.forget(other)
+        bauklens.model.resolving.forget(other)
         with pytest.raises(LensError, match="out of memory"):
             bauklens.compare_models(one, other, None, PROMPT)

@@ -16,9 +16,10 @@ from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decoders.causal import moved_by
 from bauklens.decoders.intervals import with_intervals
 from bauklens.decoders.score import quality_of
-from bauklens.model.anatomy import resolve
 from bauklens.model.inputs import Inputs
-from bauklens.show.scores import Interval, Scores
+from bauklens.model.resolving import resolve
+from bauklens.show.scored_measures import Interval
+from bauklens.show.scores import Scores
 from bauklens.show.terminal import print_scores
 from tests import NAMES
 from tests.by_hand import MAPPED, TAILS, logits_of, matrices, states_of, vectors

@@ -7,9 +7,9 @@ from markupsafe import escape
 
 import bauklens
 from bauklens.model import tracedict, tracing
-from bauklens.model.anatomy import resolve
 from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from bauklens.stream import kept
 from bauklens.stream.states import trace_stream, trace_streams
 from bauklens.stream.tracing import Tracing

@@ -7,9 +7,9 @@ from transformers import GraniteConfig, MambaConfig
 
 import bauklens
 from bauklens import LensError, logit_lens
-from bauklens.model.anatomy import resolve, sublayers_of
 from bauklens.model.encoding import encode
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.stream.states import trace_stream
 from bauklens.stream.tracing import Tracing
 from tests.test_coverage import NO_LENS, SPECS, build

@@ -10,22 +10,10 @@ from bauklens import __version__
 from bauklens.cli.evaluation import evaluate
 from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
-from bauklens.cli.options import (
-    lens_arguments,
-    lens_options,
-    load_model,
-    model_options,
-    print_values,
-    read_messages,
-    read_prompts,
-    require_each_writable,
-    require_prompt,
-    say,
-    target_options,
-    template_of,
-    template_option,
-    write,
-)
+from bauklens.cli.option_values import lens_arguments, load_model, template_of
+from bauklens.cli.options import lens_options, model_options, target_options, template_option
+from bauklens.cli.output import print_values, require_each_writable, say, write
+from bauklens.cli.prompt_files import read_messages, read_prompts, require_prompt
 from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.scores import score
 from bauklens.cli.several import compare, summarize

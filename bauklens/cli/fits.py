@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.options import load_model, model_options, require_each_writable, say, window_options
+from bauklens.cli.option_values import load_model
+from bauklens.cli.options import model_options, window_options
+from bauklens.cli.output import require_each_writable, say
 from bauklens.cli.text_files import read_texts
 from bauklens.errors import LensError
 from bauklens.vocabulary import FIT_METHODS, OPTIMIZERS

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bauklens.cli.options import write
+from bauklens.cli.output import write
 from bauklens.optional import csv_text, joined_frames
 
 if TYPE_CHECKING:

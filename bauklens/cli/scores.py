@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.options import load_model, model_options, require_each_writable, say, window_options, write
+from bauklens.cli.option_values import load_model
+from bauklens.cli.options import model_options, window_options
+from bauklens.cli.output import require_each_writable, say, write
 from bauklens.cli.text_files import read_texts
 from bauklens.errors import LensError
 from bauklens.files import is_file, require_writable, write_atomically

@@ -5,18 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.options import (
-    lens_arguments,
-    lens_options,
-    load_model,
-    model_options,
-    read_prompts,
-    require_each_writable,
-    require_prompt,
-    say,
-    target_options,
-    write,
-)
+from bauklens.cli.option_values import lens_arguments, load_model
+from bauklens.cli.options import lens_options, model_options, target_options
+from bauklens.cli.output import require_each_writable, say, write
+from bauklens.cli.prompt_files import read_prompts, require_prompt
 from bauklens.errors import LensError, PromptError
 from bauklens.files import is_file
 from bauklens.optional import csv_text, joined_frames

@@ -21,9 +21,10 @@ from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decoders.changed_states import Change, Passed, gains_of
 from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
-from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import out_of_memory
+from bauklens.model.resolving import resolve
 from bauklens.model.tail import replaying
 from bauklens.progress import bar
 from bauklens.stream.states import trace_stream

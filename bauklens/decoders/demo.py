@@ -12,10 +12,10 @@ from bauklens.decoders.own_files import read_own, write_own
 from bauklens.decoders.score import quality_of
 from bauklens.decoders.texts import SKIP_FIRST
 from bauklens.errors import LensError
-from bauklens.model.anatomy import resolve
 from bauklens.model.caches import DEMO, cache_folder, demo_folder
 from bauklens.model.inputs import Inputs
 from bauklens.model.loading import load
+from bauklens.model.resolving import resolve
 from bauklens.vocabulary import EMBED
 
 log = logging.getLogger(__name__)

@@ -19,15 +19,17 @@ from bauklens.decoders.fits import require_fit, require_text_model
 from bauklens.decoders.read_position import Reading, reading_of
 from bauklens.decoders.word_tokens import WordTokens, forms_of
 from bauklens.errors import LensError
-from bauklens.model.anatomy import Anatomy, forget, resolve
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
+from bauklens.model.resolving import forget, resolve
 from bauklens.progress import bar
 from bauklens.result.tokens import token_texts
-from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord, Evaluation
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluation import Evaluation
 from bauklens.stream.batches import traced
 from bauklens.stream.run import Run
 from bauklens.stream.tracing import Tracing

@@ -64,8 +64,8 @@ def _quality(
     from bauklens.decoders.fits import require_fit
     from bauklens.decoders.score import quality_of
     from bauklens.decoders.texts import Windows
-    from bauklens.model.anatomy import resolve
     from bauklens.model.in_hand import in_hand
+    from bauklens.model.resolving import resolve
 
     model, tokenizer = in_hand(model, tokenizer)
     windows = Windows(model, tokenizer, texts)

@@ -21,7 +21,8 @@ from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
 from bauklens.progress import bar
-from bauklens.show.scores import Interval, Scores
+from bauklens.show.scored_measures import Interval
+from bauklens.show.scores import Scores
 from bauklens.vocabulary import ON_ERROR
 
 _PARTS = ("kl", "agreement", "cross_entropy", "calibration")

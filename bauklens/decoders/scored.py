@@ -15,8 +15,9 @@ from bauklens.decode.unembed import Rows
 from bauklens.decoders.causal import Moved, moved_by, require_steerable
 from bauklens.decoders.fits import require_fit, require_text_model
 from bauklens.errors import LensError
-from bauklens.model.anatomy import Anatomy, resolve
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
 from bauklens.vocabulary import EMBED

@@ -6,10 +6,10 @@ from torch import nn
 
 from bauklens.errors import LensError
 from bauklens.lens.run import check, run
-from bauklens.model.anatomy import sublayers_of
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import context_length, input_embeddings, text_config
 from bauklens.model.provenance import model_name
+from bauklens.model.resolving import sublayers_of
 from bauklens.model.weights import has_packed
 from bauklens.stream.run import Run
 

@@ -7,13 +7,14 @@ from torch import nn
 
 from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
-from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import Call, model_logits, record
 from bauklens.model.guard import evaluating
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs, input_embeddings
 from bauklens.model.provenance import model_name
+from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
 from bauklens.model.weights import has_packed, is_plain, weights_of

@@ -17,12 +17,13 @@ from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
 from bauklens.lens.pictures import pictures_in
 from bauklens.lens.run import How, lens_of
-from bauklens.model.anatomy import Anatomy, resolve, sublayers_of
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
 from bauklens.model.processed import has_pictures, processed
+from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES, chosen_measures

@@ -15,12 +15,12 @@ from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
 from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
-from bauklens.model.anatomy import forget, resolve
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.logits import DECODER_IDS
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
+from bauklens.model.resolving import forget, resolve
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES
 from bauklens.result.pictures import column_labels

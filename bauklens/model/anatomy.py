@@ -1,10 +1,7 @@
-"""resolve(): the parts of any causal language model, how its tail is decoded, and the proof that this is right."""
+"""The parts of any causal language model, how its tail is decoded, and the proof that this is right."""
 
-import math
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -12,26 +9,18 @@ from torch import nn
 from bauklens.arguments import listed
 from bauklens.errors import LensError
 from bauklens.model.forward import Call, record
-from bauklens.model.guard import evaluating, has_hooks, is_hooked, locked
-from bauklens.model.inputs import Inputs, output_embeddings
+from bauklens.model.guard import evaluating, has_hooks, is_hooked
+from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout, block_lists, layout_of, require_module
-from bauklens.model.logits import DECODER_IDS, require_each
+from bauklens.model.logits import require_each
 from bauklens.model.memory import explaining_out_of_memory, out_of_memory
 from bauklens.model.post_ops import PostOps
 from bauklens.model.proof import NotProvedError
-from bauklens.model.shell import original
-from bauklens.model.sublayers import Sublayers, find_sublayers
-from bauklens.model.unwrap import held_models, not_a_model
+from bauklens.model.run_errors import FAILURES, naming_what_does_not_fit, naming_what_it_needs
 from bauklens.model.way import prove_alone, prove_decoding
 
 _PROBE = 8
 """Positions of the prompt that are enough to see in which order the modules run, and what they do."""
-
-_FAILURES = (RuntimeError, IndexError, KeyError, TypeError, ValueError, AttributeError, StopIteration)
-"""What a model raises that does not run on what it is given."""
-
-_REMEMBERED = 16
-"""Ways to look at one model that are remembered, the oldest forgotten first."""
 
 
 @dataclass(frozen=True)
@@ -96,122 +85,11 @@ class Anatomy(Layout):
         return f"{through} to the head's input, by the product with the head's weights{ends}"
 
 
-@dataclass
-class _Known:
-    """What is remembered of a model as long as it does not change.
+def find_anatomy(model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None) -> Anatomy:
+    """The parts of a model, found in a shell of it; or in the model itself, if that is where it can be read.
 
-    Attributes:
-        fingerprint: changes when the model does.
-        anatomies: names that the caller gave, and what the forward pass is given -> anatomy.
-        sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
+    What is given, and what is raised, is as of :func:`bauklens.model.resolving.resolve`.
     """
-
-    fingerprint: int
-    anatomies: dict[Hashable, Anatomy]
-    sublayers: dict[tuple[str, ...], Sublayers | str]
-
-
-_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
-
-
-def resolve(
-    model: nn.Module,
-    inputs: Inputs,
-    *,
-    blocks: str | None = None,
-    norm: str | None = None,
-    head: str | None = None,
-) -> Anatomy:
-    """Finds the parts of a model by running it on a few positions; remembered until the model changes.
-
-    A model changes with its modules, hooks, configuration, dtype, or the device that its weights are on.
-
-    Args:
-        model: a causal language model of transformers, or one of the same shape.
-        inputs: one prompt; the first few positions are run.
-        blocks: dotted name of the list of blocks, if the wrong one is found.
-        norm: dotted name of the module that a state goes through before the head, if what the model's own forward
-            runs between the last block and the head is not right.
-        head: dotted name of the module that makes logits of a state.
-
-    Raises:
-        LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; there
-            are no modules named ``blocks``, ``norm`` or ``head``; or the decoded logits are not the model's own.
-    """
-    model = original(model)
-    with locked(model):
-        anatomies, key = _known_of(model).anatomies, (blocks, norm, head, inputs.kind, inputs.logits)
-        known = anatomies.pop(key, None)
-        if known is not None and known.is_proved_on(inputs.count):
-            anatomies[key] = known
-        else:
-            anatomy = _resolve(model, inputs, blocks, norm, head)
-            if math.isnan(anatomy.proof) or anatomy.idle:  # what is idle here may run on the next prompt
-                return anatomy
-            while len(anatomies) >= _REMEMBERED:
-                del anatomies[next(iter(anatomies))]
-            anatomies[key] = anatomy
-        return anatomies[key]
-
-
-def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayers:
-    """The attention and the MLP of every block, found by running a few positions; remembered like the anatomy.
-
-    Args:
-        inputs: one prompt; the first few positions are run.
-
-    Raises:
-        LensError: a block has no two modules whose outputs add up to what it adds.
-    """
-    if math.isnan(anatomy.proof):
-        raise LensError("states or logits are not finite at the prompt's first positions")
-    if inputs.keyword == DECODER_IDS:
-        raise LensError(
-            f"the blocks of {anatomy.model_class} have a third sublayer, which looks at the source, so that what they "
-            "add is not only attention and MLP: pass stream='hidden' or 'delta'"
-        )
-    with evaluating(model, in_place=anatomy.in_place) as own:
-        known = _known_of(original(model)).sublayers
-        if anatomy.blocks not in known:
-            _, calls, _ = _recorded(own, inputs, lambda _: True)  # what this raises is not remembered
-            try:
-                known[anatomy.blocks] = find_sublayers(anatomy, calls)
-            except LensError as error:
-                known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
-        found = known[anatomy.blocks]
-        if isinstance(found, str):
-            raise LensError(found)
-        return found
-
-
-def forget(model: nn.Module) -> None:
-    """Lets :func:`resolve` look at a model anew."""
-    _known.pop(original(model), None)
-
-
-def _known_of(model: nn.Module) -> _Known:
-    """What is known of a model as it is now."""
-    fingerprint = _fingerprint(model)
-    known = _known.get(model)
-    if known is None or known.fingerprint != fingerprint:
-        known = _known[model] = _Known(fingerprint, {}, {})
-    return known
-
-
-def _fingerprint(model: nn.Module) -> int:
-    """Changes with a module, a forward or a hook, the configuration, the head's size, and dtypes and devices."""
-    weight = getattr(output_embeddings(model), "weight", None)
-    head = (type(weight), tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
-    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in model.parameters()}
-    modules = (
-        (name, id(module), id(vars(module).get("forward")), *module._forward_hooks, *module._forward_pre_hooks)
-        for name, module in model.named_modules()
-    )
-    return hash((head, frozenset(kinds), repr(getattr(model, "config", None)), *modules))
-
-
-def _resolve(model: nn.Module, inputs: Inputs, blocks: str | None, norm: str | None, head: str | None) -> Anatomy:
-    """In a shell of the model; or in the model itself, if that is where it can be read."""
     require_module(model, norm)
     try:
         with evaluating(model) as own:
@@ -232,12 +110,12 @@ def _of_first_that_fits(
 ) -> Anatomy:
     """The first list of blocks that is proved; if none is, the error of the likeliest."""
     with naming_what_it_needs(model, inputs):
-        inputs, calls, logits = _recorded(model, inputs, _is_listed(model, blocks))
+        inputs, calls, logits = recorded(model, inputs, _is_listed(model, blocks))
     require_each(model, logits, inputs.count, inputs.logits)
     named = {name: value for name, value in (("blocks", blocks), ("norm", norm), ("head", head)) if value is not None}
     failed: LensError | None = None
     hooked_by_caller = is_hooked(model)
-    with _naming_what_does_not_fit(named):
+    with naming_what_does_not_fit(named):
         found = block_lists(model, calls, blocks)
         for path, names in found.items() if blocks is not None else _of_decoder(model, inputs, found):
             try:
@@ -248,7 +126,7 @@ def _of_first_that_fits(
             except LensError as error:
                 failed = failed or error
                 continue
-            except _FAILURES as error:
+            except FAILURES as error:
                 if out_of_memory(error) or named or hooked_by_caller:
                     raise
                 failed = failed or NotProvedError(
@@ -270,7 +148,7 @@ def _of_decoder(model: nn.Module, inputs: Inputs, found: dict[str, list[str]]) -
     return [(path, names) for path, names in found.items() if model.get_submodule(names[0]) not in inside]
 
 
-def _recorded(
+def recorded(
     model: nn.Module, inputs: Inputs, copies: Callable[[str], bool]
 ) -> tuple[Inputs, list[Call], torch.Tensor]:
     """A run of a few positions; of all, if a hook of the caller looks for one beyond them. And what was run."""
@@ -282,25 +160,6 @@ def _recorded(
             if few.count == inputs.count:
                 raise
             return inputs, *record(model, inputs, copies=copies)
-
-
-@contextmanager
-def naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
-    """Makes one clear error of what a model raises that does not run on its inputs; not of what hooks raise."""
-    try:
-        yield
-    except _FAILURES as error:
-        if isinstance(error, LensError) or out_of_memory(error) or is_hooked(model):
-            raise
-        if not hasattr(model, "get_input_embeddings") and held_models(model):
-            raise not_a_model(model) from error
-        kind, given = type(model).__name__, ", ".join(inputs.given)
-        if isinstance(error, IndexError) and not inputs.extra:
-            raise LensError(f"{kind} does not run on this prompt of {inputs.count} tokens: {error!s:.300}") from error
-        raise LensError(
-            f"{kind} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "
-            "such as pixel_values=, or what its processor returns"
-        ) from error
 
 
 def _is_listed(model: nn.Module, blocks: str | None) -> Callable[[str], bool]:
@@ -317,15 +176,3 @@ def _hooked_outside(model: nn.Module, layout: Layout) -> bool:
         for name, module in model.named_modules()
         if name not in layout.blocks and not name.startswith(inside)
     )
-
-
-@contextmanager
-def _naming_what_does_not_fit(named: dict[str, str]) -> Iterator[None]:
-    """Makes one clear error of whatever a model raises because of the modules that the caller named."""
-    try:
-        yield
-    except _FAILURES as error:
-        if isinstance(error, LensError) or not named or out_of_memory(error):
-            raise
-        given = ", ".join(f"{name}={value!r}" for name, value in named.items())
-        raise LensError(f"{given} does not lead from a state to the logits: {error}") from None

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bauklens.model.image_layouts import LAYOUTS, Given, Part
+from bauklens.model.image_layouts import LAYOUTS
+from bauklens.model.image_parts import Given, Part
 from bauklens.model.inputs import Inputs
 from bauklens.model.placeholders import placeholders_of
 

@@ -15,8 +15,9 @@ from bauklens.optional import data_frame
 from bauklens.reading_files import LARGEST_FILE, parse_json, read_bytes
 from bauklens.result.frozen import frozen, plain, require
 from bauklens.result.storage import as_json
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
 from bauklens.show.evaluation_figures import MEAN, curves, pass_ranking, set_ranking
-from bauklens.show.evaluation_scores import interval, item_shares, resampled_means
+from bauklens.show.evaluation_scores import interval, item_shares, known_mean, resampled_means
 from bauklens.show.page import ranking_fragment, ranking_page
 from bauklens.vocabulary import FORMS, READ_RULES, SPELLED
 
@@ -26,94 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = "bauklens.evaluation"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class EvaluatedWord:
-    """One intermediate concept of an item.
-
-    Attributes:
-        synonyms: the words that were given for it; the first is its name.
-        by: ``"single"``, tokens that are one of its words; ``"first"``, the first tokens of its words; ``"none"``, it
-            has no token, and is left out.
-        token_ids: the tokens that count as it.
-        tokens: their texts.
-        best_rank: (decoder,), the best rank over the layers and tokens, from 1; empty if it is left out.
-        best_layer: (decoder,), the first layer that has that rank.
-        best_token: (decoder,), the text of the token that has it.
-    """
-
-    synonyms: tuple[str, ...]
-    by: str
-    token_ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    best_rank: tuple[int, ...]
-    best_layer: tuple[str, ...]
-    best_token: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """Its name: the first of its words."""
-        return self.synonyms[0]
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether it has a rank."""
-        return bool(self.best_rank)
-
-
-@dataclass(frozen=True)
-class EvaluatedItem:
-    """One prompt of a set.
-
-    Attributes:
-        name: what the set calls it; may be empty.
-        prompt: its text; of a chat, as the chat template formats it.
-        target: what follows it; None if that was not given.
-        rule: how the position was found, one of :data:`bauklens.vocabulary.READ_RULES`.
-        position: where the lens was read, from 0, in the tokens of the prompt and its target.
-        token_id, token: the token at that position.
-        words: its intermediate concepts.
-    """
-
-    name: str
-    prompt: str
-    target: str | None
-    rule: str
-    position: int
-    token_id: int
-    token: str
-    words: tuple[EvaluatedWord, ...]
-
-    @property
-    def scored(self) -> tuple[EvaluatedWord, ...]:
-        """The words that have a rank."""
-        return tuple(word for word in self.words if word.is_scored)
-
-
-@dataclass(frozen=True)
-class EvaluatedSet:
-    """The items of a set.
-
-    Attributes:
-        read: the rule of those that have none of their own, one of :data:`bauklens.vocabulary.READ_RULES`.
-        forms: one of :data:`bauklens.vocabulary.FORMS`.
-    """
-
-    name: str
-    read: str
-    forms: str
-    items: tuple[EvaluatedItem, ...]
-
-    @property
-    def scored(self) -> tuple[EvaluatedItem, ...]:
-        """The items that have at least one word with a rank."""
-        return tuple(item for item in self.items if item.scored)
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """The words that are left out, once for each item that has them."""
-        return tuple(word.text for item in self.items for word in item.words if not word.is_scored)
 
 
 @dataclass(frozen=True)
@@ -166,7 +79,7 @@ class Evaluation:
     @cached_property
     def mean(self) -> np.ndarray:
         """(decoder, k) float64, the mean over the sets that have a value, each counted once; NaN if none has."""
-        return _mean(self.passed)
+        return known_mean(self.passed)
 
     @cached_property
     def intervals(self) -> np.ndarray:
@@ -344,8 +257,7 @@ class Evaluation:
         return np.stack([each.mean(axis=1) if each.shape[1] else none for each in self._item_shares(ks)])
 
 
-for _each in (EvaluatedWord, EvaluatedItem, EvaluatedSet, Evaluation):
-    _each.__module__ = "bauklens"  # so that pickles load wherever the classes are defined
+Evaluation.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 _COUNTS = ("items", "scored_items", "words", "left_out_words")
 
@@ -359,14 +271,6 @@ def _counts(several: EvaluatedSet) -> tuple[int, ...]:
     """Items, those with a rank, words, and those that are left out."""
     words = sum(len(item.words) for item in several.items)
     return len(several.items), len(several.scored), words, len(several.left_out)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean over the first axis of what is not NaN; NaN if nothing is."""
-    known = ~np.isnan(values)
-    total, count = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
-    found: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return found
 
 
 def _listed(labels: tuple[str, ...]) -> str:

@@ -12,7 +12,8 @@ from bauklens.show.figures import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bauklens.show.evaluation import EvaluatedItem, EvaluatedSet, EvaluatedWord, Evaluation
+    from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+    from bauklens.show.evaluation import Evaluation
 
 MEAN = "mean of sets"
 """What the row of the mean over the sets is called."""

@@ -7,14 +7,8 @@ from typing import Any, TypeVar
 from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 from bauklens.result.frozen import require
-from bauklens.show.evaluation import (
-    FORMAT,
-    VERSION,
-    EvaluatedItem,
-    EvaluatedSet,
-    EvaluatedWord,
-    Evaluation,
-)
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluation import FORMAT, VERSION, Evaluation
 from bauklens.vocabulary import FORMS, READ_RULES, SPELLED
 
 Made = TypeVar("Made")

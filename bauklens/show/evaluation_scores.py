@@ -40,3 +40,11 @@ def interval(means: np.ndarray) -> np.ndarray:
     """The 2.5th and the 97.5th percentile of resampled means: (resample, ...) -> (..., 2)."""
     found: np.ndarray = np.moveaxis(np.percentile(means, [2.5, 97.5], axis=0), 0, -1)
     return found
+
+
+def known_mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the first axis of what is not NaN; NaN if nothing is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+    found: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return found

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from bauklens.errors import NotFiniteError
-from bauklens.model.anatomy import Anatomy, naming_what_it_needs, resolve
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
+from bauklens.model.resolving import resolve
+from bauklens.model.run_errors import naming_what_it_needs
 from bauklens.model.sublayers import Written, written
 from bauklens.stream.head_call import HeadCall
 from bauklens.stream.tracing import Tracing, run_traced

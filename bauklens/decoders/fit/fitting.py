@@ -22,10 +22,10 @@ from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST
 from bauklens.errors import LensError
 from bauklens.files import path_of
-from bauklens.model.anatomy import resolve
 from bauklens.model.in_hand import in_hand
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
+from bauklens.model.resolving import resolve
 from bauklens.vocabulary import LOGIT
 
 

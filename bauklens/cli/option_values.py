@@ -1,0 +1,98 @@
+"""What the values of options mean: the arguments of `logit_lens`, the switches of a chat template, and the model."""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from bauklens.cli.output import is_quiet
+from bauklens.errors import LensError
+from bauklens.reading_files import parse_json
+from bauklens.signals import finished
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
+"""As a text, each of these would be true in a template."""
+
+
+def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
+    """The model and the tokenizer that a command's options name."""
+    loading = finished(import_module, "bauklens.model.loading")  # an interrupt within an import can be swallowed there
+    if is_quiet():
+        from bauklens.progress import hide_bars
+
+        hide_bars()
+    if is_quiet() or not sys.stderr.isatty():
+        loading.hide_progress()
+    wanted = {name: value for name, value in options.items() if value}
+    return cast("tuple[nn.Module, Any]", loading.load(wanted.pop("model"), **wanted))
+
+
+def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the arguments of `logit_lens` out of a command's options; the rest are those for loading the model."""
+    arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "missing", "precision", "measures")}
+    arguments["decoder"] = _decoders(options.pop("decoders"), force=options.pop("force_decoder"))
+    if "targets" in options:
+        sets = [_target_set(each) for each in options.pop("target_sets")]
+        arguments |= {"targets": [*options.pop("targets"), *sets] or None, "words": options.pop("words")}
+    measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
+    return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
+
+
+def _target_set(given: str) -> dict[str, list[Any]]:
+    """``NAME=TOKEN,...`` or ``NAME=[...]`` -> the name and the members of a set.
+
+    >>> _target_set("en=270, the")
+    {'en': [270, ' the']}
+    """
+    name, found, members = given.partition("=")
+    if not found or not name:
+        raise LensError(f"--target-set is {given!r:.80}: pass NAME=TOKEN,TOKEN, such as 'en=270, the'")
+    if members.startswith("["):
+        try:
+            return {name: parse_json(members)}
+        except LensError as error:
+            raise LensError(f"--target-set {name}: {error}") from None
+    return {name: [_id_or_text(each) for each in members.split(",")] if members else []}
+
+
+def _id_or_text(given: str) -> str | int:
+    digits = given.strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else given
+
+
+def _decoders(names: tuple[str, ...], *, force: bool) -> Any:
+    """The decoders that are named: one, or a list of several; None if none is."""
+    if not names:
+        return None
+    from bauklens.decoders.chosen import chosen_decoders
+
+    found = chosen_decoders(names, force=force)
+    return found if found[1:] else found[0]
+
+
+def template_of(switches: tuple[str, ...]) -> dict[str, Any] | None:
+    """The switches of a chat template that a command is given; None if there are none.
+
+    Raises:
+        LensError: one has no name or no value, or a value that begins as JSON does and is not JSON.
+    """
+    named = {}
+    for switch in switches:
+        name, sign, value = switch.partition("=")
+        if not name or not sign:
+            raise LensError(f"--template takes NAME=VALUE, such as enable_thinking=false; got {switch!r:.80}")
+        named[name] = _switch(name, value)
+    return named or None
+
+
+def _switch(name: str, value: str) -> Any:
+    if value in _WORDS_OF_PYTHON:
+        return _WORDS_OF_PYTHON[value]
+    try:
+        return parse_json(value)
+    except LensError as error:
+        if value.lstrip()[:1] in ("{", "[", '"'):
+            raise LensError(f"--template {name}: {error}; got {value!r:.80}") from None
+        return value

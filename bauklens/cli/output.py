@@ -1,0 +1,45 @@
+"""What the commands print, and the files that they write."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from bauklens.files import require_writable, write_atomically
+from bauklens.result.tokens import printable
+
+
+def is_quiet() -> bool:
+    """Whether --quiet is given."""
+    return bool(click.get_current_context().find_root().obj)
+
+
+def say(text: str) -> None:
+    """Prints a message on standard error, unless --quiet is given."""
+    if not is_quiet():
+        click.echo(text, err=True)
+
+
+def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
+    """Prints names and values, one line each, as they come."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for name, value in values:
+        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
+
+
+def write(path: str, text: str) -> None:
+    """Writes a text to a file, or to standard output if the path is -."""
+    if path == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def require_each_writable(*paths: Path | str | None) -> None:
+    """Refuses files that cannot be written, before anything runs; - means standard output, and None no file."""
+    for path in paths:
+        if path is not None and path != "-":
+            require_writable(path)

@@ -1,0 +1,134 @@
+"""resolve(): the anatomy of a model, and its sublayers, found once and remembered until the model changes."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy, find_anatomy, recorded
+from bauklens.model.guard import evaluating, locked
+from bauklens.model.inputs import Inputs, output_embeddings
+from bauklens.model.logits import DECODER_IDS
+from bauklens.model.shell import original
+from bauklens.model.sublayers import Sublayers, find_sublayers
+
+_REMEMBERED = 16
+"""Ways to look at one model that are remembered, the oldest forgotten first."""
+
+
+@dataclass
+class _Known:
+    """What is remembered of a model as long as it does not change.
+
+    Attributes:
+        fingerprint: changes when the model does.
+        anatomies: names that the caller gave, and what the forward pass is given -> anatomy.
+        sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
+    """
+
+    fingerprint: int
+    anatomies: dict[Hashable, Anatomy]
+    sublayers: dict[tuple[str, ...], Sublayers | str]
+
+
+_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+
+
+def resolve(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    blocks: str | None = None,
+    norm: str | None = None,
+    head: str | None = None,
+) -> Anatomy:
+    """Finds the parts of a model by running it on a few positions; remembered until the model changes.
+
+    A model changes with its modules, hooks, configuration, dtype, or the device that its weights are on.
+
+    Args:
+        model: a causal language model of transformers, or one of the same shape.
+        inputs: one prompt; the first few positions are run.
+        blocks: dotted name of the list of blocks, if the wrong one is found.
+        norm: dotted name of the module that a state goes through before the head, if what the model's own forward
+            runs between the last block and the head is not right.
+        head: dotted name of the module that makes logits of a state.
+
+    Raises:
+        LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; there
+            are no modules named ``blocks``, ``norm`` or ``head``; or the decoded logits are not the model's own.
+    """
+    model = original(model)
+    with locked(model):
+        anatomies, key = _known_of(model).anatomies, (blocks, norm, head, inputs.kind, inputs.logits)
+        known = anatomies.pop(key, None)
+        if known is not None and known.is_proved_on(inputs.count):
+            anatomies[key] = known
+        else:
+            anatomy = find_anatomy(model, inputs, blocks, norm, head)
+            if math.isnan(anatomy.proof) or anatomy.idle:  # what is idle here may run on the next prompt
+                return anatomy
+            while len(anatomies) >= _REMEMBERED:
+                del anatomies[next(iter(anatomies))]
+            anatomies[key] = anatomy
+        return anatomies[key]
+
+
+def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayers:
+    """The attention and the MLP of every block, found by running a few positions; remembered like the anatomy.
+
+    Args:
+        inputs: one prompt; the first few positions are run.
+
+    Raises:
+        LensError: a block has no two modules whose outputs add up to what it adds.
+    """
+    if math.isnan(anatomy.proof):
+        raise LensError("states or logits are not finite at the prompt's first positions")
+    if inputs.keyword == DECODER_IDS:
+        raise LensError(
+            f"the blocks of {anatomy.model_class} have a third sublayer, which looks at the source, so that what they "
+            "add is not only attention and MLP: pass stream='hidden' or 'delta'"
+        )
+    with evaluating(model, in_place=anatomy.in_place) as own:
+        known = _known_of(original(model)).sublayers
+        if anatomy.blocks not in known:
+            _, calls, _ = recorded(own, inputs, lambda _: True)  # what this raises is not remembered
+            try:
+                known[anatomy.blocks] = find_sublayers(anatomy, calls)
+            except LensError as error:
+                known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
+        found = known[anatomy.blocks]
+        if isinstance(found, str):
+            raise LensError(found)
+        return found
+
+
+def forget(model: nn.Module) -> None:
+    """Lets :func:`resolve` look at a model anew."""
+    _known.pop(original(model), None)
+
+
+def _known_of(model: nn.Module) -> _Known:
+    """What is known of a model as it is now."""
+    fingerprint = _fingerprint(model)
+    known = _known.get(model)
+    if known is None or known.fingerprint != fingerprint:
+        known = _known[model] = _Known(fingerprint, {}, {})
+    return known
+
+
+def _fingerprint(model: nn.Module) -> int:
+    """Changes with a module, a forward or a hook, the configuration, the head's size, and dtypes and devices."""
+    weight = getattr(output_embeddings(model), "weight", None)
+    head = (type(weight), tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
+    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in model.parameters()}
+    modules = (
+        (name, id(module), id(vars(module).get("forward")), *module._forward_hooks, *module._forward_pre_hooks)
+        for name, module in model.named_modules()
+    )
+    return hash((head, frozenset(kinds), repr(getattr(model, "config", None)), *modules))

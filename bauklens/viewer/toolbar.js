@@ -14,7 +14,7 @@ export function toolbar(view, search, help) {
   const spoken = { beside: "side by side", difference: "difference" };
   const named = (show) => lenses[show]?.name ?? spoken[show] ?? pairOf(lenses, show).map(({ name }) => name).join(" | ");
   const several = shows(lenses);
-  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state)), { title: text }));
+  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state, lenses)), { title: text }));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
   const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
   const element = make("div", { class: "bar" });

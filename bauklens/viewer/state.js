@@ -1,9 +1,9 @@
 // What a person has chosen: one frozen value, that can be written as JSON and read again.
 
 import { idsOf, openAtFirst } from "./bands.js";
-import { cellOf, keyOf, tokenAt } from "./data.js";
+import { keyOf } from "./data.js";
 import { placeOfTarget } from "./targets.js";
-import { isOfLabels } from "./words.js";
+import { USUAL, usualWidth, WIDTHS } from "./widths.js";
 
 export const START = Object.freeze({
   show: "0", // the lens that is shown, by its number; "beside"; or two that are compared: "difference", "0-2"
@@ -19,7 +19,7 @@ export const START = Object.freeze({
   colour: "both",
   chart: "probability",
   stride: 1,
-  width: 76, // pixels of a column
+  width: USUAL, // pixels of a column
   bottomUp: false,
   layersAcross: false,
   hideBlank: false,
@@ -27,9 +27,6 @@ export const START = Object.freeze({
 });
 
 export const MOST_PINS = 6;
-export const WIDTHS = [44, 260];
-const PAIR_WIDTH = 120;
-const [LABEL_WIDTH, CHARACTER, AROUND] = [200, 7.25, 28]; // pixels: the most that a label widens a column to, a character, and a pin with the edges
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
 const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
@@ -41,7 +38,7 @@ export function opened(lenses, given = {}) {
   const last = { layer: lens.layers.at(-1), position: lens.mainPosition ?? lens.linked.at(-1), picture: Math.max(0, whole) };
   const kept = restored(given, lenses);
   const { position, band, show } = { ...START, ...last, ...kept };
-  return changed({ ...START, ...last, width: usualWidth(lenses, show), open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);
+  return changed({ ...START, ...last, width: widthOf(lenses, show), open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);
 }
 
 /** What a lens was asked to follow is pinned. */
@@ -109,25 +106,10 @@ export function pairOf(lenses, show) {
 
 /** What is shown becomes another; columns get the width that it needs, unless they were made wider or narrower. */
 export function showing(show, state, lenses) {
-  return { show, width: state.width === usualWidth(lenses, state.show) ? usualWidth(lenses, show) : state.width };
+  return { show, width: state.width === widthOf(lenses, state.show) ? widthOf(lenses, show) : state.width };
 }
 
-/** The width of a column unasked: two tokens in a cell need more of it, and a classifier's labels what they are long. */
-function usualWidth(lenses, show) {
-  const pair = pairOf(lenses, show);
-  const least = pair ? PAIR_WIDTH : START.width;
-  const shown = pair ?? (lenses[show] ? [lenses[show]] : lenses);
-  if (!shown.every(isOfLabels)) return least;
-  const longest = shown.map(longestOnTop);
-  const count = pair ? longest[0] + longest[1] + 3 : Math.max(...longest);
-  return Math.min(LABEL_WIDTH, Math.max(least, 4 * Math.ceil((CHARACTER * count + AROUND) / 4)));
-}
-
-/** Characters of the longest text that is the most probable one somewhere. */
-function longestOnTop(lens) {
-  const cells = Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => tokenAt(lens, cell));
-  return Math.max(...[...new Set(cells)].map((token) => [...lens.shown[token]].length));
-}
+const widthOf = (lenses, show) => usualWidth(pairOf(lenses, show) ?? (lenses[show] ? [lenses[show]] : lenses), isPair(show));
 
 /** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */
 export function toggled(state, key) {

@@ -3,8 +3,9 @@
 import { idsOf } from "./bands.js";
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { pairOf, showing, shows, WIDTHS } from "./state.js";
+import { pairOf, showing, shows } from "./state.js";
 import { takeaway } from "./takeaway.js";
+import { WIDTHS } from "./widths.js";
 
 const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
 

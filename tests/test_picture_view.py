@@ -491,6 +491,6 @@ def test_a_picture_without_a_position_in_the_table_is_no_band(viewer):
     page = viewer([replace(lens, pictures=[Picture("away", [[90, 91]], [90, 91], png())])])
     assert page.locator(".head.band").count() == 0
     assert page.locator(".patch").count() == 0
-    assert page.locator(".controls .legend").inner_text() == "no position of this table reads away"
+    assert page.locator(".controls .legend").inner_text() == "No position of this table reads away"
     static = page_html([lens.part(lens.layers, [0])])
     assert static.count("<td") == 4 * 1

@@ -7,6 +7,7 @@ from torch import nn
 
 from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
+from bauklens.lens.pictures import pictures_in
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import Call, model_logits, record
@@ -19,6 +20,7 @@ from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
 from bauklens.model.weights import has_packed, is_plain, weights_of
 from bauklens.result.labels import LabelNames
+from bauklens.result.pictures import column_labels
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
@@ -77,6 +79,7 @@ def top_neurons(
         promoted_ids=promoted.indices.cpu().numpy(),
         promoted_logits=promoted.values.cpu().numpy(),
         vocabulary=_texts(tokenizer, anatomy, promoted.indices, read),
+        column=_columns(model, tokenizer, inputs)[column],
     )
 
 
@@ -84,6 +87,8 @@ def nearest_tokens(
     model: nn.Module, tokenizer: Any, prompt: Prompt, k: int = 10, *, metric: str = "head"
 ) -> NearestTokens:
     """For each token of a prompt, the tokens of the vocabulary whose output embeddings are nearest to its embedding.
+
+    If a position reads a part of an image, this is the embedding of the placeholder there, not what the image becomes.
 
     Args:
         model: a causal language model.
@@ -126,6 +131,7 @@ def nearest_tokens(
         top_ids=top.indices.cpu().numpy(),
         scores=top.values.cpu().numpy(),
         vocabulary=_texts(tokenizer, anatomy, top.indices, read),
+        columns=_columns(model, tokenizer, inputs),
     )
 
 
@@ -135,6 +141,11 @@ def _texts(tokenizer: Any, anatomy: Anatomy, predicted: torch.Tensor, read: dict
     if anatomy.classes is not None:
         return token_texts(LabelNames(anatomy.classes), numbers)
     return token_texts(tokenizer, numbers) | read
+
+
+def _columns(model: nn.Module, tokenizer: Any, inputs: Inputs) -> tuple[str, ...]:
+    """(position,), what positions are called that read pictures; empty for those of text."""
+    return column_labels(pictures_in(model, inputs, tokenizer, None, None), list(range(inputs.count)))
 
 
 def _second_projection(

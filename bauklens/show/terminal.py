@@ -16,7 +16,7 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, target_names
 from bauklens.result.tokens import printable, visible
-from bauklens.show.nouns import noun
+from bauklens.show.nouns import noun, spelling
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
 from bauklens.show.sources import source_of
@@ -87,7 +87,7 @@ def _targets(result: LensResult, column: int) -> Table:
     """The probability and rank of every target, layers down."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
-    for name in target_names(result.targets, visible):
+    for name in target_names(result.targets, spelling(result)):
         table.add_column(Text(name), no_wrap=True, max_width=_WIDEST)
     for row, layer in enumerate(result.layers):
         cells = []
@@ -160,7 +160,7 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
     table.add_column("through")
     for rank in _RANKS:
         table.add_column(f"is the top {noun(results[0])}" if rank == 1 else f"is in the top {rank}", justify="right")
-    called = target_names(results[0].targets, visible)
+    called = target_names(results[0].targets, spelling(results[0]))
     for text, target in zip(called, results[0].targets, strict=True):
         if target.part == "whole":
             continue
@@ -305,6 +305,6 @@ def _marked(result: LensResult, layer: str) -> str:
 def _cell(result: LensResult, row: int, column: int, rank: int, *, mark: bool = False) -> Text:
     probability = float(result.top_probs[row, column, rank])
     style = "bold" if probability >= 0.5 else "dim" if probability < 0.05 else ""
-    text = visible(result.vocabulary[int(result.top_ids[row, column, rank])])
+    text = spelling(result)(result.vocabulary[int(result.top_ids[row, column, rank])])
     shown = f"{readable_probability(probability)}{'*' if mark else ''} {text}"
     return Text(shown, style=style, overflow="ellipsis")

@@ -24,6 +24,9 @@ NORMS = {
 }
 """What a state goes through before the head -> its caption; the name of a module is another."""
 
+SOURCE = "the source, which the encoder reads"
+"""What the provenance of an encoder-decoder's result says that its prompt is."""
+
 LOGIT = "logit"
 """The decoder that leaves a state as it is."""
 
@@ -75,6 +78,14 @@ FORMS = {
     "arithmetic": "numbers as digits and as words, operations as symbols and as words",
 }
 """Which further forms of a word an evaluation counts as that word -> the same in words."""
+
+_VIDEOS = "videos are not read: images= and audio= are; of a video, pass what the processor returns as the prompt"
+MEANT = {
+    **dict.fromkeys(("image", "picture", "pictures", "img", "imgs"), "did you mean images=?"),
+    **dict.fromkeys(("audios", "sound", "sounds", "speech"), "did you mean audio=?"),
+    **dict.fromkeys(("video", "videos"), _VIDEOS),
+}
+"""Keywords that there are not, and that no model's ``generate`` takes -> what to pass instead."""
 
 TOKENS, LABELS = "tokens", "labels"
 PREDICTED = (TOKENS, LABELS)

@@ -4,6 +4,8 @@
 The pictures are goldens as well: tests/test_gallery.py draws the lenses anew and compares. With --keep-lenses the
 lenses stay as they are, and only what is missing is drawn; that needs no model.
 
+The lens over an image is of the tiny model of scripts/image_page.py, whose weights are random, and is a screenshot.
+
 .venv/bin/python scripts/make_gallery.py
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from image_page import drawing, tiny_model
 from picture import chromium_path
 from playwright.sync_api import Browser, sync_playwright
 
@@ -62,8 +65,16 @@ CASES = {
 }
 
 
+IMAGE = Case(
+    "a lens over an image: how probable one token is in each patch (a tiny LLaVA with random weights, so what it says "
+    "of the image means nothing)",
+    ("image",),
+    {},
+)
+
+
 def make_lenses() -> None:
-    """Runs the demo model."""
+    """Runs the demo model, and the tiny model that reads an image."""
     model, tokenizer = bauklens.load("demo", device="cpu")
     wanted = {"eiffel": (EIFFEL, "hidden"), "eiffel-delta": (EIFFEL, "delta"), "needle": (NEEDLE, "hidden")}
     for name, (prompt, stream) in wanted.items():
@@ -71,6 +82,11 @@ def make_lenses() -> None:
             model, tokenizer, prompt, stream=stream, topk=5, measures=MEASURES, precision="exact"
         )
         lens.save(GALLERY / f"{name}.json")
+    model, processor = tiny_model()
+    lens = bauklens.logit_lens(
+        model, processor, "What is in this picture ?", images=[drawing()], targets=["sun", "house"], topk=5
+    )
+    lens.save(GALLERY / "image.json")
 
 
 def page_of(case: Case) -> str:
@@ -96,17 +112,29 @@ def draw(browser: Browser, case: Case, page_path: Path) -> str:
     return svg
 
 
+def photograph(browser: Browser, case: Case, page_path: Path) -> bytes:
+    """A PNG of the viewer of a case: its images are not in the SVG."""
+    page_path.write_text(page_of(case), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 1240, "height": 1200}, color_scheme="light")
+    tab.goto(page_path.as_uri())
+    tab.locator("figure.mounted").wait_for()
+    taken = tab.locator("figure.mounted .viewer").screenshot()
+    tab.close()
+    return taken
+
+
 def index() -> str:
     """docs/gallery/README.md."""
     lines = [
         "# Gallery",
         "",
         "Made by `.venv/bin/python scripts/make_gallery.py` from the demo model, SmolLM2-135M-Instruct, dequantized",
-        "from a 4-bit GGUF file.",
+        "from a 4-bit GGUF file; the last from a tiny model with random weights.",
         "",
     ]
     for name, case in CASES.items():
         lines += [f"**{case.about}**", "", f"![{case.about}]({name}.svg)", ""]
+    lines += [f"**{IMAGE.about}**", "", f"![{IMAGE.about}](image.png)", ""]
     return "\n".join(lines)
 
 
@@ -124,6 +152,9 @@ def main(keep_lenses: bool) -> None:
             if not keep_lenses or not path.exists():
                 path.write_text(draw(browser, case, GALLERY / f"{name}.html"), encoding="utf-8")
                 (GALLERY / f"{name}.html").unlink()
+        if not keep_lenses or not (GALLERY / "image.png").exists():
+            (GALLERY / "image.png").write_bytes(photograph(browser, IMAGE, GALLERY / "image.html"))
+            (GALLERY / "image.html").unlink()
         browser.close()
     (GALLERY / "README.md").write_text(index(), encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """The page without script in a real browser: nothing is fetched, columns line up, every ink can be read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ CONTRASTS = """
 }
 """
 
+SPREADS = """
+() => [...document.querySelectorAll("tbody td")].map((cell) => {
+  const paint = document.createElement("canvas").getContext("2d");
+  paint.fillStyle = getComputedStyle(cell).backgroundColor;
+  paint.fillRect(0, 0, 1, 1);
+  const parts = [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  return [cell.dataset.position, Math.max(...parts) - Math.min(...parts), cell.clientWidth < cell.scrollWidth];
+})
+"""
+"""Of every cell its position, how far its background is from grey, 0..255, and whether its text is cut."""
+
 
 @pytest.fixture
 def show(opening):
@@ -62,10 +74,32 @@ def every_pair():
     [("default", None), ("classic", None), *(("classic", each) for each in ("#000", "#fff", "#ffff00", [255, 0, 0]))],
 )
 def test_every_ink_can_be_read(show, scheme, look, color):
-    page, _, _ = show(page_html([every_pair()], look=look, color=color, title="T"), scheme=scheme)
+    check = {"max_abs_logit_difference": 0.0, "only_position": 99}
+    lenses = [every_pair(), replace(every_pair(), check=check)]
+    page, _, _ = show(page_html(lenses, look=look, color=color, title="T"), scheme=scheme)
     seen = page.evaluate(CONTRASTS)
-    assert len(seen) > 132
+    assert len(seen) > 264
+    assert page.locator("td.unread").count() == 132
     assert min(seen, key=lambda each: each["contrast"])["contrast"] >= 4.5
+
+
+@pytest.mark.parametrize("look", ["default", "classic"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_columns_that_nothing_confirms_are_grey_and_the_caption_says_so(show, scheme, look):
+    only = {"max_abs_logit_difference": 0.0, "only_position": 3}
+    result = made(3, 5, 2, texts=["a long label of a model", "b"], check=only, predicts="labels", probabilities=None)
+    page, _, _ = show(result.to_html(look=look), scheme=scheme)
+    assert (
+        "grey: nothing of the model’s own confirms these columns, as its head reads position 3 only"
+        in page.inner_text(".legend")
+    )
+    cells = page.evaluate(SPREADS)
+    assert max(spread for position, spread, _ in cells if position != "3") < 24
+    assert max(spread for position, spread, _ in cells if position == "3") > 24
+    assert not any(is_cut for _, _, is_cut in cells)
+    assert "a long label" in page.inner_text("td >> nth=0")
+    page, _, _ = show(replace(result, check={"max_abs_logit_difference": 0.0}).to_html(look=look))
+    assert page.locator(".unread").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

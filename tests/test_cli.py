@@ -22,6 +22,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 import bauklens
 from bauklens import LensResult
+from bauklens.cli.as_options import as_options
 from bauklens.cli.commands import main
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.option_values import template_of
@@ -104,7 +105,9 @@ def test_a_model_in_a_subfolder(command, folder):
 
 
 def test_a_base_of_what_is_no_adapter(command, folder):
-    assert_one_line(command("lens", "the city", "--base", "demo"), "base= is for adapters, and", "tiny-gpt2 is not one")
+    assert_one_line(
+        command("lens", "the city", "--base", "demo"), "--base is for adapters, and", "tiny-gpt2 is not one"
+    )
 
 
 def test_an_encoder_decoder_is_told_what_it_has_written(command, tmp_path):
@@ -118,7 +121,14 @@ def test_an_encoder_decoder_is_told_what_it_has_written(command, tmp_path):
 
 def test_an_image_needs_a_model_that_reads_images(command, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
-    assert_one_line(command("lens", "the city", "--image", "a.png"), "images need a processor that takes them")
+    assert_one_line(
+        command("lens", "the city", "--image", "a.png"), "GPT2LMHeadModel reads no images: leave --image out"
+    )
+
+
+def test_an_error_names_the_options_of_the_command(command):
+    ran = command("lens", "the city", "--text-target", "of the sea")
+    assert_one_line(ran, "--text-target is what the decoder of an encoder-decoder has written, and GPT2LMHeadModel")
 
 
 def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
@@ -671,6 +681,31 @@ def test_a_prompt_that_ends_like_a_file_and_is_longer_than_any_files_name_is_a_p
     ran = command("compare", " tower" * 45 + ".json", "the tower.json")
     assert ran.returncode == 0, ran.stderr
     assert "agreement" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("leave images= out, or pass text_target=", "leave --image out, or pass --text-target"),
+        ("pass norm='own'", "pass --norm own"),
+        ("norm=None needs", "--norm none needs"),
+        ("pass dtype='float16', or device_map='auto'", "pass --dtype float16, or --device-map auto"),
+        ('pass blocks="path"', "pass --blocks path"),
+        ("pass targets=[...]", "pass --target"),
+        ("3 tokens and max_new_tokens is 90", "3 tokens and --max-new-tokens is 90"),
+        ('pass template={"continue_final_message": False}', "pass --template continue_final_message=false"),
+        ("pass trust_remote_code=True (--trust-remote-code)", "pass --trust-remote-code"),
+        ("words='first', or positions=-1", "--words first, or positions=-1 (in Python)"),
+        ("logits=lambda output: output[0]", "logits=lambda output: output[0]"),
+        ("it in logit_lens(..., targets=[...])", "it in logit_lens(..., targets=[...])"),
+        ("cannot read topk=3.json or ./norm=own", "cannot read topk=3.json or ./norm=own"),
+        ("the target 'text_target' or \"norm='own'\"", "the target 'text_target' or \"norm='own'\""),
+        ("images need a processor", "images need a processor"),
+        ("set model.config.is_encoder_decoder = True", "set model.config.is_encoder_decoder = True"),
+    ],
+)
+def test_options_of_python_are_named_as_those_of_the_command(message, told):
+    assert as_options(message, main.commands["lens"].params) == told
 
 
 @pytest.mark.parametrize(

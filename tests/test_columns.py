@@ -122,7 +122,9 @@ class TestFigures:
     def test_a_picture_shows_its_top_tokens(self):
         figure = pictured((3, 4)).plot(kind="picture")
         assert self.texts(figure) == ["␣sky"] * 6 + ["␣grass"] * 5 + ["␣dog"]
-        assert figure.get_suptitle() == "top token and its probability, layer 2"
+        assert figure.get_suptitle() == "Top token of each patch, layer 2\nProbabilities in this layer: 0.500 to 0.500"
+        assert figure.axes[-1].get_ylabel() == "probability of the top token"
+        assert figure.axes[-1].get_ylim() == (0, 1)
         assert set(self.texts(pictured((3, 4)).plot(kind="picture", layer="embed"))) == {"␣sun"}
         assert figure.axes[0].images[0].get_array().shape == (30, 40, 3)
         figure.savefig(io.BytesIO())
@@ -132,7 +134,12 @@ class TestFigures:
         assert self.texts(figure) == ["0.25"] * 6 + ["0.5"]
         hatched = [each for each in figure.axes[0].patches if each.get_hatch()]
         assert len(hatched) == 5
-        assert "hatched: not in the top 3" in figure.get_suptitle()
+        first, second = figure.get_suptitle().split("\n")
+        assert first == "Probability of “␣dog” in each patch, layer 2"
+        assert second == "Probabilities in this layer: 0.250 to 0.500; hatched: not in the top 3"
+        assert figure.axes[-1].get_ylabel() == "probability of “␣dog”, from 0 to 0.500,\nthe largest in any layer"
+        assert figure.axes[-1].get_ylim() == (0, 0.5)
+        assert "the embedding\n" in pictured((3, 4)).plot(kind="picture", layer="embed").get_suptitle()
         strengths = [each.get_facecolor()[3] for each in figure.axes[0].patches if not each.get_hatch()]
         assert strengths == pytest.approx([0.4] * 6 + [0.8])
 
@@ -214,3 +221,28 @@ class TestOfModels:
     def test_a_classifier_of_pictures_counts_labels(self):
         html = page_html([pictured((10, 20), predicts="labels")])
         assert "Top labels in the last row" in html
+
+
+def test_neurons_and_neighbours_call_a_position_of_a_picture_by_its_place():
+    processor = processor_of("llava")
+    model = build_for("llava", processor.tokenizer)
+    given = processor(text=PROMPTS["llava"], images=[picture()], return_tensors="pt")
+    (place,) = np.flatnonzero([each == "image 1, row 1, column 2" for each in near_of(model, processor, given).columns])
+    found = bauklens.top_neurons(model, processor, given, layer=0, position=int(place))
+    assert found.column == "image 1, row 1, column 2"
+    assert found._repr_html_().count(f"at position {place}: image 1, row 1, column 2") >= 1
+    assert bauklens.top_neurons(model, processor, given, layer=0, position=-1).column == ""
+
+
+def test_the_neighbours_at_a_picture_are_said_to_be_those_of_a_placeholder():
+    processor = processor_of("llava")
+    model = build_for("llava", processor.tokenizer)
+    near = near_of(model, processor, processor(text=PROMPTS["llava"], images=[picture()], return_tensors="pt"))
+    assert near._repr_html_().count("image 1, row 2, column 1 (its placeholder)") >= 1
+    frame = near.to_frame()
+    assert frame["column"].tolist() == [near.columns[each] for each in frame["position"]]
+    assert "column" not in bauklens.nearest_tokens(model, processor, PROMPTS["llava"].replace("<image>", "")).to_frame()
+
+
+def near_of(model, processor, given):
+    return bauklens.nearest_tokens(model, processor, given, k=2)

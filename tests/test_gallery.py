@@ -3,10 +3,13 @@
 import importlib
 import os
 import re
+import struct
 import sys
 from pathlib import Path
 
 import pytest
+
+import bauklens
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -33,6 +36,15 @@ def test_the_viewer_draws_what_it_drew(browser, tmp_path, name):
     assert shapes == golden_shapes
     far = [pair for pair in zip(colours, golden_colours, strict=True) if max(map(abs, map(int.__sub__, *pair))) > _NEAR]
     assert far == []
+
+
+def test_the_lens_over_an_image_is_drawn_and_is_said_to_mean_nothing(browser, tmp_path):
+    taken = gallery.photograph(browser, gallery.IMAGE, tmp_path / "page.html")
+    sizes = [struct.unpack(">2I", png[16:24]) for png in (taken, (gallery.GALLERY / "image.png").read_bytes())]
+    assert sizes[0][0] == sizes[1][0] > 1000
+    lens = bauklens.LensResult.load(gallery.GALLERY / "image.json")
+    assert lens.model == "tiny LLaVA with random weights"
+    assert "random weights, so what it says of the image means nothing" in gallery.index()
 
 
 def test_the_index_names_every_picture():

@@ -33,8 +33,9 @@ from bauklens.model.image_files import picture_of, pictures_of
 from bauklens.model.image_grid import views_of
 from bauklens.model.image_layouts import LAYOUTS
 from bauklens.model.image_tiles import best_resolution, unpadded
+from bauklens.model.reads import reads_no
 from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of, tokenizer_with
-from tests.tiny import randomised, tiny_tokenizer
+from tests.tiny import randomised, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # of processors
 
@@ -286,8 +287,18 @@ class TestTheLens:
     def test_more_places_than_images_are_refused(self, name):
         model, processor = family(name)
         text = f"{PROMPTS[name]} {PROMPTS[name]}"
-        with pytest.raises(LensError, match=r"the text has 2 of .*, but images has 1: pass one image for each"):
+        said = r"the text has \S+ 2 times, but one image is given: pass one image for each, or write \S+ once$"
+        with pytest.raises(LensError, match=said):
             bauklens.logit_lens(model, processor, text, images=[picture()])
+
+    def test_more_images_than_places_are_refused(self, name):
+        model, processor = family(name)
+        token = processor.image_token
+        with pytest.raises(LensError) as refused:
+            bauklens.logit_lens(model, processor, PROMPTS[name], images=[picture(), picture(1)])
+        assert str(refused.value) == (
+            f"the text has one {token}, but 2 images are given: pass one image for each, or write {token} 2 times"
+        )
 
     def test_a_chat_says_where_its_images_are(self, name):
         model, processor = family(name)
@@ -339,11 +350,27 @@ class TestChats:
     @pytest.mark.parametrize(
         ("parts", "images", "said"),
         [
-            ([{"type": "image"}], None, "the messages have 1 parts that are images, but images has 0"),
-            ([{"type": "image"}] * 2, [picture()], "the messages have 2 parts that are images, but images has 1"),
+            ([{"type": "image"}], None, "have one part that is an image, but no image is given: pass one"),
+            ([{"type": "image"}] * 2, [picture()], "have 2 parts that are images, but one image is given: pass one"),
             ([{"type": "image", "image": picture()}], [picture()], "in the messages and in images="),
-            ([{"type": "image", "image": picture()}, {"type": "image"}], None, "only 1 of them hold one"),
+            (
+                [{"type": "image", "image": picture()}, {"type": "image"}],
+                None,
+                "only one of them holds one: put",
+            ),
             ([{"type": "image", "url": "https://example.org/a.png"}], None, "is an address, and nothing is fetched"),
+            (
+                [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}],
+                None,
+                r'download it, and pass the file, in a message as \{"type": "image", "image": FILE\}',
+            ),
+            ([{"type": "image", "url": "file://server/a.png"}], None, "is a file on server: pass one of this machine"),
+            ([{"type": "image"}, {"type": "video", "video": "a.mp4"}], [picture()], "is a video, and only images and"),
+            (
+                [{"type": "image"}, {"type": "input_audio"}],
+                [picture()],
+                "reads no sounds: leave the parts",
+            ),
             ([{"type": "image", "url": "data:image/png;base64,?"}], None, "not in base64"),
         ],
     )
@@ -353,6 +380,18 @@ class TestChats:
         with pytest.raises(LensError, match=said):
             bauklens.logit_lens(model, with_template(processor), messages=chat, images=images)
 
+    @pytest.mark.parametrize("kind", ["image", "image_url", "input_image"])
+    @pytest.mark.parametrize("address", [False, True])
+    def test_a_file_of_this_machine_is_read_in_any_form(self, tmp_path, kind, address):
+        model, processor = family("llava")
+        picture().save(tmp_path / "a b.png")
+        file = (tmp_path / "a b.png").as_uri() if address else str(tmp_path / "a b.png")
+        part = {"type": kind, "image" if kind == "image" else "image_url": file}
+        chat = [{"role": "user", "content": [part, {"type": "text", "text": "the tower"}]}]
+        lens = bauklens.logit_lens(model, with_template(processor), messages=chat)
+        given = bauklens.logit_lens(model, processor, "<image>the tower", images=picture())
+        assert np.array_equal(lens.top_probs, given.top_probs)
+
     @pytest.mark.parametrize("messages", ["the tower", [5], [], {"role": "user"}, 5])
     def test_what_is_not_a_chat_is_refused(self, messages):
         model, processor = family("llava")
@@ -361,7 +400,8 @@ class TestChats:
 
     def test_a_chat_without_a_template_is_refused(self):
         model, processor = family("llava")
-        with pytest.raises(LensError, match="need a tokenizer with a chat template"):
+        said = "LlavaProcessor has no chat template, .*: pass a text as the prompt, with <image> for each image, or the"
+        with pytest.raises(LensError, match=said):
             bauklens.logit_lens(model, processor, messages=[{"role": "user", "content": "the"}], images=picture())
 
 
@@ -436,8 +476,42 @@ class TestPictures:
             bauklens.logit_lens(model, processor, ["the", "tower"], images=picture())
         with pytest.raises(LensError, match="go with a text"):
             bauklens.logit_lens(model, processor, [5, 6], images=picture())
-        with pytest.raises(LensError, match="audio needs a processor"):
+        with pytest.raises(LensError, match=r"LlavaForConditionalGeneration reads no sounds: leave audio= out"):
             bauklens.logit_lens(model, processor, "the", audio=np.zeros(9))
+        with pytest.raises(LensError, match="audio needs a processor"):
+            bauklens.logit_lens(qwen2_audio()[0], processor, "the", audio=np.zeros(9))
+
+    @pytest.mark.parametrize("tokenizer", [None, tiny_tokenizer(), tiny_tokenizer])
+    def test_a_model_that_reads_none_says_so_first(self, tokenizer):
+        tokenizer = processor_of("llava") if tokenizer is tiny_tokenizer else tokenizer
+        said = r"GPT2LMHeadModel reads no images: leave {} out, or load a model that does"
+        with pytest.raises(LensError, match=said.format("images=")):
+            bauklens.logit_lens(tiny_model("gpt2"), tokenizer, "the tower", images="a.png")
+        chat = [{"role": "user", "content": [{"type": "image", "image": picture()}]}]
+        with pytest.raises(LensError, match=said.format("the parts of the messages that are images")):
+            bauklens.logit_lens(tiny_model("gpt2"), tokenizer, messages=chat)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", SPECS)
+    def test_no_model_that_reads_images_is_said_to_read_none(self, name):
+        assert not reads_no("images", build(name))
+
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [
+            ("image", r"did you mean images=\?"),
+            ("pictures", r"did you mean images=\?"),
+            ("audios", r"did you mean audio=\?"),
+            ("videos", "videos are not read: images= and audio= are; of a video, pass what the processor returns"),
+        ],
+    )
+    @pytest.mark.parametrize("more", [{}, {"max_new_tokens": 2}])
+    def test_other_names_for_them_are_told_what_to_pass(self, option, said, more):
+        model, processor = family("llava")
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}': {said}"):
+            bauklens.logit_lens(model, processor, PROMPTS["llava"], **{option: picture()}, **more)
+        with pytest.raises(LensError, match=f"LlavaForConditionalGeneration takes no input {option}: {said}"):
+            bauklens.logit_lens(model, processor, PROMPTS["llava"], **{option: np.zeros((8, 8, 3))}, **more)
 
 
 class TestWhatIsShown:
@@ -527,6 +601,7 @@ def qwen2_audio():
     text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
     token = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
     config = Qwen2AudioConfig(audio_config=heard, text_config=text, audio_token_index=token, pad_token_id=2)
+    torch.manual_seed(0)  # other weights may generate the token of a sound
     return randomised(Qwen2AudioForConditionalGeneration(config)), processor
 
 
@@ -577,6 +652,23 @@ class TestSounds:
         with pytest.raises(LensError, match=r"Qwen2AudioProcessor fails: ValueError: The total number") as refused:
             bauklens.logit_lens(model, processor, "the tower", audio=SOUND)
         assert "\n" not in str(refused.value)
+
+    def test_a_file_is_told_how_to_become_samples(self, tmp_path):
+        model, processor = qwen2_audio()
+        for given in ("a.wav", tmp_path / "a.wav", b"RIFF", ["a.wav"]):
+            with pytest.raises(LensError, match=r"audio is a \w+: .* at 16,000 .*librosa\.load\(FILE, sr=16000\)\[0\]"):
+                bauklens.logit_lens(model, processor, self.TEXT, audio=given)
+
+    def test_a_sound_in_a_message_is_told_to_be_passed_beside_it(self):
+        model, processor = qwen2_audio()
+        chat = [{"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]}]
+        with pytest.raises(LensError, match="is a sound, which is read only from audio=: pass its samples"):
+            bauklens.logit_lens(model, processor, messages=chat)
+
+    def test_places_for_a_sound_that_is_missing(self):
+        model, processor = qwen2_audio()
+        with pytest.raises(LensError, match=r"no audio is given, .* or the processor and audio=$"):
+            bauklens.logit_lens(model, processor, self.TEXT)
 
     @pytest.mark.parametrize("given", ["https://example.org/a.wav", 3, [], np.zeros((2, 9)), ["a.wav"]])
     def test_only_arrays_are_taken(self, given):

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
+    WhisperFeatureExtractor,
     pipeline,
 )
 
@@ -198,7 +199,7 @@ class TestWrappers:
     @pytest.mark.parametrize("name", ["llama", "gpt2"])
     def test_a_model_without_a_head(self, name):
         model = tiny_model(name).base_model
-        with pytest.raises(bauklens.LensError, match=r"has no head: load it with AutoModelForCausalLM"):
+        with pytest.raises(bauklens.LensError, match=r"has no head: load it with \w+ \(AutoModelForCausalLM\)"):
             bauklens.logit_lens(model, None, PROMPT)
 
     def test_hooks_of_a_wrapper_would_not_act(self):
@@ -346,6 +347,13 @@ def processor():
     return LlavaProcessor(images, tiny_tokenizer(), patch_size=14, image_token="the")
 
 
+def hollow_processor():
+    """One whose tokenizer was lost."""
+    hollow = processor()
+    hollow.tokenizer = None
+    return hollow
+
+
 class Encoding:
     """As an encoding of tiktoken: bytes, the special token 300, and no other ids."""
 
@@ -455,7 +463,10 @@ class TestTokenizers:
             (PreTrainedTokenizerFast, r"the tokenizer is the class \w+: pass an object of it"),
             ("gpt2", "the tokenizer is missing: got a text in its place"),
             (PROMPT, "the tokenizer is missing: got a list in its place"),
-            (CLIPImageProcessor(), r"the tokenizer is a CLIPImageProcessor\w*: pass a tokenizer or processor"),
+            (CLIPImageProcessor(), r"the processor, a CLIPImageProcessor\w*, holds no tokenizer: pass a whole one"),
+            (WhisperFeatureExtractor(), "the processor, a WhisperFeatureExtractor, holds no tokenizer"),
+            (hollow_processor(), "the processor, a LlavaProcessor, holds no tokenizer"),
+            (len, "the tokenizer is a builtin_function_or_method: pass a tokenizer or processor"),
         ],
     )
     def test_what_is_none(self, model, given, message):

@@ -371,6 +371,7 @@ class TestWhatIsAskedFor:
             "measures": None,
             "targets": None,
             "words": "whole",
+            "track": 200,
             "template": None,
             "text_target": None,
             "max_new_tokens": 0,
@@ -579,7 +580,8 @@ class TestBadInput:
 
     def test_a_model_without_a_head(self):
         headless = AutoModel.from_config(CONFIGS["gpt2"]())
-        with pytest.raises(bauklens.LensError, match="GPT2Model has no head: load it with AutoModelForCausalLM"):
+        named = r"load it with GPT2LMHeadModel \(AutoModelForCausalLM\), GPT2ForSequenceClassification"
+        with pytest.raises(bauklens.LensError, match=f"GPT2Model has no head: {named}"):
             bauklens.logit_lens(headless, None, PROMPT)
 
     def test_an_encoder_decoder(self):
@@ -594,7 +596,8 @@ class TestBadInput:
         config = BertConfig(
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320
         )
-        with pytest.raises(bauklens.LensError, match="BertForMaskedLM has another kind of head"):
+        named = ".* BertLMHeadModel .*, BertForSequenceClassification .* or BertForTokenClassification"
+        with pytest.raises(bauklens.LensError, match=f"BertForMaskedLM has another kind of head, {named}"):
             bauklens.logit_lens(BertForMaskedLM(config).eval(), None, PROMPT)
 
     def test_a_classification_head(self):

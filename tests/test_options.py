@@ -61,6 +61,21 @@ class TestTheOptions:
             with pytest.raises(TypeError, match=rf"compare_models\(\) got an unexpected keyword argument '{name}'"):
                 bauklens.compare_models(gpt2, tiny_model("gpt2"), None, PROMPT, **{name: 5})
 
+    @pytest.mark.parametrize(
+        ("given", "meant"),
+        [
+            ("target", "targets"),
+            ("layer", "layers"),
+            ("position", "positions"),
+            ("stepsize", ""),
+        ],
+    )
+    def test_one_that_is_misspelt_is_told_what_is_meant(self, gpt2, given, meant):
+        with pytest.raises(TypeError) as refused:
+            bauklens.logit_lens(gpt2, None, PROMPT, **{given: 1})
+        hint = f": did you mean {meant}=?" if meant else ""
+        assert str(refused.value) == f"logit_lens() got an unexpected keyword argument '{given}'{hint}"
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

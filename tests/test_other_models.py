@@ -1,23 +1,36 @@
 """Models that are not a plain causal language model: encoder-decoders, classifiers, own code, padding, idle blocks."""
 
+import copy
+import inspect
+import io
+import re
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertForTokenClassification,
+    BertModel,
     GPT2Config,
     GPT2ForSequenceClassification,
     T5Config,
+    T5EncoderModel,
     T5ForConditionalGeneration,
+    T5Model,
     WhisperConfig,
     WhisperForConditionalGeneration,
 )
 
 import bauklens
-from tests import image_text
+from bauklens.model.encoder_decoder import missing_start
+from bauklens.model.reads import require_source
+from bauklens.show.sources import source_of
+from bauklens.show.terminal import print_position
+from tests import encoder_decoders, image_text
 from tests.tiny import randomised, tiny_model
 
 IDS = [5, 6, 7, 8, 9, 10, 11]
@@ -110,6 +123,25 @@ class TestEncoderDecoders:
         assert lens.prompt == "the city"
         for row, expected in enumerate(self.rows(t5, source, written)):
             assert np.abs(probabilities_of(lens, row + 1) - expected).max() < 1e-5
+
+    def test_the_page_and_the_terminal_show_the_source(self, t5, tokenizer):
+        source = "the <b>city</b> \x1b[31m " + "of the sea " * 30
+        lens = bauklens.logit_lens(t5, tokenizer, source, text_target="of the sea", topk=1)
+        cut = "the <b>city</b> ⟨U+001B⟩[31m of the sea"
+        html = lens.to_html()
+        assert f"; source: <bdi>{cut.replace('<', '&lt;').replace('>', '&gt;')}" in html
+        assert re.search("<title>the .*…</title>", html)
+        ((_, caption),) = re.findall(r'("caption":)"([^"]*)"', html)
+        assert "; source: the \\u003cb\\u003ecity" in caption
+        assert caption.endswith(("of\\u2026", "the\\u2026", "sea\\u2026"))
+        written = io.StringIO()
+        print_position(lens, 1, Console(file=written))
+        assert written.getvalue().splitlines()[1].startswith(f"source: {cut}")
+        again = bauklens.LensResult.from_dict(lens.to_dict())
+        assert source_of(again) == source_of(lens)
+
+    def test_only_an_encoder_has_a_source(self):
+        assert "source:" not in bauklens.logit_lens(tiny_model("gpt2"), None, IDS, topk=1).to_html().split("<script")[0]
 
     def test_several_texts_are_not_one_target(self, t5, tokenizer):
         with pytest.raises(bauklens.LensError, match="text_target is one text, or its ids"):
@@ -252,6 +284,68 @@ class TestEncoderDecoders:
         for row, each in enumerate(expected):
             assert np.abs(probabilities_of(lens, row + 1) - each).max() < 1e-5
 
+    def test_a_sound_is_missing(self):
+        model = randomised(WhisperForConditionalGeneration(WhisperConfig(**WHISPER))).eval()
+        need = "pass audio= and the processor in the tokenizer's place, or input_features= as the processor returns it"
+        with pytest.raises(bauklens.LensError, match=f"reads a sound, and none is given: {need}"):
+            bauklens.logit_lens(model, None, None, text_target=[1, 30])
+        with pytest.raises(bauklens.LensError, match=f"reads a sound and no text, and a text is given: {need}"):
+            bauklens.logit_lens(model, None, IDS)
+
+    @pytest.mark.parametrize("name", sorted(encoder_decoders.SPOKEN))
+    def test_a_sound_that_is_given_is_not_missing(self, name):
+        model, given = encoder_decoders.build(name), encoder_decoders.inputs_of(name)
+        require_source(model, given)
+        if "input_ids" not in inspect.signature(model.forward).parameters:
+            with pytest.raises(bauklens.LensError, match="reads a sound"):
+                require_source(model, {})
+
+    def test_ids_without_the_token_that_the_decoder_starts_with(self, t5, tokenizer):
+        start = tokenizer.convert_ids_to_tokens(0)
+        said = f"What the decoder has written lacks {start} (token 0), which it starts every text with: put that first"
+        for given in ({"text_target": [7, 8]}, {"decoder_input_ids": [[7, 8]]}):
+            (note,) = bauklens.logit_lens(t5, tokenizer, "the city", **given).notes
+            assert note.startswith(said)
+        for given in ({"text_target": [0, 7]}, {"text_target": "of"}, {}):
+            assert bauklens.logit_lens(t5, tokenizer, "the city", **given).notes == ()
+        (note,) = bauklens.logit_lens(t5, None, IDS, text_target=[7]).notes
+        assert note.startswith("What the decoder has written lacks token 0, which")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", sorted(set(encoder_decoders.SPECS) - encoder_decoders.DECODER_ONLY))
+    def test_the_token_that_a_decoder_of_any_type_starts_with_is_known_or_not_missed(self, name):
+        model = encoder_decoders.build(name)
+        start = getattr(model.config, "decoder_start_token_id", None)
+        assert missing_start(model, encoder_decoders.TARGET) in (
+            None,
+            start,
+            model.generation_config.decoder_start_token_id,
+        )
+        if start is not None:
+            assert missing_start(model, [start, *encoder_decoders.TARGET]) is None
+
+    def test_a_decoder_that_starts_with_the_language(self):
+        """mBART's ids begin with a language, though its configuration names another token"""
+        model = encoder_decoders.build("mbart")
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = 2
+        assert bauklens.logit_lens(model, None, IDS, text_target=[9, 8]).notes == ()
+
+    def test_a_configuration_that_lost_what_it_is(self, t5):
+        config = copy.deepcopy(t5.config)
+        model = T5ForConditionalGeneration(config).eval()
+        config.is_encoder_decoder = False
+        said = "T5ForConditionalGeneration is an encoder-decoder, but its configuration has is_encoder_decoder=False"
+        with pytest.raises(bauklens.LensError, match=f"{said}, .*: set model.config.is_encoder_decoder = True"):
+            bauklens.logit_lens(model, None, IDS)
+        config.is_encoder_decoder = True
+        assert bauklens.logit_lens(model, None, IDS).token_ids.tolist() == [0]
+
+    def test_an_encoder_only(self, t5):
+        named = r"T5ForConditionalGeneration \(AutoModelForSeq2SeqLM\) or T5ForTokenClassification"
+        for kind in (T5EncoderModel, T5Model):
+            with pytest.raises(bauklens.LensError, match=f"{kind.__name__} has no head: load it with {named}"):
+                bauklens.logit_lens(kind(copy.deepcopy(t5.config)).eval(), None, IDS)
+
     def test_no_source(self, t5):
         with pytest.raises(bauklens.LensError, match="needs a source to read"):
             bauklens.logit_lens(t5, None, None, text_target=[0, 7])
@@ -365,6 +459,22 @@ class TestClassifiers:
         model = randomised(GPT2ForSequenceClassification(config)).eval()
         for ids, read in (([0] * 10, 0), ([*IDS, 0, 0], 6), ([5] * 12 + [0], 11)):
             assert bauklens.logit_lens(model, None, ids).check["only_position"] == read
+
+    def test_the_nearest_labels_are_no_more_than_there_are(self, bert):
+        nearest = bauklens.nearest_tokens(bert, None, IDS)
+        assert nearest.top_ids.shape == (len(IDS), 3)
+        assert nearest.vocabulary == LABELS
+        assert nearest.tokens[0] == "<5>"
+        with pytest.raises(bauklens.LensError, match="k is 0"):
+            bauklens.nearest_tokens(bert, None, IDS, 0)
+        sizes = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32, "pad_token_id": 0}
+        model = GPT2ForSequenceClassification(GPT2Config(**sizes, id2label=LABELS)).eval()
+        assert dict(bauklens.top_neurons(model, None, IDS, layer=0, position=0).vocabulary) == LABELS
+
+    def test_one_without_a_head(self):
+        named = r"BertLMHeadModel \(AutoModelForCausalLM\), BertForSequenceClassification .* or BertForT"
+        with pytest.raises(bauklens.LensError, match=f"BertModel has no head: load it with {named}"):
+            bauklens.logit_lens(BertModel(BertConfig(**BERT)).eval(), None, IDS)
 
     def test_an_unknown_label(self, bert):
         with pytest.raises(

@@ -270,7 +270,7 @@ class TestPatches:
         page = viewer([pictured((3, 4), image=False)])
         assert page.locator(".overlay img").count() == 0
         assert page.locator(".patch").count() == 12
-        assert "only numbers were given" in page.locator(".controls .legend").inner_text()
+        assert "Only numbers were given" in page.locator(".controls .legend").inner_text()
         assert not page.get_by_label("Image", exact=True).is_visible()
 
     def test_positions_without_a_place_are_beside_the_image(self, viewer):
@@ -280,14 +280,14 @@ class TestPatches:
         assert page.locator(".overlay img").is_visible()
         image, first = page.locator(".overlay img").bounding_box(), patch(page, 1).bounding_box()
         assert first["y"] >= image["y"] + image["height"] - 1
-        assert "it is not known which part" in page.locator(".controls .legend").inner_text()
+        assert "It is not known which part" in page.locator(".controls .legend").inner_text()
         assert page.locator(".head.band").inner_text().split("\n") == ["▸ image 1", "12 positions"]
 
     def test_parts_that_the_table_does_not_have_are_crossed_out(self, viewer):
         lens = pictured((3, 4))
         page = viewer([lens.part(lens.layers, [0, *range(5, 15)])])
         assert page.locator(".patch.absent").count() == 4
-        assert "crossed out" in page.locator(".controls .legend").inner_text()
+        assert "Crossed out" in page.locator(".controls .legend").inner_text()
 
     def test_a_sound_has_its_positions(self, viewer):
         lens = pictured((3, 4), image=False, name="sound", changes={"grid": np.zeros((0, 0), int)})
@@ -491,6 +491,6 @@ def test_a_picture_without_a_position_in_the_table_is_no_band(viewer):
     page = viewer([replace(lens, pictures=[Picture("away", [[90, 91]], [90, 91], png())])])
     assert page.locator(".head.band").count() == 0
     assert page.locator(".patch").count() == 0
-    assert page.locator(".controls .legend").inner_text() == "no position of this table reads away"
+    assert page.locator(".controls .legend").inner_text() == "No position of this table reads away"
     static = page_html([lens.part(lens.layers, [0])])
     assert static.count("<td") == 4 * 1

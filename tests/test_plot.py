@@ -3,9 +3,11 @@
 import pickle
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 import bauklens
 from bauklens import LensError
@@ -133,3 +135,80 @@ def test_plotly_shows_quotation_marks_as_they_are():
     hovers = "".join(text for row in figure.data[0].customdata for text in row)
     assert "&quot;" not in hovers
     assert "&#x27;" not in hovers
+
+
+LABELS = ["not at all angry", "fear"]
+
+
+@pytest.fixture
+def labelled():
+    """A classifier's lens, whose head reads position 0, and whose probabilities are nearly the same everywhere."""
+    probabilities = np.tile([0.52, 0.48], (2, 3, 1))
+    probabilities[1, 2] = [0.53, 0.47]
+    check = {"max_abs_logit_difference": 0.0, "only_position": 0}
+    return made(
+        2, 3, 2, texts=LABELS, probabilities=probabilities, check=check, tokens=["a", " b", "c"], predicts="labels"
+    )
+
+
+def test_the_probabilities_of_labels_are_drawn_from_0_to_1(labelled):
+    figure = labelled.plot()
+    assert figure.axes[0].images[0].get_clim() == (0, 1)
+    assert figure.axes[1].get_ylabel() == "probability of the top label"
+    (drawn,) = labelled.to_plotly().data
+    assert (drawn.zmin, drawn.zmax, drawn.colorbar.title.text) == (0, 1, "probability of the top label")
+    target = {"text": "fear", "token_ids": [1], "part": "token", "note": ""}
+    target |= dict.fromkeys(("probability", "logit", "rank"), np.full((2, 3), 0.01))
+    assert replace(labelled, targets=[target]).plot("fear").axes[0].images[0].get_clim() == (0, 1)
+
+
+def test_labels_have_plain_spaces_and_columns_grow_with_them(labelled):
+    figure = labelled.plot()
+    assert set(texts_in(figure)) == {LABELS[0]}
+    assert figure.get_figwidth() > made(2, 3, 2).plot().get_figwidth()
+    figure.canvas.draw()
+    width = figure.axes[0].get_window_extent().width / 3
+    assert all(text.get_window_extent().width <= width for text in figure.axes[0].texts)
+    assert {line.get_label() for line in labelled.plot(kind="trajectory").axes[0].lines} <= set(LABELS)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["a", "␣b", "c"]
+    (cut,) = set(texts_in(replace(labelled, vocabulary=dict.fromkeys((0, 1), "x" * 99)).plot()))
+    assert cut == "x" * 23 + "…"
+
+
+def test_a_label_is_read_at_a_position_and_a_token_follows_one(labelled):
+    assert labelled.plot(kind="trajectory").axes[0].get_title() == "at a, position 0"
+    assert made(2, 3).plot(kind="trajectory").axes[0].get_title() == "after c↵, position 2"
+
+
+def test_values_that_are_nearly_the_same_look_so():
+    """A scale from the least to the largest would draw them in its two extreme colours."""
+    near = np.array([[3.2, 3.3]])
+    result = made(1, 2, 1, measures={"entropy": near, "max_logit": -near, "rank_of_next": np.array([[5, np.nan]])})
+    limits = {name: result.plot(name).axes[0].images[0].get_clim() for name in result.measures}
+    assert limits["entropy"] == pytest.approx((0, 3.3))
+    assert limits["max_logit"] == pytest.approx((-3.3, 0))
+    assert limits["rank_of_next"] == (1, 5)
+    assert limits["max_probability"] == (0, 0.5)
+    assert result.to_plotly("entropy").data[0].zmin == 0
+
+
+def test_every_text_of_a_heat_map_can_be_read():
+    steps = np.linspace(0, 1, 41)
+    figure = made(1, 41, 1, probabilities=steps[None, :, None]).plot()
+    image = figure.axes[0].images[0]
+    for value, text in zip(steps, figure.axes[0].texts, strict=True):
+        pair = [luminance(to_rgb(colour)) for colour in (text.get_color(), image.to_rgba([value])[0][:3])]
+        assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5
+
+
+def luminance(colour):
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+
+def test_a_character_of_several_tokens_is_at_the_first_of_them():
+    result = made(2, 3, 1, tokens=["a", "⟨E2⟩⟨82⟩", "⟨AC⟩"])
+    assert [text.get_text() for text in result.plot().axes[0].get_xticklabels()] == ["a", "€", "←"]
+    assert list(result.to_plotly().data[0].x) == ["0 a", "1 €", "2 ←"]
+    titles = [result.plot(kind="trajectory", position=place).axes[0].get_title() for place in (1, 2)]
+    assert titles == ["after ⟨E2⟩⟨82⟩, part of €, position 1", "after ⟨AC⟩, part of €, position 2"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bauklens import LensError, save_report
+from bauklens.show.legends import largest_magnitude
 from bauklens.show.page import fragment, page
-from bauklens.show.static_table import largest_magnitude, table
+from bauklens.show.static_table import table
 from tests.made import HOSTILE, made, unpacked
 
 

@@ -289,7 +289,7 @@ class TestPins:
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
         cell(page, 1, 0).hover()
-        assert page.locator(".told").text_content() == "no pinned token leads in the last layer at position 0."
+        assert page.locator(".told").text_content() == "No pinned token leads in the last layer at position 0."
         page.locator(".place").hover()
         assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
 
@@ -973,3 +973,57 @@ class TestJoining:
     def test_modules_are_short(self):
         for path in Path(bauklens.__file__).parent.glob("viewer/*.js"):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 125, path.name
+
+
+class TestClassifiers:
+    def lens(self, **changes):
+        """A classifier's lens, whose head reads position 0: the long label leads everywhere."""
+        check = {"max_abs_logit_difference": 0.0, "only_position": 0}
+        ids = np.zeros((3, 4, 2), dtype=int) + np.array([0, 1])
+        fields = {"texts": ["not at all angry", "fear"], "tokens": ["a", "b", "c", "d"], "predicts": "labels"}
+        return made(3, 4, 2, top_ids=ids, **fields | {"check": check} | changes)
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_columns_that_nothing_confirms_are_grey(self, viewer, scheme):
+        page = viewer([self.lens()], scheme=scheme)
+        assert page.locator(".cell.unread").count() == 9
+        assert page.locator(".head.position.unread").count() == 3
+        assert "grey: nothing of the model’s own confirms these columns, as its head reads position 0 only" in (
+            page.locator(".pane .legend").inner_text()
+        )
+        colours = [
+            page.locator(".cell").nth(place).evaluate("e => getComputedStyle(e).backgroundColor") for place in (0, 1)
+        ]
+        assert colours[0] != colours[1]
+        page = viewer([self.lens(check={"max_abs_logit_difference": 0.0})])
+        assert page.locator(".unread").count() == 0
+        assert "grey:" not in page.locator(".pane .legend").inner_text()
+
+    def test_a_label_is_written_as_it_is_and_is_not_cut(self, viewer):
+        page = viewer([self.lens()])
+        cell = page.locator(".cell").first
+        assert cell.inner_text() == "not at all angry"
+        assert cell.evaluate("e => e.scrollWidth <= e.clientWidth")
+        page.keyboard.press("p")
+        assert cell.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+    def test_it_is_read_at_a_position_and_follows_none(self, viewer):
+        assert viewer([self.lens()]).locator(".place span").inner_text() == "at a"
+        assert viewer([rising()]).locator(".place span").inner_text() == "after ␣Paris"
+
+    def test_what_is_told_of_the_pins_is_a_sentence(self, viewer):
+        page = viewer([self.lens()])
+        page.locator(".tops .pin").first.click()
+        assert page.locator(".told").inner_text() == "● not at all angry leads from the embedding on."
+        page.locator(".tops .pin").first.click()
+        page.locator(".tops .pin").nth(1).click()
+        assert page.locator(".told").inner_text() == "No pinned label leads in the last layer at position 0."
+        titles = page.locator(".chart figcaption").all_inner_texts()
+        assert titles == ["Across layers, at position 0", "Across positions, at layer 1"]
+
+
+def test_charts_name_a_character_of_several_tokens(viewer):
+    page = viewer([made(2, 3, 1, tokens=["a", "⟨E2⟩⟨82⟩", "⟨AC⟩"])])
+    assert page.locator(".chart").nth(1).locator("output").inner_text().startswith("2 ←:")
+    page.locator(".cell").nth(1).click()
+    assert page.locator(".chart").nth(1).locator("output").inner_text().startswith("1 €:")

@@ -31,6 +31,18 @@ class OneLineErrors(click.Group):
             click.echo(message, err=True)
         sys.exit(status)
 
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command; an error of Python's names the command's own options."""
+        try:
+            return super().invoke(context)
+        except LensError as error:
+            command = self.get_command(context, context.invoked_subcommand or "")
+            if command is None:
+                raise
+            from bauklens.cli.as_options import as_options
+
+            raise LensError(as_options(str(error), command.params)) from error
+
     def _ended(self, *args: Any, **options: Any) -> tuple[int, str]:
         """Runs the command -> its status, and what is to be said of an error."""
         try:

@@ -71,7 +71,7 @@ class Decoded:
     tracked: tuple[int, ...] = ()
 
 
-def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking = Tracking()) -> Decoded:
+def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking | None = None) -> Decoded:
     """Decodes states to what is read off their logits.
 
     Args:
@@ -82,7 +82,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         NotProvedError: what was decoded is not what the model says.
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
-    way = way or Way()
+    way, tracking = way or Way(), tracking or Tracking()
     smallest = len(rows.positions) if run.anatomy.whole else 1
     limit = smallest if run.anatomy.whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * run.anatomy.vocabulary))
     needs_own = any(MEASURES[name].final for name in reading.measures)

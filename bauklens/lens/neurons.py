@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
+from bauklens.lens.pictures import pictures_in
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import Call, model_logits, record
@@ -18,6 +19,8 @@ from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
 from bauklens.model.weights import has_packed, is_plain, weights_of
+from bauklens.result.labels import LabelNames
+from bauklens.result.pictures import column_labels
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
@@ -64,18 +67,19 @@ def top_neurons(
         logits = states[0][..., : anatomy.vocabulary].float()  # a padded head has more
         promoted = logits.topk(min(_PROMOTED, anatomy.vocabulary), dim=-1)
     token_id = int(inputs.ids[0, column])
-    vocabulary = token_texts(tokenizer, [*promoted.indices.flatten().tolist(), token_id])
+    read = token_texts(tokenizer, [token_id])
     return TopNeurons(
         model=model_name(model),
         layer=anatomy.labels[row],
         position=column,
-        token=vocabulary[token_id],
+        token=read[token_id],
         neurons=top.indices.cpu().numpy(),
         activations=inner[top.indices].float().cpu().numpy(),
         contributions=top.values.cpu().numpy(),
         promoted_ids=promoted.indices.cpu().numpy(),
         promoted_logits=promoted.values.cpu().numpy(),
-        vocabulary=vocabulary,
+        vocabulary=_texts(tokenizer, anatomy, promoted.indices, read),
+        column=_columns(model, tokenizer, inputs)[column],
     )
 
 
@@ -84,11 +88,13 @@ def nearest_tokens(
 ) -> NearestTokens:
     """For each token of a prompt, the tokens of the vocabulary whose output embeddings are nearest to its embedding.
 
+    If a position reads a part of an image, this is the embedding of the placeholder there, not what the image becomes.
+
     Args:
         model: a causal language model.
         tokenizer: its tokenizer, or None if the prompt is token ids.
         prompt: a string or token ids.
-        k: how many tokens, 1 .. vocabulary.
+        k: how many tokens, 1 .. vocabulary; of a classifier's labels all, if there are fewer.
         metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
             the cosine between the embedding and each of the head's rows.
 
@@ -100,7 +106,9 @@ def nearest_tokens(
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
-    k = checked_topk(k, anatomy.vocabulary, "k")
+    if anatomy.classes is None:
+        k = checked_topk(k, anatomy.vocabulary, "k")
+    k = min(checked_count("k", k), anatomy.vocabulary)  # a classifier of two labels has no nearest ten
     with evaluating(model, in_place=anatomy.in_place) as own:
         head = own.get_submodule(anatomy.head)
         embedding = input_embeddings(own)
@@ -115,15 +123,29 @@ def nearest_tokens(
         scores = scores.float()
         top = scores[..., : anatomy.vocabulary].topk(k, dim=-1)
     ids = inputs.ids[0].tolist()
-    vocabulary = token_texts(tokenizer, [*top.indices.flatten().tolist(), *ids])
+    read = token_texts(tokenizer, ids)
     return NearestTokens(
         model=model_name(model),
         metric=metric,
-        tokens=tuple(vocabulary[each] for each in ids),
+        tokens=tuple(read[each] for each in ids),
         top_ids=top.indices.cpu().numpy(),
         scores=top.values.cpu().numpy(),
-        vocabulary=vocabulary,
+        vocabulary=_texts(tokenizer, anatomy, top.indices, read),
+        columns=_columns(model, tokenizer, inputs),
     )
+
+
+def _texts(tokenizer: Any, anatomy: Anatomy, predicted: torch.Tensor, read: dict[int, str]) -> dict[int, str]:
+    """The texts of what a head gives logits of: a classifier's labels; or tokens, and with them those that it reads."""
+    numbers = predicted.flatten().tolist()
+    if anatomy.classes is not None:
+        return token_texts(LabelNames(anatomy.classes), numbers)
+    return token_texts(tokenizer, numbers) | read
+
+
+def _columns(model: nn.Module, tokenizer: Any, inputs: Inputs) -> tuple[str, ...]:
+    """(position,), what positions are called that read pictures; empty for those of text."""
+    return column_labels(pictures_in(model, inputs, tokenizer, None, None), list(range(inputs.count)))
 
 
 def _second_projection(

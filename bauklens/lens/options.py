@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
@@ -12,7 +13,7 @@ from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count,
 from bauklens.errors import LensError
 from bauklens.result.measures import chosen_measures
 from bauklens.result.tracked import MOST
-from bauklens.vocabulary import MISSING, ON_ERROR, PRECISIONS, STREAMS
+from bauklens.vocabulary import MEANT, MISSING, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
 Members = str | Iterable[str | int]
@@ -168,7 +169,9 @@ class Options:
         inputs = {name: value for name, value in given.items() if prompts and _is_input(name, value)}
         generate = {name: value for name, value in given.items() if name not in {*known, *inputs}}
         if generate and not (prompts and given.get("max_new_tokens")):
-            raise TypeError(f"{caller}() got an unexpected keyword argument {next(iter(generate))!r}")
+            raise TypeError(_unexpected(caller, next(iter(generate)), known))
+        for name in MEANT.keys() & generate:
+            raise TypeError(_unexpected(caller, name, known))
         if "top_k" in generate and "topk" not in given:
             warnings.warn(
                 f"top_k={generate['top_k']!r} is an option of generate, and changes which tokens are sampled; the "
@@ -252,6 +255,13 @@ class Options:
 
 OPTIONS = {each.name: each.default for each in fields(Options) if each.name not in ("inputs", "generate")}
 """Every option of a lens -> its default."""
+
+
+def _unexpected(caller: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a keyword that is not an option, with what was meant if that is likely."""
+    near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    meant = MEANT.get(name) or (f"did you mean {near[0]}=?" if near else "")
+    return f"{caller}() got an unexpected keyword argument {name!r}{meant and ': '}{meant}"
 
 
 def _is_input(name: str, value: Any) -> bool:

@@ -31,7 +31,7 @@ from bauklens.result.tokens import token_texts
 from bauklens.result.tracked import Tracked, most_tracked, tracked_of
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
-from bauklens.vocabulary import LABELS, TOKENS
+from bauklens.vocabulary import LABELS, SOURCE, TOKENS
 
 _OF_TARGETS = ("probs", "logits", "ranks")
 
@@ -128,7 +128,10 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
             "cells": decoded.check.cells,
             **({} if decoded.check.only is None else {"only_position": decoded.check.only}),
         },
-        provenance=provenance(run.model, rows.states, arguments) | {"decoding": decoding} | _of_decoder(how),
+        provenance=provenance(run.model, rows.states, arguments)
+        | {"decoding": decoding}
+        | _of_decoder(how)
+        | _of_source(run),
         generated_from=run.prompted if run.prompted < run.inputs.count else None,
         measures={
             name: values[name].numpy()
@@ -159,6 +162,11 @@ def _tracked(decoded: Decoded) -> Tracked | None:
 
 def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, str]:
     return token_texts(LabelNames(classes), numbers)
+
+
+def _of_source(run: Run) -> dict[str, str]:
+    """What the provenance says of the prompt of an encoder-decoder; nothing of other models."""
+    return {"prompt is": SOURCE} if run.inputs.keyword == DECODER_IDS else {}
 
 
 def _of_decoder(how: How) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -97,6 +97,28 @@ def start_token(model: nn.Module) -> int:
         f"{type(model).__name__} names no token that its decoder starts with: pass decoder_input_ids with the ids that "
         "it has written"
     )
+
+
+def missing_start(model: nn.Module, ids: Sequence[int]) -> int | None:
+    """The token that a decoder is known to start with, if what it has written lacks it; else None.
+
+    Args:
+        ids: those that the decoder is given.
+    """
+    configs = getattr(model, "generation_config", None), getattr(model, "config", None)
+    named = [start for each in configs if isinstance(start := getattr(each, "decoder_start_token_id", None), int)]
+    if not named or set(named) & set(ids):
+        return None
+    shifted = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if shifted is not None:  # mBART's start with the language, which its labels end with
+        labels = torch.tensor([[*ids]], device=input_device(model))
+        try:
+            first = int(shifted(labels=labels)[0, 0])
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # it lacks a token for padding, say
+            return None
+        if first not in named:
+            return None
+    return named[0]
 
 
 def _end_token(model: nn.Module, tokenizer: Any) -> int | None:

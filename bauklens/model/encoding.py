@@ -12,9 +12,10 @@ from bauklens.errors import LensError
 from bauklens.model.encoder_decoder import written_by
 from bauklens.model.features import along, features_of, without_padding
 from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings, part_embeddings
-from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of
+from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of, require_flag
 from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
+from bauklens.model.reads import require_source, require_taken
 from bauklens.model.unwrap import not_a_model
 from bauklens.model.weights import is_plain
 from bauklens.text_ids import ids_of, some_ids_of
@@ -62,7 +63,8 @@ def encode(
         given["input_ids"] = _token_ids(tokenizer, prompt)
     dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
     given = _of_one_run(features_of(given, input_device(model), dtype))
-    _require_read(model, given)
+    require_taken(model, given)
+    require_flag(model)
     if is_encoder_decoder(model) and labels_of(model) is None:
         inputs = _of_a_source(model, tokenizer, given, written)
     elif written is None:
@@ -78,6 +80,7 @@ def encode(
 def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], written: Any) -> Inputs:
     """Of an encoder-decoder: what its decoder has written, beside a source."""
     _require_one_text(given, written)
+    require_source(model, given)
     for name in {"input_ids", DECODER_IDS} & set(given):
         given[name] = _token_ids(None, given[name]).to(input_device(model))
     if getattr(given.get("attention_mask"), "ndim", 0) == 1:
@@ -85,20 +88,6 @@ def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], writte
     if written is not None and not isinstance(written, str):
         written = _token_ids(None, written)
     return _written_inputs(written_by(model, tokenizer, given, written))
-
-
-def _require_read(model: nn.Module, given: Mapping[str, Any]) -> None:
-    """Refuses pictures and sounds that a model of transformers does not name among its inputs, and so ignores.
-
-    Raises:
-        LensError: there are some.
-    """
-    if not type(model).__module__.startswith("transformers."):
-        return
-    taken = inspect.signature(type(model).forward).parameters
-    for name, value in given.items():
-        if name not in taken and isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 2:
-            raise LensError(f"{type(model).__name__} does not read {name}: leave it out, or load a model that does")
 
 
 def _of_one_run(given: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -48,9 +50,9 @@ def picture_of(given: Any, name: str) -> "Image":
     """A picture in red, green and blue, turned upright if its file says how.
 
     Args:
-        given: a path; the bytes of a file; a ``data:`` address; an image of PIL; or numbers: an array or a tensor of
-            whole numbers 0 .. 255, or of numbers 0 .. 1, of shape (height, width), (height, width, 1, 3 or 4), or with
-            the channels first.
+        given: a path; the bytes of a file; a ``file:`` or ``data:`` address; an image of PIL; or numbers: an array or a
+            tensor of whole numbers 0 .. 255, or of numbers 0 .. 1, of shape (height, width), (height, width, 1, 3 or
+            4), or with the channels first.
         name: what errors call it.
 
     Raises:
@@ -62,7 +64,12 @@ def picture_of(given: Any, name: str) -> "Image":
     if isinstance(given, str) and given.startswith("data:"):
         return _opened(_decoded(given, name), name)
     if isinstance(given, str) and given.startswith(("http:", "https:")):
-        raise LensError(f"{name} is an address, and nothing is fetched: download it, and pass the file")
+        raise LensError(
+            f"{name} is an address, and nothing is fetched: download it, and pass the file, in a message as "
+            '{"type": "image", "image": FILE}'
+        )
+    if isinstance(given, str) and given.startswith("file:"):
+        given = _local(given, name)
     if isinstance(given, (str, Path)):
         try:
             content = read_bytes(given, LARGEST)
@@ -75,7 +82,11 @@ def picture_of(given: Any, name: str) -> "Image":
 
 
 def in_message(part: Mapping[str, Any], name: str) -> "Image | None":
-    """The picture that a part of a message holds itself; None if it only says that there is one."""
+    """The picture that a part of a message holds itself; None if it only says that there is one.
+
+    Raises:
+        LensError: as :func:`picture_of`.
+    """
     for key in ("image", "url", "path", "image_url"):
         value = part.get(key)
         value = value.get("url") if isinstance(value, Mapping) else value
@@ -83,6 +94,14 @@ def in_message(part: Mapping[str, Any], name: str) -> "Image | None":
             return picture_of(value, name)
     content = part.get("base64")
     return None if content is None else _opened(_decoded(f"data:,{content}", name), name)
+
+
+def _local(address: str, name: str) -> str:
+    """The path in a ``file:`` address of this machine."""
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        raise LensError(f"{name} is a file on {parts.netloc:.80}: pass one of this machine")
+    return url2pathname(parts.path)
 
 
 def _decoded(address: str, name: str) -> bytes:

@@ -1,5 +1,6 @@
 """Where the logits are in what a model's forward returns, and what they are logits of: tokens, or labels."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,6 @@ def require_readable(model: nn.Module, keyword: str) -> None:
         LensError: its head is of another kind; or it takes other ids.
     """
     kind: Any = type(model)
-    wanted = "a lens needs a model that predicts tokens (AutoModelForCausalLM) or labels"
     if is_encoder_decoder(model) and keyword != DECODER_IDS and labels_of(model) is None:
         raise LensError(
             f"{kind.__name__} is an encoder-decoder, whose lens needs a source and what the decoder has written; this "
@@ -50,12 +50,30 @@ def require_readable(model: nn.Module, keyword: str) -> None:
     if not forward_of.startswith("transformers.") or labels_of(model) is not None:
         return
     if getattr(model, "base_model", None) is not model and not kind.can_generate():
-        raise LensError(f"{kind.__name__} has another kind of head, or none that predicts the next token; {wanted}")
+        raise LensError(
+            f"{kind.__name__} has another kind of head, or none that predicts the next token; a lens needs one that "
+            f"predicts tokens or labels: load it with {_with_head(model)}"
+        )
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
     """Whether a model writes a text of its own beside the one that it is given."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def require_flag(model: nn.Module) -> None:
+    """Refuses an encoder-decoder whose configuration no longer says so, as transformers then runs it as something else.
+
+    Raises:
+        LensError: it does not.
+    """
+    config: Any = getattr(model, "config", None)
+    known = bool(getattr(type(config), "is_encoder_decoder", False)) and not is_encoder_decoder(model)
+    if known and DECODER_IDS in inspect.signature(type(model).forward).parameters:
+        raise LensError(
+            f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, as one "
+            "that an encoder model such as T5EncoderModel shares has: set model.config.is_encoder_decoder = True"
+        )
 
 
 def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | None) -> torch.Tensor:
@@ -99,12 +117,26 @@ def _named(model: nn.Module, output: Any) -> Any:
         return found
     kind = type(model).__name__
     if hasattr(output, "last_hidden_state"):
-        raise LensError(f"{kind} has no head: load it with AutoModelForCausalLM, so that it returns logits")
+        raise LensError(f"{kind} has no head: load it with {_with_head(model)}, so that it returns logits")
     example = "output[0]" if isinstance(output, (tuple, list)) else "output"
     raise LensError(
         f"{kind} returns a {type(output).__name__} in which nothing is called logits: say where they are, as in "
         f"logits=lambda output: {example}"
     )
+
+
+def _with_head(model: nn.Module) -> str:
+    """The classes that load a model of this type with a head, in words."""
+    default = "AutoModelForCausalLM"
+    if not type(model).__module__.startswith("transformers."):
+        return default
+    from bauklens.model.model_class import heads_of  # transformers is here, as the model is its
+
+    heads = heads_of(type(model))
+    if not heads:
+        return default
+    named = [f"{name} ({auto})" for auto, name in heads]
+    return named[0] if not named[1:] else f"{', '.join(named[:-1])} or {named[-1]}"
 
 
 def _by(where: Callable[[Any], Any], output: Any, kind: str) -> Any:

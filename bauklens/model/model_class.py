@@ -63,6 +63,24 @@ def class_for(source: str, config: Any, *, own_code: bool = False, task: str | N
     return getattr(transformers, next((name for name in first if name in kinds), next(iter(kinds))))
 
 
+def heads_of(model_class: Any) -> list[tuple[str, str]]:
+    """The classes with a head for the type of a model, as (what loads them, their name), without those of no lens.
+
+    Args:
+        model_class: the class of a model without a head, or with one of another kind.
+    """
+    config = getattr(model_class, "config_class", None)
+    if config is None:
+        return []
+    apart = ("AutoModelForSequenceClassification",) if getattr(config, "is_encoder_decoder", False) else ()
+    found: dict[str, str] = {}
+    for auto in _AUTO:
+        for each in _classes(auto, config):
+            if auto not in apart and each is not model_class:
+                found.setdefault(each.__name__, auto)
+    return [(auto, name) for name, auto in found.items()]
+
+
 def takes_more_than_text(model: Any) -> bool:
     """Whether a model is of a kind that is given images, video or audio."""
     kinds = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM", "AutoModelForSpeechSeq2Seq")
@@ -73,10 +91,15 @@ def takes_more_than_text(model: Any) -> bool:
 def _kinds(config: Any) -> Iterable[tuple[str, tuple[type, ...]]]:
     """The classes that load a configuration of this type, with what each makes of it."""
     for auto in _AUTO:
-        mapping = _mapping(auto)
-        if type(config) in mapping:
-            found = mapping[type(config)]
-            yield auto, tuple(found) if isinstance(found, (tuple, list)) else (found,)
+        found = _classes(auto, type(config))
+        if found:
+            yield auto, found
+
+
+def _classes(auto: str, config: type) -> tuple[type, ...]:
+    """The classes that one of these makes of a type of configuration."""
+    found = _mapping(auto).get(config, ())
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
 def _names(auto: str) -> set[str]:

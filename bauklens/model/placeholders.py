@@ -45,8 +45,10 @@ def require_filled(model: nn.Module, ids: Iterable[int], extra: Iterable[str]) -
     if not found or any(True for _ in extra):
         return
     what = fills[found[0]]
+    options = {"image": "images=", "audio": "audio=", "sound": "audio=", "speech": "audio="}
+    beside = f", or the processor and {options[what]}" if what in options else ""
     count = f"{len(found)} {what} placeholders" if len(found) > 1 else f"one {what} placeholder"
     raise LensError(
         f"the prompt has {count} (token {found[0]}), but no {what} is given, so that the model would read the "
-        f"placeholder's own embedding: pass what its processor returns, or the processor and {what}s=[...]"
+        f"placeholder's own embedding: pass what its processor returns{beside}"
     )

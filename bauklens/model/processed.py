@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,17 @@ from bauklens.errors import LensError
 from bauklens.model.generation import chat_text
 from bauklens.model.image_files import in_message, pictures_of
 from bauklens.model.placeholders import placeholders_of
+from bauklens.model.reads import reads_no
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_KINDS = {
+    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
+    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
+    **dict.fromkeys(("video", "video_url", "input_video"), "video"),
+}
+"""What the parts of a message are called that are not texts -> what they are."""
 
 _MARK = "image_embeds_position_mask"
 
@@ -61,14 +70,17 @@ def processed(
         LensError: it is not a processor; the text has other than a place for each picture; a picture cannot be read; or
             the processor fails.
     """
-    _require_processor(processor, images=images is not None or has_pictures(messages), audio=audio is not None)
+    _require_readable(model, messages, images=images is not None, audio=audio is not None)
+    kinds = _kinds_in(messages)
+    needs_images = images is not None or bool({"image", "video"} & kinds)
+    _require_processor(processor, images=needs_images, audio=audio is not None or "audio" in kinds)
     if text is not None and not isinstance(text, str):
         raise LensError("images and audio go with a text: pass what the processor returns if the prompt is token ids")
     pictures = [] if images is None else pictures_of(images)
     notes: tuple[str, ...] = ()
     options: dict[str, Any] = {}
     if messages is not None:
-        messages, pictures, notes = _chat(processor, messages, pictures)
+        messages, pictures, notes = _chat(processor, messages, pictures, sounds=audio is not None)
         text = chat_text(_formatter(processor), messages, template)
         begins = getattr(tokenizer_in(processor), "bos_token", None)
         if begins and text.startswith(begins):  # the template wrote it
@@ -81,7 +93,10 @@ def processed(
         text, notes = added, (notes if added == text else (*notes, _said(token, count)))
     else:
         if pictures and token and text is not None and found != count:
-            raise LensError(f"the text has {found} of {token}, but images has {count}: pass one image for each")
+            write = f", or write {token} {count} times" if count > 1 else f", or write {token} once"
+            raise LensError(
+                f"the text has {_counted(found, token)}, but {_given(count)}: pass one image for each{write}"
+            )
         inputs = run(text)
     return Processed(_of_forward(model, inputs), text, tuple(pictures), notes)
 
@@ -93,7 +108,12 @@ def tokenizer_in(processor: Any) -> Any:
 
 def has_pictures(messages: Any) -> bool:
     """Whether a chat has parts that are pictures or sounds."""
-    return any(_kind(part) in ("image", "image_url", "audio", "video") for each in _parts(messages) for part in each)
+    return bool(_kinds_in(messages))
+
+
+def _kinds_in(messages: Any) -> set[str]:
+    """The kinds of those parts."""
+    return {kind for each in _parts(messages) for part in each if (kind := _kind(part)) is not None}
 
 
 def _parts(messages: Any) -> list[list[Any]]:
@@ -104,12 +124,20 @@ def _parts(messages: Any) -> list[list[Any]]:
     return [list(each) if isinstance(each, (list, tuple)) else [] for each in contents]
 
 
-def _kind(part: Any) -> Any:
-    return part.get("type") if isinstance(part, Mapping) else None
+def _kind(part: Any) -> str | None:
+    """``"image"``, ``"audio"`` or ``"video"``, as chat templates or clients of servers call such a part; else None."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return _KINDS.get(kind) if isinstance(kind, str) else None
 
 
-def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, list[Image], tuple[str, ...]]":
-    """A chat whose parts only say where pictures are, the pictures, and what is to be said."""
+def _chat(
+    processor: Any, messages: Any, images: "list[Image]", *, sounds: bool
+) -> "tuple[Any, list[Image], tuple[str, ...]]":
+    """A chat whose parts only say where pictures are, the pictures, and what is to be said.
+
+    Args:
+        sounds: whether sounds are given beside the messages.
+    """
     if not isinstance(messages, Sequence) or not all(isinstance(each, Mapping) for each in messages) or not messages:
         raise LensError(
             f'messages must be a list of at least one {{"role": "user", "content": [...]}}; got {messages!r:.80}'
@@ -118,7 +146,19 @@ def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, l
     for message, parts in zip(messages, _parts(messages), strict=False):
         plain = []
         for part in parts:
-            if _kind(part) in ("image", "image_url"):
+            kind = _kind(part)
+            if kind == "video":
+                raise LensError(
+                    "a part of the messages is a video, and only images and sounds are read: pass what the processor "
+                    "returns for the chat as the prompt"
+                )
+            if kind == "audio" and not sounds:
+                raise LensError(
+                    "a part of the messages is a sound, which is read only from audio=: pass its samples, (sample,)"
+                )
+            if kind == "audio":
+                part = {"type": "audio"}
+            if kind == "image":
                 places += 1
                 picture = in_message(part, f"image {places}")
                 held += [] if picture is None else [picture]
@@ -128,7 +168,11 @@ def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, l
     if held and images:
         raise LensError("there are images in the messages and in images=: pass them in one of the two")
     if held and len(held) != places:
-        raise LensError(f"{places} parts of the messages are images, but only {len(held)} of them hold one")
+        hold = "one of them holds one" if len(held) == 1 else f"{len(held)} of them hold one"
+        raise LensError(
+            f"{places} parts of the messages are images, but only {hold}: put the image into each part, as in "
+            '{"type": "image", "image": FILE}, or pass all of them in images='
+        )
     images = held or images
     if images and not places:
         return (
@@ -137,9 +181,8 @@ def _chat(processor: Any, messages: Any, images: "list[Image]") -> "tuple[Any, l
             (_said(_token(processor) or "image", len(images), "the first user's message"),),
         )
     if places != len(images):
-        raise LensError(
-            f"the messages have {places} parts that are images, but images has {len(images)}: pass one image for each"
-        )
+        have = "one part that is an image" if places == 1 else f"{places} parts that are images"
+        raise LensError(f"the messages have {have}, but {_given(len(images))}: pass one image for each")
     return chat, images, ()
 
 
@@ -195,8 +238,8 @@ def _running(
         given["images"] = list(pictures)
     if audio is not None:
         taken = inspect.signature(type(processor).__call__).parameters
-        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = _sounds(audio)
         rate = getattr(getattr(processor, "feature_extractor", processor), "sampling_rate", None)
+        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = _sounds(audio, rate)
         given |= {} if rate is None else {"sampling_rate": rate}
 
     def run(text: str | None) -> Mapping[str, Any]:
@@ -210,14 +253,24 @@ def _running(
     return run
 
 
-def _sounds(given: Any) -> Any:
+def _sounds(given: Any, rate: int | None) -> Any:
     """A sound, (sample,), or a list of them, as arrays; nothing else, as processors open files and addresses.
+
+    Args:
+        rate: samples per second, as the processor takes them, if it says so.
 
     Raises:
         LensError: it is something else.
     """
     if isinstance(given, (list, tuple)) and given and not isinstance(given[0], (int, float)):
-        return [_sounds(each) for each in given]
+        return [_sounds(each, rate) for each in given]
+    if isinstance(given, (str, bytes, PathLike)):
+        at = f" at {rate:,} samples a second" if rate else ""
+        load = f"librosa.load(FILE, sr={rate})" if rate else "librosa.load(FILE)"
+        raise LensError(
+            f"audio is a {type(given).__name__}: pass an array (sample,) of numbers{at}, or a list of them; of a file, "
+            f"{load}[0] is one, and so is what soundfile.read(FILE) returns, if the file has this rate"
+        )
     try:
         sound = torch.as_tensor(given, device="cpu").detach().float().numpy()
     except (TypeError, ValueError, RuntimeError):
@@ -236,6 +289,20 @@ def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in inputs.items()
         if name != "labels" and (name in taken or (takes_any and isinstance(value, torch.Tensor)))
     }
+
+
+def _require_readable(model: nn.Module, messages: Any, *, images: bool, audio: bool) -> None:
+    """Refuses images and sounds for a model that reads none."""
+    kinds = _kinds_in(messages)
+    name = type(model).__name__
+    if (images or "image" in kinds) and reads_no("images", model):
+        given = "images=" if images else "the parts of the messages that are images"
+        raise LensError(
+            f"{name} reads no images: leave {given} out, or load a model that does (AutoModelForImageTextToText)"
+        )
+    if (audio or "audio" in kinds) and reads_no("sounds", model):
+        given = "audio=" if audio else "the parts of the messages that are sounds"
+        raise LensError(f"{name} reads no sounds: leave {given} out, or load a model that does")
 
 
 def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
@@ -260,8 +327,28 @@ def _token(processor: Any) -> str | None:
 
 
 def _formatter(processor: Any) -> Any:
-    """What holds the chat template: the processor, or else its tokenizer."""
-    return processor if getattr(processor, "chat_template", None) else tokenizer_in(processor)
+    """What holds the chat template: the processor, or else its tokenizer.
+
+    Raises:
+        LensError: neither does.
+    """
+    holder = processor if getattr(processor, "chat_template", None) else tokenizer_in(processor)
+    if not getattr(holder, "chat_template", None):
+        token = _token(processor)
+        places = f", with {token} for each image" if token else ""
+        raise LensError(
+            f"{type(processor).__name__} has no chat template, which messages need: pass a text as the prompt{places}, "
+            "or the processor of a chat model"
+        )
+    return holder
+
+
+def _counted(count: int, token: str) -> str:
+    return f"one {token}" if count == 1 else f"{token} {count} times"
+
+
+def _given(count: int) -> str:
+    return {0: "no image is given", 1: "one image is given"}.get(count, f"{count} images are given")
 
 
 def _said(token: str, count: int, where: str = "the text") -> str:

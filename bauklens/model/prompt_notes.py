@@ -40,6 +40,22 @@ def prompt_notes(tokenizer: Any, ids: Sequence[int], *, begins: int | None, is_t
     return notes
 
 
+def start_notes(tokenizer: Any, missing: int | None) -> list[str]:
+    """What is to be said of a text without the token that the decoder of an encoder-decoder starts with.
+
+    Args:
+        missing: that token; None if it is there.
+    """
+    if missing is None:
+        return []
+    piece = _piece(tokenizer, missing)
+    called = f"token {missing}" if piece is None else f"{piece[:80]} (token {missing})"
+    return [
+        f"What the decoder has written lacks {called}, which it starts every text with: put that first, or pass a "
+        "text, which is given it."
+    ]
+
+
 def context_notes(context: int | None, count: int) -> list[str]:
     """What is to be said of a text of so many tokens that runs, though it is longer than the context."""
     if context is None or count <= context:

@@ -44,8 +44,11 @@ def tokenizer_of(given: Any) -> Any:
         return EncodingTokenizer(given, given.id_to_piece)
     if hasattr(given, "encode") and hasattr(given, "decode"):
         return EncodingTokenizer(given)
-    if callable(given) and not _is_other_processor(given):
-        return given
+    if _is_processor(given):
+        raise LensError(
+            f"the processor, a {type(given).__name__}, holds no tokenizer: pass a whole one, as "
+            "AutoProcessor.from_pretrained makes, or the tokenizer"
+        )
     raise LensError(f"the tokenizer is a {type(given).__name__}: {_NEEDED}")
 
 
@@ -127,8 +130,8 @@ def _kind(given: Any) -> str:
     return "a text" if isinstance(given, str) else f"a {type(given).__name__}"
 
 
-def _is_other_processor(given: Any) -> bool:
-    """Whether this makes something else than ids: a processor of images or audio, or a model."""
-    names = ("image_processor_type", "feature_extractor_type", "forward")
-    made = hasattr(given, "preprocess") or hasattr(given, "feature_size") or hasattr(given, "sampling_rate")
-    return made or any(hasattr(given, name) for name in names)
+def _is_processor(given: Any) -> bool:
+    """Whether this is, or holds, what makes inputs of images or sounds."""
+    holds = ("image_processor", "feature_extractor", "audio_processor", "video_processor")
+    own = ("image_processor_type", "feature_extractor_type", "preprocess", "feature_size", "sampling_rate")
+    return callable(given) and any(hasattr(given, name) for name in (*holds, *own))

@@ -48,6 +48,12 @@ def is_part(result: "LensResult", column: int) -> bool:
     return bool(result.columns) and bool(result.columns[column])
 
 
+def is_unread(result: "LensResult", column: int) -> bool:
+    """Whether the model returns logits of another position only, so that nothing of its own confirms a column."""
+    only = result.check.get("only_position")
+    return only is not None and int(result.positions[column]) != only
+
+
 def column_name(result: "LensResult", column: int) -> str:
     """What a column is called, for display: what it reads, such as ``"image 1, row 3, column 5"``, or its token."""
     if is_part(result, column):

@@ -62,7 +62,8 @@ class Displayed:
 
         Args:
             measure: for a heat map: a measure of this result, or a target, as in :meth:`target`.
-            kind: ``"heatmap"``: layers up, positions across (:func:`bauklens.show.figures.heat_map`);
+            kind: ``"heatmap"``: layers up, positions across, on a scale that begins at 0
+                (:func:`bauklens.show.figures.heat_map`);
                 ``"trajectory"``: tokens across layers, the targets or else what leads in some layer at the position
                 (:func:`bauklens.show.figures.trajectory`); ``"picture"``: the pictures of the prompt with the top token
                 of each patch, or the probability of one token, over them

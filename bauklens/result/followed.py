@@ -1,18 +1,27 @@
 """What a result knows of tokens that were followed: a part of :class:`bauklens.LensResult`."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from bauklens.arguments import checked_count, is_whole_number
 from bauklens.errors import LensError
 from bauklens.result.targets import SET, Target, Which
+from bauklens.result.tracked import Tracked
 
 
 class Followed:
     """The methods that look up targets and tracked tokens."""
 
-    def target(self: Any, which: Which) -> Target:
+    vocabulary: Mapping[int, str]
+    measures: Mapping[str, np.ndarray]
+    top_probs: np.ndarray
+    layers: tuple[str, ...]
+    column_of: Callable[[int | None], int]
+    targets: Sequence[Target]
+    tracked: Tracked | None
+
+    def target(self, which: Which) -> Target:
         """One of the targets, by its text, its token's id, or the ids of its tokens; a set by its name only.
 
         A token that is not a target but was tracked has its values as well, to fewer digits, which its note says.
@@ -43,7 +52,7 @@ class Followed:
             f"{which!r} was not followed (followed: {known}{also}): pass it in logit_lens(..., targets=[...])"
         )
 
-    def _tracked(self: Any, which: Which) -> Target | None:
+    def _tracked(self, which: Which) -> Target | None:
         """A tracked token as a target; None if it was not tracked."""
         if self.tracked is None:
             return None
@@ -67,19 +76,19 @@ class Followed:
             rank=self.tracked.rank[place].astype(np.float32),
         )
 
-    def _normalizer(self: Any) -> np.ndarray:
+    def _normalizer(self) -> np.ndarray:
         """(layer, position), log sum exp of the logits; NaN if the largest logits are not known."""
         largest = self.measures.get("max_logit")
         with np.errstate(divide="ignore"):
             logs: np.ndarray = np.log(self.top_probs[..., 0])
         return np.full_like(logs, np.nan) if largest is None else largest - logs
 
-    def logit_difference(self: Any, one: Which, other: Which) -> np.ndarray:
+    def logit_difference(self, one: Which, other: Which) -> np.ndarray:
         """How much higher one target's logit is than the other's, (layer, position) float32."""
         difference: np.ndarray = self._single(one).logit - self._single(other).logit
         return difference
 
-    def first_layer(self: Any, which: Which, *, rank: int = 1, position: int | None = None) -> str | None:
+    def first_layer(self, which: Which, *, rank: int = 1, position: int | None = None) -> str | None:
         """The first layer at which a target has this rank or a better one; None if there is no such layer.
 
         Args:
@@ -91,7 +100,7 @@ class Followed:
         reached = np.flatnonzero(ranks <= checked_count("rank", rank))
         return self.layers[reached[0]] if len(reached) else None
 
-    def _single(self: Any, which: Which) -> Target:
+    def _single(self, which: Which) -> Target:
         found = self.target(which)
         if found.part == "whole":
             raise LensError(

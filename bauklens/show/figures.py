@@ -12,8 +12,7 @@ from bauklens.result.columns import column_head, column_name, is_part
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which, distinct_names, target_names
-from bauklens.result.tokens import visible
-from bauklens.show.nouns import noun
+from bauklens.show.nouns import noun, spelling
 from bauklens.show.numbers import readable_probability
 
 if TYPE_CHECKING:
@@ -22,6 +21,18 @@ if TYPE_CHECKING:
 
 _LONGEST = 10
 """Characters of a token in a cell."""
+
+_LONGEST_LABEL = 24
+"""The same of a classifier's label, for which columns grow."""
+
+_LONGEST_TITLE = 40
+"""Characters of what a title says of a column."""
+
+_DARK = 0.44
+"""The part of the scale up to which its colours are so dark that only white text has a contrast of 4.5:1."""
+
+_FROM_ONE = {"rank_of_next"}
+"""Measures of which 1 is the least; of all others it is 0, or a negative number."""
 
 _MOST_COLUMNS = 120
 """Columns of a heat map up to which each has its name, and each cell a text: more would not be a figure to look at."""
@@ -61,19 +72,21 @@ def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: 
         LensError: matplotlib is not installed, or the result has no such measure or target.
     """
     values, label = _values(result, measure)
+    low, high = _limits(result, measure, values)
     rows, columns = values.shape
     inside = _inside(result, values, tokens)
-    figure = new_figure(figsize=(1.5 + 0.75 * min(columns, _MOST_COLUMNS), 1.2 + 0.28 * rows))
+    longest = max((len(text) for row in inside for text in row), default=0)
+    width = max(0.75, 0.15 + 0.06 * longest)  # inches of a column
+    figure = new_figure(figsize=(1.5 + width * min(columns, _MOST_COLUMNS), 1.2 + 0.28 * rows))
     axes = figure.subplots()
-    drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
+    drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=low, vmax=high)
     figure.colorbar(drawn).set_label(label, parse_math=False)
     named = range(0, columns, -(-columns // _MOST_COLUMNS))
     axes.set_xticks(named, [_head(result, column) for column in named], rotation=60, ha="right", parse_math=False)
     axes.set_yticks(range(rows), result.layers, parse_math=False)
     axes.set_xlabel("position")
     axes.set_ylabel("layer")
-    known = values[np.isfinite(values)]
-    middle = (known.min() + known.max()) / 2 if known.size else 0.0
+    middle = low + _DARK * (high - low)
     for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
         ink = "black" if values[row, column] > middle else "white"
         text = inside[row][column]
@@ -107,14 +120,15 @@ def trajectory(result: LensResult, position: int | None = None) -> "Figure":
     layers = len(result.layers)
     figure = new_figure(figsize=(3.5 + 0.25 * layers, max(4, 0.6 + 0.22 * min(len(lines), _LONGEST_LEGEND))))
     axes = figure.subplots()
-    for name, values in zip(distinct_names([short(text) for text in texts], token_ids), lines, strict=True):
+    for name, values in zip(distinct_names([short(result, text) for text in texts], token_ids), lines, strict=True):
         axes.plot(range(layers), values, marker="o", markersize=3, label=name)
     axes.set_xticks(range(layers), result.layers, rotation=60, parse_math=False)
     axes.set_ylim(0, 1)
     axes.set_xlabel("layer")
     axes.set_ylabel("probability")
-    at = f"at {column_name(result, column)}" if is_part(result, column) else f"after {short(result.tokens[column])}"
-    axes.set_title(f"{at}, position {result.positions[column]}", parse_math=False)
+    at = "at" if is_part(result, column) or noun(result) == "label" else "after"
+    name = _cut(column_name(result, column), _LONGEST_TITLE)
+    axes.set_title(f"{at} {name}, position {result.positions[column]}", parse_math=False)
     columns = -(-len(lines) // _LONGEST_LEGEND)
     legend = axes.legend(title=heading or None, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns, frameon=False)
     for label in legend.get_texts():
@@ -156,6 +170,7 @@ def plotly_heat_map(
         LensError: plotly is not installed, or the result has no such measure or target.
     """
     values, label = _values(result, measure)
+    low, high = _limits(result, measure, values)
     inside = _inside(result, values, tokens)
     objects = require_plotly()
     columns = [f"{position} {_head(result, column)}" for column, position in enumerate(result.positions)]
@@ -168,6 +183,8 @@ def plotly_heat_map(
         texttemplate="%{text}",
         hovertemplate="%{customdata}<extra></extra>",
         colorscale="Viridis",
+        zmin=low,
+        zmax=high,
         colorbar={"title": {"text": _escaped(label)}},
     )
     axes = {"xaxis_title": "position", "yaxis_title": "layer", "yaxis_type": "category", "xaxis_type": "category"}
@@ -187,7 +204,7 @@ def _hover(result: LensResult, row: int, column: int) -> str:
     """One cell's top k, as the little HTML that plotly reads."""
     lines = [f"layer {_escaped(result.layers[row])}, position {result.positions[column]}"]
     for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
-        lines.append(f"{readable_probability(float(probability))} {_escaped(short(result.vocabulary[token]))}")
+        lines.append(f"{readable_probability(float(probability))} {_escaped(short(result, result.vocabulary[token]))}")
     return "<br>".join(lines)
 
 
@@ -197,27 +214,47 @@ def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[
     if tokens == "numbers":
         return [["" if np.isnan(each) else f"{each:.3g}" for each in row] for row in values]
     tops = result.top_ids[..., 0].tolist()
-    return [[short(result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
+    return [[short(result, result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
 
 
 def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
     if isinstance(measure, str) and measure in result.measures:
+        if measure == "max_probability":
+            return result.measures[measure], f"probability of the top {noun(result)}"
         unit = MEASURES[measure].unit if measure in MEASURES else ""
         return result.measures[measure], f"{measure} ({unit})" if unit else measure
     if isinstance(measure, str) and not any(target.text == measure for target in result.targets):
         known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
         raise LensError(f"unknown measure {measure!r}: this lens has {known}")
     target = result.target(measure)
-    name = target_names(result.targets, visible)[result.targets.index(target)]
+    name = target_names(result.targets, spelling(result))[result.targets.index(target)]
     return target.probability, f"probability of {name}"
+
+
+def _limits(result: LensResult, measure: Which, values: np.ndarray) -> tuple[float, float]:
+    """The ends of the scale: it begins at 0, so that values that are nearly the same look so.
+
+    A classifier's probabilities go to 1; all else goes to the largest value that there is.
+    """
+    known = values[np.isfinite(values)]
+    least = 1.0 if measure in _FROM_ONE else 0.0
+    low, high = float(min(known.min(initial=least), least)), float(known.max(initial=least))
+    is_probability = measure == "max_probability" or measure not in result.measures
+    if noun(result) == "label" and is_probability:
+        return 0.0, 1.0
+    return low, high if high > low else low + 1
 
 
 def _head(result: LensResult, column: int) -> str:
     """What a column is called at an axis."""
-    return column_head(result, column) if is_part(result, column) else short(result.tokens[column])
+    head = column_head(result, column)
+    return head if is_part(result, column) else _cut(head, _LONGEST)
 
 
-def short(token: str) -> str:
-    """A token as a figure shows it: every character seen, and at most ten of them."""
-    seen = visible(token)
-    return seen if len(seen) <= _LONGEST else seen[: _LONGEST - 1] + "…"
+def short(result: LensResult, text: str) -> str:
+    """What a model predicts as a figure shows it: at most ten characters of a token, and 24 of a label."""
+    return _cut(spelling(result)(text), _LONGEST_LABEL if noun(result) == "label" else _LONGEST)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -15,20 +15,15 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
+from bauklens.show.legends import largest_magnitude, quality_legend, unread_legend
 from bauklens.show.line_chart import HEIGHT, LEFT, WIDTH
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
 from bauklens.show.pictures import static_pictures
-from bauklens.show.static_table import (
-    comparison_table,
-    excerpt,
-    largest_magnitude,
-    quality_legend,
-    table,
-    templates,
-)
+from bauklens.show.sources import source_of
+from bauklens.show.static_table import comparison_table, excerpt, table, templates
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 Shown = LensResult | Comparison
@@ -172,7 +167,7 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
     beside = _differ_by_decoder(results)
     parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each, beside) for each in results]
     lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
-    state: dict[str, Any] = {"show": "difference", "width": 120} if isinstance(results[0], Comparison) else {}
+    state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
     state |= {"show": "beside"} if beside else {}
     captions = [_caption(lens) for lens in lenses]
@@ -212,9 +207,11 @@ def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
         "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
         "norm": NORMS.get(result.norm, result.norm),
         "noun": noun(result),
+        "source": source_of(result),
         "largest": readable_magnitude(largest_magnitude(result)),
         "through": result.decoder_called,
         "strip": quality_legend(result),
+        "unread": unread_legend(shown),
         "caption": ", ".join(filter(None, (STREAM_CAPTIONS.get(result.stream, result.stream), decoder))),
         "check": " ".join(filter(None, (result.checked, result.mapped, result.decoded))),
     }
@@ -232,6 +229,8 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
         "template": "comparison_part.html",
         "table": comparison_table(comparison),
         "comparison": comparison,
+        "noun": noun(comparison.one),
+        "unread": unread_legend(comparison.one, comparison.other),
         "check": " ".join(checks),
     }
 
@@ -246,7 +245,8 @@ def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]
 def _caption(lens: LensResult) -> str:
     stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
-    return f"{stream} of {lens.model}{through}, decoded with {norm}"
+    source = source_of(lens)
+    return f"{stream} of {lens.model}{through}, decoded with {norm}{source and '; source: '}{source}"
 
 
 def _heading(result: Shown) -> str:

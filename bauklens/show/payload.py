@@ -17,8 +17,9 @@ from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, target_names
 from bauklens.result.tokens import column_heads, printable, visible
+from bauklens.show.legends import largest_magnitude
+from bauklens.show.nouns import spelling
 from bauklens.show.pictures import payload
-from bauklens.show.static_table import largest_magnitude
 from bauklens.show.tracked_payload import tracked_payload
 
 _PLAIN_BYTES = 32 << 10
@@ -88,7 +89,7 @@ def _view(
     lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray] = MappingProxyType({})
 ) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
-    seen = map(visible, vocabulary["texts"])
+    seen = map(spelling(lens), vocabulary["texts"])
     shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
     known = list(MEASURES)
     order = sorted(lens.measures, key=lambda each: known.index(each) if each in known else len(known))
@@ -126,11 +127,12 @@ def _view(
             "bands": [asdict(band) for band in bands_of(lens)],
             "predicts": lens.predicts,
             "mainPosition": lens.main_position,
+            "onlyPosition": lens.check.get("only_position"),
             "generatedFrom": lens.generated_from,
             "topk": lens.topk,
             "largestMagnitude": largest_magnitude(lens),
             "measures": [_measure(each) for each in measures],
-            "targets": _targets(lens.targets),
+            "targets": _targets(lens),
             "tracked": tracked.head,
             "rounded": rounds,
             "plain": _told(lens, rounds),
@@ -144,8 +146,8 @@ def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
     return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
 
 
-def _targets(targets: Sequence[Target]) -> list[dict[str, Any]]:
-    names, shown = target_names(targets), target_names(targets, visible)
+def _targets(lens: LensResult) -> list[dict[str, Any]]:
+    names, shown = target_names(lens.targets), target_names(lens.targets, spelling(lens))
     return [
         {
             "text": each.text,
@@ -155,7 +157,7 @@ def _targets(targets: Sequence[Target]) -> list[dict[str, Any]]:
             "part": each.part,
             "note": each.note,
         }
-        for each, name, seen in zip(targets, names, shown, strict=True)
+        for each, name, seen in zip(lens.targets, names, shown, strict=True)
     ]
 
 

@@ -12,7 +12,8 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import Which
 from bauklens.result.tokens import printable
 from bauklens.show.figures import new_figure, short
-from bauklens.show.nouns import noun
+from bauklens.show.nouns import layer_called, noun
+from bauklens.show.numbers import readable_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,24 +58,41 @@ def picture_figure(result: LensResult, layer: int | str = -1, token: Which | Non
         _draw(axes, result, picture, row, values[row], most, is_of_tops=token is None)
     for axes in grid.flat[len(pictures) :]:
         axes.set_axis_off()
-    what = f"top {noun(result)} and its probability" if token is None else f"probability of {name}"
-    unknown = "" if exact else f" (hatched: not in the top {result.topk})"
-    figure.suptitle(f"{what}, layer {printable(result.layers[row])}{unknown}", fontsize=10, parse_math=False)
-    _bar(figure, grid, most)
+    what = f"Top {noun(result)} of each patch" if token is None else f"Probability of “{name}” in each patch"
+    lines = [f"{what}, {layer_called(result.layers[row])}", _range(result, pictures, values[row])]
+    lines[1] += "" if exact else f"; hatched: not in the top {result.topk}"
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
+    of = f"the top {noun(result)}" if token is None else f"“{name}”"
+    end = "" if token is None else f", from 0 to {readable_probability(most)},\nthe largest in any layer"
+    _bar(figure, grid, most, f"probability of {of}{end}")
     return figure
+
+
+def _range(result: LensResult, pictures: list[Picture], values: np.ndarray) -> str:
+    """The least and the largest known value of a layer at the positions of some pictures, in words."""
+    known = values[_inside(result, pictures)]
+    known = known[~np.isnan(known)]
+    if not known.size:
+        return "No probability is known in this layer"
+    low, high = (readable_probability(float(end)) for end in (known.min(), known.max()))
+    return f"Probabilities in this layer: {low} to {high}"
+
+
+def _inside(result: LensResult, pictures: list[Picture]) -> np.ndarray:
+    """Whether each position reads a part of one of some pictures, (position,) bool."""
+    return np.isin(result.positions, np.concatenate([picture.grid.ravel() for picture in pictures]))
 
 
 def _largest(result: LensResult, pictures: list[Picture], values: np.ndarray) -> float:
     """The largest known value at the positions of some pictures, in any layer, so that figures of layers compare."""
-    inside = np.isin(result.positions, np.concatenate([picture.grid.ravel() for picture in pictures]))
-    return float(np.nan_to_num(values[:, inside]).max(initial=0.0))
+    return float(np.nan_to_num(values[:, _inside(result, pictures)]).max(initial=0.0))
 
 
 def _followed(result: LensResult, token: Which) -> tuple[np.ndarray, str, bool]:
     """A token's probability in every cell, (layer, position), its name, and whether it is known everywhere."""
     if any(token in (each.text, each.token_ids, *each.token_ids[:1]) for each in result.targets):
         target = result.target(token)
-        return target.probability, short(target.text), True
+        return target.probability, short(result, target.text), True
     found = [each for each, text in result.vocabulary.items() if token in (each, text)]
     if not found:
         raise LensError(
@@ -86,7 +104,7 @@ def _followed(result: LensResult, token: Which) -> tuple[np.ndarray, str, bool]:
         raise LensError(f"{token!r} is the text of {len(found)} tokens: pass the id of one of them, {told}")
     is_it = result.top_ids == found[0]
     held = (result.top_probs * is_it).sum(axis=-1)
-    return np.where(is_it.any(axis=-1), held, np.nan), short(result.vocabulary[found[0]]), False
+    return np.where(is_it.any(axis=-1), held, np.nan), short(result, result.vocabulary[found[0]]), False
 
 
 def _draw(
@@ -125,7 +143,9 @@ def _draw(
         hatch = "///" if unknown else None
         axes.add_patch(Rectangle((beside, down), 1, 1, facecolor=colour, edgecolor=(1, 1, 1, 0.6), hatch=hatch, lw=0.5))
         if _SIDE / max(rows, across) >= _ROOM and not unknown:
-            text = short(result.vocabulary[int(result.top_ids[row, column, 0])]) if is_of_tops else f"{value:.2g}"
+            text = (
+                short(result, result.vocabulary[int(result.top_ids[row, column, 0])]) if is_of_tops else f"{value:.2g}"
+            )
             plate = {"facecolor": (1, 1, 1, 0.8), "edgecolor": "none", "boxstyle": "round,pad=0.1"}
             size = max(4.5, min(8, 26 / max(rows, across)))
             middle = (beside + 0.5, down + 0.5)
@@ -158,7 +178,7 @@ def _colours() -> tuple[float, ...]:
     return to_rgb("#1d5fd1")
 
 
-def _bar(figure: "Figure", grid: Any, most: float) -> None:
+def _bar(figure: "Figure", grid: Any, most: float, label: str) -> None:
     """The scale of the colours."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -167,4 +187,4 @@ def _bar(figure: "Figure", grid: Any, most: float) -> None:
     strong = tuple(1 - _STRONGEST * (1 - part) for part in colour)
     scale = LinearSegmentedColormap.from_list("probability", [(1, 1, 1), strong])
     drawn = ScalarMappable(Normalize(0, most), scale)
-    figure.colorbar(drawn, ax=list(grid.flat), shrink=0.7).set_label("probability")
+    figure.colorbar(drawn, ax=list(grid.flat), shrink=0.7).set_label(label, parse_math=False)

@@ -6,9 +6,9 @@ from typing import Any
 from bauklens.result.columns import TIMES
 from bauklens.result.pictures import Picture
 from bauklens.result.result import LensResult
-from bauklens.result.tokens import printable, visible
+from bauklens.result.tokens import printable
 from bauklens.show.folding import commonest
-from bauklens.show.nouns import noun
+from bauklens.show.nouns import noun, spelling
 
 _WIDEST, _MOST_PATCHES = 16, 256
 """The columns and the patches up to which a picture's grid is a table of its tokens; a larger one is counted."""
@@ -60,7 +60,7 @@ def _static(picture: Picture, lens: LensResult) -> dict[str, Any]:
         if int(position) in columns
     }
     probabilities = {position: float(lens.top_probs[-1, columns[position], 0]) for position in tops}
-    texts = {token: _cut(visible(lens.vocabulary[token])) for token in tops.values()}
+    texts = {token: _cut(spelling(lens)(lens.vocabulary[token])) for token in tops.values()}
     rows, across = picture.grid.shape
     is_small = 0 < across <= _WIDEST and rows * across <= _MOST_PATCHES
     grid = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bauklens.optional import data_frame
-from bauklens.result.tokens import visible
+from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.page import ranking_fragment
 
@@ -26,6 +26,8 @@ class NearestTokens:
         top_ids: (position, k), nearest first.
         scores: (position, k) float32.
         vocabulary: id -> text.
+        columns: (position,), what positions are called that read a part of an image, such as ``"image 1, row 3, column
+            5"``, and an empty text for the others; their embeddings are those of placeholders.
     """
 
     model: str
@@ -34,9 +36,10 @@ class NearestTokens:
     top_ids: np.ndarray
     scores: np.ndarray
     vocabulary: Mapping[int, str]
+    columns: tuple[str, ...] = ()
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Columns: position, token, rank (from 1), nearest, nearest_id, score."""
+        """Columns: position, token, rank (from 1), nearest, nearest_id, score; and column, if there is an image."""
         position, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
         nearest = self.top_ids.ravel()
         return data_frame(
@@ -47,6 +50,7 @@ class NearestTokens:
                 "nearest": [self.vocabulary[each] for each in nearest.tolist()],
                 "nearest_id": nearest,
                 "score": self.scores.ravel(),
+                **({"column": [self.columns[each] for each in position]} if any(self.columns) else {}),
             }
         )
 
@@ -67,7 +71,12 @@ class NearestTokens:
             for rank in range(self.top_ids.shape[1])
         ]
         caption = f"Nearest tokens in {self.model}, by {self.metric}"
-        return ranking_fragment(caption, "rank", [visible(token) for token in self.tokens], rows)
+        columns = self.columns or ("",) * len(self.tokens)
+        heads = [
+            f"{printable(column)} (its placeholder)" if column else visible(token)
+            for token, column in zip(self.tokens, columns, strict=True)
+        ]
+        return ranking_fragment(caption, "rank", heads, rows)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,8 @@ class TopNeurons:
             activation.
         promoted_logits: (k, n) float32.
         vocabulary: id -> text.
+        column: what the position is called if it reads a part of an image, such as ``"image 1, row 3, column 5"``;
+            empty for a token.
     """
 
     model: str
@@ -96,6 +107,7 @@ class TopNeurons:
     promoted_ids: np.ndarray
     promoted_logits: np.ndarray
     vocabulary: Mapping[int, str]
+    column: str = ""
 
     def to_frame(self) -> "pandas.DataFrame":
         """Columns: rank (from 1), neuron, activation, contribution, promotes (a list of texts), promotes_ids."""
@@ -125,7 +137,6 @@ class TopNeurons:
                 cells.append((visible(self.vocabulary[token_id]), 0.0, f"logit {logit:.4g}"))
             rows.append((str(neuron), cells))
         columns = ["activation", "contribution", *(f"promotes {n + 1}" for n in range(self.promoted_ids.shape[1]))]
-        caption = (
-            f"Top neurons in layer {self.layer} of {self.model} at position {self.position}: {visible(self.token)}"
-        )
+        there = printable(self.column) if self.column else visible(self.token)
+        caption = f"Top neurons in layer {self.layer} of {self.model} at position {self.position}: {there}"
         return ranking_fragment(caption, "neuron", columns, rows)

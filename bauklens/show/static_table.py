@@ -1,6 +1,6 @@
 """LensResult -> a static HTML table: one row per layer, one column per position, cells coloured by two numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,13 +9,15 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bauklens.result.columns import Band, column_head, column_name, is_part
+from bauklens.result.columns import Band, column_head, column_name, is_part, is_unread
 from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import visible
 from bauklens.show.folding import commonest, folded, folded_in_words
-from bauklens.show.nouns import noun
+from bauklens.show.legends import largest_known, largest_magnitude
+from bauklens.show.nouns import noun, spelling
 from bauklens.show.numbers import readable_magnitude, readable_probability
+from bauklens.show.sources import shortened
 
 _LONGEST = 200
 """Characters of a token's text that a cell contains; the rest would never be seen."""
@@ -44,6 +46,8 @@ class _Column:
     number: str = ""
     """What it shows above, if that is not its position."""
     kind: str = ""
+    unread: bool = False
+    """Whether nothing of the model's own confirms it."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,15 @@ class _Row:
 @cache
 def templates() -> jinja2.Environment:
     """The templates in ``bauklens/viewer``; everything they show is escaped."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "viewer"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["shortened"] = shortened
+    return environment
 
 
 def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:
@@ -81,28 +87,30 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
     shown = folded(result)
     columns = [_band_column(result, each) if isinstance(each, Band) else _column(result, each) for each in shown]
     rows = _rows(result, columns, shown, largest, hover)
-    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+    return _rendered(columns, rows, noun(result))
 
 
 def _column(result: LensResult, place: int) -> _Column:
     position, generated = int(result.positions[place]), bool(result.generated[place])
     name, head = (_short(text(result, place)) for text in (column_name, column_head))
-    return _Column(position, name, generated, head, kind="part" if is_part(result, place) else "")
+    kind = "part" if is_part(result, place) else ""
+    return _Column(position, name, generated, head, kind=kind, unread=is_unread(result, place))
 
 
 def _joint_column(one: LensResult, other: LensResult, place: int) -> _Column:
     """A column of two results, which may differ in it."""
     here, there = _column(one, place), _column(other, place)
     head = _both(here.head or here.token, there.head or there.token)
-    return _Column(here.position, _both(here.token, there.token), False, head, kind=here.kind)
+    unread = here.unread and there.unread
+    return _Column(here.position, _both(here.token, there.token), False, head, kind=here.kind, unread=unread)
 
 
 def _band_column(result: LensResult, band: Band) -> _Column:
     first, last = (int(result.positions[column]) for column in (band.first, band.last))
     name = f"{_short(band.name)}, {band.size}, to position {last}"
-    return _Column(
-        first, name, generated=False, head=band.size, number=_short(band.name.rpartition(", ")[2]), kind="part"
-    )
+    number = _short(band.name.rpartition(", ")[2])
+    unread = all(is_unread(result, place) for place in band.columns)
+    return _Column(first, name, generated=False, head=band.size, number=number, kind="part", unread=unread)
 
 
 def _short(text: str) -> str:
@@ -133,7 +141,9 @@ def comparison_table(comparison: Comparison) -> Markup:
     one, other = comparison.one, comparison.other
     shown = folded(one)
     columns = [_band_column(one, each) if isinstance(each, Band) else _joint_column(one, other, each) for each in shown]
-    texts = [{token_id: _text(text) for token_id, text in lens.vocabulary.items()} for lens in (one, other)]
+    texts = [
+        {token_id: _text(text, spelling(lens)) for token_id, text in lens.vocabulary.items()} for lens in (one, other)
+    ]
     change = np.abs(comparison.difference("max_probability"))
     apart_by = 1 - comparison.measures["overlap"]
     rows = []
@@ -150,7 +160,7 @@ def comparison_table(comparison: Comparison) -> Markup:
             tops = []
             for lens, name, text in zip((one, other), comparison.names, texts, strict=True):
                 tops.append(text[int(lens.top_ids[row, place, 0])])
-                lines.append(f"{_text(name)}:")
+                lines.append(f"{_text(name, visible)}:")
                 lines += [
                     f"{readable_probability(probability)}  {text[token_id]}"
                     for token_id, probability in zip(
@@ -162,7 +172,12 @@ def comparison_table(comparison: Comparison) -> Markup:
                 _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
             )
         rows.append(_Row(layer, _marked(comparison, layer), "", "", cells))
-    return Markup(templates().get_template("table.html").render(columns=columns, rows=rows))  # noqa: S704
+    return _rendered(columns, rows, noun(one))
+
+
+def _rendered(columns: list[_Column], rows: Iterable[_Row], predicted: str) -> Markup:
+    told = {"columns": columns, "rows": rows, "predicted": predicted}
+    return Markup(templates().get_template("table.html").render(told))  # noqa: S704
 
 
 def _marked(comparison: Comparison, layer: str) -> str:
@@ -174,28 +189,6 @@ def _both(one: str, other: str) -> str:
     return one if one == other else f"{one} | {other}"
 
 
-def largest_magnitude(result: LensResult) -> float:
-    """The largest magnitude from position 1 on, as position 0 dwarfs all others; of position 0 if there is no other."""
-    later = result.magnitude[:, result.positions >= 1]
-    magnitudes = later if later.size else result.magnitude
-    return float(np.nan_to_num(magnitudes).max(initial=0.0))
-
-
-def quality_legend(result: LensResult) -> str:
-    """What the bars at the layers and the marks of rows mean; empty if there are none."""
-    said = []
-    if "kl" in result.quality:
-        largest = readable_magnitude(_largest(result.quality["kl"]))
-        said.append(f"bar at a layer: KL to the model’s own prediction on held-out text (full = {largest} nats)")
-    if result.unmapped:
-        said.append("*: the decoder has no map for this row, shown as in the logit lens")
-    return "; ".join(said)
-
-
-def _largest(values: np.ndarray) -> float:
-    return float(values[np.isfinite(values)].max(initial=0.0))
-
-
 def _head(result: LensResult, row: int) -> tuple[str, str, str]:
     """What the head of a row shows, what it says on hover, and how long its bar is."""
     layer = result.layers[row]
@@ -205,14 +198,17 @@ def _head(result: LensResult, row: int) -> tuple[str, str, str]:
         said.append(f"KL to the model’s own prediction {readable_magnitude(known['kl'])} nats on held-out text")
     if "agreement" in known:
         said.append(f"the same top token in {100 * known['agreement']:.0f} %")
-    bar = _number(known["kl"] / (_largest(result.quality["kl"]) or 1)) if "kl" in known else ""
+    bar = _number(known["kl"] / (largest_known(result.quality["kl"]) or 1)) if "kl" in known else ""
     return f"{layer}*" if layer in result.unmapped else layer, "; ".join(said) if said[1:] else "", bar
 
 
 def _rows(
     result: LensResult, columns: list[_Column], shown: list[int | Band], largest: float, hover: bool
 ) -> Iterator[_Row]:
-    texts = {token_id: _text(result.vocabulary[token_id]) for token_id in np.unique(result.top_ids).tolist()}
+    texts = {
+        token_id: _text(result.vocabulary[token_id], spelling(result))
+        for token_id in np.unique(result.top_ids).tolist()
+    }
     relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
@@ -286,8 +282,8 @@ def _joint_band_cell(
     return _Cell(f"{count} {found}", probability, magnitude, hover, column.position)
 
 
-def _text(text: str) -> str:
-    seen = visible(text[: _LONGEST + 1])
+def _text(text: str, written: Callable[[str], str]) -> str:
+    seen = written(text[: _LONGEST + 1])
     return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
 
 

@@ -16,9 +16,10 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, target_names
 from bauklens.result.tokens import printable, visible
-from bauklens.show.nouns import noun
+from bauklens.show.nouns import noun, spelling
 from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.scores import Scores
+from bauklens.show.sources import source_of
 from bauklens.show.summary import Summary
 from bauklens.vocabulary import DECODER_KINDS
 
@@ -58,6 +59,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
     console.print(Text(f"{of_what}: {column_name(result, column)}"), soft_wrap=True)
+    _print_source(result, console)
     console.print(table)
     if shown < result.topk:
         console.print(
@@ -70,6 +72,12 @@ def print_position(result: LensResult, position: int, console: Console | None = 
         console.print(Text(printable(said), style="dim"))
 
 
+def _print_source(result: LensResult, console: Console) -> None:
+    source = source_of(result)
+    if source:
+        console.print(Text(f"source: {source}"), soft_wrap=True)
+
+
 def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> None:
     for whose, note in joint_notes(named):
         console.print(Text(printable(f"{whose}: {note}" if whose else note)))
@@ -79,7 +87,7 @@ def _targets(result: LensResult, column: int) -> Table:
     """The probability and rank of every target, layers down."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
-    for name in target_names(result.targets, visible):
+    for name in target_names(result.targets, spelling(result)):
         table.add_column(Text(name), no_wrap=True, max_width=_WIDEST)
     for row, layer in enumerate(result.layers):
         cells = []
@@ -117,6 +125,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
     first = results[0]
     about = f"{first.model}, {first.stream}, position {position}"
     console.print(Text(f"{printable(about)}: {column_name(first, columns[0])}"), soft_wrap=True)
+    _print_source(first, console)
     console.print(table)
     if any(target.part != "whole" for target in first.targets):
         console.print(_first_layers(results, names, position))
@@ -151,7 +160,7 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
     table.add_column("through")
     for rank in _RANKS:
         table.add_column(f"is the top {noun(results[0])}" if rank == 1 else f"is in the top {rank}", justify="right")
-    called = target_names(results[0].targets, visible)
+    called = target_names(results[0].targets, spelling(results[0]))
     for text, target in zip(called, results[0].targets, strict=True):
         if target.part == "whole":
             continue
@@ -296,6 +305,6 @@ def _marked(result: LensResult, layer: str) -> str:
 def _cell(result: LensResult, row: int, column: int, rank: int, *, mark: bool = False) -> Text:
     probability = float(result.top_probs[row, column, rank])
     style = "bold" if probability >= 0.5 else "dim" if probability < 0.05 else ""
-    text = visible(result.vocabulary[int(result.top_ids[row, column, rank])])
+    text = spelling(result)(result.vocabulary[int(result.top_ids[row, column, rank])])
     shown = f"{readable_probability(probability)}{'*' if mark else ''} {text}"
     return Text(shown, style=style, overflow="ellipsis")

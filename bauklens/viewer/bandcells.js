@@ -35,7 +35,7 @@ export function bandCell(lenses, state, row, entry, content) {
   const mark = leading(cells);
   const style = { "--p": mean("p"), "--m": mean("m"), ...(mark ? { "--pin": mark.colour } : {}) };
   const leads = mark && first.mark?.rank === 1 && first.mark.key === mark.key;
-  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none"].filter(Boolean).join(" ");
+  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread"].filter(Boolean).join(" ");
   const told = found.slice(0, TOLD).map(([column, times]) => `${content.of(row, column).text} at ${times}`);
   const others = found.length > TOLD ? `, ${found.length - TOLD} others` : "";
   const title = worded(lens, `${band.name}, layer ${lens.layers[row]}: of its ${count} positions the top token is ${told.join(", ")}${others}; colours are means`);

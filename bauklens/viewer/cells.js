@@ -5,19 +5,20 @@ import { cellOf, tokenAt } from "./data.js";
 import { cutTo } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutRows } from "./rows.js";
+import { aboutUnread, isUnread } from "./words.js";
 
 const LONGEST = 60; // characters of a token in a cell
 
-/** `{ of(row, column) -> { text, p, m, mark, none }, classic, legend }` of a lens. */
+/** `{ of(row, column) -> { text, p, m, mark, none, unread }, classic, legend }` of a lens. */
 export function content(lens, state) {
   const [colours, pins] = [colouring(lens, state), pinned(lens, state)];
   const of = (row, column) => {
     const cell = cellOf(lens, row, column);
     const [p, m] = colours.at(cell);
     const text = textOf(lens, tokenAt(lens, cell), state);
-    return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p) };
+    return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p), unread: isUnread([lens], column) };
   };
-  return { of, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens)] };
+  return { of, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens])] };
 }
 
 /** The text of a token in a cell. */

@@ -3,12 +3,12 @@
 import { bandDetail } from "./banddetail.js";
 import { cellOf, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
-import { isPartOf, nameOver, tokensOver } from "./heads.js";
+import { atOrAfter, nameOver, tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 import { siblings } from "./siblings.js";
 import { placeOfTarget } from "./targets.js";
-import { worded } from "./words.js";
+import { layerCalled, worded } from "./words.js";
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
@@ -27,7 +27,7 @@ export function detail(view) {
     const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);
     const at = layer === "embed" ? "embedding" : `layer ${layer}`;
     place.replaceChildren(
-      make("span", {}, band ? `${band.name}, ${band.size}` : `${isPartOf(lens, column) ? "at" : "after"} ${tokensOver(several, column)}`),
+      make("span", {}, band ? `${band.name}, ${band.size}` : `${atOrAfter(lens, column)} ${tokensOver(several, column)}`),
       make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}`),
     );
     place.title = nameOver(lens, column);
@@ -100,8 +100,8 @@ export function detail(view) {
     const leader = pins.find(({ token }) => leadsFrom(lens, token, column) !== null);
     if (!pins.length) return "";
     const said = leader
-      ? `${leader.shape} ${lens.shown[leader.token]} leads from layer ${lens.layers[leadsFrom(lens, leader.token, column)]} on.`
-      : `no pinned ${worded(lens, "token")} leads in the last layer at position ${lens.positions[column]}.`;
+      ? `${leader.shape} ${lens.shown[leader.token]} leads from ${layerCalled(lens, leadsFrom(lens, leader.token, column))} on.`
+      : worded(lens, `${isNamed ? "no" : "No"} pinned token leads in the last layer at position ${lens.positions[column]}.`);
     return isNamed ? `${lens.name}: ${said}` : said;
   }
 

@@ -6,6 +6,7 @@ import { followed, isKnown } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutMarks } from "./rows.js";
+import { aboutUnread, isUnread, worded } from "./words.js";
 
 const TIMES = 1000; // by how many times two ranks differ if the colour is full
 
@@ -24,10 +25,10 @@ export function difference(lenses, state) {
     const mark = marks.sort((left, right) => left.rank - right.rank)[0] ?? null;
     const texts = lenses.map((lens, place) => textOf(lens, tops[place], state));
     const words = keys[0] === keys[1] ? texts[0] : texts.join(" | ");
-    return { text: words, m: keys[0] === keys[1] ? 0 : 1, mark, ...compared.of(cells, keys) };
+    return { text: words, m: keys[0] === keys[1] ? 0 : 1, mark, unread: isUnread(lenses, column), ...compared.of(cells, keys) };
   };
   const left = one.layers.some((layer) => rowOf(other, layer) < 0) ? [`hatched: ${other.name} has no such row`] : [];
-  return { of, legend: [compared.about, "bar: the top tokens differ", ...left, ...aboutMarks(lenses)] };
+  return { of, legend: [compared.about, worded(one, "bar: the top tokens differ"), ...left, ...aboutMarks(lenses), ...aboutUnread(lenses)] };
 }
 
 /** By how much the probability of the pinned token differs, or of the top tokens; or a measure of the two together. */
@@ -39,7 +40,7 @@ function byProbability([one, other], state) {
     Math.abs(probabilityOf(other, there, pin ?? keys[1]) - probabilityOf(one, here, pin ?? keys[0]));
   if (pin === null) {
     const of = (cells, keys) => ({ p: shortened(apart(cells, keys)) });
-    return { of, about: "background: difference between the top tokens’ probabilities, 0 to 1" };
+    return { of, about: worded(one, "background: difference between the top tokens’ probabilities, 0 to 1") };
   }
   const most = sharedCells(one, other).reduce((largest, cells) => Math.max(largest, apart(cells, [pin, pin])), 0) || 1;
   const of = (cells, keys) => ({ p: shortened(apart(cells, keys) / most) });

@@ -2,6 +2,7 @@
 
 import { make } from "./dom.js";
 import { rowHead } from "./rows.js";
+import { isOfLabels, isUnread } from "./words.js";
 
 /** The head of a layer, with what is known of its row, in one lens or in two. */
 export function layerHead(role, lenses, row) {
@@ -17,12 +18,20 @@ export function positionHead(role, lenses, column) {
   const head = isPart ? shortOf(name) : headsOver(lenses, column);
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
   const title = `position ${position}${generated ? ", generated" : ""}: ${name}`;
-  const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}`;
+  const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}${isUnread(lenses, column) ? " unread" : ""}`;
   return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
 /** What stands over a column of text: a character at the first of its tokens, else the token; both where two lenses differ. */
-const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => lens.characters[column]?.head ?? lens.tokens[column]))].join(" | ");
+const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => headOf(lens, column)))].join(" | ");
+
+const headOf = (lens, column) => lens.characters[column]?.head ?? lens.tokens[column];
+
+/** What a column is called at an axis. */
+export const tickOf = (lens, column) => (isPartOf(lens, column) ? shortOf(nameOver(lens, column)) : headOf(lens, column));
+
+/** "at" what a column reads: a part of a picture, or a text of which a classifier reads a label; "after" a token that another follows. */
+export const atOrAfter = (lens, column) => (isPartOf(lens, column) || isOfLabels(lens) ? "at" : "after");
 
 /** What a column is called, or both where two lenses differ in it. */
 export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => nameOver(lens, column)))].join(" | ");
@@ -42,9 +51,9 @@ export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
 export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
 /** A cell, from what `contentOf` says of it. */
-export function cellElement(lens, row, column, { text, p, m, mark, none }) {
+export function cellElement(lens, row, column, { text, p, m, mark, none, unread }) {
   const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
-  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none"].filter(Boolean).join(" ");
+  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread"].filter(Boolean).join(" ");
   const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
   return Object.assign(cell, { place: [row, column] });

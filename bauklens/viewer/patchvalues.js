@@ -5,7 +5,7 @@ import { cellOf, probabilityAt, tokenAt } from "./data.js";
 import { followed, isKnown } from "./follow.js";
 import { probabilityText, range, valueText } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
-import { worded } from "./words.js";
+import { layerCalled, worded } from "./words.js";
 
 const ABREAST = 8; // positions in a row, if it is not known which part each reads
 
@@ -40,7 +40,7 @@ function ofTops(lens, state, row) {
     const [token, p] = [tokenAt(lens, cell), probabilityAt(lens, cell)];
     return { text: textOf(lens, token, state), said: `${lens.shown[token]} ${probabilityText(p)}`, p, none: false, mark: markOf(lens, pins, cell) };
   };
-  const legend = [`in each patch its top token at layer ${lens.layers[row]}; a stronger colour means more probable, 0 to 1`];
+  const legend = [`In each patch, its top token at ${layerCalled(lens, row)}; a stronger colour means more probable, 0 to 1`];
   return { of, pin: null, legend: legend.map((text) => worded(lens, text)) };
 }
 
@@ -55,7 +55,7 @@ function ofPin(lens, row, picture, pin) {
     return { text: none ? "" : probabilityText(value), said, p: none ? 0 : Math.min(1, value / (most || 1)), none, mark: null };
   };
   const known = isKnown(lens, pin.token) ? "known in every patch, as it was followed" : `hatched: not in the top ${lens.topk} there, so not known`;
-  const legend = [`probability of ${name} at layer ${lens.layers[row]} (full colour = ${valueText(most)}, the largest in any layer); ${known}`];
+  const legend = [`Probability of ${name} at ${layerCalled(lens, row)} (full colour = ${valueText(most)}, the largest in any layer); ${known}`];
   return { of, pin, legend };
 }
 

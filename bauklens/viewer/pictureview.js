@@ -59,7 +59,7 @@ export function pictureView(view) {
     const [{ lens, row }, picture] = [view.chosen(), shown()];
     if (!picture) return;
     const isRead = patchesOf(lens, picture).columns.length > 0;
-    const about = isRead ? [...patchContent(lens, view.state, row, picture).legend, ...notes(lens, picture)] : [`no position of this table reads ${picture.shown}`];
+    const about = isRead ? [...patchContent(lens, view.state, row, picture).legend, ...notes(lens, picture)] : [`No position of this table reads ${picture.shown}`];
     legend.replaceChildren(...about.map((text) => make("span", {}, text)));
   }
 
@@ -67,10 +67,10 @@ export function pictureView(view) {
   function notes(lens, picture) {
     const { columns, isPlaced } = patchesOf(lens, picture);
     return [
-      ...(isPlaced ? [] : ["it is not known which part of it a position reads: they are in the order of the prompt"]),
-      ...(columns.flat().includes(-1) ? ["crossed out: no position of this table reads that part"] : []),
-      ...(picture.url || !isPlaced ? [] : ["only numbers were given, so there is no image to show"]),
-      ...(over.isSmall() ? ["the patches are too small for texts: point at one, or go through them with the arrow keys"] : []),
+      ...(isPlaced ? [] : ["It is not known which part of it a position reads: they are in the order of the prompt"]),
+      ...(columns.flat().includes(-1) ? ["Crossed out: no position of this table reads that part"] : []),
+      ...(picture.url || !isPlaced ? [] : ["Only numbers were given, so there is no image to show"]),
+      ...(over.isSmall() ? ["The patches are too small for texts: point at one, or go through them with the arrow keys"] : []),
     ];
   }
 

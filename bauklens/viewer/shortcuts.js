@@ -1,7 +1,7 @@
 // The keys that do something wherever the focus is in the viewer.
 
 import { cellOf, keyOf, tokenAt } from "./data.js";
-import { WIDTHS } from "./state.js";
+import { WIDTHS } from "./widths.js";
 
 const STEP = 12; // pixels
 

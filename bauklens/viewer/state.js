@@ -3,6 +3,7 @@
 import { idsOf, openAtFirst } from "./bands.js";
 import { keyOf } from "./data.js";
 import { placeOfTarget } from "./targets.js";
+import { USUAL, usualWidth, WIDTHS } from "./widths.js";
 
 export const START = Object.freeze({
   show: "0", // the lens that is shown, by its number; "beside"; or two that are compared: "difference", "0-2"
@@ -18,7 +19,7 @@ export const START = Object.freeze({
   colour: "both",
   chart: "probability",
   stride: 1,
-  width: 76, // pixels of a column
+  width: USUAL, // pixels of a column
   bottomUp: false,
   layersAcross: false,
   hideBlank: false,
@@ -26,8 +27,6 @@ export const START = Object.freeze({
 });
 
 export const MOST_PINS = 6;
-export const WIDTHS = [44, 260];
-const PAIR_WIDTH = 120;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
 const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
@@ -38,8 +37,8 @@ export function opened(lenses, given = {}) {
   const whole = lens.pictures.findIndex(({ name }) => name.endsWith(", whole")); // beside the tiles that it was cut into
   const last = { layer: lens.layers.at(-1), position: lens.mainPosition ?? lens.linked.at(-1), picture: Math.max(0, whole) };
   const kept = restored(given, lenses);
-  const { position, band } = { ...START, ...last, ...kept };
-  return changed({ ...START, ...last, open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);
+  const { position, band, show } = { ...START, ...last, ...kept };
+  return changed({ ...START, ...last, width: widthOf(lenses, show), open: openAtFirst(lenses, position, band), ...asked(lens) }, kept);
 }
 
 /** What a lens was asked to follow is pinned. */
@@ -105,11 +104,12 @@ export function pairOf(lenses, show) {
   return show === "difference" ? lenses : show.split("-").map((place) => lenses[place]);
 }
 
-/** What is shown becomes another; two tokens in a cell need wider columns, unless these were made wider or narrower. */
-export function showing(show, state) {
-  const usual = (each) => (isPair(each) ? PAIR_WIDTH : START.width);
-  return { show, width: state.width === usual(state.show) ? usual(show) : state.width };
+/** What is shown becomes another; columns get the width that it needs, unless they were made wider or narrower. */
+export function showing(show, state, lenses) {
+  return { show, width: state.width === widthOf(lenses, state.show) ? widthOf(lenses, show) : state.width };
 }
+
+const widthOf = (lenses, show) => usualWidth(pairOf(lenses, show) ?? (lenses[show] ? [lenses[show]] : lenses), isPair(show));
 
 /** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */
 export function toggled(state, key) {

@@ -3,8 +3,9 @@
 import { idsOf } from "./bands.js";
 import { colourOf, colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { pairOf, showing, shows, WIDTHS } from "./state.js";
+import { pairOf, showing, shows } from "./state.js";
 import { takeaway } from "./takeaway.js";
+import { WIDTHS } from "./widths.js";
 
 const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
 
@@ -14,7 +15,7 @@ export function toolbar(view, search, help) {
   const spoken = { beside: "side by side", difference: "difference" };
   const named = (show) => lenses[show]?.name ?? spoken[show] ?? pairOf(lenses, show).map(({ name }) => name).join(" | ");
   const several = shows(lenses);
-  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state)), { title: text }));
+  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state, lenses)), { title: text }));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
   const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
   const element = make("div", { class: "bar" });

@@ -4,12 +4,12 @@ import { entryIn } from "./bands.js";
 import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
 import { chart } from "./chart.js";
 import { button, choice, make } from "./dom.js";
-import { isPartOf, nameOver, shortOf } from "./heads.js";
+import { isPartOf, nameOver, tickOf } from "./heads.js";
 import { cutTo, probabilityText, valueText } from "./numbers.js";
 import { along, bandLeaders, leaders, MOST_LEADERS, pinned } from "./pins.js";
 import { layersOf, siblings } from "./siblings.js";
 import { shareOf } from "./tally.js";
-import { worded } from "./words.js";
+import { layerCalled, worded } from "./words.js";
 
 const CHARTS = [["probability", "probability"], ["rank", "rank"]];
 
@@ -51,12 +51,12 @@ export function trajectories(view) {
       return there < 0 ? null : along(whose, token, { row: there }, view.state.chart);
     };
     const show = isRank ? valueText : probabilityText;
-    const whose = view.shown.length > 1 && several.length === 1 ? `${lens.name}: ` : "";
+    const titled = (text) => (view.shown.length > 1 && several.length === 1 ? `${lens.name}: across ${text}` : `Across ${text}`);
     charts.replaceChildren(
       chart({
         lines: lines(acrossLayers),
         names: layers,
-        title: whose + (band ? `across layers: at what part of the positions of ${band.name} it is at the top` : `across layers, at ${isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`}`),
+        title: titled(band ? `layers: at what part of the positions of ${band.name} it is at the top` : `layers, at ${isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`}`),
         chosen: layers.indexOf(lens.layers[row]),
         choose: (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column),
         isRank,
@@ -64,8 +64,8 @@ export function trajectories(view) {
       }),
       chart({
         lines: lines(acrossPositions),
-        names: lens.positions.map((position, place) => `${position} ${cutTo(isPartOf(lens, place) ? shortOf(nameOver(lens, place)) : lens.tokens[place], 12)}`),
-        title: `${whose}across positions, at layer ${lens.layers[row]}`,
+        names: lens.positions.map((position, place) => `${position} ${cutTo(tickOf(lens, place), 12)}`),
+        title: titled(`positions, at ${layerCalled(lens, row)}`),
         chosen: column,
         choose: (place) => view.choose(lens, row, place),
         isRank,

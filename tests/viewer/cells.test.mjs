@@ -16,7 +16,7 @@ const nats = { name: "entropy", unit: "nats", about: "how spread" };
 
 test("a cell's text, colours and pin", () => {
   const content = contentOf([small()], state({ pins: [13, 11], pin: 11 }));
-  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark, none: false });
+  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark, none: false, unread: false });
   assert.deepEqual([content.of(0, 0).mark.shape, content.of(0, 0).mark.rank], ["▲", 2]);
   assert.equal(content.of(1, 1).mark.rank, 1);
   assert.equal(content.of(0, 1).mark, null);

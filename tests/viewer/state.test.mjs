@@ -68,9 +68,20 @@ test("a file's name is made of letters and digits", () => {
 });
 
 test("columns are wider while two tokens stand in a cell, unless a person chose their width", () => {
-  const state = opened([small(), small()]);
-  const pair = changed(state, showing("difference", state));
+  const lenses = [small(), small()];
+  const state = opened(lenses);
+  const pair = changed(state, showing("difference", state, lenses));
   assert.deepEqual([pair.show, pair.width], ["difference", 120]);
-  assert.deepEqual(showing("0", pair), { show: "0", width: 76 });
-  assert.deepEqual(showing("difference", { ...state, width: 90 }), { show: "difference", width: 90 });
+  assert.deepEqual(showing("0", pair, lenses), { show: "0", width: 76 });
+  assert.deepEqual(showing("difference", { ...state, width: 90 }, lenses), { show: "difference", width: 90 });
+});
+
+test("columns are as wide as the labels of a classifier need, within reason", () => {
+  const labelled = (text) => small({ predicts: "labels", texts: ["a", text, "c", "a label that is the longest and never on top"], ids: [0, 1, 2, 3] });
+  assert.equal(opened([labelled("joy")]).width, 76);
+  assert.equal(opened([labelled("not at all angry")]).width, 144);
+  assert.equal(opened([labelled("x".repeat(99))]).width, 200);
+  assert.equal(opened([small({ texts: ["a", "x".repeat(99), "c", "d"] })]).width, 76);
+  const lenses = [labelled("not at all angry"), labelled("not at all angry")];
+  assert.equal(showing("difference", opened(lenses), lenses).width, 200);
 });

@@ -1,0 +1,39 @@
+"""What the legend of a table says of its colours, bars and marks."""
+
+import numpy as np
+
+from bauklens.result.columns import is_unread
+from bauklens.result.result import LensResult
+from bauklens.show.numbers import readable_magnitude
+
+
+def largest_magnitude(result: LensResult) -> float:
+    """The largest magnitude from position 1 on, as position 0 dwarfs all others; of position 0 if there is no other."""
+    later = result.magnitude[:, result.positions >= 1]
+    magnitudes = later if later.size else result.magnitude
+    return float(np.nan_to_num(magnitudes).max(initial=0.0))
+
+
+def quality_legend(result: LensResult) -> str:
+    """What the bars at the layers and the marks of rows mean; empty if there are none."""
+    said = []
+    if "kl" in result.quality:
+        largest = readable_magnitude(largest_known(result.quality["kl"]))
+        said.append(f"bar at a layer: KL to the model’s own prediction on held-out text (full = {largest} nats)")
+    if result.unmapped:
+        said.append("*: the decoder has no map for this row, shown as in the logit lens")
+    return "; ".join(said)
+
+
+def unread_legend(*results: LensResult) -> str:
+    """What grey columns mean, in one lens or in two that are compared; empty if there are none."""
+    first = results[0]
+    if not any(all(is_unread(result, column) for result in results) for column in range(len(first.positions))):
+        return ""
+    read = " or ".join(dict.fromkeys(str(result.check["only_position"]) for result in results))
+    return f"grey: nothing of the model’s own confirms these columns, as its head reads position {read} only"
+
+
+def largest_known(values: np.ndarray) -> float:
+    """The largest number of some values that are 0 or more; 0 if there is none."""
+    return float(values[np.isfinite(values)].max(initial=0.0))

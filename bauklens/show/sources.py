@@ -1,0 +1,26 @@
+"""The source of an encoder-decoder, whose columns are what its decoder has written, as captions show it."""
+
+from bauklens.result.result import LensResult
+from bauklens.result.tokens import printable
+from bauklens.vocabulary import SOURCE
+
+_LONGEST = 120
+"""Characters of a source that a caption shows."""
+
+
+def source_of(result: LensResult) -> str:
+    """The text that an encoder read, cut after a word if it is long; empty if there is none."""
+    return shortened(result.prompt) if result.provenance.get("prompt is") == SOURCE else ""
+
+
+def shortened(text: str) -> str:
+    """A text in one line, cut after a word if it has more than 120 characters.
+
+    >>> shortened("the city " * 20)[-9:]
+    'the city…'
+    """
+    line = " ".join(text[: 4 * _LONGEST].split())
+    if len(line) > _LONGEST or len(text) > 4 * _LONGEST:
+        whole, _, part = line[:_LONGEST].rpartition(" ")
+        line = f"{whole or part}…"
+    return printable(line)

@@ -80,8 +80,8 @@ def wanted_of(
     known = _DEFAULTS[method]
     for name, value in options.items():
         if value is not None and name not in known:
-            takes = ", ".join(known) or "none of its own"
-            raise LensError(f"{name} is not an option of method={method!r}, which takes {takes}")
+            takes = ", ".join(f"{each}=" for each in known) or "none of its own"
+            raise LensError(f"{name}= is not an option of method={method!r}, which takes {takes}")
     given = {name: known[name] if options.get(name) is None else options[name] for name in known}
     if given.get("anchors") is not None and given["normalize"]:
         raise LensError("anchors need windows that count as they are: leave normalize out")

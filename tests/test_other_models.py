@@ -695,7 +695,8 @@ class TestPromptsOfSeveralKinds:
         lenses = bauklens.logit_lens(model, None, [IDS, with_image, IDS])
         assert [lens.layers for lens in lenses] == [("embed", "0", "2"), ("embed", "0", "1", "2"), ("embed", "0", "2")]
         for lens, prompt in zip(lenses, [IDS, with_image, IDS], strict=True):
-            assert np.array_equal(lens.top_probs, bauklens.logit_lens(model, None, prompt).top_probs)
+            apart = np.abs(lens.top_probs - bauklens.logit_lens(model, None, prompt).top_probs).max()
+            assert apart < 1e-6  # a batch may be multiplied in another order
 
     def test_a_word_cannot_follow_a_text_that_is_read_both_ways(self):
         model, given = image_text.build("paligemma"), image_text.inputs_of("paligemma")

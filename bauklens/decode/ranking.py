@@ -3,14 +3,15 @@
 To compare every token with every logit would take as many passes as there are tokens. Instead a row's logits are
 counted in narrow bins, and a token's rank is 1 + how many logits lie in higher bins + how many of its own bin are
 greater. That last number is known if nothing else lies in its bin; otherwise half of the others are taken, and the rank
-is not sure. Logits of two bytes are counted one bin for each number that there is, so that every rank is sure.
+is not sure, but off by no more than that. If that is more than :data:`WITHIN` of some token's rank, the row is sorted
+instead. Logits of two bytes are counted one bin for each number that there is, so that every rank is sure.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-BINS = 1 << 14
+BINS = 1 << 16
 """Bins of logits of four bytes or more, between a row's lowest and its highest."""
 
 _CODES = 1 << 16
@@ -18,6 +19,9 @@ _CODES = 1 << 16
 
 SURE = 64
 """The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
+
+WITHIN = 0.02
+"""The part of a rank that it is off by at most."""
 
 LEAST = 1e29
 """How far below 0 a logit lies that is left out."""
@@ -55,8 +59,12 @@ class Counting:
             above, _ = self._tally(_code(logits), _code(own).long(), _CODES)
             return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
         above, beside = self.counted(logits, own)
-        ranks = above + 1 + (beside - 1).clamp_min(0) // 2
-        return sure_up_to(*best_of(ranks, beside <= 1, own, top))
+        off = (beside - 1).clamp_min(0).div(2, rounding_mode="floor")
+        ranks, sure = best_of(above + 1 + off, beside <= 1, own, top)
+        coarse = ((beside // 2 > WITHIN * ranks) & ~sure).any(dim=-1)
+        if coarse.any():
+            ranks[coarse], sure[coarse] = _sorted_ranks(logits[coarse], own[coarse]), True
+        return sure_up_to(ranks, sure)
 
     def counted(self, logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """How many logits lie in higher bins than values, and how many in the same; (row, token) int32 each.
@@ -88,6 +96,12 @@ class Counting:
         if known is None or len(known) < shape[0]:
             self._buffers[name] = known = torch.empty(shape, dtype=dtype, device=device)
         return known[: shape[0]]
+
+
+def _sorted_ranks(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """(row, token) int32, exactly, from the sorted logits of each row."""
+    in_order = logits.sort(dim=-1).values
+    return (1 + logits.shape[1] - torch.searchsorted(in_order, own, right=True)).int()
 
 
 def best_of(

@@ -177,7 +177,10 @@ class TestFit:
             (["--texts", "book.txt", "--layer", "9"], "unknown layer '9'"),
             (["--texts", "book.txt", "--layer", "2"], "layer 2 does not come before the target 2"),
             (["--texts", "book.txt", "--target-layer", "x"], "unknown layer 'x'"),
-            (["--texts", "book.txt", "--steps", "3"], "--steps is not an option of --method jacobian, which takes --anchors"),
+            (
+                ["--texts", "book.txt", "--steps", "3"],
+                "--steps is not an option of --method jacobian, which takes --anchors",
+            ),
             (["--texts", "book.txt", "--method", "jacobian-mean-field"], "not made of attention and a gated MLP"),
             (["--texts", "book.txt", "--checkpoint", "book.txt"], "a checkpoint is a .safetensors file"),
             (["--texts", "book.txt", "--length", "17"], "a window of 17 tokens has no position that counts"),

@@ -987,7 +987,10 @@ class TestWhatIsAsked:
                 "unknown method 'lasso': pass one of 'jacobian', 'jacobian-mean-field', 'r",
             ),
             ({"method": "ridge", "steps": 3}, "steps= is not an option of method='ridge', which takes none of its own"),
-            ({"method": "tuned", "tolerance": 0.1}, "tolerance= is not an option of method='tuned', which takes steps="),
+            (
+                {"method": "tuned", "tolerance": 0.1},
+                "tolerance= is not an option of method='tuned', which takes steps=",
+            ),
             ({"tokens": 0}, "tokens is 0: pass 1 or more"),
             ({"length": 17}, "a window of 17 tokens has no position that counts"),
             ({"skip_first": -1}, "skip_first is -1: pass 0 or more"),

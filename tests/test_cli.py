@@ -488,7 +488,7 @@ class TestBadInput:
             json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}})
         )
         ran = command("lens", "the", model="./remote", stdin="y\ny\n")
-        assert_one_line(ran, "trust_remote_code")
+        assert_one_line(ran, "pass --trust-remote-code if you trust it")
         assert not (tmp_path / "ran").exists()
 
 

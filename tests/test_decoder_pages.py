@@ -273,7 +273,7 @@ class TestTheCommand:
         ("arguments", "message"),
         [
             (["lens", PROMPT, "--decoder", "nothing.safetensors"], "there is no file nothing.safetensors"),
-            (["lens", PROMPT, "--decoder", "demo", "--norm", "final"], "norm='final' takes no decoder"),
+            (["lens", PROMPT, "--decoder", "demo", "--norm", "final"], "--norm final takes no decoder"),
             (["compare", PROMPT, "x y", "--decoder", "logit", "--decoder", "demo"], "compare takes one --decoder"),
         ],
     )

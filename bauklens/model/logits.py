@@ -69,7 +69,8 @@ def require_flag(model: nn.Module) -> None:
     """
     config: Any = getattr(model, "config", None)
     known = bool(getattr(type(config), "is_encoder_decoder", False)) and not is_encoder_decoder(model)
-    if known and DECODER_IDS in inspect.signature(type(model).forward).parameters:
+    decodes = any(name.rpartition(".")[2] == "decoder" for name, _ in model.named_modules())  # T5Gemma may have none
+    if known and decodes and DECODER_IDS in inspect.signature(type(model).forward).parameters:
         raise LensError(
             f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, as one "
             "that an encoder model such as T5EncoderModel shares has: set model.config.is_encoder_decoder = True"

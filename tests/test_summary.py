@@ -9,6 +9,7 @@ import pytest
 
 import bauklens
 from bauklens import LensError, summarize
+from bauklens.show.terminal import print_summary
 from tests.made import HOSTILE, made
 from tests.tiny import LAYERS, PROMPT, tiny_model
 
@@ -20,11 +21,13 @@ def lenses(gpt2):
     return bauklens.logit_lens(gpt2, None, PROMPTS, measures="all")
 
 
-def test_mean_spread_and_count_are_those_of_all_cells(lenses):
-    summary = summarize(lenses)
-    assert (summary.lenses, summary.tokens) == (len(PROMPTS), sum(map(len, PROMPTS)))
+@pytest.mark.parametrize("skipped", [0, 1, 4])
+def test_mean_spread_and_count_are_those_of_all_cells_but_the_first(lenses, skipped):
+    summary = summarize(lenses, skip_first=skipped)
+    assert summary.skip_first == skipped
+    assert (summary.lenses, summary.tokens) == (len(PROMPTS), sum(max(0, len(each) - skipped) for each in PROMPTS))
     for name in lenses[0].measures:
-        cells = np.concatenate([lens.measures[name] for lens in lenses], axis=1).astype(np.float64)
+        cells = np.concatenate([lens.measures[name][:, skipped:] for lens in lenses], axis=1).astype(np.float64)
         count = np.isfinite(cells).sum(axis=1)
         assert np.array_equal(summary.count[name], count)
         some = count > 0
@@ -34,7 +37,7 @@ def test_mean_spread_and_count_are_those_of_all_cells(lenses):
 
 
 def test_accuracy_is_against_the_text_and_agreement_against_the_model(lenses):
-    summary = summarize(lenses)
+    summary = summarize(lenses, skip_first=0)
     right = np.concatenate([lens.measures["rank_of_next"][:, :-1] == 1 for lens in lenses], axis=1)
     assert np.allclose(summary.mean["accuracy"], right.mean(axis=1), atol=0.021)  # two alike share rank 1
     assert summary.count["accuracy"][0] == sum(len(prompt) - 1 for prompt in PROMPTS)
@@ -48,11 +51,23 @@ def test_the_order_does_not_matter(lenses):
         assert np.allclose(one.spread[name], other.spread[name], equal_nan=True, atol=1e-6)
 
 
+def test_position_0_is_left_out_unless_it_is_asked_for(lenses, capsys):
+    assert summarize(lenses).skip_first == 1
+    assert "Position 0 of each prompt is left out." in summarize(lenses).to_html()
+    assert "left out" not in summarize(lenses, skip_first=0).to_html()
+    print_summary(summarize(lenses, skip_first=3))
+    assert "The first 3 positions of each prompt are left out." in capsys.readouterr().out
+    with pytest.raises(LensError, match="every position is among the first 99, which are left out: pass skip_first=0"):
+        summarize(lenses, skip_first=99)
+    with pytest.raises(LensError, match="skip_first is -1: pass 0 or more"):
+        summarize(lenses, skip_first=-1)
+
+
 def test_a_large_offset_costs_no_digits():
     base = np.random.default_rng(0).normal(size=(2, 3, 40))
     lenses = [made(3, 40, measures={"entropy": 1e4 + each}) for each in base]
     cells = np.concatenate([lens.measures["entropy"] for lens in lenses], axis=1).astype(np.float64)
-    assert np.allclose(summarize(lenses).spread["entropy"], cells.std(axis=1), rtol=1e-9)
+    assert np.allclose(summarize(lenses, skip_first=0).spread["entropy"], cells.std(axis=1), rtol=1e-9)
 
 
 def test_prompts_are_run_and_forgotten(gpt2, lenses):

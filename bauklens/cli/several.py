@@ -102,8 +102,21 @@ def _is_saved(text: str) -> bool:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the averages as an HTML page.")
 @click.option("--csv", "csv_path", metavar="FILE|-", help="Write the averages as CSV.")
 @click.option("--title", help="The page's heading.")
+@click.option(
+    "--skip-first",
+    default=1,
+    show_default=True,
+    type=int,
+    help="How many positions at the beginning of each prompt to leave out.",
+)
 def summarize(
-    file: Path, look: str, output: Path | None, csv_path: str | None, title: str | None, **options: Any
+    file: Path,
+    look: str,
+    output: Path | None,
+    csv_path: str | None,
+    title: str | None,
+    skip_first: int,
+    **options: Any,
 ) -> None:
     """Average every measure over all prompts in FILE, layer by layer; FILE is as for `report`.
 
@@ -119,7 +132,7 @@ def summarize(
 
     several = bar("Prompts", "prompt", [prompt for _, _, prompt in prompts])
     try:
-        found = summarized(several, model, tokenizer, **arguments)
+        found = summarized(several, model, tokenizer, skip_first=skip_first, **arguments)
     except PromptError as error:
         raise LensError(f"{file}, line {prompts[error.number - 1][0]}: {error.reason}") from None
     summaries = found if isinstance(found, list) else [found]

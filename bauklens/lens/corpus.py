@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bauklens.arguments import checked_count
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.result.measures import MEASURES
@@ -18,7 +19,7 @@ _AT_ONCE = 16
 
 
 def summarize(
-    items: Iterable[Any], model: Any = None, tokenizer: Any = None, **options: Any
+    items: Iterable[Any], model: Any = None, tokenizer: Any = None, *, skip_first: int = 1, **options: Any
 ) -> Summary | list[Summary]:
     """Averages lenses as they come and keeps none of them, so memory does not grow with their number.
 
@@ -29,6 +30,8 @@ def summarize(
             iterator.
         model: the model to run prompts through.
         tokenizer: its tokenizer.
+        skip_first: how many positions at the beginning of each prompt are left out of the averages. The first one, at
+            which a model has seen nothing yet, often has a state tens of times as long as all others.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.
 
     Returns:
@@ -39,12 +42,13 @@ def summarize(
     """
     if isinstance(items, (str, LensResult)):
         items = [items]
+    checked_count("skip_first", skip_first, least=0)
     several = is_several(options.get("decoder"))
     if options.get("decoder") is not None:
         options = options | {"decoder": chosen_decoders(options["decoder"])}  # read once, not for each few prompts
     totals: list[_Running] = []
     for lenses in _lenses(iter(items), model, tokenizer, options):
-        totals = totals or [_Running(lens) for lens in lenses]
+        totals = totals or [_Running(lens, skip_first) for lens in lenses]
         for total, lens in zip(totals, lenses, strict=True):
             total.add(lens)
     if not totals:
@@ -86,9 +90,11 @@ class _Running:
 
     Args:
         first: one of the lenses.
+        skip: positions at the beginning of each prompt that are left out.
     """
 
-    def __init__(self, first: LensResult) -> None:
+    def __init__(self, first: LensResult, skip: int) -> None:
+        self._skip = skip
         self._of = (first.model, first.stream, first.layers, first.decoder, first.unmapped)
         self._lenses = self._tokens = 0
         self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -101,9 +107,10 @@ class _Running:
                 f"all lenses must have the same model, stream, decoder and layers; got {lens!r} after one of {model}: "
                 f"{stream}, {decoder}, {len(layers)} layers"
             )
-        self._lenses, self._tokens = self._lenses + 1, self._tokens + len(lens.tokens)
+        counts = lens.positions >= self._skip
+        self._lenses, self._tokens = self._lenses + 1, self._tokens + int(counts.sum())
         for name, values in {**lens.measures, ACCURACY: _accuracy(lens)}.items():
-            known = np.isfinite(values)
+            known = np.isfinite(values) & counts
             wide = np.where(known, values, 0).astype(np.float64)
             count = known.sum(axis=1)
             mean = wide.sum(axis=1) / np.maximum(count, 1)
@@ -112,7 +119,13 @@ class _Running:
             self._sums[name] = _joined(self._sums.get(name, nothing), (count, mean, squares))
 
     def summary(self) -> Summary:
-        """The averages; NaN where no cell has a value."""
+        """The averages; NaN where no cell has a value.
+
+        Raises:
+            LensError: every position was left out.
+        """
+        if not self._tokens:
+            raise LensError(f"every position is among the first {self._skip:,}, which are left out: pass skip_first=0")
         count, mean, spread = {}, {}, {}
         for name in [each for each in (ACCURACY, *MEASURES) if each in self._sums]:
             count[name], means, squares = self._sums[name]
@@ -121,7 +134,7 @@ class _Running:
             spread[name] = np.where(some, np.sqrt(squares / np.maximum(count[name], 1)), np.nan)
         statistics = (MappingProxyType(mean), MappingProxyType(spread), MappingProxyType(count))
         model, stream, layers, decoder, unmapped = self._of
-        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder, unmapped)
+        return Summary(model, stream, layers, self._lenses, self._tokens, *statistics, decoder, unmapped, self._skip)
 
 
 def _joined(

@@ -14,6 +14,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import Which, distinct_names, target_names
 from bauklens.show.nouns import noun, spelling
 from bauklens.show.numbers import readable_probability
+from bauklens.show.scales import scale_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -234,11 +235,12 @@ def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
 def _limits(result: LensResult, measure: Which, values: np.ndarray) -> tuple[float, float]:
     """The ends of the scale: it begins at 0, so that values that are nearly the same look so.
 
-    A classifier's probabilities go to 1; all else goes to the largest value that there is.
+    A classifier's probabilities go to 1; all else goes to the largest value that is not far beyond the others, see
+    :func:`bauklens.show.scales.scale_of`.
     """
-    known = values[np.isfinite(values)]
-    least = 1.0 if measure in _FROM_ONE else 0.0
-    low, high = float(min(known.min(initial=least), least)), float(known.max(initial=least))
+    low, high = scale_of(result, values)
+    if measure in _FROM_ONE:
+        low, high = 1.0, float(values[np.isfinite(values)].max(initial=1))
     is_probability = measure == "max_probability" or measure not in result.measures
     if noun(result) == "label" and is_probability:
         return 0.0, 1.0

@@ -32,8 +32,9 @@ class Summary:
     Attributes:
         model, stream, decoder: the model, stream and decoder of the lenses.
         layers: the labels of the rows.
-        lenses, tokens: how many lenses were averaged, and how many tokens they have.
+        lenses, tokens: how many lenses were averaged, and how many positions of them.
         unmapped: the rows that the decoder has no map for, averaged as the logit lens shows them.
+        skip_first: how many positions at the beginning of each prompt are left out.
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
             cells. ``"accuracy"``, measured against the text, is added to the measures of :data:`bauklens.MEASURES`.
             Cells without a value are left out (the last position of a text has no surprisal).
@@ -49,6 +50,7 @@ class Summary:
     count: Mapping[str, np.ndarray]
     decoder: str = LOGIT
     unmapped: tuple[str, ...] = ()
+    skip_first: int = 0
 
     def __repr__(self) -> str:
         return f"<Summary of {self.lenses} lenses of {self.model}: {self.called}, {len(self.layers)} layers>"
@@ -57,6 +59,13 @@ class Summary:
     def called(self) -> str:
         """The stream, and the decoder if it is not the logit lens."""
         return self.stream if self.decoder == LOGIT else f"{self.stream} through {self.decoder}"
+
+    @property
+    def left_out(self) -> str:
+        """Which positions are left out, as a sentence; empty if none is."""
+        if self.skip_first > 1:
+            return f"The first {self.skip_first:,} positions of each prompt are left out."
+        return "Position 0 of each prompt is left out." if self.skip_first else ""
 
     def marked(self, row: int) -> str:
         """A row's label, with an asterisk where the decoder has no map for it."""
@@ -148,6 +157,7 @@ class Summary:
         caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.called}"
         note = "Colour: relative to the column's largest. Hover for the spread (standard deviation) and cell count."
         note += " *: the decoder has no map for this row, averaged as in the logit lens." if self.unmapped else ""
+        note += f" {self.left_out}" if self.left_out else ""
         return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
 
 

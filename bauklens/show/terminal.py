@@ -187,6 +187,8 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     about = f"means over {summary.lenses:,} prompts ({summary.tokens:,} tokens): {summary.model}, {summary.called}"
     console.print(Text(printable(about)), soft_wrap=True)
     console.print(table)
+    if summary.left_out:
+        console.print(Text(summary.left_out, style="dim"))
     if summary.unmapped:
         console.print(Text("*: the decoder has no map for this row, averaged as in the logit lens", style="dim"))
 

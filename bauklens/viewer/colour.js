@@ -3,6 +3,7 @@
 import { cellOf, probabilityAt } from "./data.js";
 import { followed } from "./follow.js";
 import { range, valueText } from "./numbers.js";
+import { scaleOf } from "./scale.js";
 import { isPair } from "./state.js";
 import { worded } from "./words.js";
 
@@ -49,16 +50,16 @@ export function colouring(lens, { ...state }) {
     return { at: (cell) => [probabilityAt(lens, cell), share(cell)], legend };
   }
   const [values, what, unit] = valuesOf(lens, state);
-  const [low, high] = state.colour === "probability" || state.colour === "token" ? [0, 1] : limits(values, lens);
   const logarithmic = RANKS.has(state.colour);
+  const { low, high, beyond } = endsOf(lens, values, state);
   const part = logarithmic
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
   const ofPin = state.colour === "token" || state.colour === "rank"; // elsewhere it is in no top k, so improbable
-  const missing = [...values].some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is no value") : "";
+  const missing = values.some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is no value") : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
-  const beyond = range(values)[1] > high ? ` (embed reaches ${valueText(range(values)[1])}, shown as full)` : "";
-  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${beyond}${missing}`];
+  const full = beyond.length ? ` (full beyond: ${beyond.join(", ")})` : "";
+  const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${full}${missing}`];
   const valueAt = (cell) => Math.max(0, Math.min(1, part(values[cell])));
   return { at: (cell) => [ofPin ? valueAt(cell) || 0 : valueAt(cell), 0], legend };
 }
@@ -83,8 +84,8 @@ function valuesOf(lens, state) {
 const topProbabilities = (lens) =>
   Float32Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => probabilityAt(lens, cell));
 
-/** The range of the blocks' rows; "embed" is often far beyond them, and full then. */
-function limits(values, lens) {
-  const [low, high] = range(lens.layers[0] === "embed" && lens.rows > 1 ? values.slice(lens.columns) : values);
-  return [low > 0 ? 0 : low, high];
+/** The ends of a scale: a probability's are 0 and 1, a rank's the last one that there is. */
+function endsOf(lens, values, { colour }) {
+  if (colour === "probability" || colour === "token") return { low: 0, high: 1, beyond: [] };
+  return RANKS.has(colour) ? { low: 1, high: range(values)[1], beyond: [] } : scaleOf(lens, values);
 }

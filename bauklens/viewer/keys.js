@@ -8,6 +8,7 @@ export const KEYS = [
   ["p", "pin or unpin the cell's most probable token"],
   ["Enter", "go to the cell's tokens"],
   ["Enter, Space", "on the column of an image: open or fold it; on a patch of an image: choose its cell"],
+  ["n, Shift+N", "the next surprise, or the one before"],
   ["+, -", "wider or narrower columns"],
   ["/", "search for a token"],
   ["?", "this list"],

@@ -6,6 +6,7 @@ import { detail } from "./detail.js";
 import { make } from "./dom.js";
 import { heat } from "./heat.js";
 import { help } from "./help.js";
+import { overview } from "./overview.js";
 import { pictureView } from "./pictureview.js";
 import { search } from "./search.js";
 import { shortcuts } from "./shortcuts.js";
@@ -14,7 +15,7 @@ import { changed, opened, pairOf, toggled } from "./state.js";
 import { toolbar } from "./toolbar.js";
 import { trajectories } from "./trajectories.js";
 
-const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart"]); // what the tables need not be built anew for
+const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump"]); // what the tables need not be built anew for
 
 /**
  * A viewer in a figure. Its listeners are on the figure's own elements alone.
@@ -86,7 +87,8 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const panel = [cell, trajectories(view), heat(view)];
   const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
   const images = pictureView(view);
-  const main = make("div", { class: "main" }, images.element, tables.element);
+  const whole = overview(view);
+  const main = make("div", { class: "main" }, images.element, whole.element, tables.element);
   const body = make("div", { class: "body" }, main, side);
   const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
 
@@ -94,10 +96,12 @@ export function mount(figure, lenses, given = {}, number = 0) {
     element.dataset.theme = state.theme;
     const moved = before && Object.keys(state).every((name) => PANEL_ONLY.has(name) || state[name] === before[name]);
     tables.draw(before, moved);
-    [bar, images, ...panel].forEach((part) => part.draw());
+    [bar, images, whole, ...panel].forEach((part) => part.draw());
   }
 
-  shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus });
+  shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus, jump: whole.jump });
+  tables.element.addEventListener("scroll", whole.look, true);
+  new ResizeObserver(whole.look).observe(tables.element);
   const tablesWithoutScript = figure.querySelectorAll(":scope > .static");
   figure.prepend(element);
   try {

@@ -5,7 +5,7 @@ import { WIDTHS } from "./widths.js";
 
 const STEP = 12; // pixels
 
-/** Listens on the viewer's element; `to` holds what moves the focus: `search`, `help` and `cell`. */
+/** Listens on the viewer's element; `to` holds what moves the focus: `search`, `help`, `cell` and `jump`. */
 export function shortcuts(view, element, to) {
   leaveToUs(element);
   element.addEventListener("keydown", (event) => {
@@ -14,6 +14,8 @@ export function shortcuts(view, element, to) {
     if (event.target.matches("input, select, textarea")) return;
     const onCell = Boolean(event.target.closest(".scroll"));
     const act = {
+      n: () => to.jump(true),
+      N: () => to.jump(false),
       "/": to.search,
       "?": to.help,
       "+": () => widen(view, STEP),

@@ -18,6 +18,7 @@ export const START = Object.freeze({
   pin: null, // the one that the heat map shows, and the colours that are of a token
   colour: "both",
   chart: "probability",
+  jump: "surprisal",
   stride: 1,
   width: USUAL, // pixels of a column
   bottomUp: false,
@@ -29,7 +30,7 @@ export const START = Object.freeze({
 export const MOST_PINS = 6;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
-const CHOICES = { patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
+const CHOICES = { jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer, and the position to look at first. */
 export function opened(lenses, given = {}) {

@@ -43,7 +43,9 @@ test("one huge row of embeddings does not take the whole scale", () => {
   const lens = small({ measures: { entropy: nats }, values: { entropy } });
   const { at, legend } = colouring(lens, state({ colour: "entropy" }));
   assert.deepEqual([0, 2, 3].map((cell) => at(cell)[0]), [1, 0.5, 1]);
-  assert.match(legend[0], /0 to 4 nats \(embed reaches 100, shown as full\)/);
+  const first = small({ measures: { entropy: nats }, values: { entropy: Float32Array.of(100, 90, 70, 4, 60, 3) } });
+  assert.match(colouring(first, state({ colour: "entropy" })).legend[0], /0 to 4 nats \(full beyond: embed up to 100, position 0 up to 70\)/);
+  assert.match(legend[0], /0 to 4 nats \(full beyond: embed up to 100\)/);
 });
 
 test("ranks are coloured on a logarithmic scale, the first full", () => {

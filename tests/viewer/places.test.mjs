@@ -7,6 +7,8 @@ import { leaders } from "../../bauklens/viewer/pins.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { inSight } from "../../bauklens/viewer/window.js";
 import { made, small } from "./made.mjs";
+import { decidedAt, jumpsOf, nextOf, surprising } from "../../bauklens/viewer/jumps.js";
+import { scaleOf } from "../../bauklens/viewer/scale.js";
 
 const state = (changes) => ({ ...opened([small()]), ...changes });
 
@@ -84,4 +86,26 @@ test("keys go somewhere in the table, and never out of it", () => {
   assert.deepEqual(go("PageUp", [2, 0]), [0, 0]);
   assert.equal(go("a", [0, 0]), null);
   assert.equal(go("ArrowUp", [0, 0], { altKey: true }), null);
+});
+
+test("a scale is not decided by a few odd cells", () => {
+  const lens = { layers: ["0", "1"], rows: 2, columns: 200, positions: Array.from({ length: 200 }, (_, place) => place) };
+  const values = Float32Array.from({ length: 400 }, (_, cell) => (cell === 77 ? 900 : cell % 7));
+  assert.deepEqual(scaleOf(lens, values), { low: 0, high: 6, beyond: ["a few cells up to 900"] });
+  const signed = values.map((value, cell) => (cell === 78 ? -500 : 3 - value));
+  assert.deepEqual([scaleOf(lens, signed).low, scaleOf(lens, signed).high], [-3, 3]);
+  const nothing = new Float32Array(400).fill(NaN);
+  assert.deepEqual(scaleOf(lens, nothing), { low: 0, high: 0, beyond: [] });
+});
+
+test("the next surprise is one of the tenth of the positions with the largest values", () => {
+  const surprisal = Float32Array.from({ length: 60 }, (_, cell) => (cell >= 40 ? { 40: 99, 47: 8, 52: 9 }[cell] ?? 1 : 50));
+  const top = Array.from({ length: 3 }, (_, row) => Array.from({ length: 20 }, (_, column) => [row === 2 || column !== 6 ? 0 : 1]));
+  const lens = made(top, top, { values: { surprisal, entropy: surprisal } });
+  assert.deepEqual(surprising(lens, "surprisal"), [7, 12]); // position 0 is none
+  assert.deepEqual([nextOf([7, 12], 7, true), nextOf([7, 12], 12, true), nextOf([7, 12], 12, false)], [12, null, 7]);
+  assert.equal(decidedAt(lens, 6), 2);
+  assert.equal(decidedAt(lens, 5), 0);
+  assert.ok(surprising(lens, "decided").includes(6));
+  assert.deepEqual(jumpsOf({ values: {} }).map(([name]) => name), ["decided"]);
 });

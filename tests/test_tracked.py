@@ -301,23 +301,25 @@ class TestInAPage:
         lens = bauklens.logit_lens(model, None, PROMPT)
         places = {token: place for place, token in enumerate(lens.tracked.token_ids.tolist())}
         found = tracked_payload(lens.tracked, places)
-        assert not found.head["coarse"]
+        assert found.head["exact"] == len(lens.tracked)
+        assert found.head["left"] == 0
         assert found.head["places"] == list(range(len(lens.tracked)))
-        assert found.arrays["tracked ranks"].size == lens.tracked.rank.size
+        assert np.array_equal(found.arrays["tracked ranks"], lens.tracked.rank.ravel())
         assert np.array_equal(found.arrays["tracked logs"].view(np.float16), lens.tracked.log_probability.ravel())
 
-    def test_of_many_only_the_ranks_are_and_the_last_are_left_out(self, model, monkeypatch):
+    def test_of_many_the_first_are_then_ranks_and_the_last_are_left_out(self, model, monkeypatch):
         lens = bauklens.logit_lens(model, None, PROMPT)
         cells = lens.tracked.rank[0].size
         places = {token: place for place, token in enumerate(lens.tracked.token_ids.tolist())}
-        monkeypatch.setattr("bauklens.show.tracked_payload.MOST_EXACT", 5)
+        monkeypatch.setattr("bauklens.show.tracked_payload.MOST_EXACT", 3 * cells + 1)
         monkeypatch.setattr("bauklens.show.tracked_payload.MOST_COARSE", 7 * cells)
         found = tracked_payload(lens.tracked, places)
-        assert found.head["coarse"]
-        assert found.head["left"] == len(lens.tracked) - 7
-        assert found.arrays["tracked ranks"].dtype == np.uint8
-        assert set(found.arrays) == {"tracked ranks"}
-        assert found.arrays["tracked ranks"].size == 7 * cells
+        assert found.head["exact"] == 3
+        assert found.head["places"] == list(range(10))
+        assert found.head["left"] == len(lens.tracked) - 10
+        assert np.array_equal(found.arrays["tracked ranks"], lens.tracked.rank[:3].ravel())
+        assert np.array_equal(found.arrays["tracked codes"], coded(lens.tracked.rank[3:10]).ravel())
+        assert found.arrays["tracked codes"].dtype == np.uint8
 
     def test_a_result_without_them_has_none(self, model):
         assert tracked_payload(bauklens.logit_lens(model, None, PROMPT, track=0).tracked, {}).head is None

@@ -30,6 +30,6 @@ def scale_of(result: LensResult, values: np.ndarray) -> tuple[float, float]:
     some = inside[:: max(1, -(-inside.size // _SAMPLE))]
     some = np.sort(some[np.isfinite(some)])
     first, last = (float(some[int(part * (some.size - 1) + 0.5)]) if some.size else 0.0 for part in (0.01, 0.99))
-    high = last if most > _FAR * last and last > 0 else most
+    high = last if most > _FAR * last and last > 0 else max(0.0, most)
     low = first if least < _FAR * first and first < 0 else min(0.0, least)
     return low, high

@@ -1,4 +1,4 @@
-"""Tracked tokens of a result -> what the viewer unpacks: exactly if there are few values, else their ranks, roughly."""
+"""Tracked tokens of a result -> what the viewer unpacks: the first of them exactly, of the others the ranks, roughly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ import numpy as np
 
 from bauklens.result.tracked import Tracked
 
-MOST_EXACT = 1 << 20
-"""Values up to which a page holds them as they are, in about 4 bytes each."""
+MOST_EXACT = 400_000
+"""Values that a page holds as they are, in about 4 bytes each."""
 
-MOST_COARSE = 12 << 20
-"""Values up to which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
+MOST_COARSE = 12_000_000
+"""Further values of which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
 
 LIMIT = 300
-"""The largest rank that a page holds if it holds them roughly."""
+"""The largest rank that a page holds roughly."""
 
 _EXACT = 16
 """Ranks up to this one have a code each."""
@@ -46,19 +46,18 @@ def tracked_payload(tracked: Tracked | None, places: Mapping[int, int]) -> Track
     if tracked is None or not len(tracked):
         return TrackedPayload()
     cells = tracked.rank[0].size
-    coarse = tracked.rank.size > MOST_EXACT
-    kept = min(len(tracked), max(1, MOST_COARSE // cells)) if coarse else len(tracked)
+    exact = min(len(tracked), MOST_EXACT // cells)
+    kept = min(len(tracked), exact + MOST_COARSE // cells)
     head = {
         "places": [places[token] for token in tracked.token_ids[:kept].tolist()],
-        "exactTo": _EXACT if coarse else min(tracked.exact_to, (1 << 31) - 1),
-        "coarse": coarse,
-        "limit": LIMIT if coarse else 0,
+        "exact": exact,
+        "exactTo": min(tracked.exact_to, (1 << 31) - 1),
+        "limit": LIMIT,
         "left": len(tracked) - kept,
     }
-    if coarse:
-        return TrackedPayload(head, {"tracked ranks": coded(tracked.rank[:kept]).ravel()})
-    logs = np.ascontiguousarray(tracked.log_probability, dtype="<f2").view("<u2").ravel()
-    return TrackedPayload(head, {"tracked logs": logs, "tracked ranks": tracked.rank.ravel()})
+    logs = np.ascontiguousarray(tracked.log_probability[:exact], dtype="<f2").view("<u2").ravel()
+    arrays = {"tracked logs": logs, "tracked ranks": tracked.rank[:exact].ravel()}
+    return TrackedPayload(head, arrays | {"tracked codes": coded(tracked.rank[exact:kept]).ravel()})
 
 
 def coded(ranks: np.ndarray) -> np.ndarray:

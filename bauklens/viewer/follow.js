@@ -25,7 +25,7 @@ export const isKnown = (lens, token) => ["target", "tracked"].includes(sourceOf(
 export function sourceOf(lens, token) {
   if (targetAt(lens, token)) return "target";
   if (!lens.tracked?.has(token)) return "top";
-  return lens.tracked.coarse ? "coarse" : "tracked";
+  return lens.tracked.isCoarse(token) ? "coarse" : "tracked";
 }
 
 /** A token's `what` ("probability", "rank" or "logs") in some cells. */

@@ -21,7 +21,7 @@ export function scaleOf(lens, values) {
   }
   const [least, most] = range(inside);
   const [first, last] = quantiles(inside, [0.01, 0.99]);
-  const high = most > FAR * last && last > 0 ? last : most;
+  const high = most > FAR * last && last > 0 ? last : Math.max(0, most);
   const low = least < FAR * first && first < 0 ? first : Math.min(0, least);
   const embed = rows ? range(values.subarray(0, lens.columns))[1] : -Infinity;
   const start = columns ? range(values.filter((_, cell) => cell % lens.columns === 0 && cell >= rows * lens.columns))[1] : -Infinity;

@@ -1,22 +1,25 @@
 // Tokens that are tracked: their log-probabilities and ranks in every cell, unpacked when one is asked for.
 
-const EXACT = 16; // ranks up to this one have a code each in a coarse table; see `bauklens/show/tracked_payload.py`
+const EXACT = 16; // ranks up to this one have a code each; see `bauklens/show/tracked_payload.py`
 const STEPS = 12; // codes for each doubling of the rank beyond
 
 /**
- * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), of(token), exactTo, coarse, limit }`.
+ * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), isCoarse(token), of(token), exactTo, limit, left }`.
  *
- * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known.
+ * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known. Of
+ * a coarse one the ranks are known, roughly, up to `limit`.
  */
-export function trackedOf(about, logs, ranks, cells) {
+export function trackedOf(about, { logs, ranks, codes }, cells) {
   const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
   const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
+  const exact = about?.exact ?? 0;
   const of = (token) => {
     const place = places.get(token);
-    if (about.coarse) return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(ranks, place), rankOf) };
-    return { logs: Float32Array.from(cut(logs, place), halfOf), rank: Float32Array.from(cut(ranks, place)) };
+    if (place < exact) return { logs: Float32Array.from(cut(logs, place), halfOf), rank: Float32Array.from(cut(ranks, place)) };
+    return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(codes, place - exact), rankOf) };
   };
-  return { has: (token) => places.has(token), of, count: places.size, exactTo: about?.exactTo ?? 0, coarse: about?.coarse ?? false, limit: about?.limit ?? 0 };
+  const isCoarse = (token) => places.get(token) >= exact;
+  return { has: (token) => places.has(token), isCoarse, of, exactTo: about?.exactTo ?? 0, limit: about?.limit ?? 0, left: about?.left ?? 0 };
 }
 
 /** The rank that a code means: about, beyond 16; NaN for ranks beyond the limit, which have code 0. */

@@ -1,4 +1,4 @@
-"""Tracked tokens of a result -> what the viewer unpacks: the first of them exactly, of the others the ranks, roughly."""
+"""Tracked tokens of a result -> what the viewer unpacks: the first exactly, of the others the ranks, roughly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

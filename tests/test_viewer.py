@@ -82,6 +82,51 @@ def held(page):
     return page.locator("figure.bauklens").first
 
 
+class TestOverview:
+    def long(self, columns=400):
+        """Surprising at positions 7, 120 and 390, and at position 0, which does not count."""
+        surprisal = np.ones((6, columns))
+        surprisal[:, [each for each in (0, 7, 120, 390) if each < columns]] = 9
+        entropy = np.full((6, columns), 0.5)
+        entropy[:, 0] = 900
+        return rising(6, columns, measures={"surprisal": surprisal, "entropy": entropy})
+
+    def test_a_strip_shows_the_whole_table_and_what_is_in_sight(self, viewer):
+        page = viewer([self.long()], width=1100, height=800)
+        strip, sight = page.locator(".strip"), page.locator(".sight")
+        assert page.locator(".strip canvas").evaluate("canvas => [canvas.width, canvas.height]") == [400, 6]
+        at_first = sight.bounding_box()
+        assert at_first["width"] < 0.1 * strip.bounding_box()["width"]
+        box = strip.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 4)
+        page.locator(".cell[data-position='200']").first.wait_for()
+        moved = sight.bounding_box()
+        assert abs(moved["x"] + moved["width"] / 2 - (box["x"] + box["width"] / 2)) < 0.02 * box["width"]
+
+    def test_a_table_that_fits_has_none(self, viewer):
+        assert viewer([rising()]).locator(".overview").is_hidden()
+
+    def test_keys_go_to_what_is_surprising(self, viewer):
+        page = viewer([self.long(40)], width=1100, height=800)
+        place = page.locator(".place small")
+        cell(page, 4, 39).click()
+        page.keyboard.press("Shift+N")
+        assert place.text_content() == "layer 4, position 7"
+        for _ in range(4):  # of 39 positions four are surprising, here the first ones that are alike
+            page.keyboard.press("Shift+N")
+        assert page.locator(".jumps [role=status]").text_content() == "none before"
+        page.locator(".jumps select").select_option("entropy")
+        page.locator(".jumps button").last.click()
+        assert "position" in place.text_content()
+
+    def test_the_colours_of_a_measure_are_not_decided_by_position_0(self, viewer):
+        page = viewer([self.long(5)])
+        page.get_by_label("Colour").select_option("entropy")
+        legend = page.locator(".pane .legend").text_content()
+        assert "0 to 0.5 nats (full beyond: embed up to 900, position 0 up to 900)" in legend
+        assert float(cell(page, 2, 3).evaluate("each => each.style.getPropertyValue('--p')")) == 1
+
+
 class TestLook:
     def test_every_cell_is_there_with_its_token(self, viewer):
         result = rising()

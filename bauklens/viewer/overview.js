@@ -8,7 +8,7 @@ const TALL = 2; // pixels of a row, if there is room
 const MOST = 96; // pixels of height
 const WIDE = 1200; // pixels across that are painted at most
 
-/** `{ element, draw(), jump(isForward) }`; the strip is shown of a table that does not fit. */
+/** `{ element, draw(), look(), jump(isForward, focus) }`; the strip is shown of a table that does not fit. */
 export function overview(view) {
   const canvas = make("canvas", { role: "img" });
   const frame = make("span", { class: "sight" });
@@ -78,12 +78,12 @@ export function overview(view) {
   }
 
   /** Chooses the next position, or the one before, at which something surprising happens. */
-  function jump(isForward) {
+  function jump(isForward, focus = false) {
     const { lens, row, column } = view.chosen();
     const name = chosenJump(lens);
     const found = nextOf(surprising(lens, name), column, isForward);
     said.textContent = found === null ? `none ${isForward ? "further on" : "before"}` : "";
-    if (found !== null) view.choose(lens, row, found);
+    if (found !== null) view.choose(lens, row, found, focus);
   }
 
   strip.addEventListener("pointerdown", (event) => {

@@ -14,8 +14,8 @@ export function shortcuts(view, element, to) {
     if (event.target.matches("input, select, textarea")) return;
     const onCell = Boolean(event.target.closest(".scroll"));
     const act = {
-      n: () => to.jump(true),
-      N: () => to.jump(false),
+      n: () => to.jump(true, onCell),
+      N: () => to.jump(false, onCell),
       "/": to.search,
       "?": to.help,
       "+": () => widen(view, STEP),

@@ -37,8 +37,8 @@ def js_bound(one: "LensResult", other: "LensResult") -> np.ndarray:
 
     It is computed from all tokens whose probabilities are known: the top k of both, targets that are a single token,
     and tracked tokens. A token in the top k of one that is not known in the other is at most as probable there as the
-    last of its top k. All other tokens count as one. So this is never more than the divergence of the full predictions, and
-    is the same if all tokens are known.
+    last of its top k. All other tokens count as one. So this is never more than the divergence of the full predictions,
+    and is the same if all tokens are known.
 
     Args:
         one, other: on the same grid.

@@ -38,7 +38,7 @@ def short_names(names: Sequence[str], attribute: str) -> list[str]:
 def _differing(one: list[str], other: list[str]) -> list[str]:
     """The words of each that the other does not have in that place; of one that only lacks words, which it lacks."""
     pairs = aligned(one, other)
-    texts = []
+    plain, texts = [], []
     for side, words in enumerate((one, other)):
         stretches: list[list[str]] = [[]]
         for pair in pairs:
@@ -46,10 +46,12 @@ def _differing(one: list[str], other: list[str]) -> list[str]:
                 stretches.append([])
             elif pair[side] is not None:
                 stretches[-1].append(words[pair[side] or 0])
-        texts.append(_MORE.join(" ".join(each) for each in stretches if each))
-    stripped = [text.strip(_STRIPPED) for text in texts]
-    if all(stripped) and stripped[0] != stripped[1]:
-        return stripped
+        said = [" ".join(each) for each in stretches if each]
+        bare = dict.fromkeys(text.strip(_STRIPPED) or text for text in said)  # each once
+        plain.append(_MORE.join(bare))
+        texts.append(_MORE.join(said))
+    if all(plain) and plain[0] != plain[1]:
+        return plain
     return [text or f"without “{other}”" for text, other in zip(texts, texts[::-1], strict=True)]
 
 

@@ -53,7 +53,7 @@ def comparison_table(comparison: Comparison) -> Markup:
             else:
                 cells.append(_cell(comparison, row, each, column, texts))
         marked = any(layer in lens.unmapped for lens in (one, other))
-        rows.append(Row(f"{layer}*" if marked else layer, "", "", "", cells))
+        rows.append(Row(layer, f"{layer}*" if marked else layer, "", "", cells))
     return rendered(columns, rows, noun(one))
 
 

@@ -20,6 +20,7 @@ from bauklens.show.page import page
 from tests.made import made, unpacked
 from tests.tiny import PROMPT, VOCABULARY
 
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 TEXTS = [" Paris", " Rome", "a", "b", "c", "d"]
 
 
@@ -104,7 +105,7 @@ class TestTheBound:
 
 class TestAlignment:
     def test_words_that_change_places_are_set_against_each_other(self):
-        one, other = "When Mary and John went".split(), "When John and Mary went".split()
+        one, other = ["When", "Mary", "and", "John", "went"], ["When", "John", "and", "Mary", "went"]
         assert aligned(one, other) == [(place, place) for place in range(5)]
 
     def test_what_only_one_has_is_a_gap(self):
@@ -233,11 +234,11 @@ class TestInAPage:
         live.locator(".cell").first.click()
         live.keyboard.press("p")
         cells = live.locator(".cell")
-        assert [text.strip("● ") for text in cells.all_inner_texts()] == ["−0.7", "–", "−0.7", "–"]
+        assert [text.strip("● ") for text in cells.all_inner_texts()] == [f"{MINUS}0.7", DASH] * 2
         assert cells.first.evaluate("e => e.classList.contains('less')")
         assert cells.nth(1).evaluate("e => e.classList.contains('none')")
         legend = live.locator(".pane .legend").inner_text()
-        assert "−0.7 (orange) to +0.7 (blue) nats; hatched: a is not known in both, only in the top k" in legend
+        assert f"{MINUS}0.7 (orange) to +0.7 (blue) nats; hatched: a is not known in both, only in the top k" in legend
         live.get_by_label("Colour").select_option("top")
         assert "Jensen-Shannon distance" in live.locator(".pane .legend").inner_text()
         assert complaints == []

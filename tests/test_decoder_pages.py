@@ -87,10 +87,12 @@ class TestSeveral:
     def data(self, html):
         return json.loads(re.search(r'class="bauklens-data">(.*?)</script>', html).group(1))
 
-    def test_two_or_three_decoders_open_side_by_side(self):
+    def test_up_to_six_decoders_open_side_by_side(self):
         assert self.data(page(three()))["state"]["show"] == "beside"
         assert [each["head"]["name"] for each in self.data(page(three()))["lenses"]] == ["logit", "mine", "tuned one"]
-        for others in ([made(3, 4, 2)], [made(3, 4, 2)] * 2, [*three(), through("fourth")]):
+        six = [*three(), *map(through, ("4", "5", "6"))]
+        assert self.data(page(six))["state"]["show"] == "beside"
+        for others in ([made(3, 4, 2)], [made(3, 4, 2)] * 2, [*six, through("7")]):
             assert "show" not in self.data(page(others))["state"]
 
     def test_each_check_says_whose_it_is(self):
@@ -204,7 +206,7 @@ class TestInABrowser:
         assert bars.count() == 3
         assert "KL to the model’s own prediction" in bars.first.get_attribute("title")
         assert panes.nth(2).locator(".head.layer").nth(1).inner_text() == "0*"
-        page_.get_by_role("button", name="logit | tuned one", exact=True).click()
+        page_.get_by_role("button", name="logit ↔ tuned one", exact=True).click()
         assert panes.count() == 1
         assert not asked
         assert not complaints
@@ -218,7 +220,7 @@ class TestInABrowser:
         assert note.startswith("solid: logit; dashed: mine; dotted: tuned one.")
         dashes = page_.locator(".chart polyline").evaluate_all("all => all.map((each) => each.style.strokeDasharray)")
         assert len(set(dashes)) == 3
-        page_.get_by_role("button", name="mine | tuned one", exact=True).click()
+        page_.get_by_role("button", name="mine ↔ tuned one", exact=True).click()
         page_.get_by_label("Colour").select_option("rank")
         assert re.fullmatch(r"\S+ \| \S+", page_.locator(".cell").last.inner_text().split("\n")[-1].strip("●▲ "))
         assert not complaints

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,10 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
 from bauklens.result.agreement import agreement, overlap
+from bauklens.result.alignment import Pair, aligned
+from bauklens.result.divergence import js_bound, js_distance
 from bauklens.result.frozen import frozen_floats, plain
+from bauklens.result.naming import short_names
 from bauklens.result.result import LensResult
 
 if TYPE_CHECKING:
@@ -28,14 +31,19 @@ class Comparison:
         one, other: the two lenses, at the layers and positions compared.
         left_out: the positions of each that have no counterpart in the other.
         measures: name -> (layer, position) float32: ``"agreement"``, whether the most probable tokens are the same;
-            ``"overlap"``, the fraction of one top k that is also in the other; and for two models ``"kl"``,
-            KL(one || other), and ``"js"``, both in nats.
+            ``"overlap"``, the fraction of one top k that is also in the other; and ``"js_bound"``, the least that their
+            Jensen-Shannon divergence can be by all probabilities that are known, in nats, 0 to log 2. For two models,
+            instead of the bound, ``"js"``, the divergence itself, and ``"kl"``, KL(one || other), both in nats.
+        whole: the two lenses at all their positions; empty if only the positions compared are known.
+        alignment: for every column, the place in each of the whole lenses, None if it has no counterpart there.
     """
 
     one: LensResult
     other: LensResult
     left_out: tuple[tuple[int, ...], tuple[int, ...]]
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    whole: tuple[LensResult, ...] = ()
+    alignment: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
         grid = self.one.magnitude.shape
@@ -47,16 +55,48 @@ class Comparison:
         return f"<Comparison of {self.names[0]} and {self.names[1]}: {rows} layers x {columns} positions>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Comparison, (self.one, self.other, self.left_out, dict(self.measures))
+        return Comparison, (
+            self.one,
+            self.other,
+            self.left_out,
+            dict(self.measures),
+            self.whole,
+            self.alignment,
+        )
 
     @property
     def names(self) -> tuple[str, str]:
         """Names for the two, taken from the first of model, stream, decoder, prompt and norm in which they differ."""
+        return self._named[1:]
+
+    @property
+    def short_names(self) -> tuple[str, str]:
+        """The same, short: of two prompts, the words in which they differ."""
+        attribute, *names = self._named
+        one, other = short_names(names, attribute)
+        return one, other
+
+    @property
+    def _named(self) -> tuple[str, str, str]:
         for attribute in ("model", "stream", "decoder", "prompt", "norm"):
             one, other = (getattr(each, attribute) for each in (self.one, self.other))
             if one != other:
-                return str(one), str(other)
-        return "one", "other"
+                return attribute, str(one), str(other)
+        return "", "one", "other"
+
+    @property
+    def distance_is_known(self) -> bool:
+        """Whether :attr:`distance` is that of the full predictions, and not only the least that it can be."""
+        return "js" in self.measures
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """The Jensen-Shannon distance between the two predictions, (layer, position) float32.
+
+        It is 0 if they are the same and 1 if they have nothing in common: the square root of their Jensen-Shannon
+        divergence in bits, or of the least that this can be.
+        """
+        return js_distance(self.measures["js" if self.distance_is_known else "js_bound"])
 
     def difference(self, measure: str) -> np.ndarray:
         """How much larger a measure is in the other lens, (layer, position) float32.
@@ -67,8 +107,8 @@ class Comparison:
         known = [name for name in self.one.measures if name in self.other.measures]
         if measure not in known:
             raise LensError(f"unknown measure {measure!r}: both lenses have {', '.join(known)}")
-        apart: np.ndarray = self.other.measures[measure] - self.one.measures[measure]
-        return apart
+        larger: np.ndarray = self.other.measures[measure] - self.one.measures[measure]
+        return larger
 
     def to_frame(self) -> "pandas.DataFrame":
         """A data frame with one row per layer and position.
@@ -126,6 +166,7 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
     """Sets two lenses side by side: of two prompts, two streams, or two models with the same tokenizer.
 
     Positions are lined up by their tokens: equal tokens, and stretches of different tokens that have the same length.
+    In pages, all others are columns that only one of the two has.
 
     Raises:
         LensError: one is not a LensResult; the layers or tokenizers do not match; or there is no token in common.
@@ -144,27 +185,17 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
             raise LensError(
                 f"the tokenizers do not match: token {token_id} is {texts[0]!r} in one and {texts[1]!r} in the other"
             )
-    pairs = _pairs(one.token_ids.tolist(), other.token_ids.tolist())
-    if not pairs:
+    alignment = aligned(one.token_ids.tolist(), other.token_ids.tolist())
+    pairs = [(here, there) for here, there in alignment if here is not None and there is not None]
+    if not any(one.token_ids[here] == other.token_ids[there] for here, there in pairs):
         raise LensError("the two prompts have no token in common")
+    whole = one.part(layers, range(len(one.positions))), other.part(layers, range(len(other.positions)))
     columns = [[pair[side] for pair in pairs] for side in (0, 1)]
     left_out = tuple(
         tuple(int(position) for column, position in enumerate(lens.positions) if column not in kept)
-        for lens, kept in zip((one, other), map(set, columns), strict=True)
+        for lens, kept in zip(whole, map(set, columns), strict=True)
     )
-    here, there = (lens.part(layers, each) for lens, each in zip((one, other), columns, strict=True))
-    tops = here.top_ids, there.top_ids
-    measures = {"agreement": agreement(*tops), "overlap": overlap(*tops)}
-    return Comparison(here, there, (left_out[0], left_out[1]), measures)
-
-
-def _pairs(one: list[int], other: list[int]) -> list[tuple[int, int]]:
-    """Places of equal tokens, and of the tokens in differing stretches that have the same length."""
-    pairs: list[tuple[int, int]] = []
-    matcher = SequenceMatcher(None, one, other, autojunk=False)
-    if not any(size for _, _, size in matcher.get_matching_blocks()):
-        return []
-    for _, start, end, begin, finish in matcher.get_opcodes():
-        if end - start == finish - begin:
-            pairs += zip(range(start, end), range(begin, finish), strict=True)
-    return pairs
+    one, other = (lens.part(layers, each) for lens, each in zip(whole, columns, strict=True))
+    tops = one.top_ids, other.top_ids
+    measures = {"agreement": agreement(*tops), "overlap": overlap(*tops), "js_bound": js_bound(one, other)}
+    return Comparison(one, other, (left_out[0], left_out[1]), measures, whole, tuple(alignment))

@@ -50,6 +50,11 @@ class Wanted:
         """The tokens that are read off every cell: all members of a set, else the first of its tokens."""
         return self.token_ids if self.part == SET else self.token_ids[:1]
 
+    @property
+    def is_token(self) -> bool:
+        """Whether it is a single token, and no word or set that has a single one."""
+        return self.part == "token" and len(self.token_ids) == 1
+
 
 @dataclass(frozen=True, eq=False)
 class Target(Wanted):

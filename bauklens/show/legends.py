@@ -34,6 +34,17 @@ def unread_legend(*results: LensResult) -> str:
     return f"grey: nothing of the model’s own confirms these columns, as its head reads position {read} only"
 
 
+def distance_legend(known: bool) -> str:
+    """What the colour of a cell of two lenses means.
+
+    Args:
+        known: whether the distance is that of the full predictions, and not only the least that it can be.
+    """
+    if known:
+        return "Jensen-Shannon distance between the predictions: 0 the same, 1 nothing in common"
+    return "least Jensen-Shannon distance that the known probabilities allow: 0 the same, 1 nothing in common"
+
+
 def largest_known(values: np.ndarray) -> float:
     """The largest number of some values that are 0 or more; 0 if there is none."""
     return float(values[np.isfinite(values)].max(initial=0.0))

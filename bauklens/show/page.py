@@ -15,7 +15,9 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
-from bauklens.show.legends import largest_magnitude, quality_legend, unread_legend
+from bauklens.show.comparison_table import comparison_table
+from bauklens.show.joint import MOST_BESIDE, names_of_two, whole_lenses
+from bauklens.show.legends import distance_legend, largest_magnitude, quality_legend, unread_legend
 from bauklens.show.line_chart import HEIGHT, LEFT, WIDTH
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.nouns import noun
@@ -23,7 +25,7 @@ from bauklens.show.numbers import readable_magnitude
 from bauklens.show.payload import views
 from bauklens.show.pictures import static_pictures
 from bauklens.show.sources import source_of
-from bauklens.show.static_table import comparison_table, excerpt, table, templates
+from bauklens.show.static_table import excerpt, table, templates
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 Shown = LensResult | Comparison
@@ -166,23 +168,22 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
     beside = _differ_by_decoder(results)
     parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each, beside) for each in results]
-    lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
+    lenses = [lens for each in results for lens in (whole_lenses(each) if isinstance(each, Comparison) else [each])]
     state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
     state |= {"show": "beside"} if beside else {}
     captions = [_caption(lens) for lens in lenses]
-    together: dict[str, Any] = {}
     named = [pair for each, part in zip(results, parts, strict=True) for pair in _named(each, part)]
-    if isinstance(results[0], Comparison):
-        together = {"names": results[0].names, "between": results[0].measures}
-        captions = [f"{printable(name)}: {each}" for name, each in zip(results[0].names, captions, strict=True)]
+    compared = results[0] if isinstance(results[0], Comparison) else None
+    if compared is not None:
+        captions = [f"{name.short}: {each}" for name, each in zip(names_of_two(compared), captions, strict=True)]
     return {
         "look": look,
         "color": None if color is None else _css_colour(color),
         "parts": parts,
         "pictures": static_pictures(lenses),
         "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
-        "data": views(lenses, captions, state, **together),
+        "data": views(lenses, captions, state, comparison=compared),
         "viewer": viewer_version(),
     }
 
@@ -192,7 +193,7 @@ def _differ_by_decoder(results: Sequence[Shown]) -> bool:
     lenses = [each for each in results if isinstance(each, LensResult)]
     decoders = {lens.decoder for lens in lenses}
     one_stream = len({lens.stream for lens in lenses}) == 1
-    return 1 < len(results) <= 3 and one_stream and len(decoders) == len(lenses) == len(results)
+    return 1 < len(results) <= MOST_BESIDE and one_stream and len(decoders) == len(lenses) == len(results)
 
 
 def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
@@ -219,16 +220,19 @@ def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
 
 def _comparison_part(comparison: Comparison) -> dict[str, Any]:
     checks = [
-        f"{printable(name)}: " + " ".join(filter(None, (lens.checked, lens.mapped, lens.decoded)))
-        for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True)
+        f"{name.short}: " + " ".join(filter(None, (lens.checked, lens.mapped, lens.decoded)))
+        for name, lens in zip(names_of_two(comparison), (comparison.one, comparison.other), strict=True)
     ]
     if any(comparison.left_out):
         one, other = (", ".join(map(str, positions)) or "none" for positions in comparison.left_out)
-        checks.append(f"Positions without a counterpart are left out: {one} in the first, {other} in the second.")
+        checks.append(f"Positions without a counterpart, hatched: {one} in the first, {other} in the second.")
     return {
         "template": "comparison_part.html",
         "table": comparison_table(comparison),
         "comparison": comparison,
+        "names": names_of_two(comparison),
+        "apart": distance_legend(comparison.distance_is_known),
+        "gaps": any(comparison.left_out),
         "noun": noun(comparison.one),
         "unread": unread_legend(comparison.one, comparison.other),
         "check": " ".join(checks),
@@ -238,7 +242,8 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
 def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]]:
     """The lenses of a part, and what they are called below it."""
     if isinstance(shown, Comparison):
-        return [*zip(map(printable, shown.names), (shown.one, shown.other), strict=True)]
+        names = (name.short for name in names_of_two(shown))
+        return [*zip(names, (shown.one, shown.other), strict=True)]
     return [(part["caption"], shown)]
 
 

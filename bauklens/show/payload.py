@@ -5,18 +5,19 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from bauklens.result.columns import bands_of
+from bauklens.result.comparison import Comparison
 from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
-from bauklens.result.targets import Target, target_names
+from bauklens.result.targets import target_names
 from bauklens.result.tokens import column_heads, printable, visible
+from bauklens.show.joint import joint, names_of, names_of_two
 from bauklens.show.legends import largest_magnitude
 from bauklens.show.nouns import spelling
 from bauklens.show.pictures import payload
@@ -40,28 +41,21 @@ def views(
     captions: Sequence[str],
     state: Mapping[str, Any],
     *,
-    names: Sequence[str] | None = None,
-    between: Mapping[str, np.ndarray] | None = None,
+    comparison: Comparison | None = None,
 ) -> Markup:
     """JSON for a script element: the lenses of one viewer, and the state that it starts with.
 
     Args:
         captions: the caption of each.
-        names: a word or two that tell them apart; by default what they differ in.
-        between: measures (layer, position) of two lenses together, whose columns correspond to each other.
+        comparison: what the lenses are the two of, if they are compared.
     """
-    named = [*map(printable, names)] if names is not None else _names(lenses)
-    first = lenses[0]
-    paired = between is not None or all(np.array_equal(first.positions, each.positions) for each in lenses)
-    paired = paired and all(set(first.layers) & set(each.layers) for each in lenses)
-    several = [_view(*each) for each in zip(lenses, captions, named, strict=True)]
-    for lens, each in zip(lenses, several, strict=True):
-        each["head"] |= {"paired": paired, "between": [], "pictures": payload(lens, lenses)}
-        each["head"]["linked"] = (first.positions if paired else lens.positions).tolist()
-    if between:
-        several[0] = _view(first, captions[0], named[0], between) | {
-            "head": several[0]["head"] | {"between": [*between]}
-        }
+    joined = joint(lenses, comparison)
+    named = names_of(lenses) if comparison is None else names_of_two(comparison)
+    several = []
+    for place, (lens, caption, name) in enumerate(zip(lenses, captions, named, strict=True)):
+        each = _view(lens, caption, name.short, joined.between[place])
+        each["head"] |= {"title": name.full, "place": place, "pictures": payload(lens, lenses), **joined.head(place)}
+        several.append(each)
     return inert({"format": "bauklens.view", "version": 1, "lenses": several, "state": dict(state)})
 
 
@@ -71,23 +65,7 @@ def inert(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def _names(lenses: Sequence[LensResult]) -> list[str]:
-    """What tells the lenses apart: all that they differ in, and a number where that is nothing."""
-    attributes = ("stream", "decoder", "model", "prompt", "norm")
-    differ = [name for name in attributes if len({getattr(lens, name) for lens in lenses}) > 1]
-    for name in differ:
-        one = [str(getattr(lens, name)) for lens in lenses]
-        if len(set(one)) == len(one):
-            return [printable(each) for each in one]
-    all_of_it = [", ".join(str(getattr(lens, name)) for name in differ) for lens in lenses]
-    if len(set(all_of_it)) == len(lenses) > 1:
-        return [printable(each) for each in all_of_it]
-    return [f"{lens.stream} {number}" for number, lens in enumerate(lenses, 1)]
-
-
-def _view(
-    lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray] = MappingProxyType({})
-) -> dict[str, Any]:
+def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray]) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
     seen = map(spelling(lens), vocabulary["texts"])
     shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
@@ -161,11 +139,6 @@ def _targets(lens: LensResult) -> list[dict[str, Any]]:
     ]
 
 
-def _is_token(target: Target) -> bool:
-    """Whether a target is a single token, and no word or set that has a single one."""
-    return target.part == "token" and len(target.token_ids) == 1
-
-
 def _measure(name: str) -> dict[str, str]:
     about = MEASURES.get(name)
     return {"name": name, "unit": about.unit if about else "", "about": about.about if about else ""}
@@ -178,7 +151,7 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     ids = ids[order].tolist()
-    texts = {target.token_ids[0]: target.text for target in lens.targets if _is_token(target)}
+    texts = {target.token_ids[0]: target.text for target in lens.targets if target.is_token}
     texts |= lens.vocabulary
     kept = [*ids, *sorted(set(texts) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)

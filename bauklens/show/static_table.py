@@ -1,6 +1,6 @@
 """LensResult -> a static HTML table: one row per layer, one column per position, cells coloured by two numbers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,9 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bauklens.result.columns import Band, column_head, column_name, is_part, is_unread
-from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
-from bauklens.result.tokens import visible
 from bauklens.show.folding import commonest, folded, folded_in_words
 from bauklens.show.legends import largest_known, largest_magnitude
 from bauklens.show.nouns import noun, spelling
@@ -28,16 +26,22 @@ _MOST_CELLS = 2_500
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
+    """A cell; its numbers are as the stylesheet takes them."""
+
     text: str
     probability: str
     magnitude: str
     hover: str
     position: int
+    kind: str = ""
+    """``"gap"`` in a column that only one of two lenses has."""
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
+    """A column's head."""
+
     position: int
     token: str
     generated: bool
@@ -51,12 +55,14 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """A row, with its head."""
+
     layer: str
     text: str
     title: str
     quality: str
-    cells: list[_Cell]
+    cells: list[Cell]
 
 
 @cache
@@ -85,32 +91,26 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
     """
     largest = largest_magnitude(result) if largest is None else largest
     shown = folded(result)
-    columns = [_band_column(result, each) if isinstance(each, Band) else _column(result, each) for each in shown]
+    columns = [band_column(result, each) if isinstance(each, Band) else column_shown(result, each) for each in shown]
     rows = _rows(result, columns, shown, largest, hover)
-    return _rendered(columns, rows, noun(result))
+    return rendered(columns, rows, noun(result))
 
 
-def _column(result: LensResult, place: int) -> _Column:
+def column_shown(result: LensResult, place: int) -> Column:
+    """The head of a column."""
     position, generated = int(result.positions[place]), bool(result.generated[place])
     name, head = (_short(text(result, place)) for text in (column_name, column_head))
     kind = "part" if is_part(result, place) else ""
-    return _Column(position, name, generated, head, kind=kind, unread=is_unread(result, place))
+    return Column(position, name, generated, head, kind=kind, unread=is_unread(result, place))
 
 
-def _joint_column(one: LensResult, other: LensResult, place: int) -> _Column:
-    """A column of two results, which may differ in it."""
-    here, there = _column(one, place), _column(other, place)
-    head = _both(here.head or here.token, there.head or there.token)
-    unread = here.unread and there.unread
-    return _Column(here.position, _both(here.token, there.token), False, head, kind=here.kind, unread=unread)
-
-
-def _band_column(result: LensResult, band: Band) -> _Column:
+def band_column(result: LensResult, band: Band) -> Column:
+    """The head of a band of columns that is shown as one."""
     first, last = (int(result.positions[column]) for column in (band.first, band.last))
     name = f"{_short(band.name)}, {band.size}, to position {last}"
     number = _short(band.name.rpartition(", ")[2])
     unread = all(is_unread(result, place) for place in band.columns)
-    return _Column(first, name, generated=False, head=band.size, number=number, kind="part", unread=unread)
+    return Column(first, name, generated=False, head=band.size, number=number, kind="part", unread=unread)
 
 
 def _short(text: str) -> str:
@@ -133,60 +133,10 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
     return part, " ".join(filter(None, (left_out, folded_in_words(folded(part)))))
 
 
-def comparison_table(comparison: Comparison) -> Markup:
-    """The table of a comparison: the most probable token, of both lenses if they differ.
-
-    ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
-    """
-    one, other = comparison.one, comparison.other
-    shown = folded(one)
-    columns = [_band_column(one, each) if isinstance(each, Band) else _joint_column(one, other, each) for each in shown]
-    texts = [
-        {token_id: _text(text, spelling(lens)) for token_id, text in lens.vocabulary.items()} for lens in (one, other)
-    ]
-    change = np.abs(comparison.difference("max_probability"))
-    apart_by = 1 - comparison.measures["overlap"]
-    rows = []
-    for row, layer in enumerate(one.layers):
-        cells = []
-        for place, column in zip(shown, columns, strict=True):
-            if isinstance(place, Band):
-                cells.append(_joint_band_cell(comparison, row, place, column, texts, (apart_by, change)))
-                continue
-            lines = [f"layer {layer}, position {column.position}: {column.token}"]
-            lines += [
-                f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()
-            ]
-            tops = []
-            for lens, name, text in zip((one, other), comparison.names, texts, strict=True):
-                tops.append(text[int(lens.top_ids[row, place, 0])])
-                lines.append(f"{_text(name, visible)}:")
-                lines += [
-                    f"{readable_probability(probability)}  {text[token_id]}"
-                    for token_id, probability in zip(
-                        lens.top_ids[row, place].tolist(), lens.top_probs[row, place].tolist(), strict=True
-                    )
-                ]
-            apart = float(apart_by[row, place])
-            cells.append(
-                _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
-            )
-        rows.append(_Row(layer, _marked(comparison, layer), "", "", cells))
-    return _rendered(columns, rows, noun(one))
-
-
-def _rendered(columns: list[_Column], rows: Iterable[_Row], predicted: str) -> Markup:
+def rendered(columns: list[Column], rows: Iterable[Row], predicted: str) -> Markup:
+    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says."""
     told = {"columns": columns, "rows": rows, "predicted": predicted}
     return Markup(templates().get_template("table.html").render(told))  # noqa: S704
-
-
-def _marked(comparison: Comparison, layer: str) -> str:
-    """A layer's label, with the mark of a row that the decoder of one of the two has no map for."""
-    return f"{layer}*" if any(layer in lens.unmapped for lens in (comparison.one, comparison.other)) else layer
-
-
-def _both(one: str, other: str) -> str:
-    return one if one == other else f"{one} | {other}"
 
 
 def _head(result: LensResult, row: int) -> tuple[str, str, str]:
@@ -198,15 +148,15 @@ def _head(result: LensResult, row: int) -> tuple[str, str, str]:
         said.append(f"KL to the model’s own prediction {readable_magnitude(known['kl'])} nats on held-out text")
     if "agreement" in known:
         said.append(f"the same top token in {100 * known['agreement']:.0f} %")
-    bar = _number(known["kl"] / (largest_known(result.quality["kl"]) or 1)) if "kl" in known else ""
+    bar = css_number(known["kl"] / (largest_known(result.quality["kl"]) or 1)) if "kl" in known else ""
     return f"{layer}*" if layer in result.unmapped else layer, "; ".join(said) if said[1:] else "", bar
 
 
 def _rows(
-    result: LensResult, columns: list[_Column], shown: list[int | Band], largest: float, hover: bool
-) -> Iterator[_Row]:
+    result: LensResult, columns: list[Column], shown: list[int | Band], largest: float, hover: bool
+) -> Iterator[Row]:
     texts = {
-        token_id: _text(result.vocabulary[token_id], spelling(result))
+        token_id: cell_text(result.vocabulary[token_id], spelling(result))
         for token_id in np.unique(result.top_ids).tolist()
     }
     relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
@@ -226,26 +176,26 @@ def _rows(
             lines.append(f"magnitude {readable_magnitude(result.magnitude[row, place])}")
             lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
             cells.append(
-                _Cell(
+                Cell(
                     text=top[0][0],
-                    probability=_number(top[0][1]),
-                    magnitude=_number(relative[row, place]),
+                    probability=css_number(top[0][1]),
+                    magnitude=css_number(relative[row, place]),
                     hover="\n".join(lines) if hover else "",
                     position=column.position,
                 )
             )
-        yield _Row(layer, *_head(result, row), cells)
+        yield Row(layer, *_head(result, row), cells)
 
 
 def _band_cell(
     result: LensResult,
     row: int,
     band: Band,
-    column: _Column,
+    column: Column,
     relative: np.ndarray,
     texts: Mapping[int, str],
     hover: bool,
-) -> _Cell:
+) -> Cell:
     """The columns of a band in one layer: the token that leads most of them, and the means of their colours."""
     inside = slice(band.first, band.last + 1)
     found = commonest(result.top_ids[row, inside, 0].tolist())
@@ -254,39 +204,21 @@ def _band_cell(
     lines.append(f"top {noun(result)}, and at how many of the {len(band.columns)} positions:")
     lines += [f"{count}  {texts[token]}" for token, count in found[: result.topk]]
     lines.append(f"mean probability of the top {noun(result)} {readable_probability(mean)}")
-    return _Cell(
+    return Cell(
         text=f"{found[0][1]} {texts[found[0][0]]}",
-        probability=_number(mean),
-        magnitude=_number(float(relative[inside].mean())),
+        probability=css_number(mean),
+        magnitude=css_number(float(relative[inside].mean())),
         hover="\n".join(lines) if hover else "",
         position=column.position,
     )
 
 
-def _joint_band_cell(
-    comparison: Comparison,
-    row: int,
-    band: Band,
-    column: _Column,
-    texts: Sequence[Mapping[int, str]],
-    colours: Sequence[np.ndarray],
-) -> _Cell:
-    """The same of two lenses; ``colours`` are (layer, position)."""
-    inside = slice(band.first, band.last + 1)
-    tops = (lens.top_ids[row, inside, 0].tolist() for lens in (comparison.one, comparison.other))
-    pair, count = commonest(zip(*tops, strict=True))[0]
-    found = _both(*(text[token] for text, token in zip(texts, pair, strict=True)))
-    probability, magnitude = (_number(float(value[row, inside].mean())) for value in colours)
-    told = f"layer {comparison.one.layers[row]}, {column.token} from position {column.position}"
-    hover = f"{told}: {found} at {count} of {len(band.columns)} positions, more than any other; colours are means"
-    return _Cell(f"{count} {found}", probability, magnitude, hover, column.position)
-
-
-def _text(text: str, written: Callable[[str], str]) -> str:
+def cell_text(text: str, written: Callable[[str], str]) -> str:
+    """A text as a cell shows it, cut if it is very long."""
     seen = written(text[: _LONGEST + 1])
     return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
 
 
-def _number(value: float) -> str:
+def css_number(value: float) -> str:
     """Three decimals without what CSS does not need: .83, 0, 1."""
     return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

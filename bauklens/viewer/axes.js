@@ -1,6 +1,7 @@
 // Which layers and positions stand where: every so many layers, either way up, along either side.
 
-import { columnOf, entries } from "./bands.js";
+import { columnOf, entries, isHidden } from "./bands.js";
+import { isAbsent } from "./data.js";
 
 /**
  * Places down and across -> rows and columns of the lens; `cell(down, across)` is [row, column], or of a band of columns
@@ -53,8 +54,12 @@ function nearest(places, wanted) {
 /** The row and column of the chosen cell in a lens; its first row or last column where it has no such place. */
 export function chosenIn(lens, state) {
   const column = lens.linked.indexOf(state.position);
-  return [Math.max(0, lens.layers.indexOf(state.layer)), column < 0 ? lens.columns - 1 : column];
+  const isHere = column >= 0 && !isHidden(lens, state, column);
+  return [Math.max(0, lens.layers.indexOf(state.layer)), isHere ? column : lastOf(lens)];
 }
+
+/** The last column of a lens that it has itself. */
+const lastOf = (lens) => Array.from({ length: lens.columns }, (_, column) => column).findLast((column) => !isAbsent(lens, column));
 
 /** Whether a lens has the chosen cell itself. */
 export const holds = (lens, state) => lens.layers.includes(state.layer) && lens.linked.includes(state.position);

@@ -3,6 +3,7 @@
 import { bandOf, columnsOf, countOf, isOpen } from "./bands.js";
 import { shortened } from "./cells.js";
 import { make } from "./dom.js";
+import { changeText } from "./numbers.js";
 import { counted, tops } from "./tally.js";
 import { worded } from "./words.js";
 
@@ -33,14 +34,15 @@ export function bandCell(lenses, state, row, entry, content) {
   const known = cells.filter(({ none }) => !none);
   const mean = (name) => shortened(known.reduce((sum, each) => sum + each[name], 0) / (known.length || 1));
   const mark = leading(cells);
-  const style = { "--p": mean("p"), "--m": mean("m"), ...(mark ? { "--pin": mark.colour } : {}) };
+  const change = first.change === undefined ? null : changeOf(known);
+  const style = { "--p": change ? change.p : mean("p"), "--m": mean("m"), ...(mark ? { "--pin": mark.colour } : {}) };
   const leads = mark && first.mark?.rank === 1 && first.mark.key === mark.key;
-  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread"].filter(Boolean).join(" ");
+  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread", change?.side].filter(Boolean).join(" ");
   const told = found.slice(0, TOLD).map(([column, times]) => `${content.of(row, column).text} at ${times}`);
   const others = found.length > TOLD ? `, ${found.length - TOLD} others` : "";
   const title = worded(lens, `${band.name}, layer ${lens.layers[row]}: of its ${count} positions the top token is ${told.join(", ")}${others}; colours are means`);
   const named = { "data-layer": lens.layers[row], "data-band": lens.positions[band.first], "data-pin": mark?.shape, title };
-  const text = [make("i", {}, String(found[0][1])), " ", make("bdi", {}, first.text)];
+  const text = [make("i", {}, String(found[0][1])), " ", make("bdi", {}, change ? change.text : first.text)];
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, "aria-expanded": String(isOpen(lens, state, band)), ...named }, ...text);
   return Object.assign(cell, { place: [row, entry] });
 }
@@ -52,6 +54,13 @@ function leading(cells) {
   const among = leads.length ? leads : marks;
   const most = counted(among.map(({ key }) => key))[0]?.[0];
   return among.find(({ key }) => key === most) ?? null;
+}
+
+/** The mean of changes, which have a sign. */
+function changeOf(cells) {
+  const mean = (of) => cells.reduce((sum, each) => sum + of(each), 0) / (cells.length || 1);
+  const signed = mean(({ p, side }) => (side === "less" ? -p : p));
+  return { p: shortened(Math.abs(signed)), side: signed < 0 ? "less" : "more", text: changeText(mean(({ change }) => change)) };
 }
 
 /** What a legend says of bands. */

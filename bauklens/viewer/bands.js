@@ -1,5 +1,7 @@
 // The columns of one picture as a band, which can be folded into one: which there are, and which are open.
 
+import { isAbsent } from "./data.js";
+
 const OPEN_UNASKED = 6; // columns up to which a band is open unasked
 
 /** Among the places along an axis a column is its number, and a band a negative one. */
@@ -21,6 +23,9 @@ export const isOpen = (lens, state, band) => state.open.includes(idOf(lens, band
 
 export const countOf = ({ first, last }) => last - first + 1;
 
+/** Whether a column is left out, as only the other of two lenses has it and neither stands beside the other. */
+export const isHidden = (lens, { show }, column) => isAbsent(lens, column) && /^\d+$/.test(show);
+
 /** The columns of a band. */
 export const columnsOf = (band) => Array.from({ length: countOf(band) }, (_, place) => band.first + place);
 
@@ -29,6 +34,7 @@ export function entries(lens, state) {
   const places = [];
   let number = 0;
   for (let column = 0; column < lens.columns; column += 1) {
+    if (isHidden(lens, state, column)) continue;
     const band = lens.bands[number];
     if (column === band?.first) {
       places.push(entryOf(number));

@@ -1,7 +1,7 @@
 // What stands in a cell: its text, its colour, and whether a pinned token is in it.
 
 import { colouring } from "./colour.js";
-import { cellOf, tokenAt } from "./data.js";
+import { cellOf, isAbsent, tokenAt } from "./data.js";
 import { cutTo } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutRows } from "./rows.js";
@@ -16,7 +16,7 @@ export function content(lens, state) {
     const cell = cellOf(lens, row, column);
     const [p, m] = colours.at(cell);
     const text = textOf(lens, tokenAt(lens, cell), state);
-    return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p), unread: isUnread([lens], column) };
+    return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p) || isAbsent(lens, column), unread: isUnread([lens], column) };
   };
   return { of, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens])] };
 }

@@ -4,19 +4,13 @@ import { cellOf, probabilityAt } from "./data.js";
 import { followed } from "./follow.js";
 import { range, valueText } from "./numbers.js";
 import { scaleOf } from "./scale.js";
-import { isPair } from "./state.js";
 import { worded } from "./words.js";
 
 const OWN = new Set(["both", "classic", "probability", "token", "rank", "top"]); // a file's measure of such a name cannot be chosen
 const RANKS = new Set(["rank", "rank_of_next"]);
 
-/** Every choice: [value, text]. */
+/** Every choice for one lens: [value, text]; `pairColours` are those of two. */
 export function colours(lens, state) {
-  if (isPair(state.show)) {
-    const ofPin = [["both", "probability of the pinned token"], ["rank", "rank of the pinned token"], ["top", "probability of the top tokens"]];
-    const between = Object.keys(lens.between).map((name) => [name, name.replaceAll("_", " ")]);
-    return spoken(lens, [...(state.pin === null ? [["both", "probability"]] : ofPin), ...between]);
-  }
   const chosen = [
     ["both", "probability and magnitude"],
     ["classic", "classic: magnitude, text by probability"],

@@ -78,6 +78,13 @@ function numbers(bytes, kind, packed) {
 
 export const cellOf = (lens, row, column) => row * lens.columns + column;
 
+/** Whether a column is only in the other of two lenses that are compared. */
+export const isAbsent = (lens, column) => lens.absent?.has(column) ?? false;
+
+/** The measures of two lenses together by name, over the cells of the one. */
+export const betweenOf = (one, other) =>
+  Object.fromEntries(Object.entries(one.between).flatMap(([name, values]) => (name.startsWith(`${other.place} `) ? [[name.slice(name.indexOf(" ") + 1), values]] : [])));
+
 /** The row of a layer; -1 where a lens has no such row. */
 export const rowOf = (lens, layer) => lens.layers.indexOf(layer);
 

@@ -1,7 +1,7 @@
 // What is known of one cell: its top k, each with its pin, and its measures.
 
 import { bandDetail } from "./banddetail.js";
-import { cellOf, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
+import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
 import { atOrAfter, nameOver, tokensOver } from "./heads.js";
 import { probabilityText, valueText } from "./numbers.js";
@@ -21,7 +21,7 @@ export function detail(view) {
   function draw() {
     const { lens, row, column, band } = view.seen();
     const [layer, position] = [lens.layers[row], lens.positions[column]];
-    const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([, there]) => there >= 0);
+    const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([each, there]) => there >= 0 && !isAbsent(each, column));
     const several = places.map(([each]) => each);
     const isNamed = view.shown.length > 1;
     const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);

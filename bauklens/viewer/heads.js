@@ -1,5 +1,6 @@
 // The elements of a table: what stands at its edges, and its cells.
 
+import { isAbsent } from "./data.js";
 import { make } from "./dom.js";
 import { rowHead } from "./rows.js";
 import { isOfLabels, isUnread } from "./words.js";
@@ -12,18 +13,22 @@ export function layerHead(role, lenses, row) {
 
 /** The head of a position, in one lens or in two. */
 export function positionHead(role, lenses, column) {
-  const [lens] = lenses;
+  const lens = lenses.find((each) => !isAbsent(each, column)) ?? lenses[0];
   const [position, name] = [lens.positions[column], tokensOver(lenses, column)];
   const isPart = isPartOf(lens, column);
   const head = isPart ? shortOf(name) : headsOver(lenses, column);
+  const missing = lenses.length > 1 ? lenses.find((each) => isAbsent(each, column)) : null;
   const generated = lens.generatedFrom !== null && position >= lens.generatedFrom;
-  const title = `position ${position}${generated ? ", generated" : ""}: ${name}`;
+  const here = `position ${position}${generated ? ", generated" : ""}: ${name}`;
+  const title = isAbsent(lens, column) ? "a position of the other text" : `${here}${missing ? `; ${missing.name} has no such position` : ""}`;
   const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}${isUnread(lenses, column) ? " unread" : ""}`;
   return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
 }
 
 /** What stands over a column of text: a character at the first of its tokens, else the token; both where two lenses differ. */
-const headsOver = (lenses, column) => [...new Set(lenses.map((lens) => headOf(lens, column)))].join(" | ");
+const headsOver = (lenses, column) => [...new Set(having(lenses, column).map((lens) => headOf(lens, column)))].join(" | ");
+
+const having = (lenses, column) => lenses.filter((lens) => !isAbsent(lens, column));
 
 const headOf = (lens, column) => lens.characters[column]?.head ?? lens.tokens[column];
 
@@ -34,7 +39,7 @@ export const tickOf = (lens, column) => (isPartOf(lens, column) ? shortOf(nameOv
 export const atOrAfter = (lens, column) => (isPartOf(lens, column) || isOfLabels(lens) ? "at" : "after");
 
 /** What a column is called, or both where two lenses differ in it. */
-export const tokensOver = (lenses, column) => [...new Set(lenses.map((lens) => nameOver(lens, column)))].join(" | ");
+export const tokensOver = (lenses, column) => [...new Set(having(lenses, column).map((lens) => nameOver(lens, column)))].join(" | ");
 
 /** What a column is called: the part of a picture that it reads, or its token, with the character that it is a part of. */
 export const nameOver = (lens, column) => lens.labels[column] || tokenOf(lens, column);
@@ -51,9 +56,9 @@ export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
 export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
 /** A cell, from what `contentOf` says of it. */
-export function cellElement(lens, row, column, { text, p, m, mark, none, unread }) {
+export function cellElement(lens, row, column, { text, p, m, mark, none, unread, side }) {
   const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
-  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread"].filter(Boolean).join(" ");
+  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
   const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
   return Object.assign(cell, { place: [row, column] });

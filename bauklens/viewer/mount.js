@@ -2,6 +2,7 @@
 
 import { chosenIn, settled } from "./axes.js";
 import { bandOf, chosenEntry, columnOf, entryIn, foldedOrOpened } from "./bands.js";
+import { isAbsent } from "./data.js";
 import { detail } from "./detail.js";
 import { make } from "./dom.js";
 import { heat } from "./heat.js";
@@ -65,19 +66,22 @@ export function mount(figure, lenses, given = {}, number = 0) {
       images.look();
     },
     chosen() {
-      const lens = active();
-      const [row, column] = chosenIn(lens, state);
+      const [row, column] = chosenIn(active(), state);
+      const lens = having(active(), column);
       return { lens, row, column, band: bandOf(lens, entryIn(lens, state, column)) };
     },
     seen() {
       if (!over) return view.chosen();
-      const { lens, place } = over;
+      const { place } = over;
+      const lens = having(over.lens, place[1]);
       return { lens, row: place[0], column: columnOf(lens, place[1]), band: bandOf(lens, place[1]) };
     },
     pin: (key) => view.change(toggled(state, key)),
     home: () => tables.reveal(active()),
     panes: () => tables.seen(),
   };
+  /** A lens, or of two that are compared the one that has a column. */
+  const having = (lens, column) => (isAbsent(lens, column) ? (view.shown.find((each) => !isAbsent(each, column)) ?? lens) : lens);
   const active = () => (view.shown.includes(last) ? last : view.shown[0]);
   const tables = stage(view);
   const keys = help();

@@ -21,6 +21,13 @@ export function valueText(value) {
   return size !== 0 && size < 0.0005 ? value.toExponential(0) : String(Number(value.toPrecision(4)));
 }
 
+/** A change with its sign, to one decimal. */
+export function changeText(value) {
+  if (!Number.isFinite(value)) return "–";
+  const digits = Math.abs(value).toFixed(1);
+  return digits === "0.0" ? digits : `${value < 0 ? "−" : "+"}${digits}`;
+}
+
 /** The shortest number that is the same float32. */
 export function shortest(value) {
   for (let digits = 6; digits < 9; digits += 1) {

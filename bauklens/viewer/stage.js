@@ -27,7 +27,7 @@ export function stage(view) {
       }
       table.draw();
       edge.draw();
-      legend.replaceChildren(...legendOf(table.lenses).map((text) => make("span", {}, text)));
+      legend.replaceChildren(...explained(table.lenses));
       if (isNew || changesPlaces(view.state, before)) show(table, false);
     }
     if (!moved) align();
@@ -46,6 +46,7 @@ export function stage(view) {
       const table = grid(view, some);
       return { table, caption: captionOf(some), legend: make("p", { class: "legend" }), edge: widening(view, table) };
     });
+    element.classList.toggle("several", panes.length > 1);
     element.replaceChildren(...panes.map(paneOf));
     for (const { table, edge } of panes) {
       table.element.addEventListener("scroll", () => {
@@ -75,9 +76,16 @@ export function stage(view) {
 
   const legendOf = (some) => [...contentOf(some, view.state).legend, ...aboutBands(some)];
 
+  /** The legend as elements, of two lenses with the colours that the first text explains. */
+  function explained(some) {
+    const colours = (contentOf(some, view.state).scale ?? []).map(({ p, side }) => make("s", { class: side, style: { "--p": p, "--m": 0 } }));
+    const scale = colours.length ? make("span", { class: "scale", "aria-hidden": "true" }, ...colours) : null;
+    return legendOf(some).map((text, place) => make("span", {}, place ? null : scale, text));
+  }
+
   function captionOf([lens, other]) {
     const rounded = lens.rounded ? ". Numbers are rounded to about four digits to keep the page small" : "";
-    return other ? `${lens.name} | ${other.name}` : `${lens.caption}${rounded}`;
+    return other ? `${lens.name} ↔ ${other.name}` : `${lens.caption}${rounded}`;
   }
 
   function paneOf({ table, caption, legend, edge }) {

@@ -83,16 +83,15 @@ export function restored(given, lenses) {
 }
 
 /** Everything that was chosen, as JSON. */
-export function written(state) {
-  return JSON.stringify(Object.fromEntries(Object.keys(START).map((name) => [name, state[name]])));
-}
+export const written = (state) => JSON.stringify(Object.fromEntries(Object.keys(START).map((name) => [name, state[name]])));
 
-/** What can be shown of several lenses: one of them; of two, or through three decoders, all side by side, and pairs. */
+const MOST_BESIDE = 6; // lenses side by side
+
+/** What can be shown of several lenses: one of them; all side by side, if they are not too many; and any two compared. */
 export function shows(lenses) {
   const several = lenses.map((_, place) => String(place));
-  const decoders = new Set(lenses.map(({ decoder }) => decoder));
-  if (lenses.length !== 2 && !(lenses.length === 3 && decoders.size === 3)) return several;
-  const pairs = lenses.length === 2 ? ["difference"] : ["0-1", "0-2", "1-2"];
+  if (lenses.length < 2 || lenses.length > MOST_BESIDE) return several;
+  const pairs = lenses.length === 2 ? ["difference"] : several.flatMap((one, place) => several.slice(place + 1).map((other) => `${one}-${other}`));
   return [...several, "beside", ...(lenses[0].paired ? pairs : [])];
 }
 

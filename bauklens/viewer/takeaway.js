@@ -9,6 +9,7 @@ import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 export function takeaway(view) {
   const said = make("p", { class: "said", role: "status" });
   const seen = () => view.chosen();
+  const original = (lens) => lens.original ?? lens; // without columns that only another lens has
   const shown = () => view.pair ?? [seen().lens];
   const through = ({ decoder }) => (decoder === "logit" ? "" : ` ${decoder}`);
   const named = (suffix) => fileName(`${seen().lens.prompt}`, `${seen().lens.stream}${through(seen().lens)}`, suffix);
@@ -24,9 +25,9 @@ export function takeaway(view) {
     ["Copy the table (TSV)", () => copied(tsv(table(shown())), "table")],
     ["Copy the table (Markdown)", () => copied(markdown(table(shown())), "table")],
     ...(onPage ? [["Copy a link to this view", () => copied(link(view.state, view.number), "link")]] : []),
-    ["Download CSV", () => download(named("csv"), csv(seen().lens), "text/csv")],
+    ["Download CSV", () => download(named("csv"), csv(original(seen().lens)), "text/csv")],
     ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
-      ? [["Download JSON", () => download(named("json"), json(seen().lens), "application/json")]]
+      ? [["Download JSON", () => download(named("json"), json(original(seen().lens)), "application/json")]]
       : []),
     ["Download SVG", () => download(pictureName("svg"), picture(), "image/svg+xml")],
     ["Download PNG", async () => download(pictureName("png"), await png(picture()), "image/png")],

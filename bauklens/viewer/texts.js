@@ -1,16 +1,17 @@
 // A lens as text to export: TSV, Markdown, CSV and JSON.
 
-import { cellOf, probabilityAt, rowOf, tokenAt } from "./data.js";
+import { cellOf, isAbsent, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { nameOver } from "./heads.js";
 import { probabilityText, shortest } from "./numbers.js";
 
 /** The whole table, the most probable token a cell (of two lenses both, where they differ), as rows of texts. */
-export function table(lenses) {
+export function table(shown) {
+  const lenses = shown.length === 1 ? shown.map((each) => each.original ?? each) : shown;
   const [lens] = lenses;
-  const both = (of) => [...new Set(lenses.map(of))].join(" | ");
-  const head = (_, column) => `${lens.positions[column]} ${both((each) => nameOver(each, column))}`;
+  const both = (of, column) => [...new Set(lenses.filter((each) => !isAbsent(each, column)).map(of))].join(" | ");
+  const head = (_, column) => `${lenses.find((each) => !isAbsent(each, column)).positions[column]} ${both((each) => nameOver(each, column), column)}`;
   const top = (row, column) => {
-    const places = placesOf(lenses, row).map(([each, there]) => each.shown[tokenAt(each, cellOf(each, there, column))]);
+    const places = placesOf(lenses, row).filter(([each]) => !isAbsent(each, column)).map(([each, there]) => each.shown[tokenAt(each, cellOf(each, there, column))]);
     return [...new Set(places)].join(" | ");
   };
   const rows = lens.layers.map((layer, row) => [layer, ...lens.tokens.map((_, column) => top(row, column))]);
@@ -18,7 +19,7 @@ export function table(lenses) {
 }
 
 /** One cell's top k, of each lens, as rows of texts. */
-export const cell = (lenses, row, column) => placesOf(lenses, row).flatMap(([lens, there]) => cellRows(lens, there, column));
+export const cell = (lenses, row, column) => placesOf(lenses, row).filter(([lens]) => !isAbsent(lens, column)).flatMap(([lens, there]) => cellRows(lens, there, column));
 
 /** The lenses that have the layer of a row of the first, each with its own row. */
 const placesOf = (lenses, row) =>

@@ -1,27 +1,30 @@
 // The row above the table: which lens, its colours, a search, the view's shape, and the export menu.
 
 import { idsOf } from "./bands.js";
-import { colourOf, colours } from "./colour.js";
+import { pairColours } from "./apart.js";
+import { colours } from "./colour.js";
 import { button, choice, make, menu, tick } from "./dom.js";
-import { pairOf, showing, shows } from "./state.js";
+import { isPair, pairOf, showing, shows } from "./state.js";
 import { takeaway } from "./takeaway.js";
 import { WIDTHS } from "./widths.js";
 
+const MOST_PAIRS = 3; // tabs
 const THEMES = [["system", "same as system"], ["light", "light"], ["dark", "dark"]];
 
 /** `{ element, draw() }`. */
 export function toolbar(view, search, help) {
   const { lenses } = view;
-  const spoken = { beside: "side by side", difference: "difference" };
-  const named = (show) => lenses[show]?.name ?? spoken[show] ?? pairOf(lenses, show).map(({ name }) => name).join(" | ");
-  const several = shows(lenses);
-  const tabs = several.map((show) => [show, named(show)]).map(([show, text]) => button(text, () => view.change(showing(show, view.state, lenses)), { title: text }));
+  const [several, pairs] = tabsOf(lenses);
+  const go = (show) => view.change(showing(show, view.state, lenses));
+  const tabs = several.map((show) => button(called(lenses, show), () => go(show), { title: called(lenses, show, "title") }));
+  const [pairLabel, pair] = choice("Compare", [["", "–"], ...pairs.map((show) => [show, called(lenses, show)])], (show) => go(show || "beside"));
   const bar = make("div", { class: "tabs", role: "group", "aria-label": "what is shown" }, ...tabs);
   const [colourLabel, colour] = choice("Colour", [], (value) => view.change({ colour: value }));
   const element = make("div", { class: "bar" });
   const shape = shapeMenu(view);
   element.append(
     ...(lenses.length > 1 ? [bar] : []),
+    ...(pairs.length ? [pairLabel] : []),
     colourLabel,
     search.element,
     shape.element,
@@ -32,12 +35,26 @@ export function toolbar(view, search, help) {
   function draw() {
     const { state } = view;
     tabs.forEach((tab, place) => tab.setAttribute("aria-pressed", String(state.show === several[place])));
-    const { lens } = view.chosen();
-    colour.replaceChildren(...colours(lens, state).map(([value, text]) => make("option", { value }, text)));
-    colour.value = colourOf(lens, state);
+    pair.value = pairs.includes(state.show) ? state.show : "";
+    const known = view.pair ? pairColours(view.pair, state) : colours(view.chosen().lens, state);
+    colour.replaceChildren(...known.map(([value, text]) => make("option", { value }, text)));
+    colour.value = known.some(([value]) => value === state.colour) ? state.colour : "both";
     shape.draw();
   }
   return { element, draw };
+}
+
+/** What is shown by a tab each, and pairs that are in a list as there are many. */
+function tabsOf(lenses) {
+  const [pairs, others] = [shows(lenses).filter(isPair), shows(lenses).filter((show) => !isPair(show))];
+  return pairs.length > MOST_PAIRS ? [others, pairs] : [[...others, ...pairs], []];
+}
+
+/** What is shown, in words: by the short names of lenses, or their titles. */
+function called(lenses, show, by = "name") {
+  const name = (lens) => lens[by] ?? lens.name;
+  if (lenses[show]) return name(lenses[show]);
+  return show === "beside" ? "side by side" : pairOf(lenses, show).map(name).join(" ↔ ");
 }
 
 function shapeMenu(view) {

@@ -3,6 +3,7 @@
 import { imagesOf, unpack } from "./data.js";
 import { make } from "./dom.js";
 import { mount } from "./mount.js";
+import { padded } from "./padded.js";
 import { linked } from "./share.js";
 
 /** Mounts every figure of the page that holds lenses for this viewer and is not mounted yet. */
@@ -17,7 +18,7 @@ async function open(figure) {
   try {
     const given = JSON.parse(figure.querySelector("script.bauklens-data").textContent);
     const images = imagesOf(figure);
-    const lenses = await Promise.all(given.lenses.map((each) => unpack(each, images)));
+    const lenses = await Promise.all(given.lenses.map(async (each) => padded(await unpack(each, images))));
     mount(figure, lenses, { ...given.state, ...linked(number) }, number);
   } catch (error) {
     const said = `The viewer could not start, so you see the static table: ${error.message}`;

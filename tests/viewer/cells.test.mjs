@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { pairColours } from "../../bauklens/viewer/apart.js";
+import { chosenIn } from "../../bauklens/viewer/axes.js";
+import { entries } from "../../bauklens/viewer/bands.js";
 import { height, nice } from "../../bauklens/viewer/chart.js";
 import { colouring, colours } from "../../bauklens/viewer/colour.js";
 import { contentOf } from "../../bauklens/viewer/content.js";
+import { padded } from "../../bauklens/viewer/padded.js";
 import { along, leadsFrom, pinned } from "../../bauklens/viewer/pins.js";
 import { found } from "../../bauklens/viewer/search.js";
 import { aboutRows, rowHead } from "../../bauklens/viewer/rows.js";
@@ -72,24 +76,47 @@ test("a lens without magnitudes says so", () => {
 });
 
 test("what differs between two lenses", () => {
-  const other = small({ probability: small().probability.map((each) => each / 2) });
-  const { of } = contentOf([small(), other], state({ show: "difference" }));
-  assert.deepEqual([of(0, 0).text, of(0, 0).p, of(0, 0).m], ["a", 0.25, 0]);
-  const swapped = small({ top: small().top.map((token) => (token < 2 ? 1 - token : token)) });
-  const cell = contentOf([small(), swapped], state({ show: "difference" })).of(0, 0);
-  assert.deepEqual([cell.text, cell.p, cell.m], ["a | ␣b", 0, 1]);
-  const pinnedOne = contentOf([small(), swapped], state({ show: "difference", pins: [11], pin: 11 }));
-  assert.equal(pinnedOne.of(0, 0).p, 0.267); // 0.25 of the largest difference, 0.9375
-  assert.match(pinnedOne.legend[0], /of ␣b, 0 to 0.9375, 0 outside the top k/);
-  const tops = contentOf([small(), swapped], state({ show: "difference", pins: [11], pin: 11, colour: "top" }));
-  assert.equal(tops.of(0, 0).p, 0);
+  const between = { "1 distance": Float32Array.of(0, 0.25, 0.5, 0.75, 1, NaN) };
+  const lens = small({ between, legends: { 1: "distance: 0 the same" } });
+  const swapped = small({ place: 1, top: small().top.map((token) => (token < 2 ? 1 - token : token)) });
+  const { of, legend } = contentOf([lens, swapped], state({ show: "difference" }));
+  assert.deepEqual([of(0, 0).text, of(0, 0).p, of(0, 0).m], ["a | ␣b", 0, 1]);
+  assert.deepEqual([of(0, 1).p, of(2, 0).p, of(2, 0).m, of(2, 1).none], [0.25, 1, 0, true]);
+  assert.equal(legend[0], "background: distance: 0 the same");
+  assert.equal(contentOf([small(), small({ place: 1 })], state({ show: "difference" })).of(0, 0).none, true);
+});
+
+test("what becomes of a pinned token's log p, with its sign, where both know it", () => {
+  const other = small({ place: 1, name: "other", top: Uint16Array.of(0, 1, 0, 1, 0, 1, 0, 1, 2, 0, 1, 3), probability: Float32Array.of(0.5, 0.125, 0.75, 0.125, 0.5, 0.25, 0.5, 0.25, 0.5, 0.25, 0.9375, 0.03125) });
+  const { of, legend, scale } = contentOf([small(), other], state({ show: "difference", pins: [11], pin: 11 }));
+  const shown = (row, column) => [of(row, column).text, of(row, column).side, of(row, column).p];
+  assert.deepEqual(shown(0, 0), ["−0.7", "less", 1]); // 0.25 -> 0.125
+  assert.deepEqual(shown(2, 1), ["0.0", "more", 0]);
+  assert.deepEqual([of(0, 1).text, of(0, 1).none], ["–", true]); // in the top k of one only
+  assert.match(legend[0], /log p of ␣b from made to other, −0.7 \(orange\) to \+0.7 \(blue\) nats; hatched: ␣b is not known in both, only in the top k/);
+  assert.deepEqual(scale.map(({ side }) => side), ["less", "less", "less", "more", "more"]);
 });
 
 test("a measure of two lenses together colours their difference", () => {
-  const lens = small({ between: { kl: Float32Array.of(0, 1, 2, 3, 4, NaN) } });
-  const content = contentOf([lens, small()], state({ show: "difference", colour: "kl" }));
-  assert.deepEqual([content.of(0, 1).p, content.of(2, 0).p, content.of(2, 1).p], [0.25, 1, 0]);
-  assert.match(content.legend[0], /kl between the two, 0 to 4/);
+  const lens = small({ between: { "1 kl": Float32Array.of(0, 1, 2, 3, 4, NaN), "2 kl": new Float32Array(6) } });
+  const content = contentOf([lens, small({ place: 1 })], state({ show: "difference", colour: "kl" }));
+  assert.deepEqual([content.of(0, 1).p, content.of(2, 0).p, content.of(2, 1).none], [0.25, 1, true]);
+  assert.match(content.legend[0], /KL divergence between the two, 0 to 4 nats/);
+});
+
+test("a column that only one of two texts has is hatched in the other, and left out of its own table", () => {
+  const shifted = { axis: [0, 1, 5], place: 1, name: "other", linked: [0, 5] };
+  const [one, other] = [padded(small({ axis: [0, 1, 5], linked: [0, 1] })), padded(small(shifted))];
+  assert.deepEqual([one.columns, other.positions, [...other.absent]], [3, [0, "–", 1], [1]]);
+  const { of, legend } = contentOf([one, other], state({ show: "difference" }));
+  assert.deepEqual([of(2, 1).text, of(2, 1).none], ["␣b", true]);
+  assert.deepEqual([of(2, 2).text, of(2, 2).none], ["␣b", true]);
+  assert.ok(legend.includes("hatched columns: positions that only one of the two has"));
+  assert.deepEqual(along(other, 1, { row: 2 }, "probability"), [NaN, NaN, 0.9375]);
+  assert.deepEqual([entries(other, { show: "1", open: [] }), entries(other, { show: "beside", open: [] })], [[0, 2], [0, 1, 2]]);
+  assert.deepEqual(chosenIn(other, { show: "1", layer: "1", position: 1 }), [2, 2]);
+  assert.equal(padded(small()).columns, 2);
+  assert.deepEqual(other.original.positions, [0, 1]);
 });
 
 test("a token along the layers and positions, and where it takes the lead", () => {
@@ -129,7 +156,7 @@ test("the ranks of a pinned token are compared", () => {
   assert.deepEqual([of(0, 0).text, of(2, 1).text, of(0, 1).text], ["2 | 1", "1 | 1", "– | –"]);
   assert.deepEqual([of(0, 0).p, of(2, 1).p, of(0, 1).none], [0.1, 0, true]);
   assert.match(legend[0], /in each cell the rank of ␣b/);
-  assert.deepEqual(colours(small(), state(pin)).map(([name]) => name), ["both", "rank", "top"]);
+  assert.deepEqual(pairColours([small(), other], state(pin)).map(([name]) => name), ["both", "rank", "top"]);
 });
 
 test("the head of a row says how good its decoder is there", () => {

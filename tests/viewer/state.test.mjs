@@ -45,7 +45,9 @@ test("what can be shown", () => {
   assert.deepEqual(shows([small()]), ["0"]);
   assert.deepEqual(shows([small(), small()]), ["0", "1", "beside", "difference"]);
   assert.deepEqual(shows([small({ paired: false }), small()]), ["0", "1", "beside"]);
-  assert.deepEqual(shows([small(), small(), small()]), ["0", "1", "2"]);
+  assert.deepEqual(shows([small(), small(), small()]), ["0", "1", "2", "beside", "0-1", "0-2", "1-2"]);
+  assert.equal(shows(Array.from({ length: 6 }, () => small())).filter((show) => show.includes("-")).length, 15);
+  assert.deepEqual(shows(Array.from({ length: 7 }, () => small())), ["0", "1", "2", "3", "4", "5", "6"]);
   const decoders = ["logit", "tuned", "jacobian"].map((decoder) => small({ decoder }));
   assert.deepEqual(shows(decoders), ["0", "1", "2", "beside", "0-1", "0-2", "1-2"]);
   assert.deepEqual(pairOf(decoders, "0-2"), [decoders[0], decoders[2]]);
@@ -67,12 +69,13 @@ test("a file's name is made of letters and digits", () => {
   assert.equal(fileName("日本".repeat(99), "", "png").length, 64);
 });
 
-test("columns are wider while two tokens stand in a cell, unless a person chose their width", () => {
+test("columns are wider while two tokens stand in a cell, and narrower side by side, unless a person chose their width", () => {
   const lenses = [small(), small()];
   const state = opened(lenses);
   const pair = changed(state, showing("difference", state, lenses));
-  assert.deepEqual([pair.show, pair.width], ["difference", 120]);
+  assert.deepEqual([pair.show, pair.width], ["difference", 108]);
   assert.deepEqual(showing("0", pair, lenses), { show: "0", width: 76 });
+  assert.equal(showing("beside", state, lenses).width, 50);
   assert.deepEqual(showing("difference", { ...state, width: 90 }, lenses), { show: "difference", width: 90 });
 });
 

@@ -1,0 +1,72 @@
+"""Short names for lenses: what they differ in, and of two prompts the words in which these differ. Needs no torch."""
+
+from collections.abc import Sequence
+
+from bauklens.result.alignment import aligned
+
+LONGEST = 24
+"""Characters of a short name."""
+
+_STRIPPED = ".,;:!?"
+_MORE = " … "
+
+
+def short_names(names: Sequence[str], attribute: str) -> list[str]:
+    """Short names, as unlike each other as the full ones.
+
+    >>> short_names(["Then Mary left", "Then John left"], "prompt")
+    ['Mary', 'John']
+
+    Args:
+        names: the full names.
+        attribute: what they are of a result: ``"prompt"``, ``"model"``, ``"decoder"``, ...
+    """
+    if attribute == "prompt" and len(names) == 2:
+        short = _differing(names[0].split(), names[1].split())
+    elif attribute == "model":
+        short = [name.rpartition("/")[2] or name for name in names]
+    else:
+        short = [" ".join(name.split()) for name in names]
+    if len(set(short)) < len(names):
+        short = [" ".join(name.split()) for name in names]
+    if len(set(map(_cut, short))) < len(names):
+        short = _from_where_they_differ(short)
+    found = [_cut(name) for name in short]
+    return found if len(set(found)) == len(names) else [*names]
+
+
+def _differing(one: list[str], other: list[str]) -> list[str]:
+    """The words of each that the other does not have in that place; of one that only lacks words, which it lacks."""
+    pairs = aligned(one, other)
+    plain, texts = [], []
+    for side, words in enumerate((one, other)):
+        stretches: list[list[str]] = [[]]
+        for pair in pairs:
+            if None not in pair and one[pair[0] or 0] == other[pair[1] or 0]:
+                stretches.append([])
+            elif pair[side] is not None:
+                stretches[-1].append(words[pair[side] or 0])
+        said = [" ".join(each) for each in stretches if each]
+        bare = dict.fromkeys(text.strip(_STRIPPED) or text for text in said)  # each once
+        plain.append(_MORE.join(bare))
+        texts.append(_MORE.join(said))
+    if all(plain) and plain[0] != plain[1]:
+        return plain
+    return [text or f"without “{other}”" for text, other in zip(texts, texts[::-1], strict=True)]
+
+
+def _from_where_they_differ(names: list[str]) -> list[str]:
+    """The same without what all begin with, but for the word in which they begin to differ."""
+    same = 0
+    while all(len(name) > same for name in names) and len({name[same] for name in names}) == 1:
+        same += 1
+    start = max(names[0].rfind(" ", 0, same) + 1, same - LONGEST // 2)
+    return [f"…{name[start:]}" if start else name for name in names]
+
+
+def _cut(name: str) -> str:
+    """At the end of a word, if there is one not far from where it has to end."""
+    if len(name) <= LONGEST:
+        return name
+    end = name.rfind(" ", LONGEST // 2, LONGEST)
+    return f"{name[: end if end > 0 else LONGEST - 1].rstrip(_STRIPPED + ' …')}…"

@@ -51,7 +51,7 @@ class Wanted:
         return self.token_ids if self.part == SET else self.token_ids[:1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Target(Wanted):
     """A target and its values in every cell.
 
@@ -67,6 +67,11 @@ class Target(Wanted):
     probability: np.ndarray
     logit: np.ndarray
     rank: np.ndarray
+
+    def __repr__(self) -> str:
+        layers, positions = self.probability.shape
+        count = "1 token" if len(self.token_ids) == 1 else f"{len(self.token_ids)} tokens"
+        return f"<Target {self.text!r} ({self.part}, {count}): {layers} layers x {positions} positions>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -34,6 +34,8 @@ class _Cell:
     magnitude: str
     hover: str
     position: int
+    number: str = ""
+    """Its probability as text, for a table that has lost its style."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["shortened"] = shortened
+    environment.filters["hundredths"] = lambda number: _number(float(number), 2)
     return environment
 
 
-def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:
+def table(result: LensResult, *, largest: float | None = None, hover: bool = True, brief: bool = False) -> Markup:
     """The table of a result.
 
     Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
@@ -82,12 +85,14 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
     Args:
         largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
         hover: whether every cell shows its top k on hover.
+        brief: for a table of a notebook, which is to be small and is also seen without its style: no hover texts and no
+            ``data-`` attributes, but the probability as text, which the style hides.
     """
     largest = largest_magnitude(result) if largest is None else largest
     shown = folded(result)
     columns = [_band_column(result, each) if isinstance(each, Band) else _column(result, each) for each in shown]
-    rows = _rows(result, columns, shown, largest, hover)
-    return _rendered(columns, rows, noun(result))
+    rows = _rows(result, columns, shown, largest, hover and not brief)
+    return _rendered(columns, rows, noun(result), brief)
 
 
 def _column(result: LensResult, place: int) -> _Column:
@@ -133,10 +138,13 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
     return part, " ".join(filter(None, (left_out, folded_in_words(folded(part)))))
 
 
-def comparison_table(comparison: Comparison) -> Markup:
+def comparison_table(comparison: Comparison, *, brief: bool = False) -> Markup:
     """The table of a comparison: the most probable token, of both lenses if they differ.
 
     ``--p`` is how little their top k have in common, ``--m`` how much their top tokens' probabilities differ.
+
+    Args:
+        brief: as for :func:`table`.
     """
     one, other = comparison.one, comparison.other
     shown = folded(one)
@@ -157,9 +165,10 @@ def comparison_table(comparison: Comparison) -> Markup:
             lines += [
                 f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()
             ]
-            tops = []
+            tops, numbers = [], []
             for lens, name, text in zip((one, other), comparison.names, texts, strict=True):
                 tops.append(text[int(lens.top_ids[row, place, 0])])
+                numbers.append(f"{lens.top_probs[row, place, 0]:.2f}")
                 lines.append(f"{_text(name, visible)}:")
                 lines += [
                     f"{readable_probability(probability)}  {text[token_id]}"
@@ -168,15 +177,15 @@ def comparison_table(comparison: Comparison) -> Markup:
                     )
                 ]
             apart = float(apart_by[row, place])
-            cells.append(
-                _Cell(_both(*tops), _number(apart), _number(change[row, place]), "\n".join(lines), column.position)
-            )
+            hover = "" if brief else "\n".join(lines)
+            change_here, number = _number(change[row, place]), " | ".join(numbers)
+            cells.append(_Cell(_both(*tops), _number(apart), change_here, hover, column.position, number))
         rows.append(_Row(layer, _marked(comparison, layer), "", "", cells))
-    return _rendered(columns, rows, noun(one))
+    return _rendered(columns, rows, noun(one), brief)
 
 
-def _rendered(columns: list[_Column], rows: Iterable[_Row], predicted: str) -> Markup:
-    told = {"columns": columns, "rows": rows, "predicted": predicted}
+def _rendered(columns: list[_Column], rows: Iterable[_Row], predicted: str, brief: bool) -> Markup:
+    told = {"columns": columns, "rows": rows, "predicted": predicted, "brief": brief}
     return Markup(templates().get_template("table.html").render(told))  # noqa: S704
 
 
@@ -232,6 +241,7 @@ def _rows(
                     magnitude=_number(relative[row, place]),
                     hover="\n".join(lines) if hover else "",
                     position=column.position,
+                    number=f"{top[0][1]:.2f}",
                 )
             )
         yield _Row(layer, *_head(result, row), cells)
@@ -287,6 +297,6 @@ def _text(text: str, written: Callable[[str], str]) -> str:
     return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
 
 
-def _number(value: float) -> str:
-    """Three decimals without what CSS does not need: .83, 0, 1."""
-    return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+def _number(value: float, decimals: int = 3) -> str:
+    """Few decimals, without what CSS does not need: .83, 0, 1."""
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

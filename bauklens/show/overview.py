@@ -66,7 +66,7 @@ def overview(groups: Sequence[Sequence[tuple[str, Shown]]]) -> list[Entry]:
     ]
     named = _telling_apart([lens for *_, lens in found])
     return [
-        _entry(section, heading, ", ".join(filter(None, (printable(name), called))), lens)
+        _entry(section, heading, printable(name) or called, lens)
         for (section, heading, name, lens), called in zip(found, named, strict=True)
     ]
 

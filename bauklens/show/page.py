@@ -24,7 +24,7 @@ from bauklens.show.overview import HEIGHT, WIDTH, overview
 from bauklens.show.payload import views
 from bauklens.show.pictures import static_pictures
 from bauklens.show.sections import Shown, heading_of, provenance_of, together
-from bauklens.show.sources import source_of
+from bauklens.show.sources import shortened, source_of
 from bauklens.show.static_table import comparison_table, excerpt, table, templates
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
@@ -197,6 +197,9 @@ def _figure(
         _comparison_part(each, brief) if isinstance(each, Comparison) else _lens_part(each, beside, brief, hover)
         for each in results
     ]
+    if len({heading_of(each) for each in results}) > 1:  # only a list that a notebook shows
+        for each, part in zip(results, parts, strict=True):
+            part["prompt"] = part["caption"] = shortened(heading_of(each))
     lenses = [lens for each in results for lens in ([each.one, each.other] if isinstance(each, Comparison) else [each])]
     state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
@@ -234,6 +237,7 @@ def _lens_part(result: LensResult, beside: bool, brief: bool, hover: bool) -> di
     decoder = result.decoder_called or ("logit lens" if beside else "")
     return {
         "template": "lens_part.html",
+        "prompt": "",
         "table": table(shown, largest=largest_magnitude(result), hover=hover and not left_out, brief=brief),
         "left_out": left_out,
         "result": result,

@@ -57,7 +57,7 @@ def joined(folder: Path, entry: str) -> str:
 @cache
 def viewer_version() -> str:
     """What tells this viewer from any other on a page: a hash of its modules and its style."""
-    return hashlib.sha256((joined(VIEWER, "viewer") + viewer_style()).encode()).hexdigest()[:12]
+    return hashlib.sha256((joined(VIEWER, "viewer") + page_style()).encode()).hexdigest()[:12]
 
 
 def table_style() -> Markup:
@@ -65,9 +65,9 @@ def table_style() -> Markup:
     return _style("table")
 
 
-def viewer_style() -> Markup:
-    """The style of the viewer and of pages, which is read after that of the tables."""
-    return _style("lens")
+def page_style() -> Markup:
+    """The style of everything: tables, and then the viewer and pages."""
+    return table_style() + _style("lens")
 
 
 def _style(name: str) -> Markup:

@@ -5,8 +5,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.result.comparison import Comparison
@@ -14,7 +12,7 @@ from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show import line_chart
-from bauklens.show.bundle import script_source, table_style, viewer_call, viewer_script, viewer_style, viewer_version
+from bauklens.show.bundle import page_style, script_source, table_style, viewer_call, viewer_script, viewer_version
 from bauklens.show.css_colour import Colour, css_colour
 from bauklens.show.legends import largest_magnitude, quality_legend, unread_legend
 from bauklens.show.notebook_once import carries_script
@@ -55,8 +53,7 @@ def fragment(
         templates()
         .get_template("fragment.html")
         .render(
-            style=table_style(),
-            viewer_style=viewer_style() if carries else "",
+            style=page_style() if carries else "",
             figure=figure,
             script=viewer_script() if carries else viewer_call(),
         )
@@ -85,7 +82,7 @@ def ranking_fragment(
 def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
     """The HTML of a page of rankings, each given as the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
-    return template.render(title=title, style=_page_style(), script_source="'none'", rankings=rankings)
+    return template.render(title=title, style=page_style(), script_source="'none'", rankings=rankings)
 
 
 def scores_page(title: str, key: Sequence[tuple[str, str]], charts: Sequence[Any], ranking: Mapping[str, Any]) -> str:
@@ -98,7 +95,7 @@ def scores_page(title: str, key: Sequence[tuple[str, str]], charts: Sequence[Any
     """
     sizes = {"width": line_chart.WIDTH, "height": line_chart.HEIGHT, "left": line_chart.LEFT}
     template = templates().get_template("scores_page.html")
-    shown = {"title": title, "style": _page_style(), "script_source": "'none'", "key": key, "charts": charts}
+    shown = {"title": title, "style": page_style(), "script_source": "'none'", "key": key, "charts": charts}
     return template.render(**shown, **sizes, ranking=ranking)
 
 
@@ -137,7 +134,7 @@ def page(
         .get_template("page.html")
         .render(
             title=title,
-            style=_page_style(),
+            style=page_style(),
             script=script,
             script_source=script_source(script),
             sections=sections,
@@ -218,7 +215,7 @@ def _figure(
         "parts": parts,
         "pictures": static_pictures(lenses),
         "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
-        "data": views(lenses, captions, state, **together),
+        "data": views(lenses, captions, state, brief=brief, **together),
         "viewer": viewer_version(),
     }
 
@@ -284,7 +281,3 @@ def _caption(lens: LensResult) -> str:
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
     source = source_of(lens)
     return f"{stream} of {lens.model}{through}, decoded with {norm}{source and '; source: '}{source}"
-
-
-def _page_style() -> Markup:
-    return table_style() + viewer_style()

@@ -34,6 +34,9 @@ _LEVEL = 7
 _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
 
+_BRIEF_BITS = 15
+"""The same in a notebook."""
+
 
 def views(
     lenses: Sequence[LensResult],
@@ -42,6 +45,7 @@ def views(
     *,
     names: Sequence[str] | None = None,
     between: Mapping[str, np.ndarray] | None = None,
+    brief: bool = False,
 ) -> Markup:
     """JSON for a script element: the lenses of one viewer, and the state that it starts with.
 
@@ -49,17 +53,18 @@ def views(
         captions: the caption of each.
         names: a word or two that tell them apart; by default what they differ in.
         between: measures (layer, position) of two lenses together, whose columns correspond to each other.
+        brief: whether to write numbers to about five digits, for a notebook, in whose Python they are exact.
     """
     named = [*map(printable, names)] if names is not None else _names(lenses)
     first = lenses[0]
     paired = between is not None or all(np.array_equal(first.positions, each.positions) for each in lenses)
     paired = paired and all(set(first.layers) & set(each.layers) for each in lenses)
-    several = [_view(*each) for each in zip(lenses, captions, named, strict=True)]
+    several = [_view(*each, brief=brief) for each in zip(lenses, captions, named, strict=True)]
     for lens, each in zip(lenses, several, strict=True):
         each["head"] |= {"paired": paired, "between": [], "pictures": payload(lens, lenses)}
         each["head"]["linked"] = (first.positions if paired else lens.positions).tolist()
     if between:
-        several[0] = _view(first, captions[0], named[0], between) | {
+        several[0] = _view(first, captions[0], named[0], between, brief=brief) | {
             "head": several[0]["head"] | {"between": [*between]}
         }
     return inert({"format": "bauklens.view", "version": 1, "lenses": several, "state": dict(state)})
@@ -86,7 +91,12 @@ def _names(lenses: Sequence[LensResult]) -> list[str]:
 
 
 def _view(
-    lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray] = MappingProxyType({})
+    lens: LensResult,
+    caption: str,
+    name: str,
+    between: Mapping[str, np.ndarray] = MappingProxyType({}),
+    *,
+    brief: bool,
 ) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
     seen = map(spelling(lens), vocabulary["texts"])
@@ -101,8 +111,9 @@ def _view(
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
     heads = column_heads(lens.tokens, lens.positions.tolist())
     rounds = sum(value.size for value in floats.values()) > _LOSSLESS
+    bits = _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
     tracked = tracked_payload(lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())})
-    arrays: dict[str, Any] = {"top": top} | {key: _float32(value, rounds) for key, value in floats.items()}
+    arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
     arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
@@ -135,15 +146,16 @@ def _view(
             "targets": _targets(lens),
             "tracked": tracked.head,
             "rounded": rounds,
-            "plain": _told(lens, rounds),
+            "plain": _told(lens, bits),
         }
     }
 
 
-def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
+def _told(lens: LensResult, bits: int) -> dict[str, Any]:
     """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
     head = lens.head()
-    return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
+    digits = {_KEPT_BITS: "four", _BRIEF_BITS: "five"}.get(bits)
+    return head | {"provenance": head["provenance"] | {"rounded": f"to about {digits} digits"}} if digits else head
 
 
 def _targets(lens: LensResult) -> list[dict[str, Any]]:
@@ -186,14 +198,13 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     return {"ids": told, "texts": [texts[token] for token in kept]}, top
 
 
-def _float32(value: np.ndarray, rounds: bool) -> np.ndarray:
+def _float32(value: np.ndarray, bits: int) -> np.ndarray:
     """(any shape) -> flat float32; rounded to fewer bits, where that is wanted and the value is a number."""
     flat = np.ascontiguousarray(value, dtype="<f4").ravel()
-    if not rounds:
+    lost = 23 - bits
+    if not lost:
         return flat
-    lost = 23 - _KEPT_BITS
-    bits = flat.view("<u4")
-    rounded = ((bits.astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
+    rounded = ((flat.view("<u4").astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
     return np.where(np.isfinite(flat), rounded, flat).astype("<f4")
 
 

@@ -243,17 +243,22 @@ def test_in_a_script_a_line_says_that_nothing_is_shown(gpt2, tokenizer, capsys, 
     )
 
 
+USED = set()
+"""Ids of cells of earlier tests."""
+
+
 class TestOutputs:
     """What a notebook holds of them."""
 
     @pytest.fixture
     def cells(self, shell, monkeypatch):
         """Runs code as one cell of a notebook after another, in a frontend that tells their ids -> HTML of each."""
-        running = {}
+        running = {"deletedCells": [*USED]}  # so that the next cell is the first
         monkeypatch.setattr(type(shell), "get_parent", lambda _: {"metadata": running}, raising=False)
 
         def run(code, cell):
             running["cellId"] = cell
+            USED.add(cell)
             return tables(shell, code)[1]
 
         return run

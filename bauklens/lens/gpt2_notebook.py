@@ -151,6 +151,6 @@ def _name(hs: States | None) -> str | None:
 def _running_cell() -> int | None:
     """The number of the notebook cell that runs now; None in a script, and in an IPython of a terminal."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell: Any = ipython.get_ipython() if ipython is not None else None
     is_notebook = shell is not None and type(shell).__name__ != "TerminalInteractiveShell"
     return int(shell.execution_count) if is_notebook else None

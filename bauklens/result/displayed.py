@@ -54,7 +54,8 @@ class Displayed:
         Args:
             path: where to write it, atomically; None writes nothing.
             title: the page's heading.
-            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
+            look: ``"default"``, or ``"classic"``, as in older notebooks: background from white to a colour by
+                magnitude, ink from white to black by probability.
             color: the colour of the classic look, as for :func:`bauklens.show_logit_lens`.
 
         Returns:

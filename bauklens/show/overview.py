@@ -124,4 +124,5 @@ def _through_the_layers(lens: LensResult, column: int, answer: int) -> np.ndarra
         value = lens.target(answer).probability[:, column]
     except LensError:
         value = np.where(lens.top_ids[:, column] == answer, lens.top_probs[:, column], 0).sum(axis=-1)
-    return np.clip(np.nan_to_num(value), 0, 1)
+    known: np.ndarray = np.clip(np.nan_to_num(value), 0, 1)
+    return known

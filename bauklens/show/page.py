@@ -13,7 +13,8 @@ from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show import line_chart
 from bauklens.show.bundle import page_style, script_source, table_style, viewer_call, viewer_script, viewer_version
-from bauklens.show.css_colour import Colour, css_colour
+from bauklens.show.css_colour import Colour as Colour
+from bauklens.show.css_colour import css_colour
 from bauklens.show.legends import largest_magnitude, quality_legend, unread_legend
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.nouns import noun

@@ -80,7 +80,8 @@ def _rounded(ranks: np.ndarray) -> np.ndarray:
     wide = ranks.astype(np.int64)
     lost = np.maximum(np.frexp(wide)[1] - _KEPT_BITS, 0)
     kept = (wide + (1 << lost >> 1)) >> lost
-    return ((lost << (_KEPT_BITS - 1)) + kept).astype(np.uint16)
+    codes: np.ndarray = ((lost << (_KEPT_BITS - 1)) + kept).astype(np.uint16)
+    return codes
 
 
 def _steps(ranks: np.ndarray, logs: np.ndarray) -> np.ndarray:
@@ -91,6 +92,6 @@ def _steps(ranks: np.ndarray, logs: np.ndarray) -> np.ndarray:
         logs: (token, layer, position), the bits of float16 numbers, none above 0.
     """
     order = np.argsort(logs & 0x7FFF, axis=0, kind="stable")
-    ordered = np.take_along_axis(ranks, order, axis=0)
+    ordered: np.ndarray = np.take_along_axis(ranks, order, axis=0)
     ordered[1:] -= ordered[:-1].copy()
     return ordered

@@ -90,9 +90,10 @@ class TestRows:
     def test_lenses_of_a_section_are_told_apart_by_what_they_differ_in(self):
         lens = LENSES[0]
         delta = replace(lens, stream="delta")
-        found = overview([[("", lens), ("", delta)], [("", bauklens.compare(lens, LENSES[2], names=["one", "two"]))]])
+        both = bauklens.compare(lens, LENSES[2])
+        found = overview([[("", lens), ("", delta)], [("", both)]])
         assert [each.section for each in found] == [1, 1, 2, 2]
-        assert [each.lens for each in found[2:]] == ["one", "two"]
+        assert [each.lens for each in found[2:]] == [*both.names]
         assert found[0].lens != found[1].lens
 
     def test_a_result_without_entropy_has_none(self):

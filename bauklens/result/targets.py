@@ -70,8 +70,8 @@ class Target(Wanted):
 
     def __repr__(self) -> str:
         layers, positions = self.probability.shape
-        count = "1 token" if len(self.token_ids) == 1 else f"{len(self.token_ids)} tokens"
-        return f"<Target {self.text!r} ({self.part}, {count}): {layers} layers x {positions} positions>"
+        size = f", {len(self.token_ids)} tokens" if len(self.token_ids) > 1 else ""
+        return f"<Target {self.text!r} ({self.part}{size}): {layers} layers x {positions} positions>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -71,6 +71,7 @@ def test_neurons_show_themselves(gpt2, tokenizer):
     html = found._repr_html_()
     assert html.count("<tr>") == 4
     assert all(f'<th scope="row">{neuron}</th>' in html for neuron in found.neurons)
+    assert repr(found) == f"<TopNeurons of {found.model}: layer 0, position 1 ({found.token!r}), 3 neurons>"
 
 
 class TestNoNeurons:
@@ -154,6 +155,7 @@ def test_nearest_tokens_show_themselves(gpt2, tokenizer):
     assert frame["token"].tolist() == ["the"] * 3 + [" city"] * 3
     assert found.scores[0, 0] == pytest.approx(1)  # GPT-2's embeddings are tied: a token is nearest to itself
     assert found._repr_html_().count("<tr>") == 4
+    assert repr(found) == f"<NearestTokens of {found.model}, by cosine: 2 positions, top 3>"
 
 
 def test_a_ranking_of_hostile_texts_breaks_nothing():

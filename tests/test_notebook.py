@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bleach
 import numpy as np
 import pytest
 import torch
@@ -12,10 +13,61 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import bauklens
 from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
-from tests.made import made
+from bauklens.show.page import fragment
+from tests.made import made, unpacked
 from tests.tiny import LAYERS, PROMPT, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
+GITHUB = frozenset(
+    [
+        "h1",
+        "h2",
+        "h3",
+        "b",
+        "i",
+        "strong",
+        "em",
+        "a",
+        "pre",
+        "code",
+        "img",
+        "div",
+        "ins",
+        "del",
+        "p",
+        "ol",
+        "ul",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tfoot",
+        "tr",
+        "td",
+        "th",
+        "dl",
+        "dt",
+        "dd",
+        "br",
+        "hr",
+        "s",
+        "strike",
+        "summary",
+        "details",
+        "caption",
+        "figure",
+        "figcaption",
+        "small",
+        "span",
+        "sub",
+        "sup",
+        "bdo",
+        "mark",
+        "time",
+        "wbr",
+    ]
+)
+"""Elements that GitHub leaves in an output, as its documentation of Markdown lists them."""
 
 
 def plain_lens(model, states, k):
@@ -115,7 +167,8 @@ def test_a_plot_is_shown_once_where_pyplot_was_never_imported(code):
 import sys
 from IPython.core.interactiveshell import InteractiveShell
 from bauklens import summarize
-from tests.made import made
+from bauklens.show.page import fragment
+from tests.made import made, unpacked
 shell = InteractiveShell.instance()
 shell.user_ns.update(lens=made(), summarize=summarize)
 assert shell.run_cell({f"%%capture shown{chr(10)}{code}"!r}).success
@@ -128,7 +181,7 @@ print([sorted(output.data) for output in shell.user_ns["shown"].outputs], "matpl
 def test_a_result_shows_itself(shell):
     count, displayed = tables(shell, "logit_lens(model, tokenizer, 'the city')")
     assert count == 1
-    assert "<style>" in displayed[0]
+    assert "<style" in displayed[0]
 
 
 def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
@@ -139,6 +192,124 @@ def test_show_shows_once_also_as_the_last_line_of_a_cell(shell):
     assert tables(shell, "for each in ('the', 'city'): show_logit_lens(model, tokenizer, each)")[0] == 2
     assert tables(shell, "kept")[0] == 1
     assert tables(shell, "display(kept)")[0] == 1
+
+
+class TestLists:
+    def test_a_list_of_results_is_one_viewer(self, shell):
+        _, displayed = tables(
+            shell, "results = [logit_lens(model, tokenizer, each) for each in ('the city', 'a sea')]; results"
+        )
+        assert [html.count("<figure") for html in displayed] == [1]
+        assert displayed[0].count("<table") == 2
+        assert "<b><bdi>a sea</bdi></b>: hidden states of" in displayed[0]
+        assert tables(shell, "display(results)")[0] == 2
+
+    def test_other_lists_are_shown_as_ever(self, shell):
+        for code in ("[1, 2]", "[]", "[logit_lens(model, tokenizer, 'the'), 1]"):
+            assert tables(shell, code)[0] == 0
+
+    def test_a_formatter_of_the_users_own_goes_on(self, shell):
+        html = shell.display_formatter.formatters["text/html"]
+        before = html.for_type(list)
+        html.for_type(list, lambda items: f"<b>{len(items)}</b>")
+        try:
+            _, displayed = tables(shell, "results = [logit_lens(model, tokenizer, 'the')]; display([1, 2]); results")
+            assert displayed[0] == "<b>2</b>"
+            assert displayed[1].count("<table") == 1
+        finally:
+            html.for_type(list, before)
+
+    def test_of_very_many_the_first_are_shown_and_a_sentence_says_so(self, shell):
+        shell.user_ns["lens"] = made()
+        _, displayed = tables(shell, "[lens] * 40")
+        assert displayed[0].count("<table") == 12
+        assert "These are the first 12 of 40 results; bauklens.save_report(results, path) writes all." in displayed[0]
+
+    def test_what_a_cell_has_shown_is_not_shown_again_as_its_value(self, shell):
+        code = "show_logit_lens(model, tokenizer, 'the city', decoder=['logit', lambda states, layers: states])"
+        assert tables(shell, f"kept = {code}")[0] == 2
+        assert tables(shell, code)[0] == 2
+        assert tables(shell, "kept")[0] == 2
+
+
+def test_in_a_script_a_line_says_that_nothing_is_shown(gpt2, tokenizer, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    show_logit_lens(gpt2, tokenizer, "the city")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        "show_logit_lens: this is not a notebook, so nothing is shown; to write a page, keep what it returns and call "
+        'lens.to_html("lens.html", look="classic")\n'
+    )
+
+
+USED = set()
+"""Ids of cells of earlier tests."""
+
+
+class TestOutputs:
+    """What a notebook holds of them."""
+
+    @pytest.fixture
+    def cells(self, shell, monkeypatch):
+        """Runs code as one cell of a notebook after another, in a frontend that tells their ids -> HTML of each."""
+        running = {"deletedCells": [*USED]}  # so that the next cell is the first
+        monkeypatch.setattr(type(shell), "get_parent", lambda _: {"metadata": running}, raising=False)
+
+        def run(code, cell):
+            running["cellId"] = cell
+            USED.add(cell)
+            return tables(shell, code)[1]
+
+        return run
+
+    @pytest.mark.slow
+    def test_ten_outputs_of_ten_tokens_are_below_1_2_mb(self, shell, cells, eiffel):
+        shell.user_ns["eiffel"] = eiffel
+        outputs = [html for cell in "abcdefghij" for html in cells("eiffel", cell)]
+        assert len(eiffel.tokens) == len(outputs) == 10
+        assert sum(len(html.encode()) for html in outputs) < 1_200_000
+        assert [("function mount(" in html, "<style" in html) for html in outputs[:2]] == [(True, True), (False, False)]
+
+    def test_outputs_after_the_first_work_and_look_alike_also_when_it_is_gone(self, shell, cells, opening):
+        shell.user_ns["lens"] = made()
+        first, second = (cells("lens", cell)[0] for cell in ("one", "two"))
+        assert len(second) < len(first) / 4
+        page, _, complaints = opening(f"<!doctype html><meta charset=utf-8><div id=a>{first}</div><div id=b></div>")
+        page.locator("#a figure.mounted").wait_for()
+        page.evaluate("document.getElementById('a').remove()")
+        page.evaluate(
+            "(html) => document.getElementById('b').append(document.createRange().createContextualFragment(html))",
+            second,
+        )
+        page.locator("#b figure.mounted").wait_for()
+        assert page.locator(".panel").evaluate("(panel) => getComputedStyle(panel).display") == "grid"
+        assert page.locator("head style.bauklens-style").count() == 1
+        assert complaints == []
+
+    @pytest.mark.parametrize("look", ["default", "classic"])
+    def test_what_remains_on_github_reads(self, opening, look):
+        html = sanitised(fragment(made(3, 4, 2, texts=["The", " city", " of", "Paris"]), look=look))
+        assert not re.search("style=|class=|<style|<script", html)
+        page, _, _ = opening(f"<!doctype html><meta charset=utf-8>{html}")
+        assert page.locator("thead th").all_inner_texts() == ["layer", "0\nThe", "1\n␣city", "2\n␣of", "3\nParis"]
+        assert page.locator("tbody tr").first.locator("td").all_inner_texts() == ["The 0.50", "␣of 0.50"] * 2
+        assert (
+            page.locator("p").first.inner_text().startswith("Each cell: the most probable token and its probability.")
+        )
+        assert "aaa" not in page.inner_text("body")
+
+    def test_numbers_are_those_of_the_result_to_five_digits(self):
+        lens = made(probabilities=np.random.default_rng(0).uniform(0.1, 0.2, (3, 4, 2)))
+        held = unpacked(fragment(lens))["probability"]
+        assert np.abs(held / lens.top_probs.ravel() - 1).max() < 2e-5
+        assert np.array_equal(unpacked(lens.to_html())["probability"], lens.top_probs.ravel())
+
+
+def sanitised(html):
+    """What GitHub leaves of an output: neither style nor script, no class and no colour."""
+    html = re.sub(r"<(style|script)\b.*?</\1>", "", html, flags=re.DOTALL)
+    return bleach.clean(html, tags=GITHUB, attributes={"*": ["title", "scope", "colspan", "rowspan"]}, strip=True)
 
 
 @pytest.mark.parametrize(

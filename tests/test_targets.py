@@ -276,3 +276,12 @@ def test_dollars_are_no_formula(gpt2, tokenizer):
         figure.savefig(picture)
         assert picture.tell() > 1000
         assert figure.axes[0].get_xticklabels()[0].get_text() == "$$"
+
+
+def test_a_target_has_a_short_repr(gpt2, tokenizer):
+    lens = bauklens.logit_lens(gpt2, tokenizer, "the city", targets=[" city", {"places": [" city", "the"]}])
+    layers, positions = lens.magnitude.shape
+    assert [repr(each) for each in lens.targets] == [
+        f"<Target ' city' (token): {layers} layers x {positions} positions>",
+        f"<Target 'places' (set, 2 tokens): {layers} layers x {positions} positions>",
+    ]

@@ -1,5 +1,6 @@
 """Tokens that are tracked: their log-probability and rank in every cell, from the ordinary pass."""
 
+import base64
 import json
 import pickle
 
@@ -13,6 +14,7 @@ from bauklens.decode import bfloat16
 from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.tracking import Tracking
 from bauklens.result import tracked as tracked_module
+from bauklens.show.bundle import VIEWER
 from bauklens.show.tracked_payload import LIMIT, coded, tracked_payload
 from tests.tiny import PROMPT, TEXT, VOCABULARY, tiny_model, tiny_tokenizer
 
@@ -304,8 +306,30 @@ class TestInAPage:
         assert found.head["exact"] == len(lens.tracked)
         assert found.head["left"] == 0
         assert found.head["places"] == list(range(len(lens.tracked)))
-        assert np.array_equal(found.arrays["tracked ranks"], lens.tracked.rank.ravel())
+        assert found.arrays["tracked ranks"].size == lens.tracked.rank.size
         assert np.array_equal(found.arrays["tracked logs"].view(np.float16), lens.tracked.log_probability.ravel())
+
+    @pytest.mark.parametrize("exact_to", [64, 1 << 31])
+    @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+    def test_the_viewer_reads_the_ranks_that_were_written(self, opening, dtype, exact_to):
+        random = np.random.default_rng(0)
+        logs = -random.integers(0, 6, (9, 4, 5)).astype(np.float16)  # with many of the same
+        ranks = np.exp(random.uniform(0, np.log(np.iinfo(dtype).max), logs.shape)).astype(dtype)
+        tracked = Tracked(np.arange(9), logs, ranks, exact_to)
+        found = tracked_payload(tracked, {token: token + 2 for token in range(9)})
+        module = base64.b64encode((VIEWER / "tracked.js").read_bytes()).decode()
+        read = """async ([module, head, logs, ranks, kind]) => {
+          const { trackedOf } = await import(`data:text/javascript;base64,${module}`);
+          const known = trackedOf(head, { logs: Uint16Array.from(logs), ranks: globalThis[kind].from(ranks) }, 20);
+          return Array.from({ length: 9 }, (_, token) => [...known.of(token + 2).rank]);
+        }"""
+        arrays = [found.arrays[name].tolist() for name in ("tracked logs", "tracked ranks")]
+        kind = f"{found.arrays['tracked ranks'].dtype.name.replace('uint', 'Uint')}Array"
+        page, _, _ = opening("<!doctype html>")
+        decoded = np.array(page.evaluate(read, [module, found.head, *arrays, kind])).reshape(ranks.shape)
+        off = np.abs(decoded - ranks) / ranks
+        assert (off[ranks < 128] == 0).all()
+        assert off.max() < (0.0079 if exact_to == 64 else 1e-6)  # float32 of ranks
 
     def test_of_many_the_first_are_then_ranks_and_the_last_are_left_out(self, model, monkeypatch):
         lens = bauklens.logit_lens(model, None, PROMPT)
@@ -317,7 +341,7 @@ class TestInAPage:
         assert found.head["exact"] == 3
         assert found.head["places"] == list(range(10))
         assert found.head["left"] == len(lens.tracked) - 10
-        assert np.array_equal(found.arrays["tracked ranks"], lens.tracked.rank[:3].ravel())
+        assert found.arrays["tracked ranks"].size == 3 * cells
         assert np.array_equal(found.arrays["tracked codes"], coded(lens.tracked.rank[3:10]).ravel())
         assert found.arrays["tracked codes"].dtype == np.uint8
 

@@ -17,6 +17,7 @@ import bauklens
 from bauklens import LensResult
 from bauklens.show import bundle
 from bauklens.show.bundle import joined
+from bauklens.show.minified import minified_script, minified_style
 from bauklens.show.page import fragment
 from bauklens.show.page import page as page_html
 from tests.made import HOSTILE, made
@@ -609,9 +610,11 @@ class TestCompare:
         assert page.locator(".head.position", has_text="c↵ | ").count() == 1
 
     def test_two_viewers_on_a_page_do_not_disturb_each_other(self, viewer):
-        page = viewer([("one", rising()), ("two", rising())], count=2)
+        page = viewer([("one", rising()), ("two", rising())])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        page.locator(".overview a").nth(1).click()
+        page.locator("figure.mounted").nth(1).wait_for()
         first, second = page.locator("figure.mounted").all()
-        first.get_by_role("button", name="pin ␣Paris").click()
         assert first.locator(".cell[data-pin]").count() == 6
         assert second.locator(".cell[data-pin]").count() == 0
 
@@ -884,7 +887,7 @@ class TestKeyboardAndScreenReader:
 class TestHostileTexts:
     def test_nothing_runs_and_nothing_breaks(self, viewer):
         result = made(3, len(HOSTILE), 2, texts=HOSTILE, prompt="".join(HOSTILE), model=HOSTILE[0])
-        page = viewer([(HOSTILE[0], result), (HOSTILE[1], result)], count=2)
+        page = viewer([(HOSTILE[0], result), (HOSTILE[1], result)])
         figure = page.locator("figure.mounted").first
         figure.locator(".cell.chosen").focus()
         page.keyboard.press("Control+Home")
@@ -1015,6 +1018,43 @@ class TestJoining:
         for path in bundle.VIEWER.glob("*.js"):
             for line in path.read_text(encoding="utf-8").splitlines():
                 assert re.sub(r"/\[.*?\]/", "", line).count("`") % 2 == 0, (path.name, line)
+
+    @pytest.mark.parametrize(
+        ("script", "shorter"),
+        [
+            ("const a = 1; // one\n\n  const b = a + +a;", "const a=1;\nconst b=a+ +a;"),
+            ("f('a  // b', \"c  d\", `e  ${f ? `: ${ g }  ` : ''}  h`, i)", None),
+            ("x.replace(/[/ ']+  /g, ' ') / 2 / y", "x.replace(/[/ ']+  /g,' ')/2/y"),
+            ("return { a, b } in c of d", "return{a,b}in c of d"),
+            ("/* a\n b */ let $a = é - -1", "let $a=é- -1"),
+        ],
+    )
+    def test_a_script_loses_only_what_is_not_read(self, script, shorter):
+        if shorter is None:
+            shorter = "f('a  // b',\"c  d\",`e  ${f ? `: ${ g }  ` : ''}  h`,i)"
+        assert minified_script(script) == shorter
+
+    def test_the_script_that_is_shown_is_one(self, opening):
+        page, _, _ = opening("<!doctype html>")
+        script = str(bundle.viewer_script())
+        assert page.evaluate("(script) => typeof new Function(script)", script) == "function"
+        assert len(script) < 0.92 * len(joined(bundle.VIEWER, "viewer"))
+
+    def test_a_style_loses_only_what_is_not_read(self, opening):
+        """The browser reads the same rules."""
+        rules = """(style) => {
+          const read = new CSSStyleSheet();
+          read.replaceSync(style);
+          return [...read.cssRules].map((each) => each.cssText);
+        }"""
+        page, _, _ = opening("<!doctype html>")
+        for name in ("table", "lens"):
+            style = (bundle.VIEWER / f"{name}.css").read_text(encoding="utf-8")
+            shorter = minified_style(style)
+            assert len(shorter) < 0.95 * len(style)
+            spaces = re.compile(r"\s+|(?<=[,(])\s|\s(?=[,)])")
+            read, meant = ([spaces.sub("", each) for each in page.evaluate(rules, text)] for text in (shorter, style))
+            assert read == meant
 
     def test_modules_are_short(self):
         for path in Path(bauklens.__file__).parent.glob("viewer/*.js"):

@@ -25,6 +25,11 @@ from bauklens.show.page import Colour, fragment
 from bauklens.stream.run import Run
 from bauklens.vocabulary import GIVEN
 
+_NO_NOTEBOOK = (
+    "show_logit_lens: this is not a notebook, so nothing is shown; "
+    'to write a page, keep what it returns and call lens.to_html("lens.html", look="classic")'
+)
+
 States = torch.Tensor | Callable[[nn.Module, Any, Prompt], torch.Tensor]
 
 
@@ -34,8 +39,13 @@ class _Shown(LensResult):
 
     cell: int | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether its cell runs still."""
+        return self.cell is not None and self.cell == _running_cell()
+
     def _repr_html_(self) -> str | None:  # type: ignore[override]
-        return None if self.cell is not None and self.cell == _running_cell() else super()._repr_html_()
+        return None if self.is_shown else super()._repr_html_()
 
 
 def show_logit_lens(
@@ -48,6 +58,9 @@ def show_logit_lens(
     decoder: Any = None,
 ) -> LensResult | list[LensResult]:
     """Shows the logit lens of a prompt in a notebook (background by magnitude, text by probability) and returns it.
+
+    Outside of a notebook it shows nothing, which a line on standard error says: ``to_html`` of what it returns writes a
+    page.
 
     Args:
         model: a causal language model.
@@ -101,7 +114,9 @@ def show_logit_lens(
         results.append(lens_of(ran, rows, how, arguments=arguments))
     html = fragment(results, look="classic", color=color)
     cell = _running_cell()
-    if cell is not None:
+    if cell is None:
+        print(_NO_NOTEBOOK, file=sys.stderr)
+    else:
         from IPython.display import HTML, display
 
         display(HTML(html))  # type: ignore[no-untyped-call]
@@ -134,7 +149,8 @@ def _name(hs: States | None) -> str | None:
 
 
 def _running_cell() -> int | None:
-    """The number of the notebook cell that runs now; None outside of IPython."""
+    """The number of the notebook cell that runs now; None in a script, and in an IPython of a terminal."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return None if shell is None else int(shell.execution_count)
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    is_notebook = shell is not None and type(shell).__name__ != "TerminalInteractiveShell"
+    return int(shell.execution_count) if is_notebook else None

@@ -11,6 +11,7 @@ from typing_extensions import Required, TypedDict
 
 from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count, one_of
 from bauklens.errors import LensError
+from bauklens.lens.chats import last_message
 from bauklens.result.measures import chosen_measures
 from bauklens.result.tracked import MOST
 from bauklens.vocabulary import MEANT, MISSING, ON_ERROR, PRECISIONS, STREAMS
@@ -248,6 +249,7 @@ class Options:
             "decoder": decoder,
             "layers": None if self.layers is None else layers,
             "positions": None if self.positions is None else positions,
+            **({} if self.messages is None else {"last_message": last_message(self.messages)}),
             **self.generate,
             "edit_output": getattr(edit, "__qualname__", None if edit is None else repr(edit)),
         }

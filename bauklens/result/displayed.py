@@ -1,5 +1,6 @@
 """What a result can be shown as: a page, figures; a part of :class:`bauklens.LensResult`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,24 @@ class Displayed:
 
         return fragment(self)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the cell of a notebook that runs has shown this already."""
+        return False
+
+    def html_with(self: Any, others: "Sequence[Any]", count: int) -> str:
+        """The HTML of several results in one viewer, for a notebook.
+
+        Args:
+            others: those beside this one.
+            count: how many there are; if that is more, a note says so.
+        """
+        from bauklens.show.page import fragment
+
+        shown = [self, *others]
+        note = f"These are the first {len(shown)} of {count} results; bauklens.save_report(results, path) writes all."
+        return fragment(shown, note=note if count > len(shown) else "")
+
     def to_html(
         self: Any,
         path: str | Path | None = None,
@@ -35,7 +54,8 @@ class Displayed:
         Args:
             path: where to write it, atomically; None writes nothing.
             title: the page's heading.
-            look: ``"default"``, or ``"classic"``: background by magnitude, ink by probability.
+            look: ``"default"``, or ``"classic"``, as in older notebooks: background from white to a colour by
+                magnitude, ink from white to black by probability.
             color: the colour of the classic look, as for :func:`bauklens.show_logit_lens`.
 
         Returns:

@@ -14,6 +14,7 @@ from bauklens.result.displayed import Displayed
 from bauklens.result.exported import Exported
 from bauklens.result.followed import Followed
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
+from bauklens.result.listed import show_lists_of
 from bauklens.result.mapped import decoder_called, mapped_in_words
 from bauklens.result.pictures import Picture
 from bauklens.result.soundness import require_sound, require_unicode
@@ -145,6 +146,7 @@ class LensResult(Followed, Stored, Exported, Displayed):
         require(isinstance(self.quality, Mapping), "quality is not a mapping")
         quality = {str(name): frozen_floats(str(name), value, grid[:1]) for name, value in self.quality.items()}
         object.__setattr__(self, "quality", MappingProxyType(quality))
+        show_lists_of(LensResult)
 
     @property
     def generated(self) -> np.ndarray:

@@ -56,7 +56,7 @@ class Wanted:
         return self.part == "token" and len(self.token_ids) == 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Target(Wanted):
     """A target and its values in every cell.
 
@@ -72,6 +72,11 @@ class Target(Wanted):
     probability: np.ndarray
     logit: np.ndarray
     rank: np.ndarray
+
+    def __repr__(self) -> str:
+        layers, positions = self.probability.shape
+        size = f", {len(self.token_ids)} tokens" if len(self.token_ids) > 1 else ""
+        return f"<Target {self.text!r} ({self.part}{size}): {layers} layers x {positions} positions>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

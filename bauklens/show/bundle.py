@@ -1,4 +1,7 @@
-"""The viewer's modules as one script: in the order of their imports, each once, and inert inside a script element."""
+"""The viewer's modules as one script: in the order of their imports, each once, and inert inside a script element.
+
+The stylesheets are two: what the static tables need, and what the viewer and the pages need beside.
+"""
 
 import base64
 import hashlib
@@ -7,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from markupsafe import Markup
+
+from bauklens.show.minified import minified_script, minified_style
 
 VIEWER = Path(__file__).parent.parent / "viewer"
 
@@ -51,8 +56,22 @@ def joined(folder: Path, entry: str) -> str:
 
 @cache
 def viewer_version() -> str:
-    """What tells this viewer from any other on a page: a hash of its modules."""
-    return hashlib.sha256(joined(VIEWER, "viewer").encode()).hexdigest()[:12]
+    """What tells this viewer from any other on a page: a hash of its modules and its style."""
+    return hashlib.sha256((joined(VIEWER, "viewer") + page_style()).encode()).hexdigest()[:12]
+
+
+def table_style() -> Markup:
+    """The style of static tables and rankings."""
+    return _style("table")
+
+
+def page_style() -> Markup:
+    """The style of everything: tables, and then the viewer and pages."""
+    return table_style() + _style("lens")
+
+
+def _style(name: str) -> Markup:
+    return Markup(minified_style((VIEWER / f"{name}.css").read_text(encoding="utf-8")))  # noqa: S704
 
 
 @cache
@@ -60,7 +79,14 @@ def viewer_script() -> Markup:
     """The script of a page: it defines the viewer once for its version, and mounts every figure that waits for it."""
     key = f'Symbol.for("bauklens {viewer_version()}")'
     defined = f'globalThis[{key}] ??= () => start("{viewer_version()}");'
-    lines = ["(() => {", '"use strict";', joined(VIEWER, "viewer"), defined, f"globalThis[{key}]();", "})();"]
+    lines = [
+        "(() => {",
+        '"use strict";',
+        minified_script(joined(VIEWER, "viewer")),
+        defined,
+        f"globalThis[{key}]();",
+        "})();",
+    ]
     return Markup("\n".join(lines))  # noqa: S704
 
 

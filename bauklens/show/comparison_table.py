@@ -29,11 +29,14 @@ _Gap = tuple[int, int]
 _Texts = Sequence[Mapping[int, str]]
 
 
-def comparison_table(comparison: Comparison) -> Markup:
+def comparison_table(comparison: Comparison, *, brief: bool = False) -> Markup:
     """The table of a comparison: the most probable token, of both lenses if they differ.
 
     ``--p`` is the distance of the predictions (:attr:`bauklens.Comparison.distance`), ``--m`` is 1 if the top tokens
     differ. A column that only one of the two has shows its top token, and has the class ``gap``.
+
+    Args:
+        brief: as for :func:`bauklens.show.static_table.table`.
     """
     one, other = comparison.one, comparison.other
     shown = _shown(comparison)
@@ -54,7 +57,7 @@ def comparison_table(comparison: Comparison) -> Markup:
                 cells.append(_cell(comparison, row, each, column, texts))
         marked = any(layer in lens.unmapped for lens in (one, other))
         rows.append(Row(layer, f"{layer}*" if marked else layer, "", "", cells))
-    return rendered(columns, rows, noun(one))
+    return rendered(columns, rows, noun(one), brief)
 
 
 def _shown(comparison: Comparison) -> list[int | Band | _Gap]:
@@ -93,12 +96,14 @@ def _cell(comparison: Comparison, row: int, place: int, column: Column, texts: _
     least = "" if comparison.distance_is_known else "at least "
     lines.append(f"Jensen-Shannon distance {least}{distance:.3g}")
     lines += [f"{name.replace('_', ' ')} {value[row, place]:.3g}" for name, value in comparison.measures.items()]
-    tops = []
+    tops, numbers = [], []
     for lens, name, text in zip((comparison.one, comparison.other), comparison.short_names, texts, strict=True):
         tops.append(int(lens.top_ids[row, place, 0]))
+        numbers.append(f"{lens.top_probs[row, place, 0]:.2f}")
         lines += [f"{cell_text(name, visible)}:", *_top(lens, row, place, text)]
     shown = _both(*(text[top] for text, top in zip(texts, tops, strict=True)))
-    return Cell(shown, css_number(distance), css_number(tops[0] != tops[1]), "\n".join(lines), column.position)
+    differ, hover, number = css_number(tops[0] != tops[1]), "\n".join(lines), " | ".join(numbers)
+    return Cell(shown, css_number(distance), differ, hover, column.position, number=number)
 
 
 def _gap_cell(comparison: Comparison, row: int, gap: _Gap, column: Column, texts: _Texts) -> Cell:

@@ -1,12 +1,9 @@
 """Results -> one fragment for a notebook, or one self-contained page that makes no requests."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
@@ -14,43 +11,56 @@ from bauklens.result.comparison import Comparison
 from bauklens.result.notes import joint_notes
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
-from bauklens.show.bundle import script_source, viewer_call, viewer_script, viewer_version
+from bauklens.show import line_chart
+from bauklens.show.bundle import page_style, script_source, table_style, viewer_call, viewer_script, viewer_version
 from bauklens.show.comparison_table import comparison_table
+from bauklens.show.css_colour import Colour as Colour
+from bauklens.show.css_colour import css_colour
 from bauklens.show.joint import MOST_BESIDE, names_of_two, whole_lenses
 from bauklens.show.legends import distance_legend, largest_magnitude, quality_legend, unread_legend
-from bauklens.show.line_chart import HEIGHT, LEFT, WIDTH
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude
+from bauklens.show.overview import HEIGHT, WIDTH, overview
 from bauklens.show.payload import views
 from bauklens.show.pictures import static_pictures
-from bauklens.show.sources import source_of
+from bauklens.show.sections import Shown, heading_of, provenance_of, together
+from bauklens.show.sources import shortened, source_of
 from bauklens.show.static_table import excerpt, table, templates
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
-Shown = LensResult | Comparison
-"""What a figure can show."""
-
-Colour = str | Sequence[int]
-"""``#rgb`` or ``#rrggbb``, or red, green and blue in 0..255."""
-
-_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
+_MOST_HOVERED = 12
+"""Sections of a page up to which the static tables show the top k on hover, which is half of their size."""
 
 
-def fragment(result: Shown | Sequence[Shown], *, look: str = "default", color: Colour | None = None) -> str:
-    """The HTML of one result with its style, for a notebook, which contains the viewer's script once.
+def fragment(
+    result: Shown | Sequence[Shown], *, look: str = "default", color: Colour | None = None, note: str = ""
+) -> str:
+    """The HTML of one result with its style, for a notebook, which contains the viewer's script and style once.
+
+    If a frontend takes style and script away, as GitHub does, the table has the probabilities as text.
 
     Args:
         result: one, or several that share a viewer.
         look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the colour of the classic look at the largest magnitude.
+        note: a sentence below the tables.
 
     Raises:
         LensError: the look or colour is unknown.
     """
-    script = viewer_script() if carries_script(viewer_version()) else viewer_call()
-    figure = _figure([result] if isinstance(result, Shown) else result, look, color)
-    return templates().get_template("fragment.html").render(style=_style(), figure=figure, script=script)
+    figure = _figure([result] if isinstance(result, Shown) else result, look, color, brief=True)
+    figure["notes"] += [("", note)] if note else []
+    carries = carries_script(viewer_version())
+    return (
+        templates()
+        .get_template("fragment.html")
+        .render(
+            style=page_style() if carries else "",
+            figure=figure,
+            script=viewer_script() if carries else viewer_call(),
+        )
+    )
 
 
 def ranking_fragment(
@@ -69,13 +79,13 @@ def ranking_fragment(
     """
     template = templates().get_template("ranking.html")
     ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows, "note": note}
-    return template.render(style=_style(), ranking=ranking)
+    return template.render(style=table_style(), ranking=ranking)
 
 
 def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
     """The HTML of a page of rankings, each given as the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
-    return template.render(title=title, style=_style(), script_source="'none'", rankings=rankings)
+    return template.render(title=title, style=page_style(), script_source="'none'", rankings=rankings)
 
 
 def scores_page(title: str, key: Sequence[tuple[str, str]], charts: Sequence[Any], ranking: Mapping[str, Any]) -> str:
@@ -86,9 +96,9 @@ def scores_page(title: str, key: Sequence[tuple[str, str]], charts: Sequence[Any
         charts: as :func:`bauklens.show.line_chart.line_chart` makes them, each with its ``"about"``.
         ranking: the arguments of :func:`ranking_fragment`.
     """
-    sizes = {"width": WIDTH, "height": HEIGHT, "left": LEFT}
+    sizes = {"width": line_chart.WIDTH, "height": line_chart.HEIGHT, "left": line_chart.LEFT}
     template = templates().get_template("scores_page.html")
-    shown = {"title": title, "style": _style(), "script_source": "'none'", "key": key, "charts": charts}
+    shown = {"title": title, "style": page_style(), "script_source": "'none'", "key": key, "charts": charts}
     return template.render(**shown, **sizes, ranking=ranking)
 
 
@@ -100,13 +110,13 @@ def page(
     color: Colour | None = None,
 ) -> str:
     """The HTML of a page with all results; see :func:`save_report`."""
-    titled = [each if isinstance(each, tuple) else (_heading(each), each) for each in results]
+    titled = [each if isinstance(each, tuple) else (heading_of(each), each) for each in results]
     for _, result in titled:
         if not isinstance(result, Shown):
             raise LensError(f"a report is made of LensResults and Comparisons; got {type(result).__name__}")
     if not titled:
         raise LensError("a report needs at least one result")
-    groups = [[*group] for _, group in groupby(titled, _together)]
+    groups = [[*group] for _, group in groupby(titled, together)]
     headings = [heading for (heading, _), *_ in groups]
     title = title or (headings[0] if len(set(headings)) == 1 else "") or "What the model was about to say"
     sections: list[dict[str, Any]] = []
@@ -116,23 +126,31 @@ def page(
             {
                 "heading": heading,
                 "repeats": heading == above,
-                "provenance": [lines for result in several for lines in _provenance(result)],
-                "figure": _figure(several, look, color),
+                "provenance": [lines for result in several for lines in provenance_of(result)],
+                "figure": _figure(several, look, color, hover=len(groups) <= _MOST_HOVERED),
             }
         )
     script = viewer_script()
-    template = templates().get_template("page.html")
-    return template.render(
-        title=title, style=_style(), script=script, script_source=script_source(script), sections=sections
+    entries = overview(groups) if len(groups) > 1 else []
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            style=page_style(),
+            script=script,
+            script_source=script_source(script),
+            sections=sections,
+            overview={
+                "entries": entries,
+                "has_lenses": any(each.lens for each in entries),
+                "width": WIDTH,
+                "height": HEIGHT,
+            }
+            if entries
+            else None,
+        )
     )
-
-
-def _together(titled: "tuple[str, Shown]") -> Any:
-    """What results that share a viewer have in common: their heading and their tokens."""
-    heading, result = titled
-    if isinstance(result, Comparison):
-        return heading, id(result)
-    return heading, result.model, result.token_ids.tobytes(), result.positions.tobytes()
 
 
 def save_report(
@@ -145,8 +163,9 @@ def save_report(
 ) -> None:
     """Writes one HTML file with every result, its data and its provenance; the file makes no requests.
 
-    Consecutive results for the same tokens share one viewer. If a table has very many cells, its numbers are rounded to
-    about four digits, and without JavaScript only an excerpt is shown.
+    Consecutive results for the same tokens share one viewer. If there are several viewers, a table above them has a row
+    for each result, with its answer, and opens one at a time. If a table has very many cells, its numbers are rounded
+    to about four digits, and without JavaScript only an excerpt is shown.
 
     Args:
         results: one result or several; each may have its own heading, as (heading, result).
@@ -162,12 +181,25 @@ def save_report(
     write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
 
 
-def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[str, Any]:
-    """What the template of a figure is given: the results of one viewer."""
+def _figure(
+    results: Sequence[Shown], look: str, color: Colour | None, *, brief: bool = False, hover: bool = True
+) -> dict[str, Any]:
+    """What the template of a figure is given: the results of one viewer.
+
+    Args:
+        brief: whether the static tables are as small as they can be.
+        hover: whether their cells show the top k on hover.
+    """
     if look not in LOOKS:
         raise LensError(f"unknown look {look!r}: pass one of {', '.join(LOOKS)}")
     beside = _differ_by_decoder(results)
-    parts = [_comparison_part(each) if isinstance(each, Comparison) else _lens_part(each, beside) for each in results]
+    parts = [
+        _comparison_part(each, brief) if isinstance(each, Comparison) else _lens_part(each, beside, brief, hover)
+        for each in results
+    ]
+    if len({heading_of(each) for each in results}) > 1:  # only a list that a notebook shows
+        for each, part in zip(results, parts, strict=True):
+            part["prompt"] = part["caption"] = shortened(heading_of(each))
     lenses = [lens for each in results for lens in (whole_lenses(each) if isinstance(each, Comparison) else [each])]
     state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
@@ -179,11 +211,13 @@ def _figure(results: Sequence[Shown], look: str, color: Colour | None) -> dict[s
         captions = [f"{name.short}: {each}" for name, each in zip(names_of_two(compared), captions, strict=True)]
     return {
         "look": look,
-        "color": None if color is None else _css_colour(color),
+        "brief": brief,
+        "noun": noun(lenses[0]),
+        "color": None if color is None else css_colour(color),
         "parts": parts,
         "pictures": static_pictures(lenses),
         "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
-        "data": views(lenses, captions, state, comparison=compared),
+        "data": views(lenses, captions, state, comparison=compared, brief=brief),
         "viewer": viewer_version(),
     }
 
@@ -196,13 +230,14 @@ def _differ_by_decoder(results: Sequence[Shown]) -> bool:
     return 1 < len(results) <= MOST_BESIDE and one_stream and len(decoders) == len(lenses) == len(results)
 
 
-def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
+def _lens_part(result: LensResult, beside: bool, brief: bool, hover: bool) -> dict[str, Any]:
     """What the template of one lens is given; beside others, the logit lens is called by its name."""
     shown, left_out = excerpt(result)
     decoder = result.decoder_called or ("logit lens" if beside else "")
     return {
         "template": "lens_part.html",
-        "table": table(shown, largest=largest_magnitude(result), hover=not left_out),
+        "prompt": "",
+        "table": table(shown, largest=largest_magnitude(result), hover=hover and not left_out, brief=brief),
         "left_out": left_out,
         "result": result,
         "stream": STREAM_CAPTIONS.get(result.stream, result.stream),
@@ -218,7 +253,7 @@ def _lens_part(result: LensResult, beside: bool) -> dict[str, Any]:
     }
 
 
-def _comparison_part(comparison: Comparison) -> dict[str, Any]:
+def _comparison_part(comparison: Comparison, brief: bool) -> dict[str, Any]:
     checks = [
         f"{name.short}: " + " ".join(filter(None, (lens.checked, lens.mapped, lens.decoded)))
         for name, lens in zip(names_of_two(comparison), (comparison.one, comparison.other), strict=True)
@@ -228,7 +263,7 @@ def _comparison_part(comparison: Comparison) -> dict[str, Any]:
         checks.append(f"Positions without a counterpart, hatched: {one} in the first, {other} in the second.")
     return {
         "template": "comparison_part.html",
-        "table": comparison_table(comparison),
+        "table": comparison_table(comparison, brief=brief),
         "comparison": comparison,
         "names": names_of_two(comparison),
         "apart": distance_legend(comparison.distance_is_known),
@@ -252,42 +287,3 @@ def _caption(lens: LensResult) -> str:
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
     source = source_of(lens)
     return f"{stream} of {lens.model}{through}, decoded with {norm}{source and '; source: '}{source}"
-
-
-def _heading(result: Shown) -> str:
-    if isinstance(result, Comparison):
-        return " | ".join(dict.fromkeys(_heading(lens) for lens in (result.one, result.other)))
-    return getattr(result, "prompt", "") or "".join(getattr(result, "tokens", ()))
-
-
-def _css_colour(color: Any) -> str:
-    if isinstance(color, str) and _COLOUR.fullmatch(color):
-        return color
-    if isinstance(color, (list, tuple)) and len(color) == 3 and all(map(_is_byte, color)):
-        return "rgb({:.0f} {:.0f} {:.0f})".format(*color)
-    raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers from 0 to 255")
-
-
-def _is_byte(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 255
-
-
-def _provenance(result: Shown) -> list[list[tuple[str, str]]]:
-    if isinstance(result, Comparison):
-        return [*_provenance(result.one), *_provenance(result.other)]
-    lines = [("prompt", result.prompt)]
-    for name, value in result.provenance.items():
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
-        lines.append((name, _said(value)))
-    return [lines]
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_said, value))
-    return "none" if value is None else str(value)
-
-
-def _style() -> Markup:
-    return Markup((Path(__file__).parent.parent / "viewer" / "lens.css").read_text(encoding="utf-8"))  # noqa: S704

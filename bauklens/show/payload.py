@@ -35,6 +35,9 @@ _LEVEL = 7
 _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
 
+_BRIEF_BITS = 15
+"""The same in a notebook."""
+
 
 def views(
     lenses: Sequence[LensResult],
@@ -42,18 +45,20 @@ def views(
     state: Mapping[str, Any],
     *,
     comparison: Comparison | None = None,
+    brief: bool = False,
 ) -> Markup:
     """JSON for a script element: the lenses of one viewer, and the state that it starts with.
 
     Args:
         captions: the caption of each.
         comparison: what the lenses are the two of, if they are compared.
+        brief: whether to write numbers to about five digits, for a notebook, in whose Python they are exact.
     """
     joined = joint(lenses, comparison)
     named = names_of(lenses) if comparison is None else names_of_two(comparison)
     several = []
     for place, (lens, caption, name) in enumerate(zip(lenses, captions, named, strict=True)):
-        each = _view(lens, caption, name.short, joined.between[place])
+        each = _view(lens, caption, name.short, joined.between[place], brief=brief)
         each["head"] |= {"title": name.full, "place": place, "pictures": payload(lens, lenses), **joined.head(place)}
         several.append(each)
     return inert({"format": "bauklens.view", "version": 1, "lenses": several, "state": dict(state)})
@@ -65,7 +70,9 @@ def inert(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
-def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _view(
+    lens: LensResult, caption: str, name: str, between: Mapping[str, np.ndarray], *, brief: bool
+) -> dict[str, Any]:
     vocabulary, top = _vocabulary(lens)
     seen = map(spelling(lens), vocabulary["texts"])
     shown = {place: text for place, text in enumerate(seen) if text != vocabulary["texts"][place]}
@@ -79,8 +86,9 @@ def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.nd
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
     heads = column_heads(lens.tokens, lens.positions.tolist())
     rounds = sum(value.size for value in floats.values()) > _LOSSLESS
+    bits = _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
     tracked = tracked_payload(lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())})
-    arrays: dict[str, Any] = {"top": top} | {key: _float32(value, rounds) for key, value in floats.items()}
+    arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
     arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
@@ -113,15 +121,16 @@ def _view(lens: LensResult, caption: str, name: str, between: Mapping[str, np.nd
             "targets": _targets(lens),
             "tracked": tracked.head,
             "rounded": rounds,
-            "plain": _told(lens, rounds),
+            "plain": _told(lens, bits),
         }
     }
 
 
-def _told(lens: LensResult, rounds: bool) -> dict[str, Any]:
+def _told(lens: LensResult, bits: int) -> dict[str, Any]:
     """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
     head = lens.head()
-    return head | {"provenance": head["provenance"] | {"rounded": "to about four digits"}} if rounds else head
+    digits = {_KEPT_BITS: "four", _BRIEF_BITS: "five"}.get(bits)
+    return head | {"provenance": head["provenance"] | {"rounded": f"to about {digits} digits"}} if digits else head
 
 
 def _targets(lens: LensResult) -> list[dict[str, Any]]:
@@ -159,14 +168,13 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     return {"ids": told, "texts": [texts[token] for token in kept]}, top
 
 
-def _float32(value: np.ndarray, rounds: bool) -> np.ndarray:
+def _float32(value: np.ndarray, bits: int) -> np.ndarray:
     """(any shape) -> flat float32; rounded to fewer bits, where that is wanted and the value is a number."""
     flat = np.ascontiguousarray(value, dtype="<f4").ravel()
-    if not rounds:
+    lost = 23 - bits
+    if not lost:
         return flat
-    lost = 23 - _KEPT_BITS
-    bits = flat.view("<u4")
-    rounded = ((bits.astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
+    rounded = ((flat.view("<u4").astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
     return np.where(np.isfinite(flat), rounded, flat).astype("<f4")
 
 

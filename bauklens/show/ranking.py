@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NearestTokens:
     """For each token of a prompt, the entries of the vocabulary that are nearest to its embedding.
 
@@ -37,6 +37,10 @@ class NearestTokens:
     scores: np.ndarray
     vocabulary: Mapping[int, str]
     columns: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        positions, k = self.top_ids.shape
+        return f"<NearestTokens of {self.model}, by {self.metric}: {positions} positions, top {k}>"
 
     def to_frame(self) -> "pandas.DataFrame":
         """Columns: position, token, rank (from 1), nearest, nearest_id, score; and column, if there is an image."""
@@ -79,7 +83,7 @@ class NearestTokens:
         return ranking_fragment(caption, "rank", heads, rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopNeurons:
     """The neurons of an MLP that write most into the stream at one position.
 
@@ -108,6 +112,10 @@ class TopNeurons:
     promoted_logits: np.ndarray
     vocabulary: Mapping[int, str]
     column: str = ""
+
+    def __repr__(self) -> str:
+        there = f"layer {self.layer}, position {self.position}"
+        return f"<TopNeurons of {self.model}: {there} ({self.column or repr(self.token)}), {len(self.neurons)} neurons>"
 
     def to_frame(self) -> "pandas.DataFrame":
         """Columns: rank (from 1), neuron, activation, contribution, promotes (a list of texts), promotes_ids."""

@@ -13,14 +13,14 @@ def source_of(result: LensResult) -> str:
     return shortened(result.prompt) if result.provenance.get("prompt is") == SOURCE else ""
 
 
-def shortened(text: str) -> str:
-    """A text in one line, cut after a word if it has more than 120 characters.
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """A text in one line, cut after a word if it has more than 120 characters, or so many.
 
     >>> shortened("the city " * 20)[-9:]
     'the city…'
     """
-    line = " ".join(text[: 4 * _LONGEST].split())
-    if len(line) > _LONGEST or len(text) > 4 * _LONGEST:
-        whole, _, part = line[:_LONGEST].rpartition(" ")
+    line = " ".join(text[: 4 * longest].split())
+    if len(line) > longest or len(text) > 4 * longest:
+        whole, _, part = line[:longest].rpartition(" ")
         line = f"{whole or part}…"
     return printable(line)

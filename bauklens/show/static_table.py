@@ -36,6 +36,8 @@ class Cell:
     position: int
     kind: str = ""
     """``"gap"`` in a column that only one of two lenses has."""
+    number: str = ""
+    """Its probability as text, for a table that has lost its style."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["shortened"] = shortened
+    environment.filters["hundredths"] = lambda number: css_number(float(number), 2)
     return environment
 
 
-def table(result: LensResult, *, largest: float | None = None, hover: bool = True) -> Markup:
+def table(result: LensResult, *, largest: float | None = None, hover: bool = True, brief: bool = False) -> Markup:
     """The table of a result.
 
     Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
@@ -88,12 +91,14 @@ def table(result: LensResult, *, largest: float | None = None, hover: bool = Tru
     Args:
         largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
         hover: whether every cell shows its top k on hover.
+        brief: for a table of a notebook, which is to be small and is also seen without its style: no hover texts and no
+            ``data-`` attributes, but the probability as text, which the style hides.
     """
     largest = largest_magnitude(result) if largest is None else largest
     shown = folded(result)
     columns = [band_column(result, each) if isinstance(each, Band) else column_shown(result, each) for each in shown]
-    rows = _rows(result, columns, shown, largest, hover)
-    return rendered(columns, rows, noun(result))
+    rows = _rows(result, columns, shown, largest, hover and not brief)
+    return rendered(columns, rows, noun(result), brief)
 
 
 def column_shown(result: LensResult, place: int) -> Column:
@@ -133,9 +138,9 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
     return part, " ".join(filter(None, (left_out, folded_in_words(folded(part)))))
 
 
-def rendered(columns: list[Column], rows: Iterable[Row], predicted: str) -> Markup:
-    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says."""
-    told = {"columns": columns, "rows": rows, "predicted": predicted}
+def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: bool) -> Markup:
+    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`."""
+    told = {"columns": columns, "rows": rows, "predicted": predicted, "brief": brief}
     return Markup(templates().get_template("table.html").render(told))  # noqa: S704
 
 
@@ -182,6 +187,7 @@ def _rows(
                     magnitude=css_number(relative[row, place]),
                     hover="\n".join(lines) if hover else "",
                     position=column.position,
+                    number=f"{top[0][1]:.2f}",
                 )
             )
         yield Row(layer, *_head(result, row), cells)
@@ -219,6 +225,6 @@ def cell_text(text: str, written: Callable[[str], str]) -> str:
     return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
 
 
-def css_number(value: float) -> str:
-    """Three decimals without what CSS does not need: .83, 0, 1."""
-    return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+def css_number(value: float, decimals: int = 3) -> str:
+    """Few decimals, without what CSS does not need: .83, 0, 1."""
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

@@ -23,6 +23,9 @@ _EXACT = 16
 _STEPS = 12
 """Codes for each doubling of the rank beyond, so that a rank is within 3 % of what its code means."""
 
+_KEPT_BITS = 7
+"""Leading bits kept of ranks that are not exact anyway, so that they are within 0.8 % of what was tracked."""
+
 
 @dataclass(frozen=True)
 class TrackedPayload:
@@ -48,15 +51,18 @@ def tracked_payload(tracked: Tracked | None, places: Mapping[int, int]) -> Track
     cells = tracked.rank[0].size
     exact = min(len(tracked), MOST_EXACT // cells)
     kept = min(len(tracked), exact + MOST_COARSE // cells)
+    is_rounded = tracked.exact_to < 1 << _KEPT_BITS
     head = {
         "places": [places[token] for token in tracked.token_ids[:kept].tolist()],
         "exact": exact,
         "exactTo": min(tracked.exact_to, (1 << 31) - 1),
+        "rounded": is_rounded,
         "limit": LIMIT,
         "left": len(tracked) - kept,
     }
-    logs = np.ascontiguousarray(tracked.log_probability[:exact], dtype="<f2").view("<u2").ravel()
-    arrays = {"tracked logs": logs, "tracked ranks": tracked.rank[:exact].ravel()}
+    logs = np.ascontiguousarray(tracked.log_probability[:exact], dtype="<f2").view("<u2")
+    ranks = _rounded(tracked.rank[:exact]) if is_rounded else tracked.rank[:exact]
+    arrays = {"tracked logs": logs.ravel(), "tracked ranks": _steps(ranks, logs).ravel()}
     return TrackedPayload(head, arrays | {"tracked codes": coded(tracked.rank[exact:kept]).ravel()})
 
 
@@ -66,3 +72,25 @@ def coded(ranks: np.ndarray) -> np.ndarray:
     wide = np.where(known, ranks, 1).astype(np.float32)
     beyond = _EXACT + np.round(_STEPS * np.log2(np.maximum(wide, _EXACT) / _EXACT))
     return np.where(known, np.where(wide <= _EXACT, wide, beyond), 0).astype(np.uint8)
+
+
+def _rounded(ranks: np.ndarray) -> np.ndarray:
+    """Ranks -> uint16 codes: exact below 128, then 64 for each doubling."""
+    wide = ranks.astype(np.int64)
+    lost = np.maximum(np.frexp(wide)[1] - _KEPT_BITS, 0)
+    kept = (wide + (1 << lost >> 1)) >> lost
+    codes: np.ndarray = ((lost << (_KEPT_BITS - 1)) + kept).astype(np.uint16)
+    return codes
+
+
+def _steps(ranks: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Ranks in the order of their tokens' probabilities, each less the one before it: small numbers pack better.
+
+    Args:
+        ranks: (token, layer, position), unsigned; so are the steps, which may wrap around.
+        logs: (token, layer, position), the bits of float16 numbers, none above 0.
+    """
+    order = np.argsort(logs & 0x7FFF, axis=0, kind="stable")
+    ordered: np.ndarray = np.take_along_axis(ranks, order, axis=0)
+    ordered[1:] -= ordered[:-1].copy()
+    return ordered

@@ -20,7 +20,7 @@ export function grid(view, lenses) {
   const canvas = make("div", { class: "canvas", role: "presentation" });
   const element = make("div", { class: "scroll", role: "grid", "aria-label": lens.caption }, canvas);
   const elements = built();
-  let [axes, content, width, side] = [null, null, 0, 0];
+  let [axes, content, width, side, foot] = [null, null, 0, 0, 0];
 
   /** Builds all anew. */
   function draw() {
@@ -31,7 +31,8 @@ export function grid(view, lenses) {
     const isWidened = width !== state.width;
     width = state.width;
     canvas.style.width = `${side + width * axes.across.length}px`;
-    canvas.style.height = `${HEAD + ROW * axes.down.length}px`;
+    foot = content.classic ? HEAD : 0;
+    canvas.style.height = `${HEAD + ROW * axes.down.length + foot}px`;
     element.setAttribute("aria-rowcount", axes.down.length + 1);
     element.setAttribute("aria-colcount", axes.across.length + 1);
     element.classList.toggle("classic", Boolean(content.classic));
@@ -52,9 +53,9 @@ export function grid(view, lenses) {
   /** Builds what has come into sight, takes away what has left it, and marks the chosen cell. */
   function look() {
     const [down, across] = places();
-    const downs = inSight(element.scrollTop, element.clientHeight - HEAD, ROW, axes.down.length, down);
+    const downs = inSight(element.scrollTop, element.clientHeight - HEAD - foot, ROW, axes.down.length, down);
     const acrosses = inSight(element.scrollLeft, element.clientWidth - side, width, axes.across.length, across);
-    for (const one of [-1, ...downs]) {
+    for (const one of [-1, ...downs, ...(foot ? [axes.down.length] : [])]) {
       const row = elements.keep(`${one}`, canvas, one, () => rowElement(one));
       for (const other of acrosses) elements.keep(`${one} ${other}`, row, other, () => placed(one, other));
     }
@@ -71,16 +72,18 @@ export function grid(view, lenses) {
     else cell.removeAttribute("aria-selected");
   }
 
+  const isHeads = (down) => down < 0 || down === axes.down.length; // the classic look has them below as well
   function rowElement(down) {
     const named = axes.layersAcross ? "position" : "layer";
-    const first = down < 0 ? make("div", { class: "corner", role: "columnheader" }, named) : head("rowheader", down, 0);
+    const first = isHeads(down) ? make("div", { class: "corner", role: "columnheader" }, named) : head("rowheader", down, 0);
     first.style.width = `${side}px`;
-    const style = down < 0 ? {} : { top: `${HEAD + ROW * down}px` };
-    return make("div", { class: down < 0 ? "row heads" : "row", role: "row", "aria-rowindex": down + 2, style }, first);
+    if (down < 0) return make("div", { class: "row heads", role: "row", "aria-rowindex": 1 }, first);
+    if (isHeads(down)) return make("div", { class: "row heads foot", "aria-hidden": "true", style: { "margin-top": `${ROW * down}px` } }, first);
+    return make("div", { class: "row", role: "row", "aria-rowindex": down + 2, style: { top: `${HEAD + ROW * down}px` } }, first);
   }
 
   function placed(down, across) {
-    const each = down < 0 ? head("columnheader", across, 1) : cell(down, across);
+    const each = isHeads(down) ? head("columnheader", across, 1) : cell(down, across);
     each.style.left = `${side + width * across}px`;
     each.style.width = `${width}px`;
     each.setAttribute("aria-colindex", across + 2);
@@ -103,7 +106,7 @@ export function grid(view, lenses) {
   /** Scrolls to the chosen cell. */
   function reveal(focus) {
     const [top, left] = [ROW * places()[0], width * places()[1]];
-    element.scrollTop = between(element.scrollTop, top + ROW - (element.clientHeight - HEAD), top);
+    element.scrollTop = between(element.scrollTop, top + ROW - (element.clientHeight - HEAD - foot), top);
     element.scrollLeft = between(element.scrollLeft, left + width - (element.clientWidth - side), left);
     look();
     if (focus) chosen().focus({ preventScroll: true });

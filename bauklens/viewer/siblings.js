@@ -8,7 +8,7 @@ export function siblings(lenses, lens) {
     paired && (lens.compared || (model === lens.model && stream === lens.stream)) && String(linked) === String(lens.linked);
   const found = lenses.filter(same);
   const names = new Set(found.map(({ decoder }) => decoder));
-  const alone = (names.size < found.length && !lens.compared) || found.length > DASHES.length;
+  const alone = !found.includes(lens) || (names.size < found.length && !lens.compared) || found.length > DASHES.length;
   return (alone ? [lens] : found).map((each, place) => ({ lens: each, dash: DASHES[place] }));
 }
 

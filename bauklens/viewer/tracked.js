@@ -13,14 +13,34 @@ export function trackedOf(about, { logs, ranks, codes }, cells) {
   const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
   const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
   const exact = about?.exact ?? 0;
+  let known = null; // the ranks as they are, once one was asked for
   const of = (token) => {
     const place = places.get(token);
-    if (place < exact) return { logs: Float32Array.from(cut(logs, place), halfOf), rank: Float32Array.from(cut(ranks, place)) };
-    return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(codes, place - exact), rankOf) };
+    if (place >= exact) return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(codes, place - exact), rankOf) };
+    known ??= summed(ranks, logs, cells);
+    const rank = Float32Array.from(cut(known, place), about.rounded ? widened : Number);
+    return { logs: Float32Array.from(cut(logs, place), halfOf), rank };
   };
   const isCoarse = (token) => places.get(token) >= exact;
   return { has: (token) => places.has(token), isCoarse, of, exactTo: about?.exactTo ?? 0, limit: about?.limit ?? 0, left: about?.left ?? 0 };
 }
+
+/** Ranks from their steps, which are in the order of the tokens' probabilities in each cell; both may wrap around. */
+function summed(steps, logs, cells) {
+  const [ranks, order] = [new steps.constructor(steps.length), new Uint32Array(steps.length / cells)];
+  for (let cell = 0; cell < cells; cell += 1) {
+    order.forEach((_, token) => (order[token] = ((logs[token * cells + cell] & 0x7fff) << 16) | token));
+    order.sort();
+    order.forEach((each, place) => {
+      const before = place ? ranks[(order[place - 1] & 0xffff) * cells + cell] : 0;
+      ranks[(each & 0xffff) * cells + cell] = before + steps[place * cells + cell];
+    });
+  }
+  return ranks;
+}
+
+/** The rank that the code of a rounded one means: exact below 128, then 64 codes for each doubling. */
+const widened = (code) => (code < 128 ? code : (64 + (code & 63)) * 2 ** ((code >> 6) - 1));
 
 /** The rank that a code means: about, beyond 16; NaN for ranks beyond the limit, which have code 0. */
 export function rankOf(code) {

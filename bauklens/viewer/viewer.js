@@ -4,12 +4,27 @@ import { imagesOf, unpack } from "./data.js";
 import { make } from "./dom.js";
 import { mount } from "./mount.js";
 import { padded } from "./padded.js";
+import { report } from "./report.js";
 import { linked } from "./share.js";
 
-/** Mounts every figure of the page that holds lenses for this viewer and is not mounted yet. */
+/** Mounts every figure of the page that holds lenses for this viewer, is not mounted yet, and is not in a closed result. */
 export function start(version) {
+  keepStyle(version);
+  const mountOpen = () => Promise.all(waiting(version).map(open));
+  report(mountOpen);
+  return mountOpen();
+}
+
+/** The figures that can be seen, or will be when scrolled to, and are not mounted. */
+function waiting(version) {
   const figures = document.querySelectorAll(`figure.bauklens[data-viewer="${version}"]:not(.mounted, .mounting)`);
-  return Promise.all([...figures].map(open));
+  return [...figures].filter((figure) => !figure.closest("details.result:not([open])"));
+}
+
+/** Copies the style that an output of a notebook brought: the outputs after it have none, and it may be taken away. */
+function keepStyle(version) {
+  const found = document.querySelector(`style.bauklens-style[data-viewer="${version}"]`); // the copy, if there is one
+  if (found && !document.head.contains(found)) document.head.append(found.cloneNode(true));
 }
 
 async function open(figure) {

@@ -7,6 +7,7 @@ import { followed, isKnown, valuesIn } from "../../bauklens/viewer/follow.js";
 import { halfOf, trackedOf } from "../../bauklens/viewer/tracked.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { placeOfTarget } from "../../bauklens/viewer/targets.js";
+import { siblings } from "../../bauklens/viewer/siblings.js";
 import { small } from "./made.mjs";
 
 const HEAD = { layers: ["0"], positions: [0, 1], topk: 1, measures: ["entropy", "top"].map((name) => ({ name })), targets: [], between: [] };
@@ -104,4 +105,9 @@ test("of the last of very many tracked tokens only the ranks are known, roughly"
 test("the bits of half a float", () => {
   assert.deepEqual([0x3c00, 0xc940, 0x0001, 0x8400, 0x7c00].map(halfOf), [1, -10.5, 2 ** -24, -(2 ** -14), Infinity]);
   assert.ok(Number.isNaN(halfOf(0x7e00)));
+});
+
+test("lenses of other prompts are not drawn in one chart, and each is drawn by itself", () => {
+  const [one, other] = ["a", "b"].map((prompt) => small({ prompt, paired: false, linked: [0, 1, 2] }));
+  assert.deepEqual(siblings([one, other], other), [{ lens: other, dash: "" }]);
 });

@@ -1,0 +1,45 @@
+"""The sections of a report: which results share a viewer, what they are called, and where they come from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bauklens.result.comparison import Comparison
+from bauklens.result.result import LensResult
+
+Shown = LensResult | Comparison
+"""What a figure can show."""
+
+
+def heading_of(result: Shown) -> str:
+    """What a result is called: its prompt, or the last message of a chat."""
+    if isinstance(result, Comparison):
+        return " | ".join(dict.fromkeys(heading_of(lens) for lens in (result.one, result.other)))
+    asked = getattr(result, "provenance", {}).get("arguments")
+    said = asked.get("last_message") if isinstance(asked, Mapping) else None
+    return str(said or getattr(result, "prompt", "") or "".join(getattr(result, "tokens", ())))
+
+
+def together(titled: "tuple[str, Shown]") -> Any:
+    """What results that share a viewer have in common: their heading and their tokens."""
+    heading, result = titled
+    if isinstance(result, Comparison):
+        return heading, id(result)
+    return heading, result.model, result.token_ids.tobytes(), result.positions.tobytes()
+
+
+def provenance_of(result: Shown) -> list[list[tuple[str, str]]]:
+    """Names and values for each lens of a result."""
+    if isinstance(result, Comparison):
+        return [*provenance_of(result.one), *provenance_of(result.other)]
+    lines = [("prompt", result.prompt)]
+    for name, value in result.provenance.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+        lines.append((name, _said(value)))
+    return [lines]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_said, value))
+    return "none" if value is None else str(value)

@@ -8,6 +8,8 @@ export const KEYS = [
   ["p", "pin or unpin the cell's most probable token"],
   ["Enter", "go to the cell's tokens"],
   ["Enter, Space", "on the column of an image: open or fold it; on a patch of an image: choose its cell"],
+  ["Shift and click", "choose a cell, and keep the position chosen before in the charts"],
+  ["Alt and arrow keys", "on a pin: move it in the order"],
   ["+, -", "wider or narrower columns"],
   ["/", "search for a token"],
   ["?", "this list"],

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { cutTo, wrapped } from "./numbers.js";
 
-const SANS = "system-ui, sans-serif";
+export const SANS = "system-ui, sans-serif";
 const FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
 const [CAPTION, LINE, GAP] = [24, 16, 14]; // pixels
@@ -81,7 +81,7 @@ function shapeOf(element, frame, plain, isClassic) {
 }
 
 /** Any colour of CSS -> #rrggbb, as a canvas paints it. */
-function plainColour() {
+export function plainColour() {
   const known = new Map();
   const paint = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
   return (colour) => {

@@ -5,7 +5,7 @@ import { drawnPlaces, scaleOf, tickPlaces } from "./scales.js";
 import { drawnBars, drawnLine, endShapes } from "./strokes.js";
 
 const [WIDTH, LEFT, RIGHT, TOP] = [340, 42, 20, 18];
-const [HEIGHT, BOTTOM, LONG_TICKS] = [148, 34, 30]; // of the drawing, below it, and what texts that are turned need more
+const [HEIGHT, BOTTOM, LONG_TICKS] = [148, 30, 24]; // of the drawing, below it, and what texts that are turned need more
 const [FIT, TURNED] = [7, 22]; // ticks that fit, and up to how many places are called by texts
 
 /**

@@ -3,6 +3,7 @@
 import { aboutSum } from "./contrast.js";
 import { followed } from "./follow.js";
 import { membersOf, placeIn } from "./groups.js";
+import { isWord } from "./measured.js";
 import { worded } from "./words.js";
 
 /** The note below the charts. */
@@ -13,9 +14,12 @@ export function aboutCharts(view, drawn, sum) {
   const unasked = isPinned ? [] : [`Drawn: tokens ${here}${few}. To follow a token, pin it with its ○, press p in the table, or search for it.`];
   const of = entries.flatMap(({ pair }) => pair ?? []).concat(entries.filter(({ pair }) => !pair));
   const isSum = what === "rank" && of.some(({ key }) => membersOf(key));
+  const words = ["rank", "logit"].includes(what) ? of.filter(({ token }) => isWord(lens, token)).map(({ token }) => lens.shown[token]) : [];
+  const isOne = words.length === 1;
+  const ofWords = words.length ? [`${words.join(", ")} ${isOne ? "is a word" : "are words"} of several tokens, which ${isOne ? "has" : "have"} no ${what}: plot probabilities.`] : [];
   const best = isSum ? ["The rank of a sum is that of its best token."] : [];
   const told = sum ? [aboutSum(sum)] : [];
-  const said = [...unasked, ...absent(view, lens), ...(isPinned && what !== "share" ? unknown(lens, of, what) : []), ...told, ...best];
+  const said = [...unasked, ...absent(view, lens), ...(isPinned && what !== "share" ? unknown(lens, of, what) : []), ...ofWords, ...told, ...best];
   return said.map((text) => worded(lens, text)).join(" ");
 }
 

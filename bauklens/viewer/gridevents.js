@@ -14,6 +14,7 @@ export function gridEvents(view, lens, { element, look, going, cell }) {
   element.addEventListener("scroll", look);
   element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens));
   element.addEventListener("pointerleave", () => view.over(null, lens));
+  element.addEventListener("mousedown", (event) => event.shiftKey && placeOf(event) && event.preventDefault()); // which selects texts
   element.addEventListener("click", (event) => {
     const band = event.target.closest?.(".head.band")?.band;
     if (band) view.fold(lens, band);

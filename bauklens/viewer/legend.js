@@ -63,7 +63,8 @@ function variantColumns(drawn, layer, there) {
 /** What each part adds in a layer, and the sum up to it. */
 function sumColumns({ lens }, { parts, sum }, layer) {
   const row = lens.layers.indexOf(layer);
-  const added = parts.map(({ name, values }) => ({ head: make("span", {}, name), text: () => signed(values[row]) }));
+  const swatch = (place) => draw("svg", { viewBox: "0 0 8 8", "aria-hidden": "true" }, draw("rect", { width: 8, height: 8, opacity: place ? 0.5 : 1 }));
+  const added = parts.map(({ name, values }, place) => ({ head: make("span", { class: "bar" }, swatch(place), name), text: () => signed(values[row]) }));
   return [...added, { head: make("span", {}, "sum"), text: () => signed(sum[row]) }];
 }
 

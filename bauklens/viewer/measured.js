@@ -53,5 +53,8 @@ function isAbout(lens, token, rank) {
   return (source === "tracked" || source === "coarse") && rank > lens.tracked.exactTo && rank > lens.topk;
 }
 
+/** Whether it is a word of several tokens, which has neither a rank nor a logit. */
+export const isWord = (lens, token) => lens.joint.get(token)?.part === "whole";
+
 /** A difference, with its sign. */
 export const signed = (value) => (!Number.isFinite(value) ? valueText(value) : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);

@@ -26,7 +26,7 @@ function ranks(most) {
 const shortRank = (rank) => (rank < 1000 ? String(rank) : rank < 1e6 ? `${rank / 1e3}k` : `${rank / 1e6}M`);
 
 function linear(low, high, title) {
-  const step = stepOf((high - low || 1) / 4);
+  const step = stepOf((high - low || 1) / 5);
   const [bottom, top] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step || 0];
   const end = top > bottom ? top : bottom + step;
   const count = Math.round((end - bottom) / step);

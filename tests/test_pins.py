@@ -112,8 +112,8 @@ class TestTheBar:
         page.locator(".chip").nth(1).click()
         cell(page, 2, 1).click()
         assert len(chips(page)) == 2
-        page.wait_for_function("location.hash.startsWith('#lens-0=')")
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(400)
+        assert re.fullmatch(r"#lens-0=[\w-]+", page.evaluate("location.hash"))
         length = page.evaluate("history.length")
         page.reload()
         page.locator("figure.mounted").wait_for()
@@ -126,7 +126,8 @@ class TestTheBar:
         page.locator("figure.mounted").nth(1).wait_for()
         for number, name in enumerate(("pin ␣Paris", "pin ␣b")):
             page.locator("figure.mounted").nth(number).get_by_role("button", name=name).click()
-        page.wait_for_function("/^#lens-0=.*&lens-1=/.test(location.hash)")
+        page.wait_for_timeout(400)
+        assert re.fullmatch(r"#lens-0=[\w-]+&lens-1=[\w-]+", page.evaluate("location.hash"))
         page.reload()
         page.locator("figure.mounted").nth(1).wait_for()
         assert [text for text, _ in chips(page)] == ["● ␣Paris 1", "● ␣b 2"]
@@ -179,11 +180,21 @@ class TestSumsAndDifferences:
         page.keyboard.press("Home")
         assert told(page)[1] == ["● ␣Paris − ▲ ␣b: −12.00"]
         assert page.locator(".chart .zero").count() == 2
+        assert page.locator(".chart .axis").first.text_content() == "logit difference"
         page.locator(".chip").last.click()
         assert told(page)[0].startswith("rank at")
         page.get_by_role("button", name="remove the difference").click()
         assert len(chips(page)) == 2
         assert "difference" not in page.get_by_label("Plot").inner_text()
+
+    def test_of_a_word_of_several_tokens_log_probabilities_differ(self, viewer):
+        word = target(1, 0.125, np.nan, part="whole", ids=[1, 70], logit=np.full((6, 5), np.nan))
+        page = viewer([rising(targets=[target(4, 0.5, 1), word])])
+        combine(page, difference=("● ␣Paris", "▲ ␣b"))
+        assert told(page) == (
+            "log probability difference at layer 4, position 4 ␣Paris",
+            [f"● ␣Paris − ▲ ␣b: +{np.log(4):.2f}"],
+        )
 
     @pytest.mark.parametrize("streams", [("delta",), ("attention", "mlp")])
     def test_what_layers_add_stacks_up_to_the_models_own_difference(self, viewer, streams):
@@ -204,10 +215,11 @@ class TestSumsAndDifferences:
         page.get_by_role("button", name="Show the difference").click()
         assert page.locator(".chart").first.locator(".stack").count() == len(streams) * len(added)
         page.locator("summary", has_text="Values as a table").click()
+        page.locator(".numbers table").first.wait_for()
         table = page.locator(".numbers table").first.locator("tbody tr").all()
         told_rows = [[float(each) for each in row.locator("td").all_text_contents()] for row in table]
         expected = np.array([*(apart[stream] for stream in streams), sums]).T
-        assert np.array(told_rows) == pytest.approx(expected, abs=2e-3)
+        assert np.array(told_rows) == pytest.approx(expected, rel=1e-3, abs=1e-4)
         said = page.locator(".trajectories .note").inner_text()
         final = f"{sums[-1]:+.2f}".replace("-", "−")
         assert re.search(rf"lead to {re.escape(final)}, the difference in the last layer\.", said), said

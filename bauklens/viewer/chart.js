@@ -15,12 +15,13 @@ const [FIT, TURNED] = [7, 22]; // ticks that fit, and up to how many places are 
  * @param bars { name, colours: [above 0, below], values, light } each, side by side
  * @param names what the places along the axis are called; `texts`, if given, say more of each
  * @param axis what the places are
+ * @param what the measure, of which the axis is; `called` is its name
  * @param marked the places that are marked: the chosen one first
  * @param say place -> what is said there
  * @param point called with the place that is pointed at, or null
  * @param choose called with a place
  */
-export function chart({ lines, bars = [], names, texts = null, axis, title, what, marked, say, point, choose }) {
+export function chart({ lines, bars = [], names, texts = null, axis, title, what, called, marked, say, point, choose }) {
   const isTurned = texts !== null && texts.length <= TURNED;
   const floor = TOP + HEIGHT;
   const whole = floor + BOTTOM + (isTurned ? LONG_TICKS : 0);
@@ -45,7 +46,7 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
     );
   }
   picture.append(
-    draw("text", { class: "axis", x: LEFT - 36, y: 9 }, scale.title),
+    draw("text", { class: "axis", x: LEFT - 36, y: 9 }, what === "rank" ? `${called} (log axis)` : called),
     draw("text", { class: "axis", x: WIDTH - RIGHT, y: whole - 4, "text-anchor": "end" }, axis),
   );
   const line = (kind, place) => draw("line", { class: kind, x1: x(place), x2: x(place), y1: TOP, y2: floor });

@@ -3,11 +3,13 @@
 import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
 import { apartAt } from "./contrast.js";
 import { placeIn } from "./groups.js";
-import { measureOf, measuredText, valuesAt } from "./measured.js";
+import { isWord, measureOf, measuredText, valuesAt } from "./measured.js";
 import { probabilityText } from "./numbers.js";
 import { bandLeaders, leaders, MOST_LEADERS, pinned } from "./pins.js";
 import { DASHES, layersOf, together } from "./siblings.js";
 import { shareOf } from "./tally.js";
+
+const SPOKEN = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "logit difference", share: "part of positions" };
 
 /**
  * `{ lens, row, column, band, what, entries, lead, isPinned, variants, layers }`.
@@ -51,6 +53,12 @@ function entryValues(entry, lens, cells, what) {
   if (entry.keys) return apartAt(lens, entry.keys, cells);
   const token = placeIn(lens, entry.key);
   return token === undefined ? null : valuesAt(lens, token, cells, what);
+}
+
+/** What the values are called. */
+export function calledIn({ lens, what, entries }) {
+  if (what === "difference" && entries.some(({ pair }) => pair.some(({ token }) => isWord(lens, token)))) return "log probability difference";
+  return SPOKEN[what];
 }
 
 /** A line for each entry and variant, over the layers of all. */

@@ -2,12 +2,10 @@
 
 import { button, draw, make } from "./dom.js";
 import { isPartOf, nameOver, tickOf } from "./heads.js";
-import { textAt } from "./drawing.js";
+import { calledIn, textAt } from "./drawing.js";
 import { signed } from "./measured.js";
 import { cutTo } from "./numbers.js";
 import { worded } from "./words.js";
-
-const SPOKEN = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "logit difference", share: "part of positions" };
 
 /** `{ element, draw(drawn, sum, at) }`; `at` is { layer, column } where something is pointed at. */
 export function legend(view) {
@@ -21,7 +19,7 @@ export function legend(view) {
     const there = at.column ?? null;
     const spot = layer === "embed" ? "embedding" : `layer ${layer}`;
     const whose = drawn.band && there === null ? drawn.band.name : spotOf(lens, there ?? column);
-    place.replaceChildren(make("b", {}, `${SPOKEN[drawn.what]}`), ` at ${spot}, `, make("bdi", {}, whose));
+    place.replaceChildren(make("b", {}, calledIn(drawn)), ` at ${spot}, `, make("bdi", {}, whose));
     const focused = [...list.querySelectorAll("button")].indexOf(document.activeElement);
     const columns = sum && there === null ? sumColumns(drawn, sum, layer) : variantColumns(drawn, layer, there);
     list.style.setProperty("--columns", columns.length);

@@ -3,35 +3,35 @@
 import { range, valueText } from "./numbers.js";
 
 /**
- * An axis for values: `{ up(value) -> 0 (bottom) .. 1, ticks: [[value, text], ...], title, zero }`.
+ * An axis for values: `{ up(value) -> 0 (bottom) .. 1, ticks: [[value, text], ...], zero }`.
  *
  * Ranks are on a logarithmic axis with 1 on top; `zero` says whether a line at 0 is to be seen.
  */
 export function scaleOf(what, values) {
   const [low, high] = range(values);
   if (what === "rank") return ranks(Math.max(10, high));
-  if (what === "probability") return linear(0, nice(Math.max(0.01, high)), "probability");
-  if (what === "log") return linear(Math.min(low, -1), 0, "log probability (nats)");
-  if (what === "difference") return { ...linear(Math.min(low, 0), Math.max(high, 0), "logit difference"), zero: true };
-  return linear(low, high, "logit");
+  if (what === "probability") return linear(0, nice(Math.max(0.01, high)));
+  if (what === "log") return linear(Math.min(low, -1), 0);
+  if (what === "difference") return { ...linear(Math.min(low, 0), Math.max(high, 0)), zero: true };
+  return linear(low, high);
 }
 
 function ranks(most) {
   const powers = [1, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((each) => each <= most);
   const up = (rank) => 1 - Math.log(rank) / Math.log(most);
-  return { up, ticks: powers.map((each) => [each, shortRank(each)]), title: "rank (log axis)", zero: false };
+  return { up, ticks: powers.map((each) => [each, shortRank(each)]), zero: false };
 }
 
 /** 1, 10, 100, 1k, 10k, ... */
 const shortRank = (rank) => (rank < 1000 ? String(rank) : rank < 1e6 ? `${rank / 1e3}k` : `${rank / 1e6}M`);
 
-function linear(low, high, title) {
+function linear(low, high) {
   const step = stepOf((high - low || 1) / 5);
   const [bottom, top] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step || 0];
   const end = top > bottom ? top : bottom + step;
   const count = Math.round((end - bottom) / step);
   const ticks = Array.from({ length: count + 1 }, (_, place) => bottom + place * step);
-  return { up: (value) => (value - bottom) / (end - bottom), ticks: ticks.map((each) => [each, tickText(each)]), title, zero: false };
+  return { up: (value) => (value - bottom) / (end - bottom), ticks: ticks.map((each) => [each, tickText(each)]), zero: false };
 }
 
 const tickText = (value) => valueText(Math.abs(value) < 1e-12 ? 0 : Number(value.toPrecision(6))).replace("-", "−");

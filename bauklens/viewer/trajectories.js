@@ -8,7 +8,7 @@ import { chartNumbers } from "./chartnumbers.js";
 import { addedUpTo } from "./contrast.js";
 import { rowOf } from "./data.js";
 import { button, choice, make } from "./dom.js";
-import { acrossLayers, acrossPositions, drawing, textAt } from "./drawing.js";
+import { acrossLayers, acrossPositions, calledIn, drawing, textAt } from "./drawing.js";
 import { isPartOf, nameOver, tickOf } from "./heads.js";
 import { legend } from "./legend.js";
 import { measurable } from "./measured.js";
@@ -68,6 +68,7 @@ export function trajectories(view) {
       axis: "layer",
       title: titled(title),
       what: band ? "probability" : what,
+      called: calledIn(drawn),
       marked: [layers.indexOf(lens.layers[row])],
       say: (place) => spoken(`layer ${layers[place]}`, layers[place], null),
       point: (place) => told.draw(drawn, sum, place === null ? {} : { layer: layers[place] }),
@@ -86,6 +87,7 @@ export function trajectories(view) {
       axis: "position",
       title: titled(`positions, at ${layerCalled(lens, row)}`),
       what: band ? "probability" : what,
+      called: band ? "probability" : calledIn(drawn),
       marked: [column, ...(band ? [] : kept)],
       say: (place) => spoken(`position ${lens.positions[place]} ${tickOf(lens, place)}`, lens.layers[row], place),
       point: (place) => told.draw(drawn, sum, place === null ? {} : { column: place }),

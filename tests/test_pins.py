@@ -16,6 +16,9 @@ from tests.test_viewer import AXE, TEXTS, cell, rising, told
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
+MINUS, UNKNOWN = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
 @pytest.fixture
 def viewer(opening):
     """Opens results in the viewer -> the page; nothing may be fetched, and nothing complained of."""
@@ -45,7 +48,8 @@ def followed(**changes):
 
 def chips(page):
     return [
-        [" ".join(chip.inner_text().split()), chip.get_attribute("aria-pressed")] for chip in page.locator(".chip").all()
+        [" ".join(chip.inner_text().split()), chip.get_attribute("aria-pressed")]
+        for chip in page.locator(".chip").all()
     ]
 
 
@@ -89,8 +93,7 @@ class TestTheBar:
         assert "outside the top 3" in page.locator(".chip").get_attribute("title")
         note = page.locator(".trajectories .note").inner_text()
         assert note == (
-            "␣Paris is known only where it is in the top 3. To know it in every cell, "
-            'pass targets=[" Paris"].'
+            '␣Paris is known only where it is in the top 3. To know it in every cell, pass targets=[" Paris"].'
         )
 
     def test_pins_are_put_in_another_order_by_keys_and_by_the_pointer(self, viewer):
@@ -174,11 +177,11 @@ class TestSumsAndDifferences:
         rows = np.arange(30.0).reshape(6, 5)
         page = viewer([rising(targets=[target(4, 0.5, 1, logit=rows), target(1, 0.25, 2, logit=20 - rows)])])
         combine(page, difference=("● ␣Paris", "▲ ␣b"))
-        assert chips(page)[-1] == ["● ␣Paris − ▲ ␣b", "true"]
-        assert told(page) == ("logit difference at layer 4, position 4 ␣Paris", ["● ␣Paris − ▲ ␣b: +38.00"])
+        assert chips(page)[-1] == [f"● ␣Paris {MINUS} ▲ ␣b", "true"]
+        assert told(page) == ("logit difference at layer 4, position 4 ␣Paris", [f"● ␣Paris {MINUS} ▲ ␣b: +38.00"])
         page.locator(".chart svg").first.focus()
         page.keyboard.press("Home")
-        assert told(page)[1] == ["● ␣Paris − ▲ ␣b: −12.00"]
+        assert told(page)[1] == [f"● ␣Paris {MINUS} ▲ ␣b: {MINUS}12.00"]
         assert page.locator(".chart .zero").count() == 2
         assert page.locator(".chart .axis").first.text_content() == "logit difference"
         page.locator(".chip").last.click()
@@ -193,7 +196,7 @@ class TestSumsAndDifferences:
         combine(page, difference=("● ␣Paris", "▲ ␣b"))
         assert told(page) == (
             "log probability difference at layer 4, position 4 ␣Paris",
-            [f"● ␣Paris − ▲ ␣b: +{np.log(4):.2f}"],
+            [f"● ␣Paris {MINUS} ▲ ␣b: +{np.log(4):.2f}"],
         )
 
     @pytest.mark.parametrize("streams", [("delta",), ("attention", "mlp")])
@@ -221,7 +224,7 @@ class TestSumsAndDifferences:
         expected = np.array([*(apart[stream] for stream in streams), sums]).T
         assert np.array(told_rows) == pytest.approx(expected, rel=1e-3, abs=1e-4)
         said = page.locator(".trajectories .note").inner_text()
-        final = f"{sums[-1]:+.2f}".replace("-", "−")
+        final = f"{sums[-1]:+.2f}".replace("-", MINUS)
         assert re.search(rf"lead to {re.escape(final)}, the difference in the last layer\.", said), said
 
 
@@ -246,7 +249,7 @@ class TestCharts:
         last = np.log(0.125) + 9 - np.log(0.5)
         assert [each.rpartition(": ")[2] for each in told(page)[1]] == [
             *(f"{np.float32(np.log(each) + 7):.4g}" for each in (0.5, 0.25, 0.125)),
-            "–",
+            UNKNOWN,
         ]
         cell(page, 2, 1).click()
         assert told(page)[1][-1] == f"◆ c↵: {last:.4g}"
@@ -264,7 +267,7 @@ class TestCharts:
         positions.scroll_into_view_if_needed()
         box = positions.bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.13, box["y"] + 40)
-        assert told(page) == ("rank at layer 4, position 0 a", ["● ␣Paris: –"])
+        assert told(page) == ("rank at layer 4, position 0 a", [f"● ␣Paris: {UNKNOWN}"])
         page.mouse.move(2, 2)
         assert told(page)[0] == "rank at layer 4, position 4 ␣Paris"
 
@@ -290,10 +293,12 @@ class TestCharts:
         assert page.evaluate("String(getSelection())") == ""
         heads = [each.strip() for each in page.locator(".followed .heads > span").all_text_contents()]
         assert heads == ["", "at 1 ␣b", "at 4 ␣Paris"]
-        assert told(page)[1] == ["● ␣Paris: –: 1", "▲ ␣b: 2: 2"]
+        assert told(page)[1] == [f"● ␣Paris: {UNKNOWN}: 1", "▲ ␣b: 2: 2"]
         dashes = page.locator(".chart").first.locator("polyline")
         assert set(dashes.evaluate_all("all => all.map((each) => each.style.strokeDasharray)")) == {"", "5, 3"}
-        assert page.locator(".chart").first.locator("figcaption").inner_text() == "Across layers, at position 1 and 1 more"
+        assert (
+            page.locator(".chart").first.locator("figcaption").inner_text() == "Across layers, at position 1 and 1 more"
+        )
         cell(page, 4, 4).click()
         assert page.get_by_role("button", name="Drop position").get_attribute("aria-pressed") == "true"
         page.get_by_role("button", name="Drop position").click()
@@ -319,7 +324,9 @@ class TestCharts:
 
     def test_no_list_is_handed_to_a_function_as_its_arguments(self):
         for path in Path(bauklens.__file__).parent.glob("viewer/*.js"):
-            assert not re.search(r"Math\.(max|min)\(([^()]|\([^()]*\))*\.\.\.", path.read_text(encoding="utf-8")), path.name
+            assert not re.search(r"Math\.(max|min)\(([^()]|\([^()]*\))*\.\.\.", path.read_text(encoding="utf-8")), (
+                path.name
+            )
 
     def test_files_of_a_chart(self, viewer):
         page = viewer([followed()])

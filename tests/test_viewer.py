@@ -275,8 +275,10 @@ class TestPins:
         lens = following("zebra", {"part": "whole", "token_ids": [4, 70]}, np.nan)
         page = viewer([lens])
         assert page.locator(".followed button").all_text_contents() == ["● zebra"]
-        assert told(page)[1] == ["● zebra: –"]
-        assert "zebra is a word of several tokens, which has no rank" in page.locator(".trajectories .note").inner_text()
+        assert told(page)[1] == ["● zebra: \N{EN DASH}"]
+        assert (
+            "zebra is a word of several tokens, which has no rank" in page.locator(".trajectories .note").inner_text()
+        )
         assert page.locator(".chip small").inner_text() == "p 0.250"
         page.get_by_label("Plot").select_option("probability")
         assert told(page)[1] == ["● zebra: 0.250"]

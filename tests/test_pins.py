@@ -15,7 +15,6 @@ from tests.made import made
 from tests.test_viewer import AXE, TEXTS, cell, rising, told
 from tests.tiny import tiny_model, tiny_tokenizer
 
-
 MINUS, UNKNOWN = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 

@@ -337,7 +337,7 @@ class TestPins:
         page = viewer([rising(targets=[target | {"probability": grid, "logit": grid, "rank": grid + 40}])])
         assert page.locator(".measures").get_by_role("button", name="pin zebra").get_attribute("aria-pressed") == "true"
         assert page.locator(".heat figcaption").text_content().startswith("● zebra in every cell")
-        assert told(page)[1] == ["● zebra: 41"]
+        assert told(page)[1] == ["● zebra: 40.01"]
         page.get_by_label("find a token").fill("zeb")
         assert page.locator(".search [role=option]").all_text_contents() == ["zebra"]
 

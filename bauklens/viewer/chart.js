@@ -1,12 +1,16 @@
 // A chart, drawn by hand: lines or bars over one axis, with ticks and a grid; a place in it is pointed at, and chosen.
 
 import { draw, make } from "./dom.js";
+import { range } from "./numbers.js";
 import { drawnPlaces, scaleOf, tickPlaces } from "./scales.js";
 import { drawnBars, drawnLine, endShapes } from "./strokes.js";
 
 const [WIDTH, LEFT, RIGHT, TOP] = [340, 42, 20, 18];
 const [HEIGHT, BOTTOM, LONG_TICKS] = [148, 30, 24]; // of the drawing, below it, and what texts that are turned need more
-const [FIT, TURNED] = [7, 22]; // ticks that fit, and up to how many places are called by texts
+const FIT = 7; // ticks
+
+/** Up to how many places are called by texts. */
+export const TURNED = 22;
 
 /**
  * A chart -> `{ element, picture, point(place) }`.
@@ -25,7 +29,7 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
   const isTurned = texts !== null && texts.length <= TURNED;
   const floor = TOP + HEIGHT;
   const whole = floor + BOTTOM + (isTurned ? LONG_TICKS : 0);
-  const scale = scaleOf(what, [...lines, ...bars].flatMap(({ values }) => [...values]));
+  const scale = scaleOf(what, [...lines, ...bars].filter(({ values }) => values.some(Number.isFinite)).flatMap(({ values }) => range(values)));
   const step = (WIDTH - LEFT - RIGHT) / Math.max(1, bars.length ? names.length : names.length - 1);
   const x = (place) => LEFT + step * (place + (bars.length ? 0.5 : 0));
   const y = (value) => TOP + HEIGHT * (1 - scale.up(value));

@@ -29,7 +29,7 @@ export const chartCsv = (shown) =>
   commas(chartRows(shown).map((row) => row.map((each) => (typeof each !== "number" ? each : Number.isFinite(each) ? shortest(each) : ""))));
 
 /** A chart as SVG, with its title above and what its lines are below. */
-function chartSvg({ picture, title, lines, bars = [] }, { lens, variants }) {
+function chartSvg({ picture, title, lines, bars = [] }, { lens, entries }) {
   const plain = plainColour();
   const [, , width, height] = picture.getAttribute("viewBox").split(" ").map(Number);
   const style = getComputedStyle(picture.closest(".viewer"));
@@ -41,10 +41,11 @@ function chartSvg({ picture, title, lines, bars = [] }, { lens, variants }) {
   };
   const ink = plain(style.color);
   const text = (content, x, y, fill, more = "") => `<text x="${x}" y="${y}" fill="${fill}" font-family="${SANS}" font-size="11"${more}>${escaped(content)}</text>`;
-  const heads = [title, lens.prompt.trim()].flatMap((each, place) => wrapped(each, width / 5.8).slice(0, 2).map((line) => [line, place]));
+  const between = entries[0]?.pair ? [entries[0].name] : [];
+  const heads = [title, ...between, lens.prompt.trim()].flatMap((each, place) => wrapped(each, width / 5.8).slice(0, 2).map((line) => [line, place]));
   const above = heads.map(([line, place], row) => text(line, EDGE, EDGE + 10 + TEXT_LINE * row, ink, place ? "" : ' font-weight="600"'));
   const start = EDGE + TEXT_LINE * heads.length;
-  const keys = lines.filter(({ name }, place) => lines.findIndex((other) => other.name === name) === place);
+  const keys = lines.filter(({ values }) => values.some(Number.isFinite));
   const below = [
     ...bars.map(({ name, colours, light }) => [name, `<rect x="${EDGE}" y="-8" width="10" height="8" fill="${colourOf(colours[0])}"/><rect x="${EDGE + 12}" y="-8" width="10" height="8" fill="${colourOf(colours[1])}"/>`, light]),
     ...keys.map(({ name, shape, colour, dash }) => [name, `<line x1="${EDGE}" x2="${EDGE + 22}" y1="-4" y2="-4" stroke="${colourOf(colour)}" stroke-width="2"${dash ? ` stroke-dasharray="${dash}"` : ""}/>${text(shape, EDGE + 28, 0, colourOf(colour))}`]),

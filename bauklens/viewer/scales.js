@@ -51,9 +51,10 @@ export function nice(value) {
 export function tickPlaces(names, room) {
   const last = names.length - 1;
   const step = Math.max(1, Math.round(stepOf(names.length / room)));
-  const isRound = (name, place) => (/^\d+$/.test(name) ? Number(name) : place) % step === 0;
-  const gap = names.length / room;
-  const inner = names.map((name, place) => (isRound(name, place) ? place : -1)).filter((place) => place > 0 && place >= gap * 0.8 && last - place >= gap * 0.8);
+  const isRound = (name, place) => (Number.isNaN(Number(name)) ? place : Number(name)) % step === 0;
+  const gap = (0.8 * names.length) / room;
+  const inner = [];
+  for (let place = Math.max(1, Math.ceil(gap)); place <= last - gap; place += 1) if (isRound(names[place], place)) inner.push(place);
   return [...new Set([0, ...inner, last])];
 }
 

@@ -37,7 +37,7 @@ export function endShapes(lines, x, y, [highest, lowest]) {
   const taken = [];
   const steps = Array.from({ length: 2 * lines.length }, (_, step) => (step % 2 ? 1 : -1) * Math.ceil(step / 2) * APART);
   return lines.flatMap(({ values, colour, shape, name }) => {
-    const last = [...values].findLastIndex(Number.isFinite);
+    const last = values.findLastIndex(Number.isFinite);
     if (last < 0) return [];
     const [left, end] = [x(last) + 5, y(values[last])];
     const isFree = (top) => top >= highest && top <= lowest && taken.every(([one, other]) => Math.abs(one - left) >= APART || Math.abs(other - top) >= APART);

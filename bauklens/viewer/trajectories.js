@@ -1,7 +1,7 @@
 // The pinned tokens, or those that lead somewhere, through the layers at the chosen position, and along the positions.
 
 import { entryIn } from "./bands.js";
-import { chart } from "./chart.js";
+import { chart, TURNED } from "./chart.js";
 import { chartFiles } from "./chartfiles.js";
 import { aboutCharts } from "./chartnote.js";
 import { chartNumbers } from "./chartnumbers.js";
@@ -14,6 +14,13 @@ import { legend } from "./legend.js";
 import { measurable } from "./measured.js";
 import { cutTo } from "./numbers.js";
 import { layerCalled } from "./words.js";
+
+const positionNames = new WeakMap(); // lens -> what its positions are called at an axis
+
+function namesOf(lens) {
+  if (!positionNames.has(lens)) positionNames.set(lens, lens.positions.map(String));
+  return positionNames.get(lens);
+}
 
 /** `{ element, draw() }`. Without a pin, what leads in some layer at the position is followed, and the chosen cell's token. */
 export function trajectories(view) {
@@ -82,8 +89,8 @@ export function trajectories(view) {
     const kept = view.state.kept.map((position) => lens.linked.indexOf(position)).filter((each) => each >= 0 && each !== column);
     return shown({
       lines: acrossPositions(drawn),
-      names: lens.positions.map(String),
-      texts: lens.tokens.map((_, place) => cutTo(tickOf(lens, place), 7)),
+      names: namesOf(lens),
+      texts: lens.columns > TURNED ? null : lens.tokens.map((_, place) => cutTo(tickOf(lens, place), 7)),
       axis: "position",
       title: titled(`positions, at ${layerCalled(lens, row)}`),
       what: band ? "probability" : what,

@@ -90,3 +90,6 @@ MEANT = {
 TOKENS, LABELS = "tokens", "labels"
 PREDICTED = (TOKENS, LABELS)
 """What a model's logits are of: the tokens of its vocabulary, or a classifier's labels."""
+
+MOST_TRACKED = 200
+"""Tokens that are tracked unless another number is asked for."""

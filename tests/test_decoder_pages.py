@@ -216,8 +216,10 @@ class TestInABrowser:
         page_.locator(".pane").nth(1).locator(".cell").last.click()
         page_.keyboard.press("p")
         assert page_.locator(".pane .cell[data-pin]").count() > 0
-        note = page_.locator(".trajectories .note").inner_text()
-        assert note.startswith("solid: logit; dashed: mine; dotted: tuned one.")
+        heads = page_.locator(".followed .heads > span")
+        assert [head.get_attribute("title") for head in heads.all()[1:]] == ["logit", "mine", "tuned one"]
+        drawn = heads.locator("line").evaluate_all("all => all.map((each) => each.getAttribute('stroke-dasharray'))")
+        assert drawn == [None, "5 3", "1.5 2.5"]
         dashes = page_.locator(".chart polyline").evaluate_all("all => all.map((each) => each.style.strokeDasharray)")
         assert len(set(dashes)) == 3
         page_.get_by_role("button", name="mine ↔ tuned one", exact=True).click()

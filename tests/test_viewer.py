@@ -78,6 +78,14 @@ def cell(page, layer, position):
     return page.locator(f".cell[data-layer='{layer}'][data-position='{position}']").first
 
 
+def told(page):
+    """What the charts' legend says: the measure and the place, then a name and a value for each token."""
+    place = page.locator(".values .at").text_content()
+    return place, page.locator(".followed li:not(.heads)").evaluate_all(
+        "all => all.map((each) => [...each.children].map((part) => part.textContent).join(': '))"
+    )
+
+
 def held(page):
     """What was chosen, as it stands in a copied link."""
     return page.locator("figure.bauklens").first
@@ -206,7 +214,8 @@ class TestPins:
         page.keyboard.press("Enter")
         assert cell(page, 4, 4).get_attribute("data-pin") == "●"
         page.get_by_role("combobox", name="find a token").fill("nothing")
-        assert page.locator(".search .none").text_content() == "not in any top k here"
+        assert page.locator(".search .none").text_content().startswith("not in any top k here, and not tracked")
+        assert 'targets=[" nothing"]' in page.locator(".search .none").text_content()
 
     def test_trajectories_follow_the_pins(self, viewer):
         page = viewer([rising()])
@@ -220,11 +229,11 @@ class TestPins:
         assert heights[0] == heights[3] > heights[4] == heights[5]
         box = over_layers.locator("svg").bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + 40)
-        assert over_layers.locator(".values").text_content() == "embed: ● 0.250"
+        assert told(page) == ("rank at embedding, position 4 ␣Paris", ["● ␣Paris: 2"])
         page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + 40)
         assert page.locator(".place small").text_content() == "embedding, position 4"
-        page.get_by_label("Plot").select_option("rank")
-        assert page.locator(".chart .values").first.text_content() == "embed: ● 2"
+        page.get_by_label("Plot").select_option("probability")
+        assert told(page)[1] == ["● ␣Paris: 0.250"]
 
     @pytest.mark.parametrize("column", [0, 4])
     def test_without_a_pin_charts_follow_what_a_figure_does(self, viewer, column):
@@ -284,7 +293,8 @@ class TestPins:
         page = viewer([lens])
         assert page.locator(".measures").get_by_role("button", name="pin towns").get_attribute("aria-pressed") == "true"
         assert page.locator(".told").text_content() == "● towns leads from layer 2 on."
-        assert page.locator(".chart .values").first.text_content() == "4: ● 0.750"
+        page.get_by_label("Plot").select_option("probability")
+        assert told(page) == ("probability at layer 4, position 4 ␣Paris", ["● towns: 0.750"])
         assert cell(page, 2, 4).get_attribute("data-pin") == "●"
         assert cell(page, 1, 4).get_attribute("data-pin") is None
         assert page.locator(".heat figcaption").text_content().startswith("● towns in every cell")
@@ -311,11 +321,15 @@ class TestPins:
         lens = following("zebra", {"part": "whole", "token_ids": [4, 70]}, np.nan)
         page = viewer([lens])
         assert page.locator(".followed button").all_text_contents() == ["● zebra"]
-        assert page.locator(".chart .values").first.text_content() == "4: ● 0.250"
+        assert told(page)[1] == ["● zebra: \N{EN DASH}"]
+        assert (
+            "zebra is a word of several tokens, which has no rank" in page.locator(".trajectories .note").inner_text()
+        )
+        assert page.locator(".chip small").inner_text() == "p 0.250"
+        page.get_by_label("Plot").select_option("probability")
+        assert told(page)[1] == ["● zebra: 0.250"]
         (line,) = lens.plot(kind="trajectory").axes[0].lines
         assert (line.get_label(), line.get_ydata()[-1]) == ("zebra", 0.25)
-        page.get_by_label("Plot").select_option("rank")
-        assert page.locator(".chart .values").first.text_content() == "4: ● \u2013"
 
     def test_the_heat_map_shows_the_pin_in_every_cell(self, viewer):
         page = viewer([rising()])
@@ -369,7 +383,7 @@ class TestPins:
         page = viewer([rising(targets=[target | {"probability": grid, "logit": grid, "rank": grid + 40}])])
         assert page.locator(".measures").get_by_role("button", name="pin zebra").get_attribute("aria-pressed") == "true"
         assert page.locator(".heat figcaption").text_content().startswith("● zebra in every cell")
-        assert page.locator(".chart .values").first.text_content() == "4: ● 0.012"
+        assert told(page)[1] == ["● zebra: 40.01"]
         page.get_by_label("find a token").fill("zeb")
         assert page.locator(".search [role=option]").all_text_contents() == ["zebra"]
 
@@ -931,7 +945,7 @@ class TestBigGrids:
         return large()
 
     def test_the_page_is_small_and_only_what_is_in_sight_is_in_the_document(self, viewer, big):
-        assert len(page_html([big], title="T").encode()) < 4.1e6
+        assert len(page_html([big], title="T").encode()) < 4.3e6
         page = viewer([big])
         assert page.locator(".viewer *").count() < 3000
         assert "rounded to about four digits" in page.locator(".caption").text_content()
@@ -1110,6 +1124,6 @@ class TestClassifiers:
 
 def test_charts_name_a_character_of_several_tokens(viewer):
     page = viewer([made(2, 3, 1, tokens=["a", "⟨E2⟩⟨82⟩", "⟨AC⟩"])])
-    assert page.locator(".chart").nth(1).locator("output").inner_text().startswith("2 ←:")
+    assert page.locator(".values .at").inner_text().endswith("position 2 ←")
     page.locator(".cell").nth(1).click()
-    assert page.locator(".chart").nth(1).locator("output").inner_text().startswith("1 €:")
+    assert page.locator(".values .at").inner_text().endswith("position 1 €")

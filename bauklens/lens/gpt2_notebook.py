@@ -20,10 +20,9 @@ from bauklens.lens.run import How, lens_of, run
 from bauklens.model.encoding import Prompt
 from bauklens.result.measures import chosen_measures
 from bauklens.result.result import LensResult
-from bauklens.result.tracked import MOST
 from bauklens.show.page import Colour, fragment
 from bauklens.stream.run import Run
-from bauklens.vocabulary import GIVEN
+from bauklens.vocabulary import GIVEN, MOST_TRACKED
 
 _NO_NOTEBOOK = (
     "show_logit_lens: this is not a notebook, so nothing is shown; "
@@ -99,7 +98,7 @@ def show_logit_lens(
             measures=chosen_measures(None, complete=True),
             misfit=made_for,
             called=called,
-            track=MOST,
+            track=MOST_TRACKED,
             beside=len(decoders),
         )
         kept = mapped_rows(ran.anatomy, labels, None, how)

@@ -13,8 +13,7 @@ from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count,
 from bauklens.errors import LensError
 from bauklens.lens.chats import last_message
 from bauklens.result.measures import chosen_measures
-from bauklens.result.tracked import MOST
-from bauklens.vocabulary import MEANT, MISSING, ON_ERROR, PRECISIONS, STREAMS
+from bauklens.vocabulary import MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
 Members = str | Iterable[str | int]
@@ -142,7 +141,7 @@ class Options:
     measures: Measures = None
     targets: Targets = None
     words: str = "whole"
-    track: int = MOST
+    track: int = MOST_TRACKED
     messages: Sequence[Mapping[str, Any]] | None = None
     template: Mapping[str, Any] | None = None
     images: Any = None

@@ -14,9 +14,6 @@ from bauklens.result.frozen import frozen_array, require
 BUDGET = 64 << 20
 """Bytes that tracked tokens take at most, over all results of a call."""
 
-MOST = 200
-"""Tokens that are tracked unless another number is asked for."""
-
 _ALL = 1 << 31
 """Up to which rank all are exact, if all are."""
 

@@ -1,99 +1,96 @@
-// A line chart, drawn by hand: several lines over one axis, the values under the pointer, a click to choose.
+// A chart, drawn by hand: lines or bars over one axis, with ticks and a grid; a place in it is pointed at, and chosen.
 
 import { draw, make } from "./dom.js";
-import { valueText } from "./numbers.js";
+import { range } from "./numbers.js";
+import { drawnPlaces, scaleOf, tickPlaces } from "./scales.js";
+import { drawnBars, drawnLine, endShapes } from "./strokes.js";
 
-const FEW = 4; // lines of which a chart says also that a value is not known
-const APART = 10; // pixels between two shapes
+const [WIDTH, LEFT, RIGHT, TOP] = [340, 42, 20, 18];
+const [HEIGHT, BOTTOM, LONG_TICKS] = [148, 30, 24]; // of the drawing, below it, and what texts that are turned need more
+const FIT = 7; // ticks
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [320, 132, 34, 18, 8, 20];
-
-/** The place of a value up the chart, 0 (bottom) .. 1, on a scale of probabilities or of ranks (logarithmic, 1 on top). */
-export function height(value, most, isRank) {
-  return isRank ? 1 - Math.log(value) / Math.log(Math.max(2, most)) : value / (most || 1);
-}
+/** Up to how many places are called by texts. */
+export const TURNED = 22;
 
 /**
- * A chart of `lines`, { name, whose, shape, colour, values, soft, dash }: NaN leaves a gap.
+ * A chart -> `{ element, picture, point(place) }`.
  *
- * @param names what the places along the axis are called
- * @param chosen the place that is marked
- * @param show value -> text
+ * @param lines { name, shape, colour, values, soft, dash } each: NaN leaves a gap
+ * @param bars { name, colours: [above 0, below], values, light } each, side by side
+ * @param names what the places along the axis are called; `texts`, if given, say more of each
+ * @param axis what the places are
+ * @param what the measure, of which the axis is; `called` is its name
+ * @param marked the places that are marked: the chosen one first
+ * @param say place -> what is said there
+ * @param point called with the place that is pointed at, or null
  * @param choose called with a place
  */
-export function chart({ lines, names, title, chosen, isRank, show, choose }) {
-  const every = lines.flatMap((line) => [...line.values].filter(Number.isFinite));
-  const most = isRank ? Math.max(2, ...every) : nice(Math.max(0.01, ...every));
-  const x = (place) => LEFT + ((WIDTH - LEFT - RIGHT) * place) / Math.max(1, names.length - 1);
-  const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - height(value, most, isRank));
-  const picture = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
-  for (const value of isRank ? [1, most] : [0, most]) {
+export function chart({ lines, bars = [], names, texts = null, axis, title, what, called, marked, say, point, choose }) {
+  const isTurned = texts !== null && texts.length <= TURNED;
+  const floor = TOP + HEIGHT;
+  const whole = floor + BOTTOM + (isTurned ? LONG_TICKS : 0);
+  const scale = scaleOf(what, [...lines, ...bars].filter(({ values }) => values.some(Number.isFinite)).flatMap(({ values }) => range(values)));
+  const step = (WIDTH - LEFT - RIGHT) / Math.max(1, bars.length ? names.length : names.length - 1);
+  const x = (place) => LEFT + step * (place + (bars.length ? 0.5 : 0));
+  const y = (value) => TOP + HEIGHT * (1 - scale.up(value));
+  const [chosen, ...others] = marked;
+  const slider = { role: "slider", tabindex: "0", "aria-label": title, "aria-valuemin": 0, "aria-valuemax": names.length - 1 };
+  const picture = draw("svg", { viewBox: `0 0 ${WIDTH} ${whole}`, ...slider });
+  for (const [value, text] of scale.ticks) {
     picture.append(
-      draw("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
-      draw("text", { class: "tick", x: LEFT - 4, y: y(value) + 3, "text-anchor": "end" }, isRank ? valueText(value) : String(value)),
+      draw("line", { class: scale.zero && value === 0 ? "rule zero" : "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+      draw("text", { class: "tick", x: LEFT - 5, y: y(value) + 3.5, "text-anchor": "end" }, text),
     );
   }
-  for (const place of [...new Set([0, names.length - 1])]) {
-    const anchor = place ? "end" : "start";
-    picture.append(draw("text", { class: "tick", x: x(place), y: HEIGHT - 4, "text-anchor": anchor }, names[place]));
+  for (const place of isTurned ? names.keys() : tickPlaces(names, FIT)) {
+    const at = isTurned ? { transform: `translate(${x(place) + 3} ${floor + 11}) rotate(-40)` } : { x: x(place), y: floor + 14 };
+    picture.append(
+      draw("line", { class: "rule", x1: x(place), x2: x(place), y1: floor, y2: floor + 3 }),
+      draw("text", { class: "tick", "text-anchor": isTurned ? "end" : "middle", ...at }, isTurned ? texts[place] : names[place]),
+    );
   }
-  const mark = (kind, place) => draw("line", { class: kind, x1: x(place), x2: x(place), y1: TOP, y2: HEIGHT - BOTTOM });
-  const guide = mark("guide", chosen);
-  picture.append(mark("chosen", chosen), guide);
-  for (const line of lines) picture.append(...drawn(line, x, y));
-  picture.append(...shapes(lines, x, y));
-  const value = make("output", { class: lines.length > FEW ? "values many" : "values" });
-  const whole = make("figure", { class: "chart" }, make("figcaption", {}, title), picture, value);
+  picture.append(
+    draw("text", { class: "axis", x: LEFT - 36, y: 9 }, what === "rank" ? `${called} (log axis)` : called),
+    draw("text", { class: "axis", x: WIDTH - RIGHT, y: whole - 4, "text-anchor": "end" }, axis),
+  );
+  const line = (kind, place) => draw("line", { class: kind, x1: x(place), x2: x(place), y1: TOP, y2: floor });
+  const guide = line("guide", Math.max(0, chosen));
+  picture.append(...others.map((place) => line("chosen", place)), ...(chosen < 0 ? [] : [line("chosen", chosen)]), guide);
+  picture.append(...drawnBars(bars, { x, y, step }));
+  for (const each of lines) picture.append(...drawnLine(each, drawnPlaces(each.values), x, y));
+  picture.append(...endShapes(lines, x, y, [TOP - 4, floor + 4]));
 
+  let pointed = null;
   function tell(place) {
-    guide.setAttribute("x1", x(place));
-    guide.setAttribute("x2", x(place));
-    const told = lines.length > FEW ? lines.filter((line) => Number.isFinite(line.values[place])) : lines;
-    const values = told.map((line) => [line.shape, line.whose, show(line.values[place])].filter(Boolean).join(" "));
-    value.textContent = `${names[place]}: ${values.join("  ")}`;
+    pointed = place;
+    const at = place ?? Math.max(0, chosen);
+    for (const side of ["x1", "x2"]) guide.setAttribute(side, x(at));
+    guide.classList.toggle("seen", place !== null);
+    picture.setAttribute("aria-valuenow", at);
+    picture.setAttribute("aria-valuetext", say(at));
+    point(place);
   }
   const placeAt = (event) => {
     const box = picture.getBoundingClientRect();
-    const part = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT);
-    return Math.max(0, Math.min(names.length - 1, Math.round(part * (names.length - 1))));
+    const part = ((event.clientX - box.left) / box.width) * WIDTH - x(0);
+    return Math.max(0, Math.min(names.length - 1, Math.round(part / step)));
   };
   picture.addEventListener("pointermove", (event) => tell(placeAt(event)));
-  picture.addEventListener("pointerleave", () => tell(chosen));
+  picture.addEventListener("pointerleave", () => tell(null));
   picture.addEventListener("click", (event) => choose(placeAt(event)));
-  tell(chosen);
-  return whole;
-}
-
-/** A line in as many pieces as it has gaps, and a point at every place where it is alone or there are few. */
-function drawn({ values, colour, soft, dash }, x, y) {
-  const pieces = [[]];
-  [...values].forEach((value, place) => {
-    if (Number.isFinite(value)) pieces.at(-1).push([x(place), y(value)]);
-    else if (pieces.at(-1).length) pieces.push([]);
+  picture.addEventListener("blur", () => pointed !== null && tell(null));
+  picture.addEventListener("keydown", (event) => {
+    const from = pointed ?? Math.max(0, chosen);
+    const there = { ArrowLeft: from - 1, ArrowDown: from - 1, ArrowRight: from + 1, ArrowUp: from + 1, Home: 0, End: names.length - 1 }[event.key];
+    if (there === undefined && event.key !== "Enter" && event.key !== " ") return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (there === undefined) choose(from);
+    else tell(Math.max(0, Math.min(names.length - 1, there)));
   });
-  const style = { "--pin": colour, ...(dash ? { "stroke-dasharray": dash } : {}) };
-  const kind = soft ? "line soft" : "line";
-  const lines = pieces.filter((piece) => piece.length > 1).map((piece) => draw("polyline", { class: kind, points: piece.join(" "), style }));
-  const alone = pieces.filter((piece) => piece.length === 1).map(([[left, top]]) => `M${left.toFixed(1)} ${top.toFixed(1)}h0`);
-  return alone.length ? [...lines, draw("path", { class: `${kind} points`, d: alone.join(""), style: { "--pin": colour } })] : lines;
-}
-
-/** The shape of every line where it ends, higher or lower if another is there. */
-function shapes(lines, x, y) {
-  const taken = [];
-  const steps = Array.from({ length: 2 * lines.length }, (_, step) => (step % 2 ? 1 : -1) * Math.ceil(step / 2) * APART);
-  return lines.flatMap(({ values, colour, shape, name }) => {
-    const last = [...values].findLastIndex(Number.isFinite);
-    if (last < 0) return [];
-    const [left, end] = [x(last) + 5, y(values[last])];
-    const isFree = (top) => top >= 0 && top <= HEIGHT - BOTTOM + 4 && taken.every(([one, other]) => Math.abs(one - left) >= APART || Math.abs(other - top) >= APART);
-    const top = steps.map((step) => end + step).find(isFree) ?? end;
-    taken.push([left, top]);
-    return [draw("text", { class: "shape", x: left, y: top + 3.5, style: { "--pin": colour } }, shape, draw("title", {}, name))];
-  });
-}
-
-/** The next of 0.01, 0.02, 0.05, 0.1, ... 1. */
-export function nice(value) {
-  return [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].find((each) => each >= value - 1e-9) ?? 1;
+  picture.setAttribute("aria-valuenow", Math.max(0, chosen));
+  picture.setAttribute("aria-valuetext", say(Math.max(0, chosen)));
+  const element = make("figure", { class: "chart" }, make("figcaption", {}, title), picture);
+  return { element, picture, point: tell };
 }

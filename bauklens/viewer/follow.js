@@ -23,7 +23,8 @@ export const isKnown = (lens, token) => ["target", "tracked"].includes(sourceOf(
 
 /** How a token is known, as `followed` says, without its values. */
 export function sourceOf(lens, token) {
-  if (targetAt(lens, token)) return "target";
+  const target = targetAt(lens, token);
+  if (target) return target.source ?? "target"; // a sum is known as its tokens are
   if (!lens.tracked?.has(token)) return "top";
   return lens.tracked.isCoarse(token) ? "coarse" : "tracked";
 }
@@ -35,12 +36,12 @@ export function valuesIn(lens, token, cells, what) {
 }
 
 /** The target that a token or a name of several is; undefined where it was not followed. */
-const targetAt = (lens, token) =>
+export const targetAt = (lens, token) =>
   lens.joint.get(token) ?? lens.targets.find((each) => isToken(each) && each.tokens[0] === lens.ids?.[token]);
 
 function follow(lens, token) {
   const target = targetAt(lens, token);
-  if (target) return { probability: target.probability, rank: target.rank, logs: target.probability.map(Math.log), source: "target" };
+  if (target) return { probability: target.probability, rank: target.rank, logs: target.logs ?? target.probability.map(Math.log), source: target.source ?? "target" };
   const source = sourceOf(lens, token);
   const nothing = () => new Float32Array(lens.rows * lens.columns).fill(NaN);
   const { logs, rank } = source === "top" ? { logs: nothing(), rank: nothing() } : lens.tracked.of(token);

@@ -14,10 +14,14 @@ export function gridEvents(view, lens, { element, look, going, cell }) {
   element.addEventListener("scroll", look);
   element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens));
   element.addEventListener("pointerleave", () => view.over(null, lens));
+  element.addEventListener("mousedown", (event) => event.shiftKey && placeOf(event) && event.preventDefault()); // which selects texts
   element.addEventListener("click", (event) => {
     const band = event.target.closest?.(".head.band")?.band;
     if (band) view.fold(lens, band);
-    else if (placeOf(event)) view.choose(lens, ...placeOf(event), true);
+    else if (placeOf(event)) {
+      if (event.shiftKey) keepToo(view);
+      view.choose(lens, ...placeOf(event), true);
+    }
   });
   element.addEventListener("keydown", (event) => {
     const band = bandOf(lens, placeOf(event)?.[1] ?? 0);
@@ -31,4 +35,10 @@ export function gridEvents(view, lens, { element, look, going, cell }) {
       view.fold(lens, band);
     }
   });
+}
+
+/** The position that was chosen so far stays in the charts. */
+function keepToo(view) {
+  const { lens, column, band } = view.chosen();
+  if (!band && !view.state.kept.includes(lens.linked[column])) view.keep(lens.linked[column]);
 }

@@ -9,6 +9,8 @@ export const KEYS = [
   ["Enter", "go to the cell's tokens"],
   ["Enter, Space", "on the column of an image: open or fold it; on a patch of an image: choose its cell"],
   ["n, Shift+N", "the next surprise, or the one before"],
+  ["Shift and click", "choose a cell, and keep the position chosen before in the charts"],
+  ["Alt and arrow keys", "on a pin: move it in the order"],
   ["+, -", "wider or narrower columns"],
   ["/", "search for a token"],
   ["?", "this list"],

@@ -8,15 +8,18 @@ import { make } from "./dom.js";
 import { heat } from "./heat.js";
 import { help } from "./help.js";
 import { overview } from "./overview.js";
+import { pinBar } from "./pinbar.js";
+import { toggled } from "./pinstate.js";
 import { pictureView } from "./pictureview.js";
 import { search } from "./search.js";
+import { keeping } from "./share.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
-import { changed, opened, pairOf, toggled } from "./state.js";
+import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
 import { toolbar } from "./toolbar.js";
 import { trajectories } from "./trajectories.js";
 
-const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump"]); // what the tables need not be built anew for
+const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept"]); // what the tables need not be built anew for
 
 /**
  * A viewer in a figure. Its listeners are on the figure's own elements alone.
@@ -29,6 +32,7 @@ const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "
 export function mount(figure, lenses, given = {}, number = 0) {
   let state = opened(lenses, given);
   let over = null; // the cell under the pointer
+  const keep = keeping(number);
   let last = lenses[0]; // the lens that a cell was chosen in
   const view = {
     figure,
@@ -48,6 +52,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
       state = changed(state, change);
       if (state.show !== before.show || state.stride !== before.stride) state = changed(settled(active(), state), {});
       draw(before);
+      keep(state);
     },
     choose(lens, row, place, focus = false) {
       [over, last] = [null, lens];
@@ -77,6 +82,10 @@ export function mount(figure, lenses, given = {}, number = 0) {
       return { lens, row: place[0], column: columnOf(lens, place[1]), band: bandOf(lens, place[1]) };
     },
     pin: (key) => view.change(toggled(state, key)),
+    keep(position) {
+      const others = state.kept.filter((each) => each !== position);
+      view.change({ kept: Object.freeze(others.length < state.kept.length ? others : [...others, position].slice(-MOST_KEPT)) });
+    },
     home: () => tables.reveal(active()),
     panes: () => tables.seen(),
   };
@@ -87,6 +96,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const keys = help();
   const box = search(view, `bauklens-tokens-${number}-${Math.random().toString(36).slice(2)}`);
   const bar = toolbar(view, box, keys.open);
+  const pins = pinBar(view);
   const cell = detail(view);
   const panel = [cell, trajectories(view), heat(view)];
   const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
@@ -94,13 +104,13 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const whole = overview(view);
   const main = make("div", { class: "main" }, images.element, whole.element, tables.element);
   const body = make("div", { class: "body" }, main, side);
-  const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
+  const element = make("div", { class: "viewer" }, bar.element, pins.element, body, keys.element);
 
   function draw(before) {
     element.dataset.theme = state.theme;
     const moved = before && Object.keys(state).every((name) => PANEL_ONLY.has(name) || state[name] === before[name]);
     tables.draw(before, moved);
-    [bar, images, whole, ...panel].forEach((part) => part.draw());
+    [bar, pins, images, whole, ...panel].forEach((part) => part.draw());
   }
 
   shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus, jump: whole.jump });

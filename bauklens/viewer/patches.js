@@ -1,6 +1,7 @@
 // The patches of a picture: a grid over the image, one element per patch, which a pointer or the arrow keys choose.
 
 import { make } from "./dom.js";
+import { range } from "./numbers.js";
 import { movedPatch, patchContent, patchesOf } from "./patchvalues.js";
 
 const ROOM = 30; // pixels that a patch needs to show a text
@@ -19,7 +20,7 @@ export function patches(view, resized) {
     elements.clear();
     const rows = columns.map((row, down) => make("div", { role: "row" }, ...row.map((column, across) => patch(column, down, across))));
     grid.replaceChildren(...rows);
-    const across = Math.max(1, ...columns.map(({ length }) => length));
+    const across = range(columns.map(({ length }) => length))[1] || 1;
     element.style.setProperty("--rows", columns.length || 1);
     element.style.setProperty("--across", across);
     element.classList.toggle("apart", !isPlaced);

@@ -1,9 +1,9 @@
 // The view as a picture of its own: SVG with plain colours and texts, and PNG made of that.
 
 import { make } from "./dom.js";
-import { cutTo, wrapped } from "./numbers.js";
+import { cutTo, range, wrapped } from "./numbers.js";
 
-const SANS = "system-ui, sans-serif";
+export const SANS = "system-ui, sans-serif";
 const FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
 const [CAPTION, LINE, GAP] = [24, 16, 14]; // pixels
@@ -26,7 +26,7 @@ export function svg(panes, title) {
     ends.push(CAPTION + height + LINE * below.length + 8);
     left += width + GAP;
   }
-  const [width, height] = [left - GAP, Math.max(...ends)];
+  const [width, height] = [left - GAP, range(ends)[1]];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
     `<title>${escaped(title)}</title>`,
@@ -81,7 +81,7 @@ function shapeOf(element, frame, plain, isClassic) {
 }
 
 /** Any colour of CSS -> #rrggbb, as a canvas paints it. */
-function plainColour() {
+export function plainColour() {
   const known = new Map();
   const paint = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
   return (colour) => {

@@ -1,7 +1,9 @@
 // Tokens that are followed: a colour and a shape each, and where they stand.
 
 import { cellOf, keyOf, probabilityAt, rankAt, tokenAt } from "./data.js";
-import { valuesIn } from "./follow.js";
+import { membersOf, placeIn } from "./groups.js";
+import { valuesAt } from "./measured.js";
+import { inOrder } from "./pinstate.js";
 import { leadersOf } from "./tally.js";
 
 const SHAPES = ["●", "▲", "■", "◆", "★", "✚", "▼", "✖"];
@@ -9,10 +11,10 @@ const SHAPES = ["●", "▲", "■", "◆", "★", "✚", "▼", "✖"];
 /** How many tokens a chart follows unasked. */
 export const MOST_LEADERS = SHAPES.length;
 
-/** The pins that a lens holds: { key, token, shape, colour }. */
+/** The pins that a lens holds, in their order: { key, token, members, shape, colour }; `members` are the keys of a sum's tokens. */
 export function pinned(lens, state) {
-  return state.pins
-    .map((key, place) => ({ key, token: lens.places.get(key), shape: SHAPES[place], colour: `var(--pin-${place})` }))
+  return inOrder(state)
+    .map(({ key, place }) => ({ key, token: placeIn(lens, key), members: membersOf(key), shape: SHAPES[place], colour: `var(--pin-${place})` }))
     .filter((pin) => pin.token !== undefined);
 }
 
@@ -32,7 +34,7 @@ export function along(lens, token, { row, column }, what) {
     row === undefined
       ? Array.from({ length: lens.rows }, (_, each) => cellOf(lens, each, column))
       : Array.from({ length: lens.columns }, (_, each) => cellOf(lens, row, each));
-  return valuesIn(lens, token, cells, what);
+  return valuesAt(lens, token, cells, what);
 }
 
 /**

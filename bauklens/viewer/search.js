@@ -26,6 +26,13 @@ function foundIn(lenses, typed) {
   return [...options].map(([key, text]) => ({ key, text })).slice(0, MOST_FOUND);
 }
 
+/** What is said of a text that no token here has. */
+export function howToFollow(typed) {
+  const plain = typed.replaceAll("␣", " ");
+  const text = /^\s/.test(plain) ? plain.trimEnd() : ` ${plain.trim()}`;
+  return `not in any top k here, and not tracked. To follow it, pass targets=[${JSON.stringify(text)}], also if it is a word of several tokens.`;
+}
+
 /** `{ element, focus() }`: a combobox as ARIA's practices have it. */
 export function search(view, name) {
   const input = make("input", {
@@ -50,7 +57,7 @@ export function search(view, name) {
         make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, key) }, text),
       ),
     );
-    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, "not in any top k here"));
+    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, worded(view.lenses[0], howToFollow(input.value))));
     list.hidden = !list.children.length;
     mark();
   }

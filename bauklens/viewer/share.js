@@ -3,6 +3,8 @@
 import { make } from "./dom.js";
 import { written } from "./state.js";
 
+const PAUSE = 200; // ms without a change after which the address is written
+
 /** Hands a file to the browser's downloads. */
 export function download(name, content, type) {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
@@ -28,15 +30,43 @@ export async function copy(text, near) {
   }
 }
 
-/** The page's address with the state of one of its viewers. */
-export function link(state, number) {
+const held = (state, number) => {
   const told = btoa(String.fromCharCode(...new TextEncoder().encode(written(state))));
-  return `${location.href.replace(/#.*/, "")}#lens-${number}=${told.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+  return `lens-${number}=${told.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+};
+
+/** The page's address with the state of one of its viewers. */
+export const link = (state, number) => `${location.href.replace(/#.*/, "")}#${held(state, number)}`;
+
+/**
+ * What keeps the state of a viewer in the page's address, so that it is there after a reload: a function of a state.
+ *
+ * Only a page of ours is its viewers' to address: in a notebook nothing is kept. An address for something else on the
+ * page stays as it is.
+ */
+export function keeping(number) {
+  let waiting = 0;
+  const keep = (state) => {
+    const parts = location.hash.slice(1).split("&").filter(Boolean);
+    const isOurs = (part) => /^lens-\d+=/.test(part);
+    if (!parts.every(isOurs)) return;
+    const others = parts.filter((part) => !part.startsWith(`lens-${number}=`));
+    try {
+      history.replaceState(history.state, "", `#${[...others, held(state, number)].join("&")}`);
+    } catch {
+      // a browser that refuses to (in a frame without an address, or after very many changes) loses no more than a reload does
+    }
+  };
+  return (state) => {
+    if (!document.body.classList.contains("bauklens-page")) return;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => keep(state), PAUSE);
+  };
 }
 
 /** The state that the address holds for a viewer; none where it holds none, or no sense. */
 export function linked(number) {
-  const told = new RegExp(`^#lens-${number}=([\\w-]+)$`).exec(location.hash)?.[1];
+  const told = new RegExp(`[#&]lens-${number}=([\\w-]+)(?:&|$)`).exec(location.hash)?.[1];
   try {
     const bytes = Uint8Array.from(atob(told.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
     return JSON.parse(new TextDecoder().decode(bytes));

@@ -1,6 +1,9 @@
 // Lenses of the same states through other decoders, or the two of a comparison, whose values are drawn in one chart.
 
-const DASHES = ["", "5 3", "1.5 2.5"]; // how each one's lines are drawn
+/** How lines are drawn that are of one token, in several lenses or at several positions. */
+export const DASHES = ["", "5 3", "1.5 2.5", "9 3 1.5 3"];
+
+const MOST = 3; // lenses in one chart
 
 /** The lenses that differ from one by their decoder alone, or are compared with it, itself among them, each with its dash; at most three. */
 export function siblings(lenses, lens) {
@@ -8,8 +11,19 @@ export function siblings(lenses, lens) {
     paired && (lens.compared || (model === lens.model && stream === lens.stream)) && String(linked) === String(lens.linked);
   const found = lenses.filter(same);
   const names = new Set(found.map(({ decoder }) => decoder));
-  const alone = !found.includes(lens) || (names.size < found.length && !lens.compared) || found.length > DASHES.length;
+  const alone = !found.includes(lens) || (names.size < found.length && !lens.compared) || found.length > MOST;
   return (alone ? [lens] : found).map((each, place) => ({ lens: each, dash: DASHES[place] }));
+}
+
+/**
+ * The lenses that are drawn in one chart with one: those of other decoders; else those that are shown with it, as models or
+ * streams are side by side, if their positions are the same.
+ */
+export function together(view, lens) {
+  const found = siblings(view.lenses, lens);
+  const fits = ({ paired, linked }) => paired && String(linked) === String(lens.linked);
+  const isSeveral = found.length === 1 && view.shown.length > 1 && view.shown.length <= MOST && view.shown.every(fits);
+  return isSeveral ? view.shown.map((each, place) => ({ lens: each, dash: DASHES[place] })) : found;
 }
 
 /** The layers of all of them, each once, in order; of two that none of them has together, the lower number first. */

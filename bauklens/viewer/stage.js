@@ -6,6 +6,7 @@ import { contentOf } from "./content.js";
 import { rowOf } from "./data.js";
 import { make } from "./dom.js";
 import { grid } from "./grid.js";
+import { range } from "./numbers.js";
 import { widening } from "./widening.js";
 
 /** Whether cells stand elsewhere than before. */
@@ -37,7 +38,8 @@ export function stage(view) {
   function align() {
     const shared = panes[0].table.lenses[0].layers.find((each) => panes.every(({ table }) => rowOf(table.lenses[0], each) >= 0));
     const tops = panes.map(({ table }) => (shared === undefined ? 0 : table.startOf(shared)[1]));
-    panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("--lead", `${Math.max(...tops) - tops[place]}px`));
+    const lowest = range(tops)[1];
+    panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("--lead", `${lowest - tops[place]}px`));
   }
 
   function build() {

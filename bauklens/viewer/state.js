@@ -2,6 +2,7 @@
 
 import { idsOf, openAtFirst } from "./bands.js";
 import { keyOf } from "./data.js";
+import { MOST_PINS, restoredPins } from "./pinstate.js";
 import { placeOfTarget } from "./targets.js";
 import { USUAL, usualWidth, WIDTHS } from "./widths.js";
 
@@ -14,10 +15,13 @@ export const START = Object.freeze({
   picture: 0, // the picture that is shown
   imagery: 0.75, // how much of the image is seen through the lens, 0..1
   patches: "pin", // what is shown of it: the pinned token if there is one, or the top tokens
-  pins: Object.freeze([]), // keys of tokens, see data.keyOf; null where one was taken away
-  pin: null, // the one that the heat map shows, and the colours that are of a token
+  pins: Object.freeze([]), // keys of tokens, see data.keyOf, and of sums, see groups.js; null where one was taken away
+  pin: null, // the active one, which the heat map shows, and the colours that are of a token
+  order: Object.freeze([]), // keys of pins in the order that they were put in
+  difference: Object.freeze([]), // two pins, the second of which is taken from the first
+  kept: Object.freeze([]), // positions that charts show beside the chosen one
   colour: "both",
-  chart: "probability",
+  chart: "rank",
   jump: "surprisal",
   stride: 1,
   width: USUAL, // pixels of a column
@@ -27,10 +31,11 @@ export const START = Object.freeze({
   theme: "system",
 });
 
-export const MOST_PINS = 6;
+/** How many positions charts show beside the chosen one. */
+export const MOST_KEPT = 3;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
-const CHOICES = { jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["probability", "rank"], theme: ["system", "light", "dark"] };
+const CHOICES = { jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["rank", "log", "probability", "logit", "difference"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer, and the position to look at first. */
 export function opened(lenses, given = {}) {
@@ -59,16 +64,9 @@ export function changed(state, change) {
 export function restored(given, lenses) {
   const kept = {};
   for (const [name, kind] of Object.entries(TYPES)) if (typeof given?.[name] === kind) kept[name] = given[name];
-  const held = (key) => lenses.some((lens) => lens.places.has(key));
-  delete kept.pins;
-  delete kept.pin;
-  if (Array.isArray(given?.pins)) {
-    const places = given.pins.slice(0, MOST_PINS).map((key) => (held(key) ? key : null));
-    while (places.length && places.at(-1) === null) places.pop();
-    kept.pins = Object.freeze(places);
-    kept.pin = held(given.pin) && places.includes(given.pin) ? given.pin : (places.findLast(held) ?? null);
-  }
-  delete kept.open;
+  for (const name of ["pins", "pin", "order", "difference", "kept", "open"]) delete kept[name];
+  Object.assign(kept, restoredPins(given, lenses));
+  if (Array.isArray(given?.kept)) kept.kept = Object.freeze([...new Set(given.kept)].filter((each) => lenses.some((lens) => lens.linked.includes(each))).slice(0, MOST_KEPT));
   if (Array.isArray(given?.open)) kept.open = Object.freeze(idsOf(lenses).filter((id) => given.open.includes(id)));
   if (!(lenses[0].pictures[kept.picture] ?? null)) delete kept.picture;
   if (!lenses.some((lens) => lens.layers.includes(kept.layer))) delete kept.layer;
@@ -110,16 +108,3 @@ export function showing(show, state, lenses) {
 }
 
 const widthOf = (lenses, show) => usualWidth(pairOf(lenses, show) ?? (lenses[show] ? [lenses[show]] : lenses), isPair(show));
-
-/** A pin set or taken away: the others keep their places, and so their colours; where all are taken, the last goes. */
-export function toggled(state, key) {
-  if (state.pins.includes(key)) {
-    const pins = state.pins.map((pin) => (pin === key ? null : pin));
-    while (pins.length && pins.at(-1) === null) pins.pop();
-    return { pins: Object.freeze(pins), pin: pins.findLast((pin) => pin !== null) ?? null };
-  }
-  const free = [...state.pins, null].indexOf(null);
-  const pins = [...state.pins];
-  pins[Math.min(free, MOST_PINS - 1)] = key;
-  return { pins: Object.freeze(pins), pin: key };
-}

@@ -45,11 +45,15 @@ export function markdown(rows) {
   return lines.join("\n");
 }
 
+const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+/** Rows of texts and numbers as CSV. */
+export const commas = (rows) =>
+  `${rows.map((row) => row.map((each) => quoted(typeof each === "string" ? harmless(each) : String(each))).join(",")).join("\r\n")}\r\n`;
+
 /** One line per layer, position and rank; columns as in `LensResult.to_frame()`. */
 export function csv(lens) {
   const names = Object.keys(lens.measures).filter((name) => name !== "magnitude");
-  const escaped = (value) => (typeof value === "string" ? harmless(value) : String(value));
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const number = (value) => (Number.isNaN(value) || value === undefined ? "" : shortest(value));
   const parts = lens.targets.flatMap((target) => ["probability", "logit", "rank"].map((part) => [part, target]));
   const heads = ["layer", "position", "token", "generated", "rank", "predicted", "probability", "magnitude", "token_id"];
@@ -73,7 +77,7 @@ export function csv(lens) {
       }
     }
   }
-  return `${lines.map((line) => line.map(escaped).map(quoted).join(",")).join("\r\n")}\r\n`;
+  return commas(lines);
 }
 
 /** The format of `LensResult.to_dict()`, which `LensResult.load()` reads. */

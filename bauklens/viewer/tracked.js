@@ -1,6 +1,7 @@
 // Tokens that are tracked: their log-probabilities and ranks in every cell, unpacked when one is asked for.
 
-const EXACT = 16; // ranks up to this one have a code each; see `bauklens/show/tracked_payload.py`
+/** Ranks up to this one are exact where values are coarse: they have a code each, see `bauklens/show/tracked_payload.py`. */
+export const EXACT = 16;
 const STEPS = 12; // codes for each doubling of the rank beyond
 
 /**

@@ -1,98 +1,114 @@
 // The pinned tokens, or those that lead somewhere, through the layers at the chosen position, and along the positions.
 
 import { entryIn } from "./bands.js";
-import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
-import { chart } from "./chart.js";
+import { chart, TURNED } from "./chart.js";
+import { chartFiles } from "./chartfiles.js";
+import { aboutCharts } from "./chartnote.js";
+import { chartNumbers } from "./chartnumbers.js";
+import { addedUpTo } from "./contrast.js";
+import { rowOf } from "./data.js";
 import { button, choice, make } from "./dom.js";
+import { acrossLayers, acrossPositions, calledIn, drawing, textAt } from "./drawing.js";
 import { isPartOf, nameOver, tickOf } from "./heads.js";
-import { cutTo, probabilityText, valueText } from "./numbers.js";
-import { along, bandLeaders, leaders, MOST_LEADERS, pinned } from "./pins.js";
-import { layersOf, siblings } from "./siblings.js";
-import { shareOf } from "./tally.js";
-import { layerCalled, worded } from "./words.js";
+import { legend } from "./legend.js";
+import { measurable } from "./measured.js";
+import { cutTo } from "./numbers.js";
+import { layerCalled } from "./words.js";
 
-const CHARTS = [["probability", "probability"], ["rank", "rank"]];
+const positionNames = new WeakMap(); // lens -> what its positions are called at an axis
+
+function namesOf(lens) {
+  if (!positionNames.has(lens)) positionNames.set(lens, lens.positions.map(String));
+  return positionNames.get(lens);
+}
 
 /** `{ element, draw() }`. Without a pin, what leads in some layer at the position is followed, and the chosen cell's token. */
 export function trajectories(view) {
-  const [label, list] = choice("Plot", CHARTS, (value) => view.change({ chart: value }));
-  const charts = make("div", { class: "charts" });
-  const legend = make("ul", { class: "followed", "aria-label": "tokens in the charts" });
+  const [label, list] = choice("Plot", [], (value) => view.change({ chart: value }));
+  const keep = button("", () => view.keep(view.chosen().lens.linked[view.chosen().column]), { class: "keep" });
+  const told = legend(view);
+  const places = [make("div"), make("div")];
   const note = make("p", { class: "note" });
-  const parts = [label, legend, charts, note];
+  let [charts, drawn, sum] = [[], null, null];
+  const tables = chartNumbers(() => charts);
+  const files = chartFiles(view, () => ({ charts, drawn }));
+  const tools = make("div", { class: "tools" }, label, keep, files);
+  const parts = [tools, places[0], told.element, places[1], tables.element, note];
   const element = make("section", { class: "trajectories", "aria-label": "tokens through the layers" }, ...parts);
 
   function draw() {
-    const { lens, row, column, band } = view.seen();
-    const several = siblings(view.lenses, lens);
-    const layers = layersOf(several);
-    list.value = view.state.chart;
-    const isRank = view.state.chart === "rank" && !band;
-    const top = tokenAt(lens, cellOf(lens, row, column));
-    const own = { key: keyOf(lens, top), token: top, shape: "○", colour: "var(--soft)", soft: true };
-    const pins = pinned(lens, view.state);
-    const most = Math.max(2, Math.floor(MOST_LEADERS / several.length));
-    const lead = band ? bandLeaders(lens, band, most) : leaders(lens, column, most);
-    const followed = pins.length ? pins : band || lead.found.some(({ token }) => token === top) ? lead.found : [...lead.found, own];
-    const lines = (valuesOf) => followed.flatMap((pin) => several.flatMap((each) => lineOf(pin, each, valuesOf)));
-    const lineOf = (pin, { lens: whose, dash }, valuesOf) => {
-      const token = whose.places.get(pin.key);
-      const values = token === undefined ? null : valuesOf(whose, token);
-      const told = several.length > 1 ? { name: `${whose.shown[token]}, ${whose.name}`, whose: whose.name } : { name: lens.shown[pin.token] };
-      return values ? [{ ...pin, ...told, dash, values }] : [];
-    };
-    const acrossLayers = (whose, token) => {
-      if (band) return layers.map((layer) => (rowOf(whose, layer) < 0 ? NaN : shareOf(whose, rowOf(whose, layer), band, token)));
-      const values = along(whose, token, { column }, view.state.chart);
-      return layers.map((layer) => values[rowOf(whose, layer)] ?? NaN);
-    };
-    const acrossPositions = (whose, token) => {
-      const there = rowOf(whose, lens.layers[row]);
-      return there < 0 ? null : along(whose, token, { row: there }, view.state.chart);
-    };
-    const show = isRank ? valueText : probabilityText;
-    const titled = (text) => (view.shown.length > 1 && several.length === 1 ? `${lens.name}: across ${text}` : `Across ${text}`);
-    charts.replaceChildren(
-      chart({
-        lines: lines(acrossLayers),
-        names: layers,
-        title: titled(band ? `layers: at what part of the positions of ${band.name} it is at the top` : `layers, at ${isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`}`),
-        chosen: layers.indexOf(lens.layers[row]),
-        choose: (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column),
-        isRank,
-        show,
-      }),
-      chart({
-        lines: lines(acrossPositions),
-        names: lens.positions.map((position, place) => `${position} ${cutTo(tickOf(lens, place), 12)}`),
-        title: titled(`positions, at ${layerCalled(lens, row)}`),
-        chosen: column,
-        choose: (place) => view.choose(lens, row, place),
-        isRank,
-        show,
-      }),
-    );
-    const styles = ["solid", "dashed", "dotted"];
-    const told = several.length > 1 ? `${several.map((each, place) => `${styles[place]}: ${each.lens.name}`).join("; ")}. ` : "";
-    const few = lead.found.length < lead.all ? ` (${lead.found.length} of ${lead.all})` : "";
-    const here = band ? `that are at the top at most positions of ${band.name} in some layer` : "that lead in some layer at this position";
-    const which = pins.length ? "" : `Drawn: tokens ${here}${few}. `;
-    note.textContent = worded(lens, `${told}${which}To follow a token, pin it with its ○, or press p in the table. Its values are known where it is in the top ${lens.topk}; for targets, everywhere.`);
-    explain(lens, followed);
+    drawn = drawing(view);
+    const { lens, row, column, band, what, entries } = drawn;
+    sum = entries[0]?.keys ? addedUpTo(view.lenses, lens, entries[0].keys, column) : null;
+    list.replaceChildren(...measurable(lens, view.state).map(([value, text]) => make("option", { value }, text)));
+    list.value = band ? list.value : what;
+    list.disabled = Boolean(band);
+    const isKept = view.state.kept.includes(lens.linked[column]);
+    keep.textContent = isKept ? "Drop position" : "Keep position";
+    keep.title = isKept ? "draw this position no longer beside others" : "draw this position also when another is chosen (Shift-click in the table)";
+    keep.setAttribute("aria-pressed", String(isKept));
+    keep.hidden = Boolean(band);
+    const focused = charts.findIndex(({ picture }) => picture === document.activeElement);
+    charts = [layersChart(), positionsChart()];
+    places.forEach((place, which) => place.replaceChildren(charts[which].element));
+    if (focused >= 0) charts[focused].picture.focus({ preventScroll: true });
+    told.draw(drawn, sum);
+    tables.draw();
+    note.textContent = aboutCharts(view, drawn, sum);
   }
 
-  /** The legend: a token is pinned, or a pin taken away, by a click. */
-  function explain(lens, followed) {
-    const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
-    const isPinned = (key) => view.state.pins.includes(key);
-    const about = (key) => ({ title: worded(lens, isPinned(key) ? "unpin this token" : "pin this token to follow it alone") });
-    const buttons = followed.map(({ key, token, shape, colour }) => {
-      const each = button("", () => view.pin(key), about(key));
-      each.append(make("b", { style: { "--pin": colour } }, shape), " ", make("bdi", {}, lens.shown[token]));
-      return each;
+  function layersChart() {
+    const { lens, row, column, band, what, layers, entries, variants } = drawn;
+    const choose = (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column);
+    const at = isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`;
+    const others = new Set(variants.map((each) => each.column)).size - 1;
+    const title = band ? `layers: at what part of the positions of ${band.name} it is at the top` : `layers, at ${at}${others ? ` and ${others} more` : ""}`;
+    const ink = "var(--ink)";
+    const spread = sum && {
+      bars: sum.parts.map(({ name, values }, place) => ({ name, values, light: place > 0, colours: entries[0].pair.map(({ colour }) => colour) })),
+      lines: [{ name: "sum", shape: "Σ", colour: ink, values: sum.sum }],
+      names: lens.layers,
+    };
+    return shown({
+      lines: acrossLayers(drawn),
+      names: layers,
+      axis: "layer",
+      title: titled(title),
+      what: band ? "probability" : what,
+      called: calledIn(drawn),
+      marked: [layers.indexOf(lens.layers[row])],
+      say: (place) => spoken(`layer ${layers[place]}`, layers[place], null),
+      point: (place) => told.draw(drawn, sum, place === null ? {} : { layer: layers[place] }),
+      choose,
+      ...spread,
     });
-    legend.replaceChildren(...buttons.map((each) => make("li", {}, each)));
-    if (focused >= 0) (buttons[focused] ?? buttons.at(-1)).focus();
+  }
+
+  function positionsChart() {
+    const { lens, row, column, band, what } = drawn;
+    const kept = view.state.kept.map((position) => lens.linked.indexOf(position)).filter((each) => each >= 0 && each !== column);
+    return shown({
+      lines: acrossPositions(drawn),
+      names: namesOf(lens),
+      texts: lens.columns > TURNED ? null : lens.tokens.map((_, place) => cutTo(tickOf(lens, place), 7)),
+      axis: "position",
+      title: titled(`positions, at ${layerCalled(lens, row)}`),
+      what: band ? "probability" : what,
+      called: band ? "probability" : calledIn(drawn),
+      marked: [column, ...(band ? [] : kept)],
+      say: (place) => spoken(`position ${lens.positions[place]} ${tickOf(lens, place)}`, lens.layers[row], place),
+      point: (place) => told.draw(drawn, sum, place === null ? {} : { column: place }),
+      choose: (place) => view.choose(lens, row, place),
+    });
+  }
+
+  const shown = (about) => ({ ...about, ...chart(about) });
+  const titled = (text) => (view.shown.length > 1 && new Set(drawn.variants.map(({ lens }) => lens)).size === 1 ? `${drawn.lens.name}: across ${text}` : `Across ${text}`);
+
+  /** What a screen reader is told of a place: the values of all tokens there. */
+  function spoken(name, layer, column) {
+    const values = drawn.entries.map((entry) => `${entry.name} ${drawn.variants.map((variant) => textAt(drawn, entry, variant, layer, column)).join(", ")}`);
+    return `${name}: ${values.join("; ")}`;
   }
   return { element, draw };
 }

@@ -1,6 +1,7 @@
 // How wide a column of the table is, in pixels.
 
 import { cellOf, tokenAt } from "./data.js";
+import { range } from "./numbers.js";
 import { isOfLabels } from "./words.js";
 
 /** What a person can choose, at least and at most. */
@@ -19,12 +20,12 @@ export function usualWidth(lenses, isPair) {
   const least = isPair ? OF_PAIRS : lenses.length > 1 ? BESIDE : USUAL;
   if (!lenses.every(isOfLabels)) return least;
   const longest = lenses.map(longestOnTop);
-  const count = isPair ? longest[0] + longest[1] + 3 : Math.max(...longest);
+  const count = isPair ? longest[0] + longest[1] + 3 : range(longest)[1];
   return Math.min(MOST_OF_LABELS, Math.max(least, 4 * Math.ceil((CHARACTER * count + AROUND) / 4)));
 }
 
 /** Characters of the longest text that is the most probable one somewhere. */
 function longestOnTop(lens) {
   const cells = Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => tokenAt(lens, cell));
-  return Math.max(...[...new Set(cells)].map((token) => [...lens.shown[token]].length));
+  return range([...new Set(cells)].map((token) => [...lens.shown[token]].length))[1];
 }

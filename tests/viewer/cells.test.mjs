@@ -4,13 +4,13 @@ import test from "node:test";
 import { pairColours } from "../../bauklens/viewer/apart.js";
 import { chosenIn } from "../../bauklens/viewer/axes.js";
 import { entries } from "../../bauklens/viewer/bands.js";
-import { height, nice } from "../../bauklens/viewer/chart.js";
 import { colouring, colours } from "../../bauklens/viewer/colour.js";
 import { contentOf } from "../../bauklens/viewer/content.js";
 import { padded } from "../../bauklens/viewer/padded.js";
 import { along, leadsFrom, pinned } from "../../bauklens/viewer/pins.js";
 import { found } from "../../bauklens/viewer/search.js";
 import { aboutRows, rowHead } from "../../bauklens/viewer/rows.js";
+import { drawnPlaces, nice, scaleOf, stepOf, tickPlaces } from "../../bauklens/viewer/scales.js";
 import { layersOf, siblings } from "../../bauklens/viewer/siblings.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { small } from "./made.mjs";
@@ -139,7 +139,38 @@ test("a search finds texts with and without their spaces, those that begin so fi
 
 test("scales of a chart", () => {
   assert.deepEqual([0.004, 0.01, 0.03, 0.7, 1].map(nice), [0.01, 0.01, 0.05, 1, 1]);
-  assert.deepEqual([height(0.5, 1, false), height(1, 100, true), height(10, 100, true), height(100, 100, true)], [0.5, 1, 0.5, 0]);
+  assert.deepEqual([0.3, 1, 2.5, 70].map(stepOf), [0.5, 1, 5, 100]);
+  const probability = scaleOf("probability", [0.3, NaN]);
+  assert.deepEqual([probability.up(0.25), probability.ticks.at(-1)], [0.5, [0.5, "0.5"]]);
+  const rank = scaleOf("rank", [3, NaN, 20000]);
+  assert.deepEqual([rank.up(1), rank.up(20000), rank.ticks.map(([, text]) => text)], [1, 0, ["1", "10", "100", "1k", "10k"]]);
+  assert.deepEqual(scaleOf("rank", [NaN]).ticks, [[1, "1"], [10, "10"]]);
+  const log = scaleOf("log", [-14.2, -0.5, -Infinity]);
+  assert.deepEqual([log.ticks[0][0], log.ticks.at(-1), log.up(0)], [-15, [0, "0"], 1]);
+  const difference = scaleOf("difference", [2, 3.5]);
+  assert.deepEqual([difference.zero, difference.up(0), difference.ticks.at(-1)[0]], [true, 0, 4]);
+  for (const what of ["rank", "log", "probability", "logit", "difference"]) {
+    for (const [value] of scaleOf(what, [NaN]).ticks) assert.ok(Number.isFinite(scaleOf(what, [NaN]).up(value)), what);
+  }
+});
+
+test("ticks along an axis are at round numbers, and do not run into each other", () => {
+  const layers = ["embed", ...Array.from({ length: 30 }, (_, layer) => String(layer))];
+  assert.deepEqual(tickPlaces(layers, 7).map((place) => layers[place]), ["embed", "5", "10", "15", "20", "25", "29"]);
+  assert.deepEqual(tickPlaces(["0"], 7), [0]);
+  const many = Array.from({ length: 32768 }, (_, place) => String(place));
+  const places = tickPlaces(many, 7);
+  assert.ok(places.length <= 8 && places.includes(0) && places.includes(32767) && places.includes(10000));
+});
+
+test("of very many values a line goes through the lowest and the highest at each step", () => {
+  assert.deepEqual(drawnPlaces([3, 1, 2]), [0, 1, 2]);
+  const values = Float32Array.from({ length: 32768 }, (_, place) => (place === 20001 ? 9 : place % 2));
+  values.fill(NaN, 0, 1000);
+  const places = drawnPlaces(values);
+  assert.ok(places.length <= 640 && places.includes(20001));
+  assert.deepEqual(places, [...places].sort((one, other) => one - other));
+  assert.ok(places.some((place) => Number.isNaN(values[place])));
 });
 
 test("two lenses of other rows are compared by their layers", () => {

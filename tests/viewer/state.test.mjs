@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { MOST_PINS, changed, opened, pairOf, restored, showing, shows, toggled, written } from "../../bauklens/viewer/state.js";
+import { MOST_PINS, inOrder, movedBy, movedTo, toggled } from "../../bauklens/viewer/pinstate.js";
+import { changed, opened, pairOf, restored, showing, shows, written } from "../../bauklens/viewer/state.js";
+import { sumKey } from "../../bauklens/viewer/groups.js";
 import { fileName } from "../../bauklens/viewer/share.js";
 import { small } from "./made.mjs";
 
@@ -39,6 +41,38 @@ test("pins keep their places, so that their colours stay", () => {
   assert.deepEqual([state.pins, state.pin], [[11, 14, 13], 14]);
   for (const key of [11, 14, 13]) state = changed(state, toggled(state, key));
   assert.deepEqual([state.pins, state.pin], [[], null]);
+});
+
+test("pins are put in an order, which their colours do not follow", () => {
+  let state = opened(lenses);
+  for (const key of [11, 12, 13]) state = changed(state, toggled(state, key));
+  const order = () => inOrder(state).map(({ key, place }) => [key, place]);
+  state = changed(state, movedBy(state, 13, -1));
+  assert.deepEqual(order(), [[11, 0], [13, 2], [12, 1]]);
+  assert.deepEqual([movedBy(state, 11, -1), movedBy(state, 99, 1)], [{}, {}]);
+  state = changed(state, movedTo(state, 11, 12));
+  assert.deepEqual(order(), [[13, 2], [12, 1], [11, 0]]);
+  state = changed(state, { difference: [11, 12] });
+  state = changed(state, toggled(state, 12));
+  assert.deepEqual([order(), state.difference], [[[13, 2], [11, 0]], []]);
+  state = changed(state, toggled(state, 14));
+  assert.deepEqual(order(), [[13, 2], [11, 0], [14, 1]]);
+  assert.deepEqual(opened(lenses, JSON.parse(written(state))), state);
+});
+
+test("of orders, differences, sums and positions of elsewhere, only what makes sense is kept", () => {
+  const sum = sumKey([11, 12]);
+  const kept = (given) => restored({ pins: [11, 12, sum], ...given }, lenses);
+  assert.deepEqual(kept({}).pins, [11, 12, sum]);
+  assert.deepEqual(kept({ order: [sum, 99, 11, 11, null, {}] }).order, [sum, 11]);
+  for (const difference of [[11], [11, 11], [11, 99], [11, 12, 13], [null, 11], [[11], 12], ["11", 12]]) assert.deepEqual(kept({ difference }).difference, []);
+  assert.deepEqual(kept({ difference: [11, sum] }).difference, [11, sum]);
+  assert.deepEqual([kept({ order: 5, difference: "11" }).order, kept({ difference: {} }).difference], [undefined, undefined]);
+  assert.deepEqual([kept({ kept: [1, 1, 0, 7, "0", null] }).kept, kept({ kept: "01" }).kept], [[1, 0], undefined]);
+  for (const key of ["sum of ", "sum of [11]", "sum of [11,11]", "sum of [11,99]", 'sum of ["sum of [11,12]",13]', "sum of {", "sum of [11, 12]"]) {
+    assert.deepEqual(restored({ pins: [key, 11] }, lenses).pins, [null, 11], key);
+  }
+  assert.deepEqual(restored({ pins: [11, 11, 12] }, lenses).pins, [11, null, 12]);
 });
 
 test("what can be shown", () => {

@@ -1,5 +1,6 @@
 // A line chart, drawn by hand: several lines over one axis, the values under the pointer, a click to choose.
 
+import { readOut } from "./charttable.js";
 import { draw, make } from "./dom.js";
 import { valueText } from "./numbers.js";
 
@@ -42,8 +43,9 @@ export function chart({ lines, names, title, chosen, isRank, show, choose }) {
   picture.append(mark("chosen", chosen), guide);
   for (const line of lines) picture.append(...drawn(line, x, y));
   picture.append(...shapes(lines, x, y));
-  const value = make("output", { class: lines.length > FEW ? "values many" : "values" });
+  const value = make("div", { class: lines.length > FEW ? "values many" : "values" });
   const whole = make("figure", { class: "chart" }, make("figcaption", {}, title), picture, value);
+  readOut(whole, { lines, names, title, chosen, show });
 
   function tell(place) {
     guide.setAttribute("x1", x(place));

@@ -84,7 +84,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const bar = toolbar(view, box, keys.open);
   const cell = detail(view);
   const panel = [cell, trajectories(view), heat(view)];
-  const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
+  const side = make("aside", { class: "panel", "aria-label": number ? `cell details ${number + 1}` : "cell details" }, ...panel.map((part) => part.element));
   const images = pictureView(view);
   const main = make("div", { class: "main" }, images.element, tables.element);
   const body = make("div", { class: "body" }, main, side);

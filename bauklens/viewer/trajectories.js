@@ -20,7 +20,7 @@ export function trajectories(view) {
   const legend = make("ul", { class: "followed", "aria-label": "tokens in the charts" });
   const note = make("p", { class: "note" });
   const parts = [label, legend, charts, note];
-  const element = make("section", { class: "trajectories", "aria-label": "tokens through the layers" }, ...parts);
+  const element = make("div", { class: "trajectories", role: "group", "aria-label": "tokens through the layers" }, ...parts);
 
   function draw() {
     const { lens, row, column, band } = view.seen();

@@ -48,7 +48,7 @@ async function opened(file, fragment = "") {
   const every = (role, called) => page.$$(`::-p-aria([role="${role}"]${called ? `[name="${called}"]` : ""})`);
   const by = (role, called, nth = 0) => soon(async () => (await every(role, called))[nth], `there is no ${role} “${called}” (${nth})`);
   const menu = (text) => page.locator(`summary ::-p-text(${text})`).click();
-  const detail = async () => (await by("region", "selected cell")).evaluate((element) => element.textContent);
+  const detail = async () => (await by("group", "selected cell")).evaluate((element) => element.textContent);
   await by("grid");
   return {
     page,

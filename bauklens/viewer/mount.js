@@ -7,10 +7,12 @@ import { make } from "./dom.js";
 import { heat } from "./heat.js";
 import { help } from "./help.js";
 import { pictureView } from "./pictureview.js";
+import { printed } from "./printed.js";
 import { search } from "./search.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, opened, pairOf, toggled } from "./state.js";
+import { tapSheet } from "./tapsheet.js";
 import { toolbar } from "./toolbar.js";
 import { trajectories } from "./trajectories.js";
 
@@ -32,6 +34,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
     figure,
     lenses,
     number,
+    isPlaced: "position" in given, // by a link
     get state() {
       return state;
     },
@@ -86,8 +89,10 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const panel = [cell, trajectories(view), heat(view)];
   const side = make("aside", { class: "panel", "aria-label": number ? `cell details ${number + 1}` : "cell details" }, ...panel.map((part) => part.element));
   const images = pictureView(view);
-  const main = make("div", { class: "main" }, images.element, tables.element);
-  const body = make("div", { class: "body" }, main, side);
+  const paper = make("div", { class: "printed" });
+  const main = make("div", { class: "main" }, images.element, tables.element, paper);
+  const body = make("div", { class: "body" }, main, side, tapSheet(main, side, cell.element));
+  printed(view, paper, tables.lenses);
   const element = make("div", { class: "viewer" }, bar.element, body, keys.element);
 
   function draw(before) {

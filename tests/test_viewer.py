@@ -89,7 +89,7 @@ class TestLook:
             for column in range(5):
                 token = result.vocabulary[int(result.top_ids[row, column, 0])]
                 assert cell(page, layer, column).text_content() == token.replace(" ", "␣")
-        assert page.locator("table").count() == 0
+        assert page.locator("table.lens").count() == 0
 
     def test_the_pointer_shows_a_cell_and_a_click_keeps_it(self, viewer):
         page = viewer([rising()])

@@ -21,7 +21,8 @@ function tableOfChart(lines, names, title, chosen, show) {
     return make("tr", {}, make("th", { scope: "row" }, name), ...values);
   });
   const head = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "place"), ...heads));
-  return make("table", { class: "unseen" }, make("caption", {}, `${title}${part}`), head, make("tbody", {}, ...rows));
+  const table = make("table", {}, make("caption", {}, `${title}${part}`), head, make("tbody", {}, ...rows));
+  return make("div", { class: "unseen" }, table); // Firefox would show the caption of a table that is clipped itself
 }
 
 /** At most so many places around one: the first, and that after the last. */

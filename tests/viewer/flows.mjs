@@ -82,8 +82,11 @@ const background = (element) => element.evaluate((each) => getComputedStyle(each
 const last = [tops.length - 1, tops[0].length - 1];
 
 const flows = {
-  async "a click chooses a cell, and the arrow keys go on from it"({ cell, tells, press, focused }) {
+  async "a click chooses a cell, and the arrow keys go on from it"({ page, cell, tells, press, focused }) {
     await tells(...last);
+    const unseen = await soon(() => page.$("figure table"), "the charts have no tables");
+    const captioned = await unseen.evaluate((table) => table.parentElement.clientWidth + table.parentElement.clientHeight);
+    assert.ok(captioned <= 2, "what is only read out is seen");
     await (await cell(1, 2)).click();
     await tells(1, 2);
     for (const [key, row, column] of [["ArrowRight", 1, 3], ["ArrowDown", 2, 3], ["Home", 2, 0], ["ArrowUp", 1, 0]]) {

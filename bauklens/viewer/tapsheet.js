@@ -16,8 +16,6 @@ export function tapSheet(main, panel, detail) {
     const hidden = cell.getBoundingClientRect().bottom - element.getBoundingClientRect().top;
     if (hidden > 0) scrollBy({ top: hidden + 8 });
   });
-  element.addEventListener("toggle", (event) => {
-    if (/** @type {ToggleEvent} */ (event).newState === "closed") panel.prepend(detail);
-  });
+  element.addEventListener("toggle", () => element.matches(":popover-open") || panel.prepend(detail));
   return element;
 }

@@ -6,6 +6,7 @@ They begin first. Marks of groups would do as well, but pytest-xdist 3.8 does no
 TOGETHER = {
     "tests/test_site.py": "the site is built once, in the checkout's own folder",
     "tests/test_release.py": "the wheel is built once",
+    "tests/test_flows.py": "each browser is started once",
     "tests/test_jupyter.py": "servers share their user's settings",
 }
 

@@ -20,7 +20,7 @@ from bauklens.show.page import page as page_html
 from tests.image_text import PROMPTS, build_for, picture, processor_of
 from tests.made import HOSTILE
 from tests.pictured import DOG, followed, pictured, png
-from tests.test_viewer import AXE, cell
+from tests.test_viewer import cell
 
 SHOTS = Path(__file__).parent / "screenshots"
 
@@ -439,18 +439,6 @@ class TestOfModels:
 
 
 class TestOthers:
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_axe_finds_nothing_serious(self, opening, scheme):
-        html = page_html([pictured((3, 4))], title="T")
-        html = re.sub("<meta http-equiv=.*?>", "", html)  # so that axe itself may run
-        page, _, _ = opening(html, scheme=scheme)
-        page.locator("figure.mounted").wait_for()
-        page.locator(".head.band").click()
-        page.add_script_tag(path=AXE)
-        found = page.evaluate("axe.run().then((found) => found.violations)")
-        serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in serious] == []
-
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("seen", [0, 1])
     def test_texts_are_read_over_any_image(self, viewer, scheme, seen):

@@ -2,8 +2,9 @@
 
 import { bandOf, columnsOf, countOf, isOpen } from "./bands.js";
 import { shortened } from "./cells.js";
+import { cellOf, probabilityAt } from "./data.js";
 import { make } from "./dom.js";
-import { changeText } from "./numbers.js";
+import { changeText, probabilityText } from "./numbers.js";
 import { counted, tops } from "./tally.js";
 import { worded } from "./words.js";
 
@@ -35,6 +36,7 @@ export function bandCell(lenses, state, row, entry, content) {
   const mean = (name) => shortened(known.reduce((sum, each) => sum + each[name], 0) / (known.length || 1));
   const mark = leading(cells);
   const change = first.change === undefined ? null : changeOf(known);
+  const average = columnsOf(band).reduce((sum, column) => sum + probabilityAt(lens, cellOf(lens, row, column)), 0) / count;
   const style = { "--p": change ? change.p : mean("p"), "--m": mean("m"), ...(mark ? { "--pin": mark.colour } : {}) };
   const leads = mark && first.mark?.rank === 1 && first.mark.key === mark.key;
   const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread", change?.side].filter(Boolean).join(" ");
@@ -43,7 +45,8 @@ export function bandCell(lenses, state, row, entry, content) {
   const title = worded(lens, `${band.name}, layer ${lens.layers[row]}: of its ${count} positions the top token is ${told.join(", ")}${others}; colours are means`);
   const named = { "data-layer": lens.layers[row], "data-band": lens.positions[band.first], "data-pin": mark?.shape, title };
   const text = [make("i", {}, String(found[0][1])), " ", make("bdi", {}, change ? change.text : first.text)];
-  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, "aria-expanded": String(isOpen(lens, state, band)), ...named }, ...text);
+  const said = `${found[0][1]} ${first.text}: ${title}; their mean probability is ${probabilityText(average)}`;
+  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, "aria-label": said, "aria-expanded": String(isOpen(lens, state, band)), ...named }, ...text);
   return Object.assign(cell, { place: [row, entry] });
 }
 

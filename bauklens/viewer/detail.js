@@ -16,7 +16,7 @@ export function detail(view) {
   const tops = make("div");
   const measures = make("dl", { class: "measures" });
   const leads = make("p", { class: "told", "aria-live": "polite" });
-  const element = make("section", { class: "detail", "aria-label": "selected cell" }, place, tops, leads, measures);
+  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, measures);
 
   function draw() {
     const { lens, row, column, band } = view.seen();

@@ -100,7 +100,7 @@ export function grid(view, lenses) {
   function cell(down, across) {
     const place = axes.cell(down, across);
     if (place[1] < 0) return bandCell(lenses, view.state, ...place, content);
-    return cellElement(lens, ...place, content.of(...place));
+    return cellElement(lenses, ...place, content.of(...place));
   }
 
   /** Scrolls to the chosen cell. */

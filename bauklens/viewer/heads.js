@@ -1,5 +1,6 @@
 // The elements of a table: what stands at its edges, and its cells.
 
+import { announced } from "./announced.js";
 import { isAbsent } from "./data.js";
 import { make } from "./dom.js";
 import { rowHead } from "./rows.js";
@@ -55,11 +56,13 @@ export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
 /** What a column is called, as short as its head needs it: "3·5" for row 3, column 5 of a picture. */
 export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
-/** A cell, from what `contentOf` says of it. */
-export function cellElement(lens, row, column, { text, p, m, mark, none, unread, side }) {
+/** A cell of one lens, or of two that are compared, from what `contentOf` says of it. */
+export function cellElement(lenses, row, column, { text, p, m, mark, none, unread, side }) {
   const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
   const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
+  const [lens] = lenses;
   const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
-  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, ...named }, text);
+  const said = announced(lenses, row, column, { text, mark });
+  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", "aria-label": said, style, ...named }, text);
   return Object.assign(cell, { place: [row, column] });
 }

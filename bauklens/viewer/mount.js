@@ -11,11 +11,13 @@ import { overview } from "./overview.js";
 import { pinBar } from "./pinbar.js";
 import { toggled } from "./pinstate.js";
 import { pictureView } from "./pictureview.js";
+import { printed } from "./printed.js";
 import { search } from "./search.js";
 import { keeping } from "./share.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
+import { tapSheet } from "./tapsheet.js";
 import { toolbar } from "./toolbar.js";
 import { trajectories } from "./trajectories.js";
 
@@ -38,6 +40,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
     figure,
     lenses,
     number,
+    isPlaced: "position" in given, // by a link
     get state() {
       return state;
     },
@@ -99,11 +102,13 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const pins = pinBar(view);
   const cell = detail(view);
   const panel = [cell, trajectories(view), heat(view)];
-  const side = make("aside", { class: "panel", "aria-label": "cell details" }, ...panel.map((part) => part.element));
+  const side = make("aside", { class: "panel", "aria-label": number ? `cell details ${number + 1}` : "cell details" }, ...panel.map((part) => part.element));
   const images = pictureView(view);
   const whole = overview(view);
-  const main = make("div", { class: "main" }, images.element, whole.element, tables.element);
-  const body = make("div", { class: "body" }, main, side);
+  const paper = make("div", { class: "printed" });
+  const main = make("div", { class: "main" }, images.element, whole.element, tables.element, paper);
+  const body = make("div", { class: "body" }, main, side, tapSheet(main, side, cell.element));
+  printed(view, paper, tables.lenses);
   const element = make("div", { class: "viewer" }, bar.element, pins.element, body, keys.element);
 
   function draw(before) {

@@ -11,7 +11,8 @@ export function patches(view, resized) {
   const image = make("img", { alt: "", draggable: "false" });
   const grid = make("div", { class: "patches", role: "grid" });
   const element = make("div", { class: "overlay" }, grid);
-  let [shown, drawn, chosen] = [{}, "", null];
+  let shown = { lens: null, picture: null, columns: [], row: 0 };
+  let [drawn, chosen] = ["", null];
   const elements = new Map(); // column -> element
 
   function build(lens, picture) {

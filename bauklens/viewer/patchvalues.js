@@ -77,11 +77,11 @@ export function movedPatch(key, columns, [down, across]) {
   if (key in ends) return [down, ends[key]];
   if (!(key in steps)) return null;
   const [below, beside] = steps[key];
-  let there = [down + below, across + beside];
-  const isInside = ([one, other]) => one >= 0 && one <= last && other >= 0 && other <= (beside ? end : columns[one].length - 1);
-  while (isInside(there)) {
-    if (columns[there[0]][there[1]] >= 0) return there;
-    there = [there[0] + below, there[1] + beside];
+  let [one, other] = [down + below, across + beside];
+  const isInside = () => one >= 0 && one <= last && other >= 0 && other <= (beside ? end : columns[one].length - 1);
+  while (isInside()) {
+    if (columns[one][other] >= 0) return [one, other];
+    [one, other] = [one + below, other + beside];
   }
   return [down, across];
 }

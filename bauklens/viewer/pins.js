@@ -29,9 +29,9 @@ export function markOf(lens, pins, cell) {
 }
 
 /** Values of a token along a line of cells: over the layers at a column, or over the positions at a row. */
-export function along(lens, token, { row, column }, what) {
+export function along(lens, token, { row = null, column = null }, what) {
   const cells =
-    row === undefined
+    row === null
       ? Array.from({ length: lens.rows }, (_, each) => cellOf(lens, each, column))
       : Array.from({ length: lens.columns }, (_, each) => cellOf(lens, row, each));
   return valuesAt(lens, token, cells, what);

@@ -24,7 +24,7 @@ export async function copy(text, near) {
     near.append(area);
     area.select();
     const isCopied = document.execCommand("copy");
-    focused?.focus();
+    if (focused instanceof HTMLElement) focused.focus();
     area.remove();
     return isCopied;
   }

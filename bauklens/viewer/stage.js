@@ -12,7 +12,10 @@ import { widening } from "./widening.js";
 /** Whether cells stand elsewhere than before. */
 const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross", "open"].some((name) => state[name] !== before[name]);
 
-/** `{ element, draw(before, moved), reveal(focused), scroll() }`. */
+/** Whether a table is so little wider than its box that it is read from its start. */
+const isNearlySeen = ({ scrollWidth, clientWidth }) => scrollWidth <= 2 * clientWidth;
+
+/** `{ element, draw(before, moved), reveal(focused), lenses(), seen() }`. */
 export function stage(view) {
   const element = make("div", { class: "stage" });
   let panes = []; // { table, caption, legend, edge }
@@ -30,6 +33,7 @@ export function stage(view) {
       edge.draw();
       legend.replaceChildren(...explained(table.lenses));
       if (isNew || changesPlaces(view.state, before)) show(table, false);
+      if (!before && !view.isPlaced && isNearlySeen(table.element)) table.element.scrollLeft = 0;
     }
     if (!moved) align();
   }
@@ -99,6 +103,7 @@ export function stage(view) {
     element,
     draw,
     reveal: (focused) => panes.forEach(({ table }) => show(table, table.lenses[0] === focused)),
+    lenses: () => panes.map(({ table }) => table.lenses),
     seen: () => panes.map(({ table, caption }) => ({ scroll: table.element, caption, legend: legendOf(table.lenses) })),
   };
 }

@@ -34,7 +34,7 @@ export function trajectories(view) {
   const files = chartFiles(view, () => ({ charts, drawn }));
   const tools = make("div", { class: "tools" }, label, keep, files);
   const parts = [tools, places[0], told.element, places[1], tables.element, note];
-  const element = make("section", { class: "trajectories", "aria-label": "tokens through the layers" }, ...parts);
+  const element = make("div", { class: "trajectories", role: "group", "aria-label": "tokens through the layers" }, ...parts);
 
   function draw() {
     drawn = drawing(view);

@@ -1,0 +1,129 @@
+"""The viewer for those who read it with a screen reader: what axe finds, what is announced, what charts say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bauklens.show.page import page as page_html
+from tests.made import made
+from tests.pictured import pictured
+from tests.test_viewer import cell, following, rising
+
+AXE = Path(__file__).parent / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def findings(page):
+    """What axe finds on a page, with its best practices -> [(rule, the first element)]."""
+    assert AXE.exists(), "axe-core is not there: scripts/test installs it (npm install in tests/viewer)"
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run().then((found) => found.violations)")
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found]
+
+
+@pytest.fixture
+def checked(opening):
+    """Opens results on a page on which axe may run -> the page."""
+
+    def open_page(results, *, scheme="light", width=1400, script=True, **report):
+        html = re.sub("<meta http-equiv=.*?>", "", page_html(results, title="T", **report))
+        page, _, _ = opening(html, scheme=scheme, width=width)
+        page.locator("figure.mounted").first.wait_for()
+        return page
+
+    return open_page
+
+
+def a_table(page):
+    cell(page, 1, 2).click()
+
+
+def a_pin(page):
+    page.get_by_role("button", name="pin ␣Paris").first.click()
+    page.get_by_label("Plot").first.select_option("rank")
+    page.locator("figure.chart table").first.wait_for(state="attached")
+
+
+def a_comparison(page):
+    page.get_by_role("button", name="difference").click()
+
+
+def side_by_side(page):
+    page.get_by_role("button", name="side by side").click()
+
+
+def menus(page):
+    page.locator("summary", has_text="View").click()
+
+
+def a_list_of_keys(page):
+    page.get_by_role("button", name="keyboard shortcuts").click()
+
+
+def an_image(page):
+    page.locator(".head.band").click()
+
+
+ONE, TWO = [rising()], [rising(), rising(stream="delta")]
+SIGHTS = {
+    "table": (ONE, a_table),
+    "pin": (ONE, a_pin),
+    "target": ([following(" Paris", {"token_ids": [4], "part": "token"}, 3)], a_table),
+    "comparison": (TWO, a_comparison),
+    "side by side": (TWO, side_by_side),
+    "menu": (ONE, menus),
+    "keys": (ONE, a_list_of_keys),
+    "report": ([("one", rising()), ("two", rising(stream="delta")), ("three", made())], a_table),
+    "repeats": ([("one", rising()), ("one", rising())], a_table),
+    "pictures": ([pictured((3, 4))], an_image),
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_axe_finds_nothing(checked, sight, scheme):
+    results, act = SIGHTS[sight]
+    page = checked(results, scheme=scheme)
+    act(page)
+    assert findings(page) == []
+
+
+def test_a_page_without_script_has_nothing_that_axe_finds(opening):
+    html = page_html([rising(), pictured((3, 4))], title="T")
+    page, _, _ = opening(re.sub("<meta http-equiv=.*?>|<script>.*?</script>", "", html, flags=re.DOTALL))
+    assert page.locator("td").count() > 0
+    assert findings(page) == []
+
+
+def test_a_cell_announces_its_token_and_its_probability(checked):
+    page = checked(TWO)
+    assert page.get_by_role("gridcell", name="␣Paris, 0.500").count() == 2
+    page.get_by_role("button", name="pin ␣Paris").first.click()
+    assert page.get_by_role("gridcell", name="␣Paris, 0.500; pinned ●").count() == 2
+    a_comparison(page)
+    assert page.get_by_role("gridcell", name="␣Paris, 0.500 | 0.500; pinned ●").count() == 2
+
+
+def test_a_chart_is_also_a_table_that_is_read_out(checked):
+    page = checked(ONE)
+    page.get_by_role("button", name="pin ␣Paris").click()
+    across_layers = page.get_by_role("table", name="Across layers, at position 4")
+    across_layers.wait_for(state="attached")
+    rows = [
+        row.split("\t")
+        for row in across_layers.locator("tr").evaluate_all(
+            "rows => rows.map((row) => [...row.cells].map((each) => each.textContent).join('\\t'))"
+        )
+    ]
+    assert rows[0] == ["place", "␣Paris"]
+    assert [row[0] for row in rows[1:]] == ["embed", "0", "1", "2", "3", "4"]
+    assert [row[1] for row in rows[1:]] == ["0.250"] * 4 + ["0.500"] * 2
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_of_many_positions_a_chart_reads_out_those_around_the_chosen_one(checked):
+    page = checked([made(3, 900, 2)])
+    table = page.get_by_role("table", name="Across positions, at layer 1")
+    table.wait_for(state="attached")
+    assert table.locator("td").count() <= 400
+    assert table.locator("tbody th").last.text_content().startswith("899 ")

@@ -1,0 +1,214 @@
+"""The viewer on paper, in forced colours, and on a phone."""
+
+import numpy as np
+import pytest
+
+from bauklens.show.page import page as page_html
+from tests.made import made
+from tests.pictured import pictured
+from tests.test_viewer import cell, rising
+
+PAPER = 718
+"""Pixels between the margins of A4."""
+
+
+@pytest.fixture
+def shown(opening):
+    """Opens results in the viewer, with or without script -> the page."""
+
+    def show(results, *, script=True, **options):
+        page, _, _ = opening(page_html(results, title="T"), script=script, **options)
+        if script:
+            page.locator("figure.mounted").first.wait_for()
+        return page
+
+    return show
+
+
+@pytest.fixture
+def phone(browser, tmp_path):
+    """Opens results on a phone -> the page."""
+    contexts = []
+
+    def show(results):
+        file = tmp_path / "page.html"
+        file.write_text(page_html(results, title="T"), encoding="utf-8")
+        contexts.append(browser.new_context(viewport={"width": 412, "height": 915}, has_touch=True, is_mobile=True))
+        page = contexts[-1].new_page()
+        page.goto(file.as_uri())
+        page.locator("figure.mounted").first.wait_for()
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+
+
+def ten():
+    """A lens as deep as the demo model, over ten tokens."""
+    return made(29, 10, 3, texts=[" token", " Paris", " is"], magnitude=np.ones((29, 10)))
+
+
+def on_paper(page, width=PAPER):
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+
+class TestPaper:
+    def test_a_table_is_printed_whole_with_its_colours_and_goes_on_below(self, shown):
+        lens = made(12, 60, 2)
+        page = shown([lens])
+        assert page.locator(".printed td").count() == 0
+        on_paper(page)
+        assert page.locator(".printed td").count() == 12 * 60
+        heads = page.locator(".printed thead .position i").all_text_contents()
+        assert heads == [str(each) for each in range(60)]
+        boxes = page.locator(".printed :is(td, th)").evaluate_all(
+            """all => all.map((each) => each.getBoundingClientRect())
+                 .map(({ left, right, width }) => [left, right, width])"""
+        )
+        assert min(left for left, _, _ in boxes) >= 0
+        assert max(right for _, right, _ in boxes) <= PAPER
+        assert min(width for _, _, width in boxes) > 30
+        assert page.locator(".printed td.chosen").evaluate("td => getComputedStyle(td).printColorAdjust") == "exact"
+        assert not page.get_by_role("combobox").first.is_visible()
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator(".printed td").count() == 0
+
+    def test_pins_choice_and_colours_are_those_of_the_screen(self, shown):
+        page = shown([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        look = "each => [each.textContent, each.dataset.pin, each.className, each.style.cssText.replace(/ left.*/, '')]"
+        seen = cell(page, 4, 4).evaluate(look)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator(".printed td.chosen").evaluate(look) == seen
+        assert seen[:2] == ["␣Paris", "●"]
+
+    def test_what_is_compared_and_what_is_folded_is_printed(self, shown):
+        page = shown([rising(), rising(stream="delta")])
+        page.get_by_role("button", name="side by side").click()
+        on_paper(page)
+        assert page.locator(".printed td").count() == 2 * 6 * 5
+        page = shown([pictured((3, 4))])
+        on_paper(page)
+        assert page.locator(".printed td.band").count() > 0
+
+    def test_a_table_too_large_is_printed_around_the_chosen_cell_and_says_so(self, shown):
+        page = shown([made(40, 700, 2)])
+        on_paper(page)
+        assert page.locator(".printed td").count() == 20_000
+        assert page.locator(".printed .caption").text_content().endswith(". 200 columns are not printed")
+        assert page.locator(".printed td.chosen").count() == 1
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_browser_prints_it_on_white(self, shown, scheme):
+        page = shown([ten()], scheme=scheme)
+        page.evaluate(
+            "addEventListener('beforeprint', () => { window.cells = document.querySelectorAll('.printed td').length; })"
+        )
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert page.evaluate("window.cells") == 290
+        page.emulate_media(media="print")
+        paper = page.locator(".viewer").evaluate("each => getComputedStyle(each).backgroundColor")
+        assert paper == "rgb(255, 255, 255)"
+
+    @pytest.mark.parametrize("columns", [10, 50])
+    def test_without_script_every_column_is_on_the_page(self, shown, columns):
+        page = shown([made(5, columns, 2)], script=False)
+        page.set_viewport_size({"width": PAPER, "height": 1000})
+        page.emulate_media(media="print")
+        box = page.locator("tbody tr").first.locator("td").last.bounding_box()
+        assert box["x"] + box["width"] <= PAPER
+
+
+class TestForcedColours:
+    @pytest.fixture
+    def forced(self, shown):
+        def show(results, **options):
+            page = shown(results, **options)
+            page.emulate_media(forced_colors="active")
+            return page
+
+        return show
+
+    def test_the_chosen_cell_and_pins_are_outlined(self, forced):
+        page = forced([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        outline = "each => [getComputedStyle(each).outlineStyle, getComputedStyle(each).outlineWidth]"
+        assert cell(page, 4, 4).evaluate(outline) == ["solid", "3px"]
+        assert cell(page, 3, 4).evaluate(outline) == ["dashed", "2px"]
+        assert cell(page, 1, 1).evaluate(outline)[0] == "none"
+        assert (
+            page.get_by_role("button", name="pin ␣Paris").evaluate("e => getComputedStyle(e).forcedColorAdjust")
+            == "none"
+        )
+
+    @pytest.mark.parametrize("script", [True, False])
+    def test_more_probable_is_a_stronger_background(self, forced, script):
+        probabilities = np.array([[[0.1], [0.5], [0.9]]])
+        page = forced([made(1, 3, 1, probabilities=probabilities)], script=script)
+        backgrounds = page.locator(".cell" if script else "td").evaluate_all(
+            "all => all.map((each) => getComputedStyle(each).backgroundColor)"
+        )
+        assert len(set(backgrounds)) == 3
+
+    def test_the_bars_of_the_tokens_are_seen(self, forced):
+        page = forced([rising()])
+        assert "gradient" in page.locator(".tops .bar").first.evaluate("e => getComputedStyle(e).backgroundImage")
+
+
+class TestPhone:
+    def test_a_tap_shows_the_cell_in_a_sheet_from_below(self, phone):
+        page = phone([ten()])
+        sheet = page.get_by_role("dialog", name="details of the tapped cell")
+        assert not sheet.is_visible()
+        for layer in (20, 5):
+            cell(page, layer, 8).tap()
+            assert f"layer {layer}, position 8" in sheet.inner_text()
+            box, tapped = sheet.bounding_box(), cell(page, layer, 8).bounding_box()
+            assert box["y"] + box["height"] == pytest.approx(915, abs=1)
+            assert tapped["y"] + tapped["height"] <= box["y"]
+        sheet.get_by_role("button", name="pin ␣Paris").tap()
+        assert sheet.is_visible()
+        sheet.get_by_role("button", name="Close").tap()
+        assert not sheet.is_visible()
+        page.get_by_role("complementary").get_by_role("group", name="selected cell").wait_for()
+
+    @pytest.mark.parametrize("menu", ["View", "Export"])
+    @pytest.mark.parametrize("width", [360, 412, 620, 700])
+    def test_no_menu_leaves_the_screen(self, shown, menu, width):
+        page = shown([rising(), rising(stream="delta")], width=width)
+        page.locator("summary", has_text=menu).click()
+        box = page.locator(".menu[open] .sheet").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        page.keyboard.press("Escape")
+        page.get_by_role("combobox", name="find a token").fill("a")
+        box = page.get_by_role("listbox").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    def test_with_a_mouse_there_is_no_sheet(self, shown):
+        page = shown([ten()])
+        cell(page, 5, 8).click()
+        assert not page.get_by_role("dialog", name="details of the tapped cell").is_visible()
+
+
+class TestOpening:
+    def test_a_table_of_ten_tokens_opens_at_its_start(self, shown):
+        page = shown([ten()], width=900)
+        assert page.get_by_role("grid").evaluate("each => [each.scrollLeft, each.scrollWidth > each.clientWidth]") == [
+            0,
+            True,
+        ]
+        page.keyboard.press("Tab")
+        cell(page, 27, 1).click()
+        page.keyboard.press("End")
+        assert page.get_by_role("grid").evaluate("each => each.scrollLeft") > 0
+
+    def test_a_long_table_opens_at_what_the_model_says_next(self, shown):
+        page = shown([made(12, 80, 2)], width=900)
+        assert cell(page, 10, 79).is_visible()
+        assert page.get_by_role("grid").evaluate("each => each.scrollLeft") > 0

@@ -154,7 +154,11 @@ def scale_of(result: LensResult, colour: str, pins: Sequence[Pin]) -> Scale:
     top = f"probability of the top {noun(result)}"
     if colour in ("both", "classic"):
         largest = largest_magnitude(result) or 1.0
-        bars = None if result.magnitudes_are_unknown else np.minimum(np.nan_to_num(result.magnitude) / largest, 1.0)
+        bars = (
+            None
+            if result.magnitudes_are_unknown
+            else np.minimum(np.nan_to_num(result.magnitude).astype(np.float64) / largest, 1.0)
+        )
         after = "" if int(result.positions[-1]) < 1 else ", the largest after position 0"
         full = f"magnitude (full = {number(largest)}{after})"
         return Scale(result.top_probs[..., 0], bars, top, ("0", "1"), full)

@@ -142,7 +142,7 @@ def _ink(colour: np.ndarray) -> str:
     return "black" if float(np.dot([0.2126, 0.7152, 0.0722], linear)) > _EVEN else "white"
 
 
-def rising(limits: Limits) -> tuple[float, float]:
+def rising(limits: Limits, name: str = "limits") -> tuple[float, float]:
     """The two ends of a scale.
 
     Raises:
@@ -153,7 +153,7 @@ def rising(limits: Limits) -> tuple[float, float]:
     except (TypeError, ValueError):
         low, high = 0.0, 0.0
     if not (np.isfinite([low, high]).all() and low < high):
-        raise LensError(f"limits is {limits!r}: pass two numbers, the lower one first")
+        raise LensError(f"{name} is {limits!r}: pass two numbers, the lower one first")
     return low, high
 
 

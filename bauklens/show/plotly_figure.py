@@ -39,7 +39,7 @@ def plotly_heat_map(
             middle of.
     """
     values, label = values_of(result, measure)
-    low, high = limits_of(result, measure, values) if range is None else rising(range)
+    low, high = limits_of(result, measure, values) if range is None else rising(range, "range")
     low, high = (low, high) if midpoint is None else _around(midpoint, (low, high), range is not None)
     inside = inside_of(result, values, tokens)
     objects = require_plotly()
@@ -47,7 +47,7 @@ def plotly_heat_map(
     drawn = objects.Heatmap(
         z=values,
         x=[_escaped(column) for column in columns],
-        y=list(result.layers),
+        y=[_escaped(layer) for layer in result.layers],
         text=[[_escaped(each) for each in row] for row in inside],
         customdata=[[_hover(result, *place) for place in row] for row in _places(result)],
         texttemplate="%{text}",

@@ -25,6 +25,7 @@ from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
 from .result.tracked import Tracked as Tracked
 from .show.evaluation import Evaluation as Evaluation
+from .show.lens_figure import LensFigure as LensFigure
 from .show.page import save_report as save_report
 from .show.scores import Scores as Scores
 from .show.summary import Summary as Summary

@@ -1,5 +1,6 @@
 """Figures of matplotlib and plotly, drawn for real."""
 
+import io
 import pickle
 import re
 import sys
@@ -212,3 +213,85 @@ def test_a_character_of_several_tokens_is_at_the_first_of_them():
     assert list(result.to_plotly().data[0].x) == ["0 a", "1 €", "2 ←"]
     titles = [result.plot(kind="trajectory", position=place).axes[0].get_title() for place in (1, 2)]
     assert titles == ["after ⟨E2⟩⟨82⟩, part of €, position 1", "after ⟨AC⟩, part of €, position 2"]
+
+
+def test_title_colormap_and_limits_of_a_heat_map():
+    figure = made(2, 3).plot(title="a $title$", cmap="gray", limits=(0.2, 0.3))
+    axes, bar = figure.axes
+    assert axes.get_title() == "a $title$"
+    assert (axes.images[0].get_cmap().name, axes.images[0].get_clim()) == ("gray", (0.2, 0.3))
+    assert bar._colorbar.extend == "max"
+    assert made().plot(kind="trajectory", title="T").axes[0].get_title() == "T"
+    figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize("cmap", ["viridis", "gray", "RdBu", "magma"])
+def test_texts_can_be_read_on_every_colormap(cmap):
+    steps = np.linspace(0, 1, 41)
+    figure = made(1, 41, 1, probabilities=steps[None, :, None]).plot(cmap=cmap)
+    image = figure.axes[0].images[0]
+    for value, text in zip(steps, figure.axes[0].texts, strict=True):
+        pair = [luminance(to_rgb(colour)) for colour in (text.get_color(), image.to_rgba([value])[0][:3])]
+        assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5
+
+
+def test_what_was_generated_is_marked():
+    lens = made(2, 4, generated_from=2)
+    (axes, _) = lens.plot().axes
+    assert [line.get_xdata()[0] for line in axes.lines] == [1.5]
+    assert [label.get_fontstyle() for label in axes.get_xticklabels()] == ["normal", "normal", "italic", "italic"]
+    assert axes.get_xlabel() == "position (green, after the line: generated)"
+    assert not made(2, 4).plot().axes[0].lines
+    drawn = lens.to_plotly().layout
+    assert drawn.shapes[0].x0 == 1.5
+    assert drawn.xaxis.title.text == "position (after the line: generated)"
+    assert not made(2, 4).to_plotly().layout.shapes
+
+
+def test_range_midpoint_and_scale_of_plotly():
+    lens = made(2, 3)
+    (drawn,) = lens.to_plotly(range=(-1, 2), colorscale="RdBu").data
+    assert (drawn.zmin, drawn.zmax) == (-1, 2)
+    assert drawn.colorscale[0][1] == "rgb(103,0,31)"
+    (drawn,) = lens.to_plotly(midpoint=0.4).data
+    assert (drawn.zmin, drawn.zmax) == pytest.approx((0, 0.8))
+    (drawn,) = lens.to_plotly(range=(0, 2), midpoint=1).data
+    assert (drawn.zmin, drawn.zmax) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("plot", {"cmap": "nope"}, "unknown colormap 'nope'"),
+        ("plot", {"limits": (1, 0)}, r"limits is \(1, 0\): pass two numbers, the lower one first"),
+        ("plot", {"kind": "trajectory", "limits": (0, 1)}, "cmap and limits are of a heat map"),
+        ("to_plotly", {"range": (0, "x")}, "range is .*: pass two numbers, the lower one first"),
+        ("to_plotly", {"colorscale": "nope"}, "unknown colorscale 'nope'"),
+        ("to_plotly", {"midpoint": "x"}, "midpoint is 'x': pass a number"),
+        ("to_plotly", {"range": (0, 1), "midpoint": 0.9}, "midpoint 0.9 is not in the middle of range 0 to 1"),
+    ],
+)
+def test_bad_scales(method, arguments, message):
+    with pytest.raises(LensError, match=message):
+        getattr(made(), method)(**arguments)
+
+
+def test_no_text_of_plotly_has_entities_of_quotation_marks():
+    """Titles, axes, hovers, and the scale of a target whose text is one."""
+    grid = np.full((3, 4), 0.25)
+    target = {
+        "text": '"',
+        "token_ids": [0],
+        "part": "token",
+        "note": "",
+        "probability": grid,
+        "logit": grid,
+        "rank": grid,
+    }
+    lens = replace(made(texts=['"', "'", "<", "&"], layers=['"', "'", "<"]), targets=[target])
+    figure = lens.to_plotly('"', title='"it\'s" <b>')
+    told = str(figure.to_dict())
+    assert "&quot;" not in told
+    assert "&#" not in told
+    assert figure.layout.title.text == '"it\'s" &lt;b&gt;'
+    assert figure.data[0].colorbar.title.text == 'probability of "'

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bauklens.arguments import one_of
+from bauklens.errors import LensError
 from bauklens.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly import graph_objects
 
+    from bauklens.arguments import Layers, Positions
     from bauklens.result.targets import Which
+    from bauklens.show.lens_figure import LensFigure
     from bauklens.show.page import Colour
 
 
@@ -77,6 +80,9 @@ class Displayed:
         position: int | None = None,
         layer: "int | str" = -1,
         token: "Which | None" = None,
+        title: str | None = None,
+        cmap: str = "viridis",
+        limits: "tuple[float, float] | None" = None,
     ) -> "Figure":
         """A matplotlib figure.
 
@@ -94,27 +100,124 @@ class Displayed:
                 one that a classifier of whole texts reads.
             layer: for pictures: the number or label of a layer; negative ones count blocks from the last.
             token: for pictures: a target, or a token by its id or text, whose probability they show.
+            title: a text above a heat map or a trajectory.
+            cmap: for a heat map: a colormap of matplotlib, by its name.
+            limits: for a heat map: the ends of its scale, the lower one first; None begins it at 0.
 
         Raises:
-            LensError: matplotlib is not installed, the kind, measure, position, layer or token is unknown, or there is
-                no picture.
+            LensError: matplotlib is not installed, the kind, measure, position, layer, token or colormap is unknown,
+                the limits are not two rising numbers, an option is not one of the kind, or there is no picture.
         """
         from bauklens.show.figures import KINDS, heat_map, trajectory
         from bauklens.show.picture_figure import picture_figure
 
         one_of("kind", kind, KINDS)
+        if kind != "heatmap" and (cmap != "viridis" or limits is not None):
+            raise LensError(f"cmap and limits are of a heat map, not of kind={kind!r}: leave them out")
         if kind == "picture":
+            if title is not None:
+                raise LensError("title is of a heat map or a trajectory, not of kind='picture': leave it out")
             return picture_figure(self, layer, token)
-        return heat_map(self, measure, tokens=tokens) if kind == "heatmap" else trajectory(self, position)
+        if kind == "trajectory":
+            return trajectory(self, position, title=title)
+        return heat_map(self, measure, tokens=tokens, title=title, cmap=cmap, limits=limits)
 
-    def to_plotly(
-        self: Any, measure: "Which" = "max_probability", *, tokens: bool | str = True
-    ) -> "graph_objects.Figure":
-        """The heat map as a plotly figure, with the top k on hover; arguments as for :meth:`plot`.
+    def figure(
+        self: Any,
+        path: str | Path | None = None,
+        *,
+        layers: "Layers" = None,
+        positions: "Positions" = None,
+        pins: "Sequence[Which]" = (),
+        colour: str = "both",
+        charts: bool = False,
+        width: float = 170,
+        font_size: float = 7,
+        palette: str = "default",
+        theme: str = "light",
+        title: str | None = None,
+        caption: str | bool | None = None,
+        dpi: float = 300,
+    ) -> "LensFigure":
+        """The table as a figure for a publication, with its legend: one row per layer, one column per position.
+
+        The viewer's "Figure…" (in its Export menu) draws the same one.
+
+        Args:
+            path: where to write it, atomically: ``.svg``, ``.pdf`` or ``.png``; None writes nothing.
+            layers: which rows to show, as in :func:`bauklens.logit_lens`: numbers or labels such as ``"embed"``, in
+                that order; None shows all.
+            positions: which columns to show: positions in the table (negative ones count from the last column), or a
+                slice of the columns; None shows all that fit, from the last on.
+            pins: tokens to mark, at most 8: targets or tracked tokens as in :meth:`target`, or tokens that are in the
+                top k of some cell. Each has its own shape and colour; cells in which one is the top token are framed.
+            colour: what the background shows: ``"both"`` (probability, and magnitude as a bar), ``"classic"``
+                (magnitude, and probability by ink), ``"probability"``, the ``"token"`` (probability), ``"rank"`` or
+                ``"logprob"`` of the first pin, or a measure.
+            charts: whether to add charts of rank and probability by layer at the main position (or the last that is
+                shown): of the pins, or else of what leads in some layer.
+            width: of the figure, in millimetres, 20..2000.
+            font_size: in points, 3..40. Tokens that do not fit are set up to 28 % smaller, and then cut.
+            palette: ``"default"`` (the viewer's), ``"grey"``, ``"cividis"`` or ``"viridis"``. All can be read in
+                greyscale and by colour-blind eyes; pins have shapes, and lines have dashes.
+            theme: ``"light"`` or ``"dark"``.
+            title: a text above the table.
+            caption: a text below it; True draws the figure's own ``caption``, which says model, prompt and lens.
+            dpi: dots per inch, if a PNG is written.
+
+        Returns:
+            The figure, which a notebook shows: ``save(path)``, ``svg()``, ``pdf()``, ``png()``, ``caption``.
 
         Raises:
-            LensError: plotly is not installed, or the measure is unknown.
+            LensError: an argument is out of range, a pin is not known, the positions do not fit, or matplotlib is not
+                installed and a PDF or PNG is written.
         """
-        from bauklens.show.figures import plotly_heat_map
+        from bauklens.show.lens_figure import lens_figure
 
-        return plotly_heat_map(self, measure, tokens=tokens)
+        figure = lens_figure(
+            self,
+            layers=layers,
+            positions=positions,
+            pins=pins,
+            colour=colour,
+            charts=charts,
+            width=width,
+            font_size=font_size,
+            palette=palette,
+            theme=theme,
+            title=title,
+            caption=caption,
+        )
+        if path is not None:
+            figure.save(path, dpi=dpi)
+        return figure
+
+    def to_plotly(
+        self: Any,
+        measure: "Which" = "max_probability",
+        *,
+        tokens: bool | str = True,
+        title: str | None = None,
+        colorscale: str = "Viridis",
+        range: "tuple[float, float] | None" = None,  # noqa: A002
+        midpoint: float | None = None,
+    ) -> "graph_objects.Figure":
+        """The heat map as a plotly figure, with the top k on hover.
+
+        Args:
+            measure: a measure of this result, or a target, as for :meth:`plot`.
+            tokens: what the cells show, as for :meth:`plot`.
+            title: a text above.
+            colorscale: one of plotly's, by its name, such as ``"RdBu"``.
+            range: the ends of the scale, the lower one first; None begins it at 0.
+            midpoint: the value that has the middle colour; the scale then reaches as far to both sides of it.
+
+        Raises:
+            LensError: plotly is not installed, the measure or the colorscale is unknown, the range is not two rising
+                numbers, or the midpoint is not a number or not in the middle of the range.
+        """
+        from bauklens.show.plotly_figure import plotly_heat_map
+
+        return plotly_heat_map(
+            self, measure, tokens=tokens, title=title, colorscale=colorscale, range=range, midpoint=midpoint
+        )

@@ -1,24 +1,22 @@
-"""LensResult -> matplotlib and plotly figures: a heat map of layers and positions, and tokens across layers."""
+"""LensResult -> figures of matplotlib: a heat map of layers and positions, and tokens across layers."""
 
-import html
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bauklens.arguments import one_of
 from bauklens.errors import LensError
-from bauklens.optional import require_plotly
 from bauklens.result.columns import column_head, column_name, is_part
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which, distinct_names, target_names
 from bauklens.show.nouns import noun, spelling
-from bauklens.show.numbers import readable_probability
 from bauklens.show.scales import scale_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from plotly import graph_objects
 
 _LONGEST = 10
 """Characters of a token in a cell."""
@@ -29,8 +27,14 @@ _LONGEST_LABEL = 24
 _LONGEST_TITLE = 40
 """Characters of what a title says of a column."""
 
-_DARK = 0.44
-"""The part of the scale up to which its colours are so dark that only white text has a contrast of 4.5:1."""
+_EVEN = 0.179
+"""The luminance on which black and white text can be read equally well, with a contrast of 4.6:1."""
+
+GENERATED = "#1b6e2c"
+"""The green that marks what was generated."""
+
+Limits = tuple[float, float]
+"""The ends of a scale, the lower one first."""
 
 _FROM_ONE = {"rank_of_next"}
 """Measures of which 1 is the least; of all others it is 0, or a negative number."""
@@ -61,47 +65,107 @@ def new_figure(**options: Any) -> "Figure":
     return ShownFigure(**options, layout="constrained")
 
 
-def heat_map(result: LensResult, measure: Which = "max_probability", *, tokens: bool | str = True) -> "Figure":
-    """A heat map of one measure.
+def heat_map(
+    result: LensResult,
+    measure: Which = "max_probability",
+    *,
+    tokens: bool | str = True,
+    title: str | None = None,
+    cmap: str = "viridis",
+    limits: Limits | None = None,
+) -> "Figure":
+    """A heat map of one measure; a line, and green labels in italics, mark what was generated.
 
     Args:
         measure: a measure of the result, or a target, by its text or id, for its probability.
         tokens: what the cells show: the most probable tokens (True), nothing (False), or ``"numbers"``. If there are
             more than 120 columns, they show nothing.
+        title: a text above.
+        cmap: a colormap of matplotlib, by its name.
+        limits: the ends of the scale, the lower one first; None begins it at 0.
 
     Raises:
-        LensError: matplotlib is not installed, or the result has no such measure or target.
+        LensError: matplotlib is not installed, the result has no such measure or target, or matplotlib no such
+            colormap, or the limits are not two rising numbers.
     """
-    values, label = _values(result, measure)
-    low, high = _limits(result, measure, values)
+    values, label = values_of(result, measure)
+    low, high = limits_of(result, measure, values) if limits is None else rising(limits)
     rows, columns = values.shape
-    inside = _inside(result, values, tokens)
+    inside = inside_of(result, values, tokens)
     longest = max((len(text) for row in inside for text in row), default=0)
     width = max(0.75, 0.15 + 0.06 * longest)  # inches of a column
+    shades = _colormap(cmap)
     figure = new_figure(figsize=(1.5 + width * min(columns, _MOST_COLUMNS), 1.2 + 0.28 * rows))
     axes = figure.subplots()
-    drawn = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=low, vmax=high)
-    figure.colorbar(drawn).set_label(label, parse_math=False)
+    drawn = axes.imshow(values, aspect="auto", origin="lower", cmap=shades, vmin=low, vmax=high)
+    known = values[np.isfinite(values)]
+    beyond = [bool(known.size) and float(known.min()) < low, bool(known.size) and float(known.max()) > high]
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((beyond[0], beyond[1]), "neither")
+    figure.colorbar(drawn, extend=extend).set_label(label, parse_math=False)
     named = range(0, columns, -(-columns // _MOST_COLUMNS))
-    axes.set_xticks(named, [_head(result, column) for column in named], rotation=60, ha="right", parse_math=False)
+    axes.set_xticks(named, [axis_head(result, column) for column in named], rotation=60, ha="right", parse_math=False)
     axes.set_yticks(range(rows), result.layers, parse_math=False)
     axes.set_xlabel("position")
     axes.set_ylabel("layer")
-    middle = low + _DARK * (high - low)
+    if title:
+        axes.set_title(title, parse_math=False)
+    _mark_generated(axes, result, named)
     for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
-        ink = "black" if values[row, column] > middle else "white"
+        ink = _ink(drawn.to_rgba(values[row, column]))
         text = inside[row][column]
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
     return figure
 
 
-def trajectory(result: LensResult, position: int | None = None) -> "Figure":
+def _mark_generated(axes: "Axes", result: LensResult, named: Sequence[int]) -> None:
+    """A line before the first generated column, and the labels of these in green italics."""
+    generated = np.flatnonzero(result.generated)
+    if not len(generated):
+        return
+    axes.axvline(float(generated[0]) - 0.5, color=GENERATED, linewidth=2)
+    for column, label in zip(named, axes.get_xticklabels(), strict=True):
+        if result.generated[column]:
+            label.set(color=GENERATED, fontstyle="italic")
+    axes.set_xlabel("position (green, after the line: generated)")
+
+
+def _colormap(name: str) -> Any:
+    import matplotlib
+
+    if name not in matplotlib.colormaps:
+        raise LensError(f"unknown colormap {name!r}: pass the name of one of matplotlib's, such as 'viridis' or 'gray'")
+    return matplotlib.colormaps[name]
+
+
+def _ink(colour: np.ndarray) -> str:
+    """Black or white, whichever can be read better on a colour; (4,), red, green, blue and alpha, 0..1."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return "black" if float(np.dot([0.2126, 0.7152, 0.0722], linear)) > _EVEN else "white"
+
+
+def rising(limits: Limits, name: str = "limits") -> tuple[float, float]:
+    """The two ends of a scale.
+
+    Raises:
+        LensError: these are not two numbers, the lower one first.
+    """
+    try:
+        low, high = (float(each) for each in limits)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise LensError(f"{name} is {limits!r}: pass two numbers, the lower one first")
+    return low, high
+
+
+def trajectory(result: LensResult, position: int | None = None, *, title: str | None = None) -> "Figure":
     """The probabilities of tokens across layers at one position: of all targets, or else of :func:`leaders`.
 
     A token that is not a target is drawn only where it is in the top k.
 
     Args:
         position: a position in the table; negative ones count from the last column; None is the result's main one.
+        title: a text above; None says which position it is.
 
     Raises:
         LensError: matplotlib is not installed, or the result does not have that position.
@@ -129,7 +193,7 @@ def trajectory(result: LensResult, position: int | None = None) -> "Figure":
     axes.set_ylabel("probability")
     at = "at" if is_part(result, column) or noun(result) == "label" else "after"
     name = _cut(column_name(result, column), _LONGEST_TITLE)
-    axes.set_title(f"{at} {name}, position {result.positions[column]}", parse_math=False)
+    axes.set_title(title or f"{at} {name}, position {result.positions[column]}", parse_math=False)
     columns = -(-len(lines) // _LONGEST_LEGEND)
     legend = axes.legend(title=heading or None, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns, frameon=False)
     for label in legend.get_texts():
@@ -162,54 +226,7 @@ def _where_known(result: LensResult, token: int, column: int) -> np.ndarray:
     return np.where(is_it.any(axis=-1), found, np.nan)
 
 
-def plotly_heat_map(
-    result: LensResult, measure: Which = "max_probability", *, tokens: bool | str = True
-) -> "graph_objects.Figure":
-    """The heat map as a plotly figure, with the top k on hover; arguments as for :func:`heat_map`.
-
-    Raises:
-        LensError: plotly is not installed, or the result has no such measure or target.
-    """
-    values, label = _values(result, measure)
-    low, high = _limits(result, measure, values)
-    inside = _inside(result, values, tokens)
-    objects = require_plotly()
-    columns = [f"{position} {_head(result, column)}" for column, position in enumerate(result.positions)]
-    drawn = objects.Heatmap(
-        z=values,
-        x=[_escaped(column) for column in columns],
-        y=list(result.layers),
-        text=[[_escaped(each) for each in row] for row in inside],
-        customdata=[[_hover(result, *place) for place in row] for row in _places(result)],
-        texttemplate="%{text}",
-        hovertemplate="%{customdata}<extra></extra>",
-        colorscale="Viridis",
-        zmin=low,
-        zmax=high,
-        colorbar={"title": {"text": _escaped(label)}},
-    )
-    axes = {"xaxis_title": "position", "yaxis_title": "layer", "yaxis_type": "category", "xaxis_type": "category"}
-    return objects.Figure(drawn).update_layout(**axes, height=220 + 22 * len(result.layers))
-
-
-def _escaped(text: str) -> str:
-    """A text that plotly does not read as markup; entities of quotation marks it would show as they are."""
-    return html.escape(text, quote=False)
-
-
-def _places(result: LensResult) -> list[list[tuple[int, int]]]:
-    return [[(row, column) for column in range(len(result.positions))] for row in range(len(result.layers))]
-
-
-def _hover(result: LensResult, row: int, column: int) -> str:
-    """One cell's top k, as the little HTML that plotly reads."""
-    lines = [f"layer {_escaped(result.layers[row])}, position {result.positions[column]}"]
-    for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
-        lines.append(f"{readable_probability(float(probability))} {_escaped(short(result, result.vocabulary[token]))}")
-    return "<br>".join(lines)
-
-
-def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[list[str]]:
+def inside_of(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[list[str]]:
     """The text of every cell."""
     one_of("tokens", tokens, INSIDE)
     if tokens == "numbers":
@@ -218,7 +235,12 @@ def _inside(result: LensResult, values: np.ndarray, tokens: bool | str) -> list[
     return [[short(result, result.vocabulary[token]) if tokens else "" for token in row] for row in tops]
 
 
-def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
+def values_of(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
+    """The values of a heat map, (layer, position), and what they are.
+
+    Raises:
+        LensError: the result has no such measure or target.
+    """
     if isinstance(measure, str) and measure in result.measures:
         if measure == "max_probability":
             return result.measures[measure], f"probability of the top {noun(result)}"
@@ -232,7 +254,7 @@ def _values(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
     return target.probability, f"probability of {name}"
 
 
-def _limits(result: LensResult, measure: Which, values: np.ndarray) -> tuple[float, float]:
+def limits_of(result: LensResult, measure: Which, values: np.ndarray) -> tuple[float, float]:
     """The ends of the scale: it begins at 0, so that values that are nearly the same look so.
 
     A classifier's probabilities go to 1; all else goes to the largest value that is not far beyond the others, see
@@ -247,7 +269,7 @@ def _limits(result: LensResult, measure: Which, values: np.ndarray) -> tuple[flo
     return low, high if high > low else low + 1
 
 
-def _head(result: LensResult, column: int) -> str:
+def axis_head(result: LensResult, column: int) -> str:
     """What a column is called at an axis."""
     head = column_head(result, column)
     return head if is_part(result, column) else _cut(head, _LONGEST)

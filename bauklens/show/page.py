@@ -204,7 +204,7 @@ def _figure(
     state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
     state |= {"show": "beside"} if beside else {}
-    captions = [_caption(lens) for lens in lenses]
+    captions = [lens_caption(lens) for lens in lenses]
     named = [pair for each, part in zip(results, parts, strict=True) for pair in _named(each, part)]
     compared = results[0] if isinstance(results[0], Comparison) else None
     if compared is not None:
@@ -282,7 +282,8 @@ def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]
     return [(part["caption"], shown)]
 
 
-def _caption(lens: LensResult) -> str:
+def lens_caption(lens: LensResult) -> str:
+    """What a lens is of: its stream, model and decoder."""
     stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
     source = source_of(lens)

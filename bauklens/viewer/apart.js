@@ -21,7 +21,7 @@ const NAMES = { js: "Jensen-Shannon divergence", js_bound: "least Jensen-Shannon
 /** The colours of two lenses: `{ of([cell, other cell]), about, scale }`; `scale` are colours as cells have them. */
 export function apart(lenses, state) {
   const between = betweenOf(...lenses);
-  if (state.colour !== "distance" && Object.hasOwn(between, state.colour)) return byMeasure(lenses, state.colour, between[state.colour]);
+  if (state.colour !== "distance" && Object.hasOwn(between, state.colour)) return byMeasure(state.colour, between[state.colour]);
   if (state.pin === null || state.colour === "top") return byDistance(lenses, between.distance);
   return state.colour === "rank" ? byRank(lenses, state) : byChange(lenses, state);
 }
@@ -30,14 +30,14 @@ const rising = [0, 0.25, 0.5, 0.75, 1].map((p) => ({ p }));
 
 function byDistance([one, other], values) {
   if (!values) return { of: () => ({ p: 0, none: true }), about: "hatched: the distance is not known", scale: [] };
-  const of = ([cell]) => ({ p: shortened(values[cell] || 0), none: Number.isNaN(values[cell]) });
+  const of = (cells) => ({ p: shortened(values[cells[0]] || 0), none: Number.isNaN(values[cells[0]]) });
   return { of, about: `background: ${one.legends[other.place]}`, scale: rising };
 }
 
 /** A measure that is of two lenses together, as a part of its largest value. */
-function byMeasure(lenses, name, values) {
+function byMeasure(name, values) {
   const most = range(values)[1] || 1;
-  const of = ([cell]) => ({ p: shortened(Math.min(1, Math.max(0, values[cell] / most)) || 0), none: Number.isNaN(values[cell]) });
+  const of = (cells) => ({ p: shortened(Math.min(1, Math.max(0, values[cells[0]] / most)) || 0), none: Number.isNaN(values[cells[0]]) });
   const unit = ["js", "js_bound", "kl"].includes(name) ? " nats" : "";
   return { of, about: `background: ${NAMES[name] ?? name.replaceAll("_", " ")} between the two, 0 to ${valueText(most)}${unit}`, scale: rising };
 }

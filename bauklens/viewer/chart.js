@@ -15,8 +15,8 @@ export const TURNED = 22;
 /**
  * A chart -> `{ element, picture, point(place) }`.
  *
- * @param lines { name, shape, colour, values, soft, dash } each: NaN leaves a gap
- * @param bars { name, colours: [above 0, below], values, light } each, side by side
+ * @param lines each has name, shape, colour, values, soft and dash: NaN leaves a gap
+ * @param bars each has name, colours (above 0, and below), values and light; they are side by side
  * @param names what the places along the axis are called; `texts`, if given, say more of each
  * @param axis what the places are
  * @param what the measure, of which the axis is; `called` is its name

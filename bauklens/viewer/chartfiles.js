@@ -13,7 +13,7 @@ const STROKE = ["stroke-width", "stroke-dasharray", "stroke-linecap", "opacity",
 const [EDGE, TEXT_LINE] = [12, 16]; // pixels around it, and of a line of text
 
 /** The menu, an element; `shown()` gives what is drawn. */
-export function chartFiles(view, shown) {
+export function chartFiles(shown) {
   const named = (which, suffix) => fileName(shown().drawn.lens.prompt, `${shown().drawn.what} across ${["layers", "positions"][which]}`, suffix);
   const svgOf = (which) => chartSvg(shown().charts[which], shown().drawn);
   const actions = ["layers", "positions"].flatMap((name, which) => [

@@ -45,7 +45,7 @@ export function colouring(lens, { ...state }) {
   }
   const [values, what, unit] = valuesOf(lens, state);
   const logarithmic = RANKS.has(state.colour);
-  const { low, high, beyond } = endsOf(lens, values, state);
+  const { low, high, beyond } = endsOf(lens, values, state.colour);
   const part = logarithmic
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
@@ -79,7 +79,7 @@ const topProbabilities = (lens) =>
   Float32Array.from({ length: cellOf(lens, lens.rows, 0) }, (_, cell) => probabilityAt(lens, cell));
 
 /** The ends of a scale: a probability's are 0 and 1, a rank's the last one that there is. */
-function endsOf(lens, values, { colour }) {
+function endsOf(lens, values, colour) {
   if (colour === "probability" || colour === "token") return { low: 0, high: 1, beyond: [] };
   return RANKS.has(colour) ? { low: 1, high: range(values)[1], beyond: [] } : scaleOf(lens, values);
 }

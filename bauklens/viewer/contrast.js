@@ -11,8 +11,8 @@ const isAdded = (lens) => ADDED.includes(lens.stream) && lens.plain.norm === "fi
 
 /** The difference of two pins along some cells of a lens; null where it lacks one. */
 export function apartAt(lens, [one, other], cells) {
-  const tokens = [placeIn(lens, one), placeIn(lens, other)];
-  return tokens.includes(undefined) ? null : differenceAt(lens, tokens, cells);
+  const [first, second] = [placeIn(lens, one), placeIn(lens, other)];
+  return first === undefined || second === undefined ? null : differenceAt(lens, [first, second], cells);
 }
 
 /**

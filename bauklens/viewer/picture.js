@@ -105,14 +105,14 @@ export function escaped(text) {
 /** A text without halves of surrogate pairs, which no file can hold. */
 const wellFormed = (text) => text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
 
-/** An SVG as PNG at twice its size, a Blob. */
-export async function png(text) {
+/** An SVG as PNG at twice its size, or so many times it, a Blob. */
+export async function png(text, scale = 2) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
   await image.decode();
-  const canvas = make("canvas", { width: 2 * image.width, height: 2 * image.height });
+  const canvas = make("canvas", { width: Math.round(scale * image.width), height: Math.round(scale * image.height) });
   const paint = canvas.getContext("2d");
-  paint.scale(2, 2);
+  paint.scale(scale, scale);
   paint.drawImage(image, 0, 0);
   return new Promise((done) => canvas.toBlob(done, "image/png"));
 }

@@ -94,4 +94,7 @@ function rankOfPin(view, { key }) {
 }
 
 /** The chip that has the focus, if one has, or is next to what has it. */
-const focusIn = (list) => (list.contains(document.activeElement) ? (document.activeElement.dataset.chip ?? document.activeElement.previousElementSibling?.dataset.chip) : null);
+function focusIn(list) {
+  const focused = /** @type {HTMLElement} */ (list.querySelector(":focus"));
+  return focused && (focused.dataset.chip ?? /** @type {HTMLElement} */ (focused.previousElementSibling)?.dataset.chip);
+}

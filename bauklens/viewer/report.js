@@ -4,11 +4,11 @@ import { button, make } from "./dom.js";
 
 /** Makes the table of the page work, if it has one that does not yet; `mounted` mounts what has come to be open. */
 export function report(mounted) {
-  const table = document.querySelector("table.overview:not(.live)");
+  const table = /** @type {HTMLTableElement} */ (document.querySelector("table.overview:not(.live)"));
   if (!table) return;
   table.classList.add("live");
   document.body.classList.add("one-at-a-time");
-  const results = [...document.querySelectorAll("details.result")];
+  const results = /** @type {HTMLDetailsElement[]} */ ([...document.querySelectorAll("details.result")]);
   const rows = [...table.tBodies[0].rows];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.matches(".still") || sortable(table, heads, head, column));

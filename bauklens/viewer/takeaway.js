@@ -1,7 +1,9 @@
 // The Export menu: copies, files, pictures, and a link.
 
 import { button, make, menu } from "./dom.js";
+import { figureDialog } from "./figuredialog.js";
 import { png, svg } from "./picture.js";
+import { pinned } from "./pins.js";
 import { copy, download, fileName, link } from "./share.js";
 import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 
@@ -19,6 +21,7 @@ export function takeaway(view) {
     said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not allow copying";
   };
   const picture = () => svg(view.panes(), seen().lens.caption);
+  const pinsOf = (lens) => pinned(lens, view.state).map(({ token }) => token);
   const onPage = document.body.classList.contains("bauklens-page");
   const actions = [
     ["Copy the cell (TSV)", () => copied(tsv(chosen()), "cell")],
@@ -29,6 +32,7 @@ export function takeaway(view) {
     ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
       ? [["Download JSON", () => download(named("json"), json(original(seen().lens)), "application/json")]]
       : []),
+    ["Figure…", () => figureDialog(view, seen().lens, pinsOf(seen().lens), named)],
     ["Download SVG", () => download(pictureName("svg"), picture(), "image/svg+xml")],
     ["Download PNG", async () => download(pictureName("png"), await png(picture()), "image/png")],
   ];

@@ -31,14 +31,14 @@ export function trajectories(view) {
   const note = make("p", { class: "note" });
   let [charts, drawn, sum] = [[], null, null];
   const tables = chartNumbers(() => charts);
-  const files = chartFiles(view, () => ({ charts, drawn }));
+  const files = chartFiles(() => ({ charts, drawn }));
   const tools = make("div", { class: "tools" }, label, keep, files);
   const parts = [tools, places[0], told.element, places[1], tables.element, note];
   const element = make("div", { class: "trajectories", role: "group", "aria-label": "tokens through the layers" }, ...parts);
 
   function draw() {
     drawn = drawing(view);
-    const { lens, row, column, band, what, entries } = drawn;
+    const { lens, column, band, what, entries } = drawn;
     sum = entries[0]?.keys ? addedUpTo(view.lenses, lens, entries[0].keys, column) : null;
     list.replaceChildren(...measurable(lens, view.state).map(([value, text]) => make("option", { value }, text)));
     list.value = band ? list.value : what;

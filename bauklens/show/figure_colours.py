@@ -1,0 +1,169 @@
+"""Colours of publication figures: palettes for cells, and colours of pins. ``viewer/figurecolours.js`` has the same."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+PALETTES = ("default", "grey", "cividis", "viridis")
+"""All run from one lightness to another, so that they can be read in greyscale and by colour-blind eyes."""
+
+THEMES = ("light", "dark")
+
+SHAPES = ("circle", "triangle", "square", "diamond", "star", "plus", "wedge", "cross")
+"""The shape of each pin, as in the viewer."""
+
+_PLAIN = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#0b0e13",
+        "soft": "#565e6a",
+        "line": "#d5d9df",
+        "likely": "#4d94ff",
+        "bar": "#c65d00",
+        "unlikely": "#c3c8cf",
+        "faint": "#a4abb5",
+        "unread": "#eceef1",
+        "token": "#fff4c2",
+        "generated": "#d9f2dd",
+        "part": "#e4e0f5",
+    },
+    "dark": {
+        "paper": "#14171c",
+        "ink": "#f4f6f9",
+        "soft": "#a9b2be",
+        "line": "#333942",
+        "likely": "#1d5fd1",
+        "bar": "#f0a04b",
+        "unlikely": "#4a515b",
+        "faint": "#6d7683",
+        "unread": "#23272e",
+        "token": "#3a3316",
+        "generated": "#1c3a26",
+        "part": "#2b2745",
+    },
+}
+"""The colours of ``viewer/lens.css``."""
+
+_GREY = {"light": ("#ffffff", "#8c8c8c"), "dark": ("#14171c", "#7a7a7a")}
+
+_STEPS = {
+    "cividis": "#00224e #123570 #3b496c #575d6d #707173 #8a8678 #a59c74 #c3b369 #e1cc55 #fee838",
+    "viridis": "#440154 #482878 #3e4989 #31688e #26828e #1f9e89 #35b779 #6ece58 #b5de2b #fde725",
+}
+"""Ten colours of each map at equal distances."""
+
+_PINS = {
+    "light": "#b3261e #1b6e2c #7a3ea8 #8a5a00 #00697a #a1246b #2f4fb5 #5c5f1a",
+    "dark": "#ff8a80 #7ddc8f #d3a4f5 #f2c14e #5fd4e6 #ff9ccf #a3b8ff #c8cc7a",
+}
+"""The colours of pins of ``viewer/lens.css``."""
+
+_SAFE_PINS = {
+    "light": "#9c3d00 #005a8c #8f3f71 #00664c #000000 #6b5b00 #4b3fae #4d4d4d",
+    "dark": "#ff9a57 #56b4e9 #e79fc6 #3ccfa4 #ffffff #f0e442 #b0a8ff #c0c0c0",
+}
+"""Colours after Okabe and Ito, darker or lighter, so that they can be read."""
+
+_CLASSIC = {False: "#3232ff", True: "#808080"}
+_CLASSIC_INK = {"light": ("#505050", "#000000"), "dark": ("#c4c4c4", "#ffffff")}
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours of a figure, as ``#rrggbb``.
+
+    Attributes:
+        palette: one of :data:`PALETTES`.
+        theme: one of :data:`THEMES`.
+    """
+
+    palette: str = "default"
+    theme: str = "light"
+
+    def __getitem__(self, name: str) -> str:
+        return _PLAIN[self.theme][name]
+
+    @cached_property
+    def pins(self) -> list[str]:
+        """The colour of each pin."""
+        if self.palette == "grey":
+            return [self["ink"]] * len(SHAPES)
+        return (_PINS if self.palette == "default" else _SAFE_PINS)[self.theme].split()
+
+    def background(self, part: float, unread: bool = False) -> str:
+        """Of a cell whose value is so far, 0..1, along the scale."""
+        if self.palette == "default" or unread:
+            return mixed(self["paper"], self["unlikely" if unread else "likely"], part)
+        if self.palette == "grey":
+            return mixed(*_GREY[self.theme], part)
+        steps = _STEPS[self.palette].split()
+        place = min(int(part * (len(steps) - 1)), len(steps) - 2)
+        return mixed(steps[place], steps[place + 1], part * (len(steps) - 1) - place)
+
+    def text(self, part: float, background: str, unread: bool = False) -> str:
+        """The text of such a cell: its contrast to the background is 4.5:1 or more."""
+        if self.palette == "default" or unread:
+            return mixed(self["soft"], self["ink"], part)
+        return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, background))
+
+    def bar(self, ink: str, unread: bool = False) -> str:
+        """The bar of a cell with a text of that colour."""
+        return self["faint" if unread else "bar"] if self.palette == "default" or unread else ink
+
+    def classic(self, probability: float, magnitude: float, unread: bool = False) -> tuple[str, str]:
+        """Background and text of a cell of the classic look."""
+        _, a, b = _oklab(_CLASSIC[unread])
+        light = 1 - 0.16 * magnitude if self.theme == "light" else 0.2 + 0.2 * magnitude
+        share = 0.45 * magnitude
+        return _hex(light, a * share, b * share), mixed(*_CLASSIC_INK[self.theme], probability)
+
+
+def mixed(one: str, other: str, part: float) -> str:
+    """A colour so far, 0..1, from one to another, in oklab, as ``color-mix`` of CSS mixes it."""
+    first, second = _oklab(one), _oklab(other)
+    light, a, b = (start + (end - start) * part for start, end in zip(first, second, strict=True))
+    return _hex(light, a, b)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, 1..21."""
+    lights = []
+    for colour in (one, other):
+        red, green, blue = _linear(colour)
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+    return max(lights) / min(lights)
+
+
+def _linear(colour: str) -> list[float]:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+
+def _oklab(colour: str) -> tuple[float, float, float]:
+    red, green, blue = _linear(colour)
+    long = math.pow(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue, 1 / 3)
+    middle = math.pow(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue, 1 / 3)
+    short = math.pow(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue, 1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
+
+
+def _hex(light: float, a: float, b: float) -> str:
+    long = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    middle = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    parts = (
+        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+    )
+    return "#" + "".join(f"{_byte(part):02x}" for part in parts)
+
+
+def _byte(part: float) -> int:
+    part = min(1.0, max(0.0, part))
+    seen = 12.92 * part if part <= 0.0031308 else 1.055 * math.pow(part, 1 / 2.4) - 0.055
+    return math.floor(255 * seen + 0.5)

@@ -52,8 +52,9 @@ export const unitsOf = (text) => [...text].length + countIn(text, WIDE_CHARACTER
 export function wideOf(text) {
   let [rest, whole] = [[...text].length, 0];
   for (const [pattern, width] of SANS_WIDTHS) {
-    rest -= countIn(text, pattern);
-    whole += width * countIn(text, pattern);
+    const count = countIn(text, pattern);
+    rest -= count;
+    whole += Number(width) * count;
   }
   return whole + 0.62 * rest;
 }

@@ -78,8 +78,7 @@ function drawTable(drawing, lens, plan, colours, top) {
     const middle = y + (ROW_HEIGHT * font - GAP_BETWEEN) / 2 + BASELINE * SMALL * font;
     drawing.pieces.push(textPiece(left - PAD * font, middle, labelOf(lens, row), SMALL * font, colours.of("soft"), { anchor: "end", family: "mono" }));
     columns.forEach((column, across) => {
-      const box = [left + width * across, y, width - GAP_BETWEEN, ROW_HEIGHT * font - GAP_BETWEEN];
-      drawCell(drawing, lens, plan, colours, [row, column], box);
+      drawCell(drawing, lens, plan, colours, [row, column], [left + width * across, y, width - GAP_BETWEEN, ROW_HEIGHT * font - GAP_BETWEEN]);
     });
   });
   const bottom = body + ROW_HEIGHT * font * rows.length;

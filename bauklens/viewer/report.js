@@ -39,7 +39,7 @@ export function report(mounted) {
 
   for (const each of results) each.addEventListener("toggle", () => each.open && opened(each));
   for (const row of rows) {
-    row.addEventListener("click", ({ target }) => target.closest("a") || linkOf(row).click());
+    row.addEventListener("click", (event) => /** @type {HTMLElement} */ (event.target).closest("a") || linkOf(row).click());
     linkOf(row).addEventListener("click", () => linkOf(row).hash === location.hash && follow(true));
   }
   window.addEventListener("hashchange", () => follow(true));

@@ -2,7 +2,7 @@
 
 import { draw, make } from "./dom.js";
 import { range } from "./numbers.js";
-import { drawnPlaces, scaleOf, tickPlaces } from "./scales.js";
+import { chartScale, drawnPlaces, tickPlaces } from "./chartscale.js";
 import { drawnBars, drawnLine, endShapes } from "./strokes.js";
 
 const [WIDTH, LEFT, RIGHT, TOP] = [340, 42, 20, 18];
@@ -29,7 +29,7 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
   const isTurned = texts !== null && texts.length <= TURNED;
   const floor = TOP + HEIGHT;
   const whole = floor + BOTTOM + (isTurned ? LONG_TICKS : 0);
-  const scale = scaleOf(what, [...lines, ...bars].filter(({ values }) => values.some(Number.isFinite)).flatMap(({ values }) => range(values)));
+  const scale = chartScale(what, [...lines, ...bars].filter(({ values }) => values.some(Number.isFinite)).flatMap(({ values }) => range(values)));
   const step = (WIDTH - LEFT - RIGHT) / Math.max(1, bars.length ? names.length : names.length - 1);
   const x = (place) => LEFT + step * (place + (bars.length ? 0.5 : 0));
   const y = (value) => TOP + HEIGHT * (1 - scale.up(value));

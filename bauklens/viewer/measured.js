@@ -5,12 +5,12 @@ import { followed, targetAt, valuesIn } from "./follow.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { EXACT } from "./tracked.js";
 
-const NAMES = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "difference" };
+const MEASURED = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "difference" };
 
 /** What can be shown, [value, text] each: logits if they are known, a difference if two pins were chosen for one. */
 export function measurable(lens, state) {
   const isThere = { logit: Boolean(lens.values.max_logit), difference: state.difference.length === 2 };
-  return Object.entries(NAMES).filter(([name]) => isThere[name] ?? true);
+  return Object.entries(MEASURED).filter(([name]) => isThere[name] ?? true);
 }
 
 /** What is shown: what was chosen, or ranks where it cannot be. */

@@ -5,7 +5,7 @@ import { button, choice, make } from "./dom.js";
 import { jumpsOf, nextOf, surprising } from "./jumps.js";
 
 const TALL = 2; // pixels of a row, if there is room
-const MOST = 96; // pixels of height
+const TALLEST = 96; // pixels of height
 const WIDE = 1200; // pixels across that are painted at most
 
 /** `{ element, draw(), look(), jump(isForward, focus) }`; the strip is shown of a table that does not fit. */
@@ -43,7 +43,7 @@ export function overview(view) {
     const content = contentOf(view.pair ?? [lens], state);
     const [across, down] = [Math.min(WIDE, lens.columns), lens.rows];
     [canvas.width, canvas.height] = [across, down];
-    canvas.style.height = `${Math.min(MOST, TALL * down)}px`;
+    canvas.style.height = `${Math.min(TALLEST, TALL * down)}px`;
     canvas.setAttribute("aria-label", `the whole table, ${lens.rows} layers and ${lens.columns} positions: ${content.legend[0]}`);
     const brush = canvas.getContext("2d");
     brush.fillStyle = getComputedStyle(strip).color;

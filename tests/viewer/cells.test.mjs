@@ -10,7 +10,7 @@ import { padded } from "../../bauklens/viewer/padded.js";
 import { along, leadsFrom, pinned } from "../../bauklens/viewer/pins.js";
 import { found } from "../../bauklens/viewer/search.js";
 import { aboutRows, rowHead } from "../../bauklens/viewer/rows.js";
-import { drawnPlaces, nice, scaleOf, stepOf, tickPlaces } from "../../bauklens/viewer/scales.js";
+import { chartScale, drawnPlaces, nice, stepOf, tickPlaces } from "../../bauklens/viewer/chartscale.js";
 import { layersOf, siblings } from "../../bauklens/viewer/siblings.js";
 import { opened } from "../../bauklens/viewer/state.js";
 import { small } from "./made.mjs";
@@ -140,17 +140,17 @@ test("a search finds texts with and without their spaces, those that begin so fi
 test("scales of a chart", () => {
   assert.deepEqual([0.004, 0.01, 0.03, 0.7, 1].map(nice), [0.01, 0.01, 0.05, 1, 1]);
   assert.deepEqual([0.3, 1, 2.5, 70].map(stepOf), [0.5, 1, 5, 100]);
-  const probability = scaleOf("probability", [0.3, NaN]);
+  const probability = chartScale("probability", [0.3, NaN]);
   assert.deepEqual([probability.up(0.25), probability.ticks.at(-1)], [0.5, [0.5, "0.5"]]);
-  const rank = scaleOf("rank", [3, NaN, 20000]);
+  const rank = chartScale("rank", [3, NaN, 20000]);
   assert.deepEqual([rank.up(1), rank.up(20000), rank.ticks.map(([, text]) => text)], [1, 0, ["1", "10", "100", "1k", "10k"]]);
-  assert.deepEqual(scaleOf("rank", [NaN]).ticks, [[1, "1"], [10, "10"]]);
-  const log = scaleOf("log", [-14.2, -0.5, -Infinity]);
+  assert.deepEqual(chartScale("rank", [NaN]).ticks, [[1, "1"], [10, "10"]]);
+  const log = chartScale("log", [-14.2, -0.5, -Infinity]);
   assert.deepEqual([log.ticks[0][0], log.ticks.at(-1), log.up(0)], [-15, [0, "0"], 1]);
-  const difference = scaleOf("difference", [2, 3.5]);
+  const difference = chartScale("difference", [2, 3.5]);
   assert.deepEqual([difference.zero, difference.up(0), difference.ticks.at(-1)[0]], [true, 0, 4]);
   for (const what of ["rank", "log", "probability", "logit", "difference"]) {
-    for (const [value] of scaleOf(what, [NaN]).ticks) assert.ok(Number.isFinite(scaleOf(what, [NaN]).up(value)), what);
+    for (const [value] of chartScale(what, [NaN]).ticks) assert.ok(Number.isFinite(chartScale(what, [NaN]).up(value)), what);
   }
 });
 

@@ -7,7 +7,7 @@ import { range, valueText } from "./numbers.js";
  *
  * Ranks are on a logarithmic axis with 1 on top; `zero` says whether a line at 0 is to be seen.
  */
-export function scaleOf(what, values) {
+export function chartScale(what, values) {
   const [low, high] = range(values);
   if (what === "rank") return ranks(Math.max(10, high));
   if (what === "probability") return linear(0, nice(Math.max(0.01, high)));

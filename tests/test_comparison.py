@@ -93,7 +93,7 @@ def test_it_draws_and_writes_like_any_other(gpt2, tokenizer, changed, tmp_path):
     html = (tmp_path / "report.html").read_text("utf-8")
     assert html.count("<table") == 2
     assert "<b>bold</b>" not in html
-    assert "do not share" in found._repr_html_()
+    assert "Jensen-Shannon distance between the predictions" in found._repr_html_()
     frame = found.to_frame()
     assert len(frame) == found.one.magnitude.size
     assert {"kl", "js", "agreement", "entropy difference", "predicted one", "token other"} <= set(frame.columns)

@@ -269,7 +269,7 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
     column = comparison.one.column_of(position)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
-    for name in comparison.names:
+    for name in comparison.short_names:
         table.add_column(Text(visible(name)), no_wrap=True, max_width=_WIDEST)
     for name in comparison.measures:
         table.add_column(name, justify="right")
@@ -279,8 +279,8 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
         values = (f"{value[row, column]:.3g}" for value in comparison.measures.values())
         table.add_row(Text(printable(layer)), *tops, *values)
     console.print(table)
-    _print_notes(zip(comparison.names, (comparison.one, comparison.other), strict=True), console)
-    for name, lens in zip(comparison.names, (comparison.one, comparison.other), strict=True):
+    _print_notes(zip(comparison.short_names, (comparison.one, comparison.other), strict=True), console)
+    for name, lens in zip(comparison.short_names, (comparison.one, comparison.other), strict=True):
         said = " ".join(filter(None, (lens.checked, lens.mapped)))
         console.print(Text(f"{printable(name)}: {printable(said)}", style="dim"))
 

@@ -625,10 +625,13 @@ class TestCompare:
     def test_two_viewers_on_a_page_do_not_disturb_each_other(self, viewer):
         page = viewer([("one", rising()), ("two", rising())])
         page.get_by_role("button", name="pin ␣Paris").click()
+        first, second = page.locator("figure.bauklens").all()
+        assert first.locator(".cell[data-pin]").count() == 6
         page.locator(".overview a").nth(1).click()
         page.locator("figure.mounted").nth(1).wait_for()
-        first, second = page.locator("figure.mounted").all()
-        assert first.locator(".cell[data-pin]").count() == 6
+        assert second.locator(".cell[data-pin]").count() == 0
+        page.locator(".overview a").nth(0).click()
+        first.locator(".cell[data-pin]").nth(5).wait_for()
         assert second.locator(".cell[data-pin]").count() == 0
 
     def test_two_versions_of_the_viewer_live_on_one_page(self, opening, monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """Figures for publications: the same from Python and from the viewer, readable, and with every text a text."""
 
+import io
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -187,6 +189,19 @@ class TestFiles:
         assert abs(width - 170 / 25.4 * 100) <= 1
         assert figure._repr_png_().startswith(b"\x89PNG")
 
+    def test_a_png_has_the_cells_of_the_svg(self):
+        """Each at its place, in its colour."""
+        figure = rising(generated_from=3).figure()
+        pixels = matplotlib.image.imread(io.BytesIO(figure.png(288)))[..., :3] * 255
+        boxes = re.findall(
+            r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" fill="(#\w+)"', figure.svg()
+        )
+        cells = [box for box in boxes if float(box[2]) > 10 and 5 < float(box[3]) < 30]
+        assert len(cells) == 5 * 6 + 5
+        for x, y, _, _, fill in cells:
+            corner = pixels[int(4 * (float(y) + 1)), int(4 * (float(x) + 1))]
+            assert np.allclose(corner, [int(fill[place : place + 2], 16) for place in (1, 3, 5)], atol=1)
+
     def test_a_svg_needs_no_matplotlib_and_a_png_says_what_to_install(self, monkeypatch):
         monkeypatch.delitem(sys.modules, "bauklens.show.figure_matplotlib", raising=False)
         monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -253,9 +268,16 @@ class TestSame:
         [
             followed(rising(), generated_from=3),
             followed(rising(12, 4), check={"max_abs_logit_difference": 0.0, "only_position": 2}),
-            followed(rising(), unmapped=["embed", "3"], decoder="tuned", prompt="中文 “quoted”\n<b>"),
+            followed(
+                rising(),
+                unmapped=["embed", "3"],
+                decoder="tuned",
+                prompt="中文 “quoted”\n<b>\t\x1b\u202e\xa0é " + "word " * 90,
+            ),
+            followed(rising(), predicts="labels"),
+            followed(rising(), magnitude=np.full((6, 5), np.nan), provenance={"source": "LogitLensKit"}),
         ],
-        ids=["generated", "one position", "unmapped"],
+        ids=["generated", "one position", "unmapped", "labels", "no magnitudes"],
     )
     def test_the_viewer_draws_the_same_figure_and_its_python_makes_it(self, lens, tmp_path):
         cases = [{"last": len(lens.positions) - 1} | case for case in self.CASES]

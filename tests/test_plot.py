@@ -217,10 +217,10 @@ def test_a_character_of_several_tokens_is_at_the_first_of_them():
 
 def test_title_colormap_and_limits_of_a_heat_map():
     figure = made(2, 3).plot(title="a $title$", cmap="gray", limits=(0.2, 0.3))
-    axes, bar = figure.axes
+    axes, _ = figure.axes
     assert axes.get_title() == "a $title$"
     assert (axes.images[0].get_cmap().name, axes.images[0].get_clim()) == ("gray", (0.2, 0.3))
-    assert bar._colorbar.extend == "max"
+    assert axes.images[0].colorbar.extend == "max"
     assert made().plot(kind="trajectory", title="T").axes[0].get_title() == "T"
     figure.savefig(io.BytesIO())
 

@@ -192,7 +192,7 @@ def _caption(result: LensResult, rows: Sequence[int], columns: Sequence[int]) ->
     """What a figure is of, in sentences."""
     from bauklens.show.page import lens_caption
 
-    prompt = cut_to(printable(result.prompt).replace("⟨U+000A⟩", "↵"), 300)
+    prompt = cut_to(printable(result.prompt), 300)
     return (
         f"{lens_caption(result)}. Prompt: “{prompt}”. Each cell shows the most probable {noun(result)} at a layer "
         f"(row) and a position (column); {_some('layer', len(rows), len(result.layers))}, "

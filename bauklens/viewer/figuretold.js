@@ -1,5 +1,6 @@
 // What was chosen of a publication figure -> what is drawn, and the Python that draws the same.
 
+import { cutToUnits } from "./figuredrawing.js";
 import { roomForColumns } from "./figurelayout.js";
 import { aboutUnread, worded } from "./words.js";
 
@@ -28,12 +29,15 @@ function rowsOfFigure({ from, to, every }) {
 }
 
 function figureCaption(lens, rows, columns) {
-  const characters = [...lens.prompt.replaceAll("\n", "↵")];
-  const prompt = characters.length > 300 ? `${characters.slice(0, 299).join("")}…` : characters.join("");
+  const prompt = cutToUnits(lens.prompt.replace(/(?! )[\p{C}\p{Z}]/gu, markFor), 300);
   const some = (name, count, of) => (count < of ? `${count} of ${of} ${name}s` : of > 1 ? `all ${of} ${name}s` : `one ${name}`);
   const cells = worded(lens, "Each cell shows the most probable token at a layer (row) and a position (column)");
   return `${lens.caption}. Prompt: “${prompt}”. ${cells}; ${some("layer", rows.length, lens.rows)}, ${some("position", columns.length, lens.columns)}.`;
 }
+
+const MARKS = { "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
+
+const markFor = (unseen) => MARKS[unseen] ?? `⟨U+${unseen.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 
 /** One line of Python; what is usual is left out. */
 export function figurePython(lens, chosen) {

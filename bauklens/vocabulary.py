@@ -91,5 +91,5 @@ TOKENS, LABELS = "tokens", "labels"
 PREDICTED = (TOKENS, LABELS)
 """What a model's logits are of: the tokens of its vocabulary, or a classifier's labels."""
 
-MOST_TRACKED = 200
+MOST_TRACKED = 256
 """Tokens that are tracked unless another number is asked for."""

@@ -371,7 +371,7 @@ class TestWhatIsAskedFor:
             "measures": None,
             "targets": None,
             "words": "whole",
-            "track": 200,
+            "track": 256,
             "template": None,
             "text_target": None,
             "max_new_tokens": 0,

@@ -10,6 +10,9 @@ from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
 from bauklens.decode.tiles import Some, Tile, in_tiles
 
+NEAR = 16
+"""Tokens of each row at the last column that are near the top."""
+
 
 @dataclass(frozen=True)
 class Tracking:
@@ -19,21 +22,25 @@ class Tracking:
         most: how many tokens at most; 0 for none.
         wanted: ids of tokens that come first.
         text: ids of the tokens of the text.
+        shared: ids of tokens that lenses beside this one track, the most important first.
     """
 
     most: int = 0
     wanted: Sequence[int] = ()
     text: Sequence[int] = ()
+    shared: Sequence[int] = ()
 
     def tokens(self, vocabulary: int, own: torch.Tensor | None, last: torch.Tensor | None) -> tuple[int, ...]:
         """The ids of the tokens to track, the most important first.
 
         Those that are wanted; what the model itself says at the last column, and what leads there in some layer; what
-        the model says at the other columns; the text; and the rest of all their top k.
+        the model says at the other columns; the text; what is shared; what is near the top at the last column, the
+        nearest first; and
+        the rest of what the model says.
 
         Args:
             own: (column, k), the model's own top tokens, if they are known.
-            last: (layer, k), the top tokens of the other rows at the last column, if they are known.
+            last: (layer, any), the top tokens of the other rows at the last column, if they are known.
         """
         if vocabulary <= self.most:
             return tuple(range(vocabulary))
@@ -46,7 +53,8 @@ class Tracking:
             [top[0] for top in reversed(last_ids)],
             leaders,
             reversed(self.text),
-            *reversed(last_ids),
+            self.shared,
+            *zip(*reversed(last_ids), strict=True),
             *reversed(own_ids),
         ]
         found = dict.fromkeys(token for each in in_order for token in each if 0 <= token < vocabulary)
@@ -94,7 +102,8 @@ def column_first(
             return None
         inputs, logits = exact.logits(tile)
         values = reading.of(logits, exact.unembed.columns(tile), inputs)
-        tokens = tracking.tokens(vocabulary, own, values["top_ids"])
+        nearest = logits.topk(min(vocabulary, max(reading.topk, NEAR)), dim=-1).indices
+        tokens = tracking.tokens(vocabulary, own, nearest)
         return values | tracked_only(reading, tokens, logits), tokens
 
     (_, found), *_ = in_tiles([column], read, limit=limit)

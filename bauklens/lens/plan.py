@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,7 @@ from bauklens.errors import LensError
 from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
 from bauklens.lens.pictures import pictures_in
-from bauklens.lens.run import How, lens_of
+from bauklens.lens.run import How, lens_of, near_top
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
@@ -104,19 +105,19 @@ class Plan:
         """
         measures = chosen_measures(self.options.measures, complete=run.stream.logits is not None)
         found: list[tuple[LensResult, How]] = []
-        wanted: tuple[int, ...] = ()  # what is tracked in one result is tracked in those beside it
-        beside = prompts * len(self.options.streams) * len(self.hows)
-        for stream in self.options.streams:
-            for how in self.hows:
-                rows = self.rows(run, stream, how)
-                named = labels(run.anatomy, stream)
-                asked = [named[row] for row in chosen_layers(named, self.options.layers)]
-                how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
-                arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
-                how = replace(how, beside=beside, wanted=wanted)
-                result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments)
-                wanted = () if result.tracked is None else tuple(result.tracked.token_ids.tolist())
-                found.append((result, how))
+        pairs = [(stream, how) for stream in self.options.streams for how in self.hows]
+        tables = [self.rows(run, stream, how) for stream, how in pairs]
+        near = [near_top(run, rows, how) for rows, (_, how) in zip(tables, pairs, strict=True)] if pairs[1:] else []
+        shared = tuple(dict.fromkeys(token for each in zip_longest(*near) for token in each if token is not None))
+        beside = prompts * len(pairs)
+        for rows, (stream, how) in zip(tables, pairs, strict=True):
+            named = labels(run.anatomy, stream)
+            asked = [named[row] for row in chosen_layers(named, self.options.layers)]
+            how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
+            arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
+            how = replace(how, beside=beside, shared=shared)
+            result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments)
+            found.append((result, how))
         return found
 
 

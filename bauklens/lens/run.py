@@ -13,9 +13,10 @@ from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rows import Decoded, Way, decode
-from bauklens.decode.tracking import Tracking
+from bauklens.decode.tracking import NEAR, Tracking
 from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
+from bauklens.errors import LensError
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.logits import DECODER_IDS
@@ -45,7 +46,7 @@ class How:
         left_out: labels of rows that were asked for, and that the decoder has no map for.
         track: how many tokens to track at most, if the budget of bytes allows it.
         beside: how many results share that budget.
-        wanted: tokens to track before others.
+        shared: tokens that are tracked in the results beside this one, too, the most important first.
         misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
     """
 
@@ -59,7 +60,7 @@ class How:
     left_out: tuple[str, ...] = ()
     track: int = 0
     beside: int = 1
-    wanted: tuple[int, ...] = ()
+    shared: tuple[int, ...] = ()
 
     @property
     def decoder(self) -> str:
@@ -156,8 +157,8 @@ def _tracked(decoded: Decoded) -> Tracked | None:
     if not decoded.tracked:
         return None
     values = decoded.values
-    exact_to = int(values["tracked_sure"].min())
-    return tracked_of(decoded.tracked, values["tracked_logs"].numpy(), values["tracked_ranks"].numpy(), exact_to)
+    found = (values[f"tracked_{name}"].numpy() for name in ("logs", "ranks", "sure"))
+    return tracked_of(decoded.tracked, *found)
 
 
 def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, str]:
@@ -193,6 +194,22 @@ def decoded_values(run: Run, rows: Rows, how: How) -> Values:
     return _decode(run, rows, how).values
 
 
+def near_top(run: Run, rows: Rows, how: How) -> list[int]:
+    """What is near the top at the last column in some row, the nearest first, so that lenses beside it track the same.
+
+    Nothing of states that are decoded whole, nor if that does not succeed: the lens itself says why.
+    """
+    if not how.track or run.anatomy.whole:
+        return []
+    last = Rows(rows.stream, rows.states, rows.labels, rows.positions[-1:])
+    few = replace(how, topk=min(NEAR, run.anatomy.vocabulary), measures=(), targets=(), track=0)
+    try:
+        tops = decoded_values(run, last, few)["top_ids"][:, 0]
+    except LensError:
+        return []
+    return list(dict.fromkeys(tops.T.flatten().tolist()))
+
+
 def check(run: Run) -> float:
     """The largest difference between the last block's logits, decoded here at every position, and the model's own.
 
@@ -222,7 +239,7 @@ def _tracking(run: Run, rows: Rows, how: How) -> Tracking:
     most = most_tracked(how.track, rows.everything.count, vocabulary, how.beside)
     text = [] if run.anatomy.classes is not None else run.inputs.ids[0][~run.inputs.filled].tolist()
     members = [token for target in how.targets if target.part == SET for token in target.token_ids]
-    return Tracking(most, (*members, *how.wanted), text)
+    return Tracking(most, members, text, how.shared)
 
 
 def _of_states(run: Run, rows: Rows, how: How) -> Values:

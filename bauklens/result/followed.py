@@ -70,7 +70,7 @@ class Followed:
             self.vocabulary[ids[0]],
             (int(ids[0]),),
             "token",
-            f"tracked: to three digits; ranks are exact up to {self.tracked.exact_to:,}",
+            f"tracked: to three digits; ranks are exact up to {self.tracked.exact_to.min():,}, in most cells further",
             probability=np.exp(logs),
             logit=logs + self._normalizer(),
             rank=self.tracked.rank[place].astype(np.float32),

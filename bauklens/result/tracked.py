@@ -14,9 +14,6 @@ from bauklens.result.frozen import frozen_array, require
 BUDGET = 64 << 20
 """Bytes that tracked tokens take at most, over all results of a call."""
 
-_ALL = 1 << 31
-"""Up to which rank all are exact, if all are."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tracked:
@@ -27,14 +24,15 @@ class Tracked:
         log_probability: (token, layer, position) float16, the natural logs of their probabilities, to three digits.
         rank: (token, layer, position) uint16, or uint32 if the vocabulary has more than 65,535 tokens: 1 + how many
             tokens are more probable.
-        exact_to: ranks up to this one are exact. The others are within 2 %; if rows were decoded in bfloat16, they are
-            estimates, of which 99 of 100 were within 2 % where this was measured.
+        exact_to: (layer, position) uint32, up to which rank the ranks in a cell are exact. The others are within 2 %;
+            if rows were decoded in bfloat16, they are estimates, of which 99 of 100 were within 2 % where this was
+            measured.
     """
 
     token_ids: np.ndarray
     log_probability: np.ndarray
     rank: np.ndarray
-    exact_to: int = _ALL
+    exact_to: np.ndarray
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token_ids", frozen_array("tracked token_ids", self.token_ids, np.int64))
@@ -49,8 +47,9 @@ class Tracked:
         require(len(np.unique(self.token_ids)) == len(self), "a token is tracked twice")
         require(bool((logs <= 0).all()), "a tracked log_probability is above 0, or is not a number")
         require(bool((ranks > 0).all()), "a tracked rank is 0: ranks begin at 1")
-        require(type(self.exact_to) is int and 0 <= self.exact_to <= _ALL, "tracked exact_to is not a rank")
-        for name, value in (("log_probability", logs), ("rank", ranks)):
+        sure = np.asarray(self.exact_to)
+        require(sure.dtype == np.uint32 and sure.shape == ranks.shape[1:], "tracked exact_to does not match the cells")
+        for name, value in (("log_probability", logs), ("rank", ranks), ("exact_to", sure)):
             value = value.view() if not value.flags.writeable else value.copy()
             value.setflags(write=False)
             object.__setattr__(self, name, value)
@@ -70,16 +69,21 @@ class Tracked:
     def part(self, rows: Sequence[int], columns: Sequence[int]) -> "Tracked":
         """The values of some rows and columns, by their places in the table."""
         cells = np.ix_(range(len(self)), list(rows), list(columns))
-        return Tracked(self.token_ids, self.log_probability[cells], self.rank[cells], self.exact_to)
+        return Tracked(
+            self.token_ids,
+            self.log_probability[cells],
+            self.rank[cells],
+            self.exact_to[np.ix_(list(rows), list(columns))],
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the two arrays in base64, little-endian."""
+        """Plain values, ready for JSON: the arrays in base64, little-endian."""
         return {
             "token_ids": self.token_ids.tolist(),
             "log_probability": _written(self.log_probability, "<f2"),
             "rank": _written(self.rank, f"<u{self.rank.itemsize}"),
             "rank_bytes": self.rank.itemsize,
-            "exact_to": self.exact_to,
+            "exact_to": _written(self.exact_to, "<u4"),
         }
 
     @staticmethod
@@ -103,8 +107,7 @@ class Tracked:
         shape = (len(token_ids), *grid)
         logs = _read("log_probability", data, "<f2", shape).astype(np.float16)
         ranks = _read("rank", data, f"<u{size}", shape).astype(np.uint16 if size == 2 else np.uint32)
-        exact_to = data.get("exact_to", 0)
-        return Tracked(token_ids, logs, ranks, int(exact_to.item()) if isinstance(exact_to, np.ndarray) else exact_to)
+        return Tracked(token_ids, logs, ranks, _read("exact_to", data, "<u4", grid).astype(np.uint32))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The same as arrays by name, for a file that holds arrays as they are."""
@@ -112,19 +115,19 @@ class Tracked:
             "token_ids": self.token_ids,
             "log_probability": self.log_probability,
             "rank": self.rank,
-            "exact_to": np.array([self.exact_to]),
+            "exact_to": self.exact_to,
         }
 
 
 Tracked.__module__ = "bauklens"  # so that pickles load wherever the class is defined
 
 
-def tracked_of(token_ids: Sequence[int], logs: np.ndarray, ranks: np.ndarray, exact_to: int) -> Tracked:
+def tracked_of(token_ids: Sequence[int], logs: np.ndarray, ranks: np.ndarray, exact_to: np.ndarray) -> Tracked:
     """From what was read.
 
     Args:
         logs, ranks: (layer, position, token).
-        exact_to: up to which rank all are exact.
+        exact_to: (layer, position).
     """
     small = np.uint16 if not ranks.size or ranks.max() < 1 << 16 else np.uint32
     first = (2, 0, 1)
@@ -132,7 +135,7 @@ def tracked_of(token_ids: Sequence[int], logs: np.ndarray, ranks: np.ndarray, ex
         np.array(token_ids, dtype=np.int64),
         np.ascontiguousarray(logs.transpose(first)),
         np.ascontiguousarray(ranks.transpose(first)).astype(small),
-        int(min(exact_to, _ALL)),
+        exact_to.astype(np.uint32),
     )
 
 

@@ -87,7 +87,9 @@ def _view(
     heads = column_heads(lens.tokens, lens.positions.tolist())
     rounds = sum(value.size for value in floats.values()) > _LOSSLESS
     bits = _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
-    tracked = tracked_payload(lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())})
+    tracked = tracked_payload(
+        lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())}, brief=brief
+    )
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
     arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {

@@ -11,6 +11,9 @@ from bauklens.result.tracked import Tracked
 MOST_EXACT = 400_000
 """Values that a page holds as they are, in about 4 bytes each."""
 
+MOST_BRIEF = 18_000
+"""The same for a notebook, which holds no others."""
+
 MOST_COARSE = 12_000_000
 """Further values of which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
 
@@ -24,7 +27,7 @@ _STEPS = 12
 """Codes for each doubling of the rank beyond, so that a rank is within 3 % of what its code means."""
 
 _KEPT_BITS = 7
-"""Leading bits kept of ranks that are not exact anyway, so that they are within 0.8 % of what was tracked."""
+"""Leading bits kept of ranks in a notebook, so that they are within 0.8 % of what was tracked, and exact below 128."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,29 @@ class TrackedPayload:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def tracked_payload(tracked: Tracked | None, places: Mapping[int, int]) -> TrackedPayload:
+def tracked_payload(tracked: Tracked | None, places: Mapping[int, int], *, brief: bool = False) -> TrackedPayload:
     """What a page holds of tracked tokens.
 
     Args:
         places: token id -> its place among the texts of the page.
+        brief: for a notebook, whether to hold few and to round ranks that are not small.
     """
     if tracked is None or not len(tracked):
         return TrackedPayload()
     cells = tracked.rank[0].size
-    exact = min(len(tracked), MOST_EXACT // cells)
-    kept = min(len(tracked), exact + MOST_COARSE // cells)
-    is_rounded = tracked.exact_to < 1 << _KEPT_BITS
+    exact = min(len(tracked), (MOST_BRIEF if brief else MOST_EXACT) // cells)
+    kept = exact if brief else min(len(tracked), exact + MOST_COARSE // cells)
     head = {
         "places": [places[token] for token in tracked.token_ids[:kept].tolist()],
         "exact": exact,
-        "exactTo": min(tracked.exact_to, (1 << 31) - 1),
-        "rounded": is_rounded,
+        "rounded": brief,
         "limit": LIMIT,
         "left": len(tracked) - kept,
     }
     logs = np.ascontiguousarray(tracked.log_probability[:exact], dtype="<f2").view("<u2")
-    ranks = _rounded(tracked.rank[:exact]) if is_rounded else tracked.rank[:exact]
-    arrays = {"tracked logs": logs.ravel(), "tracked ranks": _steps(ranks, logs).ravel()}
+    ranks = _rounded(tracked.rank[:exact]) if brief else tracked.rank[:exact]
+    sure = np.minimum(tracked.exact_to, (1 << _KEPT_BITS) - 1) if brief else tracked.exact_to
+    arrays = {"tracked sure": sure.ravel(), "tracked logs": logs.ravel(), "tracked ranks": _steps(ranks, logs).ravel()}
     return TrackedPayload(head, arrays | {"tracked codes": coded(tracked.rank[exact:kept]).ravel()})
 
 

@@ -44,7 +44,7 @@ function lensOf(head, parts, images) {
     pictures: (head.pictures ?? []).map((picture) => ({ ...picture, url: images[picture.image] ?? "" })),
     measures,
     targets,
-    tracked: trackedOf(head.tracked, { logs: parts["tracked logs"], ranks: parts["tracked ranks"], codes: parts["tracked codes"] }, head.layers.length * head.positions.length),
+    tracked: trackedOf(head.tracked, { logs: parts["tracked logs"], ranks: parts["tracked ranks"], codes: parts["tracked codes"], sure: parts["tracked sure"] }, head.layers.length * head.positions.length),
     top: parts.top,
     probability: parts.probability,
     values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[`measure ${name}`]])),

@@ -101,6 +101,7 @@ export function textAt({ band, what }, entry, { lens, column }, layer, other = n
   if (token === undefined) return "–";
   if (band && other === null) return probabilityText(shareOf(lens, row, band, token));
   const shown = band ? "probability" : what;
-  const values = entryValues(entry, lens, [cellOf(lens, row, other ?? column)], shown);
-  return values ? measuredText(lens, token, shown, values[0]) : "–";
+  const cell = cellOf(lens, row, other ?? column);
+  const values = entryValues(entry, lens, [cell], shown);
+  return values ? measuredText(lens, token, shown, values[0], cell) : "–";
 }

@@ -41,17 +41,17 @@ export function differenceAt(lens, [one, other], cells) {
 }
 
 /** A value as a text; a rank that is about right has a sign of it. */
-export function measuredText(lens, token, what, value) {
+export function measuredText(lens, token, what, value, cell) {
   if (what === "probability") return probabilityText(value);
   if (what === "difference") return signed(value);
   if (what !== "rank" || Number.isNaN(value)) return valueText(value);
-  return isAbout(lens, token, value) ? `≈ ${valueText(value)}` : valueText(value);
+  return isAbout(lens, token, value, cell) ? `≈ ${valueText(value)}` : valueText(value);
 }
 
 /** Whether a rank is known about, as tracked ones are beyond a number. */
-function isAbout(lens, token, rank) {
+function isAbout(lens, token, rank, cell) {
   const { source } = followed(lens, token);
-  const exact = { tracked: lens.tracked?.exactTo, coarse: EXACT }[source] ?? Infinity;
+  const exact = { tracked: lens.tracked?.sure?.[cell], coarse: EXACT }[source] ?? Infinity;
   return rank > exact && rank > lens.topk;
 }
 

@@ -32,7 +32,7 @@ export function padded(lens) {
     between: each(lens.between),
     targets: lens.targets.map((target) => spreadTarget(target, spread)),
     joint: new Map([...lens.joint].map(([token, target]) => [token, spreadTarget(target, spread)])),
-    tracked: lens.tracked && { ...lens.tracked, of: (token) => each(lens.tracked.of(token)) },
+    tracked: lens.tracked && { ...lens.tracked, sure: spread(lens.tracked.sure, 0), of: (token) => each(lens.tracked.of(token)) },
   });
 }
 

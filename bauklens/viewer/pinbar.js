@@ -89,7 +89,7 @@ function rankOfPin(view, { key }) {
   if (isWord(lens, token)) return { text: `p ${probabilityText(probability[cell])}`, title: `probability in the chosen cell${whose}; a word of several tokens has no rank` };
   const beyond = source === "coarse" ? ` beyond rank ${lens.tracked.limit}` : source === "top" ? ` outside the top ${lens.topk}` : "";
   if (Number.isNaN(value)) return { text: "not known", title: `its rank is not known${beyond} in the chosen cell${whose}` };
-  const text = measuredText(lens, token, "rank", value);
+  const text = measuredText(lens, token, "rank", value, cell);
   return { text, title: `rank ${text} in the chosen cell${whose}` };
 }
 

@@ -5,12 +5,12 @@ export const EXACT = 16;
 const STEPS = 12; // codes for each doubling of the rank beyond
 
 /**
- * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), isCoarse(token), of(token), exactTo, limit, left }`.
+ * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), isCoarse(token), of(token), sure, limit, left }`.
  *
  * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known. Of
- * a coarse one the ranks are known, roughly, up to `limit`.
+ * a coarse one the ranks are known, roughly, up to `limit`. `sure` is for each cell up to which rank the others' are exact.
  */
-export function trackedOf(about, { logs, ranks, codes }, cells) {
+export function trackedOf(about, { logs, ranks, codes, sure }, cells) {
   const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
   const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
   const exact = about?.exact ?? 0;
@@ -23,7 +23,7 @@ export function trackedOf(about, { logs, ranks, codes }, cells) {
     return { logs: Float32Array.from(cut(logs, place), halfOf), rank };
   };
   const isCoarse = (token) => places.get(token) >= exact;
-  return { has: (token) => places.has(token), isCoarse, of, exactTo: about?.exactTo ?? 0, limit: about?.limit ?? 0, left: about?.left ?? 0 };
+  return { has: (token) => places.has(token), isCoarse, of, sure, limit: about?.limit ?? 0, left: about?.left ?? 0 };
 }
 
 /** Ranks from their steps, which are in the order of the tokens' probabilities in each cell; both may wrap around. */

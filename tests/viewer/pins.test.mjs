@@ -87,10 +87,11 @@ test("charts offer what is known, and ranks at first", () => {
 });
 
 test("ranks of tracked tokens are about right beyond those that are exact", () => {
-  const tracked = { has: (token) => token === 3, of: () => ({ logs: grid(-9, -9, -9, -9, -9, -9), rank: grid(7, 900, 7, 7, 7, 7) }), isCoarse: () => false, exactTo: 100, limit: 0 };
+  const tracked = { has: (token) => token === 3, of: () => ({ logs: grid(-9, -9, -9, -9, -9, -9), rank: grid(7, 900, 7, 7, 7, 7) }), isCoarse: () => false, sure: Uint32Array.of(100, 1000, 100, 100, 100, 100), limit: 0 };
   const lens = small({ tracked });
-  assert.deepEqual([7, 900].map((rank) => measuredText(lens, 3, "rank", rank)), ["7", "≈ 900"]);
-  assert.equal(measuredText(following(), 1, "rank", 20000), "20,000");
+  assert.deepEqual([7, 900].map((rank) => measuredText(lens, 3, "rank", rank, 0)), ["7", "≈ 900"]);
+  assert.equal(measuredText(lens, 3, "rank", 900, 1), "900"); // exact further in that cell
+  assert.equal(measuredText(following(), 1, "rank", 20000, 0), "20,000");
 });
 
 test("the difference of two is that of their logits, or of the logs of their probabilities", () => {

@@ -204,7 +204,7 @@ def test_report(command, tmp_path, name, content):
     ran = command("report", name, "-o", "report.html", "--title", "Both")
     assert ran.returncode == 0, ran.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("<table") == 2
+    assert page.count('<table class="lens') == 2
     assert "<h1><bdi>Both</bdi></h1>" in page
     assert "<h2><bdi>is in &lt;b&gt;the sea&lt;/b&gt;</bdi></h2>" in page
     assert ("<h2><bdi>One</bdi></h2>" in page) == name.endswith("jsonl")
@@ -596,7 +596,7 @@ def test_standard_input_is_read_for_a_file(command, tmp_path):
     assert ran.returncode == 0, ran.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1><bdi>prompts</bdi></h1>" in page
-    assert page.count("<table") == 2
+    assert page.count('<table class="lens') == 2
     ran = command("summarize", "-", stdin="the city\nthe sea\n")
     assert "means over 2 prompts" in ran.stdout, ran.stderr
 

@@ -22,7 +22,7 @@ def test_export_report(tmp_path):
     ran = python(SCRIPTS / "export_report.py", *arguments)
     assert ran.returncode == 0, ran.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("<table") == 4
+    assert page.count('<table class="lens') == 4
     assert "tiny, layer by layer" in page
 
 

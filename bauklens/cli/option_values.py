@@ -35,7 +35,11 @@ def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     arguments["decoder"] = _decoders(options.pop("decoders"), force=options.pop("force_decoder"))
     if "targets" in options:
         sets = [_target_set(each) for each in options.pop("target_sets")]
-        arguments |= {"targets": [*options.pop("targets"), *sets] or None, "words": options.pop("words")}
+        arguments |= {
+            "targets": [*options.pop("targets"), *sets] or None,
+            "words": options.pop("words"),
+            "track": options.pop("track"),
+        }
     measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
     return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
 

@@ -168,7 +168,7 @@ class TestColours:
             assert contrast(fill, ink) >= 4.5
 
     def test_they_are_those_of_the_stylesheet(self):
-        style = (VIEWER / "lens.css").read_text(encoding="utf-8")
+        style = "".join((VIEWER / f"{name}.css").read_text(encoding="utf-8") for name in ("table", "lens"))
         pairs = dict(re.findall(r"--([\w-]+): light-dark\((#\w+, #\w+)\)", style))
         for name in ("paper", "ink", "soft", "line", "likely", "bar", "unlikely", "faint", "unread", "token"):
             assert pairs[name] == f"{Colours()[name]}, {Colours(theme='dark')[name]}"

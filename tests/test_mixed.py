@@ -286,7 +286,7 @@ class TestALens:
             "precision": "bfloat16",
             "by": "product",
             "rows": 420,
-            "decoded again": 360,
+            "decoded again": 354,  # the last column was decoded in float32 first
         }
         assert again.top_ids.shape[1] == 60  # the final row is decoded in float32 anyway
         assert np.array_equal(exact.top_ids, again.top_ids)
@@ -375,7 +375,7 @@ class TestALens:
         monkeypatch.setattr(Reading, "of", no_more_than_ten)
         again = bauklens.logit_lens(model, None, PROMPT)
         assert np.array_equal(exact.top_ids, again.top_ids)
-        assert again.provenance["decoding"]["decoded again"] == 360
+        assert again.provenance["decoding"]["decoded again"] == 354
 
 
 def with_adapter_on_the_head():

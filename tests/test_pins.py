@@ -12,7 +12,8 @@ import bauklens
 from bauklens.show.page import fragment
 from bauklens.show.page import page as page_html
 from tests.made import made
-from tests.test_viewer import AXE, TEXTS, cell, rising, told
+from tests.test_access import AXE
+from tests.test_viewer import TEXTS, cell, rising, told
 from tests.tiny import tiny_model, tiny_tokenizer
 
 MINUS, UNKNOWN = "\N{MINUS SIGN}", "\N{EN DASH}"

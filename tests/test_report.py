@@ -11,8 +11,9 @@ import bauklens
 from bauklens.show.overview import overview
 from bauklens.show.page import page as page_html
 from tests.made import HOSTILE, made
+from tests.test_access import AXE
 from tests.test_prompts import CHAT, ROLES, tokenizer_with
-from tests.test_viewer import AXE, rising
+from tests.test_viewer import rising
 
 TEXTS = [" Paris", " Rome", "the"]
 

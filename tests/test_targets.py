@@ -141,7 +141,9 @@ def test_a_word_that_goes_beyond_the_context(gpt2, tokenizer):
 
 def test_what_was_not_followed_is_one_clear_error(gpt2, tokenizer):
     lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=[" the"])
-    with pytest.raises(LensError, match=r"' of' was not followed \(followed: ' the'\): pass it in"):
+    with pytest.raises(
+        LensError, match=r"' of' was not followed \(followed: ' the', and \d+ tracked tokens\): pass it in"
+    ):
         lens.first_layer(" of")
     with pytest.raises(LensError, match="position 400 is not in this table"):
         lens.first_layer(" the", position=400)

@@ -108,6 +108,7 @@ def _share(one: _Between, other: _Between) -> np.ndarray:
     p = np.where(more, one.low, np.where(less, one.high, 0))
     q = np.where(more, other.high, np.where(less, other.low, 0))
     mean = (p + q) / 2
-    parts = [each * np.log(np.where(each > 0, each, 1) / np.where(each > 0, mean, 1)) for each in (p, q)]
+    with np.errstate(invalid="ignore", divide="ignore"):  # a file's values may be anything
+        parts = [each * np.log(np.where(each > 0, each, 1) / np.where(each > 0, mean, 1)) for each in (p, q)]
     least: np.ndarray = np.maximum(sum(parts) / 2, 0)
     return least

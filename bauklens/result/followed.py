@@ -52,6 +52,11 @@ class Followed:
             f"{which!r} was not followed (followed: {known}{also}): pass it in logit_lens(..., targets=[...])"
         )
 
+    def is_followed(self, text: str) -> bool:
+        """Whether a target or a tracked token has this text."""
+        tracked = [] if self.tracked is None else self.tracked.token_ids.tolist()
+        return text in {*(each.text for each in self.targets), *(self.vocabulary[token] for token in tracked)}
+
     def _tracked(self, which: Which) -> Target | None:
         """A tracked token as a target; None if it was not tracked."""
         if self.tracked is None:

@@ -18,6 +18,7 @@ VIEWER = Path(__file__).parent.parent / "viewer"
 _IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+)\.js";\n', re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\[[^\]]*\]|\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^ *(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
+_TYPE = re.compile(r"/\*\* @type \{[^}]*\} \*/ ")
 _INDENT = re.compile(r"^ +", re.MULTILINE)
 
 
@@ -47,7 +48,7 @@ def joined(folder: Path, entry: str) -> str:
             raise ValueError(f"{module}.js imports or exports in a way that cannot be joined")
         if re.search(r"</script|<!--", text, re.IGNORECASE):
             raise ValueError(f"{module}.js holds a text that would end its script element")
-        text = _INDENT.sub("", _COMMENT.sub("", text)).strip()
+        text = _INDENT.sub("", _TYPE.sub("", _COMMENT.sub("", text))).strip()
         texts[module] = f"// {module}.js\n{text}\n"
 
     add(entry, ())

@@ -246,10 +246,12 @@ def values_of(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
             return result.measures[measure], f"probability of the top {noun(result)}"
         unit = MEASURES[measure].unit if measure in MEASURES else ""
         return result.measures[measure], f"{measure} ({unit})" if unit else measure
-    if isinstance(measure, str) and not any(target.text == measure for target in result.targets):
+    if isinstance(measure, str) and not result.is_followed(measure):
         known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
         raise LensError(f"unknown measure {measure!r}: this lens has {known}")
     target = result.target(measure)
+    if target not in result.targets:  # a tracked token
+        return target.probability, f"probability of {spelling(result)(target.text)}"
     name = target_names(result.targets, spelling(result))[result.targets.index(target)]
     return target.probability, f"probability of {name}"
 

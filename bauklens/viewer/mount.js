@@ -3,23 +3,12 @@
 import { chosenIn, settled } from "./axes.js";
 import { bandOf, chosenEntry, columnOf, entryIn, foldedOrOpened } from "./bands.js";
 import { isAbsent } from "./data.js";
-import { detail } from "./detail.js";
-import { make } from "./dom.js";
-import { heat } from "./heat.js";
-import { help } from "./help.js";
-import { overview } from "./overview.js";
-import { pinBar } from "./pinbar.js";
+import { layout } from "./layout.js";
 import { toggled } from "./pinstate.js";
-import { pictureView } from "./pictureview.js";
-import { printed } from "./printed.js";
-import { search } from "./search.js";
 import { keeping } from "./share.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
-import { tapSheet } from "./tapsheet.js";
-import { toolbar } from "./toolbar.js";
-import { trajectories } from "./trajectories.js";
 
 const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept"]); // what the tables need not be built anew for
 
@@ -96,29 +85,16 @@ export function mount(figure, lenses, given = {}, number = 0) {
   const having = (lens, column) => (isAbsent(lens, column) ? (view.shown.find((each) => !isAbsent(each, column)) ?? lens) : lens);
   const active = () => (view.shown.includes(last) ? last : view.shown[0]);
   const tables = stage(view);
-  const keys = help();
-  const box = search(view, `bauklens-tokens-${number}-${Math.random().toString(36).slice(2)}`);
-  const bar = toolbar(view, box, keys.open);
-  const pins = pinBar(view);
-  const cell = detail(view);
-  const panel = [cell, trajectories(view), heat(view)];
-  const side = make("aside", { class: "panel", "aria-label": number ? `cell details ${number + 1}` : "cell details" }, ...panel.map((part) => part.element));
-  const images = pictureView(view);
-  const whole = overview(view);
-  const paper = make("div", { class: "printed" });
-  const main = make("div", { class: "main" }, images.element, whole.element, tables.element, paper);
-  const body = make("div", { class: "body" }, main, side, tapSheet(main, side, cell.element));
-  printed(view, paper, tables.lenses);
-  const element = make("div", { class: "viewer" }, bar.element, pins.element, body, keys.element);
+  const { element, parts, panel, images, whole, focus } = layout(view, tables, number);
 
   function draw(before) {
     element.dataset.theme = state.theme;
     const moved = before && Object.keys(state).every((name) => PANEL_ONLY.has(name) || state[name] === before[name]);
     tables.draw(before, moved);
-    [bar, pins, images, whole, ...panel].forEach((part) => part.draw());
+    parts.forEach((part) => part.draw());
   }
 
-  shortcuts(view, element, { search: box.focus, help: keys.open, cell: cell.focus, jump: whole.jump });
+  shortcuts(view, element, focus);
   tables.element.addEventListener("scroll", whole.look, true);
   new ResizeObserver(whole.look).observe(tables.element);
   const tablesWithoutScript = figure.querySelectorAll(":scope > .static");

@@ -97,6 +97,7 @@ export function json(lens) {
     vocabulary: Object.fromEntries(lens.ids.map((id, token) => [id, lens.texts[token]])),
     measures: Object.fromEntries(measures.map((name) => [name, grid(lens.values[name])])),
     pictures: lens.pictures.map(({ name, grid, positions, url }) => ({ name, grid, positions, image: url.replace(/^.*,/, "") })),
+    tracked: lens.tracked?.file(lens.ids) ?? null,
     targets: lens.targets.map((target) => ({
       text: target.text,
       token_ids: target.tokens,

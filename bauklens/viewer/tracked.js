@@ -3,27 +3,34 @@
 /** Ranks up to this one are exact where values are coarse: they have a code each, see `bauklens/show/tracked_payload.py`. */
 export const EXACT = 16;
 const STEPS = 12; // codes for each doubling of the rank beyond
+const PART = 8192; // bytes that are written at once
 
 /**
- * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), isCoarse(token), of(token), sure, limit, left }`.
+ * What `bauklens/show/tracked_payload.py` wrote: `{ has(token), isCoarse(token), of(token), sure, limit, left, file(ids) }`.
  *
  * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known. Of
  * a coarse one the ranks are known, roughly, up to `limit`. `sure` is for each cell up to which rank the others' are exact.
+ * `file` is what a result's file holds of them; null if the page does not have it all.
  */
 export function trackedOf(about, { logs, ranks, codes, sure }, cells) {
   const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
   const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
   const exact = about?.exact ?? 0;
-  let known = null; // the ranks as they are, once one was asked for
+  let known = null;
+  const ranksAsTheyAre = () => (known ??= summed(ranks, logs, cells));
   const of = (token) => {
     const place = places.get(token);
     if (place >= exact) return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(codes, place - exact), rankOf) };
-    known ??= summed(ranks, logs, cells);
-    const rank = Float32Array.from(cut(known, place), about.rounded ? widened : Number);
+    const rank = Float32Array.from(cut(ranksAsTheyAre(), place), about.rounded ? widened : Number);
     return { logs: Float32Array.from(cut(logs, place), halfOf), rank };
   };
   const isCoarse = (token) => places.get(token) >= exact;
-  return { has: (token) => places.has(token), isCoarse, of, sure, limit: about?.limit ?? 0, left: about?.left ?? 0 };
+  function file(ids) {
+    if (!about || about.rounded || about.left || exact < places.size) return null;
+    const numbers = { log_probability: base64(logs), rank: base64(ranksAsTheyAre()), exact_to: base64(sure) };
+    return { token_ids: about.places.map((token) => ids[token]), ...numbers, rank_bytes: ranks.BYTES_PER_ELEMENT };
+  }
+  return { has: (token) => places.has(token), isCoarse, of, file, sure, limit: about?.limit ?? 0, left: about?.left ?? 0 };
 }
 
 /** Ranks from their steps, which are in the order of the tokens' probabilities in each cell; both may wrap around. */
@@ -38,6 +45,13 @@ function summed(steps, logs, cells) {
     });
   }
   return ranks;
+}
+
+/** The bytes of numbers, as a file has them. */
+function base64(numbers) {
+  const bytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+  const parts = Array.from({ length: Math.ceil(bytes.length / PART) }, (_, part) => String.fromCharCode(...bytes.subarray(part * PART, (part + 1) * PART)));
+  return btoa(parts.join(""));
 }
 
 /** The rank that the code of a rounded one means: exact below 128, then 64 codes for each doubling. */

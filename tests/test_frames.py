@@ -55,7 +55,7 @@ def used(page, inside):
     inside.locator("summary", has_text="Export").click()
     assert inside.get_by_role("button", name="Copy a link to this view").count() == 0  # it would be the frame's address
     inside.get_by_role("button", name="Copy the cell (TSV)").click()
-    said = inside.get_by_role("status")
+    said = inside.locator(".sheet .said")
     said.filter(has_text="cop").wait_for()
     assert said.inner_text() in ("cell copied", "the browser did not allow copying")
 

@@ -199,8 +199,8 @@ def _key(result: LensResult, which: Which) -> str | int:
 
 
 def _checked_colour(results: Sequence[LensResult], colour: str, pins: int) -> str:
-    measures = dict.fromkeys(name for each in results for name in each.measures if name != "max_probability")
-    known = (*COLOURS, *(name for name in measures if name not in COLOURS))
+    own = {*COLOURS, "max_probability"} | ({"magnitude"} if results[0].magnitudes_are_unknown else set())
+    known = (*COLOURS, *dict.fromkeys(name for each in results for name in each.measures if name not in own))
     one_of("colour", colour, known)
     if colour in COLOURS[3:] and not pins:
         raise LensError(f"colour={colour!r} is of the first pin: pass pins=[...]")
@@ -210,9 +210,7 @@ def _checked_colour(results: Sequence[LensResult], colour: str, pins: int) -> st
 def _chart(results: Sequence[LensResult], chart: str, pins: Sequence[str | int] | None) -> dict[str, Any]:
     one_of("chart", chart, tuple(CHARTS))
     if chart == "logit" and not any("max_logit" in each.measures for each in results):
-        raise LensError(
-            "chart='logit' needs the measure max_logit: pass logit_lens(..., measures=[..., \"max_logit\"])"
-        )
+        raise LensError("chart='logit' needs a measure: pass logit_lens(..., measures=[..., 'max_logit'])")
     state: dict[str, Any] = {"chart": CHARTS[chart]}
     if chart == "difference":
         if pins is None or len(pins) < 2:

@@ -8,7 +8,7 @@ import { layerCalled } from "./words.js";
 /** `{ element, draw() }`. */
 export function noteList(view) {
   const list = make("ul");
-  const element = make("section", { class: "notelist", "aria-label": "notes" }, make("h3", {}, "Notes"), list);
+  const element = make("section", { class: "notelist", "aria-label": "notes" }, make("p", { class: "title" }, "Notes"), list);
   let [drawn, entries] = [null, []];
 
   function draw() {

@@ -1,5 +1,6 @@
 """Views that are made in Python: what is checked, what a page begins with, notes on cells, and copies of a page."""
 
+import base64
 import json
 import re
 from html import unescape
@@ -220,13 +221,15 @@ class TestACopyOfThePage:
 
     def test_of_a_report_it_keeps_every_viewer_and_what_was_open(self, opened, tmp_path):
         results = [("one", rising()), ("two", rising(columns=4)), ("three", rising(columns=3))]
+        told = base64.urlsafe_b64encode(json.dumps({"stride": 2}).encode()).decode().rstrip("=")
         bauklens.save_report(results, tmp_path / "report.html", title="R")
-        page = opened((tmp_path / "report.html").read_text(encoding="utf-8"))
-        page.get_by_role("link", name="two").click()
-        page.locator("figure.mounted").nth(1).wait_for()
-        page.locator("figure.mounted").nth(1).get_by_role("button", name="pin ␣Paris").click()
+        page = opened((tmp_path / "report.html").read_text(encoding="utf-8"), fragment=f"#lens-2={told}&lens-0={told}")
         copy = self.saved(page, tmp_path, "copy.html")
-        assert [each.get("pins") for each in held(copy)] == [[], [4], None]
+        assert [each.get("stride") for each in held(copy)] == [2, None, 2]  # the first was never opened
+        page.get_by_role("link", name="two").click()
+        page.locator("#result-2 figure.mounted").get_by_role("button", name="pin ␣Paris").click()
+        copy = self.saved(page, tmp_path, "copy.html")
+        assert [each.get("pins") for each in held(copy)] == [None, [4], []]
         again = opened(copy)
         assert again.locator("details.result[open] h2").inner_text() == "two"
         assert again.locator(".overview-scroll").count() == 1

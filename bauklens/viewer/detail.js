@@ -18,7 +18,7 @@ export function detail(view) {
   const measures = make("dl", { class: "measures" });
   const leads = make("p", { class: "told", "aria-live": "polite" });
   const note = noteField(view);
-  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, measures, note.element);
+  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, note.element, measures);
 
   function draw() {
     note.draw();

@@ -1,5 +1,6 @@
 // The page as a file of its own: as it was before any viewer was in it, with what has been chosen since.
 
+import { linked } from "./share.js";
 import { written } from "./state.js";
 
 let source = null;
@@ -19,11 +20,12 @@ export function holdState(number, state) {
 export function pageNow() {
   if (source === null) return null;
   const page = new DOMParser().parseFromString(source, "text/html");
-  const figures = page.querySelectorAll("figure.bauklens");
-  for (const [number, state] of states) {
-    const held = figures[number].querySelector("script.bauklens-data");
-    held.textContent = inert({ ...JSON.parse(held.textContent), state: JSON.parse(written(state())) });
-  }
+  page.querySelectorAll("figure.bauklens").forEach((figure, number) => {
+    const held = figure.querySelector("script.bauklens-data");
+    const given = JSON.parse(held.textContent);
+    const state = states.has(number) ? JSON.parse(written(states.get(number)())) : { ...given.state, ...linked(number) }; // a closed result has no viewer yet
+    held.textContent = inert({ ...given, state });
+  });
   const results = [...document.querySelectorAll("details.result")];
   page.querySelectorAll("details.result").forEach((result, place) => result.toggleAttribute("open", results[place].hasAttribute("open")));
   return `<!doctype html>\n${page.documentElement.outerHTML}\n`;

@@ -734,7 +734,7 @@ def test_compare(command, tmp_path, folder):
     done = command("compare", "the city of", "the tower of", "-o", "both.html", "--csv", "both.csv")
     assert done.returncode == 0, done.stderr
     assert "agreement" in done.stdout
-    assert "do not share" in (tmp_path / "both.html").read_text()
+    assert "Jensen-Shannon distance" in (tmp_path / "both.html").read_text()
     assert (tmp_path / "both.csv").read_text().startswith("layer,position one,")
     for name in ("one", "other"):
         command("lens", f"the {name} city", "--json", f"{name}.json")

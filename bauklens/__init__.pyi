@@ -29,6 +29,8 @@ from .show.lens_figure import LensFigure as LensFigure
 from .show.page import save_report as save_report
 from .show.scores import Scores as Scores
 from .show.summary import Summary as Summary
+from .show.view import View as View
+from .show.view import view as view
 from .stream.states import get_hidden_state_deltas as get_hidden_state_deltas
 from .stream.states import get_hidden_states as get_hidden_states
 

@@ -9,13 +9,17 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.figure import Figure
     from plotly import graph_objects
 
     from bauklens.arguments import Layers, Positions
     from bauklens.result.targets import Which
+    from bauklens.show.cells import Cell
     from bauklens.show.lens_figure import LensFigure
     from bauklens.show.page import Colour
+    from bauklens.show.view import View
 
 
 class Displayed:
@@ -70,6 +74,60 @@ class Displayed:
         if path is not None:
             write_atomically(path, html.encode("utf-8", "replace"))
         return html
+
+    def view(
+        self: Any,
+        *,
+        pins: "Sequence[Which] | None" = None,
+        cell: "Cell | None" = None,
+        colour: str | None = None,
+        chart: str | None = None,
+        notes: "Mapping[Cell, str] | None" = None,
+        look: str = "default",
+        layers_across: bool = False,
+        stride: int = 1,
+        width: int | None = None,
+        theme: str = "system",
+    ) -> "View":
+        """The table as it is to be seen, to show in a notebook or to save as a page; :func:`bauklens.view` of several.
+
+        Args:
+            pins: tokens to pin, at most 8: targets, the names of sets, tracked tokens, or tokens in the top k of some
+                cell; by text or id. None pins the targets.
+            cell: the chosen cell: the label or number of a layer, and a position; negative ones count from the last.
+                None is the last layer, at the position to look at first.
+            colour: what cells show: ``"both"`` (probability, and magnitude as a bar), ``"classic"``,
+                ``"probability"``, the probability (``"token"``) or the ``"rank"`` of the first pin, or a measure.
+            chart: what charts show of the pins: ``"rank"``, ``"logprob"``, ``"probability"``, ``"logit"``, or the
+                ``"difference"`` of the first two, the second taken from the first.
+            notes: (layer, position) -> a note that is pinned to that cell, at most 500 characters; at most 200 notes.
+            look: ``"default"`` or ``"classic"``, as in :meth:`to_html`.
+            layers_across: whether layers are columns.
+            stride: every so many layers are shown: 1, 2, 3, 4, 6 or 8.
+            width: of a column, 44..260 pixels. None is as wide as it usually is.
+            theme: ``"system"``, ``"light"`` or ``"dark"``.
+
+        Returns:
+            The view: ``save(path)``, ``to_html()``.
+
+        Raises:
+            LensError: an option is out of range, or a pin, cell or colour is not known.
+        """
+        from bauklens.show.view import view
+
+        return view(
+            self,
+            pins=pins,
+            cell=cell,
+            colour=colour,
+            chart=chart,
+            notes=notes,
+            look=look,
+            layers_across=layers_across,
+            stride=stride,
+            width=width,
+            theme=theme,
+        )
 
     def plot(
         self: Any,

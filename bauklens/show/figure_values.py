@@ -17,6 +17,7 @@ from bauklens.show.figure_colours import SHAPES
 from bauklens.show.figure_drawing import cut_to
 from bauklens.show.legends import largest_magnitude
 from bauklens.show.nouns import noun, spelling
+from bauklens.show.pinnable import followed_as, in_some_top, is_single
 
 OWN = ("both", "classic", "probability", "token", "rank", "logprob")
 """Colours that are not measures; the last three are of the first pin."""
@@ -85,50 +86,19 @@ def pins_of(result: LensResult, wanted: Sequence[Which]) -> list[Pin]:
 
 
 def _pin(result: LensResult, which: Which, place: int) -> Pin:
-    target = _target(result, which)
-    if target is not None and not _is_token(target):
+    target = followed_as(result, which)
+    if target is not None and not is_single(target):
         best = np.where(target.rank <= result.topk, np.nan_to_num(target.rank), 0).astype(np.int64)
         name = target_names(result.targets, spelling(result))[result.targets.index(target)]
         return Pin(cut_to(name, LONGEST), place, target.probability, target.rank, best, True)
-    token = target.token_ids[0] if target is not None else _in_some_top(result, which)
+    token = target.token_ids[0] if target is not None else in_some_top(result, which)
     return of_token(result, token, place, target)
-
-
-def _target(result: LensResult, which: Which) -> Target | None:
-    """A target or a tracked token; None if it is neither."""
-    try:
-        return result.target(which)
-    except LensError as error:
-        if "is the text of" in str(error):
-            raise
-        return None
-
-
-def _is_token(target: Target) -> bool:
-    return target.part == "token" and len(target.token_ids) == 1
-
-
-def _in_some_top(result: LensResult, which: Which) -> int:
-    """The id of a token that is in the top k of some cell."""
-    in_tops = set(np.unique(result.top_ids).tolist())
-    found: list[int] = [token for token in sorted(in_tops) if which in (token, result.vocabulary[token], (token,))]
-    if len(found) > 1:
-        told = ", ".join(map(str, found))
-        raise LensError(f"{which!r} is the text of {len(found)} tokens: pass the id of one of them, {told}")
-    if found:
-        return found[0]
-    spaced = f" {which}" if isinstance(which, str) and not which.startswith(" ") else ""
-    hint = f" Its text may begin with a space: {spaced!r}." if spaced and spaced in result.vocabulary.values() else ""
-    raise LensError(
-        f"{which!r} is not known in this lens: it is not a target, not tracked, and in no top {result.topk}. Pass "
-        f"it in logit_lens(..., targets=[...]).{hint}"
-    )
 
 
 def of_token(result: LensResult, token: int, place: int, target: Target | None = None) -> Pin:
     """A token by its id as a pin; in cells that have it in their top k, its values are those of the table."""
     if target is None:
-        target = _target(result, token)
+        target = followed_as(result, token)
     empty = np.full(result.magnitude.shape, np.nan, np.float32)
     probability, rank = (empty, empty) if target is None else (target.probability, target.rank)
     is_it = result.top_ids == token  # (layer, position, rank)

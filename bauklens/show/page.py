@@ -13,6 +13,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.show import line_chart
 from bauklens.show.bundle import page_style, script_source, table_style, viewer_call, viewer_script, viewer_version
+from bauklens.show.cell_notes import notes_on_cells
 from bauklens.show.comparison_table import comparison_table
 from bauklens.show.css_colour import Colour as Colour
 from bauklens.show.css_colour import css_colour
@@ -34,7 +35,12 @@ _MOST_HOVERED = 12
 
 
 def fragment(
-    result: Shown | Sequence[Shown], *, look: str = "default", color: Colour | None = None, note: str = ""
+    result: Shown | Sequence[Shown],
+    *,
+    look: str = "default",
+    color: Colour | None = None,
+    note: str = "",
+    state: Mapping[str, Any] | None = None,
 ) -> str:
     """The HTML of one result with its style, for a notebook, which contains the viewer's script and style once.
 
@@ -45,11 +51,12 @@ def fragment(
         look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the colour of the classic look at the largest magnitude.
         note: a sentence below the tables.
+        state: what the viewer begins with, as ``viewer/state.js`` has it.
 
     Raises:
         LensError: the look or colour is unknown.
     """
-    figure = _figure([result] if isinstance(result, Shown) else result, look, color, brief=True)
+    figure = _figure([result] if isinstance(result, Shown) else result, look, color, state, brief=True)
     figure["notes"] += [("", note)] if note else []
     carries = carries_script(viewer_version())
     return (
@@ -108,8 +115,9 @@ def page(
     title: str | None = None,
     look: str = "default",
     color: Colour | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> str:
-    """The HTML of a page with all results; see :func:`save_report`."""
+    """The HTML of a page with all results, whose viewers begin with the ``state``; see :func:`save_report`."""
     titled = [each if isinstance(each, tuple) else (heading_of(each), each) for each in results]
     for _, result in titled:
         if not isinstance(result, Shown):
@@ -127,7 +135,7 @@ def page(
                 "heading": heading,
                 "repeats": heading == above,
                 "provenance": [lines for result in several for lines in provenance_of(result)],
-                "figure": _figure(several, look, color, hover=len(groups) <= _MOST_HOVERED),
+                "figure": _figure(several, look, color, state, hover=len(groups) <= _MOST_HOVERED),
             }
         )
     script = viewer_script()
@@ -182,11 +190,18 @@ def save_report(
 
 
 def _figure(
-    results: Sequence[Shown], look: str, color: Colour | None, *, brief: bool = False, hover: bool = True
+    results: Sequence[Shown],
+    look: str,
+    color: Colour | None,
+    given: Mapping[str, Any] | None,
+    *,
+    brief: bool = False,
+    hover: bool = True,
 ) -> dict[str, Any]:
     """What the template of a figure is given: the results of one viewer.
 
     Args:
+        given: what the viewer begins with, where that is not the usual.
         brief: whether the static tables are as small as they can be.
         hover: whether their cells show the top k on hover.
     """
@@ -204,6 +219,7 @@ def _figure(
     state: dict[str, Any] = {"show": "difference"} if isinstance(results[0], Comparison) else {}
     state |= {"colour": "classic"} if look == "classic" else {}
     state |= {"show": "beside"} if beside else {}
+    state |= given or {}
     captions = [lens_caption(lens) for lens in lenses]
     named = [pair for each, part in zip(results, parts, strict=True) for pair in _named(each, part)]
     compared = results[0] if isinstance(results[0], Comparison) else None
@@ -216,6 +232,7 @@ def _figure(
         "color": None if color is None else css_colour(color),
         "parts": parts,
         "pictures": static_pictures(lenses),
+        "pinned": notes_on_cells(lenses[0], state.get("notes", ())),
         "notes": [(whose, printable(note)) for whose, note in joint_notes(named)],
         "data": views(lenses, captions, state, comparison=compared, brief=brief),
         "viewer": viewer_version(),

@@ -4,6 +4,7 @@ import { bandDetail } from "./banddetail.js";
 import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
 import { atOrAfter, nameOver, tokensOver } from "./heads.js";
+import { noteField } from "./notefield.js";
 import { probabilityText, valueText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 import { siblings } from "./siblings.js";
@@ -16,9 +17,11 @@ export function detail(view) {
   const tops = make("div");
   const measures = make("dl", { class: "measures" });
   const leads = make("p", { class: "told", "aria-live": "polite" });
-  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, measures);
+  const note = noteField(view);
+  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, note.element, measures);
 
   function draw() {
+    note.draw();
     const { lens, row, column, band } = view.seen();
     const [layer, position] = [lens.layers[row], lens.positions[column]];
     const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([each, there]) => there >= 0 && !isAbsent(each, column));

@@ -8,11 +8,10 @@ import { make } from "./dom.js";
 import { gridEvents } from "./gridevents.js";
 import { cellElement, layerHead, positionHead } from "./heads.js";
 import { moved } from "./keys.js";
+import { markNotes } from "./notemarks.js";
 import { built, inSight } from "./window.js";
 
-const ROW = 22; // pixels
-const HEAD = 40;
-const SIDE = { layer: 56, position: 132 };
+const [ROW, HEAD, SIDE] = [22, 40, { layer: 56, position: 132 }]; // pixels
 
 /** `{ element, lenses, draw(), look(), reveal(focus), firstEdge() }`. */
 export function grid(view, lenses) {
@@ -60,6 +59,7 @@ export function grid(view, lenses) {
       for (const other of acrosses) elements.keep(`${one} ${other}`, row, other, () => placed(one, other));
     }
     elements.sweep();
+    markNotes(lens, view.state, axes, canvas, (one, other) => elements.get(`${one} ${other}`));
     for (const each of canvas.querySelectorAll("[tabindex='0']")) mark(each, false, false);
     mark(chosen(), true, holds(lens, view.state));
   }

@@ -64,5 +64,5 @@ export function cellElement(lenses, row, column, { text, p, m, mark, none, unrea
   const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
   const said = announced(lenses, row, column, { text, mark });
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", "aria-label": said, style, ...named }, text);
-  return Object.assign(cell, { place: [row, column] });
+  return Object.assign(cell, { place: [row, column], said });
 }

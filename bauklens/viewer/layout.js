@@ -4,6 +4,7 @@ import { detail } from "./detail.js";
 import { make } from "./dom.js";
 import { heat } from "./heat.js";
 import { help } from "./help.js";
+import { noteList } from "./notelist.js";
 import { overview } from "./overview.js";
 import { pinBar } from "./pinbar.js";
 import { pictureView } from "./pictureview.js";
@@ -28,10 +29,11 @@ export function layout(view, tables, number) {
   const images = pictureView(view);
   const whole = overview(view);
   const paper = make("div", { class: "printed" });
-  const main = make("div", { class: "main" }, images.element, whole.element, tables.element, paper);
+  const notes = noteList(view);
+  const main = make("div", { class: "main" }, images.element, whole.element, tables.element, paper, notes.element);
   const body = make("div", { class: "body" }, main, side, tapSheet(main, side, cell.element));
   printed(view, paper, tables.lenses);
   const element = make("div", { class: "viewer" }, bar.element, pins.element, body, keys.element);
   const focus = { search: box.focus, help: keys.open, cell: cell.focus, jump: whole.jump };
-  return { element, parts: [bar, pins, images, whole, ...panel], panel, images, whole, focus };
+  return { element, parts: [bar, pins, images, whole, notes, ...panel], panel, images, whole, focus };
 }

@@ -4,13 +4,14 @@ import { chosenIn, settled } from "./axes.js";
 import { bandOf, chosenEntry, columnOf, entryIn, foldedOrOpened } from "./bands.js";
 import { isAbsent } from "./data.js";
 import { layout } from "./layout.js";
+import { holdState } from "./ownpage.js";
 import { toggled } from "./pinstate.js";
 import { keeping } from "./share.js";
 import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
 
-const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept"]); // what the tables need not be built anew for
+const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept", "notes"]); // what the tables need not be built anew for
 
 /**
  * A viewer in a figure. Its listeners are on the figure's own elements alone.
@@ -107,5 +108,6 @@ export function mount(figure, lenses, given = {}, number = 0) {
   }
   tablesWithoutScript.forEach((table) => table.remove());
   figure.classList.add("mounted");
+  holdState(number, () => state);
   return view;
 }

@@ -2,6 +2,7 @@
 
 import { idsOf, openAtFirst } from "./bands.js";
 import { keyOf } from "./data.js";
+import { restoredNotes } from "./notes.js";
 import { MOST_PINS, restoredPins } from "./pinstate.js";
 import { placeOfTarget } from "./targets.js";
 import { USUAL, usualWidth, WIDTHS } from "./widths.js";
@@ -20,6 +21,7 @@ export const START = Object.freeze({
   order: Object.freeze([]), // keys of pins in the order that they were put in
   difference: Object.freeze([]), // two pins, the second of which is taken from the first
   kept: Object.freeze([]), // positions that charts show beside the chosen one
+  notes: Object.freeze([]), // pinned to cells: [layer, position, text] each
   colour: "both",
   chart: "rank",
   jump: "surprisal",
@@ -64,8 +66,8 @@ export function changed(state, change) {
 export function restored(given, lenses) {
   const kept = {};
   for (const [name, kind] of Object.entries(TYPES)) if (typeof given?.[name] === kind) kept[name] = given[name];
-  for (const name of ["pins", "pin", "order", "difference", "kept", "open"]) delete kept[name];
-  Object.assign(kept, restoredPins(given, lenses));
+  for (const name of ["pins", "pin", "order", "difference", "kept", "open", "notes"]) delete kept[name];
+  Object.assign(kept, restoredPins(given, lenses), restoredNotes(given, lenses));
   if (Array.isArray(given?.kept)) kept.kept = Object.freeze([...new Set(given.kept)].filter((each) => lenses.some((lens) => lens.linked.includes(each))).slice(0, MOST_KEPT));
   if (Array.isArray(given?.open)) kept.open = Object.freeze(idsOf(lenses).filter((id) => given.open.includes(id)));
   if (!(lenses[0].pictures[kept.picture] ?? null)) delete kept.picture;

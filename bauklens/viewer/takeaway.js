@@ -2,6 +2,7 @@
 
 import { button, make, menu } from "./dom.js";
 import { figureDialog } from "./figuredialog.js";
+import { pageNow } from "./ownpage.js";
 import { png, svg } from "./picture.js";
 import { pinned } from "./pins.js";
 import { copy, download, fileName, link } from "./share.js";
@@ -28,6 +29,7 @@ export function takeaway(view) {
     ["Copy the table (TSV)", () => copied(tsv(table(shown())), "table")],
     ["Copy the table (Markdown)", () => copied(markdown(table(shown())), "table")],
     ...(onPage ? [["Copy a link to this view", () => copied(link(view.state, view.number), "link")]] : []),
+    ...(onPage ? [["Save a copy with this view", () => download(fileName(document.title, "view", "html"), pageNow(), "text/html")]] : []),
     ["Download CSV", () => download(named("csv"), csv(original(seen().lens)), "text/csv")],
     ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
       ? [["Download JSON", () => download(named("json"), json(original(seen().lens)), "application/json")]]

@@ -3,12 +3,14 @@
 import { imagesOf, unpack } from "./data.js";
 import { make } from "./dom.js";
 import { mount } from "./mount.js";
+import { keepSource } from "./ownpage.js";
 import { padded } from "./padded.js";
 import { report } from "./report.js";
 import { linked } from "./share.js";
 
 /** Mounts every figure of the page that holds lenses for this viewer, is not mounted yet, and is not in a closed result. */
 export function start(version) {
+  keepSource();
   keepStyle(version);
   const mountOpen = () => Promise.all(waiting(version).map(open));
   report(mountOpen);

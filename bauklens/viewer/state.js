@@ -21,6 +21,7 @@ export const START = Object.freeze({
   difference: Object.freeze([]), // two pins, the second of which is taken from the first
   kept: Object.freeze([]), // positions that charts show beside the chosen one
   colour: "both",
+  panel: "charts", // what the panel shows below the cell: charts, or the reader, by layers or by positions
   chart: "rank",
   jump: "surprisal",
   stride: 1,
@@ -28,6 +29,7 @@ export const START = Object.freeze({
   bottomUp: false,
   layersAcross: false,
   hideBlank: false,
+  wordsOnly: false,
   theme: "system",
 });
 
@@ -35,7 +37,7 @@ export const START = Object.freeze({
 export const MOST_KEPT = 3;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
-const CHOICES = { jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["rank", "log", "probability", "logit", "difference"], theme: ["system", "light", "dark"] };
+const CHOICES = { panel: ["charts", "layers", "positions"], jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["rank", "log", "probability", "logit", "difference"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer, and the position to look at first. */
 export function opened(lenses, given = {}) {

@@ -40,12 +40,13 @@ def a_table(page):
 
 def a_pin(page):
     page.get_by_role("button", name="pin ␣Paris").first.click()
-    page.get_by_label("Plot").first.select_option("rank")
-    page.locator("figure.chart table").first.wait_for(state="attached")
+    page.get_by_label("Plot").first.select_option("probability")
+    page.get_by_text("Values as a table").click()
+    page.locator(".numbers table").first.wait_for()
 
 
 def a_comparison(page):
-    page.get_by_role("button", name="difference").click()
+    page.get_by_role("group", name="what is shown").get_by_role("button", name="↔").click()
 
 
 def side_by_side(page):
@@ -104,26 +105,27 @@ def test_a_cell_announces_its_token_and_its_probability(checked):
     assert page.get_by_role("gridcell", name="␣Paris, 0.500 | 0.500; pinned ●").count() == 2
 
 
-def test_a_chart_is_also_a_table_that_is_read_out(checked):
+def test_a_chart_is_also_a_table(checked):
     page = checked(ONE)
     page.get_by_role("button", name="pin ␣Paris").click()
+    page.get_by_label("Plot").select_option("probability")
+    page.get_by_text("Values as a table").click()
     across_layers = page.get_by_role("table", name="Across layers, at position 4")
-    across_layers.wait_for(state="attached")
     rows = [
         row.split("\t")
         for row in across_layers.locator("tr").evaluate_all(
             "rows => rows.map((row) => [...row.cells].map((each) => each.textContent).join('\\t'))"
         )
     ]
-    assert rows[0] == ["place", "␣Paris"]
+    assert rows[0] == ["layer", "␣Paris"]
     assert [row[0] for row in rows[1:]] == ["embed", "0", "1", "2", "3", "4"]
-    assert [row[1] for row in rows[1:]] == ["0.250"] * 4 + ["0.500"] * 2
+    assert [float(row[1]) for row in rows[1:]] == [0.25] * 4 + [0.5] * 2
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_of_many_positions_a_chart_reads_out_those_around_the_chosen_one(checked):
-    page = checked([made(3, 900, 2)])
+def test_the_table_of_a_chart_of_many_positions_says_what_it_leaves_out(checked):
+    page = checked([made(3, 2100, 2)])
+    page.get_by_text("Values as a table").click()
     table = page.get_by_role("table", name="Across positions, at layer 1")
-    table.wait_for(state="attached")
-    assert table.locator("td").count() <= 400
-    assert table.locator("tbody th").last.text_content().startswith("899 ")
+    assert table.locator("tbody tr").count() == 2000
+    assert "the first 2,000 of 2,100, the rest is in the CSV" in table.locator("caption").text_content()

@@ -61,7 +61,9 @@ class TestTheBound:
         assert compare(paris, paris).distance.item() == 0
 
     def test_tracked_tokens_and_targets_are_known_out_of_the_top_k(self):
-        tracked = tracked_of([1], np.log(np.full((1, 1, 1), 1e-6)).astype(np.float16), np.full((1, 1, 1), 9), 9)
+        tracked = tracked_of(
+            [1], np.log(np.full((1, 1, 1), 1e-6)).astype(np.float16), np.full((1, 1, 1), 9), np.full((1, 1), 9)
+        )
         paris = one_cell([0, 2], [0.702, 0.1], tracked=tracked)
         grid = np.full((1, 1), 1e-6, dtype=np.float32)
         target = Target(" Paris", (0,), "token", "", grid, grid, np.full((1, 1), 5))

@@ -5,6 +5,7 @@ import { FIGURE_SHAPES } from "./figurecolours.js";
 import { BASELINE, MONO_WIDTH, cutToUnits, lined, shaped, unitsOf, textPiece } from "./figuredrawing.js";
 import { figureNumber, figurePins } from "./figurevalues.js";
 import { tickOf } from "./heads.js";
+import { range } from "./numbers.js";
 import { leaders } from "./pins.js";
 
 const HEIGHT_OF_CHART = 13; // over the font size
@@ -23,13 +24,13 @@ export function drawCharts(drawing, lens, plan, colours, [x, top]) {
   const half = (width - 2 * font) / 2;
   const at = (values) => Array.from({ length: lens.rows }, (_, row) => values[cellOf(lens, row, column)]);
   const ranks = lines.map(({ rank }) => at(rank));
-  const most = Math.max(10, ...ranks.flat().filter(Number.isFinite));
+  const most = Math.max(10, range(ranks.flat())[1]);
   const decades = Math.max(1, Math.ceil(Math.log10(most) - 1e-9));
   const often = Math.ceil(decades / 4);
   const ticks = Array.from({ length: Math.floor(decades / often) + 1 }, (_, each) => [figureNumber(10 ** (each * often)), (each * often) / decades]);
   const placed = (values, place) => values.map((value) => (Number.isFinite(value) ? place(value) : null));
   const byRank = lines.map((pin, place) => [pin, placed(ranks[place], (value) => Math.log10(Math.max(value, 1)) / decades)]);
-  const largest = Math.max(0, ...lines.flatMap((pin) => at(pin.probability)).filter(Number.isFinite));
+  const largest = Math.max(0, range(lines.flatMap((pin) => at(pin.probability)))[1]);
   const full = TOPS.find((top) => top >= Math.min(largest, 1));
   const quarters = [0, 1, 2, 3, 4].map((each) => [figureNumber((full * each) / 4), 1 - each / 4]);
   const byProbability = lines.map((pin) => [pin, placed(at(pin.probability), (value) => 1 - value / full)]);
@@ -50,7 +51,7 @@ function chartLines(lens, plan, column) {
 function drawChart(drawing, lens, font, colours, [x, above, width], name, ticks, lines) {
   const size = LABEL * font;
   const top = above + 1.4 * font;
-  const left = x + (Math.max(...ticks.map(([text]) => unitsOf(text))) * MONO_WIDTH + 0.7) * size;
+  const left = x + (range(ticks.map(([text]) => unitsOf(text)))[1] * MONO_WIDTH + 0.7) * size;
   const [right, height] = [x + width, (HEIGHT_OF_CHART - 1.4) * font];
   const soft = colours.of("soft");
   drawing.pieces.push(textPiece(x, top - 1.1 * font + BASELINE * size, name, size, soft));
@@ -60,7 +61,7 @@ function drawChart(drawing, lens, font, colours, [x, above, width], name, ticks,
     drawing.pieces.push(textPiece(left - 0.4 * size, y + BASELINE * size, text, size, soft, { anchor: "end", family: "mono" }));
   }
   const step = (right - left) / lens.rows;
-  const longest = Math.max(...lens.layers.map(unitsOf));
+  const longest = range(lens.layers.map(unitsOf))[1];
   const often = Math.max(1, Math.ceil(((longest + 1) * MONO_WIDTH * size) / step));
   for (let row = 0; row < lens.rows; row += often) {
     const y = top + height + 0.9 * font + BASELINE * size;

@@ -1,5 +1,7 @@
 // Colours of publication figures: palettes for cells, and colours of pins. `show/figure_colours.py` has the same.
 
+import { range } from "./numbers.js";
+
 export const PALETTES = ["default", "grey", "cividis", "viridis"];
 
 /** The shape of each pin. */
@@ -92,7 +94,8 @@ function contrastOf(one, other) {
     const [red, green, blue] = linearOf(colour);
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05;
   });
-  return Math.max(...lights) / Math.min(...lights);
+  const [least, most] = range(lights);
+  return most / least;
 }
 
 const linearOf = (colour) =>

@@ -8,6 +8,7 @@ import { BASELINE, brokenInto, MONO_WIDTH, lined, svgOf, textPiece, unitsOf } fr
 import { drawLegend } from "./figurelegend.js";
 import { figurePins, figureScale } from "./figurevalues.js";
 import { tickOf } from "./heads.js";
+import { range } from "./numbers.js";
 
 const MARGIN = 3; // points around the figure
 const SMALL = 0.82; // a label, over the font size
@@ -16,7 +17,7 @@ const [LONGEST_COLUMN, SHORTEST_COLUMN] = [16, 5]; // characters
 const labelOf = (lens, row) => (lens.unmapped.includes(lens.layers[row]) ? `${lens.layers[row]}*` : lens.layers[row]);
 
 /** The width of the labels of rows. */
-const sideOf = (lens, rows, font) => (Math.max(...rows.map((row) => unitsOf(labelOf(lens, row)))) * MONO_WIDTH * SMALL + 3 * PAD) * font;
+const sideOf = (lens, rows, font) => (range(rows.map((row) => unitsOf(labelOf(lens, row))))[1] * MONO_WIDTH * SMALL + 3 * PAD) * font;
 
 /** How many columns a figure of such a width, in points, can show. */
 export const roomForColumns = (lens, rows, width, font) =>

@@ -54,7 +54,7 @@ class TestReader:
         page = viewer([rising()])
         tab(page, "Every position").click()
         page.get_by_label("words only").locator("visible=true").check()
-        page.wait_for_url(re.compile("wordsOnly"))
+        page.wait_for_timeout(400)
         page.reload()
         page.locator("figure.mounted").wait_for()
         assert tab(page, "Every position").get_attribute("aria-pressed") == "true"

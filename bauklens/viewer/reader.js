@@ -49,7 +49,8 @@ export function reader(view) {
     canvas.style.height = `${LINE_HEIGHT * lines.length}px`;
     canvas.replaceChildren();
     elements.clear();
-    box.scrollTop = Math.min(LINE_HEIGHT * chosen, Math.max(box.scrollTop, LINE_HEIGHT * (chosen + 1) - box.clientHeight));
+    const below = LINE_HEIGHT * chosen - box.scrollTop; // of the upper edge
+    if (below < 0 || below + LINE_HEIGHT > box.clientHeight) box.scrollTop += below - (box.clientHeight - LINE_HEIGHT) / 2;
     look();
     if (isFocused) reached().focus({ preventScroll: true });
   }

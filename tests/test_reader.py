@@ -7,6 +7,7 @@ import pytest
 
 from bauklens.show.page import page as page_html
 from tests.made import made
+from tests.pictured import pictured
 from tests.test_access import AXE
 from tests.test_viewer import TEXTS, cell, rising, viewer  # noqa: F401 - a fixture
 
@@ -160,6 +161,20 @@ class TestText:
             assert page.locator(".place small").text_content() == f"layer 4, position {position}"
             assert page.evaluate("document.activeElement.matches('.piece[tabindex=\"0\"][aria-selected=true]')")
         assert page.locator(".piece[tabindex='0']").count() == 1
+
+    def test_an_image_is_one_piece_of_it(self, opening):
+        page, _, complaints = opening(page_html([pictured((3, 4))], title="T"))
+        page.locator("figure.mounted").wait_for()
+        assert page.locator(".piece").all_text_contents() == [" Look", "image 1", ":", " a"]
+        page.locator(".piece.part").click()
+        assert page.locator(".place span").text_content() == "image 1, 3 × 4"
+        tab(page, "Every position").click()
+        assert len(lines(page)) == 15
+        assert lines(page)[1] == "11·1 | ␣sky | ␣dog | ␣a"
+        page.get_by_role("rowheader", name="position 2 1·2").click()
+        assert page.locator(".place small").text_content() == "layer 2, position 2"
+        assert page.locator(".piece[aria-selected=true]").text_content() == "image 1"
+        assert complaints == []
 
 
 def test_what_a_measure_means_is_shown_on_focus_and_under_the_pointer(viewer):  # noqa: F811

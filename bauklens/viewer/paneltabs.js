@@ -11,7 +11,7 @@ const SHOWN_IN_PANEL = [
 /** `{ element, draw() }`. */
 export function panelTabs(view) {
   const tabs = SHOWN_IN_PANEL.map(([panel, text, title]) => button(text, () => view.change({ panel }), { title }));
-  const group = make("div", { class: "tabs", role: "group", "aria-label": "what the panel shows" }, ...tabs);
+  const group = make("div", { class: "views", role: "group", "aria-label": "what the panel shows" }, ...tabs);
   const element = make("div", { class: "paneltabs" }, group);
 
   function draw() {

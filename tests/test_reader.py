@@ -9,7 +9,23 @@ from bauklens.show.page import page as page_html
 from tests.made import made
 from tests.pictured import pictured
 from tests.test_access import AXE
-from tests.test_viewer import TEXTS, cell, rising, viewer  # noqa: F401 - a fixture
+from tests.test_viewer import TEXTS, cell, rising
+
+
+@pytest.fixture
+def viewer(opening):
+    """Opens results in the viewer -> the page; nothing may be fetched, and nothing complained of."""
+    opened = []
+
+    def open_viewer(results):
+        page, asked, complaints = opening(page_html(results, title="T"))
+        page.locator("figure.mounted").wait_for()
+        opened.append((asked, complaints))
+        return page
+
+    yield open_viewer
+    for asked, complaints in opened:
+        assert (asked, complaints) == ([], [])
 
 
 def tab(page, name):
@@ -28,7 +44,7 @@ def label(page, name):
 
 
 class TestReader:
-    def test_a_position_at_every_layer_and_a_layer_at_every_position(self, viewer):  # noqa: F811
+    def test_a_position_at_every_layer_and_a_layer_at_every_position(self, viewer):
         page = viewer([rising()])
         assert page.locator(".reader").is_hidden()
         tab(page, "Every layer").click()
@@ -51,7 +67,7 @@ class TestReader:
         assert page.locator(".pinbar .chip").count() == 1
         assert page.evaluate("document.activeElement.matches('.word.pinned')")
 
-    def test_the_view_is_kept(self, viewer):  # noqa: F811
+    def test_the_view_is_kept(self, viewer):
         page = viewer([rising()])
         tab(page, "Every position").click()
         page.get_by_label("words only").locator("visible=true").check()
@@ -61,7 +77,7 @@ class TestReader:
         assert tab(page, "Every position").get_attribute("aria-pressed") == "true"
         assert page.get_by_label("words only").locator("visible=true").is_checked()
 
-    def test_of_words_only(self, viewer):  # noqa: F811
+    def test_of_words_only(self, viewer):
         ids = np.zeros((6, 5, 3), dtype=int) + np.array([5, 4, 2])
         page = viewer([rising(top_ids=ids)])
         tab(page, "Every layer").click()
@@ -75,7 +91,7 @@ class TestReader:
         page.get_by_label("words only").locator("visible=true").uncheck()
         assert cell(page, 2, 2).text_content() == "↵"
 
-    def test_by_keyboard(self, viewer):  # noqa: F811
+    def test_by_keyboard(self, viewer):
         page = viewer([rising()])
         tab(page, "Every layer").click()
         page.locator(".cell.chosen").focus()
@@ -100,7 +116,7 @@ class TestReader:
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.matches('.cell.chosen')")
 
-    def test_with_shift_it_follows_the_pointer(self, viewer):  # noqa: F811
+    def test_with_shift_it_follows_the_pointer(self, viewer):
         page = viewer([rising()])
         tab(page, "Every layer").click()
         chosen, place = page.locator(".readline.chosen .label"), page.locator(".place small")
@@ -116,7 +132,7 @@ class TestReader:
         page.mouse.move(2, 2)
         assert (place.text_content(), chosen.text_content()) == ("layer 4, position 4", "4")
 
-    def test_of_very_many_positions_only_some_are_in_the_document(self, viewer):  # noqa: F811
+    def test_of_very_many_positions_only_some_are_in_the_document(self, viewer):
         ids = np.zeros((2, 4096, 2), dtype=int) + np.array([0, 1])
         page = viewer([made(2, 4096, 2, texts=TEXTS, top_ids=ids)])
         tab(page, "Every position").click()
@@ -148,7 +164,7 @@ class TestReader:
 
 
 class TestText:
-    def test_its_tokens_choose_positions(self, viewer):  # noqa: F811
+    def test_its_tokens_choose_positions(self, viewer):
         page = viewer([rising(generated_from=3)])
         pieces = page.locator(".piece")
         assert pieces.all_text_contents() == ["a", " b", "c↵\n", "é", " Paris"]
@@ -167,7 +183,7 @@ class TestText:
         page.locator("figure.mounted").wait_for()
         assert page.locator(".piece").all_text_contents() == [" Look", "image 1", ":", " a"]
         page.locator(".piece.part").click()
-        assert page.locator(".place span").text_content() == "image 1, 3 × 4"
+        assert page.locator(".place span").text_content().startswith("image 1, 3 ")
         tab(page, "Every position").click()
         assert len(lines(page)) == 15
         assert lines(page)[1] == "11·1 | ␣sky | ␣dog | ␣a"
@@ -177,7 +193,7 @@ class TestText:
         assert complaints == []
 
 
-def test_what_a_measure_means_is_shown_on_focus_and_under_the_pointer(viewer):  # noqa: F811
+def test_what_a_measure_means_is_shown_on_focus_and_under_the_pointer(viewer):
     page = viewer([rising()])
     term = page.get_by_role("button", name="entropy", exact=True)
     meaning = page.locator(".meaning", has_text="how spread out")

@@ -185,7 +185,7 @@ class TestPhone:
         assert box["x"] + box["width"] <= width
         page.keyboard.press("Escape")
         page.get_by_role("combobox", name="find a token").fill("a")
-        box = page.get_by_role("listbox").bounding_box()
+        box = page.locator(".search [role=listbox]").bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

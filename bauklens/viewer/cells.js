@@ -5,6 +5,7 @@ import { cellOf, isAbsent, tokenAt } from "./data.js";
 import { cutTo } from "./numbers.js";
 import { markOf, pinned } from "./pins.js";
 import { aboutRows } from "./rows.js";
+import { isLeftOut } from "./wordlike.js";
 import { aboutUnread, isUnread } from "./words.js";
 
 const LONGEST = 60; // characters of a token in a cell
@@ -23,7 +24,7 @@ export function content(lens, state) {
 
 /** The text of a token in a cell. */
 export function textOf(lens, token, state) {
-  if (state.hideBlank && !lens.texts[token].trim()) return "·";
+  if ((state.hideBlank && !lens.texts[token].trim()) || isLeftOut(lens, token, state)) return "·";
   return cutTo(lens.shown[token], LONGEST);
 }
 

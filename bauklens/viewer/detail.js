@@ -1,15 +1,18 @@
 // What is known of one cell: its top k, each with its pin, and its measures.
 
 import { bandDetail } from "./banddetail.js";
+import { cellMeasures } from "./cellmeasures.js";
 import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
 import { atOrAfter, nameOver, tokensOver } from "./heads.js";
 import { noteField } from "./notefield.js";
-import { probabilityText, valueText } from "./numbers.js";
+import { probabilityText } from "./numbers.js";
 import { leadsFrom, pinned } from "./pins.js";
 import { siblings } from "./siblings.js";
 import { placeOfTarget } from "./targets.js";
 import { layerCalled, worded } from "./words.js";
+
+const FOCUSED = ".pin, .term"; // what has the focus again after the cell was drawn
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
@@ -27,7 +30,7 @@ export function detail(view) {
     const places = (view.pair ?? [lens]).map((each) => [each, rowOf(each, layer)]).filter(([each, there]) => there >= 0 && !isAbsent(each, column));
     const several = places.map(([each]) => each);
     const isNamed = view.shown.length > 1;
-    const focused = [...element.querySelectorAll(".pin")].indexOf(document.activeElement);
+    const focused = [...element.querySelectorAll(FOCUSED)].indexOf(document.activeElement);
     const at = layer === "embed" ? "embedding" : `layer ${layer}`;
     place.replaceChildren(
       make("span", {}, band ? `${band.name}, ${band.size}` : `${atOrAfter(lens, column)} ${tokensOver(several, column)}`),
@@ -42,7 +45,7 @@ export function detail(view) {
     }
     tops.replaceChildren(...places.flatMap(([each, there]) => topOf(each, cellOf(each, there, column), isNamed)));
     measures.replaceChildren(...places.flatMap(([each, there]) => measuresOf(each, cellOf(each, there, column), isNamed)));
-    element.querySelectorAll(".pin")[focused]?.focus();
+    element.querySelectorAll(FOCUSED)[focused]?.focus();
     const told = view.pair || !isNamed ? several : siblings(view.lenses, lens).map((each) => each.lens);
     const said = told.map((each) => sentence(each, column, isNamed)).join(" ").trim();
     if (leads.textContent !== said) leads.textContent = said; // it is read out
@@ -79,16 +82,12 @@ export function detail(view) {
 
   function measuresOf(lens, cell, isNamed) {
     const whose = isNamed ? [make("dt", { class: "whose" }, make("bdi", {}, lens.name)), make("dd")] : [];
-    const lines = Object.values(lens.measures).flatMap(({ name, unit, about }) => [
-      make("dt", { title: about }, name.replaceAll("_", " ")),
-      make("dd", { title: about }, `${valueText(lens.values[name][cell])}${/^[a-z]+$/.test(unit) && Number.isFinite(lens.values[name][cell]) ? ` ${unit}` : ""}`),
-    ]);
     const pins = new Map(pinned(lens, view.state).map((pin) => [pin.token, pin]));
     const followed = lens.targets.flatMap((target) => [
       make("dt", {}, ...pinOf(lens, target, pins), make("bdi", {}, target.shown)),
       make("dd", {}, `${probabilityText(target.probability[cell])}${rankText(target.rank[cell])}`),
     ]);
-    return [...whose, ...followed, ...lines];
+    return [...whose, ...followed, ...cellMeasures(lens, cell)];
   }
 
   /** A target is pinned like any token. */

@@ -12,7 +12,7 @@ import { bandOf } from "./bands.js";
 export function gridEvents(view, lens, { element, look, going, cell }) {
   const placeOf = (event) => event.target.closest?.(".cell")?.place;
   element.addEventListener("scroll", look);
-  element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens));
+  element.addEventListener("pointermove", (event) => view.over(placeOf(event) ?? null, lens, event.shiftKey && Boolean(placeOf(event))));
   element.addEventListener("pointerleave", () => view.over(null, lens));
   element.addEventListener("mousedown", (event) => event.shiftKey && placeOf(event) && event.preventDefault()); // which selects texts
   element.addEventListener("click", (event) => {

@@ -11,7 +11,7 @@ import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
 
-const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept", "notes"]); // what the tables need not be built anew for
+const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept", "notes", "panel"]); // what the tables need not be built anew for
 
 /**
  * A viewer in a figure. Its listeners are on the figure's own elements alone.
@@ -57,9 +57,9 @@ export function mount(figure, lenses, given = {}, number = 0) {
       view.change(foldedOrOpened(lens, state, band));
       tables.reveal(lens);
     },
-    over(place, lens) {
-      if (String(place) === String(over?.place ?? null) && lens === (over?.lens ?? lens)) return;
-      over = place && { place, lens };
+    over(place, lens, isRead = false) {
+      if (String(place) === String(over?.place ?? null) && lens === (over?.lens ?? lens) && isRead === Boolean(over?.isRead)) return;
+      over = place && { place, lens, isRead };
       panel.forEach((part) => part.draw());
       images.look();
     },
@@ -74,6 +74,8 @@ export function mount(figure, lenses, given = {}, number = 0) {
       const lens = having(over.lens, place[1]);
       return { lens, row: place[0], column: columnOf(lens, place[1]), band: bandOf(lens, place[1]) };
     },
+    /** What the reader shows: the chosen cell, or with Shift that under the pointer. */
+    read: () => (over?.isRead ? view.seen() : view.chosen()),
     pin: (key) => view.change(toggled(state, key)),
     keep(position) {
       const others = state.kept.filter((each) => each !== position);

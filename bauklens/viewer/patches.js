@@ -44,7 +44,7 @@ export function patches(view, resized) {
     if (lens !== shown.lens || picture !== shown.picture) [drawn, chosen] = ["", build(lens, picture) ?? null];
     const { state } = view;
     element.style.setProperty("--seen", state.imagery);
-    const wanted = JSON.stringify([row, state.pins, state.pin, state.patches, state.hideBlank]);
+    const wanted = JSON.stringify([row, state.pins, state.pin, state.patches, state.hideBlank, state.wordsOnly]);
     shown.row = row;
     if (drawn === wanted) return;
     drawn = wanted;

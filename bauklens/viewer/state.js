@@ -23,6 +23,7 @@ export const START = Object.freeze({
   kept: Object.freeze([]), // positions that charts show beside the chosen one
   notes: Object.freeze([]), // pinned to cells: [layer, position, text] each
   colour: "both",
+  panel: "charts", // what the panel shows below the cell: charts, or the reader, by layers or by positions
   chart: "rank",
   jump: "surprisal",
   stride: 1,
@@ -30,6 +31,7 @@ export const START = Object.freeze({
   bottomUp: false,
   layersAcross: false,
   hideBlank: false,
+  wordsOnly: false,
   theme: "system",
 });
 
@@ -37,7 +39,7 @@ export const START = Object.freeze({
 export const MOST_KEPT = 3;
 
 const TYPES = Object.fromEntries(Object.entries(START).map(([name, value]) => [name, typeof value]));
-const CHOICES = { jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["rank", "log", "probability", "logit", "difference"], theme: ["system", "light", "dark"] };
+const CHOICES = { panel: ["charts", "layers", "positions"], jump: ["surprisal", "entropy", "decided"], patches: ["pin", "top"], chart: ["rank", "log", "probability", "logit", "difference"], theme: ["system", "light", "dark"] };
 
 /** The state of a viewer that has just been opened: at the last layer, and the position to look at first. */
 export function opened(lenses, given = {}) {

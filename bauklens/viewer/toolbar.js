@@ -70,6 +70,7 @@ function shapeMenu(view) {
   const [upLabel, up] = tick("first layer at the bottom", (bottomUp) => view.change({ bottomUp }));
   const [acrossLabel, across] = tick("layers across", (layersAcross) => view.change({ layersAcross }));
   const [blankLabel, blank] = tick("dim blank tokens", (hideBlank) => view.change({ hideBlank }));
+  const [wordsLabel, words] = tick("words only", (wordsOnly) => view.change({ wordsOnly }));
   const [openLabel, open] = tick("all columns opened", (all) => view.change({ open: all ? idsOf(view.lenses) : Object.freeze([]) }));
   openLabel.hidden = !idsOf(view.lenses).length;
   const [themeLabel, theme] = choice("Theme", THEMES, (value) => view.change({ theme: value }));
@@ -87,6 +88,7 @@ function shapeMenu(view) {
     upLabel,
     acrossLabel,
     blankLabel,
+    wordsLabel,
     openLabel,
     themeLabel,
   );
@@ -94,6 +96,7 @@ function shapeMenu(view) {
     const { state } = view;
     [stride.value, width.value, theme.value] = [String(state.stride), state.width, state.theme];
     [up.checked, across.checked, blank.checked] = [state.bottomUp, state.layersAcross, state.hideBlank];
+    words.checked = state.wordsOnly;
     open.checked = idsOf(view.lenses).every((id) => state.open.includes(id));
     jump.value = state.position;
   };

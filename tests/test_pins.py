@@ -126,14 +126,18 @@ class TestTheBar:
 
     def test_each_of_two_viewers_keeps_its_own_pins(self, opening):
         page, _, _ = opening(page_html([("one", rising()), ("other", rising())], title="T"))
-        page.locator("figure.mounted").nth(1).wait_for()
+        rows = page.locator("table.overview tbody tr")
         for number, name in enumerate(("pin ␣Paris", "pin ␣b")):
+            rows.nth(number).click()
             page.locator("figure.mounted").nth(number).get_by_role("button", name=name).click()
-        page.wait_for_timeout(400)
-        assert re.fullmatch(r"#lens-0=[\w-]+&lens-1=[\w-]+", page.evaluate("location.hash"))
+            page.wait_for_timeout(400)
+        assert re.fullmatch(r"#result-2&lens-0=[\w-]+&lens-1=[\w-]+", page.evaluate("location.hash"))
         page.reload()
-        page.locator("figure.mounted").nth(1).wait_for()
-        assert [text for text, _ in chips(page)] == ["● ␣Paris 1", "● ␣b 2"]
+        page.locator("figure.mounted").first.wait_for()
+        assert [text for text, _ in chips(page)] == ["● ␣b 2"]
+        rows.nth(0).click()
+        page.locator("figure.mounted").nth(1).wait_for(state="attached")
+        assert [text.replace(" ", "") for text, _ in chips(page)] == ["●␣Paris1", "●␣b2"]  # the second is not seen
 
     def test_the_address_of_a_notebook_stays_as_it_is(self, opening):
         page, _, _ = opening(f"<!doctype html><meta charset=utf-8>{fragment(rising())}")

@@ -430,8 +430,8 @@ class TestColours:
             ("magnitude", "magnitude (the L2 norm of the state), 0 to 30", [1 / 30, 26 / 30]),
             (
                 "entropy",
-                "0 to 3.397 nats (embed reaches 4, shown as full)",
-                [1, (4 - 3.5 * 25 / 29) / (4 - 3.5 * 5 / 29)],
+                "0 to 3.276 nats (full beyond: embed up to 4, position 0 up to 3.397)",
+                [1, (4 - 3.5 * 25 / 29) / (4 - 3.5 * 6 / 29)],
             ),
         ],
     )

@@ -29,22 +29,34 @@ export function report(mounted) {
 
   /** Opens what the address names: a result, or the view of one of the page's viewers. */
   function follow(scrolls) {
-    const number = /^#lens-(\d+)=/.exec(location.hash)?.[1];
-    const named = number ? document.querySelectorAll("figure.bauklens")[number] : document.getElementById(location.hash.slice(1));
+    const name = partsOf().find((part) => !part.startsWith("lens-"));
+    const number = /[#&]lens-(\d+)=/.exec(location.hash)?.[1];
+    const named = name || !number ? document.getElementById(name ?? "") : document.querySelectorAll("figure.bauklens")[number];
     const result = named?.closest("details.result");
     if (result) opened(result);
     if (result && scrolls) result.scrollIntoView({ block: "start" });
     return Boolean(result);
   }
 
+  /** Opens a result; the address names it, and keeps what it holds of views. */
+  function go(event, name) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const kept = partsOf().filter((part) => part.startsWith("lens-"));
+    history.pushState(null, "", `#${[name, ...kept].join("&")}`);
+    follow(true);
+  }
+
   for (const each of results) each.addEventListener("toggle", () => each.open && opened(each));
   for (const row of rows) {
     row.addEventListener("click", (event) => /** @type {HTMLElement} */ (event.target).closest("a") || linkOf(row).click());
-    linkOf(row).addEventListener("click", () => linkOf(row).hash === location.hash && follow(true));
+    linkOf(row).addEventListener("click", (event) => go(event, linkOf(row).hash.slice(1)));
   }
   window.addEventListener("hashchange", () => follow(true));
   if (!follow(false)) opened(results.find((each) => each.open) ?? results[0]);
 }
+
+const partsOf = () => location.hash.slice(1).split("&").filter(Boolean);
 
 const linkOf = (row) => row.cells[0].querySelector("a");
 

@@ -48,7 +48,7 @@ export function keeping(number) {
   let waiting = 0;
   const keep = (state) => {
     const parts = location.hash.slice(1).split("&").filter(Boolean);
-    const isOurs = (part) => /^lens-\d+=/.test(part);
+    const isOurs = (part) => /^(lens-\d+=|result-\d+$)/.test(part);
     if (!parts.every(isOurs)) return;
     const others = parts.filter((part) => !part.startsWith(`lens-${number}=`));
     try {

@@ -173,7 +173,7 @@ class Cases:
             bauklens.save_report(self.lens, Path(folder) / "lens.html")
 
     def _lens(self, **arguments: Any) -> object:
-        return bauklens.logit_lens(self.model, self.tokenizer, self.prompt, **arguments)
+        return bauklens.logit_lens(self.model, self.tokenizer, self.prompt, **{"track": 0, **arguments})
 
 
 def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:

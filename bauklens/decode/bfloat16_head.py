@@ -14,7 +14,7 @@ from bauklens.decode.bfloat16_ranks import Low
 from bauklens.decode.measure import entropy, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
-from bauklens.decode.rest import FARTHEST, LEAST, Rest, grouped, largest, rest_of
+from bauklens.decode.rest import FARTHEST, LEAST, Groups, Rest, grouped, largest, rest_of
 from bauklens.decode.rounding import BITS, rounded_head
 
 TOLERANCE = 1e-3
@@ -126,7 +126,8 @@ class LowPrecisionHead:
 
         if len(reading.tracked):
             lowest = found[:, -1:].float()
-            low = Low(logits, expected, lowest, self._above(inputs, expected, lowest, exact))
+            above = self._above(inputs, expected, lowest, exact)
+            low = Low(logits, expected, lowest, above, _bounds(groups))
             values |= self._tracked(inputs, reading, low, exact, common, (best + normalizer.log())[:, None])
         errors = (found.float() + expected) / BITS - exact
         seen = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
@@ -212,6 +213,12 @@ class LowPrecisionHead:
             else:
                 scores[some] = torch.bmm(self._weight[ids[some]], inputs[some, :, None])[..., 0]
         return scores + self._bias[ids]
+
+
+def _bounds(groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, 1) bits each: the largest logit, and one below nearly all, by the largest of each group."""
+    high, middle = groups.largest.amax(dim=-1, keepdim=True), groups.largest.amin(dim=-1, keepdim=True)
+    return middle - (high - middle) / 2, high
 
 
 def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

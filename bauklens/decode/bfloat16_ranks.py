@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decode.measure import in_cache
 from bauklens.decode.ranking import Counting, Ranks, sure_up_to
 from bauklens.decode.rounding import BITS
+
+_BINS = 1 << 14
+"""Bins in which the others are counted: narrower ones than bfloat16's own errors would be of no use."""
 
 _SAME = 2.0**-20
 """The part of a logit within which two count as the same: more than float32 loses when a product is added otherwise."""
@@ -21,12 +23,14 @@ class Low:
         expected: (row, 1) bits.
         lowest: (row, 1) bits, the lowest of those that are scored again.
         proved: (row, 1) bits, above which no token lies that is not scored again.
+        bounds: (row, 1) bits each, between which the logits are counted; what lies lower counts as the lowest.
     """
 
     logits: torch.Tensor
     expected: torch.Tensor
     lowest: torch.Tensor
     proved: torch.Tensor
+    bounds: tuple[torch.Tensor, torch.Tensor]
 
     def ranks(self, ids: torch.Tensor, own: torch.Tensor, exact: torch.Tensor, counting: Counting) -> Ranks:
         """Ranks tokens.
@@ -42,8 +46,7 @@ class Low:
         bits = BITS * own - self.expected
         best_first = exact.sort(dim=-1, descending=True).values
         among = torch.searchsorted(-best_first, -(own + _SAME * (1 + own.abs()))).int()
-        parts = [counting.counted(self.logits[some], bits[some]) for some in in_cache(self.logits)]
-        above, beside = (torch.cat(each) for each in zip(*parts, strict=True))
+        above, beside = counting.counted(self.logits, bits, bins=_BINS, bounds=self.bounds)
         itself = (self.logits[:, ids].float() > bits).int()
         rest = (above + beside // 2 - itself).clamp_min(0)
         sure = bits > self.proved

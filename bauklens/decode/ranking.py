@@ -17,6 +17,9 @@ BINS = 1 << 16
 _CODES = 1 << 16
 """Bins of logits of two bytes: one for each."""
 
+_AT_ONCE = 8
+"""Rows that are counted at once on a CPU, so that they and their bins stay in its cache."""
+
 SURE = 64
 """The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
 
@@ -58,7 +61,7 @@ class Counting:
         if logits.element_size() == 2:
             above, _ = self._tally(_code(logits), _code(own).long(), _CODES)
             return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
-        above, beside = self.counted(logits, own)
+        above, beside = self.counted(logits, own, bins=BINS)
         off = (beside - 1).clamp_min(0).div(2, rounding_mode="floor")
         ranks, sure = best_of(above + 1 + off, beside <= 1, own, top)
         coarse = ((beside // 2 > WITHIN * ranks) & ~sure).any(dim=-1)
@@ -66,26 +69,50 @@ class Counting:
             ranks[coarse], sure[coarse] = _sorted_ranks(logits[coarse], own[coarse]), True
         return sure_up_to(ranks, sure)
 
-    def counted(self, logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(
+        self,
+        logits: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        bins: int,
+        bounds: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """How many logits lie in higher bins than values, and how many in the same; (row, token) int32 each.
 
         Args:
             logits: (row, vocabulary); those below -:data:`LEAST` lie in the lowest bin.
             values: (row, token).
+            bins: how many.
+            bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; by default those of
+                all logits.
         """
+        at_once = _AT_ONCE if logits.device.type == "cpu" else max(1, len(logits))
+        parts = []
+        for start in range(0, len(logits), at_once):
+            some = slice(start, start + at_once)
+            ends = None if bounds is None else (bounds[0][some], bounds[1][some])
+            parts.append(self._counted(logits[some], values[some], bins, ends))
+        above, beside = (torch.cat(each) for each in zip(*parts, strict=True))
+        return above, beside
+
+    def _counted(
+        self,
+        logits: torch.Tensor,
+        values: torch.Tensor,
+        bins: int,
+        bounds: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         wide = self._buffer("wide", logits.shape, torch.float32, logits.device).copy_(logits)
-        high, low = wide.amax(dim=-1, keepdim=True), wide.amin(dim=-1, keepdim=True)
-        if (low < -LEAST).any():
-            low = torch.where(wide < -LEAST, high, wide).amin(dim=-1, keepdim=True)
-        scale = (BINS - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-        of_values = _binned(values.float(), low, scale)
+        low, high = _bounds(wide) if bounds is None else bounds
+        scale = (bins - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+        of_values = values.float().sub(low).mul_(scale).int().clamp_(0, bins - 1).long()
         narrow = self._buffer("narrow", logits.shape, torch.int32, logits.device)
-        narrow.copy_(wide.sub_(low).mul_(scale)).clamp_(0, BINS - 1)
-        return self._tally(narrow, of_values, BINS)
+        narrow.copy_(wide.sub_(low).mul_(scale)).clamp_(0, bins - 1)
+        return self._tally(narrow, of_values, bins)
 
     def _tally(self, bins: torch.Tensor, of_values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = self._buffer("places", bins.shape, torch.int64, bins.device).copy_(bins)
-        ones = self._buffer("ones", bins.shape, torch.int32, bins.device).fill_(1)
+        ones = self._buffer("ones", bins.shape, torch.int32, bins.device)
         tally = self._buffer("tally", torch.Size((len(bins), count)), torch.int32, bins.device).zero_()
         tally.scatter_add_(1, places, ones)
         up_to = tally.cumsum(dim=-1, dtype=torch.int32).gather(1, of_values)
@@ -94,7 +121,8 @@ class Counting:
     def _buffer(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         known = self._buffers.get(name)
         if known is None or len(known) < shape[0]:
-            self._buffers[name] = known = torch.empty(shape, dtype=dtype, device=device)
+            make = torch.ones if name == "ones" else torch.empty
+            self._buffers[name] = known = make(shape, dtype=dtype, device=device)
         return known[: shape[0]]
 
 
@@ -125,9 +153,12 @@ def sure_up_to(ranks: torch.Tensor, sure: torch.Tensor) -> Ranks:
     return Ranks(ranks.int(), torch.where(first == most, most, first - 1).int())
 
 
-def _binned(values: torch.Tensor, low: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The bins of values, by the very arithmetic of all logits."""
-    return values.sub(low).mul_(scale).int().clamp_(0, BINS - 1).long()
+def _bounds(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, 1) each, the lowest logit that is not left out, and the highest."""
+    low, high = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
+    if (low < -LEAST).any():
+        low = torch.where(logits < -LEAST, high, logits).amin(dim=-1, keepdim=True)
+    return low, high
 
 
 def _code(logits: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 import bauklens
 from bauklens import LensError, LensResult, Tracked
 from bauklens.decode import bfloat16
+from bauklens.decode.bfloat16_ranks import Again
 from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.tracking import Tracking
 from bauklens.result import tracked as tracked_module
@@ -141,6 +142,13 @@ def test_lenses_beside_each_other_track_the_same(model):
     lenses = bauklens.logit_lens(model, None, PROMPT, stream=["hidden", "delta"])
     one, other = (set(lens.tracked.token_ids.tolist()) for lens in lenses)
     assert one <= other
+
+
+def test_a_token_that_is_scored_again_has_that_score_and_no_other():
+    """So that it is not counted above itself, if its logit was added in another order."""
+    again = Again(torch.tensor([[9, 2, 7], [3, 7, 5]]), torch.tensor([[5.0, 4.0, 3.0], [6.0, 2.5, 1.0]]))
+    found = again.scores_of(torch.tensor([7, 1, 9]), torch.tensor([[2.9, 0.5, 4.9], [2.4, 0.25, 8.0]]))
+    assert found.tolist() == [[3.0, 0.5, 5.0], [2.5, 0.25, 8.0]]
 
 
 @pytest.mark.slow

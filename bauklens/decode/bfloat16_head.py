@@ -10,7 +10,7 @@ and some that are drawn from the rest, each as often as its own probability has 
 import torch
 from torch import nn
 
-from bauklens.decode.bfloat16_ranks import Low
+from bauklens.decode.bfloat16_ranks import Again, Low
 from bauklens.decode.measure import entropy, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
@@ -128,7 +128,7 @@ class LowPrecisionHead:
             lowest = found[:, -1:].float()
             above = self._above(inputs, expected, lowest, exact)
             low = Low(logits, expected, lowest, above, _bounds(groups))
-            values |= self._tracked(inputs, reading, low, exact, common, (best + normalizer.log())[:, None])
+            values |= self._tracked(inputs, reading, low, Again(ids, exact), common, (best + normalizer.log())[:, None])
         errors = (found.float() + expected) / BITS - exact
         seen = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
         doubt = _SAFETY * seen * mass / normalizer  # nats
@@ -146,19 +146,20 @@ class LowPrecisionHead:
         inputs: torch.Tensor,
         reading: Reading,
         low: Low,
-        exact: torch.Tensor,
+        again: Again,
         common: torch.Tensor,
         normalizer: torch.Tensor,
     ) -> Values:
         """What is read of tracked tokens: their logits are computed in full precision, and counted among the others'.
 
         Args:
-            exact: (row, candidate), the candidates' logits, less what all have in common.
-            normalizer: (row, 1), log sum exp of all logits, less the same.
+            again: the candidates.
+            common: (row, 1), what all logits have in common.
+            normalizer: (row, 1), log sum exp of all logits, less that.
         """
         ids = torch.tensor(reading.tracked, device=inputs.device)
         own = inputs @ self._weight[ids].T + self._bias[ids] - common
-        ranked = low.ranks(ids, own, exact, self._counting)
+        ranked = low.ranks(ids, own, again, self._counting)
         logs = (own - normalizer).clamp_max(0).half()
         return {"tracked_logs": logs, "tracked_ranks": ranked.ranks, "tracked_sure": ranked.exact_to}
 
@@ -218,7 +219,7 @@ class LowPrecisionHead:
 def _bounds(groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
     """(row, 1) bits each: the largest logit, and one below nearly all, by the largest of each group."""
     high, middle = groups.largest.amax(dim=-1, keepdim=True), groups.largest.amin(dim=-1, keepdim=True)
-    return middle - (high - middle) / 2, high
+    return middle - 2 * (high - middle), high
 
 
 def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

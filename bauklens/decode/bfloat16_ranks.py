@@ -10,8 +10,26 @@ from bauklens.decode.rounding import BITS
 _BINS = 1 << 14
 """Bins in which the others are counted: narrower ones than bfloat16's own errors would be of no use."""
 
-_SAME = 2.0**-20
-"""The part of a logit within which two count as the same: more than float32 loses when a product is added otherwise."""
+
+@dataclass(frozen=True)
+class Again:
+    """Tokens of each row that are scored again in full precision.
+
+    Attributes:
+        ids: (row, candidate).
+        scores: (row, candidate) nats, less what all logits have in common.
+    """
+
+    ids: torch.Tensor
+    scores: torch.Tensor
+
+    def scores_of(self, ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """(row, token), the scores of tokens (token,) that are among them, and of all others the ones given."""
+        in_order, order = self.ids.sort(dim=-1)
+        wanted = ids.expand(len(in_order), -1).contiguous()
+        places = torch.searchsorted(in_order, wanted).clamp_max(in_order.shape[1] - 1)
+        scores = self.scores.gather(1, order.gather(1, places))
+        return torch.where(in_order.gather(1, places) == wanted, scores, others)
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,7 @@ class Low:
     proved: torch.Tensor
     bounds: tuple[torch.Tensor, torch.Tensor]
 
-    def ranks(self, ids: torch.Tensor, own: torch.Tensor, exact: torch.Tensor, counting: Counting) -> Ranks:
+    def ranks(self, ids: torch.Tensor, own: torch.Tensor, again: Again, counting: Counting) -> Ranks:
         """Ranks tokens.
 
         A token is compared with those that are scored again, and counted among the rest in bfloat16. If it lies above
@@ -41,11 +59,12 @@ class Low:
         Args:
             ids: (token,).
             own: (row, token) nats, their logits in full precision.
-            exact: (row, candidate) nats, those that are scored again.
+            again: those that are scored again.
         """
+        own = again.scores_of(ids, own)  # a token is not to be counted above itself, by what float32 adds otherwise
         bits = BITS * own - self.expected
-        best_first = exact.sort(dim=-1, descending=True).values
-        among = torch.searchsorted(-best_first, -(own + _SAME * (1 + own.abs()))).int()
+        best_first = again.scores.sort(dim=-1, descending=True).values
+        among = torch.searchsorted(-best_first, -own).int()
         above, beside = counting.counted(self.logits, bits, bins=_BINS, bounds=self.bounds)
         itself = (self.logits[:, ids].float() > bits).int()
         rest = (above + beside // 2 - itself).clamp_min(0)

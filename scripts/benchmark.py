@@ -111,8 +111,10 @@ class Cases:
             "bauklens, top-k alone": lambda: self._lens(measures=[]),
             "bauklens, with its measures": lambda: self._lens(),
             "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder, missing="plain"),
+            "bauklens, with tracked tokens": lambda: self._lens(measures=[], track=200),
             "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
             "exact, with its measures": lambda: self._lens(precision="exact"),
+            "exact, with tracked tokens": lambda: self._lens(measures=[], precision="exact", track=200),
             "last position, top-k alone": lambda: self._lens(measures=[], positions=-1),
             "half of the layers, top-k alone": lambda: self._lens(
                 measures=[], layers=range(len(self.found.blocks) // 2)

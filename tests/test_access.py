@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from bauklens.show.page import page as page_html
 from tests.made import made
@@ -98,11 +99,11 @@ def test_a_page_without_script_has_nothing_that_axe_finds(opening):
 
 def test_a_cell_announces_its_token_and_its_probability(checked):
     page = checked(TWO)
-    assert page.get_by_role("gridcell", name="␣Paris, 0.500").count() == 2
+    expect(page.get_by_role("gridcell", name="␣Paris, 0.500")).to_have_count(2)
     page.get_by_role("button", name="pin ␣Paris").first.click()
-    assert page.get_by_role("gridcell", name="␣Paris, 0.500; pinned ●").count() == 2
+    expect(page.get_by_role("gridcell", name="␣Paris, 0.500; pinned ●")).to_have_count(2)
     a_comparison(page)
-    assert page.get_by_role("gridcell", name="␣Paris, 0.500 | 0.500; pinned ●").count() == 2
+    expect(page.get_by_role("gridcell", name="␣Paris, 0.500 | 0.500; pinned ●")).to_have_count(2)
 
 
 def test_a_chart_is_also_a_table(checked):
@@ -127,5 +128,5 @@ def test_the_table_of_a_chart_of_many_positions_says_what_it_leaves_out(checked)
     page = checked([made(3, 2100, 2)])
     page.get_by_text("Values as a table").click()
     table = page.get_by_role("table", name="Across positions, at layer 1")
-    assert table.locator("tbody tr").count() == 2000
-    assert "the first 2,000 of 2,100, the rest is in the CSV" in table.locator("caption").text_content()
+    expect(table.locator("tbody tr")).to_have_count(2000)
+    expect(table.locator("caption")).to_contain_text("the first 2,000 of 2,100, the rest is in the CSV")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 
@@ -190,7 +191,7 @@ class TestInAPage:
         told = "least Jensen-Shannon distance that the known probabilities allow: 0 the same, 1 nothing in common"
         assert told in still.locator(".legend").inner_text()
         assert told in live.locator(".pane .legend").inner_text()
-        assert still.locator("td.gap").count() == live.locator(".cell.none").count() == 3
+        expect(still.locator("td.gap").count() == live.locator(".cell.none")).to_have_count(3)
         assert still.locator("tbody th").all_inner_texts() == ["embed", "0", "1"]
         assert (asked, complaints) == ([], [])
 
@@ -200,13 +201,13 @@ class TestInAPage:
         panes = live.locator(".pane")
         heads = [panes.nth(pane).locator(".head.position bdi").all_inner_texts() for pane in (0, 1)]
         assert heads == [["a", "␣b", "", "c", "d"], ["a", "␣b", "␣new", "c", "d"]]
-        assert panes.nth(0).locator(".cell.none").count() == 3
+        expect(panes.nth(0).locator(".cell.none")).to_have_count(3)
         panes.nth(0).locator(".cell.none").first.click()
         assert live.locator(".place span").inner_text() == "after ␣new"
         assert live.locator(".whose").first.inner_text() == "new"
         live.locator(".tabs button").first.click()
         assert live.locator(".head.position bdi").all_inner_texts() == ["a", "␣b", "c", "d"]
-        assert live.locator(".cell.none").count() == 0
+        expect(live.locator(".cell.none")).to_have_count(0)
         assert complaints == []
 
     def test_an_export_has_the_columns_of_its_own_lens_only(self, opening, tmp_path):
@@ -286,7 +287,7 @@ class TestInAPage:
         lenses = [made(3, 4, 2), *(replace(made(3, 4, 2), decoder=name) for name in ("x", "y", "z"))]
         lenses[2] = replace(lenses[2], top_ids=(lenses[2].top_ids + 1) % 4)
         live, _, complaints = opening(page(lenses))
-        assert live.locator(".pane").count() == 4
+        expect(live.locator(".pane")).to_have_count(4)
         live.get_by_label("Compare").select_option("1-2")
         assert live.locator(".pane .caption").inner_text() == "x ↔ y"
         cell = live.locator(".cell").first
@@ -294,7 +295,7 @@ class TestInAPage:
         assert cell.evaluate("e => Number(e.style.getPropertyValue('--p'))") == pytest.approx(expected, abs=6e-4)
         assert expected > 0
         live.get_by_label("Compare").select_option("")
-        assert live.locator(".pane").count() == 4
+        expect(live.locator(".pane")).to_have_count(4)
         assert complaints == []
 
     def test_both_lenses_of_a_comparison_are_in_one_chart(self, opening):

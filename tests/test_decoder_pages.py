@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import expect
 from rich.console import Console
 
 import bauklens
@@ -200,14 +201,14 @@ class TestInABrowser:
     def test_three_decoders_side_by_side_and_in_pairs(self, opening):
         page_, asked, complaints = opening(page(three()))
         panes = page_.locator(".pane")
-        assert panes.count() == 3
+        expect(panes).to_have_count(3)
         assert "through the Jacobian lens “mine”" in panes.nth(1).locator(".caption").inner_text()
         bars = panes.nth(1).locator(".head.layer[style*='--q']")
-        assert bars.count() == 3
+        expect(bars).to_have_count(3)
         assert "KL to the model’s own prediction" in bars.first.get_attribute("title")
         assert panes.nth(2).locator(".head.layer").nth(1).inner_text() == "0*"
         page_.get_by_role("button", name="logit ↔ tuned one", exact=True).click()
-        assert panes.count() == 1
+        expect(panes).to_have_count(1)
         assert not asked
         assert not complaints
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensError
@@ -345,7 +346,7 @@ class TestDialog:
         dialog.get_by_label("width").press("Enter")
         assert "5 positions do not fit into 25 mm at 7 pt" in dialog.get_by_role("status").inner_text()
         assert dialog.get_by_role("button", name="Download SVG").is_disabled()
-        assert dialog.locator(".preview img").count() == 0
+        expect(dialog.locator(".preview img")).to_have_count(0)
 
     @pytest.mark.parametrize("width", [1400, 412])
     def test_it_fits_the_page_and_closes(self, opened, width):
@@ -355,4 +356,4 @@ class TestDialog:
         assert box["x"] + box["width"] <= width
         assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")
         dialog.page.keyboard.press("Escape")
-        assert dialog.count() == 0
+        expect(dialog).to_have_count(0)

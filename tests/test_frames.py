@@ -4,6 +4,7 @@ import html
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from bauklens.show.page import fragment
 from tests.test_viewer import rising
@@ -51,9 +52,10 @@ def used(page, inside):
     assert "position 3" in inside.get_by_role("group", name="selected cell").inner_text()
     inside.get_by_role("combobox", name="find a token and pin it").fill("Par")
     page.keyboard.press("Enter")
-    assert inside.get_by_role("gridcell", name="␣Paris, 0.500; pinned ●").count() == 2
+    expect(inside.get_by_role("gridcell", name="␣Paris, 0.500; pinned ●")).to_have_count(2)
     inside.locator("summary", has_text="Export").click()
-    assert inside.get_by_role("button", name="Copy a link to this view").count() == 0  # it would be the frame's address
+    # a link would be to the frame's address
+    expect(inside.get_by_role("button", name="Copy a link to this view")).to_have_count(0)
     inside.get_by_role("button", name="Copy the cell (TSV)").click()
     said = inside.locator(".sheet .said")
     said.filter(has_text="cop").wait_for()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensError, LensResult
@@ -102,7 +103,7 @@ class TestTheirs:
         assert "magnitude" not in page.locator(".measures").inner_text()
         page.locator("summary", has_text="Export").click()
         assert page.get_by_role("button", name="Download CSV").is_visible()
-        assert page.get_by_role("button", name="Download JSON").count() == 0
+        expect(page.get_by_role("button", name="Download JSON")).to_have_count(0)
         page.get_by_role("button", name="pin ␣a").click()
         assert page.locator(".told").text_content() == "● ␣a leads from layer 0 on."
         assert "no check" in page.locator(".check").text_content()

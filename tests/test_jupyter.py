@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from playwright.sync_api import TimeoutError as TooLate
+from playwright.sync_api import expect
 
 from tests.test_viewer import rising
 
@@ -132,7 +133,7 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     run_all(page)
     for which in (0, 1):
         assert_works(page, which)
-    assert page.locator(".jp-CodeCell").count() == len(CELLS)
+    expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
     save(page, folder, 2)
     assert scripts(folder) == (2, 1)
     run_all(page)
@@ -165,7 +166,7 @@ def test_notebook_7(browser, folder):
         for which in (0, 1):
             assert_works(page, which)
         page.wait_for_timeout(1000)
-        assert page.locator(".jp-CodeCell").count() == len(CELLS)
+        expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS))
         save(page, folder, 2)
         assert scripts(folder) == (2, 1)
         page.context.close()

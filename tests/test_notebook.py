@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
@@ -284,7 +285,7 @@ class TestOutputs:
         )
         page.locator("#b figure.mounted").wait_for()
         assert page.locator(".panel").evaluate("(panel) => getComputedStyle(panel).display") == "grid"
-        assert page.locator("head style.bauklens-style").count() == 1
+        expect(page.locator("head style.bauklens-style")).to_have_count(1)
         assert complaints == []
 
     @pytest.mark.parametrize("look", ["default", "classic"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensResult
@@ -57,7 +58,7 @@ class TestFolding:
     def test_a_picture_is_one_column_until_it_is_opened(self, viewer):
         page = viewer([pictured((3, 4))])
         heads = page.locator(".row.heads .head")
-        assert heads.count() == 4
+        expect(heads).to_have_count(4)
         assert page.locator(".head.band").inner_text().split("\n") == ["▸ image 1", f"3 {TIMES} 4"]
         assert page.locator(".head.band").get_attribute("aria-expanded") == "false"
         assert band(page, 1).text_content() == "12 ␣sun"
@@ -65,13 +66,13 @@ class TestFolding:
         title = band(page, 2).get_attribute("title")
         assert "of its 12 positions the top token is ␣sky at 6, ␣grass at 5, ␣dog at 1" in title
         page.locator(".head.band").click()
-        assert heads.count() == 16
+        expect(heads).to_have_count(16)
         head = page.locator(".head.part:not(.band)").nth(6)
         assert head.inner_text().split("\n") == ["7", "2·3"]
         assert head.get_attribute("aria-label") == head.get_attribute("title") == "position 7: image 1, row 2, column 3"
         assert cell(page, 2, 12).text_content() == "␣dog"
         page.locator(".head.band").click()
-        assert heads.count() == 4
+        expect(heads).to_have_count(4)
 
     def test_a_picture_of_few_positions_is_open(self, viewer):
         page = viewer([pictured((2, 3), (2, 4))])
@@ -103,7 +104,7 @@ class TestFolding:
         assert place(page) == ["at image 1, row 1, column 1", "layer 2, position 1"]
         page.keyboard.press("ArrowLeft")
         page.keyboard.press(" ")
-        assert page.locator(".row.heads .head").count() == 4
+        expect(page.locator(".row.heads .head")).to_have_count(4)
         assert page.evaluate("document.activeElement.matches('.cell.band')")
 
     def test_what_is_chosen_elsewhere_opens_its_picture(self, viewer):
@@ -150,9 +151,9 @@ class TestFolding:
         page = viewer([pictured((3, 4))])
         page.locator("summary", has_text="View").click()
         page.get_by_label("layers across").check()
-        assert page.locator(".canvas > .row").count() == 5
+        expect(page.locator(".canvas > .row")).to_have_count(5)
         page.locator(".head.band").click()
-        assert page.locator(".canvas > .row").count() == 17
+        expect(page.locator(".canvas > .row")).to_have_count(17)
 
     def test_a_comparison_folds(self, viewer):
         one, other = pictured((3, 4)), pictured((3, 4), stream="delta")
@@ -166,7 +167,7 @@ class TestFolding:
 
     def test_two_large_pictures_stay_quick(self, viewer):
         page = viewer([pictured((24, 24), (24, 24), rows=33)])
-        assert page.locator(".head.band").count() == 2
+        expect(page.locator(".head.band")).to_have_count(2)
         taken = page.evaluate(
             """async () => {
                  const started = performance.now();
@@ -211,7 +212,7 @@ class TestPatches:
         assert [each.get_attribute("data-position") for each in page.locator(".patch.chosen").all()] == ["3"]
         cell(page, 1, 0).click()
         page.mouse.move(2, 2)
-        assert page.locator(".patch.chosen").count() == 0
+        expect(page.locator(".patch.chosen")).to_have_count(0)
 
     def test_the_arrow_keys_go_from_patch_to_patch(self, viewer):
         page = viewer([pictured((3, 4))])
@@ -224,7 +225,7 @@ class TestPatches:
         assert page.evaluate("document.activeElement.dataset.position") == "8"
         page.keyboard.press("Enter")
         assert cell(page, 2, 8).get_attribute("aria-selected") == "true"
-        assert page.locator(".patch[tabindex='0']").count() == 1
+        expect(page.locator(".patch[tabindex='0']")).to_have_count(1)
 
     def test_a_pinned_token_is_known_where_it_is_in_the_top_k(self, viewer):
         page = viewer([pictured((3, 4))])
@@ -232,7 +233,7 @@ class TestPatches:
         page.keyboard.press("Enter")
         known = page.locator(".patch:not(.none)")
         assert known.all_text_contents() == ["0.250"] * 6 + ["0.500"]
-        assert page.locator(".patch.none").count() == 5
+        expect(page.locator(".patch.none")).to_have_count(5)
         assert "probability is not known" in patch(page, 7).get_attribute("aria-label")
         legend = page.locator(".controls .legend").inner_text()
         assert "full colour = 0.5, the largest in any layer" in legend
@@ -245,7 +246,7 @@ class TestPatches:
         grid = np.linspace(0.01, 0.2, lens.magnitude.size).reshape(lens.magnitude.shape)
         lens = replace(lens, targets=[followed(lens, probability=grid)])
         page = viewer([lens])
-        assert page.locator(".patch.none").count() == 0
+        expect(page.locator(".patch.none")).to_have_count(0)
         shown = [float(each) for each in page.locator(".patch").all_text_contents()]
         assert shown == pytest.approx(grid[-1, 1:13], abs=6e-4)
         strengths = page.locator(".patch").evaluate_all("all => all.map((each) => +each.style.getPropertyValue('--p'))")
@@ -268,15 +269,15 @@ class TestPatches:
 
     def test_a_picture_of_numbers_has_its_grid_alone(self, viewer):
         page = viewer([pictured((3, 4), image=False)])
-        assert page.locator(".overlay img").count() == 0
-        assert page.locator(".patch").count() == 12
+        expect(page.locator(".overlay img")).to_have_count(0)
+        expect(page.locator(".patch")).to_have_count(12)
         assert "Only numbers were given" in page.locator(".controls .legend").inner_text()
         assert not page.get_by_label("Image", exact=True).is_visible()
 
     def test_positions_without_a_place_are_beside_the_image(self, viewer):
         lens = pictured((3, 4), changes={"grid": np.zeros((0, 0), int)})
         page = viewer([lens])
-        assert page.locator(".patch").count() == 12
+        expect(page.locator(".patch")).to_have_count(12)
         assert page.locator(".overlay img").is_visible()
         image, first = page.locator(".overlay img").bounding_box(), patch(page, 1).bounding_box()
         assert first["y"] >= image["y"] + image["height"] - 1
@@ -286,13 +287,13 @@ class TestPatches:
     def test_parts_that_the_table_does_not_have_are_crossed_out(self, viewer):
         lens = pictured((3, 4))
         page = viewer([lens.part(lens.layers, [0, *range(5, 15)])])
-        assert page.locator(".patch.absent").count() == 4
+        expect(page.locator(".patch.absent")).to_have_count(4)
         assert "Crossed out" in page.locator(".controls .legend").inner_text()
 
     def test_a_sound_has_its_positions(self, viewer):
         lens = pictured((3, 4), image=False, name="sound", changes={"grid": np.zeros((0, 0), int)})
         page = viewer([lens])
-        assert page.locator(".patch").count() == 12
+        expect(page.locator(".patch")).to_have_count(12)
         legend = page.locator(".controls .legend").inner_text()
         assert "in the order of the prompt" in legend
         assert "image" not in legend
@@ -312,7 +313,7 @@ class TestPatches:
     def test_one_of_several_pictures_is_shown(self, viewer):
         page = viewer([pictured((3, 4), (2, 4))])
         page.get_by_label("Picture", exact=True).select_option("1")
-        assert page.locator(".patch").count() == 8
+        expect(page.locator(".patch")).to_have_count(8)
         patch(page, 13).click()
         assert cell(page, 2, 13).get_attribute("aria-selected") == "true"
         page.locator(".head.band").first.click()
@@ -327,7 +328,7 @@ class TestPatches:
 
     def test_a_result_without_pictures_has_no_part_for_them(self, viewer):
         page = viewer([pictured()])
-        assert page.locator(".pictures, .patch, .head.band").count() == 0
+        expect(page.locator(".pictures, .patch, .head.band")).to_have_count(0)
         page.locator("summary", has_text="View").click()
         assert not page.get_by_label("all columns opened").is_visible()
 
@@ -337,7 +338,7 @@ class TestPatches:
         page.locator(".head.band").click()
         patch(page, 1).hover()
         assert page.evaluate("window.ran === undefined")
-        assert page.locator("figure script:not([type]), figure h1, img:not(.overlay img)").count() == 0
+        expect(page.locator("figure script:not([type]), figure h1, img:not(.overlay img)")).to_have_count(0)
         assert name in page.locator(".place span").text_content()
 
     def test_only_images_are_let_in(self):
@@ -375,7 +376,7 @@ class TestStatic:
     def test_a_few_columns_are_all_there_with_the_picture(self, opening):
         page = self.open(opening, pictured((3, 4)))
         heads = page.locator("table.lens thead").first.locator("th")
-        assert heads.count() == 16
+        expect(heads).to_have_count(16)
         assert heads.nth(8).inner_text().split("\n") == ["7", "2·3"]
         assert page.locator(".picture img").evaluate("image => image.naturalWidth") == 40
         patches = page.locator(".patches-table td")
@@ -385,7 +386,7 @@ class TestStatic:
     def test_many_columns_are_folded_and_counted(self, opening):
         page = self.open(opening, pictured((10, 20)))
         heads = page.locator("table.lens thead").first.locator("th")
-        assert heads.count() == 5
+        expect(heads).to_have_count(5)
         assert heads.nth(2).inner_text().split("\n") == ["image 1", f"10 {TIMES} 20"]
         cells = page.locator("table.lens tbody tr").last.locator("td")
         assert cells.nth(1).text_content() == "100 ␣sky"
@@ -421,8 +422,8 @@ class TestOfModels:
         model = build_for(family, processor.tokenizer)
         lens = bauklens.logit_lens(model, processor, PROMPTS[family], images=[picture()])
         page = viewer([lens])
-        assert page.locator(".patches > [role=row]").count() == rows
-        assert page.locator(".patch").count() == rows * across
+        expect(page.locator(".patches > [role=row]")).to_have_count(rows)
+        expect(page.locator(".patch")).to_have_count(rows * across)
         for row, position in enumerate(lens.pictures[0].grid[:, 0].tolist(), 1):
             token = visible(lens.vocabulary[int(lens.top_ids[-1, lens.column_of(position), 0])])
             assert patch(page, position).text_content() == token
@@ -435,7 +436,7 @@ class TestOfModels:
         lens = bauklens.logit_lens(model, processor, PROMPTS["idefics3"], images=[picture()])
         page = viewer([lens])
         assert page.locator(".controls h3").text_content() == "image 1, whole"
-        assert page.get_by_label("Picture", exact=True).locator("option").count() == 5
+        expect(page.get_by_label("Picture", exact=True).locator("option")).to_have_count(5)
 
 
 class TestOthers:
@@ -477,8 +478,8 @@ def contrast(page):
 def test_a_picture_without_a_position_in_the_table_is_no_band(viewer):
     lens = pictured((3, 4))
     page = viewer([replace(lens, pictures=[Picture("away", [[90, 91]], [90, 91], png())])])
-    assert page.locator(".head.band").count() == 0
-    assert page.locator(".patch").count() == 0
+    expect(page.locator(".head.band")).to_have_count(0)
+    expect(page.locator(".patch")).to_have_count(0)
     assert page.locator(".controls .legend").inner_text() == "No position of this table reads away"
     static = page_html([lens.part(lens.layers, [0])])
     assert static.count("<td") == 4 * 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens.show.page import fragment
@@ -186,7 +187,7 @@ class TestSumsAndDifferences:
         page.locator(".chart svg").first.focus()
         page.keyboard.press("Home")
         assert told(page)[1] == [f"● ␣Paris {MINUS} ▲ ␣b: {MINUS}12.00"]
-        assert page.locator(".chart .zero").count() == 2
+        expect(page.locator(".chart .zero")).to_have_count(2)
         assert page.locator(".chart .axis").first.text_content() == "logit difference"
         page.locator(".chip").last.click()
         assert told(page)[0].startswith("rank at")
@@ -220,7 +221,7 @@ class TestSumsAndDifferences:
         page.get_by_role("button", name=streams[0], exact=True).first.click()
         page.locator("summary", has_text="Combine").click()
         page.get_by_role("button", name="Show the difference").click()
-        assert page.locator(".chart").first.locator(".stack").count() == len(streams) * len(added)
+        expect(page.locator(".chart").first.locator(".stack")).to_have_count(len(streams) * len(added))
         page.locator("summary", has_text="Values as a table").click()
         page.locator(".numbers table").first.wait_for()
         table = page.locator(".numbers table").first.locator("tbody tr").all()
@@ -306,10 +307,10 @@ class TestCharts:
         cell(page, 4, 4).click()
         assert page.get_by_role("button", name="Drop position").get_attribute("aria-pressed") == "true"
         page.get_by_role("button", name="Drop position").click()
-        assert page.locator(".followed .heads").count() == 0
+        expect(page.locator(".followed .heads")).to_have_count(0)
         page.get_by_role("button", name="Keep position").click()
         cell(page, 4, 2).click()
-        assert page.locator(".followed .heads").count() == 1
+        expect(page.locator(".followed .heads")).to_have_count(1)
 
     def test_charts_of_very_many_positions_do_not_crash(self, viewer):
         """Four tokens at 32,768 positions are more numbers than a function can be called with."""
@@ -319,7 +320,7 @@ class TestCharts:
         targets = [target(each, 0.5, 1) | {"probability": grid, "logit": grid, "rank": 1 + grid} for each in range(4)]
         lens = made(2, count, 1, texts=TEXTS, top_ids=ids, targets=targets)
         page = viewer([lens])
-        assert page.locator(".chart").nth(1).locator("polyline").count() == 4
+        expect(page.locator(".chart").nth(1).locator("polyline")).to_have_count(4)
         points = page.locator(".chart").nth(1).locator("polyline").first.get_attribute("points").split()
         assert 300 < len(points) <= 640
         page.get_by_label("Plot").select_option("probability")
@@ -351,7 +352,7 @@ class TestCharts:
         for text in ("Across positions, at layer 4", "rank (log axis)", "␣Paris", "10k"):
             assert f">{text}<" in svg
         page.set_content(svg)
-        assert page.locator("svg parsererror").count() == 0
+        expect(page.locator("svg parsererror")).to_have_count(0)
         assert len(set(re.findall(r'<polyline [^>]*stroke="(#\w+)"', svg))) == 3
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from bauklens.show.page import page as page_html
 from tests.made import made
@@ -64,7 +65,7 @@ class TestReader:
         assert lines(page)[4] == f"4␣Paris | {first}"
         page.locator(".readline .word", has_text="␣Paris").click()
         assert page.locator(".word.pinned").evaluate_all("all => all.map((each) => each.textContent)") == ["●␣Paris"]
-        assert page.locator(".pinbar .chip").count() == 1
+        expect(page.locator(".pinbar .chip")).to_have_count(1)
         assert page.evaluate("document.activeElement.matches('.word.pinned')")
 
     def test_the_view_is_kept(self, viewer):
@@ -112,7 +113,7 @@ class TestReader:
         page.keyboard.press("Home")
         page.keyboard.press("Enter")
         assert page.locator(".place small").text_content() == "layer 0, position 4"
-        assert page.locator(".reader [tabindex='0']").count() == 1
+        expect(page.locator(".reader [tabindex='0']")).to_have_count(1)
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.matches('.cell.chosen')")
 
@@ -138,7 +139,7 @@ class TestReader:
         tab(page, "Every position").click()
         assert 5 < page.locator(".readline").count() < 60
         assert page.locator(".readline.chosen").is_visible()
-        assert page.locator(".piece").count() == 1500
+        expect(page.locator(".piece")).to_have_count(1500)
         page.get_by_role("button", name="2,596 before").click()
         assert page.locator(".place small").text_content() == "layer 0, position 2595"
         assert page.locator(".piece[aria-selected=true]").is_visible()
@@ -176,7 +177,7 @@ class TestText:
             page.keyboard.press(key)
             assert page.locator(".place small").text_content() == f"layer 4, position {position}"
             assert page.evaluate("document.activeElement.matches('.piece[tabindex=\"0\"][aria-selected=true]')")
-        assert page.locator(".piece[tabindex='0']").count() == 1
+        expect(page.locator(".piece[tabindex='0']")).to_have_count(1)
 
     def test_an_image_is_one_piece_of_it(self, opening):
         page, _, complaints = opening(page_html([pictured((3, 4))], title="T"))

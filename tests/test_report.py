@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens.show.overview import overview
@@ -112,11 +113,11 @@ class TestTable:
         page = report(apart(LENSES))
         assert prompts(page) == ["the tower", "the colosseum", "a capital"]
         assert open_results(page) == ["the tower"]
-        assert page.locator("figure.mounted").count() == page.locator(".viewer:visible").count() == 1
+        expect(page.locator("figure.mounted").count() == page.locator(".viewer:visible")).to_have_count(1)
         page.get_by_role("link", name="a capital").click()
         page.locator("figure.mounted").nth(1).wait_for()
         assert open_results(page) == ["a capital"]
-        assert page.locator(".viewer:visible").count() == 1
+        expect(page.locator(".viewer:visible")).to_have_count(1)
         assert page.locator("tr[aria-current] th").all_text_contents() == ["a capital"]
         page.locator(".overview tbody tr", has_text="the colosseum").locator("svg").click()  # anywhere in a row
         page.locator("figure.mounted").nth(2).wait_for(state="attached")
@@ -137,7 +138,7 @@ class TestTable:
         page.get_by_role("button", name="prompt").click()
         assert head.get_attribute("aria-sort") is None
         assert prompts(page) == ["a capital", "the colosseum", "the tower"]
-        assert page.locator(".overview th.still button").count() == 0
+        expect(page.locator(".overview th.still button")).to_have_count(0)
 
     def test_rows_without_a_number_are_last_either_way(self, report):
         page = report(apart([leading([0], "none", measures={}), *LENSES[:2]]))
@@ -187,7 +188,7 @@ class TestTable:
         lenses = apart([replace(lens, prompt=text) for lens, text in zip(LENSES, HOSTILE, strict=False)])
         page = report([(HOSTILE[3], lenses[0]), *lenses[1:]])
         assert page.evaluate("window.ran === undefined")
-        assert page.locator(".overview tbody tr").count() == 3
+        expect(page.locator(".overview tbody tr")).to_have_count(3)
 
     @pytest.mark.slow
     def test_a_hundred_results_open_fast(self, report):
@@ -197,7 +198,7 @@ class TestTable:
         began = time.monotonic()
         page = report(lenses)
         assert time.monotonic() - began < 20
-        assert page.locator("figure.mounted").count() == 1
+        expect(page.locator("figure.mounted")).to_have_count(1)
 
 
 class TestWithoutScript:
@@ -209,11 +210,11 @@ class TestWithoutScript:
             "0.500",
             "1",
         ]
-        assert page.locator(".overview svg polyline").count() == 3
-        assert page.locator("table.lens:visible").count() == 1
+        expect(page.locator(".overview svg polyline")).to_have_count(3)
+        expect(page.locator("table.lens:visible")).to_have_count(1)
         page.get_by_role("link", name="a capital").click()
         page.locator("#result-3 table.lens").wait_for(state="visible")
-        assert page.locator("details.result > summary:visible").count() == 3
+        expect(page.locator("details.result > summary:visible")).to_have_count(3)
 
     def test_results_open_with_a_click(self, opening):
         page, _, _ = opening(page_html(apart(LENSES), title="T"), script=False)

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import expect
 from rich.console import Console
 
 import bauklens
@@ -426,9 +427,9 @@ def test_the_page_asks_for_nothing_and_fits_a_narrow_window(opening, tmp_path, s
     page, asked, complaints = opening(html, scheme=scheme, width=480)
     assert not asked
     assert not complaints
-    assert page.locator(".charts .chart").count() == 5
-    assert page.locator("table.ranking tbody tr").count() == 4
-    assert page.locator("b", has_text="bold").count() == 0
+    expect(page.locator(".charts .chart")).to_have_count(5)
+    expect(page.locator("table.ranking tbody tr")).to_have_count(4)
+    expect(page.locator("b", has_text="bold")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth") <= 480
     assert "95 % interval" in page.locator("table.ranking td").nth(0).get_attribute("title")
 

@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow  # a single process builds the site and runs all of them: tests/scheduling.py
 
@@ -110,7 +111,7 @@ def test_a_notebooks_page_stands_on_its_own(site, opening, name):
     page.locator("h1").first.wait_for()
     figures = page.locator("figure.bauklens[data-viewer]").count()
     page.wait_for_timeout(500)
-    assert page.locator("figure.mounted").count() == figures
+    expect(page.locator("figure.mounted")).to_have_count(figures)
     assert (asked, complaints) == ([], [])
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from bauklens.show.page import page as page_html
 from tests.made import made
@@ -59,9 +60,9 @@ class TestPaper:
     def test_a_table_is_printed_whole_with_its_colours_and_goes_on_below(self, shown):
         lens = made(12, 60, 2)
         page = shown([lens])
-        assert page.locator(".printed td").count() == 0
+        expect(page.locator(".printed td")).to_have_count(0)
         on_paper(page)
-        assert page.locator(".printed td").count() == 12 * 60
+        expect(page.locator(".printed td")).to_have_count(12 * 60)
         heads = page.locator(".printed thead .position i").all_text_contents()
         assert heads == [str(each) for each in range(60)]
         boxes = page.locator(".printed :is(td, th)").evaluate_all(
@@ -74,7 +75,7 @@ class TestPaper:
         assert page.locator(".printed td.chosen").evaluate("td => getComputedStyle(td).printColorAdjust") == "exact"
         assert not page.get_by_role("combobox").first.is_visible()
         page.evaluate("dispatchEvent(new Event('afterprint'))")
-        assert page.locator(".printed td").count() == 0
+        expect(page.locator(".printed td")).to_have_count(0)
 
     def test_pins_choice_and_colours_are_those_of_the_screen(self, shown):
         page = shown([rising()])
@@ -89,7 +90,7 @@ class TestPaper:
         page = shown([rising(), rising(stream="delta")])
         page.get_by_role("button", name="side by side").click()
         on_paper(page)
-        assert page.locator(".printed td").count() == 2 * 6 * 5
+        expect(page.locator(".printed td")).to_have_count(2 * 6 * 5)
         page = shown([pictured((3, 4))])
         on_paper(page)
         assert page.locator(".printed td.band").count() > 0
@@ -97,9 +98,9 @@ class TestPaper:
     def test_a_table_too_large_is_printed_around_the_chosen_cell_and_says_so(self, shown):
         page = shown([made(40, 700, 2)])
         on_paper(page)
-        assert page.locator(".printed td").count() == 20_000
+        expect(page.locator(".printed td")).to_have_count(20_000)
         assert page.locator(".printed .caption").text_content().endswith(". 200 columns are not printed")
-        assert page.locator(".printed td.chosen").count() == 1
+        expect(page.locator(".printed td.chosen")).to_have_count(1)
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_the_browser_prints_it_on_white(self, shown, scheme):

@@ -7,6 +7,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensError
@@ -132,7 +133,7 @@ class TestInThePage:
         assert page.get_by_label("Plot").input_value() == "log"
         assert page.get_by_label("Note on layer 2, position 1").input_value() == HOSTILE
         assert page.locator(".notelist li bdi").last.text_content() == HOSTILE
-        assert page.locator(".notelist img").count() == 0
+        expect(page.locator(".notelist img")).to_have_count(0)
 
     def test_notes_mark_their_cells_and_the_list_chooses_them(self, opened):
         view = rising().view(notes={("4", 0): "last", ("1", 3): "first"}, stride=2, cell=("4", -1))
@@ -165,7 +166,7 @@ class TestInThePage:
         page.locator(".cellnote textarea").fill("because")
         assert cell(page, 2, 1).get_attribute("aria-label").endswith("note: because")
         page.get_by_role("button", name="Remove the note").click()
-        assert page.locator(".cell.noted").count() == 0
+        expect(page.locator(".cell.noted")).to_have_count(0)
         assert not page.locator(".notelist").is_visible()
         assert page.evaluate("document.activeElement.textContent") == "Add a note"
 
@@ -232,11 +233,11 @@ class TestACopyOfThePage:
         assert [each.get("pins") for each in held(copy)] == [None, [4], []]
         again = opened(copy)
         assert again.locator("details.result[open] h2").inner_text() == "two"
-        assert again.locator(".overview-scroll").count() == 1
+        expect(again.locator(".overview-scroll")).to_have_count(1)
 
     def test_a_notebook_has_none(self, opening):
         page, _, _ = opening(f"<!doctype html><meta charset=utf-8>{rising().view(pins=['a'])._repr_html_()}")
         page.locator("figure.mounted").wait_for()
         assert [name for name, _ in chips(page)] == ["● a 3"]
         page.locator("summary", has_text="Export").click()
-        assert page.get_by_role("button", name="Save a copy").count() == 0
+        expect(page.get_by_role("button", name="Save a copy")).to_have_count(0)

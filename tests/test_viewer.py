@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensResult
@@ -143,7 +144,7 @@ class TestLook:
             for column in range(5):
                 token = result.vocabulary[int(result.top_ids[row, column, 0])]
                 assert cell(page, layer, column).text_content() == token.replace(" ", "␣")
-        assert page.locator("table.lens").count() == 0
+        expect(page.locator("table.lens")).to_have_count(0)
 
     def test_the_pointer_shows_a_cell_and_a_click_keeps_it(self, viewer):
         page = viewer([rising()])
@@ -193,7 +194,7 @@ class TestPins:
         assert cell(page, 2, 4).get_attribute("data-pin") == "●"
         assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
         page.get_by_role("button", name="pin ␣Paris").click()
-        assert page.locator(".cell[data-pin]").count() == 0
+        expect(page.locator(".cell[data-pin]")).to_have_count(0)
 
     def test_several_have_colours_and_shapes_of_their_own(self, viewer):
         page = viewer([rising()])
@@ -220,7 +221,7 @@ class TestPins:
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
         charts = page.locator(".chart")
-        assert charts.count() == 2
+        expect(charts).to_have_count(2)
         over_layers = charts.first
         points = over_layers.locator("polyline").get_attribute("points").split()
         heights = [float(point.partition(",")[2]) for point in points]
@@ -262,7 +263,7 @@ class TestPins:
     def test_the_top_token_of_the_chosen_cell_is_always_in_the_charts(self, viewer):
         page = viewer([wandering()])
         cell(page, 0, 4).click()
-        assert page.locator(".followed button").count() == 9
+        expect(page.locator(".followed button")).to_have_count(9)
         assert page.locator(".followed button").last.text_content() == "○ t1"
 
     def test_shapes_of_lines_that_end_at_one_point_are_apart(self, viewer):
@@ -450,7 +451,7 @@ class TestColours:
 
     def test_the_classic_look(self, viewer):
         page = viewer([rising()], report={"look": "classic"})
-        assert page.locator(".scroll.classic").count() == 1
+        expect(page.locator(".scroll.classic")).to_have_count(1)
         assert page.get_by_label("Colour").input_value() == "classic"
 
     def test_light_dark_and_as_the_system(self, viewer):
@@ -552,7 +553,7 @@ class TestCompare:
     def test_side_by_side_they_scroll_together(self, viewer):
         page = viewer([rising(60, 80), rising(60, 80, stream="delta")])
         page.get_by_role("button", name="side by side").click()
-        assert page.locator(".scroll").count() == 2
+        expect(page.locator(".scroll")).to_have_count(2)
         page.locator(".scroll").first.evaluate("box => box.scrollTo(400, 200)")
         page.wait_for_timeout(100)
         places = page.locator(".scroll").evaluate_all("boxes => boxes.map((box) => [box.scrollLeft, box.scrollTop])")
@@ -564,7 +565,7 @@ class TestCompare:
         assert page.locator(".tabs button").last.get_attribute("aria-pressed") == "true"
         drawn = cell(page, 4, 4).evaluate("e => Number(e.style.getPropertyValue('--p'))")
         assert drawn == pytest.approx(bauklens.compare(one, other).distance[5, 4], abs=6e-4)
-        assert page.locator(".tops").count() == 2
+        expect(page.locator(".tops")).to_have_count(2)
         page.get_by_label("Colour").select_option("overlap")
         assert "overlap between the two, 0 to 1" in page.locator(".pane .legend").text_content()
         page.get_by_role("button", name="other", exact=True).click()
@@ -604,7 +605,7 @@ class TestCompare:
         page.keyboard.press("Control+Home")
         page.wait_for_timeout(100)
         assert first.evaluate("box => box.scrollTop") == 0
-        assert second.locator(".cell.chosen").count() == 0  # which has no row "embed"
+        expect(second.locator(".cell.chosen")).to_have_count(0)  # which has no row "embed"
 
     def test_partners_of_a_comparison_stay_partners_where_one_is_shifted(self, viewer):
         one = rising(columns=4, token_ids=[0, 1, 2, 3])
@@ -620,19 +621,19 @@ class TestCompare:
         page = viewer([bauklens.compare(one, other)])
         cell(page, 4, 2).click()
         assert page.locator(".place span").text_content() == f"after c↵ | {TEXTS[7]}"
-        assert page.locator(".head.position", has_text="c↵ | ").count() == 1
+        expect(page.locator(".head.position", has_text="c↵ | ")).to_have_count(1)
 
     def test_two_viewers_on_a_page_do_not_disturb_each_other(self, viewer):
         page = viewer([("one", rising()), ("two", rising())])
         page.get_by_role("button", name="pin ␣Paris").click()
         first, second = page.locator("figure.bauklens").all()
-        assert first.locator(".cell[data-pin]").count() == 6
+        expect(first.locator(".cell[data-pin]")).to_have_count(6)
         page.locator(".overview a").nth(1).click()
         page.locator("figure.mounted").nth(1).wait_for()
-        assert second.locator(".cell[data-pin]").count() == 0
+        expect(second.locator(".cell[data-pin]")).to_have_count(0)
         page.locator(".overview a").nth(0).click()
         first.locator(".cell[data-pin]").nth(5).wait_for()
-        assert second.locator(".cell[data-pin]").count() == 0
+        expect(second.locator(".cell[data-pin]")).to_have_count(0)
 
     def test_two_versions_of_the_viewer_live_on_one_page(self, opening, monkeypatch, tmp_path):
         """Outputs of a notebook that were made before and after the package was updated."""
@@ -650,7 +651,7 @@ class TestCompare:
         page.locator("figure.mounted").nth(2).wait_for()
         for which, name in enumerate(("Export", "Carry off", "Export")):
             figure = page.locator("figure.mounted").nth(which)
-            assert figure.locator("summary", has_text=name).count() == 1
+            expect(figure.locator("summary", has_text=name)).to_have_count(1)
             figure.get_by_role("button", name="pin ␣Paris").click()
             assert figure.locator(".told").text_content().endswith("␣Paris leads from layer 3 on.")
         assert (asked, complaints) == ([], [])
@@ -870,12 +871,12 @@ class TestKeyboardAndScreenReader:
 
     def test_the_focus_is_in_the_table_once(self, viewer):
         page = viewer([rising(40, 60)])
-        assert page.locator(".cell[tabindex='0']").count() == 1
+        expect(page.locator(".cell[tabindex='0']")).to_have_count(1)
         page.locator(".cell.chosen").focus()
         for _ in range(45):
             page.keyboard.press("ArrowLeft")
         assert page.locator(".place small").text_content() == "layer 38, position 14"
-        assert page.locator(".cell[tabindex='0']").count() == 1
+        expect(page.locator(".cell[tabindex='0']")).to_have_count(1)
         assert page.evaluate("document.activeElement.dataset.position") == "14"
 
     def test_a_grid_with_its_places(self, viewer):
@@ -904,11 +905,11 @@ class TestHostileTexts:
         figure.locator("summary", has_text="View").click()
         figure.get_by_label("layers across").check()
         assert page.evaluate("window.ran === undefined")
-        assert figure.locator("img, script:not([type]), h1").count() == 0
+        expect(figure.locator("img, script:not([type]), h1")).to_have_count(0)
 
     def test_a_lens_of_one_cell(self, viewer):
         page = viewer([made(1, 1, 1)])
-        assert page.locator(".cell").count() == 1
+        expect(page.locator(".cell")).to_have_count(1)
         page.locator(".cell").click()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("p")
@@ -951,7 +952,7 @@ class TestBigGrids:
 
     def test_without_script_an_excerpt_says_that_it_is_one(self, opening, big):
         page, _, _ = opening(page_html([big], title="T"), script=False)
-        assert page.locator("td").count() == 49 * 51
+        expect(page.locator("td")).to_have_count(49 * 51)
         assert (
             page.locator(".note")
             .text_content()
@@ -963,7 +964,7 @@ def test_a_browser_that_cannot_unpack_keeps_the_table(opening):
     html = page_html([rising(40, 50)], title="T").replace('"packed":true', '"packed":false')
     page, _, _ = opening(html)
     page.locator(".failed").wait_for()
-    assert page.locator("td").count() == 2000
+    expect(page.locator("td")).to_have_count(2000)
 
 
 @pytest.mark.parametrize("width", [1400, 480])
@@ -1075,8 +1076,8 @@ class TestClassifiers:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_columns_that_nothing_confirms_are_grey(self, viewer, scheme):
         page = viewer([self.lens()], scheme=scheme)
-        assert page.locator(".cell.unread").count() == 9
-        assert page.locator(".head.position.unread").count() == 3
+        expect(page.locator(".cell.unread")).to_have_count(9)
+        expect(page.locator(".head.position.unread")).to_have_count(3)
         assert "grey: nothing of the model’s own confirms these columns, as its head reads position 0 only" in (
             page.locator(".pane .legend").inner_text()
         )
@@ -1085,7 +1086,7 @@ class TestClassifiers:
         ]
         assert colours[0] != colours[1]
         page = viewer([self.lens(check={"max_abs_logit_difference": 0.0})])
-        assert page.locator(".unread").count() == 0
+        expect(page.locator(".unread")).to_have_count(0)
         assert "grey:" not in page.locator(".pane .legend").inner_text()
 
     def test_a_label_is_written_as_it_is_and_is_not_cut(self, viewer):

@@ -232,6 +232,7 @@ def test_the_demo_page(show, demo, eiffel, scheme, width, look):
     page.screenshot(path=SHOTS / f"demo-{look}-{scheme}-{width}.png", full_page=True)
     assert (asked, complaints) == ([], [])
     assert page.locator("table").first.locator("td[data-layer='27'][data-position='9']").text_content() == "␣Paris"
-    expect(page.locator("table").count() == page.locator(".check")).to_have_count(2)
+    expect(page.locator("table")).to_have_count(2)
+    expect(page.locator(".check")).to_have_count(2)
     if look == "default":  # the classic look's contrast is that of its colour
         assert min(page.evaluate(CONTRASTS), key=lambda each: each["contrast"])["contrast"] >= 4.5

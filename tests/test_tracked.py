@@ -133,7 +133,7 @@ def test_in_parts_they_are_the_same(model, options):
     for token in part.tracked.token_ids:
         one, other = part.tracked.place(token), whole.tracked.place(token)
         ranks = whole.tracked.rank[other][:, columns].astype(int)
-        assert np.abs(part.tracked.rank[one].astype(int) - ranks).max() <= 2
+        assert (np.abs(part.tracked.rank[one] - ranks) <= 0.04 * ranks).all()  # either is within 2 % of the truth
         logs = whole.tracked.log_probability[other][:, columns]
         assert np.allclose(part.tracked.log_probability[one], logs, rtol=4e-3, atol=4e-3)
 

@@ -7,7 +7,7 @@ import torch
 from bauklens.decode.ranking import Counting, Ranks, sure_up_to
 from bauklens.decode.rounding import BITS
 
-_BINS = 1 << 14
+_BINS = 1 << 12
 """Bins in which the others are counted: narrower ones than bfloat16's own errors would be of no use."""
 
 

@@ -3,22 +3,26 @@
 To compare every token with every logit would take as many passes as there are tokens. Instead a row's logits are
 counted in narrow bins, and a token's rank is 1 + how many logits lie in higher bins + how many of its own bin are
 greater. That last number is known if nothing else lies in its bin; otherwise half of the others are taken, and the rank
-is not sure, but off by no more than that. If that is more than :data:`WITHIN` of some token's rank, the row is sorted
-instead. Logits of two bytes are counted one bin for each number that there is, so that every rank is sure.
+is not sure, but off by no more than that. If that is more than :data:`WITHIN` of the rank, the token is compared with
+every logit after all. Logits of two bytes are counted one bin for each number that there is, so that every rank is
+sure.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-BINS = 1 << 16
-"""Bins of logits of four bytes or more, between a row's lowest and its highest."""
+BINS = 1 << 14
+"""Bins of logits of four bytes or more, between the lowest tracked token's and the row's highest."""
 
 _CODES = 1 << 16
 """Bins of logits of two bytes: one for each."""
 
 _AT_ONCE = 8
 """Rows that are counted at once on a CPU, so that they and their bins stay in its cache."""
+
+_COMPARED = 16
+"""Tokens of a row that are compared with every logit; if there are more, it is faster to sort the row."""
 
 SURE = 64
 """The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
@@ -55,66 +59,59 @@ class Counting:
         Args:
             logits: (row, vocabulary).
             ids: (token,) int64.
-            top: (row, k), the largest logits of each row; a token that is among them has a sure rank.
+            top: (row, k), the largest logits of each row, largest first; a token that is among them has a sure rank.
         """
         own = logits[:, ids]
         if logits.element_size() == 2:
-            above, _ = self._tally(_code(logits), _code(own).long(), _CODES)
+            above, _ = self._tally(_code(logits), _code(own), _CODES)
             return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
-        above, beside = self.counted(logits, own, bins=BINS)
-        off = (beside - 1).clamp_min(0).div(2, rounding_mode="floor")
-        ranks, sure = best_of(above + 1 + off, beside <= 1, own, top)
-        coarse = ((beside // 2 > WITHIN * ranks) & ~sure).any(dim=-1)
-        if coarse.any():
-            ranks[coarse], sure[coarse] = _sorted_ranks(logits[coarse], own[coarse]), True
+        above, beside = self.counted(logits, own, bins=BINS, bounds=(_lowest(own), top[:, :1]))
+        ranks, sure = _best_of(1 + above + (beside - 1).clamp_min(0) // 2, beside <= 1, own, top)
+        doubtful = ~sure & (beside // 2 > WITHIN * ranks)
+        many = doubtful.sum(dim=-1) > _COMPARED
+        if many.any():
+            ranks[many], sure[many] = _sorted_ranks(logits[many], own[many]), True
+        rows, tokens = (doubtful & ~many[:, None]).nonzero(as_tuple=True)
+        for row, token in zip(*(torch.split(each, _at_once(logits)) for each in (rows, tokens)), strict=True):
+            ranks[row, token] = 1 + (logits[row] > own[row, token][:, None]).sum(dim=-1, dtype=torch.int32)
+            sure[row, token] = True
         return sure_up_to(ranks, sure)
 
     def counted(
-        self,
-        logits: torch.Tensor,
-        values: torch.Tensor,
-        *,
-        bins: int,
-        bounds: tuple[torch.Tensor, torch.Tensor] | None = None,
+        self, logits: torch.Tensor, values: torch.Tensor, *, bins: int, bounds: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """How many logits lie in higher bins than values, and how many in the same; (row, token) int32 each.
 
         Args:
-            logits: (row, vocabulary); those below -:data:`LEAST` lie in the lowest bin.
+            logits: (row, vocabulary).
             values: (row, token).
-            bins: how many.
-            bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; by default those of
-                all logits.
+            bins: how many, at most 32,768.
+            bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; what lies beyond is
+                counted in these bins.
         """
-        at_once = _AT_ONCE if logits.device.type == "cpu" else max(1, len(logits))
-        parts = []
-        for start in range(0, len(logits), at_once):
-            some = slice(start, start + at_once)
-            ends = None if bounds is None else (bounds[0][some], bounds[1][some])
-            parts.append(self._counted(logits[some], values[some], bins, ends))
+        some = _at_once(logits)
+        rows = zip(*(torch.split(each, some) for each in (logits, values, *bounds)), strict=True)
+        parts = [self._counted(some_logits, some_values, bins, ends) for some_logits, some_values, *ends in rows]
         above, beside = (torch.cat(each) for each in zip(*parts, strict=True))
         return above, beside
 
     def _counted(
-        self,
-        logits: torch.Tensor,
-        values: torch.Tensor,
-        bins: int,
-        bounds: tuple[torch.Tensor, torch.Tensor] | None,
+        self, logits: torch.Tensor, values: torch.Tensor, bins: int, bounds: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        wide = self._buffer("wide", logits.shape, torch.float32, logits.device).copy_(logits)
-        low, high = _bounds(wide) if bounds is None else bounds
+        low, high = bounds
         scale = (bins - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-        of_values = values.float().sub(low).mul_(scale).int().clamp_(0, bins - 1).long()
-        narrow = self._buffer("narrow", logits.shape, torch.int32, logits.device)
-        narrow.copy_(wide.sub_(low).mul_(scale)).clamp_(0, bins - 1)
-        return self._tally(narrow, of_values, bins)
+        of_values = values.float().sub(low).mul_(scale).clamp_(0, bins - 1)
+        of_logits = self._buffer("wide", logits.shape, torch.float32, logits.device)
+        of_logits.copy_(logits).sub_(low).mul_(scale).clamp_(0, bins - 1)
+        narrow = self._buffer("narrow", logits.shape, torch.int16, logits.device).copy_(of_logits)
+        return self._tally(narrow.clamp_(0, bins - 1), of_values.short().clamp_(0, bins - 1), bins)  # NaN is any number
 
     def _tally(self, bins: torch.Tensor, of_values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = self._buffer("places", bins.shape, torch.int64, bins.device).copy_(bins)
         ones = self._buffer("ones", bins.shape, torch.int32, bins.device)
         tally = self._buffer("tally", torch.Size((len(bins), count)), torch.int32, bins.device).zero_()
         tally.scatter_add_(1, places, ones)
+        of_values = of_values.long()
         up_to = tally.cumsum(dim=-1, dtype=torch.int32).gather(1, of_values)
         return bins.shape[1] - up_to, tally.gather(1, of_values)
 
@@ -126,21 +123,20 @@ class Counting:
         return known[: shape[0]]
 
 
+def _at_once(logits: torch.Tensor) -> int:
+    return _AT_ONCE if logits.device.type == "cpu" else max(1, len(logits))
+
+
 def _sorted_ranks(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """(row, token) int32, exactly, from the sorted logits of each row."""
     in_order = logits.sort(dim=-1).values
     return (1 + logits.shape[1] - torch.searchsorted(in_order, own, right=True)).int()
 
 
-def best_of(
+def _best_of(
     ranks: torch.Tensor, sure: torch.Tensor, own: torch.Tensor, top: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranks, with those of tokens that are among the largest by comparison with these: sure.
-
-    Args:
-        ranks, sure, own: (row, token), and whether each rank is sure, and the tokens' logits.
-        top: (row, k), the largest logits of each row, largest first.
-    """
+    """Ranks, with those of tokens that are among the largest by comparison with these: sure."""
     is_top = own >= top[:, -1:]
     among = 1 + torch.searchsorted(-top, -own).int()
     return torch.where(is_top, among, ranks), sure | is_top
@@ -153,12 +149,10 @@ def sure_up_to(ranks: torch.Tensor, sure: torch.Tensor) -> Ranks:
     return Ranks(ranks.int(), torch.where(first == most, most, first - 1).int())
 
 
-def _bounds(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(row, 1) each, the lowest logit that is not left out, and the highest."""
-    low, high = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
-    if (low < -LEAST).any():
-        low = torch.where(logits < -LEAST, high, logits).amin(dim=-1, keepdim=True)
-    return low, high
+def _lowest(own: torch.Tensor) -> torch.Tensor:
+    """(row, 1), the lowest of the tokens' logits that is not left out; 0 if all are."""
+    low = torch.where(own < -LEAST, torch.inf, own).amin(dim=-1, keepdim=True)
+    return torch.where(low == torch.inf, 0, low)
 
 
 def _code(logits: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from bauklens.decode.largest import top_of
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
 from bauklens.decode.ranking import SURE, Counting
 
@@ -129,11 +130,9 @@ class Reading:
     ) -> Values:
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
         most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
-        largest_logits, ids = logits.topk(
-            most, dim=-1
-        )  # not of probabilities: those of most tokens may be 0 in float32
-        total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
+        largest_logits, ids = top_of(logits, most)  # not of probabilities: those of most tokens may be 0 in float32
         top_ids = ids[:, : self.topk]
+        total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
         values = {"top_ids": top_ids, "top_probs": probabilities.gather(1, top_ids) / total}
         largest = largest_logits[:, :1].float()  # (row, 1)
         normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them

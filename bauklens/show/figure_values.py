@@ -96,7 +96,10 @@ def _pin(result: LensResult, which: Which, place: int) -> Pin:
 
 
 def of_token(result: LensResult, token: int, place: int, target: Target | None = None) -> Pin:
-    """A token by its id as a pin; in cells that have it in their top k, its values are those of the table."""
+    """A token by its id as a pin; in cells that have it in their top k, its values are those of the table.
+
+    Tokens that are as probable share the better rank, as far as that is known.
+    """
     if target is None:
         target = followed_as(result, token)
     empty = np.full(result.magnitude.shape, np.nan, np.float32)
@@ -105,7 +108,9 @@ def of_token(result: LensResult, token: int, place: int, target: Target | None =
     best = np.where(is_it.any(axis=-1), is_it.argmax(axis=-1) + 1, 0)
     if target is None or target not in result.targets:
         held = (result.top_probs * is_it).sum(axis=-1)
-        probability, rank = np.where(best, held, probability), np.where(best, best, rank)
+        exact_to = 0 if result.tracked is None else result.tracked.exact_to
+        is_shared = (rank < best) & (rank <= exact_to)
+        probability, rank = np.where(best, held, probability), np.where((best > 0) & ~is_shared, best, rank)
     text = spelling(result)(result.vocabulary.get(token, "" if target is None else target.text))
     return Pin(cut_to(text, LONGEST), place, probability, rank, best, target is not None)
 

@@ -110,6 +110,7 @@ class TestPython:
             ({"pins": ["nowhere"]}, r"'nowhere' is not known in this lens: .* Pass it in logit_lens\(..., targets="),
             ({"pins": ["Paris"]}, "Its text may begin with a space: ' Paris'"),
             ({"pins": ["a", "a"]}, "the pin 'a' is given twice"),
+            ({"pins": ["a", 0]}, "the pin 'a' is given twice"),
             ({"pins": list("abcdefghi")}, "there are 9 pins: pass at most 8"),
             ({"colour": "loss"}, "unknown colour 'loss': pass one of 'both', 'classic'"),
             ({"colour": "rank"}, "colour='rank' is of the first pin"),

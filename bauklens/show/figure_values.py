@@ -79,10 +79,19 @@ def pins_of(result: LensResult, wanted: Sequence[Which]) -> list[Pin]:
     if len(wanted) > len(SHAPES):
         raise LensError(f"there are {len(wanted)} pins: pass at most {len(SHAPES)}, as each has its own shape")
     pins = [_pin(result, which, place) for place, which in enumerate(wanted)]
-    twice = [pin.text for place, pin in enumerate(pins) if wanted[place] in wanted[:place]]
+    known = [_known_as(result, which) for which in wanted]
+    twice = [pin.text for place, pin in enumerate(pins) if known[place] in known[:place]]
     if twice:
         raise LensError(f"the pin {twice[0]!r} is given twice: pass it once")
     return pins
+
+
+def _known_as(result: LensResult, which: Which) -> tuple[str, tuple[int, ...]]:
+    """What tells a pin from others, whether it is given by its text or by its ids; of a set, its name does."""
+    target = followed_as(result, which)
+    if target is None:
+        return "", (in_some_top(result, which),)
+    return ("", target.token_ids) if is_single(target) else (f"{target.part} {target.text}", target.token_ids)
 
 
 def _pin(result: LensResult, which: Which, place: int) -> Pin:

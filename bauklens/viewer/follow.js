@@ -26,7 +26,7 @@ export const isKnown = (lens, token) => ["target", "tracked"].includes(sourceOf(
 /** Up to which rank a token's ranks in a cell are exact, beside those in the top k; a sum's as its tokens' are. */
 export function exactUpTo(lens, token, cell) {
   const parts = lens.joint.get(token)?.parts;
-  if (parts) return Math.min(...parts.map((part) => exactUpTo(lens, part, cell)));
+  if (parts) return parts.reduce((least, part) => Math.min(least, exactUpTo(lens, part, cell)), Infinity);
   const source = sourceOf(lens, token);
   if (source !== "tracked" && source !== "coarse") return Infinity;
   return Math.min(lens.tracked.sure?.[cell] ?? Infinity, source === "coarse" ? EXACT : Infinity);

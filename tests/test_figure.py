@@ -16,7 +16,9 @@ from playwright.sync_api import expect
 
 import bauklens
 from bauklens import LensError
+from bauklens.result.tracked import tracked_of
 from bauklens.show.figure_colours import PALETTES, SHAPES, THEMES, Colours, contrast
+from bauklens.show.figure_values import pins_of
 from bauklens.show.page import page
 from tests.made import HOSTILE, made
 from tests.test_viewer import rising
@@ -108,6 +110,7 @@ class TestPython:
             ({"pins": ["nowhere"]}, r"'nowhere' is not known in this lens: .* Pass it in logit_lens\(..., targets="),
             ({"pins": ["Paris"]}, "Its text may begin with a space: ' Paris'"),
             ({"pins": ["a", "a"]}, "the pin 'a' is given twice"),
+            ({"pins": ["a", 0]}, "the pin 'a' is given twice"),
             ({"pins": list("abcdefghi")}, "there are 9 pins: pass at most 8"),
             ({"colour": "loss"}, "unknown colour 'loss': pass one of 'both', 'classic'"),
             ({"colour": "rank"}, "colour='rank' is of the first pin"),
@@ -135,6 +138,13 @@ class TestPython:
         svg = lens.figure(pins=[far], colour="rank", charts=True).svg()
         assert "not known" not in svg
         assert svg.count("<polyline") > 2
+
+    @pytest.mark.parametrize(("exact_to", "rank"), [(64, 1), (0, 2)])
+    def test_tokens_that_are_as_probable_share_the_better_rank_if_it_is_exact(self, exact_to, rank):
+        logs, ranks = np.full((1, 2, 2), -0.7, np.float16), np.ones((1, 2, 2), np.int64)
+        lens = made(1, 2, 2, tracked=tracked_of((0, 1), logs, ranks, np.full((1, 2), exact_to)))
+        assert lens.target(1).rank.tolist() == [[1, 1]]
+        assert pins_of(lens, [1])[0].rank.tolist() == [[rank, 1]]  # it is second in the first cell's top k
 
     def test_a_token_that_is_in_some_top_k_only_says_where_it_is_not_known(self):
         svg = rising().figure(pins=[" Paris"], colour="token").svg()

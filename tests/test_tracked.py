@@ -356,5 +356,22 @@ class TestInAPage:
         assert np.array_equal(found.arrays["tracked codes"], coded(lens.tracked.rank[3:10]).ravel())
         assert found.arrays["tracked codes"].dtype == np.uint8
 
+    def test_no_more_are_held_as_they_are_than_can_be_put_in_order(self, opening):
+        count = (1 << 16) + 2
+        logs = -np.ones((count, 1, 1), dtype=np.float16)
+        ranks = np.arange(1, count + 1, dtype=np.uint32).reshape(-1, 1, 1)
+        tracked = Tracked(np.arange(count), logs, ranks, np.full((1, 1), count, dtype=np.uint32))
+        found = tracked_payload(tracked, {token: token for token in range(count)})
+        module = base64.b64encode((VIEWER / "tracked.js").read_bytes()).decode()
+        read = """async ([module, head, logs, ranks, codes]) => {
+          const { trackedOf } = await import(`data:text/javascript;base64,${module}`);
+          const exact = { logs: Uint16Array.from(logs), ranks: Uint32Array.from(ranks) };
+          const known = trackedOf(head, { ...exact, codes: Uint8Array.from(codes) }, 1);
+          return [0, 1, 2, 65535, 65536].map((token) => String(known.of(token).rank[0]));
+        }"""
+        arrays = [found.arrays[f"tracked {name}"].tolist() for name in ("logs", "ranks", "codes")]
+        page, _, _ = opening("<!doctype html>")
+        assert page.evaluate(read, [module, found.head, *arrays]) == ["1", "2", "3", "65536", "NaN"]
+
     def test_a_result_without_them_has_none(self, model):
         assert tracked_payload(bauklens.logit_lens(model, None, PROMPT, track=0).tracked, {}).head is None

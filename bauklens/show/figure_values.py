@@ -79,10 +79,19 @@ def pins_of(result: LensResult, wanted: Sequence[Which]) -> list[Pin]:
     if len(wanted) > len(SHAPES):
         raise LensError(f"there are {len(wanted)} pins: pass at most {len(SHAPES)}, as each has its own shape")
     pins = [_pin(result, which, place) for place, which in enumerate(wanted)]
-    twice = [pin.text for place, pin in enumerate(pins) if wanted[place] in wanted[:place]]
+    known = [_known_as(result, which) for which in wanted]
+    twice = [pin.text for place, pin in enumerate(pins) if known[place] in known[:place]]
     if twice:
         raise LensError(f"the pin {twice[0]!r} is given twice: pass it once")
     return pins
+
+
+def _known_as(result: LensResult, which: Which) -> tuple[str, tuple[int, ...]]:
+    """What tells a pin from others, whether it is given by its text or by its ids; of a set, its name does."""
+    target = followed_as(result, which)
+    if target is None:
+        return "", (in_some_top(result, which),)
+    return ("", target.token_ids) if is_single(target) else (f"{target.part} {target.text}", target.token_ids)
 
 
 def _pin(result: LensResult, which: Which, place: int) -> Pin:
@@ -96,7 +105,10 @@ def _pin(result: LensResult, which: Which, place: int) -> Pin:
 
 
 def of_token(result: LensResult, token: int, place: int, target: Target | None = None) -> Pin:
-    """A token by its id as a pin; in cells that have it in their top k, its values are those of the table."""
+    """A token by its id as a pin; in cells that have it in their top k, its values are those of the table.
+
+    Tokens that are as probable share the better rank, as far as that is known.
+    """
     if target is None:
         target = followed_as(result, token)
     empty = np.full(result.magnitude.shape, np.nan, np.float32)
@@ -105,7 +117,9 @@ def of_token(result: LensResult, token: int, place: int, target: Target | None =
     best = np.where(is_it.any(axis=-1), is_it.argmax(axis=-1) + 1, 0)
     if target is None or target not in result.targets:
         held = (result.top_probs * is_it).sum(axis=-1)
-        probability, rank = np.where(best, held, probability), np.where(best, best, rank)
+        exact_to = 0 if result.tracked is None else result.tracked.exact_to
+        is_shared = (rank < best) & (rank <= exact_to)
+        probability, rank = np.where(best, held, probability), np.where((best > 0) & ~is_shared, best, rank)
     text = spelling(result)(result.vocabulary.get(token, "" if target is None else target.text))
     return Pin(cut_to(text, LONGEST), place, probability, rank, best, target is not None)
 

@@ -14,6 +14,9 @@ MOST_EXACT = 400_000
 MOST_BRIEF = 18_000
 """The same for a notebook, which holds no others."""
 
+MOST_TOKENS = 1 << 16
+"""Tokens that a page holds as they are, as the viewer puts them in order by numbers of 16 bits."""
+
 MOST_COARSE = 12_000_000
 """Further values of which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
 
@@ -53,7 +56,7 @@ def tracked_payload(tracked: Tracked | None, places: Mapping[int, int], *, brief
     if tracked is None or not len(tracked):
         return TrackedPayload()
     cells = tracked.rank[0].size
-    exact = min(len(tracked), (MOST_BRIEF if brief else MOST_EXACT) // cells)
+    exact = min(len(tracked), (MOST_BRIEF if brief else MOST_EXACT) // cells, MOST_TOKENS)
     kept = exact if brief else min(len(tracked), exact + MOST_COARSE // cells)
     head = {
         "places": [places[token] for token in tracked.token_ids[:kept].tolist()],

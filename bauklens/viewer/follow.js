@@ -2,7 +2,9 @@
 
 import { probabilityAt, rankAt } from "./data.js";
 import { isToken } from "./targets.js";
+import { EXACT } from "./tracked.js";
 
+const SMALLEST = 2 ** -126; // the smallest float32 with all its digits
 const known = new WeakMap(); // lens -> token -> what `followed` returned
 
 /**
@@ -20,6 +22,15 @@ export function followed(lens, token) {
 
 /** Whether a token's probability is known in every cell. */
 export const isKnown = (lens, token) => ["target", "tracked"].includes(sourceOf(lens, token));
+
+/** Up to which rank a token's ranks in a cell are exact, beside those in the top k; a sum's as its tokens' are. */
+export function exactUpTo(lens, token, cell) {
+  const parts = lens.joint.get(token)?.parts;
+  if (parts) return parts.reduce((least, part) => Math.min(least, exactUpTo(lens, part, cell)), Infinity);
+  const source = sourceOf(lens, token);
+  if (source !== "tracked" && source !== "coarse") return Infinity;
+  return Math.min(lens.tracked.sure?.[cell] ?? Infinity, source === "coarse" ? EXACT : Infinity);
+}
 
 /** How a token is known, as `followed` says, without its values. */
 export function sourceOf(lens, token) {
@@ -41,7 +52,7 @@ export const targetAt = (lens, token) =>
 
 function follow(lens, token) {
   const target = targetAt(lens, token);
-  if (target) return { probability: target.probability, rank: target.rank, logs: target.logs ?? target.probability.map(Math.log), source: target.source ?? "target" };
+  if (target) return { probability: target.probability, rank: target.rank, logs: target.logs ?? logsOf(lens, target), source: target.source ?? "target" };
   const source = sourceOf(lens, token);
   const nothing = () => new Float32Array(lens.rows * lens.columns).fill(NaN);
   const { logs, rank } = source === "top" ? { logs: nothing(), rank: nothing() } : lens.tracked.of(token);
@@ -49,8 +60,17 @@ function follow(lens, token) {
   for (let cell = 0; cell < rank.length; cell += 1) {
     const found = rankAt(lens, cell, token);
     if (!found) continue;
-    [rank[cell], probability[cell]] = [found, probabilityAt(lens, cell, found - 1)];
+    const isShared = rank[cell] < found && rank[cell] <= exactUpTo(lens, token, cell); // tokens that are as probable share the better rank
+    if (!isShared) rank[cell] = found;
+    probability[cell] = probabilityAt(lens, cell, found - 1);
     logs[cell] = Math.log(probability[cell]);
   }
   return { probability, rank, logs, source };
+}
+
+/** The logs of a target's probabilities; by its logits where these are too small for a float32, if the top's are known. */
+function logsOf(lens, { probability, logit }) {
+  const top = lens.values.max_logit;
+  const byLogit = (cell) => Math.min(0, logit[cell] - top[cell] + Math.log(probabilityAt(lens, cell)));
+  return probability.map((value, cell) => (value < SMALLEST && top && Number.isFinite(logit?.[cell]) ? byLogit(cell) : Math.log(value)));
 }

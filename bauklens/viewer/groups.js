@@ -61,6 +61,7 @@ function sumOf(lens, tokens) {
   return {
     part: "sum",
     tokens: [],
+    parts: tokens,
     get probability() {
       return values().probability;
     },

@@ -1,9 +1,8 @@
 // What charts show of a token in some cells: its rank, its probability or the log of it, its logit; or how two differ.
 
 import { probabilityAt } from "./data.js";
-import { followed, targetAt, valuesIn } from "./follow.js";
+import { exactUpTo, followed, targetAt, valuesIn } from "./follow.js";
 import { probabilityText, valueText } from "./numbers.js";
-import { EXACT } from "./tracked.js";
 
 const MEASURED = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "difference" };
 
@@ -49,11 +48,7 @@ export function measuredText(lens, token, what, value, cell) {
 }
 
 /** Whether a rank is known about, as tracked ones are beyond a number. */
-function isAbout(lens, token, rank, cell) {
-  const { source } = followed(lens, token);
-  const exact = { tracked: lens.tracked?.sure?.[cell], coarse: EXACT }[source] ?? Infinity;
-  return rank > exact && rank > lens.topk;
-}
+const isAbout = (lens, token, rank, cell) => rank > lens.topk && rank > exactUpTo(lens, token, cell);
 
 /** Whether it is a word of several tokens, which has neither a rank nor a logit. */
 export const isWord = (lens, token) => lens.joint.get(token)?.part === "whole";

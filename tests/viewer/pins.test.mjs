@@ -94,6 +94,37 @@ test("ranks of tracked tokens are about right beyond those that are exact", () =
   assert.equal(measuredText(following(), 1, "rank", 20000, 0), "20,000");
 });
 
+/** What a lens tracks of one token: its logs and ranks in six cells, exact up to some of them. */
+const tracking = (token, logs, rank, sure, isCoarse = () => false) => ({ has: (each) => each === token, of: () => ({ logs: grid(...logs), rank: grid(...rank) }), isCoarse, sure: Uint32Array.from(sure), limit: 300 });
+
+test("tokens that are as probable share the better rank, as targets do, if it is exact", () => {
+  const tracked = tracking(2, [-9, -9, -9, -9, -9, -9], [9, 1, 1, 9, 1, 9], [64, 64, 0, 64, 64, 64]);
+  const { rank, probability } = followed(small({ tracked }), 2);
+  assert.deepEqual([...rank], [9, 1, 2, 9, 1, 9]); // it is second in the top k of cells 1 and 2, and of cell 2 that is all that is known
+  assert.equal(probability[1], 0.125);
+});
+
+test("the rank of a sum is about right if those of its tokens are", () => {
+  const coarse = tracking(3, [NaN, NaN, NaN, NaN, NaN, NaN], [45, 45, 12, 45, 12, 45], [64, 64, 64, 64, 8, 64], () => true);
+  const lens = small({ tracked: coarse });
+  const sum = placeIn(lens, sumKey([lens.keys[3], lens.keys[4]]));
+  assert.deepEqual([0, 2, 4].map((cell) => measuredText(lens, 3, "rank", followed(lens, 3).rank[cell], cell)), ["≈ 45", "12", "≈ 12"]);
+  assert.equal(measuredText(lens, sum, "rank", 45, 0), "≈ 45");
+});
+
+test("the log of a target's probability is known by its logit if no float32 is that small", () => {
+  const lens = following({ values: { max_logit: grid(300, 300, 300, 300, 300, 300) } });
+  lens.targets[0].probability[3] = 0;
+  lens.targets[0].logit[3] = 100;
+  const { logs, probability } = followed(lens, 0);
+  assert.equal(probability[3], 0);
+  assert.ok(Math.abs(logs[3] - (-200 + Math.log(0.5))) < 1e-3);
+  assert.ok(Math.abs(logs[1] - Math.log(0.25)) < 1e-6);
+  const without = following();
+  without.targets[0].probability[3] = 0;
+  assert.equal(followed(without, 0).logs[3], -Infinity);
+});
+
 test("the difference of two is that of their logits, or of the logs of their probabilities", () => {
   const lens = following();
   assert.deepEqual(apartAt(lens, [10, 11], [0, 5]), [1, -5]);

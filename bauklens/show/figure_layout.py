@@ -153,6 +153,10 @@ def _table(result: LensResult, plan: Plan, colours: Colours, drawing: Drawing, t
             box = (left + width * across, y, width - GAP, ROW * font - GAP)
             _cell(drawing, result, plan, colours, (row, column), texts, box)
     bottom = body + ROW * font * len(plan.rows)
+    if plan.classic:  # which has the heads below as well
+        for place, column in enumerate(plan.columns):
+            _head(drawing, result, plan, colours, column, heads[place], (left + width * place, bottom, width))
+        bottom += HEAD * font
     generated = [place for place, column in enumerate(plan.columns) if result.generated[column]]
     if generated:
         x = left + width * generated[0] - GAP / 2
@@ -212,19 +216,19 @@ def _cell(
     if share > 0 and not plan.classic:
         thick = 0.2 * font
         drawing.pieces.append(Box(x, y + height - thick, share * width, thick, colours.bar(ink, unread)))
-    mark = marked(plan.pins, cell)
+    mark, seen = marked(plan.pins, cell), colours.inside if plan.classic else colours
     if mark is not None and mark.best[cell] == 1:
         edge = 0.14 * font
         inner = (x + edge / 2, y + edge / 2, width - edge, height - edge)
-        drawing.pieces.append(Box(*inner, "", colours.pins[mark.place], edge))
+        drawing.pieces.append(Box(*inner, "", seen.pins[mark.place], edge))
     aside = 0.0 if mark is None else 0.85 * font
     text, size = fitted(texts[int(result.top_ids[cell][0])], width - aside - 2 * PAD * font, font)
     start = x + (width - aside - units(text) * CHARACTER * size) / 2
     middle = y + height / 2
     if mark is not None:
         centre = (start + 0.35 * font, middle)
-        drawing.pieces.append(shape("circle", *centre, 0.5 * font, colours["paper"]))
-        drawing.pieces.append(shape(SHAPES[mark.place], *centre, 0.36 * font, colours.pins[mark.place]))
+        drawing.pieces.append(shape("circle", *centre, 0.5 * font, seen["paper"]))
+        drawing.pieces.append(shape(SHAPES[mark.place], *centre, 0.36 * font, seen.pins[mark.place]))
     place = x + (width + aside) / 2
     drawing.pieces.append(Words(place, middle + BASELINE * size - 0.05 * font, text, size, ink, "middle", "mono"))
 

@@ -11,7 +11,8 @@ from bauklens.files import write_atomically
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which
 from bauklens.result.tokens import printable
-from bauklens.show.figure_colours import PALETTES, THEMES, Colours
+from bauklens.show.css_colour import Colour, hex_colour
+from bauklens.show.figure_colours import CLASSIC, PALETTES, THEMES, Colours
 from bauklens.show.figure_drawing import cut_to, svg
 from bauklens.show.figure_layout import Plan, drawing_of, room_for
 from bauklens.show.figure_values import pins_of, scale_of
@@ -110,6 +111,7 @@ def lens_figure(
     font_size: float,
     palette: str,
     theme: str,
+    color: Colour | None,
     title: str | None,
     caption: "str | bool | None",
 ) -> LensFigure:
@@ -126,6 +128,11 @@ def lens_figure(
     scale = scale_of(result, colour, found)
     if colour == "classic" and palette != "default":
         raise LensError("the classic look has colours of its own: leave out palette")
+    if colour != "classic" and color is not None:
+        raise LensError(
+            f"color={color!r} is of the classic look: pass colour='classic' too, or leave it out (colour= is what the "
+            "background shows)"
+        )
     rows = chosen_layers(result.layers, layers)
     columns, note = _columns(result, rows, positions, points, font)
     made = _caption(result, rows, columns)
@@ -143,7 +150,7 @@ def lens_figure(
         notes=[*filter(None, (note, unread_legend(result.part(result.layers, columns)), _unmapped(result, rows)))],
         written=_as_it_is,
     )
-    return LensFigure(result, plan, Colours(palette, theme), made)
+    return LensFigure(result, plan, Colours(palette, theme, CLASSIC if color is None else hex_colour(color)), made)
 
 
 def _as_it_is(text: str) -> str:

@@ -33,15 +33,15 @@ export function drawCell(drawing, lens, { font, scale, classic, pins }, colours,
   drawing.pieces.push(boxed(x, y, width, height, fill));
   if (none) drawing.pieces.push(lined([[x, y + height], [x + width, y]], colours.of("line"), 0.1 * font));
   if (share > 0 && !classic) drawing.pieces.push(boxed(x, y + height - 0.2 * font, share * width, 0.2 * font, colours.bar(ink, unread)));
-  const mark = markedBy(pins, cell);
-  const [colour, edge] = [mark && colours.pins[mark.place], 0.14 * font];
+  const [mark, seen] = [markedBy(pins, cell), classic ? colours.inside() : colours];
+  const [colour, edge] = [mark && seen.pins[mark.place], 0.14 * font];
   if (mark?.best(cell) === 1) drawing.pieces.push(boxed(x + edge / 2, y + edge / 2, width - edge, height - edge, "", colour, edge));
   const aside = mark ? 0.85 * font : 0;
   const [text, size] = fitted(lens.shown[tokenAt(lens, cell)], width - aside - 2 * PAD * font, font);
   const start = x + (width - aside - unitsOf(text) * MONO_WIDTH * size) / 2;
   const middle = y + height / 2;
   if (mark) {
-    drawing.pieces.push(shaped("circle", start + 0.35 * font, middle, 0.5 * font, colours.of("paper")));
+    drawing.pieces.push(shaped("circle", start + 0.35 * font, middle, 0.5 * font, seen.of("paper")));
     drawing.pieces.push(shaped(FIGURE_SHAPES[mark.place], start + 0.35 * font, middle, 0.36 * font, colour));
   }
   drawing.pieces.push(textPiece(x + (width + aside) / 2, middle + BASELINE * size - 0.05 * font, text, size, ink, { anchor: "middle", family: "mono" }));

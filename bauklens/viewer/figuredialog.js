@@ -5,7 +5,7 @@ import { PALETTES } from "./figurecolours.js";
 import { roomForColumns, figureSvg } from "./figurelayout.js";
 import { figurePython, figureTold } from "./figuretold.js";
 import { figureColourings } from "./figurevalues.js";
-import { png } from "./picture.js";
+import { plainColour, png } from "./picture.js";
 import { copy, download } from "./share.js";
 
 const NAMES_OF_PALETTES = { default: "blue", grey: "grey", cividis: "cividis", viridis: "viridis" };
@@ -14,7 +14,7 @@ const NAMES_OF_PALETTES = { default: "blue", grey: "grey", cividis: "cividis", v
 export function figureDialog(view, lens, pins, name) {
   const last = lens.rows - 1;
   const start = Math.max(0, lens.columns - roomForColumns(lens, lens.layers.map((_, row) => row), (170 / 25.4) * 72, 7));
-  const options = { from: 0, to: last, every: 1, first: start, last: lens.columns - 1, charts: false, width: 170, font: 7, palette: "default", colour: "both", theme: "light", caption: true };
+  const options = { from: 0, to: last, every: 1, first: start, last: lens.columns - 1, charts: false, width: 170, font: 7, palette: "default", colour: view.state.colour === "classic" ? "classic" : "both", theme: "light", color: plainColour()(getComputedStyle(view.figure).getPropertyValue("--classic")), caption: true };
   const preview = make("div", { class: "preview", tabindex: "0", role: "img", "aria-label": "the figure" });
   const code = make("code", {});
   const said = make("p", { class: "note", role: "status" });

@@ -1,5 +1,6 @@
 // What was chosen of a publication figure -> what is drawn, and the Python that draws the same.
 
+import { CLASSIC } from "./figurecolours.js";
 import { cutToUnits } from "./figuredrawing.js";
 import { roomForColumns } from "./figurelayout.js";
 import { aboutUnread, worded } from "./words.js";
@@ -58,6 +59,7 @@ export function figurePython(lens, chosen) {
     [`font_size=${chosen.font}`, chosen.font !== 7],
     [`palette=${told(chosen.palette)}`, chosen.palette !== "default"],
     [`theme=${told(chosen.theme)}`, chosen.theme !== "light"],
+    [`color=${told(chosen.color)}`, chosen.colour === "classic" && chosen.color !== CLASSIC],
     ["caption=True", chosen.caption],
   ];
   return `lens.figure(${parts.filter(([, isTold]) => isTold).map(([text]) => text).join(", ")})`;

@@ -96,6 +96,18 @@ class TestPython:
         assert " ".join(texts_in(figure.svg())).endswith(figure.caption)
         assert "own words" in texts_in(rising().figure(caption="own words", title="A title").svg())
 
+    def test_notes_are_numbers_in_corners_and_a_list(self):
+        notes = {(-1, 4): "second", ("embed", 1): "first " * 60, (3, 0): "on a row that is not shown"}
+        svg = rising().figure(notes=notes, layers=["embed", 4], caption="A caption").svg()
+        texts = texts_in(svg)
+        there = texts.index("A caption")
+        assert texts[there + 1] == "1"
+        assert texts[there + 2].startswith("the embedding, position 1, ␣b: first first")
+        assert texts[-2:] == ["2", "layer 4, position 4, ␣Paris: second"]
+        assert svg.count('font-weight="bold">1<') == svg.count('font-weight="bold">2<') == 2
+        assert "not shown" not in svg
+        assert rising().figure(notes={}).svg() == rising().figure().svg()
+
     def test_charts_follow_the_pins_or_what_leads(self):
         svg = followed(rising()).figure(pins=[" Paris"], charts=True).svg()
         assert "The pins at position 4, ␣Paris" in texts_in(svg)
@@ -130,6 +142,8 @@ class TestPython:
             ({"positions": [0, -5]}, "a position is given twice"),
             ({"positions": [77]}, "position 77 is not in this table"),
             ({"layers": [9]}, "unknown layer 9"),
+            ({"notes": {(9, 0): "a"}}, "unknown layer 9"),
+            ({"notes": {(1, 0): ""}}, r"the note on \(1, 0\) is '': pass a text"),
             ({"path": "figure.gif"}, "'figure.gif' ends in none of them"),
         ],
     )
@@ -251,13 +265,18 @@ class TestSame:
         const pins = each.pins.map((text) => lens.texts.indexOf(text));
         const whole = { from: 0, to: lens.rows - 1, every: 1, first: 0, last: lens.columns - 1 };
         const look = { width: 170, font: 7, palette: "default", theme: "light", colour: "both", color: "#3232ff" };
-        const usual = { ...whole, ...look, charts: false, caption: false };
+        const usual = { ...whole, ...look, charts: false, caption: false, cellNotes: [] };
         const chosen = { ...usual, ...each, pins };
         const told = figureTold(lens, chosen);
         const svg = told.error ? "" : figureSvg(lens, told.options);
         return { error: told.error, svg, python: figurePython(lens, chosen) };
       })));
     """
+
+    NOTED = (
+        {"row": 5, "column": 3, "text": "It turns here: <b>\n“quoted”, 中文 and 👩 " + "word " * 40},
+        {"row": 0, "column": 0, "text": "The start."},
+    )
 
     CASES = (
         {"pins": [" Paris"], "charts": True, "caption": True},
@@ -267,7 +286,9 @@ class TestSame:
         {"pins": ["c\n"], "colour": "token", "charts": True, "from": 1, "to": 4},
         {"pins": [], "colour": "entropy", "caption": True, "theme": "dark"},
         {"pins": [], "colour": "classic", "width": 60},
-        {"pins": [" Paris", "a"], "colour": "classic", "color": "#008888", "theme": "dark"},
+        {"pins": [" Paris", "a"], "colour": "classic", "color": "#008888", "theme": "dark", "cellNotes": NOTED},
+        {"pins": [" Paris"], "cellNotes": NOTED, "caption": True, "width": 85},
+        {"pins": [], "cellNotes": NOTED, "from": 1, "first": 1, "theme": "dark"},
     )
 
     def drawn(self, lens, cases, tmp_path):
@@ -362,6 +383,21 @@ class TestDialog:
         python = dialog.locator("code").inner_text()
         assert 'colour="classic", color="#008888"' in python
         assert svg == lens.figure(pins=[], colour="classic", color="#008888", caption=True).svg()
+
+    def test_the_notes_of_the_page_are_drawn_unless_they_are_not_wanted(self, opened):
+        lens = rising()
+        dialog = opened([lens], report={"state": {"notes": [["3", 2, "It turns 👩."], ["0", 1, "Here."]]}})
+        python = dialog.locator("code").inner_text()
+        assert python.endswith('notes={("3", 2): "It turns \\U0001f469.", ("0", 1): "Here."})')
+        with dialog.page.expect_download() as download:
+            dialog.get_by_role("button", name="Download SVG").click()
+        svg = Path(download.value.path()).read_text(encoding="utf-8")
+        assert svg == lens.figure(notes={(3, 2): "It turns 👩.", (0, 1): "Here."}, caption=True).svg()
+        dialog.get_by_label("notes").uncheck()
+        assert "notes" not in dialog.locator("code").inner_text()
+
+    def test_without_notes_none_are_offered(self, opened):
+        expect(opened([rising()]).get_by_label("notes")).to_be_hidden()
 
     def test_a_png_has_300_dots_an_inch(self, opened):
         dialog = opened([rising()])

@@ -196,6 +196,7 @@ class Displayed:
         color: "Colour | None" = None,
         title: str | None = None,
         caption: str | bool | None = None,
+        notes: "Mapping[Cell, str] | None" = None,
         dpi: float = 300,
     ) -> "LensFigure":
         """The table as a figure for a publication, with its legend: one row per layer, one column per position.
@@ -223,14 +224,16 @@ class Displayed:
             color: the colour of the classic look at the largest magnitude, as in :meth:`to_html`.
             title: a text above the table.
             caption: a text below it; True draws the figure's own ``caption``, which says model, prompt and lens.
+            notes: (layer, position) -> a note on that cell, as in :meth:`view`: a number in the cell's corner, and a
+                list below the caption. Notes on cells that the figure does not show are left out.
             dpi: dots per inch, if a PNG is written.
 
         Returns:
             The figure, which a notebook shows: ``save(path)``, ``svg()``, ``pdf()``, ``png()``, ``caption``.
 
         Raises:
-            LensError: an argument is out of range, a pin is not known, the positions do not fit, or matplotlib is not
-                installed and a PDF or PNG is written.
+            LensError: an argument is out of range, a pin or the cell of a note is not known, the positions do not fit,
+                or matplotlib is not installed and a PDF or PNG is written.
         """
         from bauklens.show.lens_figure import lens_figure
 
@@ -248,6 +251,7 @@ class Displayed:
             color=color,
             title=title,
             caption=caption,
+            notes=notes,
         )
         if path is not None:
             figure.save(path, dpi=dpi)

@@ -122,7 +122,7 @@ class Colours:
         full = _CLASSIC_UNREAD if unread else self.color
         return blended("#ffffff", full, magnitude), blended("#ffffff", "#000000", probability)
 
-    @property
+    @cached_property
     def inside(self) -> "Colours":
         """The colours of pins in cells of the classic look."""
         return replace(self, theme="light")

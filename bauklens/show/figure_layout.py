@@ -3,7 +3,7 @@
 ``viewer/figurelayout.js`` and ``viewer/figurecells.js`` draw the same, with the same constants: change both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from bauklens.show.figure_chart import charts
 from bauklens.show.figure_colours import SHAPES, Colours
 from bauklens.show.figure_drawing import BASELINE, CHARACTER, Box, Drawing, Path, Words, cut_to, shape, units, wrapped
 from bauklens.show.figure_legend import Legend, draw_legend
+from bauklens.show.figure_notes import FigureNote, corner_width, draw_corner, draw_notes
 from bauklens.show.figure_values import Pin, Scale
 from bauklens.show.nouns import spelling
 
@@ -44,6 +45,7 @@ class Plan:
         font: the font size, in points.
         title, caption: texts above and below; empty for none.
         notes: sentences for the legend.
+        on_cells: (row, column) -> the note on that cell.
         written: how a text is written, such as without characters that no font has.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     title: str
     caption: str
     notes: Sequence[str]
+    on_cells: Mapping[tuple[int, int], FigureNote]
     written: Callable[[str], str]
 
 
@@ -103,6 +106,9 @@ def drawing_of(result: LensResult, plan: Plan, colours: Colours) -> Drawing:
         for line in wrapped(plan.written(plan.caption), _room(plan, 1)):
             drawing.pieces.append(_sans(plan, MARGIN, y + 0.75 * plan.font, line, colours["ink"], 1))
             y += 1.4 * plan.font
+    if plan.on_cells:
+        there = (MARGIN, y + 0.7 * plan.font, plan.width - 2 * MARGIN)
+        y = draw_notes(drawing, list(plan.on_cells.values()), colours, there, plan.font, plan.written)
     drawing.height = y + MARGIN
     return drawing
 
@@ -221,6 +227,10 @@ def _cell(
         edge = 0.14 * font
         inner = (x + edge / 2, y + edge / 2, width - edge, height - edge)
         drawing.pieces.append(Box(*inner, "", seen.pins[mark.place], edge))
+    note = plan.on_cells.get(cell)
+    if note is not None:
+        draw_corner(drawing, note, seen, (x, y, width), font)
+        width -= corner_width(note, font)
     aside = 0.0 if mark is None else 0.85 * font
     text, size = fitted(texts[int(result.top_ids[cell][0])], width - aside - 2 * PAD * font, font)
     start = x + (width - aside - units(text) * CHARACTER * size) / 2

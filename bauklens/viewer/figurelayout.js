@@ -6,6 +6,7 @@ import { drawCell, drawHead, GAP_BETWEEN, HEAD_HEIGHT, isGenerated, LEAST, PAD, 
 import { figureColours } from "./figurecolours.js";
 import { BASELINE, brokenInto, MONO_WIDTH, lined, svgOf, textPiece, unitsOf } from "./figuredrawing.js";
 import { drawLegend } from "./figurelegend.js";
+import { drawNotes } from "./figurenotes.js";
 import { figurePins, figureScale } from "./figurevalues.js";
 import { tickOf } from "./heads.js";
 import { range } from "./numbers.js";
@@ -26,7 +27,7 @@ export const roomForColumns = (lens, rows, width, font) =>
 /**
  * The figure as SVG.
  *
- * @param options `{ rows, columns, pins, colour, charts, width, font, palette, theme, color, title, caption, notes, about }`: rows,
+ * @param options `{ rows, columns, pins, colour, charts, width, font, palette, theme, color, title, caption, notes, onCells, about }`: rows,
  *   columns and pins are places, the width is in millimetres, the font in points; `about` is the SVG's own title
  */
 export function figureSvg(lens, options) {
@@ -54,6 +55,7 @@ export function figureSvg(lens, options) {
     drawing.pieces.push(textPiece(MARGIN, y + 0.75 * font + BASELINE * font, line, font, colours.of("ink")));
     y += 1.4 * font;
   }
+  if (plan.onCells.length) y = drawNotes(drawing, plan.onCells, colours, [MARGIN, y + 0.7 * font, room], font);
   drawing.height = y + MARGIN;
   return svgOf(drawing, plan.about);
 }

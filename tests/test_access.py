@@ -3,12 +3,18 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+import bauklens
+from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluation import Evaluation
 from bauklens.show.page import page as page_html
+from bauklens.show.ranking import NearestTokens
 from tests.made import made
 from tests.pictured import pictured
+from tests.test_score import made as scores
 from tests.test_viewer import cell, following, rising
 
 AXE = Path(__file__).parent / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
@@ -95,6 +101,59 @@ def test_a_page_without_script_has_nothing_that_axe_finds(opening):
     page, _, _ = opening(re.sub("<meta http-equiv=.*?>|<script>.*?</script>", "", html, flags=re.DOTALL))
     assert page.locator("td").count() > 0
     assert findings(page) == []
+
+
+def an_evaluation():
+    """Two decoders on two sets, one of which has a word without a token."""
+    word = EvaluatedWord(("Paris", "city"), "single", (4, 5), (" Paris", "Paris"), (3, 17), ("1", "2"), (" Paris",) * 2)
+    none = EvaluatedWord(("sea",), "none", (), (), (), (), ())
+    items = [EvaluatedItem("one", "a b c", " d", "last", 2, 1, "c", words) for words in ((word,), (word, none))]
+    sets = [EvaluatedSet(name, "last", "plain", tuple(items)) for name in ("first", "second")]
+    return Evaluation("made", ("logit", "tuned"), ("0", "1", "2"), (1, 10, 100), "single", tuple(sets))
+
+
+def nearest():
+    ids, numbers = np.arange(6).reshape(3, 2), np.linspace(1, 0.5, 6, dtype=np.float32).reshape(3, 2)
+    found = NearestTokens("made", "cosine", ("a", " b", "c"), ids, numbers, dict(enumerate("abcdef")))
+    return f"<!doctype html><html lang=en><title>T</title><main><h1>T</h1>{found._repr_html_()}</main>"
+
+
+STATIC = {
+    "scores": lambda: scores().to_html(),
+    "scores of several": lambda: scores([f"decoder {each}" for each in range(9)]).to_html(),
+    "evaluation": lambda: an_evaluation().to_html(),
+    "summary": lambda: bauklens.summarize([rising(), rising()]).to_html(),
+    "nearest tokens": nearest,
+}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (412, "dark")])
+@pytest.mark.parametrize("name", STATIC)
+def test_axe_finds_nothing_on_pages_of_numbers(opening, name, width, scheme):
+    page, _, _ = opening(re.sub("<meta http-equiv=.*?>", "", STATIC[name]()), scheme=scheme, width=width)
+    for closed in page.locator("summary").all():
+        closed.click()
+    assert page.locator("table").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for box in page.locator(".charts .scroll").all():
+        assert box.bounding_box()["x"] + box.bounding_box()["width"] <= width
+    assert findings(page) == []
+
+
+def test_the_charts_of_scores_are_also_tables(opening):
+    page, _, _ = opening(scores().to_html())
+    table = page.get_by_role("table", name="KL (nats)")
+    expect(table).to_have_count(0)
+    page.locator(".chart summary").first.click()
+    rows = [row.inner_text().split("\t") for row in table.locator("tr").all()]
+    assert rows[0] == ["layer", "logit", "ridge", "the model itself"]
+    assert [row[0] for row in rows[1:]] == ["0", "1"]
+    assert rows[1][1] == "{:.3g} ({:.3g} .. {:.3g})".format(*(ends["logit"]["kl"][1] for ends in three_ends(scores())))
+    assert rows[1][3] == "0.5"
+
+
+def three_ends(found):
+    return found.value, found.low, found.high
 
 
 def test_a_cell_announces_its_token_and_its_probability(checked):

@@ -126,6 +126,13 @@ def test_an_image_needs_a_model_that_reads_images(command, tmp_path):
     )
 
 
+def test_a_sound_needs_a_model_that_reads_sounds(command, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    assert_one_line(
+        command("lens", "the city", "--audio", "a.wav"), "GPT2LMHeadModel reads no sounds: leave --audio out"
+    )
+
+
 def test_an_error_names_the_options_of_the_command(command):
     ran = command("lens", "the city", "--text-target", "of the sea")
     assert_one_line(ran, "--text-target is what the decoder of an encoder-decoder has written, and GPT2LMHeadModel")

@@ -228,6 +228,27 @@ class TestInABrowser:
         assert re.fullmatch(r"\S+ \| \S+", page_.locator(".cell").last.inner_text().split("\n")[-1].strip("●▲ "))
         assert not complaints
 
+    @pytest.mark.parametrize("width", [1400, 412])
+    def test_six_decoders_are_in_one_chart_and_its_legend_has_room_for_them(self, opening, width):
+        target = {"text": "token", "token_ids": [0], "part": "token", "note": ""}
+        target |= {"probability": np.full((3, 4), 0.1), "logit": np.zeros((3, 4)), "rank": np.full((3, 4), 20_000.0)}
+        names = ["tuned", "mine", "a long name of a decoder", "ridge", "mean"]
+        lenses = [made(3, 4, 2), *map(through, names)]
+        page_, _, complaints = opening(page([replace(lens, targets=[target]) for lens in lenses]), width=width)
+        lines = page_.locator(".chart").first.locator("polyline")
+        expect(lines).to_have_count(6)
+        dashes = lines.evaluate_all("all => all.map((each) => each.style.strokeDasharray)")
+        assert len(set(dashes)) == 6
+        heads = page_.locator(".followed .heads > span")
+        assert [head.get_attribute("title") for head in heads.all()[1:]] == ["logit", *names]
+        expect(page_.locator(".followed output")).to_have_text(["20,000"] * 6)
+        legend = page_.locator(".followed")
+        assert legend.evaluate("each => each.scrollWidth <= each.clientWidth")
+        ends = [each.bounding_box()["x"] for each in page_.locator(".followed output").all()]
+        assert ends == sorted(ends)
+        assert page_.locator(".followed .token").first.bounding_box()["width"] > 30
+        assert not complaints
+
     def test_the_same_layers_are_beside_each_other_if_one_has_no_embedding(self, opening):
         lenses = [made(3, 4, 2), through("mine").part(("0", "1"), range(4))]
         page_, _, _ = opening(page(lenses))

@@ -21,6 +21,7 @@ from bauklens.show.figure_colours import PALETTES, SHAPES, THEMES, Colours, cont
 from bauklens.show.figure_values import pins_of
 from bauklens.show.page import page
 from tests.made import HOSTILE, made
+from tests.test_browser import PAINTED
 from tests.test_viewer import rising
 
 VIEWER = Path(bauklens.__file__).parent / "viewer"
@@ -71,6 +72,12 @@ class TestPython:
         about |= {"logprob": "log probability of ␣Paris, nats", "classic": "background: magnitude"}
         assert about.get(colour, colour) in " ".join(texts_in(svg))
 
+    def test_the_classic_look_has_the_colour_that_is_asked_for_and_its_heads_twice(self):
+        svg = rising().figure(colour="classic", color=[0, 0, 255]).svg()
+        assert svg.count('fill="#0000ff"') == 1
+        assert svg.count('fill="#fff4c2"') == 2 * 5
+        assert rising().figure(colour="classic", color="#00F").svg() == svg
+
     def test_a_rank_of_1_is_full(self):
         svg = followed(rising()).figure(pins=[" Paris"], colour="rank").svg()
         assert svg.count('fill="#4d94ff"') == 2  # at the top of the last two rows, and no others
@@ -90,6 +97,18 @@ class TestPython:
         assert "1 of 6 layers, 2 of 5 positions" in figure.caption
         assert " ".join(texts_in(figure.svg())).endswith(figure.caption)
         assert "own words" in texts_in(rising().figure(caption="own words", title="A title").svg())
+
+    def test_notes_are_numbers_in_corners_and_a_list(self):
+        notes = {(-1, 4): "second", ("embed", 1): "first " * 60, (3, 0): "on a row that is not shown"}
+        svg = rising().figure(notes=notes, layers=["embed", 4], caption="A caption").svg()
+        texts = texts_in(svg)
+        there = texts.index("A caption")
+        assert texts[there + 1] == "1"
+        assert texts[there + 2].startswith("the embedding, position 1, ␣b: first first")
+        assert texts[-2:] == ["2", "layer 4, position 4, ␣Paris: second"]
+        assert svg.count('font-weight="bold">1<') == svg.count('font-weight="bold">2<') == 2
+        assert "not shown" not in svg
+        assert rising().figure(notes={}).svg() == rising().figure().svg()
 
     def test_charts_follow_the_pins_or_what_leads(self):
         svg = followed(rising()).figure(pins=[" Paris"], charts=True).svg()
@@ -116,6 +135,8 @@ class TestPython:
             ({"colour": "rank"}, "colour='rank' is of the first pin"),
             ({"palette": "jet"}, "unknown palette 'jet'"),
             ({"palette": "grey", "colour": "classic"}, "the classic look has colours of its own"),
+            ({"color": [0, 0, 255]}, r"color=\[0, 0, 255\] is of the classic look: pass colour='classic' too"),
+            ({"color": [0, 0, 256], "colour": "classic"}, r"unknown colour \[0, 0, 256\]"),
             ({"theme": "blue"}, "unknown theme 'blue'"),
             ({"width": 5}, "width is 5: pass a number from 20 to 2,000"),
             ({"font_size": "big"}, "font_size is 'big': pass a number from 3 to 40"),
@@ -124,6 +145,8 @@ class TestPython:
             ({"positions": [0, -5]}, "a position is given twice"),
             ({"positions": [77]}, "position 77 is not in this table"),
             ({"layers": [9]}, "unknown layer 9"),
+            ({"notes": {(9, 0): "a"}}, "unknown layer 9"),
+            ({"notes": {(1, 0): ""}}, r"the note on \(1, 0\) is '': pass a text"),
             ({"path": "figure.gif"}, "'figure.gif' ends in none of them"),
         ],
     )
@@ -173,10 +196,13 @@ class TestColours:
         assert len(colours.pins) == len(SHAPES)
 
     @pytest.mark.parametrize("theme", THEMES)
-    def test_the_classic_look_can_be_read(self, theme):
-        for one, other in np.ndindex(11, 11):
-            fill, ink = Colours("default", theme).classic(one / 10, other / 10)
-            assert contrast(fill, ink) >= 4.5
+    def test_the_classic_look_runs_from_white_to_its_colour_and_its_ink_from_white_to_black(self, theme):
+        colours = Colours(theme=theme, color="#0000ff")
+        assert colours.classic(0, 0) == ("#ffffff", "#ffffff")
+        assert colours.classic(1, 1) == ("#0000ff", "#000000")
+        assert colours.classic(0.5, 0.5) == ("#8080ff", "#808080")
+        assert colours.classic(1, 1, unread=True) == ("#808080", "#000000")
+        assert Colours().classic(0, 1)[0] == "#3232ff"
 
     def test_they_are_those_of_the_stylesheet(self):
         style = "".join((VIEWER / f"{name}.css").read_text(encoding="utf-8") for name in ("table", "lens"))
@@ -248,14 +274,19 @@ class TestSame:
       console.log(JSON.stringify(cases.map((each) => {
         const pins = each.pins.map((text) => lens.texts.indexOf(text));
         const whole = { from: 0, to: lens.rows - 1, every: 1, first: 0, last: lens.columns - 1 };
-        const look = { width: 170, font: 7, palette: "default", theme: "light", colour: "both" };
-        const usual = { ...whole, ...look, charts: false, caption: false };
+        const look = { width: 170, font: 7, palette: "default", theme: "light", colour: "both", color: "#3232ff" };
+        const usual = { ...whole, ...look, charts: false, caption: false, cellNotes: [] };
         const chosen = { ...usual, ...each, pins };
         const told = figureTold(lens, chosen);
         const svg = told.error ? "" : figureSvg(lens, told.options);
         return { error: told.error, svg, python: figurePython(lens, chosen) };
       })));
     """
+
+    NOTED = (
+        {"row": 5, "column": 3, "text": "It turns here: <b>\n“quoted”, 中文 and 👩 " + "word " * 40},
+        {"row": 0, "column": 0, "text": "The start."},
+    )
 
     CASES = (
         {"pins": [" Paris"], "charts": True, "caption": True},
@@ -265,6 +296,9 @@ class TestSame:
         {"pins": ["c\n"], "colour": "token", "charts": True, "from": 1, "to": 4},
         {"pins": [], "colour": "entropy", "caption": True, "theme": "dark"},
         {"pins": [], "colour": "classic", "width": 60},
+        {"pins": [" Paris", "a"], "colour": "classic", "color": "#008888", "theme": "dark", "cellNotes": NOTED},
+        {"pins": [" Paris"], "cellNotes": NOTED, "caption": True, "width": 85},
+        {"pins": [], "cellNotes": NOTED, "from": 1, "first": 1, "theme": "dark"},
     )
 
     def drawn(self, lens, cases, tmp_path):
@@ -310,8 +344,8 @@ class TestSame:
 class TestDialog:
     @pytest.fixture
     def opened(self, opening):
-        def open_dialog(lenses, **options):
-            page_shown, asked, complaints = opening(page(lenses, title="T"), **options)
+        def open_dialog(lenses, report=None, **options):
+            page_shown, asked, complaints = opening(page(lenses, title="T", **(report or {})), **options)
             page_shown.locator("figure.mounted").wait_for()
             page_shown.locator("summary", has_text="Export").click()
             page_shown.get_by_role("button", name="Figure…").click()
@@ -342,6 +376,38 @@ class TestDialog:
         )
         assert svg == made_by_python.svg()
         assert dialog.locator(".preview img").evaluate("image => image.naturalWidth") > 600
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_classic_look_has_the_colours_of_the_page(self, opened, scheme):
+        lens = rising()
+        dialog = opened([lens], report={"look": "classic", "color": "#088"}, scheme=scheme)
+        assert dialog.get_by_label("colour").input_value() == "classic"
+        on_the_page = dialog.page.locator(".frame .cell").evaluate_all(PAINTED)
+        with dialog.page.expect_download() as download:
+            dialog.get_by_role("button", name="Download SVG").click()
+        svg = Path(download.value.path()).read_text(encoding="utf-8")
+        cells = re.findall(r'fill="(#\w+)"/>\n<text [^>]*fill="(#\w+)"[^>]*monospace" font-size="[\d.]+">', svg)
+        bytes_of = [[[int(each[at : at + 2], 16) for at in (1, 3, 5)] for each in cell] for cell in cells]
+        drawn = [each for each, cell in zip(bytes_of, cells, strict=True) if cell[0] != "#fff4c2"]  # a head
+        assert np.abs(np.array(drawn) - np.array(on_the_page)).max() <= 1
+        python = dialog.locator("code").inner_text()
+        assert 'colour="classic", color="#008888"' in python
+        assert svg == lens.figure(pins=[], colour="classic", color="#008888", caption=True).svg()
+
+    def test_the_notes_of_the_page_are_drawn_unless_they_are_not_wanted(self, opened):
+        lens = rising()
+        dialog = opened([lens], report={"state": {"notes": [["3", 2, "It turns 👩."], ["0", 1, "Here."]]}})
+        python = dialog.locator("code").inner_text()
+        assert python.endswith('notes={("3", 2): "It turns \\U0001f469.", ("0", 1): "Here."})')
+        with dialog.page.expect_download() as download:
+            dialog.get_by_role("button", name="Download SVG").click()
+        svg = Path(download.value.path()).read_text(encoding="utf-8")
+        assert svg == lens.figure(notes={(3, 2): "It turns 👩.", (0, 1): "Here."}, caption=True).svg()
+        dialog.get_by_label("notes").uncheck()
+        assert "notes" not in dialog.locator("code").inner_text()
+
+    def test_without_notes_none_are_offered(self, opened):
+        expect(opened([rising()]).get_by_label("notes")).to_be_hidden()
 
     def test_a_png_has_300_dots_an_inch(self, opened):
         dialog = opened([rising()])

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from transformers import (
     Qwen2AudioConfig,
@@ -27,6 +28,7 @@ from transformers.models.llava_onevision import modeling_llava_onevision as llav
 
 import bauklens
 from bauklens import LensError
+from bauklens.cli.commands import main
 from bauklens.lens.pictures import LONGEST
 from bauklens.model.encoding import encode
 from bauklens.model.image_files import picture_of, pictures_of
@@ -34,6 +36,7 @@ from bauklens.model.image_grid import views_of
 from bauklens.model.image_layouts import LAYOUTS
 from bauklens.model.image_tiles import best_resolution, unpadded
 from bauklens.model.reads import reads_no
+from bauklens.model.sound_files import sounds_of
 from tests.image_text import FAILS, PROMPTS, SPECS, build, build_for, inputs_of, picture, processor_of, tokenizer_with
 from tests.tiny import randomised, tiny_model, tiny_tokenizer
 
@@ -591,6 +594,22 @@ def png_that_claims(width, height):
 SOUND = np.sin(np.arange(8000) / 20).astype(np.float32)
 
 
+def wav(sound, kind, rate=16_000, channels=1):
+    """A WAV file of numbers -1..1, as "u1", "<i2", "24" (bits), "<i4" or "<f4"."""
+    bits, sound = 24 if kind == "24" else 8 * np.dtype(kind).itemsize, sound.astype(np.float64)
+    if kind == "24":
+        whole = np.round(sound.ravel() * (2**23 - 1)).astype("<i4").view("u1").reshape(-1, 4)[:, :3]
+        data = whole.tobytes()
+    elif kind == "u1":
+        data = np.round(sound * 127 + 128).astype("u1").tobytes()
+    else:
+        data = (sound if kind == "<f4" else np.round(sound * (2.0 ** (bits - 1) - 1))).astype(kind).tobytes()
+    step = bits // 8 * channels
+    head = struct.pack("<HHIIHH", 3 if kind == "<f4" else 1, channels, rate, rate * step, step, bits)
+    chunks = b"fmt " + struct.pack("<I", 16) + head + b"LIST\3\0\0\0abc\0data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
 def qwen2_audio():
     """A tiny model that reads sounds beside text, and its processor."""
     tokenizer = tokenizer_with("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
@@ -653,16 +672,63 @@ class TestSounds:
             bauklens.logit_lens(model, processor, "the tower", audio=SOUND)
         assert "\n" not in str(refused.value)
 
-    def test_a_file_is_told_how_to_become_samples(self, tmp_path):
+    @pytest.mark.parametrize(("kind", "close"), [("<i2", 1e-4), ("<f4", 0), ("<i4", 1e-6), ("u1", 0.015), ("24", 1e-6)])
+    def test_a_wav_file_is_read(self, tmp_path, kind, close):
+        path = tmp_path / "a.wav"
+        path.write_bytes(wav(SOUND, kind))
+        (read,) = sounds_of([path], 16_000)
+        assert read.dtype == np.float32
+        assert np.abs(read - SOUND).max() <= close
+        both = np.stack([SOUND, np.zeros_like(SOUND)], axis=1)
+        path.write_bytes(wav(both, kind, channels=2))
+        assert np.abs(sounds_of(str(path), None) - SOUND / 2).max() <= max(close, 1e-7)
+
+    def test_a_wav_file_is_what_its_samples_are(self, tmp_path):
         model, processor = qwen2_audio()
-        for given in ("a.wav", tmp_path / "a.wav", b"RIFF", ["a.wav"]):
-            with pytest.raises(LensError, match=r"audio is a \w+: .* at 16,000 .*librosa\.load\(FILE, sr=16000\)\[0\]"):
-                bauklens.logit_lens(model, processor, self.TEXT, audio=given)
+        path = tmp_path / "a.wav"
+        path.write_bytes(wav(SOUND, "<f4"))
+        found = [bauklens.logit_lens(model, processor, self.TEXT, audio=each).top_probs for each in (path, SOUND)]
+        assert np.array_equal(*found)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "cannot read audio 2, '.*a.wav': No such file"),
+            (b"ID3 an mp3", "is not a WAV file: convert it .ffmpeg -i FILE -ac 1 -ar 16000 sound.wav"),
+            (b"RIFF....WAVEfmt ", "is a damaged WAV file"),
+            (b"RIFF....WAVEdata\x04\0\0\0abcd", "is a damaged WAV file"),
+            ("<i2 44100", "has 44,100 samples a second, and the processor takes 16,000: convert it"),
+            ("a law", "is a WAV file of a kind that is not read: convert it"),
+            ("empty", "has no samples"),
+            ("not numbers", "has samples that are not numbers"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read(self, tmp_path, content, message):
+        model, processor = qwen2_audio()
+        made = {"<i2 44100": wav(SOUND, "<i2", rate=44_100), "empty": wav(SOUND[:0], "<i2")}
+        made |= {"a law": wav(SOUND, "u1").replace(b"\x10\0\0\0\1", b"\x10\0\0\0\6")}
+        made |= {"not numbers": wav(SOUND * np.nan, "<f4")}
+        if content is not None:
+            (tmp_path / "a.wav").write_bytes(made.get(content, content))
+        with pytest.raises(LensError, match=message):
+            bauklens.logit_lens(model, processor, self.TEXT, audio=[SOUND, tmp_path / "a.wav"])
+
+    def test_the_command_reads_files(self, tmp_path, monkeypatch):
+        model, processor = qwen2_audio()
+        monkeypatch.setattr("bauklens.cli.commands.load_model", lambda _: (model, processor))
+        (tmp_path / "a.wav").write_bytes(wav(SOUND, "<f4"))
+        written = tmp_path / "lens.json"
+        options = ["--model", "tiny", "--audio", str(tmp_path / "a.wav"), "--json", str(written)]
+        ran = CliRunner().invoke(main, ["lens", self.TEXT, *options])
+        assert ran.exit_code == 0, ran.output
+        assert '"grid":[]' in written.read_text()  # which could not be read again
+        found = bauklens.LensResult.load(written)
+        assert np.array_equal(found.top_ids, bauklens.logit_lens(model, processor, self.TEXT, audio=SOUND).top_ids)
 
     def test_a_sound_in_a_message_is_told_to_be_passed_beside_it(self):
         model, processor = qwen2_audio()
         chat = [{"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]}]
-        with pytest.raises(LensError, match="is a sound, which is read only from audio=: pass its samples"):
+        with pytest.raises(LensError, match="is a sound, which is read only from audio=: pass a WAV file"):
             bauklens.logit_lens(model, processor, messages=chat)
 
     def test_places_for_a_sound_that_is_missing(self):
@@ -670,8 +736,9 @@ class TestSounds:
         with pytest.raises(LensError, match=r"no audio is given, .* or the processor and audio=$"):
             bauklens.logit_lens(model, processor, self.TEXT)
 
-    @pytest.mark.parametrize("given", ["https://example.org/a.wav", 3, [], np.zeros((2, 9)), ["a.wav"]])
-    def test_only_arrays_are_taken(self, given):
+    @pytest.mark.parametrize("given", ["https://example.org/a.wav", b"RIFF", 3, [], np.zeros((2, 9)), [b"RIFF"]])
+    def test_only_files_and_arrays_are_taken(self, given):
         model, processor = qwen2_audio()
-        with pytest.raises(LensError, match=r"audio is a .*: pass an array \(sample,\)"):
+        expected = "audio 1 is (an address, and nothing is fetched|.*: pass a WAV file, or an array)"
+        with pytest.raises(LensError, match=expected):
             bauklens.logit_lens(model, processor, self.TEXT, audio=given)

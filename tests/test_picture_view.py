@@ -31,8 +31,8 @@ def viewer(opening):
     """Opens results in the viewer -> the page; nothing may be fetched but data, and nothing complained of."""
     opened = []
 
-    def open_viewer(results, **options):
-        page, asked, complaints = opening(page_html(results, title="T"), **options)
+    def open_viewer(results, state=None, **options):
+        page, asked, complaints = opening(page_html(results, title="T", state=state), **options)
         page.locator("figure.mounted").wait_for()
         opened.append((asked, complaints))
         return page
@@ -146,6 +146,22 @@ class TestFolding:
         assert band(page, 2).get_attribute("data-pin") == "●"
         assert "leads" in band(page, 2).get_attribute("class")
         assert "follows" in band(page, 1).get_attribute("class")
+
+    def test_a_folded_picture_has_the_marks_of_its_notes(self, viewer):
+        notes = [["1", 2, "a patch"], ["1", 3, "another"], ["2", 2, "one only"], ["2", 0, "a token"]]
+        page = viewer([pictured((3, 4))], {"notes": notes})
+        expect(page.locator(".cell.noted")).to_have_count(3)
+        expect(page.locator(".cell.band.noted")).to_have_count(2)
+        both = band(page, "1")
+        assert both.get_attribute("aria-label").endswith("; notes: position 2: a patch\nposition 3: another")
+        assert both.get_attribute("title").endswith("colours are means\nposition 2: a patch\nposition 3: another")
+        assert band(page, "2").get_attribute("aria-label").endswith("; note: position 2: one only")
+        page.locator(".head.band").click()
+        expect(page.locator(".cell.noted")).to_have_count(4)
+        expect(page.locator(".cell.band.noted")).to_have_count(0)
+        assert both.get_attribute("title").endswith("colours are means")
+        page.locator(".head.band").click()
+        expect(page.locator(".cell.band.noted")).to_have_count(2)
 
     def test_positions_down_fold_as_well(self, viewer):
         page = viewer([pictured((3, 4))])

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from bauklens.show.page import page as page_html
 from tests.made import made
 from tests.pictured import pictured
+from tests.test_pins import followed
 from tests.test_viewer import cell, rising
 
 PAPER = 718
@@ -48,6 +49,21 @@ def phone(browser, tmp_path):
 def ten():
     """A lens as deep as the demo model, over ten tokens."""
     return made(29, 10, 3, texts=[" token", " Paris", " is"], magnitude=np.ones((29, 10)))
+
+
+def centre(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def swipe(page, start, end):
+    """A finger that goes from one place of the screen to another."""
+    touch = page.context.new_cdp_session(page)
+    for step in range(12):
+        x, y = (one + (other - one) * min(step, 10) / 10 for one, other in zip(start, end, strict=True))
+        kind = "touchStart" if step == 0 else "touchEnd" if step == 11 else "touchMove"
+        points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def on_paper(page, width=PAPER):
@@ -190,6 +206,24 @@ class TestPhone:
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    @pytest.mark.parametrize(("one", "other", "order"), [(1, 2, "●■▲"), (2, 0, "■●▲"), (0, 1, "▲●■")])
+    def test_a_finger_puts_pins_in_another_order(self, phone, one, other, order):
+        page = phone([followed()])
+        chips = page.locator(".chips li")
+        swipe(page, *(centre(chips.nth(each)) for each in (one, other)))
+        expect(page.locator(".chip b")).to_have_text(list(order))
+        expect(page.locator(".chip[aria-pressed=true]")).to_contain_text("●")  # what was dragged is not clicked
+        expect(page.locator(".chips :is(.dragged, .over)")).to_have_count(0)
+
+    def test_a_tap_still_makes_a_pin_the_active_one_and_a_swipe_over_pins_scrolls(self, phone):
+        page = phone([followed()])
+        page.locator(".chip").nth(1).tap()
+        expect(page.locator(".chip[aria-pressed=true]")).to_contain_text("▲")
+        x, y = centre(page.locator(".chips li").nth(0))
+        swipe(page, (x, y), (x, y - 200))
+        page.wait_for_function("scrollY > 50")
+        expect(page.locator(".chip b")).to_have_text(list("●▲■"))
 
     def test_with_a_mouse_there_is_no_sheet(self, shown):
         page = shown([ten()])

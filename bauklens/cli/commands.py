@@ -66,6 +66,12 @@ def main(context: click.Context, quiet: bool) -> None:
     help="A file with an image for a model that reads images; repeatable.",
 )
 @click.option(
+    "--audio",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A WAV file for a model that reads sounds; repeatable.",
+)
+@click.option(
     "--max-new-tokens", type=click.IntRange(min=0), default=0, help="Generate up to this many tokens after PROMPT."
 )
 @click.option("--blocks", help="Dotted name of the list of blocks, if the wrong one is found.")
@@ -83,6 +89,7 @@ def lens(
     switches: tuple[str, ...],
     text_target: str | None,
     images: tuple[Path, ...],
+    audio: tuple[Path, ...],
     max_new_tokens: int,
     blocks: str | None,
     head: str | None,
@@ -106,7 +113,7 @@ def lens(
     if prompt is not None:
         require_prompt(prompt)
     chat = None if messages is None else read_messages(messages)
-    if prompt is None and chat is None and not images:
+    if prompt is None and chat is None and not images and not audio:
         raise LensError("the prompt is missing: pass a text, or a chat with --messages")
     template = template_of(switches)
     if template is not None and chat is None:
@@ -123,6 +130,7 @@ def lens(
         "template": template,
         "text_target": text_target,
         "images": list(images) or None,
+        "audio": list(audio) or None,
     }
     found: Any = logit_lens(model, tokenizer, prompt, **arguments, max_new_tokens=max_new_tokens)
     results: list[LensResult] = found if isinstance(found, list) else [found]

@@ -126,8 +126,8 @@ def logit_lens(
             image is a file, an image of PIL, or an array or tensor of shape (height, width, 3) or (3, height, width),
             of whole numbers 0 .. 255 or numbers 0 .. 1. A prompt without a place for them has them at its beginning,
             and a note says so.
-        audio (Any): an array (sample,), or a list of them, for a model that reads sounds; at the sampling rate of the
-            processor.
+        audio (Any): an array (sample,), or a WAV file, or a list of them, for a model that reads sounds; at the
+            sampling rate of the processor.
         max_new_tokens (int): the most tokens that the model generates after the prompt; they are columns of the table
             like those of the prompt, and ``generated_from`` says where they begin.
         seed (int | None): the random seed, if tokens are sampled.

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from bauklens.model.generation import chat_text
 from bauklens.model.image_files import in_message, pictures_of
 from bauklens.model.placeholders import placeholders_of
 from bauklens.model.reads import reads_no
+from bauklens.model.sound_files import sounds_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +64,7 @@ def processed(
         messages: a chat; pictures in its parts are taken as such.
         template: switches of the chat template.
         images: a picture or several, as :func:`bauklens.model.image_files.picture_of` takes them.
-        audio: an array or several, (sample,), with the sampling rate that the processor has.
+        audio: an array, (sample,), or a WAV file, or several, with the sampling rate that the processor has.
 
     Raises:
         LensError: it is not a processor; the text has other than a place for each picture; a picture cannot be read; or
@@ -153,9 +153,7 @@ def _chat(
                     "returns for the chat as the prompt"
                 )
             if kind == "audio" and not sounds:
-                raise LensError(
-                    "a part of the messages is a sound, which is read only from audio=: pass its samples, (sample,)"
-                )
+                raise LensError("a part of the messages is a sound, which is read only from audio=: pass a WAV file")
             if kind == "audio":
                 part = {"type": "audio"}
             if kind == "image":
@@ -239,7 +237,7 @@ def _running(
     if audio is not None:
         taken = inspect.signature(type(processor).__call__).parameters
         rate = getattr(getattr(processor, "feature_extractor", processor), "sampling_rate", None)
-        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = _sounds(audio, rate)
+        given["audios" if "audios" in taken and "audio" not in taken else "audio"] = sounds_of(audio, rate)
         given |= {} if rate is None else {"sampling_rate": rate}
 
     def run(text: str | None) -> Mapping[str, Any]:
@@ -251,33 +249,6 @@ def _running(
             raise LensError(f"{type(processor).__name__} fails: {type(error).__name__}: {said:.300}") from None
 
     return run
-
-
-def _sounds(given: Any, rate: int | None) -> Any:
-    """A sound, (sample,), or a list of them, as arrays; nothing else, as processors open files and addresses.
-
-    Args:
-        rate: samples per second, as the processor takes them, if it says so.
-
-    Raises:
-        LensError: it is something else.
-    """
-    if isinstance(given, (list, tuple)) and given and not isinstance(given[0], (int, float)):
-        return [_sounds(each, rate) for each in given]
-    if isinstance(given, (str, bytes, PathLike)):
-        at = f" at {rate:,} samples a second" if rate else ""
-        load = f"librosa.load(FILE, sr={rate})" if rate else "librosa.load(FILE)"
-        raise LensError(
-            f"audio is a {type(given).__name__}: pass an array (sample,) of numbers{at}, or a list of them; of a file, "
-            f"{load}[0] is one, and so is what soundfile.read(FILE) returns, if the file has this rate"
-        )
-    try:
-        sound = torch.as_tensor(given, device="cpu").detach().float().numpy()
-    except (TypeError, ValueError, RuntimeError):
-        sound = None
-    if sound is None or sound.ndim != 1 or not sound.size:
-        raise LensError(f"audio is a {type(given).__name__}: pass an array (sample,) of numbers, or a list of them")
-    return sound
 
 
 def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:

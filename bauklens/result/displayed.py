@@ -193,8 +193,10 @@ class Displayed:
         font_size: float = 7,
         palette: str = "default",
         theme: str = "light",
+        color: "Colour | None" = None,
         title: str | None = None,
         caption: str | bool | None = None,
+        notes: "Mapping[Cell, str] | None" = None,
         dpi: float = 300,
     ) -> "LensFigure":
         """The table as a figure for a publication, with its legend: one row per layer, one column per position.
@@ -210,8 +212,8 @@ class Displayed:
             pins: tokens to mark, at most 8: targets or tracked tokens as in :meth:`target`, or tokens that are in the
                 top k of some cell. Each has its own shape and colour; cells in which one is the top token are framed.
             colour: what the background shows: ``"both"`` (probability, and magnitude as a bar), ``"classic"``
-                (magnitude, and probability by ink), ``"probability"``, the ``"token"`` (probability), ``"rank"`` or
-                ``"logprob"`` of the first pin, or a measure.
+                (as ``look="classic"`` in :meth:`to_html`), ``"probability"``, the ``"token"`` (probability), ``"rank"``
+                or ``"logprob"`` of the first pin, or a measure.
             charts: whether to add charts of rank and probability by layer at the main position (or the last that is
                 shown): of the pins, or else of what leads in some layer.
             width: of the figure, in millimetres, 20..2000.
@@ -219,16 +221,19 @@ class Displayed:
             palette: ``"default"`` (the viewer's), ``"grey"``, ``"cividis"`` or ``"viridis"``. All can be read in
                 greyscale and by colour-blind eyes; pins have shapes, and lines have dashes.
             theme: ``"light"`` or ``"dark"``.
+            color: the colour of the classic look at the largest magnitude, as in :meth:`to_html`.
             title: a text above the table.
             caption: a text below it; True draws the figure's own ``caption``, which says model, prompt and lens.
+            notes: (layer, position) -> a note on that cell, as in :meth:`view`: a number in the cell's corner, and a
+                list below the caption. Notes on cells that the figure does not show are left out.
             dpi: dots per inch, if a PNG is written.
 
         Returns:
             The figure, which a notebook shows: ``save(path)``, ``svg()``, ``pdf()``, ``png()``, ``caption``.
 
         Raises:
-            LensError: an argument is out of range, a pin is not known, the positions do not fit, or matplotlib is not
-                installed and a PDF or PNG is written.
+            LensError: an argument is out of range, a pin or the cell of a note is not known, the positions do not fit,
+                or matplotlib is not installed and a PDF or PNG is written.
         """
         from bauklens.show.lens_figure import lens_figure
 
@@ -243,8 +248,10 @@ class Displayed:
             font_size=font_size,
             palette=palette,
             theme=theme,
+            color=color,
             title=title,
             caption=caption,
+            notes=notes,
         )
         if path is not None:
             figure.save(path, dpi=dpi)

@@ -25,6 +25,7 @@ def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
     """Numbers as a read-only array; they must be whole numbers if the dtype is an integer type."""
     try:
         array = np.array(value)
+        array = array if array.size else array.astype(dtype)  # an empty list has no type of its own
     except (TypeError, ValueError, OverflowError):
         raise LensError(f"{name} is not an array of numbers") from None
     whole = np.issubdtype(dtype, np.integer)

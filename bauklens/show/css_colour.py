@@ -21,5 +21,13 @@ def css_colour(color: Any) -> str:
     raise LensError(f"unknown colour {color!r}: pass '#rrggbb', or three numbers from 0 to 255")
 
 
+def hex_colour(color: Any) -> str:
+    """A colour as ``#rrggbb``; raises a LensError if it is none."""
+    told = css_colour(color)
+    if told.startswith("rgb"):
+        return "#{:02x}{:02x}{:02x}".format(*map(int, re.findall(r"\d+", told)))
+    return told.lower() if len(told) == 7 else "#" + "".join(2 * each for each in told[1:].lower())
+
+
 def _is_byte(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 255

@@ -111,10 +111,9 @@ def pass_ranking(evaluation: "Evaluation") -> dict[str, Any]:
 
 def set_ranking(evaluation: "Evaluation", several: "EvaluatedSet") -> dict[str, Any]:
     """The same of the items of a set: one row per word, one column per decoder."""
-    rows = []
+    rows: list[tuple[str, Any]] = []
     for place, item in enumerate(several.items[:_MOST_ITEMS], 1):
-        for count, word in enumerate(item.words):
-            rows.append((_label(place, item) if not count else "", _cells(evaluation, item, word)))
+        rows += [(_label(place, item), _cells(evaluation, item, word)) for word in item.words]
     more = len(several.items) - _MOST_ITEMS
     note = "The best rank of each word, and in brackets the layer that has it. Hover over a token for the prompt."
     note += " The stronger the colour, the closer to rank 1; from rank 1,000 on there is none."

@@ -1,7 +1,7 @@
 """Colours of publication figures: palettes for cells, and colours of pins. ``viewer/figurecolours.js`` has the same."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 PALETTES = ("default", "grey", "cividis", "viridis")
@@ -64,8 +64,10 @@ _SAFE_PINS = {
 }
 """Colours after Okabe and Ito, darker or lighter, so that they can be read."""
 
-_CLASSIC = {False: "#3232ff", True: "#808080"}
-_CLASSIC_INK = {"light": ("#505050", "#000000"), "dark": ("#c4c4c4", "#ffffff")}
+CLASSIC = "#3232ff"
+"""The colour of the classic look at the largest magnitude, unless another is asked for."""
+
+_CLASSIC_UNREAD = "#808080"
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ class Colours:
     Attributes:
         palette: one of :data:`PALETTES`.
         theme: one of :data:`THEMES`.
+        color: of the classic look at the largest magnitude.
     """
 
     palette: str = "default"
     theme: str = "light"
+    color: str = CLASSIC
 
     def __getitem__(self, name: str) -> str:
         return _PLAIN[self.theme][name]
@@ -111,11 +115,17 @@ class Colours:
         return self["faint" if unread else "bar"] if self.palette == "default" or unread else ink
 
     def classic(self, probability: float, magnitude: float, unread: bool = False) -> tuple[str, str]:
-        """Background and text of a cell of the classic look."""
-        _, a, b = _oklab(_CLASSIC[unread])
-        light = 1 - 0.16 * magnitude if self.theme == "light" else 0.2 + 0.2 * magnitude
-        share = 0.45 * magnitude
-        return _hex(light, a * share, b * share), mixed(*_CLASSIC_INK[self.theme], probability)
+        """Background and text of a cell of the classic look, on white paper in both themes, as on the page.
+
+        Their contrast is that of the colour that its caller chose.
+        """
+        full = _CLASSIC_UNREAD if unread else self.color
+        return blended("#ffffff", full, magnitude), blended("#ffffff", "#000000", probability)
+
+    @cached_property
+    def inside(self) -> "Colours":
+        """The colours of pins in cells of the classic look."""
+        return replace(self, theme="light")
 
 
 def mixed(one: str, other: str, part: float) -> str:
@@ -123,6 +133,12 @@ def mixed(one: str, other: str, part: float) -> str:
     first, second = _oklab(one), _oklab(other)
     light, a, b = (start + (end - start) * part for start, end in zip(first, second, strict=True))
     return _hex(light, a, b)
+
+
+def blended(one: str, other: str, part: float) -> str:
+    """The same in sRGB."""
+    pairs = zip(_bytes(one), _bytes(other), strict=True)
+    return "#" + "".join(f"{math.floor(start + (end - start) * part + 0.5):02x}" for start, end in pairs)
 
 
 def contrast(one: str, other: str) -> float:
@@ -134,8 +150,12 @@ def contrast(one: str, other: str) -> float:
     return max(lights) / min(lights)
 
 
+def _bytes(colour: str) -> list[int]:
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+
+
 def _linear(colour: str) -> list[float]:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [each / 255 for each in _bytes(colour)]
     return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
 
 

@@ -3,7 +3,7 @@
 ``viewer/figurelayout.js`` and ``viewer/figurecells.js`` draw the same, with the same constants: change both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from bauklens.show.figure_chart import charts
 from bauklens.show.figure_colours import SHAPES, Colours
 from bauklens.show.figure_drawing import BASELINE, CHARACTER, Box, Drawing, Path, Words, cut_to, shape, units, wrapped
 from bauklens.show.figure_legend import Legend, draw_legend
+from bauklens.show.figure_notes import FigureNote, corner_width, draw_corner, draw_notes
 from bauklens.show.figure_values import Pin, Scale
 from bauklens.show.nouns import spelling
 
@@ -44,6 +45,7 @@ class Plan:
         font: the font size, in points.
         title, caption: texts above and below; empty for none.
         notes: sentences for the legend.
+        on_cells: (row, column) -> the note on that cell.
         written: how a text is written, such as without characters that no font has.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     title: str
     caption: str
     notes: Sequence[str]
+    on_cells: Mapping[tuple[int, int], FigureNote]
     written: Callable[[str], str]
 
 
@@ -103,6 +106,9 @@ def drawing_of(result: LensResult, plan: Plan, colours: Colours) -> Drawing:
         for line in wrapped(plan.written(plan.caption), _room(plan, 1)):
             drawing.pieces.append(_sans(plan, MARGIN, y + 0.75 * plan.font, line, colours["ink"], 1))
             y += 1.4 * plan.font
+    if plan.on_cells:
+        there = (MARGIN, y + 0.7 * plan.font, plan.width - 2 * MARGIN)
+        y = draw_notes(drawing, list(plan.on_cells.values()), colours, there, plan.font, plan.written)
     drawing.height = y + MARGIN
     return drawing
 
@@ -153,6 +159,10 @@ def _table(result: LensResult, plan: Plan, colours: Colours, drawing: Drawing, t
             box = (left + width * across, y, width - GAP, ROW * font - GAP)
             _cell(drawing, result, plan, colours, (row, column), texts, box)
     bottom = body + ROW * font * len(plan.rows)
+    if plan.classic:  # which has the heads below as well
+        for place, column in enumerate(plan.columns):
+            _head(drawing, result, plan, colours, column, heads[place], (left + width * place, bottom, width))
+        bottom += HEAD * font
     generated = [place for place, column in enumerate(plan.columns) if result.generated[column]]
     if generated:
         x = left + width * generated[0] - GAP / 2
@@ -212,19 +222,23 @@ def _cell(
     if share > 0 and not plan.classic:
         thick = 0.2 * font
         drawing.pieces.append(Box(x, y + height - thick, share * width, thick, colours.bar(ink, unread)))
-    mark = marked(plan.pins, cell)
+    mark, seen = marked(plan.pins, cell), colours.inside if plan.classic else colours
     if mark is not None and mark.best[cell] == 1:
         edge = 0.14 * font
         inner = (x + edge / 2, y + edge / 2, width - edge, height - edge)
-        drawing.pieces.append(Box(*inner, "", colours.pins[mark.place], edge))
+        drawing.pieces.append(Box(*inner, "", seen.pins[mark.place], edge))
+    note = plan.on_cells.get(cell)
+    if note is not None:
+        draw_corner(drawing, note, seen, (x, y, width), font)
+        width -= corner_width(note, font)
     aside = 0.0 if mark is None else 0.85 * font
     text, size = fitted(texts[int(result.top_ids[cell][0])], width - aside - 2 * PAD * font, font)
     start = x + (width - aside - units(text) * CHARACTER * size) / 2
     middle = y + height / 2
     if mark is not None:
         centre = (start + 0.35 * font, middle)
-        drawing.pieces.append(shape("circle", *centre, 0.5 * font, colours["paper"]))
-        drawing.pieces.append(shape(SHAPES[mark.place], *centre, 0.36 * font, colours.pins[mark.place]))
+        drawing.pieces.append(shape("circle", *centre, 0.5 * font, seen["paper"]))
+        drawing.pieces.append(shape(SHAPES[mark.place], *centre, 0.36 * font, seen.pins[mark.place]))
     place = x + (width + aside) / 2
     drawing.pieces.append(Words(place, middle + BASELINE * size - 0.05 * font, text, size, ink, "middle", "mono"))
 

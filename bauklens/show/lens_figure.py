@@ -1,6 +1,6 @@
 """LensFigure: a table as a figure for a publication, as SVG, PDF and PNG. Only PDF and PNG need matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from bauklens.files import write_atomically
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which
 from bauklens.result.tokens import printable
-from bauklens.show.figure_colours import PALETTES, THEMES, Colours
+from bauklens.show.cells import Cell
+from bauklens.show.css_colour import Colour, hex_colour
+from bauklens.show.figure_colours import CLASSIC, PALETTES, THEMES, Colours
 from bauklens.show.figure_drawing import cut_to, svg
 from bauklens.show.figure_layout import Plan, drawing_of, room_for
+from bauklens.show.figure_notes import figure_notes
 from bauklens.show.figure_values import pins_of, scale_of
 from bauklens.show.legends import unread_legend
 from bauklens.show.nouns import noun
@@ -110,13 +113,15 @@ def lens_figure(
     font_size: float,
     palette: str,
     theme: str,
+    color: Colour | None,
     title: str | None,
     caption: "str | bool | None",
+    notes: Mapping[Cell, str] | None,
 ) -> LensFigure:
     """The figure of a result; arguments as for :meth:`bauklens.LensResult.figure`.
 
     Raises:
-        LensError: an argument is out of range, a pin is not known, or the columns do not fit.
+        LensError: an argument is out of range, a pin or a cell is not known, or the columns do not fit.
     """
     one_of("palette", palette, PALETTES)
     one_of("theme", theme, THEMES)
@@ -126,6 +131,11 @@ def lens_figure(
     scale = scale_of(result, colour, found)
     if colour == "classic" and palette != "default":
         raise LensError("the classic look has colours of its own: leave out palette")
+    if colour != "classic" and color is not None:
+        raise LensError(
+            f"color={color!r} is of the classic look: pass colour='classic' too, or leave it out (colour= is what the "
+            "background shows)"
+        )
     rows = chosen_layers(result.layers, layers)
     columns, note = _columns(result, rows, positions, points, font)
     made = _caption(result, rows, columns)
@@ -141,9 +151,10 @@ def lens_figure(
         title=printable(title or ""),
         caption=made if caption is True else printable(caption or ""),
         notes=[*filter(None, (note, unread_legend(result.part(result.layers, columns)), _unmapped(result, rows)))],
+        on_cells=figure_notes(result, notes, rows, columns),
         written=_as_it_is,
     )
-    return LensFigure(result, plan, Colours(palette, theme), made)
+    return LensFigure(result, plan, Colours(palette, theme, CLASSIC if color is None else hex_colour(color)), made)
 
 
 def _as_it_is(text: str) -> str:

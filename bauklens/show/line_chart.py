@@ -34,7 +34,7 @@ class Line:
 
 
 def line_chart(title: str, names: Sequence[str], lines: Sequence[Line]) -> dict[str, Any]:
-    """What the template ``line_charts.html`` is given of one chart.
+    """What the template ``line_charts.html`` is given of one chart, which is there as a table too.
 
     Args:
         names: (place,), what the places along the axis are called.
@@ -78,6 +78,8 @@ def line_chart(title: str, names: Sequence[str], lines: Sequence[Line]) -> dict[
             }
             for line in lines
         ],
+        "columns": [line.name for line in lines],
+        "rows": [(name, [_value(line, place) for line in lines]) for place, name in enumerate(names)],
     }
 
 
@@ -90,8 +92,14 @@ def style_of(colour: int) -> str:
 
 
 def _said(line: Line, name: str, place: int) -> str:
+    return f"{line.name}, {name}: {_value(line, place)}"
+
+
+def _value(line: Line, place: int) -> str:
+    if not np.isfinite(line.values[place]):
+        return "none"
     ends = f" ({line.low[place]:.3g} .. {line.high[place]:.3g})" if np.isfinite(line.low[place]) else ""
-    return f"{line.name}, {name}: {line.values[place]:.3g}{ends}"
+    return f"{line.values[place]:.3g}{ends}"
 
 
 def _step(spread: float) -> float:

@@ -47,7 +47,7 @@ export function bandCell(lenses, state, row, entry, content) {
   const text = [make("i", {}, String(found[0][1])), " ", make("bdi", {}, change ? change.text : first.text)];
   const said = `${found[0][1]} ${first.text}: ${title}; their mean probability is ${probabilityText(average)}`;
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, "aria-label": said, "aria-expanded": String(isOpen(lens, state, band)), ...named }, ...text);
-  return Object.assign(cell, { place: [row, entry] });
+  return Object.assign(cell, { place: [row, entry], said, hint: title });
 }
 
 /** Of the pinned tokens in a row's cells the one that leads most of them, or else one that follows. */

@@ -3,6 +3,7 @@
 import { cellOf, tokenAt } from "./data.js";
 import { FIGURE_SHAPES } from "./figurecolours.js";
 import { BASELINE, boxed, MONO_WIDTH, cutToUnits, lined, shaped, textPiece, unitsOf } from "./figuredrawing.js";
+import { cornerWidth, drawCorner } from "./figurenotes.js";
 import { isPartOf, tickOf } from "./heads.js";
 import { isUnread } from "./words.js";
 
@@ -24,24 +25,27 @@ export function drawHead(drawing, lens, font, colours, column, [x, y, width]) {
 }
 
 /** A cell. */
-export function drawCell(drawing, lens, { font, scale, classic, pins }, colours, [row, column], [x, y, width, height]) {
+export function drawCell(drawing, lens, { font, scale, classic, pins, onCells }, colours, [row, column], [x, y, whole, height]) {
   const [cell, unread] = [cellOf(lens, row, column), isUnread([lens], column)];
   const [part, share] = [scale.part(cell), scale.bar?.(cell) ?? 0];
   const none = Number.isNaN(part);
   const plain = none ? colours.of("paper") : colours.background(part, unread);
   const [fill, ink] = classic ? colours.classic(part, share, unread) : [plain, none ? colours.of("ink") : colours.text(part, plain, unread)];
-  drawing.pieces.push(boxed(x, y, width, height, fill));
-  if (none) drawing.pieces.push(lined([[x, y + height], [x + width, y]], colours.of("line"), 0.1 * font));
-  if (share > 0 && !classic) drawing.pieces.push(boxed(x, y + height - 0.2 * font, share * width, 0.2 * font, colours.bar(ink, unread)));
-  const mark = markedBy(pins, cell);
-  const [colour, edge] = [mark && colours.pins[mark.place], 0.14 * font];
-  if (mark?.best(cell) === 1) drawing.pieces.push(boxed(x + edge / 2, y + edge / 2, width - edge, height - edge, "", colour, edge));
+  drawing.pieces.push(boxed(x, y, whole, height, fill));
+  if (none) drawing.pieces.push(lined([[x, y + height], [x + whole, y]], colours.of("line"), 0.1 * font));
+  if (share > 0 && !classic) drawing.pieces.push(boxed(x, y + height - 0.2 * font, share * whole, 0.2 * font, colours.bar(ink, unread)));
+  const [mark, seen] = [markedBy(pins, cell), classic ? colours.inside() : colours];
+  const [colour, edge] = [mark && seen.pins[mark.place], 0.14 * font];
+  if (mark?.best(cell) === 1) drawing.pieces.push(boxed(x + edge / 2, y + edge / 2, whole - edge, height - edge, "", colour, edge));
+  const note = onCells.find((each) => each.row === row && each.column === column);
+  if (note) drawCorner(drawing, note, seen, [x, y, whole], font);
+  const width = whole - cornerWidth(note, font);
   const aside = mark ? 0.85 * font : 0;
   const [text, size] = fitted(lens.shown[tokenAt(lens, cell)], width - aside - 2 * PAD * font, font);
   const start = x + (width - aside - unitsOf(text) * MONO_WIDTH * size) / 2;
   const middle = y + height / 2;
   if (mark) {
-    drawing.pieces.push(shaped("circle", start + 0.35 * font, middle, 0.5 * font, colours.of("paper")));
+    drawing.pieces.push(shaped("circle", start + 0.35 * font, middle, 0.5 * font, seen.of("paper")));
     drawing.pieces.push(shaped(FIGURE_SHAPES[mark.place], start + 0.35 * font, middle, 0.36 * font, colour));
   }
   drawing.pieces.push(textPiece(x + (width + aside) / 2, middle + BASELINE * size - 0.05 * font, text, size, ink, { anchor: "middle", family: "mono" }));

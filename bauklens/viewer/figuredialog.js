@@ -2,10 +2,11 @@
 
 import { button, choice, make, tick } from "./dom.js";
 import { PALETTES } from "./figurecolours.js";
+import { notesOn } from "./figurenotes.js";
 import { roomForColumns, figureSvg } from "./figurelayout.js";
 import { figurePython, figureTold } from "./figuretold.js";
 import { figureColourings } from "./figurevalues.js";
-import { png } from "./picture.js";
+import { plainColour, png } from "./picture.js";
 import { copy, download } from "./share.js";
 
 const NAMES_OF_PALETTES = { default: "blue", grey: "grey", cividis: "cividis", viridis: "viridis" };
@@ -14,7 +15,8 @@ const NAMES_OF_PALETTES = { default: "blue", grey: "grey", cividis: "cividis", v
 export function figureDialog(view, lens, pins, name) {
   const last = lens.rows - 1;
   const start = Math.max(0, lens.columns - roomForColumns(lens, lens.layers.map((_, row) => row), (170 / 25.4) * 72, 7));
-  const options = { from: 0, to: last, every: 1, first: start, last: lens.columns - 1, charts: false, width: 170, font: 7, palette: "default", colour: "both", theme: "light", caption: true };
+  const options = { from: 0, to: last, every: 1, first: start, last: lens.columns - 1, charts: false, width: 170, font: 7, palette: "default", colour: view.state.colour === "classic" ? "classic" : "both", theme: "light", color: plainColour()(getComputedStyle(view.figure).getPropertyValue("--classic")), caption: true, noted: true };
+  const onCells = notesOn(lens, view.state);
   const preview = make("div", { class: "preview", tabindex: "0", role: "img", "aria-label": "the figure" });
   const code = make("code", {});
   const said = make("p", { class: "note", role: "status" });
@@ -43,17 +45,20 @@ export function figureDialog(view, lens, pins, name) {
   const [charts] = tick("charts of ranks and probabilities", change("charts"));
   const [caption, isCaptioned] = tick("caption", change("caption"));
   isCaptioned.checked = true;
+  const [notes, isNoted] = tick("notes", change("noted"));
+  [isNoted.checked, notes.hidden] = [true, !onCells.length];
   const choices = make("div", { class: "choices" },
     list("from layer", "from", layers, Number), list("to layer", "to", layers, Number), number("every so many", "every", [1, lens.rows]),
     list("from position", "first", positions, Number), list("to position", "last", positions, Number),
     list("colour", "colour", figureColourings(lens, pins)), list("palette", "palette", PALETTES.map((each) => [each, NAMES_OF_PALETTES[each]])),
     list("theme", "theme", [["light", "light"], ["dark", "dark"]]),
-    number("width, mm", "width", [20, 2000], 5), number("font, pt", "font", [3, 40], 0.5), charts, caption);
+    number("width, mm", "width", [20, 2000], 5), number("font, pt", "font", [3, 40], 0.5), charts, caption, notes);
 
   function draw() {
-    const told = figureTold(lens, { ...options, pins });
+    const wanted = { ...options, pins, cellNotes: options.noted ? onCells : [] };
+    const told = figureTold(lens, wanted);
     said.textContent = told.error;
-    code.textContent = figurePython(lens, { ...options, pins });
+    code.textContent = figurePython(lens, wanted);
     drawn = told.error ? "" : figureSvg(lens, told.options);
     files.forEach((each) => (each.disabled = !drawn));
     const image = drawn && make("img", { src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(drawn)}`, alt: told.options.about });

@@ -6,6 +6,7 @@ import { drawCell, drawHead, GAP_BETWEEN, HEAD_HEIGHT, isGenerated, LEAST, PAD, 
 import { figureColours } from "./figurecolours.js";
 import { BASELINE, brokenInto, MONO_WIDTH, lined, svgOf, textPiece, unitsOf } from "./figuredrawing.js";
 import { drawLegend } from "./figurelegend.js";
+import { drawNotes } from "./figurenotes.js";
 import { figurePins, figureScale } from "./figurevalues.js";
 import { tickOf } from "./heads.js";
 import { range } from "./numbers.js";
@@ -26,11 +27,11 @@ export const roomForColumns = (lens, rows, width, font) =>
 /**
  * The figure as SVG.
  *
- * @param options `{ rows, columns, pins, colour, charts, width, font, palette, theme, title, caption, notes, about }`: rows,
+ * @param options `{ rows, columns, pins, colour, charts, width, font, palette, theme, color, title, caption, notes, onCells, about }`: rows,
  *   columns and pins are places, the width is in millimetres, the font in points; `about` is the SVG's own title
  */
 export function figureSvg(lens, options) {
-  const colours = figureColours(options.palette, options.theme);
+  const colours = figureColours(options.palette, options.theme, options.color);
   const pins = figurePins(lens, options.pins);
   const classic = options.colour === "classic";
   const chartColumn = options.charts ? chartColumnOf(lens, options.columns) : null;
@@ -54,6 +55,7 @@ export function figureSvg(lens, options) {
     drawing.pieces.push(textPiece(MARGIN, y + 0.75 * font + BASELINE * font, line, font, colours.of("ink")));
     y += 1.4 * font;
   }
+  if (plan.onCells.length) y = drawNotes(drawing, plan.onCells, colours, [MARGIN, y + 0.7 * font, room], font);
   drawing.height = y + MARGIN;
   return svgOf(drawing, plan.about);
 }
@@ -82,7 +84,9 @@ function drawTable(drawing, lens, plan, colours, top) {
       drawCell(drawing, lens, plan, colours, [row, column], [left + width * across, y, width - GAP_BETWEEN, ROW_HEIGHT * font - GAP_BETWEEN]);
     });
   });
-  const bottom = body + ROW_HEIGHT * font * rows.length;
+  const below = body + ROW_HEIGHT * font * rows.length;
+  if (plan.classic) columns.forEach((column, place) => drawHead(drawing, lens, font, colours, column, [left + width * place, below, width])); // as on the page
+  const bottom = below + (plan.classic ? HEAD_HEIGHT * font : 0);
   const first = columns.findIndex((column) => isGenerated(lens, column));
   const x = left + width * first - GAP_BETWEEN / 2;
   if (first >= 0) drawing.pieces.push(lined([[x, top], [x, bottom - GAP_BETWEEN]], colours.of("ink"), 0.15 * font));

@@ -1,6 +1,8 @@
 // What was chosen of a publication figure -> what is drawn, and the Python that draws the same.
 
+import { CLASSIC } from "./figurecolours.js";
 import { cutToUnits } from "./figuredrawing.js";
+import { figureNotes, spelledOut } from "./figurenotes.js";
 import { roomForColumns } from "./figurelayout.js";
 import { aboutUnread, worded } from "./words.js";
 
@@ -19,7 +21,7 @@ export function figureTold(lens, chosen) {
   const grey = columns.some((column) => (lens.onlyPosition ?? null) !== null && lens.positions[column] !== lens.onlyPosition) ? aboutUnread([lens]) : [];
   const about = figureCaption(lens, rows, columns);
   const caption = chosen.caption ? about : "";
-  return { options: { ...chosen, title: "", rows, columns, caption, about, notes: [...grey, ...unmapped] }, error: "" };
+  return { options: { ...chosen, title: "", rows, columns, caption, about, notes: [...grey, ...unmapped], onCells: figureNotes(lens, chosen.cellNotes, rows, columns) }, error: "" };
 }
 
 function rowsOfFigure({ from, to, every }) {
@@ -29,20 +31,22 @@ function rowsOfFigure({ from, to, every }) {
 }
 
 function figureCaption(lens, rows, columns) {
-  const prompt = cutToUnits(lens.prompt.replace(/(?! )[\p{C}\p{Z}]/gu, markFor), 300);
+  const prompt = cutToUnits(spelledOut(lens.prompt), 300);
   const some = (name, count, of) => (count < of ? `${count} of ${of} ${name}s` : of > 1 ? `all ${of} ${name}s` : `one ${name}`);
   const cells = worded(lens, "Each cell shows the most probable token at a layer (row) and a position (column)");
   return `${lens.caption}. Prompt: “${prompt}”. ${cells}; ${some("layer", rows.length, lens.rows)}, ${some("position", columns.length, lens.columns)}.`;
 }
 
-const MARKS = { "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
-
-const markFor = (unseen) => MARKS[unseen] ?? `⟨U+${unseen.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+/** A character beyond ASCII as Python reads it in a text. */
+function asEscape(character) {
+  const code = character.codePointAt(0);
+  return code > 0xffff ? `\\U${code.toString(16).padStart(8, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+}
 
 /** One line of Python; what is usual is left out. */
 export function figurePython(lens, chosen) {
   const rows = rowsOfFigure(chosen);
-  const told = (text) => JSON.stringify(text).replace(/[\u007f-\uffff]/g, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const told = (text) => JSON.stringify(text).replace(/[\u007f-\u{10ffff}]/gu, asEscape);
   const label = (row) => (/^\d+$/.test(lens.layers[row]) ? lens.layers[row] : told(lens.layers[row]));
   const isAll = rows.length === lens.rows;
   const pin = (token) => (lens.ids && lens.joint.has(token) === false ? String(lens.ids[token]) : told(lens.texts[token]));
@@ -58,7 +62,9 @@ export function figurePython(lens, chosen) {
     [`font_size=${chosen.font}`, chosen.font !== 7],
     [`palette=${told(chosen.palette)}`, chosen.palette !== "default"],
     [`theme=${told(chosen.theme)}`, chosen.theme !== "light"],
+    [`color=${told(chosen.color)}`, chosen.colour === "classic" && chosen.color !== CLASSIC],
     ["caption=True", chosen.caption],
+    [`notes={${chosen.cellNotes.map(({ row, column, text }) => `(${told(lens.layers[row])}, ${lens.positions[column]}): ${told(text)}`).join(", ")}}`, chosen.cellNotes.length > 0],
   ];
   return `lens.figure(${parts.filter(([, isTold]) => isTold).map(([text]) => text).join(", ")})`;
 }

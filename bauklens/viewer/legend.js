@@ -23,6 +23,7 @@ export function legend(view) {
     const focused = [...list.querySelectorAll("button")].indexOf(document.activeElement);
     const columns = sum && there === null ? sumColumns(drawn, sum, layer) : variantColumns(drawn, layer, there);
     list.style.setProperty("--columns", columns.length);
+    list.classList.toggle("many", columns.length > 3);
     const heads = columns.length > 1 ? [make("li", { class: "heads" }, make("span"), ...columns.map(({ head }) => head))] : [];
     const rows = entries.map((entry) => make("li", {}, nameOf(entry, lens), ...columns.map(({ text }) => make("output", {}, text(entry)))));
     list.replaceChildren(...heads, ...rows);

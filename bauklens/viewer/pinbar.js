@@ -1,5 +1,6 @@
 // The bar of pins: a chip for each, the active one marked, and what is made of several.
 
+import { dragging } from "./chipdrag.js";
 import { cellOf } from "./data.js";
 import { button, make } from "./dom.js";
 import { followed } from "./follow.js";
@@ -10,8 +11,6 @@ import { pinned } from "./pins.js";
 import { combining } from "./pinmenu.js";
 import { inOrder, movedBy, movedTo } from "./pinstate.js";
 import { worded } from "./words.js";
-
-const MOVED = "application/x-bauklens-pin"; // what is dragged: a chip, by its place
 
 /** `{ element, draw() }`; without a pin, nothing is shown. */
 export function pinBar(view) {
@@ -36,11 +35,8 @@ export function pinBar(view) {
     const name = button("", () => view.change({ pin: pin.key }), own);
     name.append(make("b", {}, pin.shape), make("bdi", {}, pin.name), make("small", {}, text));
     const away = button("×", () => view.pin(pin.key), { class: "away", "aria-label": `remove ${pin.name}`, title: `remove ${pin.name}` });
-    const whole = make("li", { draggable: "true", style: { "--pin": pin.colour } }, name, away);
+    const whole = make("li", { style: { "--pin": pin.colour } }, name, away);
     whole.addEventListener("keydown", (event) => step(event, pin.key));
-    whole.addEventListener("dragstart", (event) => event.dataTransfer.setData(MOVED, String(pin.place)));
-    whole.addEventListener("dragover", (event) => event.dataTransfer.types.includes(MOVED) && event.preventDefault());
-    whole.addEventListener("drop", (event) => drop(event, pin.key));
     return whole;
   }
 
@@ -52,12 +48,10 @@ export function pinBar(view) {
     view.change(movedBy(view.state, key, way));
   }
 
-  function drop(event, key) {
-    const from = view.state.pins[Number(event.dataTransfer.getData(MOVED))] ?? null;
-    if (from === null) return;
-    event.preventDefault();
-    view.change(movedTo(view.state, from, key));
-  }
+  dragging(list, (...places) => {
+    const [one, other] = places.map((place) => pinsOf(view)[place]?.key); // the last chip may be a difference
+    view.change(movedTo(view.state, one, other));
+  });
 
   function differenceChip(pins) {
     const [one, other] = view.state.difference.map((key) => pins.find((pin) => pin.key === key));

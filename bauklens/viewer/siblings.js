@@ -1,11 +1,11 @@
 // Lenses of the same states through other decoders, or the two of a comparison, whose values are drawn in one chart.
 
 /** How lines are drawn that are of one token, in several lenses or at several positions. */
-export const DASHES = ["", "5 3", "1.5 2.5", "9 3 1.5 3"];
+export const DASHES = ["", "5 3", "1.5 2.5", "9 3 1.5 3", "14 4", "9 2.5 1.5 2.5 1.5 2.5"];
 
-const MOST = 3; // lenses in one chart
+const MOST = DASHES.length; // lenses in one chart, as many as are shown side by side
 
-/** The lenses that differ from one by their decoder alone, or are compared with it, itself among them, each with its dash; at most three. */
+/** The lenses that differ from one by their decoder alone, or are compared with it, itself among them, each with its dash; at most six. */
 export function siblings(lenses, lens) {
   const same = ({ model, stream, linked, paired }) =>
     paired && (lens.compared || (model === lens.model && stream === lens.stream)) && String(linked) === String(lens.linked);

@@ -208,6 +208,9 @@ test("a token is drawn through every decoder of the same states, each with its o
   assert.equal(new Set(several.map(({ dash }) => dash)).size, 3);
   assert.deepEqual(layersOf(several), ["embed", "0", "1"]);
   assert.deepEqual(siblings([lenses[0], lenses[0]], lenses[0]).length, 1);
+  const six = ["a", "b", "c", "d", "e", "f"].map((decoder) => small({ decoder }));
+  assert.equal(new Set(siblings(six, six[0]).map(({ dash }) => dash)).size, 6);
+  assert.equal(siblings([...six, small({ decoder: "g" })], six[0]).length, 1);
 });
 
 test("layers that only one of two lenses has are among those of both, in their order", () => {

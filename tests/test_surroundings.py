@@ -153,12 +153,27 @@ class TestPaper:
         assert paper == "rgb(255, 255, 255)"
 
     @pytest.mark.parametrize("columns", [10, 50])
-    def test_without_script_every_column_is_on_the_page(self, shown, columns):
-        page = shown([made(5, columns, 2)], script=False)
+    def test_without_script_every_column_is_on_the_page_and_no_token_is_broken(self, shown, columns):
+        page = shown([made(5, columns, 2, texts=[" token", " Paris"])], script=False)
         page.set_viewport_size({"width": PAPER, "height": 1000})
         page.emulate_media(media="print")
-        box = page.locator("tbody tr").first.locator("td").last.bounding_box()
-        assert box["x"] + box["width"] <= PAPER
+        boxes = page.locator("td").evaluate_all(
+            """all => all.map((each) => each.getBoundingClientRect()).map(({ right, height }) => [right, height])"""
+        )
+        assert len(boxes) == 5 * columns
+        assert max(right for right, _ in boxes) <= PAPER
+        assert max(height for _, height in boxes) < 20  # one line
+        heads = page.locator("thead th:not(.corner)").evaluate_all("all => all.map((each) => each.dataset.position)")
+        assert heads == [str(each) for each in range(columns)]
+
+    def test_without_script_the_parts_of_a_wide_table_are_beside_each_other_on_a_screen(self, shown):
+        page = shown([made(5, 30, 2)], script=False)
+        expect(page.locator("table.lens")).to_have_count(3)
+        rows = page.locator("tbody tr:nth-child(4) td").evaluate_all(
+            "all => all.map((each) => [each.dataset.layer, each.getBoundingClientRect().top])"
+        )
+        assert len(rows) == 30
+        assert len({tuple(each) for each in rows}) == 1
 
 
 class TestForcedColours:

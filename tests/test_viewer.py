@@ -345,6 +345,21 @@ class TestPins:
         )
         assert alphas[0] == 0 < alphas[1] < alphas[2]
 
+    def test_the_heat_map_shows_ranks_if_the_charts_do(self, viewer):
+        rank, tiny = np.geomspace(40_000, 1, 30).reshape(6, 5).round(), np.full((6, 5), 1e-9)
+        target = {"text": " b", "token_ids": [1], "part": "token", "note": "", "logit": tiny}
+        page = viewer([rising(targets=[{**target, "rank": rank, "probability": tiny}])])
+        first, last = page.locator(".map canvas").evaluate(
+            """canvas => {
+                 const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 1, canvas.width, 1);
+                 return [0.1, 0.9].map((part) => data[4 * Math.floor(part * canvas.width) + 3]);
+               }"""
+        )
+        assert 150 < first < last == 255
+        assert "nearer to rank 1" in page.locator(".heat figcaption").inner_text()
+        page.get_by_label("Plot").select_option("probability")
+        expect(page.locator(".heat figcaption")).to_contain_text("more probable")
+
     def test_what_leads_is_said_of_the_cell_under_the_pointer(self, viewer):
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()

@@ -1,5 +1,6 @@
 """The page without script in a real browser: nothing is fetched, columns line up, every ink can be read."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def test_every_cell_stands_in_its_column(show, columns):
         """() => [...document.querySelectorAll("tbody tr")].map((row) => new Set(
              [...row.children].map((cell) => Math.round(cell.getBoundingClientRect().top))).size)"""
     )
-    assert rows == [1] * 31
+    assert rows == [1] * 31 * math.ceil(columns / 12)  # of each part
 
 
 @pytest.mark.parametrize("width", [1400, 480])
@@ -190,7 +191,8 @@ def test_the_table_scrolls_inside_its_own_box_with_its_headers_in_sight(show, wi
              const box = document.querySelector(".scroll");
              box.scrollTo(1000, 600);
              const frame = box.getBoundingClientRect();
-             const at = (query) => document.querySelector(query).getBoundingClientRect();
+             const seen = [...box.children].findLast((part) => part.getBoundingClientRect().left <= frame.left + 1);
+             const at = (query) => seen.querySelector(query).getBoundingClientRect();
              return { scrolled: [box.scrollLeft > 0, box.scrollTop > 0],
                       top: at("thead th").top - frame.top, left: at("tbody th").left - frame.left,
                       bottom: frame.bottom - at("tfoot th").bottom };

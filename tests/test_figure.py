@@ -359,8 +359,8 @@ class TestDialog:
         dialog = opened([lens])
         assert dialog.locator("code").inner_text() == 'lens.figure("figure.pdf", pins=[" Paris"], caption=True)'
         dialog.get_by_label("from layer").select_option("1")
-        dialog.get_by_label("every so many").fill("2")
-        dialog.get_by_label("every so many").press("Enter")
+        dialog.get_by_label("layer step").fill("2")
+        dialog.get_by_label("layer step").press("Enter")
         dialog.get_by_label("to position").select_option("3")
         dialog.get_by_label("palette").select_option("cividis")
         dialog.get_by_label("charts").check()
@@ -408,6 +408,28 @@ class TestDialog:
 
     def test_without_notes_none_are_offered(self, opened):
         expect(opened([rising()]).get_by_label("notes")).to_be_hidden()
+    def test_it_begins_with_the_colour_of_the_page_and_draws_either_lens(self, opening):
+        lens = followed(rising(), generated_from=3)
+        page_shown, _, complaints = opening(page([lens, followed(rising(), stream="delta")], title="T"))
+        page_shown.locator("figure.mounted").wait_for()
+        page_shown.get_by_role("button", name="side by side").click()
+        page_shown.get_by_label("find a token").fill(" b")
+        page_shown.get_by_label("find a token").press("Enter")
+        page_shown.get_by_label("Colour").select_option("rank")
+        page_shown.locator("summary", has_text="Export").click()
+        page_shown.get_by_role("button", name="Figure…").click()
+        dialog = page_shown.get_by_role("dialog", name="Figure")
+        expect(dialog.get_by_label("colour")).to_have_value("rank")
+        expect(dialog.locator("code")).to_have_text(
+            'lens.figure("figure.pdf", pins=[" b", " Paris"], colour="rank", caption=True)'
+        )
+        dialog.get_by_label("lens").select_option("delta")
+        expect(dialog).to_have_count(1)
+        expect(dialog.get_by_label("lens").locator("option:checked")).to_have_text("delta")
+        with page_shown.expect_download() as download:
+            dialog.get_by_role("button", name="Download SVG").click()
+        assert "delta" in download.value.suggested_filename
+        assert complaints == []
 
     def test_a_png_has_300_dots_an_inch(self, opened):
         dialog = opened([rising()])

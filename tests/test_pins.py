@@ -73,14 +73,14 @@ def ticks(page, chart=0):
 class TestTheBar:
     def test_every_pin_has_a_chip_with_its_rank_and_one_is_active(self, viewer):
         page = viewer([followed()])
-        assert chips(page) == [["● ␣Paris 1", "true"], ["▲ ␣b 300", "false"], ["■ a 20,000", "false"]]
+        assert chips(page) == [["● ␣Paris rank 1", "true"], ["▲ ␣b rank 300", "false"], ["■ a rank 20,000", "false"]]
         page.locator(".chip").nth(1).click()
         assert [pressed for _, pressed in chips(page)] == ["false", "true", "false"]
         assert page.locator(".heat figcaption").inner_text().startswith("▲ ␣b in every cell")
         weights = page.locator(".chip bdi").evaluate_all("all => all.map((each) => getComputedStyle(each).fontWeight)")
         assert weights == ["400", "700", "400"]  # it is marked by more than a colour
         page.get_by_role("button", name="remove ␣Paris").click()
-        assert chips(page) == [["▲ ␣b 300", "true"], ["■ a 20,000", "false"]]
+        assert chips(page) == [["▲ ␣b rank 300", "true"], ["■ a rank 20,000", "false"]]
         for name in ("␣b", "a"):
             page.get_by_role("button", name=f"remove {name}").click()
         assert not page.locator(".pinbar").is_visible()
@@ -88,7 +88,7 @@ class TestTheBar:
     def test_a_pin_whose_rank_is_not_known_says_so(self, viewer):
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
-        assert chips(page) == [["● ␣Paris 1", "true"]]
+        assert chips(page) == [["● ␣Paris rank 1", "true"]]
         cell(page, 2, 1).click()
         assert chips(page) == [["● ␣Paris not known", "true"]]
         assert "outside the top 3" in page.locator(".chip").get_attribute("title")
@@ -96,6 +96,27 @@ class TestTheBar:
         assert note == (
             '␣Paris is known only where it is in the top 3. To know it in every cell, pass targets=[" Paris"].'
         )
+
+    def test_the_best_rank_of_the_active_pin_is_said_and_leads_to_its_cell(self, viewer):
+        ranks = np.full((6, 5), 900.0)
+        ranks[0, 0], ranks[3, 2] = 1, 12
+        page = viewer([rising(targets=[{**target(1, 0.25, 1), "rank": ranks}, target(4, 0.5, 1)])])
+        assert page.locator(".best").inner_text().split("\n") == ["Best rank", "12 at layer 2, position 2"]
+        page.get_by_role("button", name="12 at layer 2, position 2").click()
+        expect(page.locator(".place small")).to_have_text("layer 2, position 2")
+        page.locator(".chip").nth(1).click()
+        expect(page.locator(".best")).to_contain_text("1 at layer 0, position 0")
+
+    def test_side_by_side_each_result_has_its_best_rank(self, viewer):
+        page = viewer([followed(), followed(stream="delta")])
+        page.get_by_role("button", name="side by side").click()
+        expect(page.locator(".best button")).to_have_text(
+            ["hidden: 1 at layer 0, position 0", "delta: 1 at layer 0, position 0"]
+        )
+        page.locator(".best button").nth(1).click()
+        expect(page.locator(".place small")).to_have_text("layer 0, position 0")
+        expect(page.locator(".detail .tops")).to_have_count(1)
+        expect(page.locator(".detail p.whose")).to_have_text("delta")
 
     def test_pins_are_put_in_another_order_by_keys_and_by_the_pointer(self, viewer):
         page = viewer([followed()])
@@ -121,7 +142,7 @@ class TestTheBar:
         length = page.evaluate("history.length")
         page.reload()
         page.locator("figure.mounted").wait_for()
-        assert chips(page) == [["● ␣Paris 1", "false"], ["▲ ␣b 300", "true"]]
+        assert chips(page) == [["● ␣Paris rank 1", "false"], ["▲ ␣b rank 300", "true"]]
         assert page.locator(".place small").inner_text() == "layer 2, position 1"
         assert page.evaluate("history.length") == length
 
@@ -135,10 +156,13 @@ class TestTheBar:
         assert re.fullmatch(r"#result-2&lens-0=[\w-]+&lens-1=[\w-]+", page.evaluate("location.hash"))
         page.reload()
         page.locator("figure.mounted").first.wait_for()
-        assert [text for text, _ in chips(page)] == ["● ␣b 2"]
+        assert [text for text, _ in chips(page)] == ["● ␣b rank 2"]
         rows.nth(0).click()
         page.locator("figure.mounted").nth(1).wait_for(state="attached")
-        assert [text.replace(" ", "") for text, _ in chips(page)] == ["●␣Paris1", "●␣b2"]  # the second is not seen
+        assert [text.replace(" ", "") for text, _ in chips(page)] == [
+            "●␣Parisrank1",
+            "●␣brank2",
+        ]  # the second is not seen
 
     def test_the_address_of_a_notebook_stays_as_it_is(self, opening):
         page, _, _ = opening(f"<!doctype html><meta charset=utf-8>{fragment(rising())}")
@@ -152,7 +176,7 @@ class TestSumsAndDifferences:
     def test_a_sum_is_a_pin_for_charts_maps_and_colours(self, viewer):
         page = viewer([followed()])
         combine(page, names=["␣Paris", "␣b"])
-        assert chips(page)[-1] == ["◆ ␣Paris + ␣b 1", "true"]
+        assert chips(page)[-1] == ["◆ ␣Paris + ␣b rank 1", "true"]
         assert told(page)[1][-1] == "◆ ␣Paris + ␣b: 1"
         assert "The rank of a sum is that of its best token." in page.locator(".trajectories .note").inner_text()
         page.get_by_label("Plot").select_option("probability")
@@ -166,7 +190,7 @@ class TestSumsAndDifferences:
         page.wait_for_timeout(400)
         page.reload()
         page.locator("figure.mounted").wait_for()
-        assert chips(page)[-1] == ["◆ ␣Paris + ␣b 1", "true"]
+        assert chips(page)[-1] == ["◆ ␣Paris + ␣b rank 1", "true"]
         assert cell(page, 0, 0).get_attribute("style").startswith("--p: 0.75")
         page.get_by_label("find a token").fill("Paris")
         assert page.locator(".search [role=option]").all_text_contents() == ["␣Paris"]

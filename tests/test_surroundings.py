@@ -1,5 +1,8 @@
 """The viewer on paper, in forced colours, and on a phone."""
 
+import re
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from playwright.sync_api import expect
@@ -118,6 +121,41 @@ class TestPaper:
         assert page.locator(".printed .caption").text_content().endswith(". 200 columns are not printed")
         expect(page.locator(".printed td.chosen")).to_have_count(1)
 
+    def test_every_line_of_the_reader_is_printed_below_the_last(self, shown):
+        page = shown([made(50, 5, 3)])
+        page.get_by_role("button", name="Every layer").click()
+        on_paper(page)
+        expect(page.locator(".readline")).to_have_count(50)
+        tops = page.locator(".readline").evaluate_all("all => all.map((each) => each.getBoundingClientRect().top)")
+        assert [round(lower - upper) for upper, lower in pairwise(tops)] == [24] * 49
+        assert page.locator(".lines").evaluate("each => each.scrollHeight <= each.clientHeight")
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator(".readline").count() < 50
+
+    def test_of_very_many_lines_of_the_reader_those_around_the_chosen_one_are_printed(self, shown):
+        page = shown([made(2, 700, 2)])
+        page.get_by_role("button", name="Every position").click()
+        on_paper(page)
+        expect(page.locator(".readline")).to_have_count(400)
+        expect(page.locator(".readline.chosen")).to_have_count(1)
+        expect(page.locator(".onpaper")).to_have_text("300 lines are not printed")
+
+    def test_nothing_to_press_is_printed(self, shown):
+        page = shown([made(12, 60, 3, texts=["a", " Paris", " b"])])
+        page.locator(".tops .pin").first.click()
+        expect(page.locator(".chip")).to_have_count(1)
+        on_paper(page)
+        for part in (".jumps", ".strip", ".away", ".keep", ".tools summary", ".trajectories summary", ".bar select"):
+            expect(page.locator(part).first).to_be_hidden()
+        expect(page.locator(".chart").first).to_be_visible()
+        assert (
+            page.locator(".panel, .panel *").evaluate_all(
+                "all => Math.max(...all.map((each) => each.getBoundingClientRect().right))"
+            )
+            <= PAPER
+        )
+
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_the_browser_prints_it_on_white(self, shown, scheme):
         page = shown([ten()], scheme=scheme)
@@ -131,12 +169,27 @@ class TestPaper:
         assert paper == "rgb(255, 255, 255)"
 
     @pytest.mark.parametrize("columns", [10, 50])
-    def test_without_script_every_column_is_on_the_page(self, shown, columns):
-        page = shown([made(5, columns, 2)], script=False)
+    def test_without_script_every_column_is_on_the_page_and_no_token_is_broken(self, shown, columns):
+        page = shown([made(5, columns, 2, texts=[" token", " Paris"])], script=False)
         page.set_viewport_size({"width": PAPER, "height": 1000})
         page.emulate_media(media="print")
-        box = page.locator("tbody tr").first.locator("td").last.bounding_box()
-        assert box["x"] + box["width"] <= PAPER
+        boxes = page.locator("td").evaluate_all(
+            """all => all.map((each) => each.getBoundingClientRect()).map(({ right, height }) => [right, height])"""
+        )
+        assert len(boxes) == 5 * columns
+        assert max(right for right, _ in boxes) <= PAPER
+        assert max(height for _, height in boxes) < 20  # one line
+        heads = page.locator("thead th:not(.corner)").evaluate_all("all => all.map((each) => each.dataset.position)")
+        assert heads == [str(each) for each in range(columns)]
+
+    def test_without_script_the_parts_of_a_wide_table_are_beside_each_other_on_a_screen(self, shown):
+        page = shown([made(5, 30, 2)], script=False)
+        expect(page.locator("table.lens")).to_have_count(3)
+        rows = page.locator("tbody tr:nth-child(4) td").evaluate_all(
+            "all => all.map((each) => [each.dataset.layer, each.getBoundingClientRect().top])"
+        )
+        assert len(rows) == 30
+        assert len({tuple(each) for each in rows}) == 1
 
 
 class TestForcedColours:
@@ -169,6 +222,28 @@ class TestForcedColours:
             "all => all.map((each) => getComputedStyle(each).backgroundColor)"
         )
         assert len(set(backgrounds)) == 3
+
+    def test_a_pin_that_is_pressed_is_read_on_its_background(self, forced):
+        page = forced([rising()])
+        page.get_by_role("button", name="pin ␣Paris").click()
+        colour = "each => getComputedStyle(each).color"
+        on_chip = page.locator(".chip :is(b, bdi, small)").evaluate_all(f"all => all.map({colour})")
+        assert set(on_chip) == {page.locator(".chip").evaluate(colour)}
+        background = "each => getComputedStyle(each).backgroundColor"
+        button = page.locator(".followed .token").first
+        assert button.evaluate(background) == page.locator(".panel").evaluate(background)
+
+    def test_the_reader_says_what_is_probable_pinned_and_chosen(self, forced):
+        probabilities = np.array([[[0.6, 0.3, 0.05]] * 2] * 3)
+        page = forced([made(3, 2, 3, texts=["a", " Paris", " b"], probabilities=probabilities)])
+        page.locator(".tops .pin").first.click()
+        page.get_by_role("button", name="Every layer").click()
+        words = page.locator(".readline").first.locator(".word:not(.pinned)")
+        backgrounds = words.evaluate_all("all => all.map((each) => getComputedStyle(each).backgroundColor)")
+        assert len(set(backgrounds)) == len(backgrounds) == 2
+        outline = "each => getComputedStyle(each).outlineStyle"
+        assert page.locator(".word.pinned").first.evaluate(outline) == "dashed"
+        assert page.locator(".readline.chosen").evaluate(outline) == "solid"
 
     def test_the_bars_of_the_tokens_are_seen(self, forced):
         page = forced([rising()])
@@ -232,6 +307,17 @@ class TestPhone:
 
 
 class TestOpening:
+    def test_layers_lie_beside_each_other_and_below_each_other_no_room_is_left_for_it(self, shown):
+        whole, part = made(6, 5, 2), made(5, 5, 2, layers=["0", "1", "2", "3", "4"], stream="delta")
+        page = shown([whole, part])
+        page.get_by_role("button", name="side by side").click()
+        lead = "all => all.map((each) => each.style.getPropertyValue('--lead'))"
+        assert page.locator(".frame").evaluate_all(lead) == ["0px", "22px"]
+        page.set_viewport_size({"width": 600, "height": 900})
+        expect(page.locator(".frame").nth(1)).to_have_attribute("style", re.compile("--lead: 0px"))
+        page.set_viewport_size({"width": 1400, "height": 900})
+        expect(page.locator(".frame").nth(1)).to_have_attribute("style", re.compile("--lead: 22px"))
+
     def test_a_table_of_ten_tokens_opens_at_its_start(self, shown):
         page = shown([ten()], width=900)
         assert page.get_by_role("grid").evaluate("each => [each.scrollLeft, each.scrollWidth > each.clientWidth]") == [

@@ -127,7 +127,7 @@ class TestInThePage:
         lens = followed()
         view = lens.view(pins=[" b", "a"], cell=("2", 1), colour="rank", chart="logprob", notes={("2", 1): HOSTILE})
         page = opened(view.to_html())
-        assert [name for name, _ in chips(page)] == ["● ␣b 300", "▲ a 20,000"]
+        assert [name for name, _ in chips(page)] == ["● ␣b rank 300", "▲ a rank 20,000"]
         assert page.locator(".place small").inner_text() == "layer 2, position 1"
         assert page.get_by_label("Colour").input_value() == "rank"
         assert page.get_by_label("Plot").input_value() == "log"
@@ -238,6 +238,6 @@ class TestACopyOfThePage:
     def test_a_notebook_has_none(self, opening):
         page, _, _ = opening(f"<!doctype html><meta charset=utf-8>{rising().view(pins=['a'])._repr_html_()}")
         page.locator("figure.mounted").wait_for()
-        assert [name for name, _ in chips(page)] == ["● a 3"]
+        assert [name for name, _ in chips(page)] == ["● a rank 3"]
         page.locator("summary", has_text="Export").click()
         expect(page.get_by_role("button", name="Save a copy")).to_have_count(0)

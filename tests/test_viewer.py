@@ -345,11 +345,26 @@ class TestPins:
         )
         assert alphas[0] == 0 < alphas[1] < alphas[2]
 
+    def test_the_heat_map_shows_ranks_if_the_charts_do(self, viewer):
+        rank, tiny = np.geomspace(40_000, 1, 30).reshape(6, 5).round(), np.full((6, 5), 1e-9)
+        target = {"text": " b", "token_ids": [1], "part": "token", "note": "", "logit": tiny}
+        page = viewer([rising(targets=[{**target, "rank": rank, "probability": tiny}])])
+        first, last = page.locator(".map canvas").evaluate(
+            """canvas => {
+                 const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 1, canvas.width, 1);
+                 return [0.1, 0.9].map((part) => data[4 * Math.floor(part * canvas.width) + 3]);
+               }"""
+        )
+        assert 150 < first < last == 255
+        assert "nearer to rank 1" in page.locator(".heat figcaption").inner_text()
+        page.get_by_label("Plot").select_option("probability")
+        expect(page.locator(".heat figcaption")).to_contain_text("more probable")
+
     def test_what_leads_is_said_of_the_cell_under_the_pointer(self, viewer):
         page = viewer([rising()])
         page.get_by_role("button", name="pin ␣Paris").click()
         cell(page, 1, 0).hover()
-        assert page.locator(".told").text_content() == "No pinned token leads in the last layer at position 0."
+        assert page.locator(".told").text_content() == ""
         page.locator(".place").hover()
         assert page.locator(".told").text_content() == "● ␣Paris leads from layer 3 on."
 
@@ -1107,7 +1122,7 @@ class TestClassifiers:
         assert page.locator(".told").inner_text() == "● not at all angry leads from the embedding on."
         page.locator(".tops .pin").first.click()
         page.locator(".tops .pin").nth(1).click()
-        assert page.locator(".told").inner_text() == "No pinned label leads in the last layer at position 0."
+        assert page.locator(".told").inner_text() == ""
         titles = page.locator(".chart figcaption").all_inner_texts()
         assert titles == ["Across layers, at position 0", "Across positions, at layer 1"]
 

@@ -1,7 +1,8 @@
 """LensResult -> a static HTML table: one row per layer, one column per position, cells coloured by two numbers."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,10 @@ _LONGEST = 200
 
 _MOST_CELLS = 2_500
 """The most cells of a static table in a page; a larger one needs the viewer."""
+
+
+_PART = 12
+"""Columns of a part of a wide table: what a printed page has room for."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +144,27 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
 
 
 def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: bool) -> Markup:
-    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`."""
-    told = {"columns": columns, "rows": rows, "predicted": predicted, "brief": brief}
-    return Markup(templates().get_template("table.html").render(told))  # noqa: S704
+    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`.
+
+    Unless it is brief, a table that is wider than a page is one of several parts, which the stylesheet puts beside each
+    other on a screen and below each other on paper.
+    """
+    parts = 1 if brief or len(columns) <= _PART else math.ceil(len(columns) / _PART)
+    size = math.ceil(len(columns) / parts) or 1
+    template, lines = templates().get_template("table.html"), list(rows)
+    return Markup(
+        "\n"
+    ).join(
+        Markup(  # noqa: S704
+            template.render(
+                columns=columns[first : first + size],
+                rows=[replace(row, cells=row.cells[first : first + size]) for row in lines],
+                predicted=predicted,
+                brief=brief,
+            )
+        )
+        for first in range(0, max(1, len(columns)), size)
+    )
 
 
 def _head(result: LensResult, row: int) -> tuple[str, str, str]:

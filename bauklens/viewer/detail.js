@@ -96,14 +96,12 @@ export function detail(view) {
     return token === undefined ? [] : [pinButton(lens, token, pins.get(token))];
   }
 
-  /** Which of the pinned tokens leads at the end of a position, and from which layer on. */
+  /** Which of the pinned tokens leads at the end of a position, if one does, and from which layer on. */
   function sentence(lens, column, isNamed) {
     const pins = pinned(lens, view.state);
     const leader = pins.find(({ token }) => leadsFrom(lens, token, column) !== null);
-    if (!pins.length) return "";
-    const said = leader
-      ? `${leader.shape} ${lens.shown[leader.token]} leads from ${layerCalled(lens, leadsFrom(lens, leader.token, column))} on.`
-      : worded(lens, `${isNamed ? "no" : "No"} pinned token leads in the last layer at position ${lens.positions[column]}.`);
+    if (!leader) return "";
+    const said = `${leader.shape} ${lens.shown[leader.token]} leads from ${layerCalled(lens, leadsFrom(lens, leader.token, column))} on.`;
     return isNamed ? `${lens.name}: ${said}` : said;
   }
 

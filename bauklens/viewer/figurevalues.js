@@ -13,9 +13,12 @@ const LONGEST_NAME = 30; // characters
 /** The colours that a figure can have, [value, text] each. */
 export function figureColourings(lens, pins) {
   const own = [["both", "probability and magnitude"], ["classic", "classic: magnitude, text by probability"], ["probability", "probability"]];
-  const ofPin = pins.length ? [["token", "probability of the first pin"], ["rank", "rank of the first pin"], ["logprob", "log probability of the first pin"]] : [];
+  const first = pins.length ? cutToUnits(lens.shown[pins[0]], LONGEST_NAME) : "";
+  const ofPin = pins.length ? [["token", `probability of ${first}`], ["rank", `rank of ${first}`], ["logprob", `log probability of ${first}`]] : [];
   const names = Object.keys(lens.measures).filter((name) => ![...own, ...ofPin].some(([value]) => value === name) && !OF_PIN.includes(name));
-  return [...own, ...ofPin, ...names.map((name) => [name, name.replaceAll("_", " ")])].map(([value, text]) => [value, worded(lens, text)]);
+  const measures = names.map((name) => [name, name.replaceAll("_", " ")]);
+  const spoken = (choices) => choices.map(([value, text]) => [value, worded(lens, text)]);
+  return [...spoken(own), ...ofPin, ...spoken(measures)];
 }
 
 /** Tokens, by their places among the lens's texts, as pins: `{ text, place, probability, rank, best(cell), known }`. */

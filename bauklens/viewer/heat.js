@@ -3,10 +3,15 @@
 import { axesOf, chosenIn, everyColumn } from "./axes.js";
 import { cellOf } from "./data.js";
 import { make } from "./dom.js";
-import { followed } from "./follow.js";
+import { followed, sourceOf } from "./follow.js";
+import { isWord, measureOf } from "./measured.js";
+import { range } from "./numbers.js";
 import { pinned } from "./pins.js";
 
 const MAP_SIDE = 300; // pixels along either side, unless there are more cells
+
+/** Whether a map is of ranks, as the charts are; of a word, which has none, and of what is known in the top k only, it is not. */
+const showsRanks = (lens, state, token) => measureOf(lens, state) === "rank" && !isWord(lens, token) && sourceOf(lens, token) !== "top";
 
 /** `{ element, draw() }`; nothing is shown without a pin. */
 export function heat(view) {
@@ -25,17 +30,21 @@ export function heat(view) {
     drawnOf = lens;
     axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
     const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
-    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means more probable`);
-    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: ${sides}`);
-    paint(lens, pin, getComputedStyle(caption.firstChild).color);
+    const ofRanks = showsRanks(lens, view.state, pin.token);
+    const about = ofRanks ? "nearer to rank 1 (logarithmic)" : "more probable";
+    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means ${about}`);
+    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is ${about}: ${sides}`);
+    paint(lens, pin, ofRanks, getComputedStyle(caption.firstChild).color);
     mark(...axes.place(...chosenIn(lens, view.state)));
   }
 
-  function paint(lens, pin, ink) {
-    const wanted = [view.lenses.indexOf(lens), pin.token, ink, axes.layersAcross, view.state.bottomUp].join(" ");
+  function paint(lens, pin, ofRanks, ink) {
+    const wanted = [view.lenses.indexOf(lens), pin.token, ofRanks, ink, axes.layersAcross, view.state.bottomUp].join(" ");
     if (painted === wanted) return;
     painted = wanted;
-    const { probability } = followed(lens, pin.token);
+    const { probability, rank } = followed(lens, pin.token);
+    const last = Math.log(Math.max(2, range(rank)[1]));
+    const strength = ofRanks ? (cell) => 1 - Math.log(rank[cell]) / last : (cell) => Math.sqrt(probability[cell]); // so that small ones are seen too
     const [down, across] = [axes.down.length, axes.across.length];
     const wide = Math.max(1, Math.floor(MAP_SIDE / across));
     const tall = Math.max(1, Math.min(6, Math.floor(MAP_SIDE / down)));
@@ -44,7 +53,7 @@ export function heat(view) {
     brush.fillStyle = ink;
     for (let one = 0; one < down; one += 1) {
       for (let other = 0; other < across; other += 1) {
-        brush.globalAlpha = Math.sqrt(probability[cellOf(lens, ...axes.cell(one, other))] || 0); // so that small ones are seen too
+        brush.globalAlpha = strength(cellOf(lens, ...axes.cell(one, other))) || 0;
         brush.fillRect(other * wide, one * tall, wide, tall);
       }
     }

@@ -1,5 +1,6 @@
 // The bar of pins: a chip for each, the active one marked, and what is made of several.
 
+import { bestPlaces } from "./best.js";
 import { dragging } from "./chipdrag.js";
 import { cellOf } from "./data.js";
 import { button, make } from "./dom.js";
@@ -16,7 +17,8 @@ import { worded } from "./words.js";
 export function pinBar(view) {
   const list = make("ul", { class: "chips", "aria-label": worded(view.lenses[0], "pinned tokens") });
   const combined = combining(view, () => pinsOf(view));
-  const element = make("div", { class: "pinbar" }, list, combined.element);
+  const best = bestPlaces(view);
+  const element = make("div", { class: "pinbar" }, list, combined.element, best.element);
 
   function draw() {
     const [pins, { state }] = [pinsOf(view), view];
@@ -24,6 +26,7 @@ export function pinBar(view) {
     list.replaceChildren(...pins.map(chip), ...(state.difference.length ? [differenceChip(pins)] : []));
     element.hidden = !pins.length;
     combined.element.hidden = pins.length < 2;
+    best.draw();
     if (focused) (list.querySelector(`[data-chip="${CSS.escape(focused)}"]`) ?? list.querySelector("button:last-of-type"))?.focus();
   }
 
@@ -84,7 +87,7 @@ function rankOfPin(view, { key }) {
   const beyond = source === "coarse" ? ` beyond rank ${lens.tracked.limit}` : source === "top" ? ` outside the top ${lens.topk}` : "";
   if (Number.isNaN(value)) return { text: "not known", title: `its rank is not known${beyond} in the chosen cell${whose}` };
   const text = measuredText(lens, token, "rank", value, cell);
-  return { text, title: `rank ${text} in the chosen cell${whose}` };
+  return { text: `rank ${text}`, title: `rank ${text} in the chosen cell${whose}` };
 }
 
 /** The chip that has the focus, if one has, or is next to what has it. */

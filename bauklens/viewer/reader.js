@@ -5,6 +5,7 @@ import { make, tick } from "./dom.js";
 import { atOrAfter, nameOver } from "./heads.js";
 import { moved } from "./keys.js";
 import { cutTo, probabilityText } from "./numbers.js";
+import { onPaper } from "./paper.js";
 import { pinned } from "./pins.js";
 import { readLines, readTokens } from "./readlines.js";
 import { built, inSight } from "./window.js";
@@ -57,9 +58,9 @@ export function reader(view) {
 
   /** Builds the lines that have come into sight, and takes away those that have left it. */
   function look() {
-    if (!lines.length || element.hidden) return;
+    if (!lines.length || element.hidden || matchMedia("print").matches) return;
     const places = inSight(box.scrollTop, box.clientHeight, LINE_HEIGHT, lines.length, at[0]);
-    for (const place of places) elements.keep(place, canvas, place, () => lineElement(place));
+    places.forEach(lineAt);
     elements.sweep();
     for (const each of canvas.querySelectorAll("[tabindex='0']")) each.setAttribute("tabindex", "-1");
     reached().tabIndex = 0;
@@ -112,6 +113,8 @@ export function reader(view) {
     reached().focus();
   }
 
+  const lineAt = (place) => elements.keep(place, canvas, place, () => lineElement(place));
+  element.append(onPaper(() => (element.hidden ? [0, 0] : [chosen, lines.length]), lineAt, look));
   box.addEventListener("scroll", look);
   new ResizeObserver(look).observe(box);
   box.addEventListener("click", (event) => act(event.target));

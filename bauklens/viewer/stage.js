@@ -38,10 +38,11 @@ export function stage(view) {
     if (!moved) align();
   }
 
-  /** The same layers stand beside each other, if one table has more rows above them. */
+  /** The same layers stand beside each other, if one table has more rows above them; below each other, tables need not. */
   function align() {
+    const isBeside = new Set([...element.children].map((pane) => /** @type {HTMLElement} */ (pane).offsetTop)).size === 1;
     const shared = panes[0].table.lenses[0].layers.find((each) => panes.every(({ table }) => rowOf(table.lenses[0], each) >= 0));
-    const tops = panes.map(({ table }) => (shared === undefined ? 0 : table.startOf(shared)[1]));
+    const tops = panes.map(({ table }) => (shared === undefined || !isBeside ? 0 : table.startOf(shared)[1]));
     const lowest = range(tops)[1];
     panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("--lead", `${lowest - tops[place]}px`));
   }
@@ -98,7 +99,10 @@ export function stage(view) {
     return make("div", { class: "pane" }, make("p", { class: "caption" }, caption), make("div", { class: "frame" }, table.element, edge.element), legend);
   }
 
-  new ResizeObserver(() => panes.forEach(({ table }) => table.look())).observe(element);
+  new ResizeObserver(() => {
+    align();
+    panes.forEach(({ table }) => table.look());
+  }).observe(element);
   return {
     element,
     draw,

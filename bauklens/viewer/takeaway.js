@@ -4,7 +4,6 @@ import { button, make, menu } from "./dom.js";
 import { figureDialog } from "./figuredialog.js";
 import { pageNow } from "./ownpage.js";
 import { png, svg } from "./picture.js";
-import { pinned } from "./pins.js";
 import { copy, download, fileName, link } from "./share.js";
 import { cell, csv, json, markdown, table, tsv } from "./texts.js";
 
@@ -15,14 +14,13 @@ export function takeaway(view) {
   const original = (lens) => lens.original ?? lens; // without columns that only another lens has
   const shown = () => view.pair ?? [seen().lens];
   const through = ({ decoder }) => (decoder === "logit" ? "" : ` ${decoder}`);
-  const named = (suffix) => fileName(`${seen().lens.prompt}`, `${seen().lens.stream}${through(seen().lens)}`, suffix);
+  const named = (suffix, lens = seen().lens) => fileName(`${lens.prompt}`, `${lens.stream}${through(lens)}`, suffix);
   const pictureName = (suffix) => (view.panes().length + shown().length > 2 ? fileName(seen().lens.prompt, "compared", suffix) : named(suffix));
   const chosen = () => cell(shown(), seen().row, seen().column);
   const copied = async (text, what) => {
     said.textContent = (await copy(text, said.parentElement)) ? `${what} copied` : "the browser did not allow copying";
   };
   const picture = () => svg(view.panes(), seen().lens.caption);
-  const pinsOf = (lens) => pinned(lens, view.state).map(({ token }) => token);
   const onPage = document.body.classList.contains("bauklens-page");
   const actions = [
     ["Copy the cell (TSV)", () => copied(tsv(chosen()), "cell")],
@@ -34,7 +32,7 @@ export function takeaway(view) {
     ...(view.lenses.every((lens) => lens.ids && lens.values.magnitude)
       ? [["Download JSON", () => download(named("json"), json(original(seen().lens)), "application/json")]]
       : []),
-    ["Figure…", () => figureDialog(view, seen().lens, pinsOf(seen().lens), named)],
+    ["Figure…", () => figureDialog(view, seen().lens, named)],
     ["Download SVG", () => download(pictureName("svg"), picture(), "image/svg+xml")],
     ["Download PNG", async () => download(pictureName("png"), await png(picture()), "image/png")],
   ];

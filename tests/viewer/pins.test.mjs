@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { bestCell } from "../../bauklens/viewer/best.js";
 import { aboutSum, addedUpTo, apartAt } from "../../bauklens/viewer/contrast.js";
 import { followed, sourceOf } from "../../bauklens/viewer/follow.js";
 import { membersOf, placeIn, sharedBy, sumKey } from "../../bauklens/viewer/groups.js";
@@ -164,4 +165,12 @@ test("a text that no token has is told how to be followed", () => {
   assert.match(howToFollow("Rome"), /^not in any top k here.*targets=\[" Rome"\]/);
   assert.match(howToFollow("␣Rome "), /targets=\[" Rome"\]/);
   assert.match(howToFollow('a"b'), /targets=\[" a\\"b"\]/);
+});
+
+test("a pin's best cell is that of its best rank, of equal ranks the most probable, and never in the embedding", () => {
+  const lens = following({ values: {} });
+  const best = (token) => bestCell(lens, token);
+  assert.deepEqual([best(0), best(1)], [[1, 0], [2, 0]]);
+  assert.deepEqual(best(lens.places.get("target: word")), [1, 0]); // it has no rank
+  assert.deepEqual([bestCell(small(), 3), bestCell(small(), 4)], [[2, 1], null]); // known where it is in the top k
 });

@@ -408,6 +408,7 @@ class TestDialog:
 
     def test_without_notes_none_are_offered(self, opened):
         expect(opened([rising()]).get_by_label("notes")).to_be_hidden()
+
     def test_it_begins_with_the_colour_of_the_page_and_draws_either_lens(self, opening):
         lens = followed(rising(), generated_from=3)
         page_shown, _, complaints = opening(page([lens, followed(rising(), stream="delta")], title="T"))

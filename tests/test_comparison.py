@@ -91,7 +91,7 @@ def test_it_draws_and_writes_like_any_other(gpt2, tokenizer, changed, tmp_path):
     found = compare_models(gpt2, changed, tokenizer, TEXT)
     bauklens.save_report([found, ("alone", found.one)], tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text("utf-8")
-    assert html.count('<table class="lens') == 2
+    assert html.count('<figure class="bauklens') == 2
     assert "<b>bold</b>" not in html
     assert "Jensen-Shannon distance between the predictions" in found._repr_html_()
     frame = found.to_frame()

@@ -5,8 +5,10 @@ import { cellOf } from "./data.js";
 import { make } from "./dom.js";
 import { followed } from "./follow.js";
 import { pinned } from "./pins.js";
+import { MOST_PIXELS, paintPixels } from "./pixels.js";
 
 const MAP_SIDE = 300; // pixels along either side, unless there are more cells
+const TALLEST_CELL = 6; // pixels
 
 /** `{ element, draw() }`; nothing is shown without a pin. */
 export function heat(view) {
@@ -15,39 +17,33 @@ export function heat(view) {
   const map = make("div", { class: "map" }, canvas, here);
   const caption = make("figcaption");
   const element = make("figure", { class: "heat" }, caption, map);
-  let [drawnOf, axes, painted] = [null, null, ""];
+  let [drawnOf, axes, placed, painted] = [null, null, "", ""];
 
   function draw() {
     const { lens } = view.seen();
     const pin = pinned(lens, view.state).find(({ key }) => key === view.state.pin);
     element.hidden = !pin;
     if (!pin) return;
-    drawnOf = lens;
-    axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
-    const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
-    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means more probable`);
-    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: ${sides}`);
-    paint(lens, pin, getComputedStyle(caption.firstChild).color);
+    const { bottomUp, layersAcross, theme, pins } = view.state;
+    const sides = JSON.stringify([view.lenses.indexOf(lens), bottomUp, layersAcross]);
+    if (placed !== sides) axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
+    const wanted = JSON.stringify([sides, pin.token, pins.indexOf(pin.key), theme]);
+    if (painted !== wanted) paint(lens, pin);
+    [drawnOf, placed, painted] = [lens, sides, wanted];
     mark(...axes.place(...chosenIn(lens, view.state)));
   }
 
-  function paint(lens, pin, ink) {
-    const wanted = [view.lenses.indexOf(lens), pin.token, ink, axes.layersAcross, view.state.bottomUp].join(" ");
-    if (painted === wanted) return;
-    painted = wanted;
+  function paint(lens, pin) {
+    const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
+    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means more probable`);
+    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is probable: ${sides}`);
     const { probability } = followed(lens, pin.token);
-    const [down, across] = [axes.down.length, axes.across.length];
-    const wide = Math.max(1, Math.floor(MAP_SIDE / across));
-    const tall = Math.max(1, Math.min(6, Math.floor(MAP_SIDE / down)));
-    [canvas.width, canvas.height] = [across * wide, down * tall];
-    const brush = canvas.getContext("2d");
-    brush.fillStyle = ink;
-    for (let one = 0; one < down; one += 1) {
-      for (let other = 0; other < across; other += 1) {
-        brush.globalAlpha = Math.sqrt(probability[cellOf(lens, ...axes.cell(one, other))] || 0); // so that small ones are seen too
-        brush.fillRect(other * wide, one * tall, wide, tall);
-      }
-    }
+    const count = [axes.across.length, axes.down.length];
+    const size = count.map((cells) => Math.min(MOST_PIXELS, cells));
+    const strength = (down, across) => Math.sqrt(probability[cellOf(lens, ...axes.cell(down, across))] || 0); // so that small ones are seen too
+    paintPixels(canvas, size, count, getComputedStyle(caption.firstElementChild).color, strength);
+    const [wide, tall] = size.map((pixels) => pixels * Math.max(1, Math.floor(MAP_SIDE / pixels)));
+    canvas.style.aspectRatio = `${wide} / ${Math.min(tall, TALLEST_CELL * size[1])}`;
   }
 
   /** Frames the chosen cell. */

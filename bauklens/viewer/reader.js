@@ -59,8 +59,8 @@ export function reader(view) {
   function look() {
     if (!lines.length || element.hidden) return;
     const places = inSight(box.scrollTop, box.clientHeight, LINE_HEIGHT, lines.length, at[0]);
+    elements.only(new Set(places));
     for (const place of places) elements.keep(place, canvas, place, () => lineElement(place));
-    elements.sweep();
     for (const each of canvas.querySelectorAll("[tabindex='0']")) each.setAttribute("tabindex", "-1");
     reached().tabIndex = 0;
   }

@@ -24,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
+from viewer_table import of_the_viewer
 
 import bauklens
 from bauklens.decode import rows as decoding
@@ -388,33 +389,6 @@ def growth(runs: list[dict[str, Any]]) -> str:
         ]
         cells = " | ".join(f"{1000 * cost:.2f}" for cost in costs)
         lines.append(f"| {run['model']} | {run['tokens']:,} | {rows:,} | {cells} |")
-    return "\n".join(lines) + "\n"
-
-
-def of_the_viewer(found: dict[str, Any]) -> str:
-    """The table that scripts/benchmark_viewer.py measures."""
-    lines = [
-        "## The viewer",
-        "",
-        "Pages of one lens of 49 layers, top 10, with the default measures (random numbers, which compress no better "
-        "than real ones), 1,400 pixels wide. A frame is 16.7 ms where nothing is late; the first number is the median, "
-        "the second the longest. Arrow keys are pressed with a token pinned.",
-        "",
-        "| positions | page | written in | first paint | frames while scrolling | frames of arrow keys | elements |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in found["rows"]:
-        frames = " | ".join("{:.0f} ms, {:.0f} ms".format(*row[name]) for name in ("scrolling", "arrow keys"))
-        lines.append(
-            f"| {row['positions']:,} | {row['bytes'] / 1e6:.2f} MB | {row['seconds to write']:.2f} s "
-            f"| {row['first paint']:.0f} ms | {frames} | {row['elements']:,} |"
-        )
-    lines += [
-        "",
-        f"Chromium {found['browser']}, headless, without a GPU, {found['rounds']} openings each.",
-        "",
-        "`.venv/bin/python scripts/benchmark_viewer.py --docs`",
-    ]
     return "\n".join(lines) + "\n"
 
 

@@ -331,7 +331,7 @@ class TestInAPage:
         module = base64.b64encode((VIEWER / "tracked.js").read_bytes()).decode()
         read = """async ([module, head, logs, ranks, kind]) => {
           const { trackedOf } = await import(`data:text/javascript;base64,${module}`);
-          const known = trackedOf(head, { logs: Uint16Array.from(logs), ranks: globalThis[kind].from(ranks) }, 20);
+          const known = trackedOf(head, { logs: Uint16Array.from(logs), ranks: globalThis[kind].from(ranks) }, 4, 5);
           return Array.from({ length: 9 }, (_, token) => [...known.of(token + 2).rank]);
         }"""
         arrays = [found.arrays[name].tolist() for name in ("tracked logs", "tracked ranks")]
@@ -353,7 +353,8 @@ class TestInAPage:
         assert found.head["places"] == list(range(10))
         assert found.head["left"] == len(lens.tracked) - 10
         assert found.arrays["tracked ranks"].size == 3 * cells
-        assert np.array_equal(found.arrays["tracked codes"], coded(lens.tracked.rank[3:10]).ravel())
+        by_position = coded(lens.tracked.rank[3:10]).transpose(0, 2, 1)
+        assert np.array_equal(found.arrays["tracked codes"], by_position.ravel())
         assert found.arrays["tracked codes"].dtype == np.uint8
 
     def test_no_more_are_held_as_they_are_than_can_be_put_in_order(self, opening):
@@ -366,12 +367,23 @@ class TestInAPage:
         read = """async ([module, head, logs, ranks, codes]) => {
           const { trackedOf } = await import(`data:text/javascript;base64,${module}`);
           const exact = { logs: Uint16Array.from(logs), ranks: Uint32Array.from(ranks) };
-          const known = trackedOf(head, { ...exact, codes: Uint8Array.from(codes) }, 1);
+          const known = trackedOf(head, { ...exact, codes: Uint8Array.from(codes) }, 1, 1);
           return [0, 1, 2, 65535, 65536].map((token) => String(known.of(token).rank[0]));
         }"""
         arrays = [found.arrays[f"tracked {name}"].tolist() for name in ("logs", "ranks", "codes")]
         page, _, _ = opening("<!doctype html>")
         assert page.evaluate(read, [module, found.head, *arrays]) == ["1", "2", "3", "65536", "NaN"]
+
+    def test_beside_very_many_numbers_fewer_are_held_and_none_exactly(self, model, monkeypatch):
+        lens = bauklens.logit_lens(model, None, PROMPT)
+        cells = lens.tracked.rank[0].size
+        places = {token: place for place, token in enumerate(lens.tracked.token_ids.tolist())}
+        monkeypatch.setattr("bauklens.show.tracked_payload.MOST_COARSE", 11 * cells)
+        found = tracked_payload(lens.tracked, places, beside=2 * cells)
+        assert found.head["exact"] == 0
+        assert found.head["places"] == [0, 1, 2]
+        assert set(found.arrays) == {"tracked codes"}
+        assert not tracked_payload(lens.tracked, places, beside=3 * cells).head["places"]
 
     def test_a_result_without_them_has_none(self, model):
         assert tracked_payload(bauklens.logit_lens(model, None, PROMPT, track=0).tracked, {}).head is None

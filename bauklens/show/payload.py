@@ -32,11 +32,19 @@ _LOSSLESS = 200_000
 _LEVEL = 7
 """How hard zlib tries: a page of 50,000 cells takes 0.3 s longer than at its usual level."""
 
+_MANY = 2_000_000
+"""If a lens has more numbers than these, they are rounded to about three digits."""
+
 _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
 
+_FEWER_BITS = 10
+"""The same of very many numbers."""
+
 _BRIEF_BITS = 15
 """The same in a notebook."""
+
+_DIGITS = {_FEWER_BITS: "three", _KEPT_BITS: "four", _BRIEF_BITS: "five"}
 
 
 def views(
@@ -85,12 +93,14 @@ def _view(
     for place, target in enumerate(lens.targets):
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
     heads = column_heads(lens.tokens, lens.positions.tolist())
-    rounds = sum(value.size for value in floats.values()) > _LOSSLESS
-    bits = _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
-    tracked = tracked_payload(
-        lens.tracked, {token: place for place, token in enumerate(vocabulary["ids"] or ())}, brief=brief
-    )
+    count = sum(value.size for value in floats.values())
+    rounds = count > _LOSSLESS
+    bits = _FEWER_BITS if count > _MANY else _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
+    places = {token: place for place, token in enumerate(vocabulary["ids"] or ())}
+    tracked = tracked_payload(lens.tracked, places, brief=brief, beside=max(0, count - _MANY))
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
+    if count > _MANY:
+        arrays["probability"] = _thousandths(lens.top_probs)
     arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
@@ -122,7 +132,7 @@ def _view(
             "measures": [_measure(each) for each in measures],
             "targets": _targets(lens),
             "tracked": tracked.head,
-            "rounded": rounds,
+            "rounded": _DIGITS[bits] if rounds else "",
             "plain": _told(lens, bits),
         }
     }
@@ -131,7 +141,7 @@ def _view(
 def _told(lens: LensResult, bits: int) -> dict[str, Any]:
     """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
     head = lens.head()
-    digits = {_KEPT_BITS: "four", _BRIEF_BITS: "five"}.get(bits)
+    digits = _DIGITS.get(bits)
     return head | {"provenance": head["provenance"] | {"rounded": f"to about {digits} digits"}} if digits else head
 
 
@@ -178,6 +188,15 @@ def _float32(value: np.ndarray, bits: int) -> np.ndarray:
         return flat
     rounded = ((flat.view("<u4").astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
     return np.where(np.isfinite(flat), rounded, flat).astype("<f4")
+
+
+def _thousandths(probabilities: np.ndarray) -> np.ndarray:
+    """(any shape), 0..1 -> flat float32, each within 0.0003, and within 1 % if it is small."""
+    flat = np.ascontiguousarray(probabilities, dtype="<f4").ravel()
+    _, exponents = np.frexp(flat)
+    steps = np.ldexp(np.float32(1), np.clip(exponents - 7, exponents.min() - 7, -_FEWER_BITS - 1))
+    rounded: np.ndarray = (np.round(flat / steps) * steps).astype("<f4")
+    return rounded
 
 
 def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

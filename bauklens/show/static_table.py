@@ -25,6 +25,12 @@ _LONGEST = 200
 _MOST_CELLS = 2_500
 """The most cells of a static table in a page; a larger one needs the viewer."""
 
+_VERY_LARGE = 25_000
+"""Cells of a table of which a page has but a short excerpt, as it is to open soon."""
+
+_SHORT = 1_000
+"""Cells of such an excerpt."""
+
 
 _PART = 12
 """Columns of a part of a wide table: what a printed page has room for."""
@@ -129,7 +135,8 @@ def _short(text: str) -> str:
 
 def excerpt(result: LensResult) -> tuple[LensResult, str]:
     """The last positions of a result, as many as a static table can show, and a sentence that says so if not all."""
-    count = max(1, _MOST_CELLS // len(result.layers))
+    is_very_large = len(result.layers) * len(result.positions) > _VERY_LARGE
+    count = max(1, (_SHORT if is_very_large else _MOST_CELLS) // len(result.layers))
     shown = folded(result)
     if len(shown) <= count:
         return result, folded_in_words(shown)

@@ -18,7 +18,10 @@ MOST_TOKENS = 1 << 16
 """Tokens that a page holds as they are, as the viewer puts them in order by numbers of 16 bits."""
 
 MOST_COARSE = 12_000_000
-"""Further values of which a page holds ranks, in about half a byte each; the last tokens are left out beyond."""
+"""Further values of which a page holds ranks, in a quarter of a byte each; the last tokens are left out beyond."""
+
+_TAKEN = 4
+"""How many such values fewer a page holds for each number beside them, if these are very many."""
 
 LIMIT = 300
 """The largest rank that a page holds roughly."""
@@ -39,25 +42,30 @@ class TrackedPayload:
 
     Attributes:
         head: what is said of them; None if there are none.
-        arrays: their numbers by name, flat, (token, layer, position).
+        arrays: their numbers by name, flat, (token, layer, position); codes are (token, position, layer).
     """
 
     head: dict[str, Any] | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def tracked_payload(tracked: Tracked | None, places: Mapping[int, int], *, brief: bool = False) -> TrackedPayload:
+def tracked_payload(
+    tracked: Tracked | None, places: Mapping[int, int], *, brief: bool = False, beside: int = 0
+) -> TrackedPayload:
     """What a page holds of tracked tokens.
 
     Args:
         places: token id -> its place among the texts of the page.
         brief: for a notebook, whether to hold few and to round ranks that are not small.
+        beside: how many numbers the page holds beside them beyond those of a large table; if there are any, no token
+            is held exactly, and fewer are held.
     """
     if tracked is None or not len(tracked):
         return TrackedPayload()
     cells = tracked.rank[0].size
-    exact = min(len(tracked), (MOST_BRIEF if brief else MOST_EXACT) // cells, MOST_TOKENS)
-    kept = exact if brief else min(len(tracked), exact + MOST_COARSE // cells)
+    exact = 0 if beside else min(len(tracked), (MOST_BRIEF if brief else MOST_EXACT) // cells, MOST_TOKENS)
+    coarse = 0 if brief else max(0, MOST_COARSE - _TAKEN * beside) // cells
+    kept = min(len(tracked), exact + coarse)
     head = {
         "places": [places[token] for token in tracked.token_ids[:kept].tolist()],
         "exact": exact,
@@ -65,11 +73,15 @@ def tracked_payload(tracked: Tracked | None, places: Mapping[int, int], *, brief
         "limit": LIMIT,
         "left": len(tracked) - kept,
     }
+    by_position = coded(tracked.rank[exact:kept]).transpose(0, 2, 1)  # layers next to each other are much the same
+    codes = {"tracked codes": by_position.ravel()}
+    if not exact:
+        return TrackedPayload(head, codes)
     logs = np.ascontiguousarray(tracked.log_probability[:exact], dtype="<f2").view("<u2")
     ranks = _rounded(tracked.rank[:exact]) if brief else tracked.rank[:exact]
     sure = np.minimum(tracked.exact_to, (1 << _KEPT_BITS) - 1) if brief else tracked.exact_to
     arrays = {"tracked sure": sure.ravel(), "tracked logs": logs.ravel(), "tracked ranks": _steps(ranks, logs).ravel()}
-    return TrackedPayload(head, arrays | {"tracked codes": coded(tracked.rank[exact:kept]).ravel()})
+    return TrackedPayload(head, arrays | codes)
 
 
 def coded(ranks: np.ndarray) -> np.ndarray:

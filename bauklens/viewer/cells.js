@@ -10,7 +10,7 @@ import { aboutUnread, isUnread } from "./words.js";
 
 const LONGEST = 60; // characters of a token in a cell
 
-/** `{ of(row, column) -> { text, p, m, mark, none, unread }, classic, legend }` of a lens. */
+/** As `contentOf`, for one lens. */
 export function content(lens, state) {
   const [colours, pins] = [colouring(lens, state), pinned(lens, state)];
   const of = (row, column) => {
@@ -19,7 +19,8 @@ export function content(lens, state) {
     const text = textOf(lens, tokenAt(lens, cell), state);
     return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p) || isAbsent(lens, column), unread: isUnread([lens], column) };
   };
-  return { of, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens])] };
+  const strength = (row, column) => colours.at(cellOf(lens, row, column))[0];
+  return { of, strength, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens])] };
 }
 
 /** The text of a token in a cell. */

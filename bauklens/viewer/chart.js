@@ -13,7 +13,7 @@ const FIT = 7; // ticks
 export const TURNED = 22;
 
 /**
- * A chart -> `{ element, picture, point(place) }`.
+ * A chart -> `{ element, picture, point(place), mark(places) }`; `mark` marks others instead.
  *
  * @param lines each has name, shape, colour, values, soft and dash: NaN leaves a gap
  * @param bars each has name, colours (above 0, and below), values and light; they are side by side
@@ -33,7 +33,7 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
   const step = (WIDTH - LEFT - RIGHT) / Math.max(1, bars.length ? names.length : names.length - 1);
   const x = (place) => LEFT + step * (place + (bars.length ? 0.5 : 0));
   const y = (value) => TOP + HEIGHT * (1 - scale.up(value));
-  const [chosen, ...others] = marked;
+  let chosen = marked[0];
   const slider = { role: "slider", tabindex: "0", "aria-label": title, "aria-valuemin": 0, "aria-valuemax": names.length - 1 };
   const picture = draw("svg", { viewBox: `0 0 ${WIDTH} ${whole}`, ...slider });
   for (const [value, text] of scale.ticks) {
@@ -55,12 +55,20 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
   );
   const line = (kind, place) => draw("line", { class: kind, x1: x(place), x2: x(place), y1: TOP, y2: floor });
   const guide = line("guide", Math.max(0, chosen));
-  picture.append(...others.map((place) => line("chosen", place)), ...(chosen < 0 ? [] : [line("chosen", chosen)]), guide);
+  picture.append(guide);
   picture.append(...drawnBars(bars, { x, y, step }));
   for (const each of lines) picture.append(...drawnLine(each, drawnPlaces(each.values), x, y));
   picture.append(...endShapes(lines, x, y, [TOP - 4, floor + 4]));
 
   let pointed = null;
+  function mark(places) {
+    chosen = places[0];
+    picture.querySelectorAll("line.chosen").forEach((each) => each.remove());
+    guide.before(...[...places.slice(1), ...(chosen < 0 ? [] : [chosen])].map((place) => line("chosen", place)));
+    picture.setAttribute("aria-valuenow", Math.max(0, chosen));
+    picture.setAttribute("aria-valuetext", say(Math.max(0, chosen)));
+  }
+
   function tell(place) {
     pointed = place;
     const at = place ?? Math.max(0, chosen);
@@ -89,8 +97,7 @@ export function chart({ lines, bars = [], names, texts = null, axis, title, what
     if (there === undefined) choose(from);
     else tell(Math.max(0, Math.min(names.length - 1, there)));
   });
-  picture.setAttribute("aria-valuenow", Math.max(0, chosen));
-  picture.setAttribute("aria-valuetext", say(Math.max(0, chosen)));
+  mark(marked);
   const element = make("figure", { class: "chart" }, make("figcaption", {}, title), picture);
-  return { element, picture, point: tell };
+  return { element, picture, point: tell, mark };
 }

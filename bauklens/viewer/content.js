@@ -3,5 +3,18 @@
 import { content } from "./cells.js";
 import { difference } from "./difference.js";
 
-/** `{ of(row, column) -> { text, p, m, mark, none, unread }, classic, legend }`. */
-export const contentOf = (lenses, state) => (lenses.length > 1 ? difference(lenses, state) : content(lenses[0], state));
+const contents = new WeakMap(); // state -> the lenses and what was returned, for each table that was asked for
+
+/**
+ * `{ of(row, column) -> { text, p, m, mark, none, unread }, strength(row, column), classic, legend }`.
+ *
+ * `strength` is the p of a cell, without the rest. The same state has the same content.
+ */
+export function contentOf(lenses, state) {
+  if (!contents.has(state)) contents.set(state, []);
+  const found = contents.get(state).find((each) => each.lenses.length === lenses.length && each.lenses.every((lens, place) => lens === lenses[place]));
+  if (found) return found.content;
+  const made = lenses.length > 1 ? difference(lenses, state) : content(lenses[0], state);
+  contents.get(state).push({ lenses, content: made });
+  return made;
+}

@@ -44,7 +44,7 @@ function lensOf(head, parts, images) {
     pictures: (head.pictures ?? []).map((picture) => ({ ...picture, url: images[picture.image] ?? "" })),
     measures,
     targets,
-    tracked: trackedOf(head.tracked, { logs: parts["tracked logs"], ranks: parts["tracked ranks"], codes: parts["tracked codes"], sure: parts["tracked sure"] }, head.layers.length * head.positions.length),
+    tracked: trackedOf(head.tracked, { logs: parts["tracked logs"], ranks: parts["tracked ranks"], codes: parts["tracked codes"], sure: parts["tracked sure"] }, head.layers.length, head.positions.length),
     top: parts.top,
     probability: parts.probability,
     values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[`measure ${name}`]])),
@@ -54,8 +54,14 @@ function lensOf(head, parts, images) {
   });
 }
 
+const Native = /** @type {any} */ (Uint8Array); // newer browsers read base64 themselves
+
 function decoded(text) {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  if (Native.fromBase64) return Native.fromBase64(text);
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let place = 0; place < bytes.length; place += 1) bytes[place] = characters.charCodeAt(place);
+  return bytes;
 }
 
 async function inflated(bytes) {
@@ -77,6 +83,9 @@ function numbers(bytes, kind, packed) {
 }
 
 export const cellOf = (lens, row, column) => row * lens.columns + column;
+
+/** The cells of a row. */
+export const cellsOf = (lens, row) => new Uint32Array(lens.columns).map((_, column) => cellOf(lens, row, column));
 
 /** Whether a column is only in the other of two lenses that are compared. */
 export const isAbsent = (lens, column) => lens.absent?.has(column) ?? false;

@@ -26,8 +26,12 @@ export function difference(lenses, state) {
     const words = keys[0] === keys[1] ? texts[0] : texts.join(" | ");
     return { text: words, m: keys[0] === keys[1] ? 0 : 1, mark, unread: isUnread(lenses, column), ...colours.of(cells) };
   };
+  const strength = (row, column) => {
+    const there = rowOf(other, one.layers[row]);
+    return there < 0 || isAbsent(other, column) || isAbsent(one, column) ? 0 : colours.of([cellOf(one, row, column), cellOf(other, there, column)]).p;
+  };
   const rows = one.layers.some((layer) => rowOf(other, layer) < 0) ? [`hatched: ${other.name} has no such row`] : [];
   const columns = lenses.some(({ absent }) => absent?.size) ? ["hatched columns: positions that only one of the two has"] : [];
   const legend = [colours.about, worded(one, "bar: the top tokens differ"), ...rows, ...columns, ...aboutMarks(lenses), ...aboutUnread(lenses)];
-  return { of, legend, scale: colours.scale };
+  return { of, strength, legend, scale: colours.scale };
 }

@@ -1,6 +1,6 @@
 // What the charts draw: which tokens, in which lenses or at which positions, and their values.
 
-import { cellOf, keyOf, rowOf, tokenAt } from "./data.js";
+import { cellOf, cellsOf, keyOf, rowOf, tokenAt } from "./data.js";
 import { apartAt } from "./contrast.js";
 import { placeIn } from "./groups.js";
 import { isWord, measureOf, measuredText, valuesAt } from "./measured.js";
@@ -78,8 +78,7 @@ export function acrossPositions({ lens, row, entries, variants, band, what }) {
   return linesOf(entries, lenses, ({ lens: whose }, entry) => {
     const there = rowOf(whose, lens.layers[row]);
     if (there < 0) return null;
-    const cells = Array.from({ length: whose.columns }, (_, column) => cellOf(whose, there, column));
-    return entryValues(entry, whose, cells, band ? "probability" : what);
+    return entryValues(entry, whose, cellsOf(whose, there), band ? "probability" : what);
   });
 }
 

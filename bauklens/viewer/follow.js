@@ -43,7 +43,14 @@ export function sourceOf(lens, token) {
 /** A token's `what` ("probability", "rank" or "logs") in some cells. */
 export function valuesIn(lens, token, cells, what) {
   const values = followed(lens, token)[what];
-  return cells.map((cell) => values[cell]);
+  return inCells(cells, (cell) => values[cell]);
+}
+
+/** A value for each of some cells, which may be a typed array. */
+export function inCells(cells, valueAt) {
+  const values = [];
+  for (const cell of cells) values.push(valueAt(cell));
+  return values;
 }
 
 /** The target that a token or a name of several is; undefined where it was not followed. */

@@ -1,36 +1,49 @@
 // The table of one lens, or of what differs between two: a grid of which only what is in sight is in the document.
 
 import { axesOf, chosenIn, holds } from "./axes.js";
-import { bandCell, bandHead } from "./bandcells.js";
 import { entryIn } from "./bands.js";
 import { contentOf } from "./content.js";
 import { make } from "./dom.js";
 import { gridEvents } from "./gridevents.js";
-import { cellElement, layerHead, positionHead } from "./heads.js";
+import { gridParts, HEAD, markCell, ROW } from "./gridparts.js";
+import { showCell } from "./heads.js";
 import { moved } from "./keys.js";
 import { markNotes } from "./notemarks.js";
-import { built, inSight } from "./window.js";
+import { BEYOND, built, inSight } from "./window.js";
 
-const [ROW, HEAD, SIDE] = [22, 40, { layer: 56, position: 132 }]; // pixels
+const SIDE = { layer: 56, position: 132 }; // pixels
+const MOST_NEW = 200; // cells up to which those beyond the ones in sight are built at once
+const PLACING = ["stride", "bottomUp", "layersAcross", "open", "show", "width"]; // what of a state decides what is where
 
-/** `{ element, lenses, draw(), look(), reveal(focus), firstEdge() }`. */
+/** `{ element, lenses, draw(), look(), reveal(focus), startOf(layer), firstEdge() }`. */
 export function grid(view, lenses) {
   const [lens] = lenses;
   const canvas = make("div", { class: "canvas", role: "presentation" });
   const element = make("div", { class: "scroll", role: "grid", "aria-label": lens.caption }, canvas);
-  const elements = built();
-  let [axes, content, width, side, foot] = [null, null, 0, 0, 0];
+  const elements = built(); // by place: "down" of a row, "down across" of a cell
+  let [axes, content, parts, width, side, foot] = [null, null, null, 0, 0, 0];
+  let [placing, filled, waiting] = ["", "", 0]; // as what it was drawn, with which places, and the next frame
 
-  /** Builds all anew. */
+  /** Builds all anew, or if every cell stays where it is, has each show what it shows now. */
   function draw() {
     const { state } = view;
+    content = contentOf(lenses, state);
+    const wanted = JSON.stringify([...PLACING.map((name) => state[name]), Boolean(content.classic)]);
+    if (placing === wanted && !lens.bands.length) {
+      parts = gridParts(view, lenses, { axes, content, side, width });
+      for (const each of elements.values()) if (each.place) showCell(each, lenses, content.of(...each.place));
+      look();
+      return;
+    }
+    placing = wanted;
     const part = element.scrollLeft / (width || 1);
-    [axes, content] = [axesOf(lens, state), contentOf(lenses, state)];
+    axes = axesOf(lens, state);
     side = SIDE[axes.layersAcross ? "position" : "layer"];
     const isWidened = width !== state.width;
     width = state.width;
     canvas.style.width = `${side + width * axes.across.length}px`;
     foot = content.classic ? HEAD : 0;
+    parts = gridParts(view, lenses, { axes, content, side, width });
     canvas.style.height = `${HEAD + ROW * axes.down.length + foot}px`;
     element.setAttribute("aria-rowcount", axes.down.length + 1);
     element.setAttribute("aria-colcount", axes.across.length + 1);
@@ -38,6 +51,7 @@ export function grid(view, lenses) {
     const focused = canvas.contains(document.activeElement);
     canvas.replaceChildren();
     elements.clear();
+    filled = "";
     if (isWidened) element.scrollLeft = part * width;
     look();
     if (focused) chosen().focus({ preventScroll: true });
@@ -52,55 +66,34 @@ export function grid(view, lenses) {
   /** Builds what has come into sight, takes away what has left it, and marks the chosen cell. */
   function look() {
     const [down, across] = places();
-    const downs = inSight(element.scrollTop, element.clientHeight - HEAD - foot, ROW, axes.down.length, down);
-    const acrosses = inSight(element.scrollLeft, element.clientWidth - side, width, axes.across.length, across);
-    for (const one of [-1, ...downs, ...(foot ? [axes.down.length] : [])]) {
-      const row = elements.keep(`${one}`, canvas, one, () => rowElement(one));
-      for (const other of acrosses) elements.keep(`${one} ${other}`, row, other, () => placed(one, other));
-    }
-    elements.sweep();
+    const seen = [element.scrollTop, element.clientHeight - HEAD - foot, element.scrollLeft, element.clientWidth - side];
+    const within = (beyond) => [inSight(seen[0], seen[1], ROW, axes.down.length, down, beyond), inSight(seen[2], seen[3], width, axes.across.length, across, beyond)];
+    fill(within(0), within(BEYOND));
     markNotes(lens, view.state, axes, canvas, (one, other) => elements.get(`${one} ${other}`));
-    for (const each of canvas.querySelectorAll("[tabindex='0']")) mark(each, false, false);
-    mark(chosen(), true, holds(lens, view.state));
+    for (const each of canvas.querySelectorAll("[tabindex='0']")) markCell(each, false, false);
+    markCell(chosen(), true, holds(lens, view.state));
   }
 
-  /** The one cell that the Tab key comes to is the chosen one, or stands for it. */
-  function mark(cell, isReached, isChosen) {
-    cell.tabIndex = isReached ? 0 : -1;
-    cell.classList.toggle("chosen", isChosen);
-    if (isChosen) cell.setAttribute("aria-selected", "true");
-    else cell.removeAttribute("aria-selected");
+  /** Builds the places near by, and those beyond; if that is very much, what lies beyond is built in the next frame. */
+  function fill(near, whole) {
+    const wanted = JSON.stringify(whole);
+    if (filled === wanted) return;
+    const rowsOf = ([downs]) => [-1, ...downs, ...(foot ? [axes.down.length] : [])];
+    const keysOf = (some) => rowsOf(some).flatMap((one) => [`${one}`, ...some[1].map((other) => `${one} ${other}`)]);
+    elements.only(new Set(keysOf(whole)));
+    const isMuch = waiting > 0 || keysOf(near).filter((key) => !elements.get(key)).length > MOST_NEW;
+    const some = isMuch ? near : whole;
+    for (const one of rowsOf(some)) {
+      const row = elements.keep(`${one}`, canvas, one, () => parts.row(one));
+      for (const other of some[1]) elements.keep(`${one} ${other}`, row, other, () => parts.placed(one, other));
+    }
+    filled = isMuch ? "" : wanted;
+    if (isMuch) waiting ||= requestAnimationFrame(() => setTimeout(lookOn));
   }
 
-  const isHeads = (down) => down < 0 || down === axes.down.length; // the classic look has them below as well
-  function rowElement(down) {
-    const named = axes.layersAcross ? "position" : "layer";
-    const first = isHeads(down) ? make("div", { class: "corner", role: "columnheader" }, named) : head("rowheader", down, 0);
-    first.style.width = `${side}px`;
-    if (down < 0) return make("div", { class: "row heads", role: "row", "aria-rowindex": 1 }, first);
-    if (isHeads(down)) return make("div", { class: "row heads foot", "aria-hidden": "true", style: { "margin-top": `${ROW * down}px` } }, first);
-    return make("div", { class: "row", role: "row", "aria-rowindex": down + 2, style: { top: `${HEAD + ROW * down}px` } }, first);
-  }
-
-  function placed(down, across) {
-    const each = isHeads(down) ? head("columnheader", across, 1) : cell(down, across);
-    each.style.left = `${side + width * across}px`;
-    each.style.width = `${width}px`;
-    each.setAttribute("aria-colindex", across + 2);
-    return each;
-  }
-
-  function head(role, place, which) {
-    const number = (which ? axes.across : axes.down)[place];
-    const isLayer = Boolean(which) === axes.layersAcross;
-    if (isLayer) return layerHead(role, lenses, number);
-    return number < 0 ? bandHead(role, lens, view.state, number) : positionHead(role, lenses, number);
-  }
-
-  function cell(down, across) {
-    const place = axes.cell(down, across);
-    if (place[1] < 0) return bandCell(lenses, view.state, ...place, content);
-    return cellElement(lenses, ...place, content.of(...place));
+  function lookOn() {
+    waiting = 0;
+    if (element.isConnected) look();
   }
 
   /** Scrolls to the chosen cell. */

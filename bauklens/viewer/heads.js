@@ -56,13 +56,24 @@ export const isPartOf = (lens, column) => Boolean(lens.labels[column]);
 /** What a column is called, as short as its head needs it: "3·5" for row 3, column 5 of a picture. */
 export const shortOf = (name) => name.replace(/^.*, row (\d+), column (\d+)$/, "$1·$2");
 
-/** A cell of one lens, or of two that are compared, from what `contentOf` says of it. */
-export function cellElement(lenses, row, column, { text, p, m, mark, none, unread, side }) {
-  const style = { "--p": p, "--m": m, ...(mark ? { "--pin": mark.colour } : {}) };
-  const kind = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
+/** A cell of one lens, or of two that are compared, from what `contentOf` says of it; `at` is its place, as a style. */
+export function cellElement(lenses, row, column, content, at = "") {
   const [lens] = lenses;
-  const named = { "data-layer": lens.layers[row], "data-position": lens.positions[column], "data-pin": mark?.shape };
-  const said = announced(lenses, row, column, { text, mark });
-  const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", "aria-label": said, style, ...named }, text);
-  return Object.assign(cell, { place: [row, column], said });
+  const cell = make("div", { role: "gridcell", tabindex: "-1", "data-layer": lens.layers[row], "data-position": lens.positions[column] });
+  Object.assign(cell, { place: [row, column], at });
+  showCell(cell, lenses, content);
+  return cell;
+}
+
+/** Has the element of a cell show what `contentOf` says of it. */
+export function showCell(cell, lenses, { text, p, m, mark, none, unread, side }) {
+  const said = announced(lenses, ...cell.place, { text, mark });
+  const style = `--p:${p};--m:${m};${mark ? `--pin:${mark.colour};` : ""}${cell.at}`;
+  cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
+  if (cell.drawn !== style) cell.style.cssText = style;
+  if (mark) cell.dataset.pin = mark.shape;
+  else cell.removeAttribute("data-pin");
+  if (cell.textContent !== text) cell.textContent = text;
+  cell.setAttribute("aria-label", said);
+  Object.assign(cell, { said, drawn: style });
 }

@@ -7,8 +7,10 @@ import { followed, sourceOf } from "./follow.js";
 import { isWord, measureOf } from "./measured.js";
 import { range } from "./numbers.js";
 import { pinned } from "./pins.js";
+import { MOST_PIXELS, paintPixels } from "./pixels.js";
 
 const MAP_SIDE = 300; // pixels along either side, unless there are more cells
+const TALLEST_CELL = 6; // pixels
 
 /** Whether a map is of ranks, as the charts are; of a word, which has none, and of what is known in the top k only, it is not. */
 const showsRanks = (lens, state, token) => measureOf(lens, state) === "rank" && !isWord(lens, token) && sourceOf(lens, token) !== "top";
@@ -20,43 +22,37 @@ export function heat(view) {
   const map = make("div", { class: "map" }, canvas, here);
   const caption = make("figcaption");
   const element = make("figure", { class: "heat" }, caption, map);
-  let [drawnOf, axes, painted] = [null, null, ""];
+  let [drawnOf, axes, placed, painted] = [null, null, "", ""];
 
   function draw() {
     const { lens } = view.seen();
     const pin = pinned(lens, view.state).find(({ key }) => key === view.state.pin);
     element.hidden = !pin;
     if (!pin) return;
-    drawnOf = lens;
-    axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
-    const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
+    const { bottomUp, layersAcross, theme, pins } = view.state;
+    const sides = JSON.stringify([view.lenses.indexOf(lens), bottomUp, layersAcross]);
+    if (placed !== sides) axes = axesOf(lens, { ...view.state, stride: 1 }, everyColumn(lens));
     const ofRanks = showsRanks(lens, view.state, pin.token);
-    const about = ofRanks ? "nearer to rank 1 (logarithmic)" : "more probable";
-    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means ${about}`);
-    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is ${about}: ${sides}`);
-    paint(lens, pin, ofRanks, getComputedStyle(caption.firstChild).color);
+    const wanted = JSON.stringify([sides, pin.token, pins.indexOf(pin.key), theme, ofRanks]);
+    if (painted !== wanted) paint(lens, pin, ofRanks);
+    [drawnOf, placed, painted] = [lens, sides, wanted];
     mark(...axes.place(...chosenIn(lens, view.state)));
   }
 
-  function paint(lens, pin, ofRanks, ink) {
-    const wanted = [view.lenses.indexOf(lens), pin.token, ofRanks, ink, axes.layersAcross, view.state.bottomUp].join(" ");
-    if (painted === wanted) return;
-    painted = wanted;
+  function paint(lens, pin, ofRanks) {
+    const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
+    const about = ofRanks ? "nearer to rank 1 (logarithmic)" : "more probable";
+    caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means ${about}`);
+    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is ${about}: ${sides}`);
     const { probability, rank } = followed(lens, pin.token);
     const last = Math.log(Math.max(2, range(rank)[1]));
-    const strength = ofRanks ? (cell) => 1 - Math.log(rank[cell]) / last : (cell) => Math.sqrt(probability[cell]); // so that small ones are seen too
-    const [down, across] = [axes.down.length, axes.across.length];
-    const wide = Math.max(1, Math.floor(MAP_SIDE / across));
-    const tall = Math.max(1, Math.min(6, Math.floor(MAP_SIDE / down)));
-    [canvas.width, canvas.height] = [across * wide, down * tall];
-    const brush = canvas.getContext("2d");
-    brush.fillStyle = ink;
-    for (let one = 0; one < down; one += 1) {
-      for (let other = 0; other < across; other += 1) {
-        brush.globalAlpha = strength(cellOf(lens, ...axes.cell(one, other))) || 0;
-        brush.fillRect(other * wide, one * tall, wide, tall);
-      }
-    }
+    const value = ofRanks ? (cell) => 1 - Math.log(rank[cell]) / last : (cell) => Math.sqrt(probability[cell]); // so that small ones are seen too
+    const count = [axes.across.length, axes.down.length];
+    const size = count.map((cells) => Math.min(MOST_PIXELS, cells));
+    const strength = (down, across) => value(cellOf(lens, ...axes.cell(down, across))) || 0;
+    paintPixels(canvas, size, count, getComputedStyle(caption.firstElementChild).color, strength);
+    const [wide, tall] = size.map((pixels) => pixels * Math.max(1, Math.floor(MAP_SIDE / pixels)));
+    canvas.style.aspectRatio = `${wide} / ${Math.min(tall, TALLEST_CELL * size[1])}`;
   }
 
   /** Frames the chosen cell. */

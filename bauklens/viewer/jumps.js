@@ -24,8 +24,17 @@ export function jumpValues(lens, by) {
   return lens.values[by].subarray(cellOf(lens, lens.rows - 1, 0));
 }
 
+const surprises = new WeakMap(); // lens -> what it is searched by -> columns
+
 /** The columns with the largest values, a tenth of them, in order; position 0, where nothing comes before, is none. */
 export function surprising(lens, by) {
+  if (!surprises.has(lens)) surprises.set(lens, new Map());
+  const found = surprises.get(lens);
+  if (!found.has(by)) found.set(by, mostSurprising(lens, by));
+  return found.get(by);
+}
+
+function mostSurprising(lens, by) {
   const values = jumpValues(lens, by);
   const columns = [...values.keys()].filter((column) => Number.isFinite(values[column]) && (lens.positions[column] !== 0 || lens.columns === 1));
   columns.sort((one, other) => values[other] - values[one] || one - other);

@@ -1,7 +1,7 @@
 // What charts show of a token in some cells: its rank, its probability or the log of it, its logit; or how two differ.
 
 import { probabilityAt } from "./data.js";
-import { exactUpTo, followed, targetAt, valuesIn } from "./follow.js";
+import { exactUpTo, followed, inCells, targetAt, valuesIn } from "./follow.js";
 import { probabilityText, valueText } from "./numbers.js";
 
 const MEASURED = { rank: "rank", log: "log probability", probability: "probability", logit: "logit", difference: "difference" };
@@ -23,17 +23,17 @@ export function valuesAt(lens, token, cells, what) {
 
 function logitsAt(lens, token, cells) {
   const target = targetAt(lens, token);
-  if (target?.logit) return cells.map((cell) => target.logit[cell]);
+  if (target?.logit) return inCells(cells, (cell) => target.logit[cell]);
   const { logs } = followed(lens, token);
   const top = lens.values.max_logit;
-  return cells.map((cell) => (top ? logs[cell] + top[cell] - Math.log(probabilityAt(lens, cell)) : NaN));
+  return inCells(cells, (cell) => (top ? logs[cell] + top[cell] - Math.log(probabilityAt(lens, cell)) : NaN));
 }
 
 /** The log probability of one token less that of another, which is how much their logits differ. */
 export function differenceAt(lens, [one, other], cells) {
   const exact = [one, other].map((token) => targetAt(lens, token)?.logit);
   const logs = [one, other].map((token) => followed(lens, token).logs);
-  return cells.map((cell) => {
+  return inCells(cells, (cell) => {
     const apart = exact[0] && exact[1] ? exact[0][cell] - exact[1][cell] : NaN;
     return Number.isFinite(apart) ? apart : logs[0][cell] - logs[1][cell];
   });

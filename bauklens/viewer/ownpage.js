@@ -6,9 +6,9 @@ import { written } from "./state.js";
 let source = null;
 const states = new Map(); // the number of a figure on the page -> its viewer's state, as a function
 
-/** Keeps the source of a page, before anything in it is changed; a notebook is not ours to keep. */
+/** Keeps a page as it is before anything in it is changed, apart and inert; a notebook is not ours to keep. */
 export function keepSource() {
-  if (document.body.classList.contains("bauklens-page")) source ??= document.documentElement.outerHTML;
+  if (document.body.classList.contains("bauklens-page")) source ??= document.implementation.createHTMLDocument().importNode(document.documentElement, true);
 }
 
 /** Has a copy of the page hold the state of a viewer. */
@@ -19,7 +19,7 @@ export function holdState(number, state) {
 /** The HTML of a copy of the page, which opens as the page is seen now; null where the page is not ours. */
 export function pageNow() {
   if (source === null) return null;
-  const page = new DOMParser().parseFromString(source, "text/html");
+  const page = /** @type {HTMLElement} */ (source.cloneNode(true));
   page.querySelectorAll("figure.bauklens").forEach((figure, number) => {
     const held = figure.querySelector("script.bauklens-data");
     const given = JSON.parse(held.textContent);
@@ -28,7 +28,7 @@ export function pageNow() {
   });
   const results = [...document.querySelectorAll("details.result")];
   page.querySelectorAll("details.result").forEach((result, place) => result.toggleAttribute("open", results[place].hasAttribute("open")));
-  return `<!doctype html>\n${page.documentElement.outerHTML}\n`;
+  return `<!doctype html>\n${page.outerHTML}\n`;
 }
 
 /** JSON in which nothing can end its script element, or start a comment. */

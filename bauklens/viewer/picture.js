@@ -43,7 +43,10 @@ function tableOf(scroll, plain) {
   const shapes = layers.flatMap((layer) => [...scroll.querySelectorAll(layer)]);
   const isClassic = scroll.matches(".classic");
   const pattern = scroll.querySelector(".none") ? [hatched(plain(getComputedStyle(scroll).borderTopColor))] : [];
-  return [...pattern, ...shapes.flatMap((each) => shapeOf(each, frame, plain, isClassic))].join("\n");
+  scroll.classList.add("drawn");
+  const drawn = [...pattern, ...shapes.flatMap((each) => shapeOf(each, frame, plain, isClassic))].join("\n");
+  scroll.classList.remove("drawn");
+  return drawn;
 }
 
 const hatched = (colour) =>

@@ -60,8 +60,8 @@ export function reader(view) {
   function look() {
     if (!lines.length || element.hidden || matchMedia("print").matches) return;
     const places = inSight(box.scrollTop, box.clientHeight, LINE_HEIGHT, lines.length, at[0]);
+    elements.only(new Set(places));
     places.forEach(lineAt);
-    elements.sweep();
     for (const each of canvas.querySelectorAll("[tabindex='0']")) each.setAttribute("tabindex", "-1");
     reached().tabIndex = 0;
   }

@@ -26,11 +26,12 @@ function foundIn(lenses, typed) {
   return [...options].map(([key, text]) => ({ key, text })).slice(0, MOST_FOUND);
 }
 
-/** What is said of a text that no token here has. */
-export function howToFollow(typed) {
+/** What is said of a text that no token here has; `left` is how many tracked tokens the page has no room for. */
+export function howToFollow(typed, left = 0) {
   const plain = typed.replaceAll("␣", " ");
   const text = /^\s/.test(plain) ? plain.trimEnd() : ` ${plain.trim()}`;
-  return `not in any top k here, and not tracked. To follow it, pass targets=[${JSON.stringify(text)}], also if it is a word of several tokens.`;
+  const tracked = left ? `not among the tracked tokens here (the page has no room for ${left} more)` : "not tracked";
+  return `not in any top k here, and ${tracked}. To follow it, pass targets=[${JSON.stringify(text)}], also if it is a word of several tokens.`;
 }
 
 /** `{ element, focus() }`: a combobox as ARIA's practices have it. */
@@ -57,7 +58,7 @@ export function search(view, name) {
         make("li", { role: "option", id: `${name}-${place}`, onpointerdown: (event) => take(event, key) }, text),
       ),
     );
-    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, worded(view.lenses[0], howToFollow(input.value))));
+    if (!options.length && input.value.trim()) list.append(make("li", { class: "none" }, worded(view.lenses[0], howToFollow(input.value, view.shown[0].tracked?.left))));
     list.hidden = !list.children.length;
     mark();
   }

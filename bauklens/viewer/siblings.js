@@ -8,12 +8,15 @@ const MOST = DASHES.length; // lenses in one chart, as many as are shown side by
 /** The lenses that differ from one by their decoder alone, or are compared with it, itself among them, each with its dash; at most six. */
 export function siblings(lenses, lens) {
   const same = ({ model, stream, linked, paired }) =>
-    paired && (lens.compared || (model === lens.model && stream === lens.stream)) && String(linked) === String(lens.linked);
+    paired && (lens.compared || (model === lens.model && stream === lens.stream)) && isOfSame(linked, lens.linked);
   const found = lenses.filter(same);
   const names = new Set(found.map(({ decoder }) => decoder));
   const alone = !found.includes(lens) || (names.size < found.length && !lens.compared) || found.length > MOST;
   return (alone ? [lens] : found).map((each, place) => ({ lens: each, dash: DASHES[place] }));
 }
+
+/** Whether positions, which may be very many, are the same. */
+const isOfSame = (one, other) => one === other || String(one) === String(other);
 
 /**
  * The lenses that are drawn in one chart with one: those of other decoders; else those that are shown with it, as models or
@@ -21,7 +24,7 @@ export function siblings(lenses, lens) {
  */
 export function together(view, lens) {
   const found = siblings(view.lenses, lens);
-  const fits = ({ paired, linked }) => paired && String(linked) === String(lens.linked);
+  const fits = ({ paired, linked }) => paired && isOfSame(linked, lens.linked);
   const isSeveral = found.length === 1 && view.shown.length > 1 && view.shown.length <= MOST && view.shown.every(fits);
   return isSeveral ? view.shown.map((each, place) => ({ lens: each, dash: DASHES[place] })) : found;
 }

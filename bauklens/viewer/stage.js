@@ -91,13 +91,21 @@ export function stage(view) {
   }
 
   function captionOf([lens, other]) {
-    const rounded = lens.rounded ? ". Numbers are rounded to about four digits to keep the page small" : "";
+    const rounded = lens.rounded ? `. Numbers are rounded to about ${lens.rounded} digits to keep the page small` : "";
     return other ? `${lens.name} ↔ ${other.name}` : `${lens.caption}${rounded}`;
   }
 
   function paneOf({ table, caption, legend, edge }) {
     return make("div", { class: "pane" }, make("p", { class: "caption" }, caption), make("div", { class: "frame" }, table.element, edge.element), legend);
   }
+
+  const paneSeen = ({ table, caption }) => ({
+    scroll: table.element,
+    caption,
+    get legend() {
+      return legendOf(table.lenses);
+    },
+  });
 
   new ResizeObserver(() => {
     align();
@@ -108,6 +116,6 @@ export function stage(view) {
     draw,
     reveal: (focused) => panes.forEach(({ table }) => show(table, table.lenses[0] === focused)),
     lenses: () => panes.map(({ table }) => table.lenses),
-    seen: () => panes.map(({ table, caption }) => ({ scroll: table.element, caption, legend: legendOf(table.lenses) })),
+    seen: () => panes.map(paneSeen),
   };
 }

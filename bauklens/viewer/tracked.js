@@ -10,9 +10,11 @@ const PART = 8192; // bytes that are written at once
  *
  * `of` gives `{ logs, rank }` of a token by its place among the texts, for every cell; NaN where a value is not known. Of
  * a coarse one the ranks are known, roughly, up to `limit`. `sure` is for each cell up to which rank the others' are exact.
+ * Coarse ranks are packed by position, and at each position by layer.
  * `file` is what a result's file holds of them; null if the page does not have it all.
  */
-export function trackedOf(about, { logs, ranks, codes, sure }, cells) {
+export function trackedOf(about, { logs, ranks, codes, sure }, rows, columns) {
+  const cells = rows * columns;
   const places = new Map((about?.places ?? []).map((token, place) => [token, place]));
   const cut = (values, place) => values.subarray(place * cells, (place + 1) * cells);
   const exact = about?.exact ?? 0;
@@ -20,9 +22,9 @@ export function trackedOf(about, { logs, ranks, codes, sure }, cells) {
   const ranksAsTheyAre = () => (known ??= summed(ranks, logs, cells));
   const of = (token) => {
     const place = places.get(token);
-    if (place >= exact) return { logs: new Float32Array(cells).fill(NaN), rank: Float32Array.from(cut(codes, place - exact), rankOf) };
-    const rank = Float32Array.from(cut(ranksAsTheyAre(), place), about.rounded ? widened : Number);
-    return { logs: Float32Array.from(cut(logs, place), halfOf), rank };
+    if (place >= exact) return { logs: new Float32Array(cells).fill(NaN), rank: roughly(cut(codes, place - exact), rows, columns) };
+    const rank = Float32Array.from(cut(ranksAsTheyAre(), place));
+    return { logs: Float32Array.from(cut(logs, place), halfOf), rank: about.rounded ? rank.map(widened) : rank };
   };
   const isCoarse = (token) => places.get(token) >= exact;
   function file(ids) {
@@ -35,16 +37,25 @@ export function trackedOf(about, { logs, ranks, codes, sure }, cells) {
 
 /** Ranks from their steps, which are in the order of the tokens' probabilities in each cell; both may wrap around. */
 function summed(steps, logs, cells) {
-  const [ranks, order] = [new steps.constructor(steps.length), new Uint32Array(steps.length / cells)];
+  const ranks = new steps.constructor(steps.length);
+  const order = new Uint32Array(steps.length / cells);
   for (let cell = 0; cell < cells; cell += 1) {
-    order.forEach((_, token) => (order[token] = ((logs[token * cells + cell] & 0x7fff) << 16) | token));
-    order.sort();
-    order.forEach((each, place) => {
-      const before = place ? ranks[(order[place - 1] & 0xffff) * cells + cell] : 0;
-      ranks[(each & 0xffff) * cells + cell] = before + steps[place * cells + cell];
-    });
+    for (let token = 0; token < order.length; token += 1) order[token] = ((logs[token * cells + cell] & 0x7fff) << 16) | token;
+    if (order.length > 1) order.sort();
+    for (let place = 0, rank = 0; place < order.length; place += 1) {
+      rank += steps[place * cells + cell];
+      ranks[(order[place] & 0xffff) * cells + cell] = rank;
+    }
   }
   return ranks;
+}
+
+/** The ranks that codes mean, from the order that they are packed in. */
+function roughly(codes, rows, columns) {
+  const meant = Float32Array.from({ length: 256 }, (_, code) => rankOf(code));
+  const rank = new Float32Array(codes.length);
+  for (let row = 0, cell = 0; row < rows; row += 1) for (let column = 0; column < columns; column += 1, cell += 1) rank[cell] = meant[codes[column * rows + row]];
+  return rank;
 }
 
 /** The bytes of numbers, as a file has them. */
@@ -65,7 +76,9 @@ export function rankOf(code) {
 
 /** The number that the bits of a float16 mean. */
 export function halfOf(bits) {
-  const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  const sign = bits >> 15 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : (2 ** -14 * fraction) / 1024);
 }

@@ -3,6 +3,7 @@
 import { entryIn } from "./bands.js";
 import { chart, TURNED } from "./chart.js";
 import { chartFiles } from "./chartfiles.js";
+import { chartMarks, chartSubjects } from "./chartmarks.js";
 import { aboutCharts } from "./chartnote.js";
 import { chartNumbers } from "./chartnumbers.js";
 import { addedUpTo } from "./contrast.js";
@@ -30,6 +31,7 @@ export function trajectories(view) {
   const places = [make("div"), make("div")];
   const note = make("p", { class: "note" });
   let [charts, drawn, sum] = [[], null, null];
+  let drawnOf = []; // what each chart was drawn of: of the same, only the marks move
   const tables = chartNumbers(() => charts);
   const files = chartFiles(() => ({ charts, drawn }));
   const tools = make("div", { class: "tools" }, label, keep, files);
@@ -49,16 +51,18 @@ export function trajectories(view) {
     keep.setAttribute("aria-pressed", String(isKept));
     keep.hidden = Boolean(band);
     const focused = charts.findIndex(({ picture }) => picture === document.activeElement);
-    charts = [layersChart(), positionsChart()];
-    places.forEach((place, which) => place.replaceChildren(charts[which].element));
+    const [wanted, marks] = [chartSubjects(view, drawn), chartMarks(view, drawn, sum)];
+    charts = [layersChart, positionsChart].map((draw, which) => (drawnOf[which] === wanted[which] ? remarked(charts[which], marks[which]) : draw(marks[which])));
+    drawnOf = sum ? [] : wanted;
+    places.forEach((place, which) => place.firstChild !== charts[which].element && place.replaceChildren(charts[which].element));
     if (focused >= 0) charts[focused].picture.focus({ preventScroll: true });
     told.draw(drawn, sum);
     tables.draw();
     note.textContent = aboutCharts(view, drawn, sum);
   }
 
-  function layersChart() {
-    const { lens, row, column, band, what, layers, entries, variants } = drawn;
+  function layersChart(marked) {
+    const { lens, column, band, what, layers, entries, variants } = drawn;
     const choose = (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column);
     const at = isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`;
     const others = new Set(variants.map((each) => each.column)).size - 1;
@@ -76,7 +80,7 @@ export function trajectories(view) {
       title: titled(title),
       what: band ? "probability" : what,
       called: calledIn(drawn),
-      marked: [layers.indexOf(lens.layers[row])],
+      marked,
       say: (place) => spoken(`layer ${layers[place]}`, layers[place], null),
       point: (place) => told.draw(drawn, sum, place === null ? {} : { layer: layers[place] }),
       choose,
@@ -84,9 +88,8 @@ export function trajectories(view) {
     });
   }
 
-  function positionsChart() {
-    const { lens, row, column, band, what } = drawn;
-    const kept = view.state.kept.map((position) => lens.linked.indexOf(position)).filter((each) => each >= 0 && each !== column);
+  function positionsChart(marked) {
+    const { lens, row, band, what } = drawn;
     return shown({
       lines: acrossPositions(drawn),
       names: namesOf(lens),
@@ -95,7 +98,7 @@ export function trajectories(view) {
       title: titled(`positions, at ${layerCalled(lens, row)}`),
       what: band ? "probability" : what,
       called: band ? "probability" : calledIn(drawn),
-      marked: [column, ...(band ? [] : kept)],
+      marked,
       say: (place) => spoken(`position ${lens.positions[place]} ${tickOf(lens, place)}`, lens.layers[row], place),
       point: (place) => told.draw(drawn, sum, place === null ? {} : { column: place }),
       choose: (place) => view.choose(lens, row, place),
@@ -111,4 +114,9 @@ export function trajectories(view) {
     return `${name}: ${values.join("; ")}`;
   }
   return { element, draw };
+}
+
+function remarked(drawn, places) {
+  drawn.mark(places);
+  return drawn;
 }

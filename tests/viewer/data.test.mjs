@@ -85,7 +85,7 @@ test("a token is followed where it is in the top k, and everywhere where it is a
 test("a tracked token is known in every cell; in the top k as it is there", () => {
   const bits = Uint16Array.of(0xbc00, 0xbc00, 0xc000, 0xc400, 0xfc00, 0x8000); // -1, -1, -2, -4, -infinity, -0
   const ranks = Uint16Array.of(9, 9, 9, 9, 9, 9);
-  const lens = small({ tracked: trackedOf({ places: [1], exact: 1, limit: 300 }, { logs: bits, ranks }, 6) });
+  const lens = small({ tracked: trackedOf({ places: [1], exact: 1, limit: 300 }, { logs: bits, ranks }, 3, 2) });
   const found = followed(lens, 1);
   assert.equal(found.source, "tracked");
   assert.ok(isKnown(lens, 1) && !isKnown(lens, 0));
@@ -95,7 +95,7 @@ test("a tracked token is known in every cell; in the top k as it is there", () =
 });
 
 test("of the last of very many tracked tokens only the ranks are known, roughly", () => {
-  const lens = small({ tracked: trackedOf({ places: [3], exact: 0, limit: 300 }, { codes: Uint8Array.of(1, 16, 28, 0, 40, 5) }, 6) });
+  const lens = small({ tracked: trackedOf({ places: [3], exact: 0, limit: 300 }, { codes: Uint8Array.of(1, 28, 40, 16, 0, 5) }, 3, 2) }); // by position, and then by layer
   const found = followed(lens, 3);
   assert.equal(found.source, "coarse");
   assert.deepEqual([...found.rank], [1, 16, 32, NaN, 64, 2]); // in the last cell it is in the top 2

@@ -163,6 +163,7 @@ test("what is shown side by side is drawn together, if its positions are the sam
 
 test("a text that no token has is told how to be followed", () => {
   assert.match(howToFollow("Rome"), /^not in any top k here.*targets=\[" Rome"\]/);
+  assert.match(howToFollow("Rome", 46), /and not among the tracked tokens here \(the page has no room for 46 more\)\. To follow/);
   assert.match(howToFollow("␣Rome "), /targets=\[" Rome"\]/);
   assert.match(howToFollow('a"b'), /targets=\[" a\\"b"\]/);
 });

@@ -35,6 +35,7 @@ export function grid(view, lenses) {
       look();
       return;
     }
+    const isFirst = !placing;
     placing = wanted;
     const part = element.scrollLeft / (width || 1);
     axes = axesOf(lens, state);
@@ -52,7 +53,8 @@ export function grid(view, lenses) {
     canvas.replaceChildren();
     elements.clear();
     filled = "";
-    if (isWidened) element.scrollLeft = part * width;
+    if (isFirst && holds(lens, state)) toChosen(); // so that cells elsewhere are not built first
+    else if (isWidened) element.scrollLeft = part * width;
     look();
     if (focused) chosen().focus({ preventScroll: true });
   }
@@ -96,11 +98,15 @@ export function grid(view, lenses) {
     if (element.isConnected) look();
   }
 
-  /** Scrolls to the chosen cell. */
-  function reveal(focus) {
+  function toChosen() {
     const [top, left] = [ROW * places()[0], width * places()[1]];
     element.scrollTop = between(element.scrollTop, top + ROW - (element.clientHeight - HEAD - foot), top);
     element.scrollLeft = between(element.scrollLeft, left + width - (element.clientWidth - side), left);
+  }
+
+  /** Scrolls to the chosen cell. */
+  function reveal(focus) {
+    toChosen();
     look();
     if (focus) chosen().focus({ preventScroll: true });
   }

@@ -59,12 +59,14 @@ def centre(locator):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def swipe(page, start, end):
-    """A finger that goes from one place of the screen to another."""
+def swipe(page, start, end, *, aside=0):
+    """A finger that goes from one place of the screen to another, at first so many pixels to the side."""
     touch = page.context.new_cdp_session(page)
-    for step in range(12):
-        x, y = (one + (other - one) * min(step, 10) / 10 for one, other in zip(start, end, strict=True))
-        kind = "touchStart" if step == 0 else "touchEnd" if step == 11 else "touchMove"
+    begun = (start[0] + aside, start[1])
+    way = [start, *([begun] if aside else [])]
+    way += [tuple(one + (other - one) * step / 10 for one, other in zip(begun, end, strict=True)) for step in range(11)]
+    for step, (x, y) in enumerate([*way, end]):
+        kind = "touchStart" if step == 0 else "touchEnd" if step == len(way) else "touchMove"
         points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
@@ -286,7 +288,7 @@ class TestPhone:
     def test_a_finger_puts_pins_in_another_order(self, phone, one, other, order):
         page = phone([followed()])
         chips = page.locator(".chips li")
-        swipe(page, *(centre(chips.nth(each)) for each in (one, other)))
+        swipe(page, *(centre(chips.nth(each)) for each in (one, other)), aside=20)
         expect(page.locator(".chip b")).to_have_text(list(order))
         expect(page.locator(".chip[aria-pressed=true]")).to_contain_text("●")  # what was dragged is not clicked
         expect(page.locator(".chips :is(.dragged, .over)")).to_have_count(0)

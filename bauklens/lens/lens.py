@@ -251,5 +251,8 @@ def _streams(
     """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
     for kind, plan in plans.items():
         numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
-        for place, stream in traced(model, plan.anatomy, [inputs[each].inputs for each in numbers], plan.tracing):
-            yield numbers[place], plan, stream
+        groups = [[number] for number in numbers] if plan.options.edits is not None else [numbers]
+        for group in filter(None, groups):
+            prompts, tracing = [inputs[each].inputs for each in group], plan.tracing_of(inputs[group[0]])
+            for place, stream in traced(model, plan.anatomy, prompts, tracing):
+                yield group[place], plan, stream

@@ -114,19 +114,24 @@ class _Clock:
     Attributes:
         start: the first position.
         calls: the module's name -> how often it has run in this pass.
+        cache: what the model keeps of earlier positions, and is given again when a text goes on.
+        seen: how many positions it has been given with this cache.
     """
 
     start: int = 0
     calls: dict[str, int] = field(default_factory=dict)
+    cache: Any = None
+    seen: int = 0
 
-    def begin(self, _module: nn.Module, _inputs: Any, keywords: Mapping[str, Any]) -> None:
+    def begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         """A forward pass begins."""
-        cache = keywords.get("past_key_values")
-        length = getattr(cache, "get_seq_length", None)
-        self.start = int(length()) if length is not None else 0
-        if isinstance(cache, (tuple, list)) and cache:
-            raise LensError("edits act on generation through a cache of transformers; this model keeps another kind")
         self.calls = {}
+        cache = next((each for each in keywords.values() if _is_cache(each)), None)
+        known = 0 if cache is None or not hasattr(cache, "get_seq_length") else int(cache.get_seq_length())
+        self.start = known or (self.seen if cache is not None and cache is self.cache else 0)
+        given = (keywords.get(name) for name in ("input_ids", "decoder_input_ids", "inputs_embeds"))
+        first = next((each for each in (*inputs, *given) if isinstance(each, torch.Tensor)), None)
+        self.cache, self.seen = cache, self.start + (0 if first is None else first.shape[1])
 
     def count(self, name: str) -> int:
         """How often a module had run in this pass, before it runs now."""
@@ -149,6 +154,13 @@ class _Clock:
             whole = whole.clone() if whole is state else whole
             whole[:, some] = found.to(whole)
         return whole
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether a model is given this to go on from: a cache of transformers, or the tuples of older models."""
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
+        raise LensError("edits cannot follow generation with a cache of tuples: pass use_cache=False")
+    return "Cache" in type(value).__name__
 
 
 class _Block:

@@ -34,12 +34,12 @@ class Kind(Protocol):
     def described(self, setting: Setting | None) -> dict[str, Any]:
         """What it is, as plain values; with the tokens that are meant if it is brought to a model."""
 
-    def randomized(self, seed: int) -> "Kind":
-        """The same with random directions of the same number and length.
+    @property
+    def can_be_random(self) -> bool:
+        """Whether it takes directions that random ones can replace, as a control."""
 
-        Raises:
-            LensError: it has none.
-        """
+    def randomized(self, seed: int) -> "Kind":
+        """The same with random directions of the same number and length, or as it is if it takes none."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,13 @@ class Edits:
     def __str__(self) -> str:
         return "; ".join(map(str, self.parts))
 
+    @property
+    def can_be_random(self) -> bool:
+        """Whether any of them takes directions that random ones can replace."""
+        return any(part.kind.can_be_random for part in self.parts)
+
     def randomized(self, seed: int) -> "Edits":
-        """The same with random directions, as a control."""
+        """The same with random directions, as a control; those that take no directions stay as they are."""
         return Edits(tuple(part.randomized(seed + 1_000 * place) for place, part in enumerate(self.parts)))
 
 

@@ -50,7 +50,7 @@ def intervene(
         edits: an edit or a sum of them (:mod:`bauklens.edits`); a list has one for each prompt.
         targets: tokens whose probabilities are followed, as texts (of several tokens the first) or ids; by default
             those that the edits name, or else the model's own next token.
-        control: ``"random"``, or None for none.
+        control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
         controls: how many random ones.
         seed: of the first; the others follow it.
 
@@ -59,7 +59,7 @@ def intervene(
         the token that is put in; of steering, its token), the clean one, or another.
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`; or the edits have no directions, so that there is no control.
+        LensError: as of :func:`bauklens.logit_lens`.
     """
     one_of("control", control, ("random", None))
     count = checked_count("controls", controls) if control else 0
@@ -69,17 +69,19 @@ def intervene(
     if not given:
         raise LensError("there are no prompts: pass at least one")
     each_edits = _for_each(edits, len(given))
+    is_random = all(edited.can_be_random for edited in each_edits)
     runs = []
     with bar("Prompts", "prompt", total=len(given)) as done:
         for prompt, edited in zip(given, each_edits, strict=True):
-            runs.append(_Run(model, tokenizer, prompt, edited, targets, [first + number for number in range(count)]))
+            seeds = [first + number for number in range(count if is_random else 0)]
+            runs.append(_Run(model, tokenizer, prompt, edited, targets, seeds))
             done.update()
     followed = {len(run.targets) for run in runs}
     if len(followed) > 1:
         raise LensError("the edits of the prompts name different numbers of tokens: pass targets= for all of them")
     named = [token for run in runs for token in (*run.targets, *run.tops)]
     texts = token_texts(tokenizer, named)
-    conditions = (CLEAN, EDITED, CONTROL) if count else (CLEAN, EDITED)
+    conditions = (CLEAN, EDITED, CONTROL) if count and is_random else (CLEAN, EDITED)
     return Intervention(
         model=model_name(model),
         prompts=tuple(run.text for run in runs),

@@ -28,10 +28,14 @@ class _Kind:
         """False: no directions are taken."""
         return False
 
+    @property
+    def can_be_random(self) -> bool:
+        """False: there is no direction to replace."""
+        return False
+
     def randomized(self, seed: int) -> Self:  # noqa: ARG002
-        """Refuses: there is no direction to replace."""
-        name = type(self).__name__.lower()
-        raise LensError(f"{name} has no direction, so that there is no random one to compare with: pass control=None")
+        """The same: there is no direction to replace."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class _Directed(_Kind):
 
     @property
     def takes_directions(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def can_be_random(self) -> bool:
         """True."""
         return True
 
@@ -188,6 +197,11 @@ class Add(_Kind):
     vector: torch.Tensor
     strength: float = 1.0
     seed: int | None = None
+
+    @property
+    def can_be_random(self) -> bool:
+        """True."""
+        return True
 
     def randomized(self, seed: int) -> Self:
         """The same with a random vector of the same length."""

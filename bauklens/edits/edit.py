@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from bauklens.arguments import Layers, Positions, as_lists, one_of
 from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
+from bauklens.result.edited import in_words
 from bauklens.stream.acting import Change
 
 WHERES = ("hidden", "mid", "attention", "mlp")
@@ -132,28 +133,6 @@ def edits_in(given: Any) -> tuple[Edit, ...]:
     if isinstance(given, (Edits, list, tuple)) and all(isinstance(each, (Edit, Edits)) for each in given):
         return tuple(part for each in given for part in each)
     raise LensError(f"edits must be made by bauklens.edits, such as edits.zero('mlp', layers=3); got {given!r:.80}")
-
-
-def in_words(described: Any) -> str:
-    """An edit as one line, of its plain values.
-
-    >>> in_words({"edit": "zero", "where": "mlp", "layers": [3], "positions": None})
-    'zero: the mlp of layer 3, at every position'
-    """
-    known = {name: value for name, value in described.items() if name not in ("edit", "where", "layers", "positions")}
-    what = ", ".join(f"{name} {value!r}" for name, value in known.items() if value is not None)
-    layers = described["layers"]
-    layers = [layers] if isinstance(layers, (int, str)) else layers
-    named = "every block" if layers is None else f"layer{'s' if layers[1:] else ''} {', '.join(map(str, layers))}"
-    positions = described["positions"]
-    at = {None: "every position", PROMPT: "every position of the prompt", NEW: "every new position"}.get(
-        positions if isinstance(positions, str) else None, "every position"
-    )
-    if positions is not None and not isinstance(positions, str):
-        at = f"positions {positions}"
-    return f"{described['edit']}{f' ({what})' if what else ''}: the {described['where']} of {named}, at {at}".replace(
-        " ()", ""
-    )
 
 
 def _frozen(value: Any) -> Any:

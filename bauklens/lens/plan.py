@@ -29,6 +29,7 @@ from bauklens.model.layout import nearest_modules
 from bauklens.model.processed import has_pictures, processed
 from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
+from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES, chosen_measures
 from bauklens.result.pictures import Picture
@@ -85,7 +86,8 @@ class Plan:
         Args:
             stream: what it left.
         """
-        notes = (*given.notes, *self.anatomy.notes)
+        edited = () if given.bound is None else given.bound.described
+        notes = (*given.notes, *self.anatomy.notes, *(f"Edited: {in_words(each)}." for each in edited))
         return Run(
             model,
             tokenizer,
@@ -96,7 +98,7 @@ class Plan:
             given.own,
             notes=notes,
             pictures=given.pictures,
-            edits=() if given.bound is None else given.bound.described,
+            edits=edited,
         )
 
     def tracing_of(self, given: Prompted) -> Tracing:

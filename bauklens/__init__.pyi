@@ -7,6 +7,8 @@ from .decoders.kinds import RidgeLens as RidgeLens
 from .decoders.kinds import TunedLens as TunedLens
 from .decoders.loading import load_decoder as load_decoder
 from .decoders.score import score_decoder as score_decoder
+from .edits.generate import generate as generate
+from .edits.intervene import intervene as intervene
 from .errors import LensError as LensError
 from .lens.corpus import summarize as summarize
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
@@ -18,6 +20,8 @@ from .model.loading import load as load
 from .model.tracing import TraceDict as TraceDict
 from .result.comparison import Comparison as Comparison
 from .result.comparison import compare as compare
+from .result.generation import Generation as Generation
+from .result.intervention import Intervention as Intervention
 from .result.measures import MEASURES as MEASURES
 from .result.measures import Measure as Measure
 from .result.pictures import Picture as Picture

@@ -7,6 +7,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from bauklens import __version__
+from bauklens.cli.edits import edit_options, edits_of
 from bauklens.cli.evaluation import evaluate
 from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
@@ -55,6 +56,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @model_options
 @lens_options
 @target_options
+@edit_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @template_option
 @click.option("--text-target", help="What the decoder of an encoder-decoder has written; PROMPT is then the source.")
@@ -119,6 +121,7 @@ def lens(
     if template is not None and chat is None:
         raise LensError("--template is for a chat: pass one with --messages")
     arguments = lens_arguments(options)
+    arguments["edits"] = edits_of(options, arguments["decoder"])
     model, tokenizer = load_model(options)
     from bauklens.arguments import chosen_positions
     from bauklens.lens.lens import logit_lens

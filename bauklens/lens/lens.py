@@ -96,6 +96,9 @@ def logit_lens(
         edit_output (Callable | None): ``fn(output, layer)``, called with what each block returns and the block's name;
             the model goes on with what it returns (None: the output as it is). The check is against the edited model's
             logits.
+        edits (Edit | Edits | None): what is done to the states of some layers and positions while the model runs, and
+            while it generates, made by :mod:`bauklens.edits`. The check is against the edited model's logits, and
+            ``provenance["edits"]`` says what was done.
         blocks (str | None): dotted name of the list of blocks, if the one that is found by running the model is wrong.
         head (str | None): dotted name of the head, if the one that is found is wrong.
         measures (str | list[str] | None): names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the
@@ -251,5 +254,8 @@ def _streams(
     """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
     for kind, plan in plans.items():
         numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
-        for place, stream in traced(model, plan.anatomy, [inputs[each].inputs for each in numbers], plan.tracing):
-            yield numbers[place], plan, stream
+        groups = [[number] for number in numbers] if plan.options.edits is not None else [numbers]
+        for group in filter(None, groups):
+            prompts, tracing = [inputs[each].inputs for each in group], plan.tracing_of(inputs[group[0]])
+            for place, stream in traced(model, plan.anatomy, prompts, tracing):
+                yield group[place], plan, stream

@@ -16,6 +16,9 @@ from bauklens.result.measures import chosen_measures
 from bauklens.vocabulary import MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
+Edits = Any
+"""What :mod:`bauklens.edits` makes: an edit, a sum or a list of them, or None."""
+
 Members = str | Iterable[str | int]
 """The tokens of a set that is followed: texts and ids."""
 
@@ -47,6 +50,7 @@ class RowOptions(TypedDict, total=False):
     precision: str
     chunk_rows: int | None
     edit_output: Edit | None
+    edits: Edits
     blocks: str | None
     head: str | None
     measures: Measures
@@ -136,6 +140,7 @@ class Options:
     precision: str = "auto"
     chunk_rows: int | None = None
     edit_output: Edit | None = None
+    edits: Edits = None
     blocks: str | None = None
     head: str | None = None
     measures: Measures = None
@@ -240,7 +245,7 @@ class Options:
             stream, decoder, layers, positions: of the result, which the options may name in other ways.
         """
         edit = self.edit_output
-        apart = ("edit_output", "messages", "images", "audio", "logits", "on_error", "inputs", "generate")
+        apart = ("edit_output", "edits", "messages", "images", "audio", "logits", "on_error", "inputs", "generate")
         named = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **named,

@@ -13,6 +13,9 @@ from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fits import require_capture, require_fit
+from bauklens.edits.bound import Bound, acting, bound
+from bauklens.edits.edit import edits_in
+from bauklens.edits.setting import Setting
 from bauklens.errors import LensError
 from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
@@ -26,6 +29,7 @@ from bauklens.model.layout import nearest_modules
 from bauklens.model.processed import has_pictures, processed
 from bauklens.model.resolving import resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
+from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES, chosen_measures
 from bauklens.result.pictures import Picture
@@ -47,6 +51,7 @@ class Prompted:
         pictures: those that the prompt holds.
         notes: what a reader should know of it, as sentences.
         text: what a processor was given as text, if one ran.
+        bound: the edits that act on it, if any.
     """
 
     inputs: Inputs
@@ -54,6 +59,7 @@ class Prompted:
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     text: str | None = None
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Plan:
         Args:
             stream: what it left.
         """
-        notes = (*given.notes, *self.anatomy.notes)
+        edited = () if given.bound is None else given.bound.described
+        notes = (*given.notes, *self.anatomy.notes, *(f"Edited: {in_words(each)}." for each in edited))
         return Run(
             model,
             tokenizer,
@@ -91,7 +98,12 @@ class Plan:
             given.own,
             notes=notes,
             pictures=given.pictures,
+            edits=edited,
         )
+
+    def tracing_of(self, given: Prompted) -> Tracing:
+        """What a prompt's forward pass is traced for, and the edits that act on it."""
+        return self.tracing if given.bound is None else replace(self.tracing, acting=given.bound.acting)
 
     def rows(self, run: Run, stream: str, how: How) -> Rows:
         """The rows of a stream that are asked for."""
@@ -148,14 +160,24 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
     inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
     own = inputs.count
     pictures = pictures_in(model, inputs, tokenizer, processor, None if made is None else made.images)
+    edited = _bound(model, tokenizer, inputs, options)
     if options.max_new_tokens:
-        inputs = continued(
-            model, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
-        )
+        with acting(model, edited) as running:
+            inputs = continued(
+                running, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
+            )
     notes = notes_of(model, tokenizer, prompt, inputs, own, options)
     if made is None:
-        return Prompted(inputs, own, pictures, notes)
-    return Prompted(inputs, own, pictures, (*made.notes, *notes), made.text)
+        return Prompted(inputs, own, pictures, notes, bound=edited)
+    return Prompted(inputs, own, pictures, (*made.notes, *notes), made.text, edited)
+
+
+def _bound(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) -> Bound | None:
+    """The edits that the options ask for, brought to a prompt; None if there are none."""
+    if options.edits is None:
+        return None
+    anatomy = resolve(model, inputs, blocks=options.blocks, norm=_named_norm(model, options.norm), head=options.head)
+    return bound(edits_in(options.edits), Setting(model, tokenizer, anatomy, inputs))
 
 
 def is_for_processor(options: Options) -> bool:
@@ -199,9 +221,10 @@ def planned(
     for name in options.streams:
         for how in hows:
             mapped_rows(anatomy, labels(anatomy, name), options.layers, how)
-    if options.edit_output is not None and any(target.part == "whole" for target in targets):
+    edited = options.edit_output is not None or options.edits is not None
+    if edited and any(target.part == "whole" for target in targets):
         raise LensError(
-            "a word of several tokens is followed in longer texts, where edit_output would act elsewhere: pass "
+            "a word of several tokens is followed in longer texts, where an edit would act elsewhere: pass "
             "words='first'"
         )
     asked = chosen_measures(() if options.measures is None else options.measures, complete=True)

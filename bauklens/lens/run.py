@@ -132,7 +132,8 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
         provenance=provenance(run.model, rows.states, arguments)
         | {"decoding": decoding}
         | _of_decoder(how)
-        | _of_source(run),
+        | _of_source(run)
+        | ({"edits": [dict(each) for each in run.edits]} if run.edits else {}),
         generated_from=run.prompted if run.prompted < run.inputs.count else None,
         measures={
             name: values[name].numpy()

@@ -78,7 +78,7 @@ class Comparison:
 
     @property
     def _named(self) -> tuple[str, str, str]:
-        for attribute in ("model", "stream", "decoder", "prompt", "norm"):
+        for attribute in ("model", "stream", "decoder", "prompt", "edited", "norm"):
             one, other = (getattr(each, attribute) for each in (self.one, self.other))
             if one != other:
                 return attribute, str(one), str(other)

@@ -11,6 +11,7 @@ from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
+from bauklens.result.edited import edited
 from bauklens.result.exported import Exported
 from bauklens.result.followed import Followed
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
@@ -165,6 +166,11 @@ class LensResult(Followed, Stored, Exported, Displayed):
         if difference is None and "source" in self.provenance:
             return f"Not checked: this was read from a {self.provenance['source']} file, which records no check."
         return in_words(self.check, self.read_from)
+
+    @property
+    def edited(self) -> str:
+        """What ``edits=`` did to the model, in short: ``"swap ' Paris' → ' Rome' (demo)"``; ``"clean"`` without any."""
+        return edited(self.provenance)
 
     @property
     def decoder_called(self) -> str:

@@ -17,7 +17,7 @@ from bauklens.show.legends import distance_legend
 MOST_BESIDE = 6
 """Lenses up to which a viewer shows all side by side, and compares any two."""
 
-_ATTRIBUTES = ("stream", "decoder", "model", "prompt", "norm")
+_ATTRIBUTES = ("stream", "decoder", "model", "prompt", "edited", "norm")
 
 
 @dataclass(frozen=True)

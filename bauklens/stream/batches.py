@@ -43,6 +43,7 @@ def traced(
     """
     hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
+    together = together and tracing.acting is None
     together = together and not anatomy.alone and not any(each.extra for each in prompts)
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]

@@ -1,5 +1,6 @@
 """One prompt, run once through one model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class Run:
         prompted: positions of the prompt; what follows was generated.
         notes: what a reader should know of the prompt, the model or the run, as sentences.
         pictures: those of the prompt.
+        edits: what was changed while the model ran, each as plain values.
     """
 
     model: nn.Module
@@ -36,6 +38,7 @@ class Run:
     prompted: int
     notes: tuple[str, ...] = ()
     pictures: "tuple[Picture, ...]" = ()
+    edits: Sequence[Mapping[str, Any]] = ()
 
     @property
     def final(self) -> torch.Tensor:

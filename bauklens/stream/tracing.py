@@ -6,7 +6,7 @@ after the block has run and may have changed it in place, and not at what is pas
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
 from bauklens.signals import unbroken
+from bauklens.stream.acting import Acting
 from bauklens.stream.head_call import HeadCall, checksums_of
 from bauklens.stream.kept import Kept
 from bauklens.vocabulary import EMBED
@@ -38,12 +39,14 @@ class Tracing:
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is).
         blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
+        acting: edits, which act before ``edit_output``.
     """
 
     inputs: bool = False
     sublayers: Sublayers | None = None
     edit_output: Edit | None = None
     blocks: int | None = None
+    acting: Acting | None = None
 
 
 class Passed(NamedTuple):
@@ -96,6 +99,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     logits, stop = None, tracing.blocks is not None
     with (
         evaluating(model, in_place=anatomy.in_place) as running,
+        nullcontext() if tracing.acting is None else tracing.acting.on(running),
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
         _refusing_idle(running, anatomy),
         _tracing_head(running, anatomy, calls),

@@ -1,0 +1,10 @@
+from .edit import Edit as Edit
+from .edit import Edits as Edits
+from .makers import ablate as ablate
+from .makers import ablate_top as ablate_top
+from .makers import add as add
+from .makers import mean_ablate as mean_ablate
+from .makers import patch as patch
+from .makers import steer as steer
+from .makers import swap as swap
+from .makers import zero as zero

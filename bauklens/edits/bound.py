@@ -1,0 +1,100 @@
+"""Edits, brought to a model and a prompt: what acts at which spot, and what is said of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from bauklens.arguments import chosen_layers, chosen_positions
+from bauklens.edits.edit import NEW, PROMPT, Edit
+from bauklens.edits.setting import Setting, Site
+from bauklens.errors import LensError
+from bauklens.model.guard import evaluating
+from bauklens.signals import unbroken
+from bauklens.stream.acting import Acted, Acting, Change, Spot
+from bauklens.vocabulary import EMBED
+
+
+class Bound(NamedTuple):
+    """Edits that can act.
+
+    Attributes:
+        acting: makes them act.
+        described: each as plain values, with its layers and positions as they turned out.
+    """
+
+    acting: Acting
+    described: list[dict[str, Any]]
+
+
+def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
+    """Brings edits to a model and a prompt.
+
+    Raises:
+        LensError: one names a layer, a position, a token or a vector that there is not, a decoder without a map for one
+            of its layers, or a sublayer that the model does not have.
+    """
+    acted: list[Acted] = []
+    described = []
+    for edit in edits:
+        labels, columns = _labels(edit, setting), _columns(edit, setting.inputs.count)
+        for label in labels:
+            site = Site(label, edit.where)
+            acted.append(Acted(Spot(*site), columns, _finite(edit.kind.at(setting, site), edit, site)))
+        described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
+    inner = any(each.spot.where != "hidden" for each in acted)
+    sublayers = setting.sublayers if inner else None
+    if sublayers is not None and not sublayers.sequential and any(each.spot.where == "mid" for each in acted):
+        raise LensError(
+            f"the blocks of {setting.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
+            "between them: pass where='attention', 'mlp' or 'hidden'"
+        )
+    return Bound(Acting(setting.anatomy, acted, sublayers), described)
+
+
+@unbroken
+def acting(model: nn.Module, edited: Bound | None) -> Iterator[nn.Module]:
+    """What to run in the place of a model so that edits act; the model itself if there are none."""
+    if edited is None:
+        yield model
+        return
+    with evaluating(model, in_place=edited.acting.anatomy.in_place) as running, edited.acting.on(running):
+        yield running
+
+
+def _labels(edit: Edit, setting: Setting) -> list[str]:
+    """The labels of the layers at which an edit acts."""
+    named = [EMBED, *setting.anatomy.labels] if edit.where == "hidden" else list(setting.anatomy.labels)
+    if edit.layers is not None:
+        return [named[row] for row in chosen_layers(named, edit.layers, setting.anatomy.idle)]
+    return setting.layers(edit.kind.decoder) if edit.kind.takes_directions else list(setting.anatomy.labels)
+
+
+def _said(edit: Edit, count: int) -> Any:
+    positions = edit.positions
+    return positions if positions is None or isinstance(positions, str) else chosen_positions(count, positions)
+
+
+def _columns(edit: Edit, count: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Which positions an edit changes."""
+    if edit.positions is None:
+        return torch.ones_like
+    if edit.positions == PROMPT:
+        return lambda positions: positions < count
+    if edit.positions == NEW:
+        return lambda positions: positions >= count
+    chosen = torch.tensor(chosen_positions(count, edit.positions))  # type: ignore[arg-type]
+    return lambda positions: torch.isin(positions, chosen.to(positions.device))
+
+
+def _finite(change: Change, edit: Edit, site: Site) -> Change:
+    """A change that refuses to leave NaN or infinity."""
+
+    def checked(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        found = change(states, positions)
+        if found is not states and not found.isfinite().all() and states.isfinite().all():
+            raise LensError(f"NaN or infinity after an edit at layer {site.label}: {edit}; pass a smaller strength")
+        return found
+
+    return checked

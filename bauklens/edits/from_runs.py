@@ -1,0 +1,91 @@
+"""Edits that take their states from other runs: the mean over texts, and the states of another prompt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bauklens.arguments import chosen_positions
+from bauklens.edits.kinds import _Kind
+from bauklens.edits.setting import Setting, Site
+from bauklens.errors import LensError
+from bauklens.model.encoding import Prompt, encode
+from bauklens.stream.acting import Change
+from bauklens.stream.states import Stream
+from bauklens.vocabulary import EMBED
+
+
+@dataclass(frozen=True)
+class MeanAblate(_Kind):
+    """The mean of what is there over the positions of some texts, each without its first."""
+
+    texts: tuple[Prompt, ...] = ()
+
+    def at(self, setting: Setting, site: Site) -> Change:
+        """The change at one layer."""
+        prompts = [encode(setting.model, setting.tokenizer, text) for text in self.texts] or [setting.inputs]
+        found = [_states(setting, setting.stream_of(each, [site.where]), site) for each in prompts]
+        mean = torch.cat([each[1:] if len(each) > 1 else each for each in found]).float().mean(dim=0)
+        return lambda states, _: mean.to(states).expand_as(states)
+
+    def described(self, setting: Setting | None) -> dict[str, Any]:  # noqa: ARG002
+        """As plain values."""
+        return {"edit": "mean ablate", "texts": [_text(each) for each in self.texts] or "this prompt"}
+
+
+@dataclass(frozen=True, eq=False)
+class Patch(_Kind):
+    """The states that another prompt has there, position by position."""
+
+    prompt: Prompt = None
+    align: Mapping[int, int] | None = None
+
+    def at(self, setting: Setting, site: Site) -> Change:
+        """The change at one layer."""
+        source = encode(setting.model, setting.tokenizer, self.prompt)
+        places = self._places(setting.inputs.count, source.count)
+        found = _states(setting, setting.stream_of(source, [site.where]), site).float()
+
+        def change(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+            columns = [column for column, position in enumerate(positions.tolist()) if position in places]
+            if not columns:
+                return states
+            changed = states.clone()
+            changed[:, columns] = found[[places[int(positions[column])] for column in columns]].to(states)
+            return changed
+
+        return change
+
+    def described(self, setting: Setting | None) -> dict[str, Any]:  # noqa: ARG002
+        """As plain values."""
+        align = None if self.align is None else {int(to): int(source) for to, source in self.align.items()}
+        return {"edit": "patch", "prompt": _text(self.prompt), "align": align}
+
+    def _places(self, count: int, other: int) -> dict[int, int]:
+        """Position of this prompt -> position of the other."""
+        if self.align is None:
+            if count != other:
+                raise LensError(
+                    f"this prompt has {count} tokens and the one to patch from has {other}: pass "
+                    "align={position here: position there}"
+                )
+            return {position: position for position in range(count)}
+        here = chosen_positions(count, list(self.align))
+        there = [chosen_positions(other, position)[0] for position in self.align.values()]
+        return dict(zip(here, there, strict=True))
+
+
+def _states(setting: Setting, stream: Stream, site: Site) -> torch.Tensor:
+    """(position, hidden), what a run left at a site."""
+    if site.where == "hidden":
+        row = 0 if site.label == EMBED else 1 + setting.anatomy.labels.index(site.label)
+        return stream.states[row]
+    return stream.named(site.where)[setting.anatomy.labels.index(site.label)]
+
+
+def _text(prompt: Any) -> Any:
+    """A prompt as a plain value: its text, or its ids."""
+    if isinstance(prompt, str):
+        return prompt
+    return prompt.tolist() if hasattr(prompt, "tolist") else list(prompt)

@@ -1,0 +1,77 @@
+"""generate(): what a model goes on with under edits, beside what it says without them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from bauklens.arguments import checked_count, one_of
+from bauklens.edits.bound import Bound, acting, bound
+from bauklens.edits.edit import Edits, edits_in
+from bauklens.edits.setting import Setting
+from bauklens.errors import LensError
+from bauklens.model.encoding import Prompt, encode
+from bauklens.model.generation import chat_ids, continued
+from bauklens.model.in_hand import in_hand
+from bauklens.model.inputs import Inputs
+from bauklens.model.provenance import model_name
+from bauklens.model.resolving import resolve
+from bauklens.result.generation import Generation
+from bauklens.result.tokens import token_texts
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt = None,
+    *,
+    edits: Any = None,
+    max_new_tokens: int = 20,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    control: str | None = "random",
+    controls: int = 1,
+    seed: int = 0,
+    **options: Any,
+) -> Generation:
+    """What a model goes on with after a prompt, as it is, under edits, and with random directions in their place.
+
+    Which positions an edit changes is its own (``positions=``): by default all, of the prompt and of what is generated.
+
+    Args:
+        model, tokenizer, prompt, messages: as of :func:`bauklens.logit_lens`.
+        edits: an edit or a sum of them (:mod:`bauklens.edits`); None for none.
+        max_new_tokens: the most tokens.
+        control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
+        controls: how many random ones.
+        seed: of the first control, and of sampling if the options ask for that.
+        options: of transformers' ``generate``; by default it is greedy.
+
+    Raises:
+        LensError: as of :func:`bauklens.logit_lens`.
+    """
+    one_of("control", control, ("random", None))
+    count = checked_count("controls", controls) if control else 0
+    model, tokenizer = in_hand(model, tokenizer)
+    if (prompt is None) == (messages is None):
+        raise LensError("pass a prompt or messages, and not both")
+    inputs = encode(model, tokenizer, prompt if messages is None else chat_ids(tokenizer, messages))
+
+    def said(edited: Bound | None) -> list[int]:
+        with acting(model, edited) as running:
+            found: Inputs = continued(running, tokenizer, inputs, max_new_tokens, seed=seed, options=options)
+        return [int(each) for each in found.ids[0, inputs.count :]]
+
+    def text(ids: Sequence[int]) -> str:
+        texts = token_texts(tokenizer, ids)
+        return str(tokenizer.decode(list(ids))) if tokenizer is not None else "".join(texts[each] for each in ids)
+
+    clean, name, prompted = said(None), model_name(model), text(inputs.ids[0].tolist())
+    if edits is None:
+        return Generation(name, prompted, text(clean), tuple(clean))
+    parts = Edits(edits_in(edits))
+    setting = Setting(model, tokenizer, resolve(model, inputs), inputs)
+    made = bound(list(parts), setting)
+    ids = said(made)
+    seeds = range(seed, seed + count) if parts.can_be_random else ()
+    random = tuple(text(said(bound(list(parts.randomized(each)), setting))) for each in seeds)
+    return Generation(name, prompted, text(ids), tuple(ids), tuple(made.described), text(clean), random)

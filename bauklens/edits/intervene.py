@@ -1,0 +1,184 @@
+"""intervene(): what edits do to what a model says next, beside the same edits with random directions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bauklens.arguments import checked_count, one_of, whole_number
+from bauklens.edits.bound import Bound, acting, bound
+from bauklens.edits.edit import Edits, edits_in
+from bauklens.edits.kinds import Ablate, Steer, Swap
+from bauklens.edits.setting import Setting, Token
+from bauklens.errors import LensError
+from bauklens.model.encoding import Prompt, encode
+from bauklens.model.forward import last_logits_only, model_logits
+from bauklens.model.guard import evaluating
+from bauklens.model.in_hand import in_hand
+from bauklens.model.provenance import model_name
+from bauklens.model.resolving import resolve
+from bauklens.progress import bar
+from bauklens.result.intervention import CLEAN, CONTROL, EDITED, Intervention
+from bauklens.result.targets import wanted_targets
+from bauklens.result.tokens import token_texts
+
+CONTROLS = 10
+"""Random controls, unless the caller says otherwise."""
+
+
+def intervene(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Prompt | Sequence[Prompt],
+    edits: Any,
+    *,
+    targets: Any = None,
+    control: str | None = "random",
+    controls: int = CONTROLS,
+    seed: int = 0,
+) -> Intervention:
+    """The next token of prompts as the model is, with edits, and with random directions in the place of theirs.
+
+    A control has as many directions, of the same length, at the same layers and positions. An effect that random
+    directions have as well is no effect of the tokens.
+
+    Args:
+        model, tokenizer: as of :func:`bauklens.logit_lens`.
+        prompts: one or several.
+        edits: an edit or a sum of them (:mod:`bauklens.edits`); a list has one for each prompt.
+        targets: tokens whose probabilities are followed, as texts (of several tokens the first) or ids; by default
+            those that the edits name, or else the model's own next token.
+        control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
+        controls: how many random ones.
+        seed: of the first; the others follow it.
+
+    Returns:
+        Probabilities and most probable tokens, and the shares of prompts in which these are the wanted one (of a swap,
+        the token that is put in; of steering, its token), the clean one, or another.
+
+    Raises:
+        LensError: as of :func:`bauklens.logit_lens`.
+    """
+    one_of("control", control, ("random", None))
+    count = checked_count("controls", controls) if control else 0
+    first = whole_number("seed", seed)
+    model, tokenizer = in_hand(model, tokenizer)
+    given = list(prompts) if _is_several(prompts) else [prompts]
+    if not given:
+        raise LensError("there are no prompts: pass at least one")
+    each_edits = _for_each(edits, len(given))
+    is_random = all(edited.can_be_random for edited in each_edits)
+    runs = []
+    with bar("Prompts", "prompt", total=len(given)) as done:
+        for prompt, edited in zip(given, each_edits, strict=True):
+            seeds = [first + number for number in range(count if is_random else 0)]
+            runs.append(_Run(model, tokenizer, prompt, edited, targets, seeds))
+            done.update()
+    followed = {len(run.targets) for run in runs}
+    if len(followed) > 1:
+        raise LensError("the edits of the prompts name different numbers of tokens: pass targets= for all of them")
+    named = [token for run in runs for token in (*run.targets, *run.tops)]
+    texts = token_texts(tokenizer, named)
+    conditions = (CLEAN, EDITED, CONTROL) if count and is_random else (CLEAN, EDITED)
+    return Intervention(
+        model=model_name(model),
+        prompts=tuple(run.text for run in runs),
+        edits=tuple(run.described for run in runs),
+        targets=tuple(tuple(texts[token] for token in run.targets) for run in runs),
+        wanted=np.array([run.wanted for run in runs]),
+        top={name: np.stack([run.top(name) for run in runs], axis=-1) for name in conditions},
+        probability={name: np.stack([run.of_targets(name) for run in runs], axis=-2) for name in conditions},
+        vocabulary=texts,
+    )
+
+
+class _Run:
+    """One prompt under all conditions.
+
+    Attributes:
+        text: the prompt's.
+        described: what was done.
+        targets: the ids of the tokens that are followed.
+        wanted: the id of the token that is to come next; -1 if there is none.
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, prompt: Prompt, edits: Edits, targets: Any, seeds: Sequence[int]
+    ) -> None:
+        inputs = encode(model, tokenizer, prompt)
+        setting = Setting(model, tokenizer, resolve(model, inputs), inputs)
+        ids = inputs.ids[0].tolist()
+        self.text = prompt if isinstance(prompt, str) else "".join(token_texts(tokenizer, ids)[each] for each in ids)
+        edited = bound(list(edits), setting)
+        self.described = edited.described
+        self._logs = {CLEAN: _next(setting, None), EDITED: _next(setting, edited)}
+        if seeds:
+            random = [bound(list(edits.randomized(number)), setting) for number in seeds]
+            self._logs[CONTROL] = torch.stack([_next(setting, each) for each in random])
+        self.targets = self._followed(setting, edits, targets)
+        self.wanted = next((setting.token_ids([token])[0] for token in _wanted(edits)), -1)
+
+    @property
+    def tops(self) -> list[int]:
+        """The ids of all most probable tokens."""
+        return [int(token) for logs in self._logs.values() for token in logs.argmax(dim=-1).flatten()]
+
+    def top(self, condition: str) -> np.ndarray:
+        """The ids of the most probable tokens: one, or (control,)."""
+        return self._logs[condition].argmax(dim=-1).numpy()
+
+    def of_targets(self, condition: str) -> np.ndarray:
+        """(target,) or (control, target), probabilities."""
+        return self._logs[condition][..., list(self.targets)].exp().numpy()
+
+    def _followed(self, setting: Setting, edits: Edits, targets: Any) -> list[int]:
+        if targets is not None:
+            vocabulary = setting.anatomy.vocabulary
+            return [each.token_ids[0] for each in wanted_targets(setting.tokenizer, vocabulary, targets, "first")]
+        named = setting.token_ids(list(dict.fromkeys(_named(edits)))) if _named(edits) else []
+        return named or [int(self._logs[CLEAN].argmax())]
+
+
+def _next(setting: Setting, edited: Bound | None) -> torch.Tensor:
+    """(vocabulary,) float32 on the CPU, log p of the next token."""
+    with evaluating(setting.model, in_place=setting.anatomy.in_place) as own, acting(own, edited) as running:
+        options = {} if setting.anatomy.hooked else last_logits_only(running)
+        logits = model_logits(running, setting.inputs, **options)[0, -1, : setting.anatomy.vocabulary]
+        return logits.float().log_softmax(dim=-1).cpu()
+
+
+def _named(edits: Edits) -> list[Token]:
+    """The tokens that edits name, in their order."""
+    found: list[Token] = []
+    for edit in edits:
+        kind = edit.kind
+        if isinstance(kind, Swap):
+            found += [kind.source, kind.target]
+        elif isinstance(kind, Steer):
+            found.append(kind.token)
+        elif isinstance(kind, Ablate):
+            found += kind.tokens
+    return found
+
+
+def _wanted(edits: Edits) -> list[Token]:
+    """The tokens that edits are to bring about."""
+    kinds = [edit.kind for edit in edits]
+    return [kind.target if isinstance(kind, Swap) else kind.token for kind in kinds if isinstance(kind, (Swap, Steer))]
+
+
+def _for_each(edits: Any, count: int) -> list[Edits]:
+    """The edits of each prompt."""
+    if isinstance(edits, (list, tuple)):
+        if len(edits) != count:
+            raise LensError(f"there are {count} prompts and {len(edits)} edits: pass one for each, or add them with +")
+        return [Edits(edits_in(each)) for each in edits]
+    return [Edits(edits_in(edits))] * count
+
+
+def _is_several(prompts: Any) -> bool:
+    return isinstance(prompts, (list, tuple)) and any(
+        isinstance(each, (str, list, tuple)) or getattr(each, "ndim", 0) for each in prompts
+    )

@@ -1,0 +1,166 @@
+"""Where an edit acts: a model, a prompt, and what directions of tokens are there."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
+from bauklens.decoders.chosen import chosen_decoders
+from bauklens.decoders.fits import require_fit
+from bauklens.decoders.learned import LearnedDecoder
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.guard import evaluating
+from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import sublayers_of
+from bauklens.model.sublayers import Sublayers
+from bauklens.result.targets import Wanted, wanted_targets
+from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.tracing import Tracing
+
+Token = str | int
+"""A text, of which the first token is taken, or a token's id."""
+
+
+class Site(NamedTuple):
+    """A layer at which an edit acts, and what is changed there; see :class:`bauklens.edits.Edit`."""
+
+    label: str
+    where: str
+
+
+class Setting:
+    """A model and a prompt, to which edits are brought.
+
+    Args:
+        model: the model itself.
+        inputs: the prompt, as it is without an edit.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, anatomy: Anatomy, inputs: Inputs) -> None:
+        if not anatomy.plain or anatomy.whole:
+            raise LensError(
+                f"edits need a model with a single stream of (position, hidden); {anatomy.model_class} has another"
+            )
+        self.model, self.tokenizer, self.anatomy, self.inputs = model, tokenizer, anatomy, inputs
+        self._decoders: dict[int, tuple[Any, Decoder]] = {}
+
+    @cached_property
+    def sublayers(self) -> Sublayers:
+        """Those of every block."""
+        return sublayers_of(self.model, self.anatomy, self.inputs)
+
+    @cached_property
+    def clean(self) -> Stream:
+        """What the prompt leaves without an edit."""
+        return trace_stream(self.model, self.anatomy, self.inputs)
+
+    def stream_of(self, inputs: Inputs, wheres: Sequence[str]) -> Stream:
+        """What another prompt leaves, with what its sublayers write if that is wanted."""
+        inner = set(wheres) - {"hidden"}
+        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers if inner else None))
+
+    def decoder(self, given: Any) -> Decoder:
+        """The decoder that a caller names, which fits the model."""
+        known = self._decoders.get(id(given))
+        if known is None:
+            (found,) = chosen_decoders(given)
+            require_fit(found, self.model, self.anatomy, ["hidden"], "own")
+            if found is not LOGIT_LENS and not isinstance(found, LearnedDecoder):
+                raise LensError(
+                    f"the decoder {found.name!r} has no matrix, so that tokens have no direction in its basis: pass a "
+                    "learned decoder, or None for the logit lens"
+                )
+            known = self._decoders[id(given)] = (given, found)
+        return known[1]
+
+    def layers(self, given: Any) -> list[str]:
+        """The labels of the blocks that a decoder has a map for."""
+        basis = Basis(self.decoder(given), self.anatomy)
+        return [label for label in self.anatomy.labels if basis.covers(label)]
+
+    def token_ids(self, tokens: Sequence[Token]) -> list[int]:
+        """The ids of tokens, each once; of a text of several, the first."""
+        found: list[Wanted] = wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
+        return list(dict.fromkeys(each.token_ids[0] for each in found))
+
+    def directions(self, decoder: Any, token_ids: Sequence[int] | torch.Tensor, site: Site) -> torch.Tensor:
+        """(..., token, hidden) float32, the unit direction along which each token's logit rises most.
+
+        The gradient of the token's logit, less the mean logit, through the decoder's map and the model's final norm at
+        the mean of the prompt's final states: ``J' N' (W[t] - mean W)``. Without a decoder there is no J.
+
+        Raises:
+            LensError: the decoder has no map for this layer.
+        """
+        found, ids = self.decoder(decoder), torch.as_tensor(token_ids, device=self._head.device)
+        basis = Basis(found, self.anatomy)
+        if not basis.covers(site.label):
+            raise LensError(
+                f"the decoder {found.name!r} has no map for layer {site.label}, so that tokens have no direction there"
+            )
+        rows = self._head[ids].float() - self._mean_row
+        pulled = self._before_norm(rows.flatten(0, -2)).view(*rows.shape[:-1], -1)
+        if basis.maps(site.label) and isinstance(found, LearnedDecoder):
+            pulled = pulled @ found.matrix(site.label).to(pulled)
+        lengths = pulled.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        unit: torch.Tensor = pulled / lengths
+        return unit
+
+    def read(self, decoder: Any, states: torch.Tensor, site: Site) -> torch.Tensor:
+        """(row, hidden) -> (row, vocabulary), what a decoder reads in states, in the order of their logits.
+
+        It is read by the norm and the head alone, while the model runs, and so without what it does to its logits.
+
+        Raises:
+            LensError: the model does more than that between its last block and its logits.
+        """
+        if self.anatomy.post_ops is None or self.anatomy.post_ops.scale <= 0:
+            raise LensError(
+                f"{self.anatomy.model_class} makes its logits by more than a norm and a head, so that they cannot be "
+                "read while it runs: name the tokens to ablate"
+            )
+        own = self.clean.states.dtype
+        mapped = Basis(self.decoder(decoder), self.anatomy)(states[None].to(own), [site.label])[0]
+        head = self.model.get_submodule(self.anatomy.head)
+        logits: torch.Tensor = head(self._normed(self.model, mapped))
+        return logits[..., : self.anatomy.vocabulary]
+
+    def _normed(self, model: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        """What the modules between the last block and the head make of states."""
+        for name in self.anatomy.tail:
+            if name != self.anatomy.head:
+                module = model.get_submodule(name)
+                states = module(states.to(next((each.device for each in module.parameters()), states.device)))
+        return states
+
+    @cached_property
+    def _head(self) -> torch.Tensor:
+        """(vocabulary, width), the head's weights."""
+        head = self.model.get_submodule(self.anatomy.head)
+        weight = getattr(head, "weight", None)
+        if weight is None or weight.dim() != 2 or len(weight) < self.anatomy.vocabulary:
+            raise LensError(
+                f"the head of {self.anatomy.model_class} has no row for each token: no token has a direction"
+            )
+        found: torch.Tensor = weight.detach()[: self.anatomy.vocabulary]
+        return found
+
+    @cached_property
+    def _mean_row(self) -> torch.Tensor:
+        return self._head.float().mean(dim=0)
+
+    def _before_norm(self, rows: torch.Tensor) -> torch.Tensor:
+        """(token, head width) -> (token, hidden), gradients with respect to the state that the final norm is given."""
+        states = self.clean.states[-1]
+        mean = (states[1:] if len(states) > 1 else states).float().mean(dim=0)
+        with evaluating(self.model, in_place=self.anatomy.in_place) as running, torch.enable_grad():
+            x = mean.to(states.dtype).expand(len(rows), -1).clone().requires_grad_()
+            y = self._normed(running, x)
+            if y is x:
+                return rows
+            (found,) = torch.autograd.grad(y, x, rows.to(y))
+        return found.float().to(rows.device)

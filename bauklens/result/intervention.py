@@ -1,0 +1,128 @@
+"""What edits do to what a model says next, beside what random directions do. Needs no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLEAN, EDITED, CONTROL = "clean", "edited", "control"
+
+SHARES = ("wanted", "unchanged", "other")
+"""What the most probable token is: the one that the edit is to bring about, the clean one, or another."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Intervention:
+    """Next tokens of prompts: as the model is (clean), edited, and with random directions in the edit (control).
+
+    Attributes:
+        model: its name.
+        prompts: their texts.
+        edits: of each prompt, what was done, as plain values.
+        targets: (prompt, target), the texts of the tokens that are followed.
+        wanted: (prompt,) int64, the token that the edit is to bring about; -1 if there is none.
+        top: condition -> ids of the most probable tokens: ``"clean"`` and ``"edited"`` (prompt,), ``"control"``
+            (control, prompt).
+        probability: condition -> probabilities of the targets, 0..1: (prompt, target), or (control, prompt, target).
+        vocabulary: id -> text of the tokens above.
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    edits: tuple[Sequence[Mapping[str, Any]], ...]
+    targets: tuple[tuple[str, ...], ...]
+    wanted: np.ndarray
+    top: Mapping[str, np.ndarray]
+    probability: Mapping[str, np.ndarray]
+    vocabulary: Mapping[int, str]
+
+    @property
+    def controls(self) -> int:
+        """How many random controls there are."""
+        return len(self.top.get(CONTROL, ()))
+
+    def shares(self, condition: str = EDITED) -> dict[str, float]:
+        """The shares of prompts whose most probable token is wanted, unchanged or another: 0..1, NaN if none is wanted.
+
+        An edit that is too weak leaves most unchanged, and one that is too strong gives others. Of the controls it is
+        the mean.
+        """
+        return {name: float(np.mean(each)) for name, each in self._shares(condition).items()}
+
+    def _shares(self, condition: str) -> dict[str, np.ndarray]:
+        """(control,) or a single number each, the shares of prompts."""
+        top, clean = self.top[condition], self.top[CLEAN]
+        has_wanted = bool((self.wanted >= 0).all())
+        wanted, unchanged = top == self.wanted, top == clean
+        unchanged = unchanged & ~(wanted if has_wanted else np.zeros_like(wanted))
+        parts = (wanted, unchanged, ~wanted & ~unchanged)
+        found = {name: np.mean(each, axis=-1) for name, each in zip(SHARES, parts, strict=True)}
+        if not has_wanted:
+            found["wanted"] = np.full_like(found["unchanged"], np.nan)
+        return found
+
+    def summary(self) -> "pd.DataFrame":
+        """One row per condition: shares and mean probabilities of the targets, over the prompts.
+
+        Of the controls it is the mean over them, with a row for either end of the middle 95 %.
+        """
+        import pandas as pd
+
+        rows: dict[str, dict[str, float]] = {}
+        for condition in (CLEAN, EDITED):
+            rows[condition] = {**self.shares(condition), **self._means(self.probability[condition])}
+        if self.controls:
+            each = {**self._shares(CONTROL), **self._means(self.probability[CONTROL])}
+            rows[f"{self.controls} controls, mean"] = {name: float(np.mean(value)) for name, value in each.items()}
+            for name, percent in (("2.5 %", 2.5), ("97.5 %", 97.5)):
+                rows[f"controls, {name}"] = {key: _percentile(value, percent) for key, value in each.items()}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row per prompt and condition: its most probable token, and the probability of each target."""
+        import pandas as pd
+
+        rows = []
+        for place, prompt in enumerate(self.prompts):
+            runs = [
+                (CLEAN, self.top[CLEAN], self.probability[CLEAN]),
+                (EDITED, self.top[EDITED], self.probability[EDITED]),
+            ]
+            runs += [
+                (f"{CONTROL} {number + 1}", self.top[CONTROL][number], self.probability[CONTROL][number])
+                for number in range(self.controls)
+            ]
+            for condition, top, probability in runs:
+                named = dict(zip(self._names, probability[place].tolist(), strict=True))
+                rows.append(
+                    {"prompt": prompt, "condition": condition, "top": self.vocabulary[int(top[place])], **named}
+                )
+        return pd.DataFrame(rows)
+
+    @property
+    def _names(self) -> list[str]:
+        """What the targets are called in a table: their texts if all prompts have the same ones."""
+        if len(set(self.targets)) == 1:
+            return [f"p({text!r})" for text in self.targets[0]]
+        return [f"p(target {number + 1})" for number in range(len(self.targets[0]))]
+
+    def _means(self, probability: np.ndarray) -> dict[str, Any]:
+        return dict(zip(self._names, np.moveaxis(np.mean(probability, axis=-2), -1, 0), strict=True))
+
+    def __repr__(self) -> str:
+        one = "1 prompt" if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
+        return f"<Intervention of {self.model}: {one}, {self.controls} controls>\n{self.summary().round(3).to_string()}"
+
+    def _repr_html_(self) -> str:
+        return str(self.summary().to_html(float_format="{:.3f}".format, na_rep=""))
+
+
+Intervention.__module__ = "bauklens"
+
+
+def _percentile(value: Any, percent: float) -> float:
+    return float(np.percentile(value, percent))

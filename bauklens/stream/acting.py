@@ -1,0 +1,253 @@
+"""States that are changed while a model runs: by hooks on the modules that write them, which are gone afterwards.
+
+A spot is a block and what is changed there: the stream after the block (``"hidden"``; of "embed", the stream before
+block 0), what its attention or its MLP writes into the stream, or the stream between the two (``"mid"``). At each spot
+the changes act in the order in which they are given, each on what the one before has left.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.block_output import state_of, with_state
+from bauklens.model.forward import tensors_in
+from bauklens.model.sublayers import Sublayer, Sublayers
+from bauklens.signals import unbroken
+from bauklens.vocabulary import EMBED
+
+Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""States (batch, position, hidden) float32, and their positions (position,) int64 -> what is there instead."""
+
+Columns = Callable[[torch.Tensor], torch.Tensor]
+"""Positions (position,) int64 -> which of them are changed, (position,) bool."""
+
+
+class Spot(NamedTuple):
+    """Where states are changed.
+
+    Attributes:
+        label: the row's.
+        where: ``"hidden"``, ``"attention"``, ``"mlp"`` or ``"mid"``.
+    """
+
+    label: str
+    where: str = "hidden"
+
+
+class Acted(NamedTuple):
+    """One change at one spot: of the states at some positions."""
+
+    spot: Spot
+    columns: Columns
+    change: Change
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Changes, brought to a model; :meth:`on` makes them act.
+
+    Attributes:
+        anatomy: the model's.
+        acted: the changes, in their order.
+        sublayers: those of every block, if a spot is at one.
+    """
+
+    anatomy: Anatomy
+    acted: Sequence[Acted]
+    sublayers: Sublayers | None = None
+
+    @unbroken
+    def on(self, running: nn.Module) -> Iterator[None]:
+        """While this lasts, the model goes on with the changed states.
+
+        Generation is followed: what is already cached is not run again, and the positions after it are counted on.
+
+        Args:
+            running: the model, or what :func:`bauklens.model.guard.evaluating` yields.
+        """
+        with ExitStack() as hooks:
+            clock = _Clock()
+            hooks.callback(running.register_forward_pre_hook(clock.begin, with_kwargs=True).remove)
+            for hook in self._hooks(running, clock):
+                hooks.callback(hook.remove)
+            yield
+
+    def _hooks(self, running: nn.Module, clock: "_Clock") -> Iterator[Any]:
+        spots: dict[Spot, list[Acted]] = {}
+        for each in self.acted:
+            spots.setdefault(each.spot, []).append(each)
+        embedded = spots.pop(Spot(EMBED), None)
+        if embedded:
+            yield self._before_blocks(running, clock, embedded)
+        numbers = {label: number for number, label in enumerate(self.anatomy.labels)}
+        for number in sorted({numbers[spot.label] for spot in spots}):
+            label = self.anatomy.labels[number]
+            own = {spot.where: acted for spot, acted in spots.items() if spot.label == label}
+            yield from _Block(self, running, clock, number, own).hooks()
+
+    def _before_blocks(self, running: nn.Module, clock: "_Clock", acted: Sequence[Acted]) -> Any:
+        parts, (take,) = self.anatomy.parts, self.anatomy.takes
+        if self.anatomy.embedding is not None:
+
+            def after(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+                return with_state(output, clock.changed(state_of(output), acted), parts)
+
+            return running.get_submodule(self.anatomy.embedding).register_forward_hook(after)
+
+        def before(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            state = tensors_in(inputs, keywords)[take]
+            return _replaced(inputs, keywords, state, clock.changed(state, acted))
+
+        return running.get_submodule(self.anatomy.blocks[0]).register_forward_pre_hook(before, with_kwargs=True)
+
+
+@dataclass
+class _Clock:
+    """Where in the text a forward pass begins, and how often each module has run in it.
+
+    Attributes:
+        start: the first position.
+        calls: the module's name -> how often it has run in this pass.
+        cache: what the model keeps of earlier positions, and is given again when a text goes on.
+        seen: how many positions it has been given with this cache.
+    """
+
+    start: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
+    cache: Any = None
+    seen: int = 0
+
+    def begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """A forward pass begins."""
+        self.calls = {}
+        cache = next((each for each in keywords.values() if _is_cache(each)), None)
+        known = 0 if cache is None or not hasattr(cache, "get_seq_length") else int(cache.get_seq_length())
+        self.start = known or (self.seen if cache is not None and cache is self.cache else 0)
+        given = (keywords.get(name) for name in ("input_ids", "decoder_input_ids", "inputs_embeds"))
+        first = next((each for each in (*inputs, *given) if isinstance(each, torch.Tensor)), None)
+        self.cache, self.seen = cache, self.start + (0 if first is None else first.shape[1])
+
+    def count(self, name: str) -> int:
+        """How often a module had run in this pass, before it runs now."""
+        found = self.calls.get(name, 0)
+        self.calls[name] = found + 1
+        return found
+
+    def changed(self, state: torch.Tensor, acted: Sequence[Acted]) -> torch.Tensor:
+        """A state (batch, position, hidden), changed; the same tensor if nothing is."""
+        positions = torch.arange(self.start, self.start + state.shape[1], device=state.device)
+        whole = state
+        for _, columns, change in acted:
+            some = columns(positions).nonzero()[:, 0]
+            if not len(some):
+                continue
+            own = whole[:, some].float()
+            found = change(own, positions[some])
+            if found is own:
+                continue
+            whole = whole.clone() if whole is state else whole
+            whole[:, some] = found.to(whole)
+        return whole
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether a model is given this to go on from: a cache of transformers, or the tuples of older models."""
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
+        raise LensError("edits cannot follow generation with a cache of tuples: pass use_cache=False")
+    return "Cache" in type(value).__name__
+
+
+class _Block:
+    """The hooks of one block.
+
+    Args:
+        number: the block's.
+        own: what is changed at each of its spots.
+    """
+
+    def __init__(
+        self, acting: Acting, running: nn.Module, clock: _Clock, number: int, own: Mapping[str, Sequence[Acted]]
+    ) -> None:
+        self._anatomy, self._running, self._clock = acting.anatomy, running, clock
+        self._name, self._own, self._parts = acting.anatomy.blocks[number], own, acting.anatomy.parts
+        self._turn = acting.anatomy.blocks[:number].count(self._name)  # a block may run several times
+        self._sublayers = acting.sublayers
+        self._number = number
+        self._stream: torch.Tensor | None = None  # what the sublayer that runs is to add to
+        self._written: list[torch.Tensor] = []
+
+    def hooks(self) -> Iterator[Any]:
+        block = self._running.get_submodule(self._name)
+        yield block.register_forward_pre_hook(self._begin, with_kwargs=True)
+        if set(self._own) - {"hidden"}:
+            assert self._sublayers is not None
+            yield from self._of_sublayer(self._sublayers.attention[self._number], ("attention", "mid"))
+            yield from self._of_sublayer(self._sublayers.mlp[self._number], ("mlp",))
+        yield block.register_forward_hook(self._end)
+
+    def _begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._is_now = self._clock.count(self._name) == self._turn
+        self._stream, self._written = tensors_in(inputs, keywords)[self._anatomy.takes[0]].clone(), []
+
+    def _end(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not self._is_now or "hidden" not in self._own:
+            return None
+        state = state_of(output, self._parts)
+        return with_state(output, self._clock.changed(state, self._own["hidden"]), self._parts)
+
+    def _of_sublayer(self, sublayer: Sublayer, wheres: tuple[str, ...]) -> Iterator[Any]:
+        """Hooks on the modules of a sublayer: the last of them to run carries the change of their sum."""
+        for place, (name, scale) in enumerate(zip(sublayer.names, sublayer.scales, strict=True)):
+            is_last = place == len(sublayer.names) - 1
+
+            def hook(
+                _module: nn.Module, _inputs: Any, output: Any, scale: float = scale, is_last: bool = is_last
+            ) -> Any:
+                return self._wrote(sublayer, wheres, output, scale, is_last) if self._is_now else None
+
+            yield self._running.get_submodule(name).register_forward_hook(hook)
+
+    def _wrote(self, sublayer: Sublayer, wheres: tuple[str, ...], output: Any, scale: float, is_last: bool) -> Any:
+        stream, out = self._stream, state_of(output)
+        assert stream is not None
+        own = out.reshape(stream.shape)
+        part = own - stream if sublayer.adds else scale * own
+        self._written.append(part)
+        if not is_last:
+            return None
+        whole = torch.stack(self._written).sum(dim=0) if self._written[1:] else part
+        found = whole
+        if wheres[0] in self._own:
+            found = self._clock.changed(found, self._own[wheres[0]])
+        after = stream + found
+        if "mid" in wheres and "mid" in self._own:
+            mid = self._clock.changed(after, self._own["mid"])
+            found, after = (found, after) if mid is after else (mid - stream, mid)
+        self._written = []
+        self._stream = after
+        if found is whole:
+            return None
+        if sublayer.adds:
+            changed = after
+        elif len(sublayer.names) == 1:
+            touched = (found != whole).any(dim=-1, keepdim=True)  # the others keep their last digit
+            changed = torch.where(touched, found / scale, own)
+        else:
+            changed = own + (found - whole) / scale
+        return with_state(output, changed.reshape(out.shape).to(out))
+
+
+def _replaced(
+    inputs: tuple[Any, ...], keywords: dict[str, Any], old: torch.Tensor, new: torch.Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's arguments with another tensor in the place of one."""
+    if new is old:
+        return inputs, keywords
+    positional = tuple(new if each is old else each for each in inputs)
+    return positional, {name: new if each is old else each for name, each in keywords.items()}

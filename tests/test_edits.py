@@ -1,0 +1,340 @@
+"""Edits of tiny models, beside the same changes made by plain hooks and plain torch."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from transformers import MixtralConfig
+
+import bauklens
+from bauklens import JacobianLens, LensError, edits
+from tests.by_hand import matrices
+from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, block_list, tiny_model, with_random_weights
+
+KINDS = ["gpt2", "gptj", "llama", "gemma2", "bloom", "mixtral"]
+NORMS = {"gpt2": "transformer.ln_f", "gptj": "transformer.ln_f", "bloom": "transformer.ln_f"}
+ONE, OTHER = 44, 118
+
+
+@pytest.fixture(params=KINDS)
+def model(request):
+    """A tiny model, with its kind as an attribute."""
+    if request.param == "mixtral":
+        found = with_random_weights(
+            MixtralConfig(
+                hidden_size=WIDTH,
+                num_hidden_layers=LAYERS,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                intermediate_size=24,
+                num_local_experts=4,
+                vocab_size=VOCABULARY,
+                max_position_embeddings=64,
+            )
+        )
+    else:
+        found = tiny_model(request.param)
+    found.norm_name = NORMS.get(request.param, "model.norm")
+    return found
+
+
+@contextmanager
+def hooked(model, change, blocks=range(LAYERS)):
+    """The model with a function on the states that some blocks return."""
+
+    def after(module, inputs, output):
+        state = output if torch.is_tensor(output) else output[0]
+        changed = change(state)
+        return changed if torch.is_tensor(output) else (changed, *output[1:])
+
+    handles = [block_list(model)[number].register_forward_hook(after) for number in blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def logits(model, prompt=PROMPT):
+    """(position, vocabulary), the model's own."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([prompt])).logits[0].float()
+
+
+def final_states(model):
+    """(position, hidden), what the last block returns."""
+    kept = []
+    with hooked(model, lambda state: kept.append(state[0]) or state, [LAYERS - 1]):
+        logits(model)
+    return kept[0]
+
+
+def direction(model, token, matrix=None):
+    """(hidden,), of a token: by autograd, through the final norm at the mean of the final states."""
+    head = model.get_output_embeddings().weight.float()
+    norm = model.get_submodule(model.norm_name)
+    mean = final_states(model)[1:].mean(dim=0).requires_grad_()
+    with torch.enable_grad():
+        score = norm(mean[None])[0] @ (head[token] - head.mean(dim=0))
+        (found,) = torch.autograd.grad(score, mean)
+    found = found if matrix is None else matrix.T @ found
+    return found / found.norm()
+
+
+def answer(model, edit, **options):
+    """(position, vocabulary), the probabilities that the edited model goes on with."""
+    lens = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY, edits=edit, layers=[-1], **options)
+    found = np.zeros((len(PROMPT), VOCABULARY), np.float32)
+    np.put_along_axis(found, lens.top_ids[0], lens.top_probs[0], axis=-1)
+    return found
+
+
+def assert_same(found, right):
+    assert np.allclose(found, right.softmax(dim=-1).numpy(), atol=2e-5)
+
+
+def swapped(one, other, strength=1.0):
+    return lambda state: state + strength * (state @ one)[..., None] * (other - one)
+
+
+def test_a_swap_is_the_formula(model):
+    one, other = direction(model, ONE), direction(model, OTHER)
+    with hooked(model, swapped(one, other, 1.5), [0, 1]):
+        right = logits(model)
+    assert_same(answer(model, edits.swap(None, ONE, OTHER, strength=1.5, layers=[0, 1])), right)
+    assert not np.allclose(right.softmax(dim=-1), logits(model).softmax(dim=-1), atol=1e-3)
+
+
+def test_a_swap_reads_a_jacobian_lens_backwards(model):
+    maps = matrices()
+    lens = JacobianLens(maps)
+    one, other = (direction(model, token, maps["1"]) for token in (ONE, OTHER))
+    with hooked(model, swapped(one, other), [1]):
+        right = logits(model)
+    assert_same(answer(model, edits.swap(lens, ONE, OTHER, layers=1)), right)
+
+
+def test_steering_is_in_units_of_the_typical_coordinate(model):
+    toward = direction(model, OTHER)
+    change = lambda state: state + 2 * state.square().mean(dim=-1, keepdim=True).sqrt() * toward  # noqa: E731
+    with hooked(model, change, [1]):
+        right = logits(model)
+    assert_same(answer(model, edits.steer(None, OTHER, strength=2, layers=1)), right)
+
+
+def test_the_span_of_several_tokens_is_ablated(model):
+    some = torch.stack([direction(model, token) for token in (ONE, OTHER, 7)])
+    projection = torch.linalg.pinv(some) @ some  # onto their span
+    with hooked(model, lambda state: state - state @ projection, [0]):
+        right = logits(model)
+    assert_same(answer(model, edits.ablate(None, [ONE, OTHER, 7], layers=0)), right)
+
+
+def test_what_leads_at_each_position_is_ablated(model):
+    maps = matrices()
+    lens = JacobianLens(maps)
+    table = bauklens.logit_lens(model, None, PROMPT, decoder=lens, topk=3, layers=[1], precision="exact")
+
+    spans = [torch.stack([direction(model, token, maps["1"]) for token in ids]) for ids in table.top_ids[0].tolist()]
+
+    def change(state):
+        rows = [row - row @ torch.linalg.pinv(some) @ some for row, some in zip(state[0], spans, strict=True)]
+        return torch.stack(rows)[None]
+
+    with hooked(model, change, [1]):
+        right = logits(model)
+    assert_same(answer(model, edits.ablate_top(lens, 3, layers=1)), right)
+
+
+def test_a_vector_is_added_at_some_positions(model):
+    vector = torch.randn(WIDTH, generator=torch.Generator().manual_seed(0))
+
+    def change(state):
+        state = state.clone()
+        state[:, [2, len(PROMPT) - 1]] += 3 * vector
+        return state
+
+    with hooked(model, change, [1]):
+        right = logits(model)
+    assert_same(answer(model, edits.add(vector, strength=3, layers=1, positions=[2, -1])), right)
+
+
+def test_the_states_of_another_prompt(model):
+    other, kept = [*PROMPT[:4], 200, *PROMPT[5:]], []
+    with hooked(model, lambda state: kept.append(state) or state, [1]):
+        logits(model, other)
+
+    def change(state):
+        state = state.clone()
+        state[:, 4] = kept[0][:, 4]
+        return state
+
+    with hooked(model, change, [1]):
+        right = logits(model)
+    assert_same(answer(model, edits.patch(other, layers=1, positions=4)), right)
+    assert_same(answer(model, edits.patch([9, *other], layers=1, align={4: 4})), logits_with(model, [9, *other], 4, 4))
+
+
+def logits_with(model, other, here, there):
+    """The logits with the state of another prompt after block 1."""
+    kept = []
+    with hooked(model, lambda state: kept.append(state) or state, [1]):
+        logits(model, other)
+
+    def change(state):
+        state = state.clone()
+        state[:, here] = kept[0][:, there]
+        return state
+
+    with hooked(model, change, [1]):
+        return logits(model)
+
+
+@pytest.mark.parametrize("where", ["attention", "mlp"])
+def test_what_a_sublayer_writes_is_taken_away(model, where):
+    streams = bauklens.logit_lens(model, None, PROMPT, stream=["hidden", "attention", "mlp"], norm=None, track=0)
+    lens = bauklens.logit_lens(model, None, PROMPT, stream=[where, "hidden"], edits=edits.zero(where, layers=1))
+    assert np.all(lens[0].magnitude[1] == 0)
+    assert np.allclose(lens[0].magnitude[0], streams[1 if where == "attention" else 2].magnitude[0], rtol=1e-5)
+    mean = bauklens.logit_lens(model, None, PROMPT, stream=where, edits=edits.mean_ablate(where, layers=1))
+    assert np.ptp(mean.magnitude[1]) < 1e-4 * mean.magnitude[1].max()
+
+
+def test_the_middle_of_a_block_is_changed():
+    model = tiny_model("llama")
+    vector = torch.ones(WIDTH)
+    block = block_list(model)[1]
+    handle = block.self_attn.register_forward_hook(lambda _, __, out: (out[0] + vector, *out[1:]))
+    right = logits(model)
+    handle.remove()
+    assert_same(answer(model, edits.add(vector, layers=1, where="mid")), right)
+    assert_same(answer(model, edits.add(vector, layers=1, where="attention")), right)
+
+
+def test_before_the_first_block(model):
+    vector = torch.ones(WIDTH)
+
+    def before(module, inputs, keywords):
+        if inputs:
+            return (inputs[0] + vector, *inputs[1:]), keywords
+        return inputs, {**keywords, "hidden_states": keywords["hidden_states"] + vector}
+
+    handle = block_list(model)[0].register_forward_pre_hook(before, with_kwargs=True)
+    right = logits(model)
+    handle.remove()
+    assert_same(answer(model, edits.add(vector, layers="embed")), right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_strength_zero_changes_nothing_to_the_last_bit(dtype):
+    model = tiny_model("llama", dtype)
+    plain = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY)
+    nothing = (
+        edits.swap(None, ONE, OTHER, strength=0)
+        + edits.steer(None, OTHER, strength=0)
+        + edits.ablate(None, ONE, strength=0, where="mid")
+        + edits.ablate_top(None, 3, strength=0)
+        + edits.add([0.5] * WIDTH, strength=0, where="mlp")
+    )
+    edited = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY, edits=nothing)
+    assert np.array_equal(edited.top_probs, plain.top_probs)
+    assert np.array_equal(edited.magnitude, plain.magnitude)
+
+
+def test_they_act_in_their_order(model):
+    vector, toward = torch.ones(WIDTH), direction(model, OTHER)
+    first = lambda state: (state + vector) - ((state + vector) @ toward)[..., None] * toward  # noqa: E731
+    with hooked(model, first, [1]):
+        right = logits(model)
+    both = edits.add(vector, layers=1) + edits.ablate(None, OTHER, layers=1)
+    assert_same(answer(model, both), right)
+    assert not np.allclose(answer(model, edits.ablate(None, OTHER, layers=1) + edits.add(vector, layers=1)), right)
+
+
+def test_generation_goes_on_with_the_edit(model):
+    toward = direction(model, OTHER)
+    change = lambda state: state + 4 * state.square().mean(dim=-1, keepdim=True).sqrt() * toward  # noqa: E731
+    with hooked(model, change, [1]):
+        right = model.generate(torch.tensor([PROMPT]), max_new_tokens=5, do_sample=False, pad_token_id=0)[0].tolist()
+    lens = bauklens.logit_lens(
+        model, None, PROMPT, edits=edits.steer(None, OTHER, strength=4, layers=1), max_new_tokens=5
+    )
+    assert lens.token_ids.tolist() == right
+    assert lens.check["max_abs_logit_difference"] < 1e-3
+
+
+@pytest.mark.parametrize(("positions", "first"), [("prompt", 0), ("new", len(PROMPT))])
+def test_the_prompt_alone_or_what_is_new(positions, first):
+    model, vector = tiny_model("llama"), 2 * torch.ones(WIDTH)
+    ids = list(PROMPT)
+    for _ in range(4):
+
+        def change(state):
+            state = state.clone()
+            state[:, slice(len(PROMPT)) if first == 0 else slice(first, None)] += vector
+            return state
+
+        with hooked(model, change, [1]):
+            ids.append(int(logits(model, ids)[-1].argmax()))
+    lens = bauklens.logit_lens(
+        model, None, PROMPT, edits=edits.add(vector, layers=1, positions=positions), max_new_tokens=4
+    )
+    assert lens.token_ids.tolist() == ids
+
+
+def test_a_result_says_what_was_done(tmp_path):
+    model = tiny_model("llama")
+    edit = edits.swap(None, ONE, OTHER, layers=[0, -1], positions=-1) + edits.zero("mlp", layers=1)
+    lens = bauklens.logit_lens(model, None, PROMPT, edits=edit)
+    said = [dict(each) for each in lens.provenance["edits"]]
+    assert said[0]["edit"] == "swap"
+    assert list(said[0]["layers"]) == ["0", "2"]
+    assert list(said[0]["positions"]) == [len(PROMPT) - 1]
+    assert said[1]["where"] == "mlp"
+    lens.save(tmp_path / "edited.json")
+    assert bauklens.LensResult.load(tmp_path / "edited.json").provenance["edits"] == lens.provenance["edits"]
+    assert "swap" in str(edit)
+    with pytest.raises(AttributeError):
+        edit.parts[0].where = "mlp"
+
+
+def test_the_model_is_left_as_it_was(model):
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    plain = logits(model)
+    with pytest.raises(LensError, match="NaN or infinity after an edit at layer 1"):
+        bauklens.logit_lens(model, None, PROMPT, edits=edits.add([1.0] * WIDTH, strength=1e39, layers=1))
+    bauklens.logit_lens(model, None, PROMPT, edits=edits.zero("attention", layers=1), max_new_tokens=2)
+    assert torch.equal(logits(model), plain)
+    assert all(torch.equal(model.state_dict()[name], each) for name, each in before.items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: edits.zero("mlp", layers=7), "unknown layer 7"),
+        (lambda: edits.zero("mlp", layers=1, positions=40), "unknown position 40"),
+        (lambda: edits.patch([5, 6], layers=1), "this prompt has 10 tokens and the one to patch from has 2"),
+        (lambda: edits.swap(None, 4000, 5), "4000"),
+        (lambda: edits.swap(None, 5, 5), "same token"),
+        (lambda: edits.swap(JacobianLens({0: torch.eye(WIDTH)}), 5, 6, layers=1), "has no map for layer 1"),
+        (lambda: edits.swap(lambda states, layers: states, 5, 6, layers=1), "has no matrix"),
+        (lambda: edits.add([1.0, 2.0], layers=1), "the vector has shape"),
+        (lambda: edits.add([float("nan")] * WIDTH), "finite"),
+        (lambda: edits.ablate(None, []), "no tokens"),
+        (lambda: edits.zero("heads"), "unknown where"),
+        (lambda: edits.steer(None, 5, strength=float("inf")), "strength"),
+        (lambda: "swap", "edits must be made by bauklens.edits"),
+    ],
+)
+def test_what_cannot_be_is_one_line(make, said):
+    model = tiny_model("llama")
+    with pytest.raises(LensError, match=said) as found:
+        bauklens.logit_lens(model, None, PROMPT, edits=make())
+    assert "\n" not in str(found.value)
+
+
+def test_there_is_no_middle_in_parallel_blocks():
+    with pytest.raises(LensError, match="no 'mid'"):
+        bauklens.logit_lens(tiny_model("gptj"), None, PROMPT, edits=edits.zero("mid", layers=1))

@@ -233,7 +233,7 @@ def planned(
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
     for decoder in decoders:
         require_capture(decoder, model, sublayers)
-    tracing = Tracing("delta" in options.streams, sublayers, options.edit_output, blocks)
+    tracing = Tracing("delta" in options.streams, sublayers, edit_output=options.edit_output, blocks=blocks)
     return Plan(options, anatomy, tracing, hows)
 
 

@@ -1,18 +1,31 @@
 """What each attention head writes: found by running, beside weights and hooks read by hand."""
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2Config, MixtralConfig, Qwen3NextConfig
 from transformers.pytorch_utils import Conv1D
 
-from bauklens import LensError
+import bauklens
+from bauklens import JacobianLens, LensError, LensResult, logit_lens
 from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import heads_of, resolve
 from tests.test_coverage import NO_LENS, SPECS, build
 from tests.test_coverage import PROMPT as COVERAGE_PROMPT
 from tests.test_sublayers import WITHOUT_SUBLAYERS
-from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, hook_count, tiny_model, with_random_weights
+from tests.tiny import (
+    LAYERS,
+    PROMPT,
+    TEXT,
+    VOCABULARY,
+    WIDTH,
+    hook_count,
+    tiny_model,
+    tiny_tokenizer,
+    with_random_weights,
+)
 
 HEADS = 4
 NO_HEADS = set(
@@ -189,3 +202,95 @@ def test_heads_of_every_type_or_the_error_says_why(name, record_property):
                 right = heads.scale * by_hand(module, given, head, count)
                 assert torch.allclose(written.of(head), right, atol=1e-5)
     record_property("types with heads", SPECS[name]["base_model_type"])
+
+
+class TestLens:
+    @pytest.mark.parametrize("name", MODELS)
+    def test_a_row_is_what_a_head_writes(self, name):
+        model = MODELS[name]()
+        lens = logit_lens(model, None, PROMPT, stream="heads")
+        biases = ["bias"] if name in ("gpt2", "opt", "bloom") else []
+        assert list(lens.layers) == [
+            f"{layer}.{each}" for layer in range(LAYERS) for each in ("h0", "h1", "h2", "h3", *biases)
+        ]
+        heads = found_heads(model)[1]
+        given, _ = seen(model, [heads.projection])[heads.projection]
+        states = torch.stack([HeadOutputs(model, heads, given).of(head)[0] for head in range(HEADS)])
+        shown = bauklens.show_logit_lens(model, None, PROMPT, hs=states[:, None])
+        some = logit_lens(model, None, PROMPT, stream="heads", layers=[f"1.h{head}" for head in range(HEADS)])
+        assert np.array_equal(some.top_ids, shown.top_ids)
+        assert np.allclose(some.top_probs, shown.top_probs, atol=1e-6)
+        assert np.allclose(some.magnitude, states.norm(dim=-1), rtol=1e-4)
+        rows = [lens.layers.index(label) for label in some.layers]
+        assert np.array_equal(lens.top_ids[rows], some.top_ids)
+
+    def test_with_the_final_norm_heads_add_up_to_their_attention(self):
+        model = tiny_model("gpt2")
+        heads, attention = logit_lens(model, None, PROMPT, stream=["heads", "attention"], norm="final", targets=[44])
+        found = heads.target(44).logit.reshape(LAYERS, HEADS + 1, len(PROMPT)).sum(axis=1)
+        assert np.allclose(found, attention.target(44).logit, atol=1e-4)
+
+    def test_a_number_is_all_heads_of_a_layer_and_a_label_is_one(self):
+        model = tiny_model("llama")
+
+        def rows(layers):
+            return logit_lens(model, None, PROMPT, stream="heads", layers=layers, positions=-1).layers
+
+        assert rows(1) == ("1.h0", "1.h1", "1.h2", "1.h3")
+        assert rows(["2.h1", "0"]) == ("2.h1", "0.h0", "0.h1", "0.h2", "0.h3")
+        assert rows(-1) == ("2.h0", "2.h1", "2.h2", "2.h3")
+        both = logit_lens(model, None, PROMPT, stream=["hidden", "heads"], layers=[0], positions=[2, 5])
+        assert [each.layers for each in both] == [("0",), ("0.h0", "0.h1", "0.h2", "0.h3")]
+        for wrong, said in (("0.h4", "unknown layer '0.h4'"), (7, "unknown layer 7"), (["0", "0.h1"], "given twice")):
+            with pytest.raises(LensError, match=said):
+                rows(wrong)
+
+    def test_the_pass_ends_after_the_last_layer_that_is_needed(self):
+        lens = logit_lens(tiny_model("llama"), None, PROMPT, stream="heads", layers=["1.h1"])
+        assert (lens.layers, lens.check["positions"]) == (("1.h1",), 0)
+
+    def test_a_block_without_heads_has_no_rows(self):
+        model = build("jamba")
+        lens = logit_lens(model, None, COVERAGE_PROMPT, stream="heads")
+        assert lens.layers == ("1.h0", "1.h1", "1.h2", "1.h3")
+        with pytest.raises(LensError, match="the heads of layer 2 cannot be told apart"):
+            logit_lens(model, None, COVERAGE_PROMPT, stream="heads", layers=-1)
+
+    def test_a_jacobian_lens_maps_them_as_their_layer(self):
+        model = tiny_model("llama")
+        matrix = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(1))
+        lens = JacobianLens({0: matrix})
+        found = logit_lens(model, None, PROMPT, stream="heads", decoder=lens, layers=[0])
+        heads = found_heads(model)[0]
+        given, _ = seen(model, [heads.projection])[heads.projection]
+        states = torch.stack([HeadOutputs(model, heads, given).of(head)[0] @ matrix.T for head in range(HEADS)])
+        shown = bauklens.show_logit_lens(model, None, PROMPT, hs=states[:, None])
+        assert np.array_equal(found.top_ids, shown.top_ids)
+
+    def test_they_are_never_in_memory_at_once(self):
+        """No tensor of states has as many numbers as half of what all heads write together."""
+        model, prompt, sizes = tiny_model("llama"), PROMPT * 6, []
+
+        class Sizes(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                output = func(*args, **(kwargs or {}))
+                if torch.is_tensor(output) and output.ndim and output.shape[-1] == WIDTH:
+                    sizes.append(output.numel())
+                return output
+
+        with Sizes():
+            lens = logit_lens(model, None, prompt, stream="heads", chunk_rows=8, precision="exact")
+        assert max(sizes) < len(lens.layers) * len(prompt) * WIDTH / 2
+
+    def test_it_is_kept_and_shown(self, tmp_path):
+        lens = logit_lens(tiny_model("gpt2"), None, PROMPT, stream="heads")
+        lens.save(tmp_path / "heads.json")
+        assert LensResult.load(tmp_path / "heads.json").layers == lens.layers
+        assert "Attention heads" in lens.to_html()
+        assert "2.h3" in lens.to_html()
+        assert set(lens.to_frame()["layer"]) == set(lens.layers)
+
+    def test_a_whole_word_is_followed(self):
+        model = tiny_model("llama")
+        lens = logit_lens(model, tiny_tokenizer(), TEXT, stream="heads", layers=["1.h2"], targets=["the tower in"])
+        assert np.isfinite(lens.targets[0].probability).all()

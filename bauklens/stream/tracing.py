@@ -115,9 +115,9 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         logits = model_logits(running, inputs, **options)
         if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
             kept.whole()
-        by_head = tuple(
-            HeadOutputs(running, each, joined[each.projection]) if isinstance(each, Heads) else None for each in heads
-        )
+    by_head = tuple(
+        HeadOutputs(running, each, joined[each.projection]) if isinstance(each, Heads) else None for each in heads
+    )
     device = kept.whole().device
     written = {name: output.to(device) for name, output in outputs.items()}
     return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written, by_head)

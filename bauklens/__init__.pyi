@@ -10,6 +10,7 @@ from .decoders.score import score_decoder as score_decoder
 from .edits.generate import generate as generate
 from .edits.intervene import intervene as intervene
 from .errors import LensError as LensError
+from .lens.contributions import contributions as contributions
 from .lens.corpus import summarize as summarize
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
 from .lens.lens import logit_lens as logit_lens
@@ -20,6 +21,7 @@ from .model.loading import load as load
 from .model.tracing import TraceDict as TraceDict
 from .result.comparison import Comparison as Comparison
 from .result.comparison import compare as compare
+from .result.contributions import Contributions as Contributions
 from .result.generation import Generation as Generation
 from .result.intervention import Intervention as Intervention
 from .result.measures import MEASURES as MEASURES

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeGuard
 
 from bauklens.errors import LensError
+from bauklens.row_labels import block_of
 
 Layers = int | str | Iterable[int | str] | None
 Positions = int | slice | Iterable[int] | None
@@ -42,6 +43,8 @@ def as_lists(wanted: Any) -> Any:
 def chosen_layers(labels: Sequence[str], wanted: Layers, idle: Sequence[str] = ()) -> list[int]:
     """Indices of the rows wanted, by label, as text or number; negative numbers count blocks from the last.
 
+    A block whose rows are those of its attention heads means all of them.
+
     Args:
         labels: what the rows are called.
         wanted: None means all.
@@ -49,6 +52,8 @@ def chosen_layers(labels: Sequence[str], wanted: Layers, idle: Sequence[str] = (
 
     >>> chosen_layers(["embed", "0", "1"], ["embed", -1])
     [0, 2]
+    >>> chosen_layers(["0.h0", "0.h1", "1.h0", "1.h1"], ["1", "0.h1"])
+    [2, 3, 1]
     """
     if wanted is None:
         return list(range(len(labels)))
@@ -56,7 +61,7 @@ def chosen_layers(labels: Sequence[str], wanted: Layers, idle: Sequence[str] = (
     each_wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     if not each_wanted:
         raise LensError("layers is empty: pass at least one, or None for all")
-    return _distinct("layer", [_row(labels, each, idle) for each in each_wanted], labels)
+    return _distinct("layer", [row for each in each_wanted for row in _rows(labels, each, idle)], labels)
 
 
 def chosen_positions(count: int, wanted: Positions) -> list[int]:
@@ -106,16 +111,19 @@ def _distinct(name: str, chosen: list[int], labels: Sequence[Any]) -> list[int]:
     return chosen
 
 
-def _row(labels: Sequence[str], wanted: int | str, idle: Sequence[str]) -> int:
-    blocks = [label for label in labels if label != "embed"]
+def _rows(labels: Sequence[str], wanted: int | str, idle: Sequence[str]) -> list[int]:
+    """The row of a label, or all rows of a block's attention heads."""
+    blocks = list(dict.fromkeys(block_of(label) for label in labels if label != "embed"))
     text = str(wanted)
     if text not in labels and text.startswith("-") and text[1:].isdecimal() and 1 <= int(text[1:]) <= len(blocks):
-        text = blocks[int(text)]
-    if text not in labels and text in idle:
+        text = blocks[-int(text[1:])]
+    if text in labels:
+        return [labels.index(text)]
+    if text in blocks:
+        return [row for row, label in enumerate(labels) if block_of(label) == text]
+    if text in idle:
         raise LensError(f"block {text} did not run on this prompt, so it has no row: this lens has {_listed(labels)}")
-    if text not in labels:
-        raise LensError(f"unknown layer {wanted!r}: this lens has {_listed(labels)}")
-    return labels.index(text)
+    raise LensError(f"unknown layer {wanted!r}: this lens has {_listed(labels)}")
 
 
 def _listed(labels: Sequence[str]) -> str:

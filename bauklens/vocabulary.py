@@ -9,6 +9,7 @@ STREAMS = {
     "attention": "Attention contributions",
     "mlp": "MLP contributions",
     "mid": "Stream between attention and MLP",
+    "heads": "Attention heads",
 }
 """Streams that can be decoded -> their captions."""
 

@@ -15,7 +15,7 @@ from bauklens.lens import logit_lens
 from bauklens.result import LensResult
 from tests.made import made
 
-OTHERS_NAMES = {"_fields", "_forward_hooks", "_forward_pre_hooks", "_name_or_path"}
+OTHERS_NAMES = {"_fields", "_forward_hooks", "_forward_pre_hooks", "_name_or_path", "_python_dispatch"}
 """Underscored names of Python's, torch's and transformers' own, which tests look at."""
 
 

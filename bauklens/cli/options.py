@@ -53,7 +53,7 @@ def lens_options(command: Command) -> Command:
             default=OPTIONS["stream"],
             show_default=True,
             type=click.Choice(list(STREAMS)),
-            help="States after a block, what a block adds, what its attention or MLP adds, or the state in between.",
+            help="States after a block, what a block adds, what its attention, MLP or heads add, or the state between.",
         ),
         click.option(
             "--topk",

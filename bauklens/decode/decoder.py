@@ -8,6 +8,7 @@ import torch
 
 from bauklens.errors import LensError
 from bauklens.model.layout import Layout
+from bauklens.row_labels import block_of
 
 
 @runtime_checkable
@@ -61,7 +62,8 @@ class Basis:
     """A decoder, brought to a model: which of its rows are mapped, and how.
 
     The last block's output is in the final basis already, so that its row is the model's own whatever the decoder. What
-    the last block's attention or MLP adds is not, for a decoder that was made for that (``stream``).
+    the last block's attention or MLP adds is not, for a decoder that was made for that (``stream``). The rows of
+    attention heads are mapped as their block is.
     """
 
     decoder: Decoder
@@ -70,7 +72,7 @@ class Basis:
     def maps(self, label: str) -> bool:
         """Whether a row of this label is mapped."""
         known = self.decoder.layers
-        return not self._is_final(label) and (known is None or label in known)
+        return not self._is_final(label) and (known is None or block_of(label) in known)
 
     def covers(self, label: str) -> bool:
         """Whether a row of this label is decoded as this decoder has it: mapped, or the last block's."""
@@ -78,7 +80,7 @@ class Basis:
 
     def _is_final(self, label: str) -> bool:
         """Whether what this decoder takes is in the final basis already at a label."""
-        return label == self.layout.labels[-1] and getattr(self.decoder, "stream", "hidden") == "hidden"
+        return block_of(label) == self.layout.labels[-1] and getattr(self.decoder, "stream", "hidden") == "hidden"
 
     def __call__(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
         """States in the final basis; those that are not mapped stay as they are.
@@ -114,7 +116,7 @@ class Basis:
     def factors(self, labels: Sequence[str]) -> torch.Tensor | None:
         """(layer,) float32, what the logits of each row are multiplied by; None if nothing is."""
         temperatures: Mapping[str, float] = getattr(self.decoder, "temperatures", None) or {}
-        found = [1 / temperatures.get(label, 1.0) if self.maps(label) else 1.0 for label in labels]
+        found = [1 / temperatures.get(block_of(label), 1.0) if self.maps(label) else 1.0 for label in labels]
         return None if set(found) <= {1.0} else torch.tensor(found, dtype=torch.float32, device="cpu")
 
     def _mapped(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
@@ -128,7 +130,7 @@ class Basis:
     def _checked(
         self, states: torch.Tensor, labels: Sequence[str], shape: tuple[int, ...] | None = None
     ) -> torch.Tensor:
-        found = self.decoder(states.clone(), labels)  # a copy, which it may change in place
+        found = self.decoder(states.clone(), list(map(block_of, labels)))  # a copy, which it may change in place
         shape = tuple(states.shape) if shape is None else shape
         if not isinstance(found, torch.Tensor) or tuple(found.shape) != shape or not found.is_floating_point():
             got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__

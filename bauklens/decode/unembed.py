@@ -11,6 +11,7 @@ from bauklens.decode.tiles import Scattered, Some, Tile
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.post_ops import PostOps
 from bauklens.model.tail import Tail
+from bauklens.stream.heads import HeadStates
 
 _BLOCK = 1024
 """Tokens of a float32 head that are multiplied at once on a CPU, so that their weights stay in its cache."""
@@ -22,13 +23,14 @@ class Rows:
 
     Attributes:
         stream: its name.
-        states: (layer, position, hidden), of the whole prompt; or (layer, ...), if the model's have another shape.
+        states: (layer, position, hidden), of the whole prompt, as a tensor or as what makes parts of one; or
+            (layer, ...), if the model's have another shape.
         labels: (layer,), what the rows are called.
         positions: (column,), which of the positions are columns of the table.
     """
 
     stream: str
-    states: torch.Tensor
+    states: torch.Tensor | HeadStates
     labels: list[str]
     positions: list[int]
 
@@ -37,13 +39,23 @@ class Rows:
         """All of them."""
         return Tile(range(len(self.labels)), range(len(self.positions)))
 
-    def at(self, columns: range) -> torch.Tensor:
-        """(layer, column, hidden), the states of some columns; no copy if they are next to each other."""
+    def at(self, layers: range, columns: range) -> torch.Tensor:
+        """(layer, column, hidden), the states of some rows and columns; no copy if they are next to each other."""
         positions = self.positions[columns.start : columns.stop]
         start, stop = positions[0], positions[-1] + 1
-        if positions == list(range(start, stop)):
-            return self.states[:, start:stop]
-        return self.states[:, torch.tensor(positions, device=self.states.device)]
+        some = slice(start, stop) if positions == list(range(start, stop)) else positions
+        if isinstance(self.states, HeadStates):
+            return torch.stack([self.states.of(row, some) for row in layers])
+        return self.states[layers.start : layers.stop, some]
+
+    def whole(self, row: int) -> torch.Tensor:
+        """(1, position, hidden) or (1, ...), one row at all positions of the prompt."""
+        return self.states.of(row)[None] if isinstance(self.states, HeadStates) else self.states[row : row + 1]
+
+    def cells(self, row: int, columns: torch.Tensor) -> torch.Tensor:
+        """(column, hidden), one row at some columns, (column,) int64."""
+        positions = torch.tensor(self.positions, device="cpu")[columns.cpu()].to(self.states.device)
+        return self.states.of(row, positions) if isinstance(self.states, HeadStates) else self.states[row, positions]
 
 
 class Unembed:
@@ -60,7 +72,9 @@ class Unembed:
         self.tail, self.anatomy, self.rows, self.precision = tail, anatomy, rows, ""
         self._positions, self._basis = torch.tensor(rows.positions, device="cpu"), Basis(decoder, anatomy)
         self._factors = self._basis.factors(rows.labels)
-        self._buffer = rows.states.new_empty(0)  # for the logits, as fresh memory costs as much as its use
+        self._buffer = torch.empty(
+            0, dtype=rows.states.dtype, device=rows.states.device
+        )  # for the logits, as fresh memory costs as much as its use
 
     @property
     def by_product(self) -> bool:
@@ -117,8 +131,8 @@ class Unembed:
 
     def constant_logits(self) -> torch.Tensor | None:
         """(1, vocabulary), what the tail gives for nothing (the head's bias); None if that is nothing."""
-        whole = self.anatomy.whole
-        nothing = torch.zeros_like(self.rows.states[:1] if whole else self.rows.states[:1, :1])
+        first = self.rows.whole(0)
+        nothing = torch.zeros_like(first if self.anatomy.whole else first[:, :1])
         somewhere = self._positions[:1]
         logits = (
             self.after_inputs(self.tail.head_inputs(nothing, somewhere))
@@ -130,8 +144,7 @@ class Unembed:
 
     def exit(self, row: int, positions: torch.Tensor) -> torch.Tensor:
         """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt."""
-        one = slice(row, row + 1)
-        logits = self.tail.exit(self._basis(self.rows.states[one], self.rows.labels[one]), positions)
+        logits = self.tail.exit(self._basis(self.rows.whole(row), self.rows.labels[row : row + 1]), positions)
         return logits if self._factors is None else logits.float() * self._factors[row].to(logits.device)
 
     def head_inputs(self, tile: Some) -> torch.Tensor:
@@ -158,7 +171,7 @@ class Unembed:
         """(row, vocabulary), by the model's own forward to its end."""
         if self._basis.reduces and isinstance(tile, Tile):
             (row,) = tile.layers  # states that are whole are decoded a layer at a time
-            label, states = self.rows.labels[row], self.rows.states[row : row + 1]
+            label, states = self.rows.labels[row], self.rows.whole(row)
             if self._basis.maps(label):
                 columns = self._positions[tile.positions.start : tile.positions.stop]
                 return self.tail.after_reduction(self._basis.reduced(states, label), states, columns).flatten(0, 1)
@@ -178,15 +191,20 @@ class Unembed:
         """
         if isinstance(tile, Tile):
             some, across = slice(tile.layers.start, tile.layers.stop), slice(tile.positions.start, tile.positions.stop)
-            states = self.rows.states[some] if self.anatomy.whole else self.rows.at(tile.positions)[some]
+            if self.anatomy.whole:
+                states = torch.cat([self.rows.whole(row) for row in tile.layers])
+            else:
+                states = self.rows.at(tile.layers, tile.positions)
             return self._basis(states, self.rows.labels[some]), self._positions[across]
-        states = self.rows.states
         layers, columns = tile.rows // len(self._positions), tile.rows % len(self._positions)
         parts = [
-            self._basis(
-                states[layer, self._positions[columns[layers == layer]].to(states.device)][None],
-                [self.rows.labels[layer]],
-            )[0].clone()  # a decoder may return the same memory each time
+            self._basis(self.rows.cells(layer, columns[layers == layer])[None], [self.rows.labels[layer]])[
+                0
+            ].clone()  # a decoder may return the same memory each time
             for layer in dict.fromkeys(layers.tolist())
         ]
         return torch.cat(parts)[:, None], self._positions[columns][:, None]
+
+    def _mapped(self, layer: int, columns: torch.Tensor) -> torch.Tensor:
+        """(column, hidden), the states of one row in the final basis."""
+        return self._basis(self.rows.cells(layer, columns)[None], [self.rows.labels[layer]])[0]

@@ -65,12 +65,14 @@ def logit_lens(
     Keyword Args:
         stream (str | list[str]): ``"hidden"``, the rows "embed" (before block 0) and the output of every block;
             ``"delta"``, what every block adds; ``"attention"`` and ``"mlp"``, what each of its two sublayers adds,
-            after any norm and scale that the block applies to their outputs; ``"mid"``, the stream between the two. A
-            list gives a list of results from a single forward pass.
+            after any norm and scale that the block applies to their outputs; ``"mid"``, the stream between the two;
+            ``"heads"``, what each head of the attention adds, in rows such as ``"20.h3"``, and what the attention adds
+            that is of no head, its bias, in ``"20.bias"``. A list gives a list of results from a single forward pass.
         topk (int): how many tokens to keep in each cell, 1 .. vocabulary.
         layers (int | str | list | None): the rows to decode: numbers of blocks (negative ones count from the last), or
-            ``"embed"``; None means all. The forward pass ends after the last block that is needed; if that is not the
-            model's last, there are no logits to check against, and the result says so.
+            ``"embed"``; None means all. Of heads, a number means all of a layer, and ``"20.h3"`` one. The forward pass
+            ends after the last block that is needed; if that is not the model's last, there are no logits to check
+            against, and the result says so.
         positions (int | slice | list[int] | None): the positions to decode (negative ones count from the last); None
             means all.
         norm (str | None): what a state goes through before the head. ``"own"``: the model's final norm. ``"final"``:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from bauklens.arguments import Layers, Positions, checked_topk, chosen_layers, chosen_positions
-from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
+from bauklens.arguments import checked_topk, chosen_positions
+from bauklens.decode.decoder import LOGIT_LENS, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import told_apart
@@ -21,13 +21,14 @@ from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
 from bauklens.lens.pictures import pictures_in
 from bauklens.lens.run import How, lens_of, near_top
+from bauklens.lens.table_rows import blocks_needed, chosen_rows, labels, mapped_rows, rows_of
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
 from bauklens.model.processed import has_pictures, processed
-from bauklens.model.resolving import resolve, sublayers_of
+from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
@@ -38,7 +39,7 @@ from bauklens.result.targets import wanted_targets
 from bauklens.stream.run import Run
 from bauklens.stream.states import Stream
 from bauklens.stream.tracing import Tracing
-from bauklens.vocabulary import EMBED, NORMS
+from bauklens.vocabulary import NORMS
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class Plan:
 
     def rows(self, run: Run, stream: str, how: How) -> Rows:
         """The rows of a stream that are asked for."""
-        return rows_of(run, stream, self.options.layers, self.options.positions, how)
+        return rows_of(run, stream, self.options.layers, self.options.positions, how, self.tracing.heads)
 
     def results(self, run: Run, prompts: int = 1) -> list[tuple[LensResult, How]]:
         """A result for each stream and decoder of a prompt's run, the decoders of a stream after one another.
@@ -123,8 +124,8 @@ class Plan:
         shared = tuple(dict.fromkeys(token for each in zip_longest(*near) for token in each if token is not None))
         beside = prompts * len(pairs)
         for rows, (stream, how) in zip(tables, pairs, strict=True):
-            named = labels(run.anatomy, stream)
-            asked = [named[row] for row in chosen_layers(named, self.options.layers)]
+            named = labels(run.anatomy, stream, self.tracing.heads)
+            asked = [named[row] for row in chosen_rows(run.anatomy, named, self.options.layers)]
             how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
             arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
             how = replace(how, beside=beside, shared=shared)
@@ -198,8 +199,9 @@ def planned(
     """
     named = _named_norm(model, options.norm)
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
+    heads = heads_of(model, anatomy, inputs) if "heads" in options.streams else None
     for name in options.streams:
-        chosen_layers(labels(anatomy, name), options.layers, anatomy.idle)
+        chosen_rows(anatomy, labels(anatomy, name, heads), options.layers)
     made_for = [require_fit(decoder, model, anatomy, options.streams, options.norm) for decoder in decoders]
     norm = options.norm if named is None else "own"
     most = anatomy.vocabulary if anatomy.classes is None else max(options.topk, anatomy.vocabulary)
@@ -220,7 +222,7 @@ def planned(
     )
     for name in options.streams:
         for how in hows:
-            mapped_rows(anatomy, labels(anatomy, name), options.layers, how)
+            mapped_rows(anatomy, labels(anatomy, name, heads), options.layers, how)
     edited = options.edit_output is not None or options.edits is not None
     if edited and any(target.part == "whole" for target in targets):
         raise LensError(
@@ -229,41 +231,12 @@ def planned(
         )
     asked = chosen_measures(() if options.measures is None else options.measures, complete=True)
     to_the_end = options.norm == "final" or any(MEASURES[name].final for name in asked)
-    blocks = None if to_the_end else _needed(anatomy, options.streams, options.layers)
+    blocks = None if to_the_end else blocks_needed(anatomy, options.streams, options.layers, heads)
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
     for decoder in decoders:
         require_capture(decoder, model, sublayers)
-    tracing = Tracing("delta" in options.streams, sublayers, options.edit_output, blocks)
+    tracing = Tracing("delta" in options.streams, sublayers, heads, options.edit_output, blocks)
     return Plan(options, anatomy, tracing, hows)
-
-
-def labels(anatomy: Anatomy, stream: str) -> list[str]:
-    """What the rows of a stream are called."""
-    return [EMBED, *anatomy.labels] if stream == "hidden" else list(anatomy.labels)
-
-
-def rows_of(run: Run, stream: str, layers: Layers, positions: Positions, how: How) -> Rows:
-    """Some rows of a stream of a run, without those that the decoder has no map for, if these are to be left out."""
-    named, states = labels(run.anatomy, stream), run.stream.named(stream)
-    rows, columns = mapped_rows(run.anatomy, named, layers, how), chosen_positions(run.inputs.count, positions)
-    states = states if len(rows) == len(named) and layers is None else states[rows]
-    return Rows(stream, states, [named[row] for row in rows], columns)
-
-
-def mapped_rows(anatomy: Anatomy, named: Sequence[str], layers: Layers, how: How) -> list[int]:
-    """Places of the rows that are asked for, and that a decoder has a map for or that are shown all the same.
-
-    Raises:
-        LensError: there is none.
-    """
-    chosen, basis = chosen_layers(named, layers), Basis(how.way.decoder, anatomy)
-    rows = [row for row in chosen if how.missing == "plain" or basis.covers(named[row])]
-    if not rows:
-        raise LensError(
-            f"the decoder {how.way.decoder.name!r} has no map for {', '.join(named[row] for row in chosen)}: pass "
-            "missing='plain' to see these rows as they are"
-        )
-    return rows
 
 
 def _named_norm(model: nn.Module, norm: str | None) -> str | None:
@@ -278,7 +251,7 @@ def _named_norm(model: nn.Module, norm: str | None) -> str | None:
 
 def _sublayers(model: nn.Module, anatomy: Anatomy, inputs: Inputs, streams: Sequence[str]) -> Sublayers | None:
     """The sublayers if a stream needs them; refuses ``mid`` if both are given the same state."""
-    if not {"attention", "mlp", "mid"} & set(streams):
+    if not {"attention", "mlp", "mid", "heads"} & set(streams):
         return None
     found = sublayers_of(model, anatomy, inputs)
     if "mid" in streams and not found.sequential:
@@ -287,11 +260,3 @@ def _sublayers(model: nn.Module, anatomy: Anatomy, inputs: Inputs, streams: Sequ
             "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
         )
     return found
-
-
-def _needed(anatomy: Anatomy, streams: Sequence[str], layers: Layers) -> int | None:
-    """How many blocks the rows need; None if that is all, or if only a whole run can be followed."""
-    if layers is None or not anatomy.plain or len(set(anatomy.blocks)) < len(anatomy.blocks):
-        return None
-    last = max(max(chosen_layers(labels(anatomy, name), layers)) + (name != "hidden") for name in streams)
-    return max(1, last) if last < len(anatomy.blocks) else None

@@ -30,6 +30,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, Target, Wanted
 from bauklens.result.tokens import token_texts
 from bauklens.result.tracked import Tracked, most_tracked, tracked_of
+from bauklens.row_labels import block_of
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
 from bauklens.vocabulary import LABELS, SOURCE, TOKENS
@@ -187,7 +188,7 @@ def _quality(decoder: Decoder, labels: Sequence[str]) -> dict[str, np.ndarray]:
     """What is known of how good a decoder is at each row, NaN where nothing is."""
     known = getattr(decoder, "quality", None) or {}
     names = dict.fromkeys(name for each in known.values() for name in each)
-    return {name: np.array([known.get(label, {}).get(name, math.nan) for label in labels]) for name in names}
+    return {name: np.array([known.get(block_of(label), {}).get(name, math.nan) for label in labels]) for name in names}
 
 
 def decoded_values(run: Run, rows: Rows, how: How) -> Values:
@@ -247,23 +248,28 @@ def _of_states(run: Run, rows: Rows, how: How) -> Values:
     """The measures that are of states alone, (layer, position); of states that are not (position, hidden), none."""
     if not run.anatomy.plain:
         return {}
-    states = rows.at(rows.everything.positions)
+    columns, each = rows.everything.positions, rows.everything.layers
+
+    def state(row: int) -> torch.Tensor:
+        return rows.at(range(row, row + 1), columns)[0]
+
     values = {}  # a layer at a time, as a copy of all states is as large as all else together
     if "cosine_to_final" in how.measures:
         final = run.final[rows.positions]
-        values["cosine_to_final"] = torch.stack([cosine(state, final) for state in states])
+        values["cosine_to_final"] = torch.stack([cosine(state(row), final) for row in each])
     if "cosine_to_previous" in how.measures:
-        none = torch.full_like(states[0, :, 0], torch.nan, dtype=torch.float32)
-        pairs = zip(states[1:], states[:-1], strict=True)
-        values["cosine_to_previous"] = torch.stack([none, *(cosine(state, before) for state, before in pairs)])
+        none = torch.full_like(state(0)[:, 0], torch.nan, dtype=torch.float32)
+        values["cosine_to_previous"] = torch.stack([none, *(cosine(state(row), state(row - 1)) for row in each[1:])])
     return {name: value.cpu() for name, value in values.items()}
 
 
 def _magnitude(run: Run, rows: Rows) -> torch.Tensor:
     """(layer, position) float32."""
+    every = rows.everything
     if run.anatomy.plain:
-        return magnitude(rows.at(rows.everything.positions))
+        return torch.cat([magnitude(rows.at(range(row, row + 1), every.positions)) for row in every.layers])
     count = run.inputs.count
+    assert isinstance(rows.states, torch.Tensor)
     return whole_magnitude(rows.states, run.anatomy.position_axis, count, run.anatomy.streams)[:, rows.positions]
 
 

@@ -7,8 +7,9 @@ import torch
 
 from bauklens.decode.ways import ways
 from bauklens.errors import LensError
-from bauklens.lens.plan import Plan, rows_of
+from bauklens.lens.plan import Plan
 from bauklens.lens.run import How, decoded_values
+from bauklens.lens.table_rows import rows_of
 from bauklens.model.inputs import exceeded_context
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
@@ -60,7 +61,9 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
         first = positions[column] + 1
         _require_causal(target, run, stream, positions[column])
         longer = replace(run, inputs=texts[column], anatomy=anatomy, stream=stream)
-        rows = rows_of(longer, result.stream, plan.options.layers, range(first, first + len(word) - 1), how)
+        rows = rows_of(
+            longer, result.stream, plan.options.layers, range(first, first + len(word) - 1), how, plan.tracing.heads
+        )
         each = decoded_values(longer, rows, how)["target_probs"]  # (layer, token's place, token)
         probability[:, column] *= each.diagonal(dim1=1, dim2=2).prod(dim=-1).numpy()
     none = np.full_like(probability, np.nan)

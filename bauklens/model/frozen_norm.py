@@ -7,6 +7,8 @@ from bauklens.errors import LensError
 
 _EPSILON_NAMES = ("eps", "epsilon", "variance_epsilon")
 
+_USUAL_EPSILON = 1e-5
+
 _MOVED = 0.1
 """Of the largest normed value: a shift of all by one scale moves a LayerNorm by rounding, an RMSNorm by more."""
 
@@ -34,6 +36,8 @@ class FrozenNorm:
         moved = (norm(final + shift) - norm(final)).abs().max()
         self.centred = bool(moved <= _MOVED * (norm(final) - norm(torch.zeros_like(final))).abs().max())
         self.bias = norm(torch.zeros_like(final[:1]))  # (1, hidden)
+        if not any(hasattr(norm, name) for name in _EPSILON_NAMES):
+            self.epsilon = self._epsilon(final[:1])
         self.final_scale = self.scale(final)  # (prompt, 1)
         self._prove(final)
 
@@ -48,6 +52,20 @@ class FrozenNorm:
         """(..., position, hidden) -> the same shape."""
         normed: torch.Tensor = self.norm(states) - self.bias
         return normed * (self.scale(states) / self.final_scale[positions]).to(normed)
+
+    def _epsilon(self, state: torch.Tensor) -> float:
+        """What a norm adds to the mean square that has it written in its code only, of what it does to a small state.
+
+        With m the mean square and N the norm less its bias: ``|N(c x)|^2 / |N(x)|^2 = c^2 (m + e) / (c^2 m + e)``.
+        """
+        mean_square = float(self.scale(state).square())
+        if not mean_square:
+            return 0.0
+        small = (_USUAL_EPSILON / mean_square) ** 0.5
+        normed = (self.norm(small * state) - self.bias, self.norm(state) - self.bias)
+        ratio = float(normed[0].float().square().sum() / normed[1].float().square().sum())
+        found = small**2 * mean_square * (1 - ratio) / (ratio - small**2)
+        return found if 0 < found < 1 else 0.0
 
     def _prove(self, final: torch.Tensor) -> None:
         everywhere = torch.arange(len(final), device=final.device)

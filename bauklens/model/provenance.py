@@ -24,7 +24,7 @@ def model_name(model: nn.Module) -> str:
     return Path(name).name if Path(name).is_absolute() or is_there(name) else name
 
 
-def provenance(model: nn.Module, states: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
+def provenance(model: nn.Module, states: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Model, revision, dtype, device, versions, date (UTC, ISO 8601) and arguments, as plain values.
 
     If the model generated, also its own settings that change what it generates.

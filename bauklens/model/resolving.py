@@ -11,6 +11,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy, find_anatomy, recorded
 from bauklens.model.guard import evaluating, locked
+from bauklens.model.heads import Heads, find_heads
 from bauklens.model.inputs import Inputs, output_embeddings
 from bauklens.model.logits import DECODER_IDS
 from bauklens.model.shell import original
@@ -28,11 +29,13 @@ class _Known:
         fingerprint: changes when the model does.
         anatomies: names that the caller gave, and what the forward pass is given -> anatomy.
         sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
+        heads: names of the blocks -> the heads of each one's attention, or a sentence likewise.
     """
 
     fingerprint: int
     anatomies: dict[Hashable, Anatomy]
     sublayers: dict[tuple[str, ...], Sublayers | str]
+    heads: dict[tuple[str, ...], tuple[Heads | str, ...]]
 
 
 _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
@@ -108,6 +111,30 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
         return found
 
 
+def heads_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Heads | str, ...]:
+    """The heads of every block's attention, found by running a few positions; remembered like the anatomy.
+
+    Args:
+        inputs: one prompt; the first few positions are run.
+
+    Returns:
+        (layer,), the heads, or a sentence that says why those of a block cannot be told apart.
+
+    Raises:
+        LensError: as of :func:`sublayers_of`; or no block has heads that can be told apart.
+    """
+    sublayers = sublayers_of(model, anatomy, inputs)
+    with evaluating(model, in_place=anatomy.in_place) as own:
+        known = _known_of(original(model)).heads
+        if anatomy.blocks not in known:
+            few, calls, _ = recorded(own, inputs, lambda _: True)
+            known[anatomy.blocks] = find_heads(own, anatomy, sublayers, few, calls)
+        found = known[anatomy.blocks]
+    if not any(isinstance(each, Heads) for each in found):
+        raise LensError(f"{found[0]}: pass stream='attention'")
+    return found
+
+
 def forget(model: nn.Module) -> None:
     """Lets :func:`resolve` look at a model anew."""
     _known.pop(original(model), None)
@@ -118,7 +145,7 @@ def _known_of(model: nn.Module) -> _Known:
     fingerprint = _fingerprint(model)
     known = _known.get(model)
     if known is None or known.fingerprint != fingerprint:
-        known = _known[model] = _Known(fingerprint, {}, {})
+        known = _known[model] = _Known(fingerprint, {}, {}, {})
     return known
 
 

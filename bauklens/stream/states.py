@@ -13,6 +13,7 @@ from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
+from bauklens.model.heads import HeadOutputs
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
@@ -39,6 +40,8 @@ class Stream:
             the last ones; at one, if the model returns no others; None if the pass ended before them.
         head: the head's call at the same positions, if its logits are the model's.
         written: what the sublayers wrote, if that was asked for.
+        heads: (layer,), what each head of a block's attention wrote, if that was asked for, and if it has heads that
+            can be told apart.
         given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
             block before, as the model works between blocks.
     """
@@ -47,6 +50,7 @@ class Stream:
     logits: torch.Tensor | None
     head: HeadCall | None = None
     written: Written | None = None
+    heads: tuple[HeadOutputs | None, ...] = ()
     given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
     def named(self, name: str) -> torch.Tensor:
@@ -98,7 +102,7 @@ def trace_streams(
                     raise
                 free_memory(error)
                 passed = run_traced(model, anatomy, inputs, tracing, options | few)
-    kept, logits, head, sums = passed
+    kept, logits, head, sums, heads = passed
     states = kept.whole()
     if not anatomy.plain:
         return [Stream(states, None if logits is None else logits[0], given=kept.given)]
@@ -112,7 +116,7 @@ def trace_streams(
             own_logits, own_head = logits[those], None if head is None else head.of(those)
         wrote = None if sublayers is None else written(sublayers, sums, own)
         given = {block: state[place, :length] for block, state in kept.given.items()}
-        streams.append(Stream(own, own_logits, own_head, wrote, given))
+        streams.append(Stream(own, own_logits, own_head, wrote, heads, given))
     return streams
 
 

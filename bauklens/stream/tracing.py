@@ -19,6 +19,7 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits, tensors_in
 from bauklens.model.guard import evaluating
+from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
@@ -36,6 +37,7 @@ class Tracing:
     Attributes:
         inputs: whether the inputs of the blocks are wanted too.
         sublayers: those of every block, if what they write is wanted too.
+        heads: (layer,), those of every block's attention, or why it has none, if what they write is wanted too.
         edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
             what the model goes on with (None: the output as it is).
         blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
@@ -44,18 +46,20 @@ class Tracing:
 
     inputs: bool = False
     sublayers: Sublayers | None = None
+    heads: tuple[Heads | str, ...] | None = None
     edit_output: Edit | None = None
     blocks: int | None = None
     acting: Acting | None = None
 
 
 class Passed(NamedTuple):
-    """What a forward pass left: the states, the logits, the head's call, and what the sublayers returned."""
+    """What a forward pass left: the states, the logits, the head's call, what the sublayers returned, and the heads."""
 
     kept: Kept
     logits: torch.Tensor | None
     head: HeadCall | None
     sublayers: dict[str, torch.Tensor]
+    heads: tuple[HeadOutputs | None, ...]
 
 
 def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]) -> Passed:
@@ -64,6 +68,8 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     kept = Kept((EMBED, *wanted), anatomy, inputs)
     outputs: dict[str, torch.Tensor] = {}
+    heads = () if tracing.heads is None else tracing.heads[: tracing.blocks]
+    joined: dict[str, torch.Tensor] = {}
     calls: list[tuple[HeadCall, torch.Tensor]] = []
 
     def edited(output: Any, layer: str) -> Any:
@@ -101,6 +107,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         evaluating(model, in_place=anatomy.in_place) as running,
         nullcontext() if tracing.acting is None else tracing.acting.on(running),
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
+        _keeping_heads(running, heads, joined),
         _refusing_idle(running, anatomy),
         _tracing_head(running, anatomy, calls),
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
@@ -108,9 +115,12 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         logits = model_logits(running, inputs, **options)
         if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
             kept.whole()
+    by_head = tuple(
+        HeadOutputs(running, each, joined[each.projection]) if isinstance(each, Heads) else None for each in heads
+    )
     device = kept.whole().device
     written = {name: output.to(device) for name, output in outputs.items()}
-    return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written)
+    return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written, by_head)
 
 
 def _of_its_own(
@@ -145,6 +155,26 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
         for name in dict.fromkeys(blocks):
             block = model.get_submodule(name)
             hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        yield
+
+
+@unbroken
+def _keeping_heads(model: nn.Module, heads: Sequence[Heads | str], joined: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Keeps copies of what the output projections of attentions are given, (position, heads x size), of one prompt."""
+
+    def keep_as(name: str) -> Any:
+        def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            given = tensors_in(inputs, keywords)[0]
+            joined[name] = given.detach().reshape(-1, given.shape[-1]).clone()
+
+        return keep
+
+    with ExitStack() as hooks:
+        for each in heads:
+            if isinstance(each, Heads):
+                module = model.get_submodule(each.projection)
+                hook = module.register_forward_pre_hook(keep_as(each.projection), with_kwargs=True)
+                hooks.callback(hook.remove)
         yield
 
 

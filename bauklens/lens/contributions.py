@@ -1,0 +1,258 @@
+"""contributions(): what each head, attention and MLP adds to the logit of a token, with the scale of the final norm."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+
+from bauklens.arguments import chosen_positions, listed
+from bauklens.decode.exits import OwnLogits
+from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.encoding import Prompt, encode
+from bauklens.model.heads import HeadOutputs
+from bauklens.model.in_hand import in_hand
+from bauklens.model.inputs import Inputs
+from bauklens.model.proof import NotProvedError, prove
+from bauklens.model.provenance import model_name, provenance
+from bauklens.model.resolving import heads_of, resolve, sublayers_of
+from bauklens.model.tail import replaying
+from bauklens.progress import bar
+from bauklens.result.contributions import Contributions
+from bauklens.result.targets import wanted_targets
+from bauklens.result.tokens import token_texts
+from bauklens.signals import unbroken
+from bauklens.stream.run import Run
+from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.tracing import Tracing
+from bauklens.vocabulary import EMBED
+
+_GRAINS = 8
+"""Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
+
+
+def contributions(
+    model: nn.Module, tokenizer: Any, prompt: Prompt, target: Any, *, position: int = -1
+) -> Contributions:
+    """What each part of a model adds to the logit of a token, or to the difference of two (direct logit attribution).
+
+    The state after the last block is the sum of the embedding, of what each head and the bias of each attention write,
+    and of what each MLP writes. The final norm is taken at the scale that it has at this position, so that it is linear
+    and the parts add up to the logit, before a soft-cap. A part's effect through later blocks is not in it.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer; may be None if prompt and target are ids.
+        prompt: a string or token ids.
+        target: a text, of which the first token is taken, or an id; or two of them, for the logit of the first less
+            that of the second.
+        position: a position in the prompt, whose logits are read; negative ones count from the last.
+
+    Returns:
+        All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two
+        sublayers, it is one part, and a note says so. Neurons are not told apart.
+
+    Raises:
+        LensError: as of :func:`bauklens.logit_lens`; or the model makes its logits by more than one norm and a head, or
+            the parts do not add up.
+    """
+    model, tokenizer = in_hand(model, tokenizer)
+    inputs = encode(model, tokenizer, prompt)
+    anatomy = resolve(model, inputs)
+    _require_parts(anatomy)
+    (column,) = chosen_positions(inputs.count, position)
+    ids = _ids_of(tokenizer, anatomy, target)
+    tracing, notes = _tracing(model, anatomy, inputs)
+    with _without_advice():
+        stream = trace_stream(model, anatomy, inputs, tracing)
+    run = Run(model, tokenizer, prompt, inputs, anatomy, stream, inputs.count)
+    rows: list[tuple[str, str, str]] = []
+    values: list[torch.Tensor] = []
+    logits, own = _logits(run, column, ids)
+    with (
+        _without_advice(),
+        _reading(run, column, ids) as read,
+        bar("Contributions", "block", total=len(anatomy.blocks)) as done,
+    ):
+        for part in _parts(anatomy, stream, column):
+            rows += part.named
+            values.append(read(part.states))
+            done.update(part.blocks)
+        (of_final,) = read(run.final[None, column])
+    logit = _difference(logits)
+    found = torch.cat([*values, (logit - of_final)[None]]).cpu()
+    rounding = logit - float(found.sum())
+    if not abs(rounding) <= _GRAINS * torch.finfo(run.final.dtype).eps * float(found.abs().sum()) + 1e-6:
+        raise LensError(
+            f"the parts of {anatomy.model_class} add up to {float(found.sum()):.5g}, and the logit is {logit:.5g}: its "
+            "logits are not linear in them"
+        )
+    parts, kinds, layers = zip(*rows, ("bias", "bias", ""), strict=True)
+    token = int(inputs.ids[0, column])
+    texts = token_texts(tokenizer, [token, *ids])
+    return Contributions(
+        model=model_name(model),
+        position=column,
+        token=texts[token],
+        targets=tuple(texts[each] for each in ids),
+        target_ids=tuple(ids),
+        parts=parts,
+        kinds=kinds,
+        layers=layers,
+        values=found.numpy(),
+        logit=logit,
+        model_logit=_difference(own),
+        rounding=rounding,
+        notes=notes,
+        provenance=provenance(model, stream.states, {"target": list(ids), "position": column}),
+    )
+
+
+class _Part(NamedTuple):
+    """States that are decoded together.
+
+    Attributes:
+        named: (row,), name, kind and layer.
+        states: (row, hidden).
+        blocks: how many blocks are done with it.
+    """
+
+    named: list[tuple[str, str, str]]
+    states: torch.Tensor
+    blocks: int = 0
+
+
+def _parts(anatomy: Anatomy, stream: Stream, column: int) -> Iterator[_Part]:
+    """All parts of the last block's output at one position, block by block."""
+    yield _Part([(EMBED, "embed", "")], stream.states[0, None, column])
+    for row, label in enumerate(anatomy.labels):
+        if row in stream.given:  # what the model does between blocks
+            between = stream.given[row][column] - stream.states[row, column]
+            yield _Part([(f"before {label}", "between", label)], between[None])
+        if stream.written is None:
+            yield _Part([(label, "block", label)], stream.deltas[row, None, column], 1)
+            continue
+        attention, heads = stream.written.attention[row], stream.heads[row] if stream.heads else None
+        if heads is None:
+            yield _Part([(f"{label}.attention", "attention", label)], attention[None, column])
+        else:
+            yield _by_head(label, heads, attention, column)
+        yield _Part([(f"{label}.mlp", "mlp", label)], stream.written.mlp[row, None, column], 1)
+
+
+def _by_head(label: str, heads: HeadOutputs, attention: torch.Tensor, column: int) -> _Part:
+    """What the heads of an attention write."""
+    if not heads.add_up_to(attention, [column]):
+        raise LensError(f"the heads of layer {label} do not add up to what its attention writes at position {column}")
+    which: list[int | None] = [*range(heads.heads.count), *([None] if heads.heads.biased else [])]
+    named = [
+        (f"{label}.bias", "bias", label) if each is None else (f"{label}.h{each}", "head", label) for each in which
+    ]
+    return _Part(named, torch.cat([heads.of(each, [column]) for each in which]).to(attention))
+
+
+def _require_parts(anatomy: Anatomy) -> None:
+    """Refuses a model whose logits are not a product with its head's weights, after one norm."""
+    if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.alone:
+        raise LensError(
+            f"{anatomy.model_class} makes its logits by more than one norm and a head, so that they are not a sum of "
+            "what its parts write"
+        )
+
+
+def _ids_of(tokenizer: Any, anatomy: Anatomy, target: Any) -> list[int]:
+    """The ids of one or two tokens."""
+    given = list(target) if isinstance(target, (list, tuple)) else [target]
+    if len(given) not in (1, 2):
+        raise LensError(f"target is one token, or two for their difference; got {len(given)}")
+    return [each.token_ids[0] for each in wanted_targets(tokenizer, anatomy.vocabulary, given, "first")]
+
+
+def _tracing(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Tracing, tuple[str, ...]]:
+    """What the forward pass is traced for, and what cannot be told apart, as sentences."""
+    try:
+        sublayers = sublayers_of(model, anatomy, inputs)
+    except LensError as error:
+        return Tracing(inputs=True), (f"Blocks are not told apart into attention and MLP: {_reason(error)}.",)
+    try:
+        heads = heads_of(model, anatomy, inputs)
+    except LensError as error:
+        return Tracing(True, sublayers), (f"Heads are not told apart: {_reason(error)}.",)
+    without = [label for label, each in zip(anatomy.labels, heads, strict=True) if isinstance(each, str)]
+    said = f"The heads of layers {listed(without)} are not told apart."
+    return Tracing(True, sublayers, heads), ((said,) if without else ())
+
+
+def _reason(error: LensError) -> str:
+    """An error without what it says to pass to a lens instead."""
+    said = str(error).partition(": pass ")[0].partition("; pass ")[0]
+    return said.replace("norm='final' needs", "contributions need")
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leaves out of an error what to pass to a lens instead."""
+    try:
+        yield
+    except NotProvedError:
+        raise
+    except LensError as error:
+        raise LensError(_reason(error)) from None
+
+
+@unbroken
+def _reading(run: Run, column: int, ids: list[int]) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """(row, hidden) -> (row,), what states add to the logit, or to the difference of two."""
+    positions = torch.tensor([column], device="cpu")
+    with replaying(
+        run.model,
+        run.anatomy,
+        run.inputs,
+        norm="final",
+        final=run.final,
+        to_head=True,
+        in_place=run.anatomy.in_place,
+    ) as tail:
+        rows, _ = _of_head(tail.head, run.anatomy, ids)
+        direction = rows[0] - rows[1] if rows[1:].numel() else rows[0]
+        nothing = tail.head_inputs(torch.zeros_like(run.final[None, :1]), positions)[:, 0].float()
+
+        def read(states: torch.Tensor) -> torch.Tensor:
+            inputs = tail.head_inputs(states[:, None], positions)[:, 0].float()
+            return (inputs - nothing) @ direction
+
+        yield read
+
+
+def _logits(run: Run, column: int, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(token,) twice, the logits of tokens before a soft-cap, and the model's own.
+
+    Raises:
+        NotProvedError: the first are not the second, capped.
+    """
+    anatomy = run.anatomy
+    assert anatomy.post_ops is not None
+    positions = torch.tensor([column], device="cpu")
+    with replaying(run.model, anatomy, run.inputs, to_head=True, in_place=anatomy.in_place) as tail:
+        rows, bias = _of_head(tail.head, anatomy, ids)
+        inputs = tail.head_inputs(run.final[None, column, None], positions)[0, 0].float()
+    scaled = rows @ inputs + bias
+    own = OwnLogits(run, [column]).at(range(1))[:, ids].float()
+    prove(anatomy, replace(anatomy.post_ops, scale=1.0)(scaled)[None].to(own), own, run.final.dtype)
+    return scaled, own[0]
+
+
+def _of_head(head: nn.Module, anatomy: Anatomy, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The head's rows of some tokens, (token, width) float32, and their biases (token,), with the model's scale."""
+    assert anatomy.post_ops is not None
+    weight, bias = cast("torch.Tensor", head.weight), getattr(head, "bias", None)
+    rows, scale = weight[ids].float(), anatomy.post_ops.scale
+    return rows * scale, torch.zeros_like(rows[:, 0]) if bias is None else bias[ids].float() * scale
+
+
+def _difference(logits: torch.Tensor) -> float:
+    """The logit of one token, or the difference of two."""
+    return float(logits[0] - logits[1]) if len(logits) > 1 else float(logits[0])

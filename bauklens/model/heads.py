@@ -1,0 +1,211 @@
+"""The heads of every block's attention, found by running, and what each of them writes into the stream.
+
+The output projection of an attention is given what its heads return, one beside the other. It is linear but for its
+bias, so that what it writes is the sum of what it makes of each head, and the bias.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens.errors import LensError
+from bauklens.model.forward import Call
+from bauklens.model.frozen_norm import FrozenNorm
+from bauklens.model.inputs import Inputs
+from bauklens.model.joined import sizes_joined
+from bauklens.model.layout import Layout
+from bauklens.model.run_errors import FAILURES
+from bauklens.model.sublayers import Sublayer, Sublayers, fits
+from bauklens.model.weights import has_packed
+
+_GRAINS = 4
+"""Rounding of one dtype that each term of a sum may show."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of one block's attention.
+
+    Attributes:
+        projection: the module that is given what the heads return, side by side, and whose output is written.
+        count: how many heads there are.
+        norm: the module that the block applies to that output before it adds it; None if there is none.
+        scale: what the block multiplies by before it adds.
+        biased: whether something is written that is of no head: the projection's bias, or the norm's.
+    """
+
+    projection: str
+    count: int
+    norm: str | None
+    scale: float
+    biased: bool
+
+
+class HeadOutputs:
+    """What each head of one attention writes at some positions, computed when it is asked for.
+
+    Args:
+        model: the model, or its shell, of which modules are kept.
+        given: (..., position, heads x size), what the projection is given.
+    """
+
+    def __init__(self, model: nn.Module, heads: Heads, given: torch.Tensor) -> None:
+        self.heads, self.given = heads, given
+        self._projection = model.get_submodule(heads.projection)
+        self._norm = None if heads.norm is None else model.get_submodule(heads.norm)
+
+    @torch.no_grad()
+    def of(self, head: int | None, columns: Any = slice(None)) -> torch.Tensor:
+        """(..., position, hidden), what a head writes; of None, what is of no head.
+
+        Args:
+            columns: which positions, as an index.
+        """
+        if head is None:
+            part = self._nothing.expand(*self.given[..., columns, :].shape[:-1], -1)
+        else:
+            size = self.given.shape[-1] // self.heads.count
+            own = slice(head * size, (head + 1) * size)
+            given = self.given[..., columns, :]
+            masked = torch.zeros_like(given)
+            masked[..., own] = given[..., own]
+            part = self._projection.forward(masked) - self._nothing
+        if self._frozen is not None:
+            where = self._numbers[..., columns].flatten()
+            part = self._frozen(part.flatten(0, -2), where).view(part.shape)
+            part = part + self._frozen.bias if head is None else part
+        return part if self.heads.scale == 1 else part * self.heads.scale
+
+    @property
+    def _numbers(self) -> torch.Tensor:
+        """(..., position), the numbers of all positions."""
+        shape = self.given.shape[:-1]
+        return torch.arange(shape.numel(), device=self.given.device).view(shape)
+
+    @cached_property
+    def _nothing(self) -> torch.Tensor:
+        """(hidden,), what the projection makes of nothing: its bias."""
+        found: torch.Tensor = self._projection.forward(torch.zeros_like(self.given.flatten(0, -2)[:1]))
+        return found[0]
+
+    @cached_property
+    def _frozen(self) -> FrozenNorm | None:
+        """The norm at the scale that it has at each position."""
+        if self._norm is None:
+            return None
+        return FrozenNorm(self._norm, self._projection.forward(self.given).flatten(0, -2))
+
+    @torch.no_grad()
+    def add_up_to(self, attention: torch.Tensor, columns: Any = slice(None)) -> bool:
+        """Whether what the heads write, and what is of none, make up what the attention writes, to rounding.
+
+        Args:
+            attention: (..., position, hidden), at all positions.
+        """
+        whole = attention[..., columns, :].float()
+        found, largest = torch.zeros_like(whole), whole.abs()
+        for head in (None, *range(self.heads.count)):
+            part = self.of(head, columns).to(whole)
+            found, largest = found + part, torch.maximum(largest, part.abs())
+        allowed = (_GRAINS + self.heads.count) * torch.finfo(attention.dtype).eps * largest.amax(dim=-1)
+        return bool(((found - whole).abs().amax(dim=-1) <= allowed + 1e-9).all())
+
+
+def find_heads(
+    model: nn.Module, layout: Layout, sublayers: Sublayers, inputs: Inputs, calls: list[Call]
+) -> tuple[Heads | str, ...]:
+    """The heads of every block, or a sentence that says why those of a block cannot be told apart.
+
+    How many there are is read off the attention itself (:mod:`bauklens.model.joined`), and that they and the bias add
+    up to what it writes is proved.
+
+    Args:
+        inputs: what was run.
+        calls: the run, recorded with copies.
+    """
+    places = [
+        _Place(model, layout, block, sublayer, calls)
+        for block, sublayer in zip(layout.blocks, sublayers.attention, strict=True)
+    ]
+    candidates = {call.name: place.block for place in places for call in place.candidates}
+    sizes = sizes_joined(model, inputs, candidates)
+    return tuple(place.heads(sizes) for place in places)
+
+
+class _Place:
+    """One block's attention, in a recorded run."""
+
+    def __init__(self, model: nn.Module, layout: Layout, block: str, sublayer: Sublayer, calls: list[Call]) -> None:
+        self.block = block
+        self._model, self._sublayer = model, sublayer
+        whole = next(call for call in calls if call.name == block)
+        self._before = whole.inputs[layout.takes[0]]
+        self._writer = next(call for call in calls if call.name == sublayer.names[0])
+        self._inside = [call for call in calls if whole.began < call.began and call.ended <= self._writer.ended]
+        self.candidates = [] if sublayer.names[1:] else list(self._candidates())
+
+    def heads(self, sizes: dict[str, int]) -> Heads | str:
+        """The heads, given the size of those that each candidate is given."""
+        if self._sublayer.names[1:]:
+            return f"{self._sublayer} are added up in {self.block}, so that there is no one projection of heads"
+        for call in self.candidates:
+            if call.name not in sizes:
+                continue
+            found = self._proved(call, sizes[call.name])
+            if found is not None:
+                return found
+        return f"what {self._sublayer} writes is not the output of a projection that is given heads side by side"
+
+    def _candidates(self) -> Iterator[Call]:
+        """The modules with a matrix that may be the projection, the outermost first."""
+        for call in sorted(self._inside, key=lambda call: -call.ended):
+            is_one = len(call.inputs) == 1 and call.output is not None and fits(call.output, self._before.shape)
+            if is_one and _has_matrix(self._model.get_submodule(call.name)) and self._leads_on(call) is not None:
+                yield call
+
+    def _leads_on(self, call: Call) -> bool | None:
+        """Whether what a module returns goes through a norm; None if it does not lead to what the attention writes."""
+        output = self._as_state(call.output)
+        if self._sublayer.adds:
+            part = self._wrote
+            return False if torch.allclose(part, output, rtol=0, atol=self._rounding) else None
+        if torch.equal(self._as_state(self._writer.output), output):
+            return False
+        through = [each for each in self._writer.inputs[:1] if fits(each, self._before.shape)]
+        return True if any(torch.equal(self._as_state(each), output) for each in through) else None
+
+    def _proved(self, call: Call, size: int) -> Heads | None:
+        """The heads of a projection, if they and the bias add up to what the attention writes."""
+        through = self._leads_on(call)
+        scale = 1.0 if self._sublayer.adds else self._sublayer.scales[0]
+        given = call.inputs[0].reshape(*self._before.shape[:-1], -1)
+        norm = self._sublayer.names[0] if through else None
+        count = given.shape[-1] // size
+        try:
+            written = HeadOutputs(self._model, Heads(call.name, count, norm, scale, True), given)
+            biased = bool(written.of(None).any())
+            return Heads(call.name, count, norm, scale, biased) if written.add_up_to(self._wrote) else None
+        except (LensError, *FAILURES):  # it is not a norm, or takes more than it was given here
+            return None
+
+    @property
+    def _wrote(self) -> torch.Tensor:
+        """(1, position, hidden), what the attention writes."""
+        output = self._as_state(self._writer.output)
+        return output - self._before if self._sublayer.adds else output * self._sublayer.scales[0]
+
+    @property
+    def _rounding(self) -> float:
+        return _GRAINS * torch.finfo(self._before.dtype).eps * float(self._before.abs().max())
+
+    def _as_state(self, output: torch.Tensor | None) -> torch.Tensor:
+        assert output is not None
+        return output.reshape(self._before.shape)
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(parameter.ndim > 1 for parameter in module.parameters()) or has_packed(module)

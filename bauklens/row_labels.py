@@ -1,0 +1,24 @@
+"""What the rows of attention heads are called."""
+
+import re
+
+_HEAD = re.compile(r"(.+)\.(h\d+|bias)")
+
+
+def head_label(block: str, head: int | None) -> str:
+    """What the row of an attention head is called; of None, that of what its attention writes that is of no head.
+
+    >>> head_label("20", 3), head_label("20", None)
+    ('20.h3', '20.bias')
+    """
+    return f"{block}.bias" if head is None else f"{block}.h{head}"
+
+
+def block_of(label: str) -> str:
+    """The block of a row of an attention head; of any other row, its label.
+
+    >>> block_of("20.h3"), block_of("20"), block_of("embed")
+    ('20', '20', 'embed')
+    """
+    found = _HEAD.fullmatch(label)
+    return found[1] if found else label

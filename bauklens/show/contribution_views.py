@@ -1,0 +1,53 @@
+"""Contributions as a table and as bars. Needs no torch."""
+
+from typing import TYPE_CHECKING
+
+from bauklens.result.contributions import Contributions
+from bauklens.result.tokens import visible
+from bauklens.show.figures import new_figure
+from bauklens.show.page import ranking_fragment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ADDS, _TAKES, _REST = "#2f6db3", "#b3442f", "#8a8a8a"
+
+_SHOWN = 20
+"""Parts that a table shows."""
+
+
+def contribution_bars(found: Contributions, k: int) -> "Figure":
+    """A bar for each of the k largest parts, the largest at the top, and one for all others together."""
+    top = found.ranked(k)
+    rows = [(each.part, each.value, _ADDS if each.value >= 0 else _TAKES) for each in top]
+    rows += [(name, value, _REST) for name, value in _others(found, k)]
+    figure = new_figure(figsize=(6, 0.9 + 0.24 * len(rows)))
+    axes = figure.subplots()
+    places = range(len(rows))
+    axes.barh(places, [value for _, value, _ in rows], color=[colour for *_, colour in rows])
+    axes.set_yticks(list(places), [name for name, *_ in rows], parse_math=False)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"adds to the {found.of_what}", parse_math=False)
+    axes.set_title(f"{found.model}, position {found.position}: {found.logit:.4g}", parse_math=False)
+    return figure
+
+
+def contribution_table(found: Contributions) -> str:
+    """The HTML of the largest parts, for a notebook."""
+    largest = max((abs(each.value) for each in found.ranked(1)), default=0.0) or 1.0
+    rows = [
+        (each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, each.kind)]) for each in found.ranked(_SHOWN)
+    ]
+    rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in _others(found, _SHOWN)]
+    rows.append(("sum", [(f"{found.logit:.4g}", 0.0, "the logit")]))
+    what = " less ".join(f"the logit of {visible(text)}" for text in found.targets)
+    caption = f"What adds to {what} in {found.model}, at position {found.position} ({visible(found.token)})"
+    note = "The largest parts; the final norm has the scale that it has at this position, so that all parts add up. "
+    return ranking_fragment(caption, "part", ["adds"], rows, note + " ".join(found.notes))
+
+
+def _others(found: Contributions, k: int) -> list[tuple[str, float]]:
+    """A row for all parts but the k largest."""
+    left = found.ranked()[k:]
+    return [(f"{len(left)} others", sum(each.value for each in left) + found.rounding)] if left else []

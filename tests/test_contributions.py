@@ -1,0 +1,183 @@
+"""What each part adds to a logit, beside sums made by hand."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import CohereConfig, MambaConfig
+
+from bauklens import LensError, contributions
+from tests.test_coverage import NO_LENS, SPECS, build
+from tests.test_coverage import PROMPT as COVERAGE_PROMPT
+from tests.test_heads import HEADS, MODELS, PROJECTIONS, by_hand, seen
+from tests.tiny import (
+    LAYERS,
+    PROMPT,
+    TEXT,
+    VOCABULARY,
+    WIDTH,
+    hook_count,
+    tiny_model,
+    tiny_tokenizer,
+    with_random_weights,
+)
+
+ONE, OTHER = 44, 118
+
+NOT_A_SUM = set(
+    """
+    bert big_bird blt blt@decoder camembert cpmant data2vec-text deepseek_v4 dory electra electra@proj ernie gemma3n
+    gemma3n_text hy_v4 megatron-bert modernbert-decoder moshi musicgen musicgen_melody prophetnet qwen4_exp
+    qwen4_exp_text qwen4_exp_text@ple reformer rembert roberta roberta-prelayernorm roc_bert roformer xlm-roberta
+    xlm-roberta-xl xlnet xmod xmod@prenorm
+    """.split()  # noqa: SIM905
+)
+"""Of the coverage list, those whose logits are not one norm and a head of what two sublayers or a block add."""
+
+
+def own_logits(model, prompt=PROMPT):
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([prompt]), use_cache=False).logits[0].float()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_they_add_up_to_the_logit(name):
+    model = MODELS[name]()
+    model.config.final_logit_softcapping = None
+    own = own_logits(model)
+    for position in (-1, 3):
+        found = contributions(model, None, PROMPT, ONE, position=position)
+        assert abs(found.values.sum() - own[position, ONE]) < 1e-4
+        assert abs(found.logit - own[position, ONE]) < 1e-4
+        assert found.model_logit == own[position, ONE]
+        both = contributions(model, None, PROMPT, [ONE, OTHER], position=position)
+        assert abs(both.values.sum() - (own[position, ONE] - own[position, OTHER])) < 1e-4
+        assert both.parts == found.parts
+        assert both.target_ids == (ONE, OTHER)
+    heads = [f"{layer}.h{head}" for layer in range(LAYERS) for head in range(HEADS)]
+    assert [part for part, kind in zip(found.parts, found.kinds, strict=True) if kind == "head"] == heads
+    assert ("0.bias" in found.parts) == (name in ("gpt2", "opt", "bloom"))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_part_is_what_it_writes_through_the_norm_at_its_scale(name):
+    model, found = MODELS[name](), contributions(MODELS[name](), None, PROMPT, [ONE, OTHER])
+    norm_name = "transformer.ln_f" if name == "gpt2" else "model.norm"
+    path = "transformer.h" if name == "gpt2" else "model.layers"
+    projection, mlp = f"{path}.1.{PROJECTIONS[name]}", f"{path}.1.mlp"
+    run = seen(model, [norm_name, projection, mlp])
+    final, norm, head = run[norm_name][0][0, -1], model.get_submodule(norm_name), model.get_output_embeddings()
+    centre = (lambda x: x - x.mean()) if name == "gpt2" else (lambda x: x)
+    epsilon = getattr(norm, "eps", None) or norm.variance_epsilon
+    scale = (centre(final).square().mean() + epsilon).sqrt()
+    rows = head.weight[ONE] - head.weight[OTHER]
+
+    def adds(state):
+        return float(norm.weight * centre(state) / scale @ rows)
+
+    given = run[projection][0][0, -1]
+    for number in range(HEADS):
+        right = adds(by_hand(model.get_submodule(projection), given, number, HEADS))
+        assert found[f"1.h{number}"] == pytest.approx(right, abs=1e-4)
+    assert found["1.mlp"] == pytest.approx(adds(run[mlp][1][0, -1]), abs=1e-4)
+    if name == "gpt2":
+        assert found["1.bias"] == pytest.approx(adds(model.transformer.h[1].attn.c_proj.bias), abs=1e-4)
+        assert found["bias"] == pytest.approx(float(norm.bias @ rows), abs=1e-4)
+
+
+def test_a_soft_cap_is_left_out_and_said():
+    model = tiny_model("gemma2")
+    capped = float(own_logits(model)[-1, ONE])
+    found = contributions(model, None, PROMPT, ONE)
+    assert found.model_logit == pytest.approx(capped, abs=1e-4)
+    assert 5.0 * np.tanh(found.logit / 5.0) == pytest.approx(capped, abs=1e-4)
+    assert abs(found.values.sum() - found.logit) < 1e-4
+
+
+def test_a_scale_of_the_logits_is_in_them():
+    config = CohereConfig(
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        vocab_size=VOCABULARY,
+        logit_scale=0.25,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    model = with_random_weights(config)
+    found = contributions(model, None, PROMPT, ONE)
+    assert abs(found.values.sum() - own_logits(model)[-1, ONE]) < 1e-4
+
+
+def test_bfloat16_says_what_rounding_makes():
+    found = contributions(tiny_model("llama", torch.bfloat16), None, PROMPT, ONE)
+    assert found.values.sum() + found.rounding == pytest.approx(found.logit, abs=1e-4)
+    assert abs(found.rounding) < 0.05 * np.abs(found.values).sum()
+
+
+def test_by_sublayer():
+    found = contributions(tiny_model("gpt2"), None, PROMPT, ONE)
+    coarse = found.by_sublayer()
+    assert coarse.parts == ("embed", "0.attention", "0.mlp", "1.attention", "1.mlp", "2.attention", "2.mlp", "bias")
+    assert coarse["1.attention"] == pytest.approx(sum(found[f"1.{each}"] for each in ("h0", "h1", "h2", "h3", "bias")))
+    assert coarse.values.sum() == pytest.approx(found.values.sum(), abs=1e-4)
+
+
+def test_blocks_without_two_sublayers_are_one_part_each():
+    model = with_random_weights(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4))
+    found = contributions(model, None, PROMPT, ONE)
+    assert found.parts == ("embed", "0", "1", "bias")
+    assert abs(found.values.sum() - own_logits(model)[-1, ONE]) < 1e-4
+    assert "not told apart" in found.notes[0]
+
+
+def test_the_forms(tmp_path):
+    model = tiny_model("llama")
+    found = contributions(model, tiny_tokenizer(), TEXT, [" the", " city"])
+    ranked = found.ranked(5)
+    assert [abs(each.value) for each in ranked] == sorted((abs(each) for each in found.values), reverse=True)[:5]
+    frame = found.to_frame()
+    assert list(frame.columns) == ["part", "kind", "layer", "value", "rank"]
+    assert frame.loc[frame["rank"] == 1, "part"].item() == ranked[0].part
+    assert ranked[0].part in repr(found)
+    assert len(repr(found)) < 400
+    assert "logit of ' the' - logit of ' city'" in repr(found)
+    assert f">{ranked[0].part}<" in found._repr_html_()
+    figure = found.plot(4)
+    bars = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert bars == [*(each.part for each in found.ranked(4)), f"{len(found) - 4} others"]
+    assert sum(bar.get_width() for bar in figure.axes[0].patches) == pytest.approx(found.logit, abs=1e-4)
+    figure.savefig(tmp_path / "bars.png")
+    with pytest.raises(ValueError, match="read-only"):
+        found.values[0] = 1
+    assert hook_count(model) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target": 4000}, "4000"),
+        ({"target": [1, 2, 3]}, "one token, or two for their difference; got 3"),
+        ({"target": [5, 5]}, "given twice"),
+        ({"target": 5, "position": 40}, "unknown position 40"),
+    ],
+)
+def test_what_cannot_be_is_one_line(options, said):
+    with pytest.raises(LensError, match=said) as found:
+        contributions(tiny_model("llama"), None, PROMPT, **options)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", sorted(set(SPECS) - NO_LENS))
+def test_they_add_up_in_every_type_or_the_error_says_why(name, record_property):
+    model = build(name)
+    if name in NOT_A_SUM:
+        with pytest.raises(LensError):
+            contributions(model, None, COVERAGE_PROMPT, 7)
+        return
+    found = contributions(model, None, COVERAGE_PROMPT, 7)
+    assert abs(found.values.sum() - found.logit) < 1e-4 * max(1, np.abs(found.values).max())
+    record_property("types whose parts add up to the logit", SPECS[name]["base_model_type"])

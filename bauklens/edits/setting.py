@@ -1,6 +1,6 @@
 """Where an edit acts: a model, a prompt, and what directions of tokens are there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -53,6 +53,21 @@ class Setting:
         """Those of every block."""
         return sublayers_of(self.model, self.anatomy, self.inputs)
 
+    def sublayers_for(self, wheres: Collection[str]) -> Sublayers | None:
+        """Those of every block, if what they write, or the stream between them, is to be changed.
+
+        Raises:
+            LensError: that stream is to be changed, and there is none.
+        """
+        if not set(wheres) - {"hidden"}:
+            return None
+        if "mid" in wheres and not self.sublayers.sequential:
+            raise LensError(
+                f"the blocks of {self.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
+                "between them: pass where='attention', 'mlp' or 'hidden'"
+            )
+        return self.sublayers
+
     @cached_property
     def clean(self) -> Stream:
         """What the prompt leaves without an edit."""
@@ -60,8 +75,7 @@ class Setting:
 
     def stream_of(self, inputs: Inputs, wheres: Sequence[str]) -> Stream:
         """What another prompt leaves, with what its sublayers write if that is wanted."""
-        inner = set(wheres) - {"hidden"}
-        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers if inner else None))
+        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers_for(wheres)))
 
     def decoder(self, given: Any) -> Decoder:
         """The decoder that a caller names, which fits the model."""

@@ -188,8 +188,8 @@ class _Patching:
                 if not np.isfinite(measured).all():
                     row, column = some[int(np.flatnonzero(~np.isfinite(measured))[0])]
                     raise LensError(
-                        f"the model's logits are NaN or infinite after the {self.where} of layer {self.labels[row]} at "
-                        f"position {self.pairs[column][0]} was replaced"
+                        f"the model's logits are NaN or infinite with the other prompt's {self.where} at layer "
+                        f"{self.labels[row]}, position {self.pairs[column][0]}"
                     )
                 values[rows, columns] = measured
                 tops[rows, columns] = logits.argmax(dim=-1).cpu().numpy()

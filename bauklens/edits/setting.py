@@ -41,7 +41,7 @@ class Setting:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, anatomy: Anatomy, inputs: Inputs) -> None:
-        if not anatomy.plain or anatomy.whole:
+        if not anatomy.plain:
             raise LensError(
                 f"edits need a model with a single stream of (position, hidden); {anatomy.model_class} has another"
             )
@@ -108,8 +108,13 @@ class Setting:
         the mean of the prompt's final states: ``J' N' (W[t] - mean W)``. Without a decoder there is no J.
 
         Raises:
-            LensError: the decoder has no map for this layer.
+            LensError: the decoder has no map for this layer, or the model's tail is not run position by position.
         """
+        if self.anatomy.whole:
+            raise LensError(
+                f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model with "
+                "hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
+            )
         found, ids = self.decoder(decoder), torch.as_tensor(token_ids, device=self._head.device)
         basis = Basis(found, self.anatomy)
         if not basis.covers(site.label):

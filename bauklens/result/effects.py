@@ -102,6 +102,7 @@ class Effects:
         require(all(shape), "there are no layers or no positions")
         require(self.into in PROMPTS, f"into is {self.into!r:.80}, which is not one of {', '.join(PROMPTS)}")
         require(len(self.target) == len(self.target_ids) in (1, 2), "the target is not one token or two")
+        require(all(type(each) is int for each in self.target_ids), "the target's tokens are not ids")
         require(len(self.source_tokens) == shape[1], "there is not a source for each position")
         for name in ("positions", "source_positions"):
             require(getattr(self, name).shape == shape[1:], f"{name} does not have a number for each position")

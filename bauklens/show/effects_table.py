@@ -31,7 +31,7 @@ def effects_page(effects: Effects, title: str | None = None) -> str:
         templates()
         .get_template("effects_page.html")
         .render(
-            title=title or shown["caption"],
+            title=title or f"{effects.clean} | {effects.corrupted}",
             style=page_style(),
             script_source="'none'",
             effects=shown,
@@ -51,9 +51,13 @@ def moved(effects: Effects) -> np.ndarray:
 
 def what_was_done(effects: Effects) -> str:
     """In words: what was put into what."""
-    other = next(each for each in PROMPTS if each != effects.into)
     what = STREAM_CAPTIONS.get(effects.where, effects.where)
-    return f"{what} of the {other} prompt, put into the {effects.into} one"
+    return f"{what} of the {_other(effects)} prompt, put into the {effects.into} one"
+
+
+def _other(effects: Effects) -> str:
+    """The prompt from which states are taken."""
+    return next(each for each in PROMPTS if each != effects.into)
 
 
 def ends(effects: Effects) -> list[str]:
@@ -78,6 +82,15 @@ def column_names(effects: Effects) -> list[str]:
     ]
 
 
+def share_text(share: float) -> str:
+    """A share in two decimals.
+
+    >>> share_text(0.8273), share_text(-0.001)
+    ('0.83', '0.00')
+    """
+    return f"{round(share, 2) + 0:.2f}"
+
+
 def _shown(effects: Effects) -> dict[str, Any]:
     """What the template is given."""
     count = max(1, _MOST_CELLS // len(effects.layers))
@@ -91,6 +104,8 @@ def _shown(effects: Effects) -> dict[str, Any]:
         "notes": [note for note in (*effects.notes, left_out) if note],
         "own": "1" if effects.into == CLEAN else "0",
         "run": effects.into,
+        "source": _other(effects),
+        "differs": effects.tokens != effects.source_tokens,
         "answer": visible(effects.vocabulary[_own_top(effects)]),
     }
 
@@ -128,7 +143,7 @@ def _cell(effects: Effects, row: int, place: int, column: Column, changes: np.nd
         f"next token: {visible(effects.vocabulary[top])}",
     ]
     return Cell(
-        text=f"{share + 0:.2f}".replace("-0.00", "0.00"),
+        text=share_text(share),
         probability=css_number(min(1.0, abs(change)) if np.isfinite(change) else 0.0),
         magnitude=css_number(float(top != _own_top(effects))),
         hover="\n".join(lines),

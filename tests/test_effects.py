@@ -478,7 +478,7 @@ def test_it_is_saved_and_loaded(effects, tmp_path):
         ({"target_ids": [1, "a"]}, "not ids"),
         ({"clean_difference": None}, "damaged"),
         ({"tokens": 3}, "damaged"),
-        ({"layers": [], "difference": [], "top_ids": []}, "difference has shape"),
+        ({"layers": [], "difference": [], "top_ids": []}, "values that are not numbers"),
         ({"model": 3}, "model is not a text"),
         ({"clean_top": "a"}, "vocabulary"),
     ],
@@ -522,8 +522,8 @@ def test_the_terminal_shows_the_columns_with_the_largest_effects(effects):
             print_effects(effects, console)
         said.append(captured.get())
     assert "embed" in said[0]
-    assert "those with the largest effects" not in said[0]
-    assert "those with the largest" in said[1]
+    assert "those with" not in said[0]
+    assert "those with" in said[1]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

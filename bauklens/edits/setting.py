@@ -112,8 +112,8 @@ class Setting:
         """
         if self.anatomy.whole:
             raise LensError(
-                f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model with "
-                "hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
+                f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model "
+                "with hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
             )
         found, ids = self.decoder(decoder), torch.as_tensor(token_ids, device=self._head.device)
         basis = Basis(found, self.anatomy)

@@ -7,6 +7,7 @@ from .decoders.kinds import RidgeLens as RidgeLens
 from .decoders.kinds import TunedLens as TunedLens
 from .decoders.loading import load_decoder as load_decoder
 from .decoders.score import score_decoder as score_decoder
+from .edits.effect import trace_effect as trace_effect
 from .edits.generate import generate as generate
 from .edits.intervene import intervene as intervene
 from .errors import LensError as LensError
@@ -22,6 +23,7 @@ from .model.tracing import TraceDict as TraceDict
 from .result.comparison import Comparison as Comparison
 from .result.comparison import compare as compare
 from .result.contributions import Contributions as Contributions
+from .result.effects import Effects as Effects
 from .result.generation import Generation as Generation
 from .result.intervention import Intervention as Intervention
 from .result.measures import MEASURES as MEASURES

@@ -13,6 +13,13 @@ STREAMS = {
 }
 """Streams that can be decoded -> their captions."""
 
+WHERES = ("hidden", "mid", "attention", "mlp")
+"""What of a block may be changed: the stream after it, the stream between its sublayers, what these write."""
+
+CORRUPTED, CLEAN = "corrupted", "clean"
+PROMPTS = (CORRUPTED, CLEAN)
+"""Two prompts of which one is run, with states of the other."""
+
 GIVEN = "given"
 """The stream of states that the caller handed over."""
 

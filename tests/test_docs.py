@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import fnmatch
 import io
 import json
@@ -152,6 +153,12 @@ def test_the_table_of_keys_is_that_of_a_file(eiffel):
     assert sorted(key for keys, _ in table("guide/formats.md", "Result files") for key in keys) == sorted(
         eiffel.to_dict()
     )
+
+
+def test_the_table_of_keys_is_that_of_effects():
+    keys = [each.name for each in dataclasses.fields(bauklens.Effects)]
+    shown = [key for keys, _ in table("guide/formats.md", "Effects") for key in keys]
+    assert sorted(shown) == sorted(["format", "version", *keys])
 
 
 def test_the_figures_are_those_that_were_measured():

@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 
 from bauklens import __version__
 from bauklens.cli.edits import edit_options, edits_of
+from bauklens.cli.effect import effect
 from bauklens.cli.evaluation import evaluate
 from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
@@ -197,6 +198,7 @@ main.add_command(compare)
 main.add_command(summarize)
 main.add_command(fit)
 main.add_command(merge)
+main.add_command(effect)
 main.add_command(evaluate)
 main.add_command(score)
 

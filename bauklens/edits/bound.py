@@ -43,13 +43,7 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
             site = Site(label, edit.where)
             acted.append(Acted(Spot(*site), columns, _finite(edit.kind.at(setting, site), edit, site)))
         described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
-    inner = any(each.spot.where != "hidden" for each in acted)
-    sublayers = setting.sublayers if inner else None
-    if sublayers is not None and not sublayers.sequential and any(each.spot.where == "mid" for each in acted):
-        raise LensError(
-            f"the blocks of {setting.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
-            "between them: pass where='attention', 'mlp' or 'hidden'"
-        )
+    sublayers = setting.sublayers_for({each.spot.where for each in acted})
     return Bound(Acting(setting.anatomy, acted, sublayers), described)
 
 

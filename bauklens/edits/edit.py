@@ -10,9 +10,7 @@ from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.result.edited import in_words
 from bauklens.stream.acting import Change
-
-WHERES = ("hidden", "mid", "attention", "mlp")
-"""What of a block may be changed: the stream after it, the stream between its sublayers, what these write."""
+from bauklens.vocabulary import WHERES
 
 PROMPT, NEW = "prompt", "new"
 """Positions by name: all of the prompt, and all that are generated."""

@@ -25,7 +25,7 @@ class MeanAblate(_Kind):
     def at(self, setting: Setting, site: Site) -> Change:
         """The change at one layer."""
         prompts = [encode(setting.model, setting.tokenizer, text) for text in self.texts] or [setting.inputs]
-        found = [_states(setting, setting.stream_of(each, [site.where]), site) for each in prompts]
+        found = [states_at(setting, setting.stream_of(each, [site.where]), site) for each in prompts]
         mean = torch.cat([each[1:] if len(each) > 1 else each for each in found]).float().mean(dim=0)
         return lambda states, _: mean.to(states).expand_as(states)
 
@@ -44,8 +44,8 @@ class Patch(_Kind):
     def at(self, setting: Setting, site: Site) -> Change:
         """The change at one layer."""
         source = encode(setting.model, setting.tokenizer, self.prompt)
-        places = self._places(setting.inputs.count, source.count)
-        found = _states(setting, setting.stream_of(source, [site.where]), site).float()
+        places = aligned(setting.inputs.count, source.count, self.align)
+        found = states_at(setting, setting.stream_of(source, [site.where]), site).float()
 
         def change(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
             columns = [column for column, position in enumerate(positions.tolist()) if position in places]
@@ -62,21 +62,28 @@ class Patch(_Kind):
         align = None if self.align is None else {int(to): int(source) for to, source in self.align.items()}
         return {"edit": "patch", "prompt": _text(self.prompt), "align": align}
 
-    def _places(self, count: int, other: int) -> dict[int, int]:
-        """Position of this prompt -> position of the other."""
-        if self.align is None:
-            if count != other:
-                raise LensError(
-                    f"this prompt has {count} tokens and the one to patch from has {other}: pass "
-                    "align={position here: position there}"
-                )
-            return {position: position for position in range(count)}
-        here = chosen_positions(count, list(self.align))
-        there = [chosen_positions(other, position)[0] for position in self.align.values()]
-        return dict(zip(here, there, strict=True))
+
+def aligned(count: int, other: int, align: Mapping[int, int] | None) -> dict[int, int]:
+    """Position of this prompt -> position of the other; each its own if nothing is said.
+
+    Raises:
+        LensError: they are of different length and nothing is said, or there is no such position.
+    """
+    if align is None:
+        if count != other:
+            raise LensError(
+                f"this prompt has {count} tokens and the one to patch from has {other}: pass "
+                "align={position here: position there}"
+            )
+        return {position: position for position in range(count)}
+    if not isinstance(align, Mapping) or not align:
+        raise LensError(f"align must be {{position here: position there}}; got {align!r:.80}")
+    here = chosen_positions(count, list(align))
+    there = [chosen_positions(other, position)[0] for position in align.values()]
+    return dict(zip(here, there, strict=True))
 
 
-def _states(setting: Setting, stream: Stream, site: Site) -> torch.Tensor:
+def states_at(setting: Setting, stream: Stream, site: Site) -> torch.Tensor:
     """(position, hidden), what a run left at a site."""
     if site.where == "hidden":
         row = 0 if site.label == EMBED else 1 + setting.anatomy.labels.index(site.label)

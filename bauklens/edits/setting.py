@@ -1,6 +1,6 @@
 """Where an edit acts: a model, a prompt, and what directions of tokens are there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Setting:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, anatomy: Anatomy, inputs: Inputs) -> None:
-        if not anatomy.plain or anatomy.whole:
+        if not anatomy.plain:
             raise LensError(
                 f"edits need a model with a single stream of (position, hidden); {anatomy.model_class} has another"
             )
@@ -53,6 +53,21 @@ class Setting:
         """Those of every block."""
         return sublayers_of(self.model, self.anatomy, self.inputs)
 
+    def sublayers_for(self, wheres: Collection[str]) -> Sublayers | None:
+        """Those of every block, if what they write, or the stream between them, is to be changed.
+
+        Raises:
+            LensError: that stream is to be changed, and there is none.
+        """
+        if not set(wheres) - {"hidden"}:
+            return None
+        if "mid" in wheres and not self.sublayers.sequential:
+            raise LensError(
+                f"the blocks of {self.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
+                "between them: pass where='attention', 'mlp' or 'hidden'"
+            )
+        return self.sublayers
+
     @cached_property
     def clean(self) -> Stream:
         """What the prompt leaves without an edit."""
@@ -60,8 +75,7 @@ class Setting:
 
     def stream_of(self, inputs: Inputs, wheres: Sequence[str]) -> Stream:
         """What another prompt leaves, with what its sublayers write if that is wanted."""
-        inner = set(wheres) - {"hidden"}
-        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers if inner else None))
+        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers_for(wheres)))
 
     def decoder(self, given: Any) -> Decoder:
         """The decoder that a caller names, which fits the model."""
@@ -94,8 +108,13 @@ class Setting:
         the mean of the prompt's final states: ``J' N' (W[t] - mean W)``. Without a decoder there is no J.
 
         Raises:
-            LensError: the decoder has no map for this layer.
+            LensError: the decoder has no map for this layer, or the model's tail is not run position by position.
         """
+        if self.anatomy.whole:
+            raise LensError(
+                f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model "
+                "with hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
+            )
         found, ids = self.decoder(decoder), torch.as_tensor(token_ids, device=self._head.device)
         basis = Basis(found, self.anatomy)
         if not basis.covers(site.label):

@@ -94,7 +94,7 @@ def heat_map(
     inside = inside_of(result, values, tokens)
     longest = max((len(text) for row in inside for text in row), default=0)
     width = max(0.75, 0.15 + 0.06 * longest)  # inches of a column
-    shades = _colormap(cmap)
+    shades = colormap(cmap)
     figure = new_figure(figsize=(1.5 + width * min(columns, _MOST_COLUMNS), 1.2 + 0.28 * rows))
     axes = figure.subplots()
     drawn = axes.imshow(values, aspect="auto", origin="lower", cmap=shades, vmin=low, vmax=high)
@@ -111,7 +111,7 @@ def heat_map(
         axes.set_title(title, parse_math=False)
     _mark_generated(axes, result, named)
     for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
-        ink = _ink(drawn.to_rgba(values[row, column]))
+        ink = ink_on(drawn.to_rgba(values[row, column]))
         text = inside[row][column]
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7, parse_math=False)
     return figure
@@ -129,7 +129,8 @@ def _mark_generated(axes: "Axes", result: LensResult, named: Sequence[int]) -> N
     axes.set_xlabel("position (green, after the line: generated)")
 
 
-def _colormap(name: str) -> Any:
+def colormap(name: str) -> Any:
+    """A colormap of matplotlib; raises a LensError if there is none of that name."""
     import matplotlib
 
     if name not in matplotlib.colormaps:
@@ -137,7 +138,7 @@ def _colormap(name: str) -> Any:
     return matplotlib.colormaps[name]
 
 
-def _ink(colour: np.ndarray) -> str:
+def ink_on(colour: np.ndarray) -> str:
     """Black or white, whichever can be read better on a colour; (4,), red, green, blue and alpha, 0..1."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
     return "black" if float(np.dot([0.2126, 0.7152, 0.0722], linear)) > _EVEN else "white"

@@ -33,13 +33,14 @@ def provenance_of(result: Shown) -> list[list[tuple[str, str]]]:
         return [*provenance_of(result.one), *provenance_of(result.other)]
     lines = [("prompt", result.prompt)]
     for name, value in result.provenance.items():
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{key} {_said(item)}" for key, item in value.items())
-        lines.append((name, _said(value)))
+        lines.append((name, said(value)))
     return [lines]
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A value of a provenance as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {said(item)}" for key, item in value.items())
     if isinstance(value, tuple):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(said, value))
     return "none" if value is None else str(value)

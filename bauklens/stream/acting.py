@@ -193,7 +193,8 @@ class _Block:
 
     def _begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._is_now = self._clock.count(self._name) == self._turn
-        self._stream, self._written = tensors_in(inputs, keywords)[self._anatomy.takes[0]].clone(), []
+        if set(self._own) - {"hidden"}:
+            self._stream, self._written = tensors_in(inputs, keywords)[self._anatomy.takes[0]].clone(), []
 
     def _end(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         if not self._is_now or "hidden" not in self._own:
@@ -233,10 +234,10 @@ class _Block:
         self._stream = after
         if found is whole:
             return None
+        touched = (found != whole).any(dim=-1, keepdim=True)  # the others keep their last digit
         if sublayer.adds:
-            changed = after
+            changed = torch.where(touched, after, own)
         elif len(sublayer.names) == 1:
-            touched = (found != whole).any(dim=-1, keepdim=True)  # the others keep their last digit
             changed = torch.where(touched, found / scale, own)
         else:
             changed = own + (found - whole) / scale

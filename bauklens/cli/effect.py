@@ -1,0 +1,161 @@
+"""The effect command."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bauklens.cli.option_values import load_model
+from bauklens.cli.options import model_options
+from bauklens.cli.output import require_each_writable, say, write
+from bauklens.cli.prompt_files import require_prompt
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.optional import csv_text
+from bauklens.vocabulary import PROMPTS, WHERES
+
+if TYPE_CHECKING:
+    from bauklens.result.effects import Effects
+
+_PICTURES = (".png", ".svg", ".pdf")
+_WRITTEN = (".html", ".csv", ".json", *_PICTURES)
+
+
+@click.command(short_help="Put each state of one prompt into another, and see what comes of it.")
+@click.argument("clean")
+@click.argument("corrupted")
+@model_options
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="The answer: a token, by its log probability; given twice, the clean and the corrupted answer, by the "
+    "difference of their logits. By default the two prompts' own next tokens.",
+)
+@click.option(
+    "--where",
+    default=WHERES[0],
+    show_default=True,
+    type=click.Choice(WHERES),
+    help="What is replaced: the state after a block or between its sublayers, or what its attention or MLP adds.",
+)
+@click.option(
+    "--into",
+    default=PROMPTS[0],
+    show_default=True,
+    type=click.Choice(PROMPTS),
+    help="The prompt that is run, into which states of the other are put.",
+)
+@click.option("--layer", "layers", multiple=True, help="A layer; repeatable. By default all.")
+@click.option(
+    "--position", "positions", multiple=True, type=int, help="A position of the prompt that is run; repeatable."
+)
+@click.option(
+    "--align",
+    "pairs",
+    multiple=True,
+    metavar="N=M",
+    help="Position N of CORRUPTED has its counterpart at M of CLEAN; repeatable. Needed if their lengths differ.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write the table as .html, .csv or .json, or draw it as .png, .svg or .pdf; repeatable.",
+)
+@click.option("--json", "json_path", metavar="FILE|-", help="Write the effects as JSON; - means standard output.")
+@click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer and position as CSV.")
+def effect(
+    clean: str,
+    corrupted: str,
+    targets: tuple[str, ...],
+    where: str,
+    into: str,
+    layers: tuple[str, ...],
+    positions: tuple[int, ...],
+    pairs: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    json_path: str | None,
+    csv_path: str | None,
+    **options: Any,
+) -> None:
+    """Put each state of CLEAN into CORRUPTED, one at a time, and print how much of the clean answer comes with it.
+
+    0 is what the model says after CORRUPTED, 1 what it says after CLEAN. The two prompts are best of the same length.
+
+    \b
+    Example: bauklens effect "The Eiffel Tower is located in the city of" \\
+                             "The Colosseum is located in the city of" --where attention -o effects.html
+    """
+    if json_path == csv_path == "-":
+        raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
+    require_each_writable(*outputs, json_path, csv_path)
+    _require_known(outputs)
+    for prompt in (clean, corrupted):
+        require_prompt(prompt)
+    align = dict(map(_pair, pairs)) or None
+    model, tokenizer = load_model(options)
+    from bauklens.edits.effect import trace_effect
+
+    found = trace_effect(
+        model,
+        tokenizer,
+        clean,
+        corrupted,
+        list(targets) or None,
+        into=into,
+        where=where,
+        layers=list(layers) or None,
+        positions=list(positions) or None,
+        align=align,
+    )
+    for path in outputs:
+        _write(found, path)
+        say(f"wrote {path}")
+    if csv_path is not None:
+        write(csv_path, csv_text(found.to_frame()))
+    if json_path is not None:
+        write(json_path, f"{found.to_json()}\n")
+    if "-" not in (csv_path, json_path):
+        from bauklens.show.effects_terminal import print_effects
+
+        print_effects(found)
+
+
+def _require_known(paths: tuple[Path, ...]) -> None:
+    """Refuses, before anything runs, a file of a kind that is not written, or a picture that cannot be drawn."""
+    for path in paths:
+        if path.suffix.lower() not in _WRITTEN:
+            raise LensError(f"effects are written as one of {', '.join(_WRITTEN)}; got {path.name!r}")
+    if any(path.suffix.lower() in _PICTURES for path in paths):
+        from bauklens.show.figures import new_figure
+
+        new_figure()
+
+
+def _write(found: "Effects", path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        found.to_html(path)
+    elif suffix in _PICTURES:
+        drawn = io.BytesIO()
+        found.plot().savefig(drawn, format=suffix[1:], dpi=150)
+        write_atomically(path, drawn.getvalue())
+    else:
+        write(str(path), csv_text(found.to_frame()) if suffix == ".csv" else f"{found.to_json()}\n")
+
+
+def _pair(given: str) -> tuple[int, int]:
+    """``N=M`` -> two positions.
+
+    >>> _pair("3=-1")
+    (3, -1)
+    """
+    here, _, there = given.partition("=")
+    try:
+        return int(here), int(there)
+    except ValueError:
+        raise LensError(f"--align takes N=M, two positions, such as 3=4; got {given!r:.80}") from None

@@ -1,0 +1,273 @@
+"""Effects: what the states of one prompt do in another, layer by layer and position by position. Needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.errors import LensError
+from bauklens.files import path_of, write_atomically
+from bauklens.optional import data_frame
+from bauklens.reading_files import LARGEST_FILE, parse_json, read_bytes
+from bauklens.result.frozen import frozen, frozen_array, frozen_floats, plain, require
+from bauklens.result.storage import as_json
+from bauklens.result.tokens import visible
+from bauklens.vocabulary import CORRUPTED, PROMPTS
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+FORMAT, VERSION = "bauklens.effects", 1
+
+EFFECTS = ("share", "effect", "difference")
+"""What a figure of effects can show."""
+
+_TEXTS = ("model", "clean", "corrupted", "into", "where")
+_NUMBERS = ("clean_difference", "corrupted_difference")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Effects:
+    """What comes of states of one prompt that are put into another, see :func:`bauklens.trace_effect`.
+
+    Attributes:
+        model: name of the model.
+        clean, corrupted: texts of the two prompts.
+        into: ``"corrupted"`` or ``"clean"``: the prompt that is run, and into which states of the other are put.
+        where: what is replaced: ``"hidden"``, ``"mid"``, ``"attention"`` or ``"mlp"``.
+        target: texts of the clean answer and the corrupted answer; or of the one token that is followed.
+        target_ids: their ids.
+        layers: (layer,), the labels of the rows.
+        positions: (position,) int64, positions of the prompt that is run.
+        tokens: (position,), its tokens there.
+        source_positions: (position,) int64, the positions of the other prompt from which the states are.
+        source_tokens: (position,), its tokens there.
+        difference: (layer, position) float32, the logit difference after the prompt that is run, with the state of the
+            other prompt at that layer and position: the logit of the clean answer less that of the corrupted one. Of
+            one token it is its log probability, which is its logit less ``log sum exp`` of all.
+        clean_difference, corrupted_difference: the same of the two prompts as they are.
+        top_ids: (layer, position) int64, the most probable next token with that state.
+        clean_top, corrupted_top: ids of the most probable next token of the two prompts as they are.
+        vocabulary: id -> text, of the tokens above.
+        notes: what a reader should know, as sentences.
+        provenance: model, revision, dtype, device, package versions, date, and all arguments.
+    """
+
+    model: str
+    clean: str
+    corrupted: str
+    into: str
+    where: str
+    target: tuple[str, ...]
+    target_ids: tuple[int, ...]
+    layers: tuple[str, ...]
+    positions: np.ndarray
+    tokens: tuple[str, ...]
+    source_positions: np.ndarray
+    source_tokens: tuple[str, ...]
+    difference: np.ndarray
+    clean_difference: float
+    corrupted_difference: float
+    top_ids: np.ndarray
+    clean_top: int
+    corrupted_top: int
+    vocabulary: Mapping[int, str]
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("target", "target_ids", "layers", "tokens", "source_tokens", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        shape = len(self.layers), len(self.tokens)
+        for name in ("positions", "source_positions", "top_ids"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.int64))
+        object.__setattr__(self, "difference", frozen_floats("difference", self.difference, shape))
+        object.__setattr__(self, "vocabulary", MappingProxyType(dict(self.vocabulary)))
+        object.__setattr__(self, "provenance", frozen(self.provenance))
+        self._require_whole(shape)
+
+    def _require_whole(self, shape: tuple[int, int]) -> None:
+        """Refuses parts that do not fit each other."""
+        for name in _TEXTS:
+            require(isinstance(getattr(self, name), str), f"{name} is not a text")
+        for name in _NUMBERS:
+            require(isinstance(getattr(self, name), float), f"{name} is not a number")
+        texts = (*self.target, *self.layers, *self.tokens, *self.source_tokens, *self.notes, *self.vocabulary.values())
+        require(all(isinstance(each, str) for each in texts), "a token, a layer or a note is not a text")
+        require(all(shape), "there are no layers or no positions")
+        require(self.into in PROMPTS, f"into is {self.into!r:.80}, which is not one of {', '.join(PROMPTS)}")
+        require(len(self.target) == len(self.target_ids) in (1, 2), "the target is not one token or two")
+        require(all(type(each) is int for each in self.target_ids), "the target's tokens are not ids")
+        require(len(self.source_tokens) == shape[1], "there is not a source for each position")
+        for name in ("positions", "source_positions"):
+            require(getattr(self, name).shape == shape[1:], f"{name} does not have a number for each position")
+        require(self.top_ids.shape == shape, f"top_ids has shape {self.top_ids.shape}, which does not match {shape}")
+        named = {*self.top_ids.ravel().tolist(), self.clean_top, self.corrupted_top}
+        require(named <= self.vocabulary.keys(), "the vocabulary does not have every token")
+
+    @cached_property
+    def effect(self) -> np.ndarray:
+        """(layer, position) float32, by how much the state changes the logit difference of the prompt that is run."""
+        own = self.corrupted_difference if self.into == CORRUPTED else self.clean_difference
+        return _read_only(self.difference - np.float32(own))
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        """(layer, position) float32: 0 is the corrupted prompt's logit difference, 1 the clean one's.
+
+        ``(difference - corrupted_difference) / (clean_difference - corrupted_difference)``, whichever prompt is run.
+        It can be below 0 and above 1, and is NaN if the two are the same.
+        """
+        gap = self.clean_difference - self.corrupted_difference
+        values = (self.difference.astype(np.float64) - self.corrupted_difference) / (gap or np.nan)
+        return _read_only(values.astype(np.float32) + np.float32(0))  # and no -0
+
+    @property
+    def measured(self) -> str:
+        """What :attr:`difference` is, in words."""
+        if len(self.target) == 1:
+            return f"log p of {visible(self.target[0])}"
+        return f"logit of {visible(self.target[0])} less that of {visible(self.target[1])}"
+
+    def largest(self, count: int = 5) -> "list[tuple[str, int, float]]":
+        """The places with the largest effects: (layer, position, share), the largest first."""
+        order = np.argsort(-np.abs(self.effect), axis=None, kind="stable")[:count]
+        places = (np.unravel_index(each, self.effect.shape) for each in order)
+        return [
+            (self.layers[row], int(self.positions[column]), float(self.share[row, column])) for row, column in places
+        ]
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A data frame with one row per layer and position.
+
+        Columns: layer, position, token, source position, source token, difference, effect, share, predicted (the most
+        probable next token).
+
+        Raises:
+            LensError: pandas is not installed.
+        """
+        row, column = (index.ravel() for index in np.indices(self.difference.shape))
+        return data_frame(
+            {
+                "layer": np.array(self.layers, dtype=object)[row],
+                "position": self.positions[column],
+                "token": np.array(self.tokens, dtype=object)[column],
+                "source position": self.source_positions[column],
+                "source token": np.array(self.source_tokens, dtype=object)[column],
+                **{name: getattr(self, name).ravel() for name in ("difference", "effect", "share")},
+                "predicted": [self.vocabulary[each] for each in self.top_ids.ravel().tolist()],
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: format ``bauklens.effects``, version 1."""
+        return {"format": FORMAT, "version": VERSION} | {
+            each.name: plain(getattr(self, each.name)) for each in fields(self)
+        }
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON."""
+        return as_json(self.to_dict())
+
+    @staticmethod
+    def from_dict(data: Any) -> "Effects":
+        """Reads what :meth:`to_dict` wrote.
+
+        Raises:
+            LensError: the format or version is another one, or a part is missing or damaged.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise LensError(f"these are not effects: looked for format {FORMAT!r}")
+        if data.get("version") != VERSION:
+            raise LensError(f"these effects have version {data.get('version')!r:.80}; this bauklens reads {VERSION}")
+        names = [each.name for each in fields(Effects)]
+        needed = [each.name for each in fields(Effects) if each.default is each.default_factory is MISSING]
+        missing = [name for name in needed if name not in data]
+        if missing:
+            raise LensError(f"these effects have no {', '.join(missing)}")
+        values = {name: data[name] for name in names if name in data}
+        try:
+            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
+            values |= {name: float(values[name]) for name in _NUMBERS}
+            return Effects(**values)
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise LensError(f"these effects are damaged: {error}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Writes a ``.json`` file; an old file is replaced only when the new one is complete.
+
+        Raises:
+            LensError: the path has another suffix, or cannot be written.
+        """
+        path = path_of(path)
+        if path.suffix != ".json":
+            raise LensError(f"effects are saved as a .json file; got {path.name!r}")
+        write_atomically(path, f"{self.to_json()}\n".encode("utf-8", "backslashreplace"))
+
+    @staticmethod
+    def load(path: str | Path, *, largest: int = LARGEST_FILE) -> "Effects":
+        """Reads a file that :meth:`save` wrote.
+
+        Args:
+            path: a regular file.
+            largest: the most bytes that it may have, by default 1 GB.
+
+        Raises:
+            LensError: the file cannot be read, is larger, or is damaged.
+        """
+        path = path_of(path)
+        try:
+            return Effects.from_dict(parse_json(read_bytes(path, largest)))
+        except LensError as error:
+            raise LensError(f"cannot read {path}: {error}") from None
+
+    def plot(self, measure: str = "share", *, title: str | None = None, cmap: str = "RdBu") -> "Figure":
+        """A matplotlib heat map, layers up and positions across, whose middle colour is 0.
+
+        Args:
+            measure: ``"share"``, ``"effect"`` or ``"difference"``.
+            title: a text above; None says what was put into what.
+            cmap: a colormap of matplotlib, by its name.
+
+        Raises:
+            LensError: matplotlib is not installed, or there is no such measure or colormap.
+        """
+        from bauklens.show.effects_figure import effects_figure
+
+        return effects_figure(self, measure, title=title, cmap=cmap)
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
+        """One self-contained page; also written to a file, atomically, if a path is given."""
+        from bauklens.show.effects_table import effects_page
+
+        html = effects_page(self, title)
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
+
+    def _repr_html_(self) -> str:
+        from bauklens.show.effects_table import effects_fragment
+
+        return effects_fragment(self)
+
+    def __repr__(self) -> str:
+        (layer, position, share), *_ = self.largest(1)
+        most = f"most at layer {layer}, position {position}: share {share:.2f}"
+        size = f"{len(self.layers)} layers x {len(self.tokens)} positions"
+        return f"<Effects of {self.where} on {self.measured}, {self.model}: {size}, {most}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Effects.from_dict, (self.to_dict(),)
+
+
+Effects.__module__ = "bauklens"  # so that pickles load wherever the class is defined
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    values.setflags(write=False)
+    return values

@@ -45,12 +45,13 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
         described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
     inner = any(each.spot.where != "hidden" for each in acted)
     sublayers = setting.sublayers if inner else None
+    heads = setting.heads if any(isinstance(each.spot.where, int) for each in acted) else ()
     if sublayers is not None and not sublayers.sequential and any(each.spot.where == "mid" for each in acted):
         raise LensError(
             f"the blocks of {setting.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
             "between them: pass where='attention', 'mlp' or 'hidden'"
         )
-    return Bound(Acting(setting.anatomy, acted, sublayers), described)
+    return Bound(Acting(setting.anatomy, acted, sublayers, heads), described)
 
 
 @unbroken
@@ -67,8 +68,26 @@ def _labels(edit: Edit, setting: Setting) -> list[str]:
     """The labels of the layers at which an edit acts."""
     named = [EMBED, *setting.anatomy.labels] if edit.where == "hidden" else list(setting.anatomy.labels)
     if edit.layers is not None:
-        return [named[row] for row in chosen_layers(named, edit.layers, setting.anatomy.idle)]
-    return setting.layers(edit.kind.decoder) if edit.kind.takes_directions else list(setting.anatomy.labels)
+        chosen = [named[row] for row in chosen_layers(named, edit.layers, setting.anatomy.idle)]
+        for label in chosen:
+            _require_head(edit, setting, label)
+        return chosen
+    every = setting.layers(edit.kind.decoder) if edit.kind.takes_directions else list(setting.anatomy.labels)
+    if isinstance(edit.where, int):
+        every = [label for label in every if edit.where < setting.head_count(label)] or every[:1]
+        _require_head(edit, setting, every[0])
+    return every
+
+
+def _require_head(edit: Edit, setting: Setting, label: str) -> None:
+    """Refuses a head that a layer does not have."""
+    if not isinstance(edit.where, int):
+        return
+    count = setting.head_count(label)
+    if not count:
+        raise LensError(f"the heads of layer {label} cannot be told apart: pass where='attention'")
+    if edit.where >= count:
+        raise LensError(f"unknown head {edit.where}: layer {label} has the heads 0 .. {count - 1}")
 
 
 def _said(edit: Edit, count: int) -> Any:

@@ -43,8 +43,9 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
             site = Site(label, edit.where)
             acted.append(Acted(Spot(*site), columns, _finite(edit.kind.at(setting, site), edit, site)))
         described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
-    sublayers = setting.sublayers_for({each.spot.where for each in acted})
-    return Bound(Acting(setting.anatomy, acted, sublayers), described)
+    wheres = {each.spot.where for each in acted}
+    heads = setting.heads if any(isinstance(where, int) for where in wheres) else ()
+    return Bound(Acting(setting.anatomy, acted, setting.sublayers_for(wheres), heads), described)
 
 
 @unbroken
@@ -61,8 +62,26 @@ def _labels(edit: Edit, setting: Setting) -> list[str]:
     """The labels of the layers at which an edit acts."""
     named = [EMBED, *setting.anatomy.labels] if edit.where == "hidden" else list(setting.anatomy.labels)
     if edit.layers is not None:
-        return [named[row] for row in chosen_layers(named, edit.layers, setting.anatomy.idle)]
-    return setting.layers(edit.kind.decoder) if edit.kind.takes_directions else list(setting.anatomy.labels)
+        chosen = [named[row] for row in chosen_layers(named, edit.layers, setting.anatomy.idle)]
+        for label in chosen:
+            _require_head(edit, setting, label)
+        return chosen
+    every = setting.layers(edit.kind.decoder) if edit.kind.takes_directions else list(setting.anatomy.labels)
+    if isinstance(edit.where, int):
+        every = [label for label in every if edit.where < setting.head_count(label)] or every[:1]
+        _require_head(edit, setting, every[0])
+    return every
+
+
+def _require_head(edit: Edit, setting: Setting, label: str) -> None:
+    """Refuses a head that a layer does not have."""
+    if not isinstance(edit.where, int):
+        return
+    count = setting.head_count(label)
+    if not count:
+        raise LensError(f"the heads of layer {label} cannot be told apart: pass where='attention'")
+    if edit.where >= count:
+        raise LensError(f"unknown head {edit.where}: layer {label} has the heads 0 .. {count - 1}")
 
 
 def _said(edit: Edit, count: int) -> Any:

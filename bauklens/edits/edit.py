@@ -1,16 +1,19 @@
 """An edit as a value: what is done to the states of which layers, at which positions. It acts once it is brought to a
 model (:mod:`bauklens.edits.bound`)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bauklens.arguments import Layers, Positions, as_lists, one_of
+from bauklens.arguments import Layers, Positions, as_lists, is_whole_number, one_of
 from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.result.edited import in_words
 from bauklens.stream.acting import Change
 from bauklens.vocabulary import WHERES
+
+_HEAD = re.compile(r"head (\d+)")
 
 PROMPT, NEW = "prompt", "new"
 """Positions by name: all of the prompt, and all that are generated."""
@@ -52,7 +55,8 @@ class Edit:
         positions: positions of the prompt, as of :func:`bauklens.logit_lens`; ``"prompt"``, all of these; ``"new"``,
             those that are generated; None means all, and those that are generated too.
         where: what is changed: the stream after the block (``"hidden"``), between its attention and its MLP
-            (``"mid"``), or what its ``"attention"`` or ``"mlp"`` writes.
+            (``"mid"``), or what its ``"attention"`` or ``"mlp"`` writes; or what a head of its attention writes, by
+            its number from 0, or ``"head 3"``.
 
     Raises:
         LensError: one of these is not of its kind.
@@ -61,10 +65,10 @@ class Edit:
     kind: Kind
     layers: Layers = None
     positions: Positions | str = None
-    where: str = "hidden"
+    where: str | int = "hidden"
 
     def __post_init__(self) -> None:
-        one_of("where", self.where, WHERES)
+        object.__setattr__(self, "where", _place(self.where))
         if isinstance(self.positions, str):
             one_of("positions", self.positions, (PROMPT, NEW))
         for name in ("layers", "positions"):
@@ -131,6 +135,19 @@ def edits_in(given: Any) -> tuple[Edit, ...]:
     if isinstance(given, (Edits, list, tuple)) and all(isinstance(each, (Edit, Edits)) for each in given):
         return tuple(part for each in given for part in each)
     raise LensError(f"edits must be made by bauklens.edits, such as edits.zero('mlp', layers=3); got {given!r:.80}")
+
+
+def _place(where: Any) -> str | int:
+    """What is changed: one of those with a name, or the number of a head."""
+    head = _HEAD.fullmatch(where) if isinstance(where, str) else None
+    if head:
+        return int(head[1])
+    if isinstance(where, str) and where in WHERES:
+        return where
+    if is_whole_number(where) and where >= 0:
+        return int(where)
+    named = ", ".join(map(repr, WHERES))
+    raise LensError(f"unknown where {where!r}: pass one of {named}, or the number of an attention head, from 0")
 
 
 def _frozen(value: Any) -> Any:

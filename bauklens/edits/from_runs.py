@@ -12,6 +12,7 @@ from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.model.encoding import Prompt, encode
 from bauklens.stream.acting import Change
+from bauklens.stream.heads import HeadStates
 from bauklens.stream.states import Stream
 from bauklens.vocabulary import EMBED
 
@@ -88,7 +89,10 @@ def states_at(setting: Setting, stream: Stream, site: Site) -> torch.Tensor:
     if site.where == "hidden":
         row = 0 if site.label == EMBED else 1 + setting.anatomy.labels.index(site.label)
         return stream.states[row]
-    return stream.named(site.where)[setting.anatomy.labels.index(site.label)]
+    block = setting.anatomy.labels.index(site.label)
+    if isinstance(site.where, int):
+        return HeadStates(stream, [(block, site.where)]).of(0)
+    return stream.named(site.where)[block]
 
 
 def _text(prompt: Any) -> Any:

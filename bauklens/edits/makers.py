@@ -12,7 +12,8 @@ from bauklens.edits.kinds import Ablate, AblateTop, Add, Steer, Swap, Zero
 from bauklens.edits.setting import Token
 from bauklens.errors import LensError
 
-Where = str
+Where = str | int
+"""What is changed, as of :class:`bauklens.edits.Edit`."""
 
 
 def swap(

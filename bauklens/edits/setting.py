@@ -14,8 +14,9 @@ from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.guard import evaluating
+from bauklens.model.heads import Heads
 from bauklens.model.inputs import Inputs
-from bauklens.model.resolving import sublayers_of
+from bauklens.model.resolving import heads_of, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.targets import Wanted, wanted_targets
 from bauklens.stream.states import Stream, trace_stream
@@ -29,7 +30,7 @@ class Site(NamedTuple):
     """A layer at which an edit acts, and what is changed there; see :class:`bauklens.edits.Edit`."""
 
     label: str
-    where: str
+    where: str | int
 
 
 class Setting:
@@ -53,7 +54,7 @@ class Setting:
         """Those of every block."""
         return sublayers_of(self.model, self.anatomy, self.inputs)
 
-    def sublayers_for(self, wheres: Collection[str]) -> Sublayers | None:
+    def sublayers_for(self, wheres: Collection[str | int]) -> Sublayers | None:
         """Those of every block, if what they write, or the stream between them, is to be changed.
 
         Raises:
@@ -69,13 +70,29 @@ class Setting:
         return self.sublayers
 
     @cached_property
+    def heads(self) -> tuple[Heads | str, ...]:
+        """(layer,), those of every block's attention, or why they cannot be told apart."""
+        try:
+            return heads_of(self.model, self.anatomy, self.inputs)
+        except LensError as error:
+            raise LensError(str(error).replace("pass stream=", "pass where=")) from None
+
+    def head_count(self, label: str) -> int:
+        """How many heads a block's attention has; 0 if they cannot be told apart."""
+        found = self.heads[self.anatomy.labels.index(label)]
+        return found.count if isinstance(found, Heads) else 0
+
+    @cached_property
     def clean(self) -> Stream:
         """What the prompt leaves without an edit."""
         return trace_stream(self.model, self.anatomy, self.inputs)
 
-    def stream_of(self, inputs: Inputs, wheres: Sequence[str]) -> Stream:
+    def stream_of(self, inputs: Inputs, wheres: Sequence[str | int]) -> Stream:
         """What another prompt leaves, with what its sublayers write if that is wanted."""
-        return trace_stream(self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers_for(wheres)))
+        heads = self.heads if any(isinstance(each, int) for each in wheres) else None
+        return trace_stream(
+            self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers_for(wheres), heads=heads)
+        )
 
     def decoder(self, given: Any) -> Decoder:
         """The decoder that a caller names, which fits the model."""

@@ -1,5 +1,7 @@
 """A final norm at the scale that it has for the last block's output, so that contributions add up."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -23,19 +25,21 @@ class FrozenNorm:
     Args:
         norm: the model's own final norm.
         final: (prompt, hidden), the last block's output.
+        without_hooks: whether its forward is called as such, as a hook on it is running.
 
     Raises:
         LensError: the norm is neither, shown by two parts of the final state that do not add up to the whole.
     """
 
-    def __init__(self, norm: nn.Module, final: torch.Tensor) -> None:
-        self.norm = norm
+    def __init__(self, norm: nn.Module, final: torch.Tensor, *, without_hooks: bool = False) -> None:
+        self.norm: Callable[[torch.Tensor], torch.Tensor] = norm.forward if without_hooks else norm
+        self._called = type(norm).__name__
         self.epsilon = next((getattr(norm, name) for name in _EPSILON_NAMES if hasattr(norm, name)), 0.0)
         self.centred = False
         shift = self.scale(final).to(final.dtype)
-        moved = (norm(final + shift) - norm(final)).abs().max()
-        self.centred = bool(moved <= _MOVED * (norm(final) - norm(torch.zeros_like(final))).abs().max())
-        self.bias = norm(torch.zeros_like(final[:1]))  # (1, hidden)
+        moved = (self.norm(final + shift) - self.norm(final)).abs().max()
+        self.centred = bool(moved <= _MOVED * (self.norm(final) - self.norm(torch.zeros_like(final))).abs().max())
+        self.bias = self.norm(torch.zeros_like(final[:1]))  # (1, hidden)
         if not any(hasattr(norm, name) for name in _EPSILON_NAMES):
             self.epsilon = self._epsilon(final[:1])
         self.final_scale = self.scale(final)  # (prompt, 1)
@@ -74,6 +78,5 @@ class FrozenNorm:
         difference = self(part, everywhere) + self(final - part, everywhere) + self.bias - whole
         if not difference.abs().max() <= max(8 * torch.finfo(final.dtype).eps, 1e-5) * whole.abs().max():
             raise LensError(
-                f"norm='final' needs a LayerNorm or RMSNorm as the final norm; found {type(self.norm).__name__}: "
-                "pass norm='own'"
+                f"norm='final' needs a LayerNorm or RMSNorm as the final norm; found {self._called}: pass norm='own'"
             )

@@ -4,7 +4,7 @@ The output projection of an attention is given what its heads return, one beside
 bias, so that what it writes is the sum of what it makes of each head, and the bias.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,10 +51,13 @@ class HeadOutputs:
     Args:
         model: the model, or its shell, of which modules are kept.
         given: (..., position, heads x size), what the projection is given.
+        added: number of a head -> (..., position, hidden), what an edit adds to what it writes.
     """
 
-    def __init__(self, model: nn.Module, heads: Heads, given: torch.Tensor) -> None:
-        self.heads, self.given = heads, given
+    def __init__(
+        self, model: nn.Module, heads: Heads, given: torch.Tensor, added: Mapping[int, torch.Tensor] | None = None
+    ) -> None:
+        self.heads, self.given, self._added = heads, given, added or {}
         self._projection = model.get_submodule(heads.projection)
         self._norm = None if heads.norm is None else model.get_submodule(heads.norm)
 
@@ -78,7 +81,8 @@ class HeadOutputs:
             where = self._numbers[..., columns].flatten()
             part = self._frozen(part.flatten(0, -2), where).view(part.shape)
             part = part + self._frozen.bias if head is None else part
-        return part if self.heads.scale == 1 else part * self.heads.scale
+        part = part if self.heads.scale == 1 else part * self.heads.scale
+        return part if head is None or head not in self._added else part + self._added[head][..., columns, :].to(part)
 
     @property
     def _numbers(self) -> torch.Tensor:
@@ -97,7 +101,8 @@ class HeadOutputs:
         """The norm at the scale that it has at each position."""
         if self._norm is None:
             return None
-        return FrozenNorm(self._norm, self._projection.forward(self.given).flatten(0, -2))
+        output = self._projection.forward(self.given).flatten(0, -2)
+        return FrozenNorm(self._norm, output, without_hooks=True)
 
     @torch.no_grad()
     def add_up_to(self, attention: torch.Tensor, columns: Any = slice(None)) -> bool:
@@ -108,6 +113,8 @@ class HeadOutputs:
         """
         whole = attention[..., columns, :].float()
         found, largest = torch.zeros_like(whole), whole.abs()
+        for change in self._added.values():
+            largest = torch.maximum(largest, change[..., columns, :].to(whole).abs())
         for head in (None, *range(self.heads.count)):
             part = self.of(head, columns).to(whole)
             found, largest = found + part, torch.maximum(largest, part.abs())

@@ -1,8 +1,9 @@
 """States that are changed while a model runs: by hooks on the modules that write them, which are gone afterwards.
 
 A spot is a block and what is changed there: the stream after the block (``"hidden"``; of "embed", the stream before
-block 0), what its attention or its MLP writes into the stream, or the stream between the two (``"mid"``). At each spot
-the changes act in the order in which they are given, each on what the one before has left.
+block 0), what its attention or its MLP writes into the stream, what one head of its attention writes (by its number),
+or the stream between the two (``"mid"``). At each spot the changes act in the order in which they are given, each on
+what the one before has left; those of heads act before those of their attention.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of, with_state
 from bauklens.model.forward import tensors_in
+from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.sublayers import Sublayer, Sublayers
 from bauklens.signals import unbroken
 from bauklens.vocabulary import EMBED
@@ -33,11 +35,11 @@ class Spot(NamedTuple):
 
     Attributes:
         label: the row's.
-        where: ``"hidden"``, ``"attention"``, ``"mlp"`` or ``"mid"``.
+        where: ``"hidden"``, ``"attention"``, ``"mlp"``, ``"mid"``, or the number of a head.
     """
 
     label: str
-    where: str = "hidden"
+    where: str | int = "hidden"
 
 
 class Acted(NamedTuple):
@@ -56,11 +58,16 @@ class Acting:
         anatomy: the model's.
         acted: the changes, in their order.
         sublayers: those of every block, if a spot is at one.
+        heads: (layer,), those of every block's attention, or why it has none, if a spot is at one.
+        added: label of a layer and number of a head -> (batch, position, hidden), what was added to what it writes in
+            the forward pass that ran last.
     """
 
     anatomy: Anatomy
     acted: Sequence[Acted]
     sublayers: Sublayers | None = None
+    heads: tuple[Heads | str, ...] = ()
+    added: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict, compare=False)
 
     @unbroken
     def on(self, running: nn.Module) -> Iterator[None]:
@@ -172,13 +179,16 @@ class _Block:
     """
 
     def __init__(
-        self, acting: Acting, running: nn.Module, clock: _Clock, number: int, own: Mapping[str, Sequence[Acted]]
+        self, acting: Acting, running: nn.Module, clock: _Clock, number: int, own: Mapping[str | int, Sequence[Acted]]
     ) -> None:
         self._anatomy, self._running, self._clock = acting.anatomy, running, clock
         self._name, self._own, self._parts = acting.anatomy.blocks[number], own, acting.anatomy.parts
         self._turn = acting.anatomy.blocks[:number].count(self._name)  # a block may run several times
-        self._sublayers = acting.sublayers
-        self._number = number
+        self._sublayers, self._added = acting.sublayers, acting.added
+        self._label, self._number = acting.anatomy.labels[number], number
+        self._by_head = sorted(where for where in own if isinstance(where, int))
+        self._heads = acting.heads[number] if self._by_head else None
+        self._joined: torch.Tensor | None = None  # what the output projection is given
         self._stream: torch.Tensor | None = None  # what the sublayer that runs is to add to
         self._written: list[torch.Tensor] = []
 
@@ -187,14 +197,38 @@ class _Block:
         yield block.register_forward_pre_hook(self._begin, with_kwargs=True)
         if set(self._own) - {"hidden"}:
             assert self._sublayers is not None
+            if isinstance(self._heads, Heads):
+                projection = self._running.get_submodule(self._heads.projection)
+                yield projection.register_forward_pre_hook(self._join, with_kwargs=True)
             yield from self._of_sublayer(self._sublayers.attention[self._number], ("attention", "mid"))
             yield from self._of_sublayer(self._sublayers.mlp[self._number], ("mlp",))
         yield block.register_forward_hook(self._end)
 
     def _begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self._is_now = self._clock.count(self._name) == self._turn
+        for head in self._by_head:
+            self._added.pop((self._label, head), None)
         if set(self._own) - {"hidden"}:
             self._stream, self._written = tensors_in(inputs, keywords)[self._anatomy.takes[0]].clone(), []
+
+    def _join(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if self._is_now:
+            self._joined = tensors_in(inputs, keywords)[0]
+
+    def _with_heads(self, attention: torch.Tensor) -> torch.Tensor:
+        """What the attention writes, with what its heads write changed; the same tensor if nothing is."""
+        assert isinstance(self._heads, Heads)
+        assert self._joined is not None
+        given = self._joined.reshape(*attention.shape[:-1], -1)
+        outputs = HeadOutputs(self._running, self._heads, given)
+        found = attention
+        for head in self._by_head:
+            part = outputs.of(head).to(attention)
+            changed = self._clock.changed(part, self._own[head])
+            if changed is not part:
+                found = found + (changed - part)
+                self._added[self._label, head] = changed - part
+        return found
 
     def _end(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         if not self._is_now or "hidden" not in self._own:
@@ -223,7 +257,7 @@ class _Block:
         if not is_last:
             return None
         whole = torch.stack(self._written).sum(dim=0) if self._written[1:] else part
-        found = whole
+        found = self._with_heads(whole) if self._by_head and wheres[0] == "attention" else whole
         if wheres[0] in self._own:
             found = self._clock.changed(found, self._own[wheres[0]])
         after = stream + found

@@ -115,8 +115,14 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         logits = model_logits(running, inputs, **options)
         if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
             kept.whole()
+    added = {} if tracing.acting is None else tracing.acting.added
     by_head = tuple(
-        HeadOutputs(running, each, joined[each.projection]) if isinstance(each, Heads) else None for each in heads
+        HeadOutputs(
+            running, each, joined[each.projection], {head: one[0] for (of, head), one in added.items() if of == label}
+        )
+        if isinstance(each, Heads)
+        else None
+        for label, each in zip(anatomy.labels, heads, strict=False)
     )
     device = kept.whole().device
     written = {name: output.to(device) for name, output in outputs.items()}

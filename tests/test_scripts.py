@@ -71,6 +71,15 @@ def test_benchmark(tmp_path):
     assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}
 
 
+def test_benchmark_of_effects(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    arguments = ["--model", tmp_path / "tiny", "--tokens", 50, "--rounds", 1, "--where", "hidden", "--where", "mlp"]
+    ran = python(SCRIPTS / "benchmark_effects.py", *arguments)
+    assert ran.returncode == 0, ran.stderr
+    assert re.findall(r", (hidden|mlp), 50 tokens: .* ratio [\d.]+;", ran.stdout) == ["hidden", "mlp"]
+
+
 class TestBenchmarkOfDecoders:
     """On a tiny model: every part, the pages, and what is kept of a run."""
 

@@ -5,7 +5,7 @@ nor transformers.
 
 >>> import bauklens
 >>> sorted(bauklens.__all__)[:3]
-['Comparison', 'Decoder', 'Evaluation']
+['Comparison', 'Contributions', 'Decoder']
 """
 
 import lazy_loader

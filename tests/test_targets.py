@@ -253,7 +253,7 @@ def test_the_caller_may_pass_one_alone():
 
 
 def test_a_word_and_an_edit_do_not_go_together(gpt2, tokenizer):
-    with pytest.raises(LensError, match="edit_output would act elsewhere: pass words='first'"):
+    with pytest.raises(LensError, match="an edit would act elsewhere: pass words='first'"):
         bauklens.logit_lens(gpt2, tokenizer, TEXT, targets=["xyz"], edit_output=lambda output, layer: None)
 
 

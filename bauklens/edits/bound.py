@@ -97,7 +97,8 @@ def _columns(edit: Edit, count: int) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda positions: positions < count
     if edit.positions == NEW:
         return lambda positions: positions >= count
-    chosen = torch.tensor(chosen_positions(count, edit.positions))  # type: ignore[arg-type]
+    named = chosen_positions(count, edit.positions)  # type: ignore[arg-type]
+    chosen = torch.tensor(named, dtype=torch.int64, device="cpu")
     return lambda positions: torch.isin(positions, chosen.to(positions.device))
 
 

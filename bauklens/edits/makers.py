@@ -119,7 +119,7 @@ def add(
     Raises:
         LensError: it holds NaN or infinity, or is not one vector.
     """
-    found = torch.as_tensor(vector).detach().float().cpu()
+    found = torch.as_tensor(vector, dtype=torch.float32, device="cpu").detach()
     if found.dim() != 1 or not found.isfinite().all():
         raise LensError(f"the vector must be (hidden,), and finite; got shape {tuple(found.shape)}")
     return Edit(Add(found.clone(), _number(strength)), layers, positions, where)

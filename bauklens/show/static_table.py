@@ -135,9 +135,9 @@ def _short(text: str) -> str:
 
 def excerpt(result: LensResult) -> tuple[LensResult, str]:
     """The last positions of a result, as many as a static table can show, and a sentence that says so if not all."""
-    is_very_large = len(result.layers) * len(result.positions) > _VERY_LARGE
-    count = max(1, (_SHORT if is_very_large else _MOST_CELLS) // len(result.layers))
     shown = folded(result)
+    is_very_large = len(result.layers) * len(shown) > _VERY_LARGE
+    count = max(1, (_SHORT if is_very_large else _MOST_CELLS) // len(result.layers))
     if len(shown) <= count:
         return result, folded_in_words(shown)
     first = shown[-count]

@@ -9,173 +9,20 @@ where a copy of their code is given.
 
 import json
 import os
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from benchmark import DOCS, VIEWER, write_docs
 from picture import chromium_path
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import sync_playwright
 from viewer_cases import CASES, Case, lens_of, pins_of, with_images
+from viewer_pages import JACOBIAN, OURS, WIDGET, Tool, measured
 from viewer_peers import MOST_POSITIONS, Peers
-from viewer_table import keys_table, moving_table, opening_table
+from viewer_table import keys_table, moving_table, opening_table, work_table
 
 import bauklens
-
-ARROWS = ["ArrowLeft", "ArrowLeft", "ArrowUp", "ArrowLeft", "ArrowDown", "ArrowRight"] * 4
-JUMPS = ["Home", "End", "n", "Shift+N", "n", "Control+Home", "Control+End"]
-PINS = ["p", "p", "ArrowLeft", "p", "p"]
-
-OPENED = """
-(() => {
-  globalThis.opened = new Promise((done) => {
-    const watch = new MutationObserver(() => {
-      if (!document.querySelector("SELECTOR")) return;
-      watch.disconnect();
-      requestAnimationFrame(() => setTimeout(() => done(performance.now())));
-    });
-    watch.observe(document, { subtree: true, childList: true, attributeFilter: ["class"] });
-  });
-  globalThis.longest = 0;
-  const longer = ({ duration }) => (globalThis.longest = Math.max(globalThis.longest, duration));
-  new PerformanceObserver((list) => list.getEntries().forEach(longer)).observe({ type: "longtask" });
-})();
-"""
-"""Notes when the page shows what it is for, and the longest time for which it did not answer on the way."""
-
-SCROLLED = """
-async (selector) => {
-  const box = document.querySelector(selector) ?? document.scrollingElement;
-  const gaps = [];
-  let last = performance.now();
-  for (let step = 0; step < 90; step += 1) {
-    box.scrollBy(step % 2 ? 37 : 333, step % 3 ? 11 : -7);
-    await new Promise(requestAnimationFrame);
-    gaps.push(performance.now() - last);
-    last = performance.now();
-  }
-  return gaps.slice(1);
-}
-"""
-
-HELD = """
-async () => {
-  const target = document.querySelector(".cell.chosen") ?? document.body;
-  target.focus();
-  const gaps = [];
-  let last = performance.now();
-  for (let step = 0; step < 60; step += 1) {
-    const key = step % 3 ? "ArrowLeft" : "ArrowUp";
-    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-    await new Promise(requestAnimationFrame);
-    gaps.push(performance.now() - last);
-    last = performance.now();
-  }
-  return gaps.slice(1);
-}
-"""
-
-TIMED = """
-() => {
-  document.querySelector(".cell.chosen")?.focus();
-  addEventListener("keydown", ({ timeStamp }) => {
-    globalThis.painted = new Promise((done) => requestAnimationFrame(() => {
-      const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => done(performance.now() - timeStamp);
-      port2.postMessage(null);
-    }));
-  }, true);
-}
-"""
-"""From when a key came to when the frame after it was painted."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """Whose page it is, and how it is measured: what says that it is open, what scrolls, and whether it knows keys."""
-
-    name: str
-    opened: str
-    box: str
-    keys: bool
-
-
-OURS = Tool("bauklens", "figure.mounted", ".viewer .scroll", keys=True)
-JACOBIAN = Tool("Jacobian lens page", ".hm-spacer", "#hm-wrap", keys=True)
-WIDGET = Tool("LogitLensKit's widget", "#lens table", "none", keys=False)
-
-
-def opened(browser: Browser, tool: Tool, path: Path) -> Page:
-    """The page, once it shows what it is for."""
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.set_default_timeout(120_000)
-    page.add_init_script(OPENED.replace("SELECTOR", tool.opened))
-    page.goto(path.as_uri())
-    page.locator(tool.opened).first.wait_for(state="attached")
-    page.evaluate("globalThis.opened")
-    page.wait_for_timeout(500)
-    return page
-
-
-def keyed(page: Page, keys: list[str]) -> list[float]:
-    """Milliseconds from each key to the paint after it."""
-    taken = []
-    for key in keys:
-        page.keyboard.press(key)
-        taken.append(page.evaluate("globalThis.painted"))
-    return taken
-
-
-def seen_in(page: Page, tool: Tool) -> dict[str, Any]:
-    """Everything of one opening."""
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    seen = {"first paint": [paint], "open": [page.evaluate("globalThis.opened")]}
-    seen["longest block"] = [page.evaluate("globalThis.longest")]
-    seen["scroll"] = page.evaluate(SCROLLED, tool.box)
-    if not tool.keys:
-        return seen
-    seen["held"] = page.evaluate(HELD)
-    page.evaluate(TIMED)
-    seen["arrows"] = keyed(page, ARROWS)
-    if tool is OURS:
-        seen["jumps"] = keyed(page, JUMPS)
-        seen["pins"] = keyed(page, PINS)
-        page.get_by_role("button", name="Every position").click()
-        page.wait_for_timeout(300)
-        seen["scroll, reader"] = page.evaluate(SCROLLED, tool.box)
-        seen["held, reader"] = page.evaluate(HELD)
-        seen["arrows, reader"] = keyed(page, ARROWS)
-    return seen
-
-
-def measured(browser: Browser, tool: Tool, write: Callable[[Path], object], rounds: int) -> dict[str, Any]:
-    """One row of the table: of each opening the median and the largest, of several openings their medians."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lens.html"
-        started = time.perf_counter()
-        write(path)
-        taken = time.perf_counter() - started
-        every = []
-        for _ in range(rounds):
-            page = opened(browser, tool, path)
-            every.append(seen_in(page, tool))
-            nodes = page.evaluate("document.querySelectorAll('body *').length")
-            page.close()
-        row = {"page": tool.name, "bytes": path.stat().st_size, "seconds to write": taken, "elements": nodes}
-    for name in every[0]:
-        middles = statistics.median(statistics.median(each[name]) for each in every)
-        row[name] = [
-            middles,
-            statistics.median(max(each[name]) for each in every),
-            max(max(each[name]) for each in every),
-        ]
-    return row
 
 
 def pages_of(lens: bauklens.LensResult, peers: Peers) -> list[tuple[Tool, Callable[[Path], object]]]:
@@ -231,7 +78,9 @@ def main(
         found = {"browser": browser.version, "rounds": rounds, "cores": os.cpu_count(), "peers": peers.missing}
         found |= {"rows": rows}
         browser.close()
-    print("\n".join(["", *opening_table(found), "", *moving_table(found), "", *keys_table(found)]))
+    print(
+        "\n".join(["", *opening_table(found), "", *moving_table(found), "", *keys_table(found), "", *work_table(found)])
+    )
     if docs:
         (DOCS / VIEWER).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         write_docs([], DOCS)

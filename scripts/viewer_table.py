@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_OPENING = ("first paint", "open", "longest block")
+_OPENING = ("first paint", "open", "longest block", "open, work")
 _MOVING = {
     "scroll": "scrolling",
     "scroll, reader": "scrolling, with the reader",
@@ -29,7 +29,8 @@ def of_the_viewer(found: dict[str, Any]) -> str:
         "panel shows the charts, or the reader. All times are in milliseconds.",
         "",
         "*First paint* is the first of anything, which for ours is the table that needs no script; *open* is when the "
-        "viewer was painted; *longest block* is for how long at most the page did not answer on the way.",
+        "viewer was painted; *longest block* is for how long at most the page did not answer on the way; *processor* "
+        "is the time that the page's main thread worked for it, which other work on the machine changes less.",
         "",
         *opening_table(found),
         "",
@@ -42,6 +43,10 @@ def of_the_viewer(found: dict[str, Any]) -> str:
         "",
         *keys_table(found),
         "",
+        "Processor time of the main thread for a key, with all that follows: the mean, and the longest task.",
+        "",
+        *work_table(found),
+        "",
         f"Chromium {found['browser']}, headless, without a GPU, medians of {rounds} openings each, on a machine with "
         f"{found['cores']} cores that had other work (load {min(loads):.1f} to {max(loads):.1f} when a row began). "
         f"{found['peers']}",
@@ -51,9 +56,16 @@ def of_the_viewer(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def work_table(found: dict[str, Any]) -> list[str]:
+    """Processor time of keys, as lines."""
+    names = {f"{name}, work": said for name, said in _KEYS.items()}
+    rows = [row for row in found["rows"] if "arrows, work" in row]
+    return _table(["", "page", *names.values()], [[*_named(row), *_pairs(row, names)] for row in rows], 2)
+
+
 def opening_table(found: dict[str, Any]) -> list[str]:
     """Sizes and times of opening, as lines."""
-    heads = ["", "page", "tracked", "size", *_OPENING, "elements"]
+    heads = ["", "page", "tracked", "size", "first paint", "open", "longest block", "processor", "elements"]
     rows = [
         [
             *_named(row),

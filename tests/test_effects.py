@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from rich.console import Console
-from transformers import MixtralConfig
+from transformers import MambaConfig, MixtralConfig
 
 import bauklens
 from bauklens import Effects, LensError, trace_effect
@@ -394,6 +394,35 @@ def test_what_cannot_be_is_one_line(prompts, options, said):
 def test_there_is_no_middle_in_parallel_blocks():
     with pytest.raises(LensError, match="no 'mid'"):
         trace_effect(of_kind("gptj"), None, CLEAN, CORRUPTED, ANSWERS, where="mid")
+
+
+def test_blocks_without_sublayers_have_hidden_states_only():
+    config = MambaConfig(hidden_size=WIDTH, num_hidden_layers=2, state_size=4, vocab_size=320)
+    model = with_random_weights(config)
+    with pytest.raises(LensError, match=r"no attention and MLP .* pass where='hidden'"):
+        trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, where="mlp")
+    effects = trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, layers=[0], positions=[4, 9])
+    assert effects.difference.tolist() == [
+        [pytest.approx(difference(right), abs=2e-4) for right in mamba_by_hand(model, 0, [4, 9])]
+    ]
+
+
+def mamba_by_hand(model, layer, positions):
+    """The logits with one state of the clean prompt after a block of Mamba."""
+    kept, found = [], []
+    block = model.backbone.layers[layer]
+    with after(block, lambda _, state: kept.append(state.clone()) or state):
+        logits(model, CLEAN)
+    for position in positions:
+
+        def put(_inputs, state, position=position):
+            changed = state.clone()
+            changed[:, position] = kept[0][:, position]
+            return changed
+
+        with after(block, put):
+            found.append(logits(model, CORRUPTED))
+    return found
 
 
 @pytest.fixture

@@ -52,7 +52,10 @@ class Setting:
     @cached_property
     def sublayers(self) -> Sublayers:
         """Those of every block."""
-        return sublayers_of(self.model, self.anatomy, self.inputs)
+        try:
+            return sublayers_of(self.model, self.anatomy, self.inputs)
+        except LensError as error:  # which names the option of a lens
+            raise LensError(str(error).replace("stream='hidden' or 'delta'", "where='hidden'")) from None
 
     def sublayers_for(self, wheres: Collection[str | int]) -> Sublayers | None:
         """Those of every block, if what they write, or the stream between them, is to be changed.

@@ -4,11 +4,13 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from bauklens import Target
 from scripts.viewer_cases import Case, lens_of, pins_of
 
 pytestmark = pytest.mark.slow  # millions of numbers
@@ -37,10 +39,15 @@ class TestSizes:
 
     def test_very_many_numbers_are_rounded_further_and_a_page_of_327_680_cells_is_below_12_mb(self):
         lens = lens_of(Case(80, 4096, 5))
+        ranks = np.arange(1, lens.magnitude.size + 1).reshape(lens.magnitude.shape) % 8000 + 1
+        values = {"probability": np.full(ranks.shape, 0.25), "logit": np.zeros(ranks.shape), "rank": ranks}
+        followed = Target(text=" token 7", token_ids=(7,), part="token", note="", **values)
         page = lens.view().to_html()
         assert len(page.encode()) < 12e6
         assert '"rounded":"three"' in page
         assert '"rounded":"to about three digits"' in page
+        with_target = replace(lens, targets=(followed,), tracked=None).view().to_html()
+        assert np.array_equal(numbers_of(with_target, "target 0 rank"), ranks.ravel())  # of a target they stay exact
         off = np.abs(numbers_of(page, "probability") - lens.top_probs.ravel())
         assert off.max() < 0.0003
         assert (off <= 0.008 * lens.top_probs.ravel()).all()

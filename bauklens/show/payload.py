@@ -33,7 +33,7 @@ _LEVEL = 7
 """How hard zlib tries: a page of 50,000 cells takes 0.3 s longer than at its usual level."""
 
 _MANY = 2_000_000
-"""If a lens has more numbers than these, they are rounded to about three digits."""
+"""If a lens has more numbers than these, they are rounded to about three digits, but for those of targets."""
 
 _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
@@ -101,6 +101,7 @@ def _view(
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
     if count > _MANY:
         arrays["probability"] = _thousandths(lens.top_probs)
+        arrays |= {key: _float32(value, _KEPT_BITS) for key, value in floats.items() if key.startswith("target ")}
     arrays |= tracked.arrays
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
@@ -194,7 +195,7 @@ def _thousandths(probabilities: np.ndarray) -> np.ndarray:
     """(any shape), 0..1 -> flat float32, each within 0.0003, and within 1 % if it is small."""
     flat = np.ascontiguousarray(probabilities, dtype="<f4").ravel()
     _, exponents = np.frexp(flat)
-    steps = np.ldexp(np.float32(1), np.clip(exponents - 7, exponents.min() - 7, -_FEWER_BITS - 1))
+    steps = np.ldexp(np.float32(1), np.minimum(exponents - 7, -_FEWER_BITS - 1))
     rounded: np.ndarray = (np.round(flat / steps) * steps).astype("<f4")
     return rounded
 

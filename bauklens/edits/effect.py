@@ -47,7 +47,8 @@ def trace_effect(
     run: they change nothing.
 
     Args:
-        model, tokenizer: as of :func:`bauklens.logit_lens`.
+        model: as of :func:`bauklens.logit_lens`.
+        tokenizer: its tokenizer.
         prompt: the clean prompt, which has the answer in question.
         corrupted: a prompt that differs in what matters, and has another answer.
         target: one token, whose log probability is followed; or two, the clean answer and the corrupted one, whose

@@ -38,7 +38,10 @@ def generate(
     Which positions an edit changes is its own (``positions=``): by default all, of the prompt and of what is generated.
 
     Args:
-        model, tokenizer, prompt, messages: as of :func:`bauklens.logit_lens`.
+        model: as of :func:`bauklens.logit_lens`.
+        tokenizer: its tokenizer.
+        prompt: as of :func:`bauklens.logit_lens`.
+        messages: a chat in the place of the prompt.
         edits: an edit or a sum of them (:mod:`bauklens.edits`); None for none.
         max_new_tokens: the most tokens.
         control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.

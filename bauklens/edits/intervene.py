@@ -45,7 +45,8 @@ def intervene(
     directions have as well is no effect of the tokens.
 
     Args:
-        model, tokenizer: as of :func:`bauklens.logit_lens`.
+        model: as of :func:`bauklens.logit_lens`.
+        tokenizer: its tokenizer.
         prompts: one or several.
         edits: an edit or a sum of them (:mod:`bauklens.edits`); a list has one for each prompt.
         targets: tokens whose probabilities are followed, as texts (of several tokens the first) or ids; by default

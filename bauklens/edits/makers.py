@@ -37,7 +37,9 @@ def swap(
         source: the token to take away, as a text, of which the first token is taken, or as an id.
         target: the token to put in its place.
         strength: how much is moved; 0 changes nothing, to the last bit.
-        layers, positions, where: as for :class:`bauklens.edits.Edit`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
     """
     return Edit(Swap(decoder, _number(strength), None, source, target), layers, positions, where)
 
@@ -58,7 +60,11 @@ def steer(
 
     Args:
         token: as a text, of which the first token is taken, or as an id.
-        decoder, strength, layers, positions, where: as for :func:`swap`.
+        decoder: as for :func:`swap`.
+        strength: as for :func:`swap`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
     """
     return Edit(Steer(decoder, _number(strength), None, token), layers, positions, where)
 
@@ -76,7 +82,11 @@ def ablate(
 
     Args:
         tokens: one or several, each a text or an id.
-        decoder, strength, layers, positions, where: as for :func:`swap`.
+        decoder: as for :func:`swap`.
+        strength: as for :func:`swap`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
     """
     given = (tokens,) if isinstance(tokens, (str, int)) else tuple(tokens)
     if not given:
@@ -97,7 +107,11 @@ def ablate_top(
 
     Args:
         k: how many.
-        decoder, strength, layers, positions, where: as for :func:`swap`.
+        decoder: as for :func:`swap`.
+        strength: as for :func:`swap`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
     """
     return Edit(AblateTop(decoder, _number(strength), None, k), layers, positions, where)
 
@@ -114,7 +128,10 @@ def add(
 
     Args:
         vector: (hidden,), a tensor, an array or numbers.
-        strength, layers, positions, where: as for :func:`swap`.
+        strength: as for :func:`swap`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
 
     Raises:
         LensError: it holds NaN or infinity, or is not one vector.
@@ -129,7 +146,9 @@ def zero(where: Where = "hidden", *, layers: Layers = None, positions: Positions
     """Puts 0 in the place of what is there: of what a sublayer writes, say.
 
     Args:
-        where, layers, positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
     """
     return Edit(Zero(), layers, positions, where)
 
@@ -145,7 +164,9 @@ def mean_ablate(
 
     Args:
         texts: prompts; None for the prompt itself.
-        where, layers, positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
     """
     given = () if texts is None else (texts,) if isinstance(texts, str) else tuple(texts)
     return Edit(MeanAblate(given), layers, positions, where)
@@ -164,7 +185,9 @@ def patch(
     Args:
         prompt: the other one, as of :func:`bauklens.logit_lens`.
         align: position here -> position there; None takes the same position, of a prompt of the same length.
-        layers, positions, where: as for :class:`bauklens.edits.Edit`.
+        layers: as for :class:`bauklens.edits.Edit`.
+        positions: as for :class:`bauklens.edits.Edit`.
+        where: as for :class:`bauklens.edits.Edit`.
     """
     return Edit(Patch(prompt, align), layers, positions, where)
 

@@ -67,13 +67,15 @@ export function cellElement(lenses, row, column, content, at = "") {
 
 /** Has the element of a cell show what `contentOf` says of it. */
 export function showCell(cell, lenses, { text, p, m, mark, none, unread, side }) {
+  const drawn = [text, p, m, mark?.shape, mark?.rank === 1, none, unread, side].join("\n");
+  if (cell.drawn === drawn) return;
   const said = announced(lenses, ...cell.place, { text, mark });
   const style = `--p:${p};--m:${m};${mark ? `--pin:${mark.colour};` : ""}${cell.at}`;
   cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
-  if (cell.drawn !== style) cell.style.cssText = style;
+  cell.style.cssText = style;
   if (mark) cell.dataset.pin = mark.shape;
   else cell.removeAttribute("data-pin");
   if (cell.textContent !== text) cell.textContent = text;
   cell.setAttribute("aria-label", said);
-  Object.assign(cell, { said, drawn: style });
+  Object.assign(cell, { said, drawn });
 }

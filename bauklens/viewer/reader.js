@@ -2,17 +2,12 @@
 
 import { keyOf } from "./data.js";
 import { make, tick } from "./dom.js";
-import { atOrAfter, nameOver } from "./heads.js";
 import { moved } from "./keys.js";
-import { cutTo, probabilityText } from "./numbers.js";
 import { onPaper } from "./paper.js";
 import { pinned } from "./pins.js";
-import { readLines, readTokens } from "./readlines.js";
+import { lineElement, LINE_HEIGHT, markLine } from "./readelements.js";
+import { readHere, readLines } from "./readlines.js";
 import { built, inSight } from "./window.js";
-import { layerCalled, worded } from "./words.js";
-
-const LINE_HEIGHT = 24; // pixels
-const LONGEST_READ = 16; // characters of a token
 
 /** `{ element, draw(), focus() }`: of the chosen cell; of that under the pointer while Shift is held. */
 export function reader(view) {
@@ -31,29 +26,36 @@ export function reader(view) {
     const { state } = view;
     element.hidden = state.panel === "charts";
     const { row, column, ...seen } = view.read();
-    const wanted = element.hidden ? "" : JSON.stringify([view.lenses.indexOf(seen.lens), state.show, row, column, state.panel, state.wordsOnly, state.bottomUp, state.pins]);
-    if (wanted === drawn) return;
+    const wanted = element.hidden ? "" : JSON.stringify([view.lenses.indexOf(seen.lens), state.show, state.panel === "layers" ? column : row, state.panel, state.wordsOnly, state.bottomUp, state.pins]);
+    const [isOther, before] = [wanted !== drawn, chosen];
     drawn = wanted;
     if (element.hidden) return;
     const isFocused = canvas.contains(document.activeElement);
-    lens = seen.lens;
+    if (isOther) begin(seen.lens, row, column);
+    chosen = lines.findIndex((line) => line.row === row && line.column === column);
+    if (!isOther && chosen === before) return;
+    at = isFocused ? [Math.min(at[0], lines.length - 1), at[1]] : [chosen, 0];
+    for (const place of [before, chosen]) markLine(elements.get(place), place === chosen);
+    const below = LINE_HEIGHT * chosen - box.scrollTop; // of the upper edge
+    if (below < 0 || below + LINE_HEIGHT > box.clientHeight) box.scrollTop += below - (box.clientHeight - LINE_HEIGHT) / 2;
+    look();
+    if (isFocused) reached().focus({ preventScroll: true });
+  }
+
+  /** Lines of another cell, or read otherwise, of which none is built yet. */
+  function begin(other, row, column) {
+    const { state } = view;
+    lens = other;
     onlyWords.checked = state.wordsOnly;
     lines = readLines(lens, state, row, column);
-    chosen = lines.findIndex((line) => line.row === row && line.column === column);
     pins = new Map(pinned(lens, state).map((pin) => [pin.token, pin]));
-    at = isFocused ? [Math.min(at[0], lines.length - 1), at[1]] : [chosen, 0];
-    const place = state.panel === "layers" ? `position ${lens.positions[column]}, ${atOrAfter(lens, column)} ${cutTo(nameOver(lens, column), LONGEST_READ)}, at every layer` : `${layerCalled(lens, row)}, at every position`;
-    caption.textContent = `${view.shown.length > 1 ? `${lens.name}: the` : "The"} ${worded(lens, `top ${lens.topk} tokens`)} at ${place}`;
+    caption.textContent = `${view.shown.length > 1 ? `${lens.name}: the` : "The"} ${readHere(lens, state, row, column)}`;
     box.setAttribute("aria-label", caption.textContent);
     box.setAttribute("aria-rowcount", lines.length);
     box.classList.toggle("positions", state.panel === "positions");
     canvas.style.height = `${LINE_HEIGHT * lines.length}px`;
     canvas.replaceChildren();
     elements.clear();
-    const below = LINE_HEIGHT * chosen - box.scrollTop; // of the upper edge
-    if (below < 0 || below + LINE_HEIGHT > box.clientHeight) box.scrollTop += below - (box.clientHeight - LINE_HEIGHT) / 2;
-    look();
-    if (isFocused) reached().focus({ preventScroll: true });
   }
 
   /** Builds the lines that have come into sight, and takes away those that have left it. */
@@ -69,21 +71,6 @@ export function reader(view) {
   function reached() {
     const { children } = elements.get(at[0]);
     return children[Math.min(at[1], children.length - 1)];
-  }
-
-  function lineElement(place) {
-    const [number, token] = lines[place].label;
-    const head = make("div", { class: "label", role: "rowheader", tabindex: "-1", title: `choose ${lines[place].title}`, "aria-label": lines[place].title }, number, token !== undefined && make("bdi", {}, token));
-    const isChosen = place === chosen;
-    const about = { class: isChosen ? "readline chosen" : "readline", role: "row", "aria-rowindex": place + 1, "aria-selected": String(isChosen), style: { top: `${LINE_HEIGHT * place}px` } };
-    return Object.assign(make("div", about, head, ...readTokens(lens, view.state, lines[place]).map(wordElement)), { place });
-  }
-
-  function wordElement({ token, rank, probability }) {
-    const [pin, text] = [pins.get(token), lens.shown[token]];
-    const said = `${cutTo(text, 60)}, rank ${rank}, ${probabilityText(probability)}${pin ? `, pinned ${pin.shape}` : ""}`;
-    const about = { class: pin ? "word pinned" : "word", role: "gridcell", tabindex: "-1", title: said, "aria-label": said, style: { "--p": probability.toFixed(3), ...(pin ? { "--pin": pin.colour } : {}) } };
-    return Object.assign(make("div", about, pin && make("b", {}, pin.shape), make("bdi", {}, cutTo(text, LONGEST_READ))), { token });
   }
 
   /** Pins the token, or chooses the cell of a line's label. */
@@ -113,7 +100,12 @@ export function reader(view) {
     reached().focus();
   }
 
-  const lineAt = (place) => elements.keep(place, canvas, place, () => lineElement(place));
+  function newLine(place) {
+    const line = lineElement(lens, view.state, pins, lines[place], place);
+    markLine(line, place === chosen);
+    return line;
+  }
+  const lineAt = (place) => elements.keep(place, canvas, place, () => newLine(place));
   element.append(onPaper(() => (element.hidden ? [0, 0] : [chosen, lines.length]), lineAt, look));
   box.addEventListener("scroll", look);
   new ResizeObserver(look).observe(box);

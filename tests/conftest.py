@@ -114,6 +114,16 @@ def demo():
     return bauklens.load("demo", device="cpu")
 
 
+@pytest.fixture(autouse=True)
+def demo_stays_as_it_is(request):
+    """All tests of a process share the demo model, so one that leaves it changed would change what others see."""
+    yield
+    if "demo" in request.fixturenames:
+        model, _ = request.getfixturevalue("demo")
+        assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
+        assert not any(module.training for module in model.modules())
+
+
 @pytest.fixture(scope="session")
 def eiffel(demo):
     """The lens that the README shows."""

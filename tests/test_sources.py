@@ -66,6 +66,6 @@ def test_logit_lens_practice(demo):
     assert len(figure.axes[0].texts) == lens.magnitude.size
     with pytest.raises(bauklens.LensError, match="unknown measure 'loss': this lens has"):
         lens.plot("loss")
-    wrapped = nnsight.NNsight(model)
+    wrapped = nnsight.NNsight(bauklens.load("demo", device="cpu")[0])  # one of its own, which stays wrapped
     again = bauklens.logit_lens(wrapped, tokenizer, lens.token_ids.tolist())
     assert np.array_equal(again.top_ids[..., 0], lens.top_ids[..., 0])

@@ -1,8 +1,12 @@
 """Tokens that are tracked: their log-probability and rank in every cell, from the ordinary pass."""
 
 import base64
+import faulthandler
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import torch
 
 import bauklens
 from bauklens import LensError, LensResult, Tracked
-from bauklens.decode import bfloat16
+from bauklens.decode import bfloat16, compiled
 from bauklens.decode.bfloat16_ranks import Again
 from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.tracking import Tracking
@@ -38,6 +42,13 @@ def logits_of(kind, rows=30, vocabulary=5_000):
     return logits
 
 
+@pytest.fixture(params=["torch", "numba"])
+def counted_by(request, monkeypatch):
+    """What ranks are counted with; numba otherwise starts once much has been read."""
+    monkeypatch.setattr(compiled, "READ_BEFORE", -1 if request.param == "numba" else 10**9)
+
+
+@pytest.mark.usefixtures("counted_by")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["plain", "far apart", "left out", "the same", "all the same", "one far above"])
 def test_ranks_are_those_of_counting_each_token(kind, dtype):
@@ -54,6 +65,65 @@ def test_ranks_are_those_of_counting_each_token(kind, dtype):
     elif kind in ("plain", "one far above"):
         off = (found.ranks - right).abs() / right
         assert off.max() < (0.02 if kind == "plain" else 0.2)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 30])
+@pytest.mark.parametrize("kind", ["plain", "far apart", "left out", "the same", "all the same", "one far above"])
+def test_compiled_code_finds_what_torch_does(kind, rows, monkeypatch):
+    logits = logits_of(kind, rows)
+    ids = torch.randperm(logits.shape[1], generator=torch.Generator().manual_seed(1))[:200]
+    top = logits.topk(SURE).values
+    found = []
+    for read_before in (-1, 10**9):
+        monkeypatch.setattr(compiled, "READ_BEFORE", read_before)
+        assert compiled.ready(logits) == (read_before < 0)
+        found.append(Counting().ranks(logits, ids, top))
+    fast, right = found
+    assert torch.equal(fast.exact_to, right.exact_to)
+    assert torch.equal(fast.ranks, right.ranks)
+
+
+def test_compiled_code_counts_numbers_of_two_bytes_beside_any_value(monkeypatch):
+    monkeypatch.setattr(compiled, "READ_BEFORE", -1)
+    every = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    logits = every[~every.isnan()].repeat(2, 1)
+    values = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1.0, -1.0, 1.001, -1.001, 3e38, -3e38, torch.inf, -torch.inf])
+    assert compiled.ready(logits)
+    above, beside = compiled.count(logits, values.repeat(2, 1))
+    for place, value in enumerate(values):
+        assert above[0, place] == above[1, place] == (logits[0].float() > value).sum()
+    assert beside[0, :5].tolist() == [2, 2, 2, 1, 1]  # 0 and -0 are the same; 1e-45 is next to them
+
+
+def test_a_process_that_reads_little_does_not_start_numba(tmp_path):
+    code = """
+import sys, torch
+from bauklens.decode import compiled
+small = torch.zeros(compiled.READ_BEFORE, 8)
+print(compiled.ready(small), "numba" in sys.modules, compiled.ready(small), "numba" in sys.modules)
+print(compiled.ready(small.double()), compiled.ready(small.half()), compiled.ready(small.T))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert said.split() == ["False", "False", "True", "True", "False", "False", "False"]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_of_this_process_has_threads_of_its_own(monkeypatch):
+    """The threads of a process are not in its children, which would wait for them for ever."""
+    monkeypatch.setattr(compiled, "READ_BEFORE", -1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    logits, ids = logits_of("plain"), torch.arange(20)
+    top = logits.topk(SURE).values
+    assert compiled.ready(logits)
+    compiled.rank(logits, logits[:, ids], top, 128, torch.zeros(30, 1), torch.ones(30, 1), 0.0, 0)
+    right = (1 + torch.stack([(logits > logits[:, token, None]).sum(dim=-1) for token in ids], dim=1)).tolist()
+    low, scale = torch.zeros(30, 1), torch.ones(30, 1)
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        ranks, _ = compiled.rank(logits, logits[:, ids], top, 128, low, scale, 0.0, 0)  # without torch's own threads
+        os._exit(0 if ranks.tolist() == right else 3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_memory_of_one_table_serves_smaller_ones():

@@ -21,7 +21,12 @@ from bauklens.model.caches import (
 )
 
 _NEEDED = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy")
-_EXTRAS = {"gguf": ("gguf",), "frame": ("pandas", "pyarrow", "xarray"), "plot": ("matplotlib", "plotly")}
+_EXTRAS = {
+    "fast": ("numba",),
+    "gguf": ("gguf",),
+    "frame": ("pandas", "pyarrow", "xarray"),
+    "plot": ("matplotlib", "plotly"),
+}
 """Extra -> its packages."""
 
 _GB = 1 << 30

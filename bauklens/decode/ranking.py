@@ -5,12 +5,14 @@ counted in narrow bins, and a token's rank is 1 + how many logits lie in higher 
 greater. That last number is known if nothing else lies in its bin; otherwise half of the others are taken, and the rank
 is not sure, but off by no more than that. If that is more than :data:`WITHIN` of the rank, the token is compared with
 every logit after all. Logits of two bytes are counted one bin for each number that there is, so that every rank is
-sure.
+sure. If numba is there, the same is done in compiled code (:mod:`bauklens.decode.compiled`).
 """
 
 from dataclasses import dataclass
 
 import torch
+
+from bauklens.decode import compiled
 
 BINS = 1 << 14
 """Bins of logits of four bytes or more, between the lowest tracked token's and the row's highest."""
@@ -22,7 +24,7 @@ _AT_ONCE = 8
 """Rows that are counted at once on a CPU, so that they and their bins stay in its cache."""
 
 _COMPARED = 16
-"""Tokens of a row that are compared with every logit; if there are more, it is faster to sort the row."""
+"""Tokens of a row that are compared with every logit; with more it is faster to sort the row, and all are sure."""
 
 SURE = 64
 """The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
@@ -63,9 +65,15 @@ class Counting:
         """
         own = logits[:, ids]
         if logits.element_size() == 2:
-            above, _ = self._tally(_code(logits), _code(own), _CODES)
+            if logits.dtype == torch.bfloat16 and compiled.ready(logits):
+                above, _ = compiled.count(logits, own.float())
+            else:
+                above, _ = self._tally(_code(logits), _code(own), _CODES)
             return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
-        above, beside = self.counted(logits, own, bins=BINS, bounds=(_lowest(own), top[:, :1]))
+        low, high = bounds = (_lowest(own), top[:, :1])
+        if logits.dtype == torch.float32 and compiled.ready(logits):
+            return sure_up_to(*compiled.rank(logits, own, top, BINS, low, _scale(BINS, low, high), WITHIN, _COMPARED))
+        above, beside = self.counted(logits, own, bins=BINS, bounds=bounds)
         ranks, sure = _best_of(1 + above + (beside - 1).clamp_min(0) // 2, beside <= 1, own, top)
         doubtful = ~sure & (beside // 2 > WITHIN * ranks)
         many = doubtful.sum(dim=-1) > _COMPARED
@@ -89,6 +97,8 @@ class Counting:
             bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; what lies beyond is
                 counted in these bins.
         """
+        if logits.dtype == torch.bfloat16 and compiled.ready(logits):
+            return compiled.count(logits, values.float())
         some = _at_once(logits)
         rows = zip(*(torch.split(each, some) for each in (logits, values, *bounds)), strict=True)
         parts = [self._counted(some_logits, some_values, bins, ends) for some_logits, some_values, *ends in rows]
@@ -99,7 +109,7 @@ class Counting:
         self, logits: torch.Tensor, values: torch.Tensor, bins: int, bounds: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = bounds
-        scale = (bins - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+        scale = _scale(bins, low, high)
         of_values = values.float().sub(low).mul_(scale).clamp_(0, bins - 1)
         of_logits = self._buffer("wide", logits.shape, torch.float32, logits.device)
         of_logits.copy_(logits).sub_(low).mul_(scale).clamp_(0, bins - 1)
@@ -121,6 +131,11 @@ class Counting:
             make = torch.ones if name == "ones" else torch.empty
             self._buffers[name] = known = make(shape, dtype=dtype, device=device)
         return known[: shape[0]]
+
+
+def _scale(bins: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """(row, 1), bins for each nat between two ends."""
+    return (bins - 1) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _at_once(logits: torch.Tensor) -> int:

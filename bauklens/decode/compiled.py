@@ -1,0 +1,111 @@
+"""Counting among logits in compiled code, if numba is installed; with the same result as torch's operators.
+
+Numba takes most of a second to start, so a process that reads little does without.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import torch
+
+READ_BEFORE = 4_096
+"""Rows that a process ranks tokens in with torch's operators before it starts numba."""
+
+_rows_ranked = 0
+
+
+def ready(logits: torch.Tensor) -> bool:
+    """Whether compiled code is used for these rows; they count among those of the process."""
+    global _rows_ranked
+    _rows_ranked += len(logits)
+    can = logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.bfloat16) and logits.stride(-1) == 1
+    return can and _rows_ranked > READ_BEFORE and _kernels() is not None
+
+
+def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many logits lie in higher cells than values, and how many in the same; (row, token) int32 each.
+
+    The cell of a value is the greatest number of bfloat16 that is not greater than it.
+
+    Args:
+        logits: (row, vocabulary) bfloat16, for which :func:`ready` has said so.
+        values: (row, token) float32.
+    """
+    above = torch.empty(values.shape, dtype=torch.int32, device=values.device)
+    beside = torch.empty_like(above)
+    bits = logits.detach().view(torch.int16).numpy().view(np.uint16)
+    arrays = [bits, _array(values.contiguous().view(torch.int32)), above.numpy(), beside.numpy()]
+    _side_by_side(lambda kernels, some: kernels.count(*(each[some] for each in arrays)), len(logits))
+    return above, beside
+
+
+def rank(
+    logits: torch.Tensor,
+    values: torch.Tensor,
+    top: torch.Tensor,
+    bins: int,
+    low: torch.Tensor,
+    scale: torch.Tensor,
+    within: float,
+    few: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ranks values among all logits: (row, token) int32, from 1, and bool, whether a rank is exact.
+
+    Args:
+        logits: (row, vocabulary) float32, for which :func:`ready` has said so.
+        values: (row, token), some of its logits.
+        top: (row, k), its largest logits, largest first.
+        bins: how many, at most 32,768, a multiple of 128.
+        low: (row, 1), the lower end of the lowest bin; what lies beyond an end is counted in its bin.
+        scale: (row, 1), bins for each nat.
+        within: the part of a rank that it may be off by; if it could be more, a value is compared with every logit.
+        few: if more values of a row than that are compared so, all are.
+    """
+    ranks = torch.empty(values.shape, dtype=torch.int32, device=values.device)
+    sure = torch.empty(values.shape, dtype=torch.bool, device=values.device)
+    arrays = [_array(each) for each in (logits, values, top, low[:, 0], scale[:, 0])]
+    found = [ranks.numpy(), sure.numpy()]
+
+    def run(kernels: ModuleType, some: slice) -> None:
+        kernels.rank(*(each[some] for each in arrays), bins, within, few, *(each[some] for each in found))
+
+    _side_by_side(run, len(logits))
+    return ranks, sure
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _side_by_side(run: Callable[[ModuleType, slice], None], rows: int) -> None:
+    """Runs a kernel on slices of rows, as many at once as torch has threads."""
+    kernels = _kernels()
+    assert kernels is not None
+    step = -(-rows // torch.get_num_threads())
+    slices = [slice(start, start + step) for start in range(0, rows, step)] if rows else []
+    if len(slices) == 1:
+        run(kernels, slices[0])
+        return
+    for done in [_pool(torch.get_num_threads()).submit(run, kernels, some) for some in slices]:
+        done.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bauklens-count")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    try:
+        from bauklens.decode import kernels
+    except Exception:  # numba is not there, or does not work with this Python, numpy or processor
+        return None
+    return kernels

@@ -16,6 +16,9 @@ STREAMS = {
 WHERES = ("hidden", "mid", "attention", "mlp")
 """What of a block may be changed: the stream after it, the stream between its sublayers, what these write."""
 
+PATCHED = (*WHERES, "heads")
+"""What of one prompt may be put into another: the same, or what each head of the attentions writes."""
+
 CORRUPTED, CLEAN = "corrupted", "clean"
 PROMPTS = (CORRUPTED, CLEAN)
 """Two prompts of which one is run, with states of the other."""

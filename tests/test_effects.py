@@ -209,6 +209,59 @@ def test_the_answers_are_by_default_what_follows_the_prompts():
     assert (effects.clean_top, effects.corrupted_top) == effects.target_ids
 
 
+PROJECTIONS = {
+    "gpt2": "attn.c_proj",
+    "gptj": "attn.out_proj",
+    "llama": "self_attn.o_proj",
+    "mixtral": "self_attn.o_proj",
+}
+
+
+@pytest.mark.parametrize("kind", PROJECTIONS)
+def test_heads_are_those_of_a_plain_loop(kind):
+    """What the projection is given of one head is that of the other prompt."""
+    model = of_kind(kind)
+    effects = trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, where="heads", layers=[1, "2.h3"], positions=[4, -1])
+    assert effects.layers == ("1.h0", "1.h1", "1.h2", "1.h3", "2.h3")
+    for row, label in enumerate(effects.layers):
+        layer, head = (int(each) for each in label.split(".h"))
+        module = block_list(model)[layer].get_submodule(PROJECTIONS[kind])
+        for column, position in enumerate((4, 9)):
+            kept, some = [], slice(WIDTH // 4 * head, WIDTH // 4 * (head + 1))
+
+            def keep(_module, inputs):
+                kept.append(inputs[0].detach())  # noqa: B023
+
+            def put(_module, inputs):
+                changed = inputs[0].clone()
+                changed[:, position, some] = kept[0][:, position, some]  # noqa: B023
+                return (changed,)
+
+            for hook, ids in ((keep, CLEAN), (put, CORRUPTED)):
+                handle = module.register_forward_pre_hook(hook)
+                right = logits(model, ids)
+                handle.remove()
+            assert effects.difference[row, column] == pytest.approx(difference(right), abs=2e-4)
+    assert np.ptp(effects.difference[:, 1]) > 1e-3
+    assert Effects.from_dict(effects.to_dict()).layers == effects.layers
+    assert "Attention heads of the clean prompt" in effects.to_html()
+
+
+def test_heads_through_a_norm_are_patched_at_its_scale():
+    """All heads of a layer, one by one, move the logits about as their attention does."""
+    model = of_kind("gemma2")
+    found = trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, where="heads", layers=[1], positions=[7])
+    assert len(found.layers) == 4
+    assert np.abs(found.effect).max() > 1e-4
+    assert not hook_count(model)
+
+
+def test_heads_that_cannot_be_told_apart_are_refused():
+    model = with_random_weights(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=320, state_size=4))
+    with pytest.raises(LensError, match="attention"):
+        trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, where="heads")
+
+
 @pytest.mark.parametrize(("into", "run", "source"), [("corrupted", 1, 0), ("clean", 0, 1)])
 def test_prompts_of_different_length_are_aligned(model, into, run, source):
     prompts = [CLEAN, [9, 31, *CORRUPTED]]

@@ -13,7 +13,7 @@ from bauklens.cli.prompt_files import require_prompt
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import csv_text
-from bauklens.vocabulary import PROMPTS, WHERES
+from bauklens.vocabulary import PATCHED, PROMPTS
 
 if TYPE_CHECKING:
     from bauklens.result.effects import Effects
@@ -35,10 +35,11 @@ _WRITTEN = (".html", ".csv", ".json", *_PICTURES)
 )
 @click.option(
     "--where",
-    default=WHERES[0],
+    default=PATCHED[0],
     show_default=True,
-    type=click.Choice(WHERES),
-    help="What is replaced: the state after a block or between its sublayers, or what its attention or MLP adds.",
+    type=click.Choice(PATCHED),
+    help="What is replaced: the state after a block or between its sublayers, or what its attention or MLP adds, or "
+    "what each head does.",
 )
 @click.option(
     "--into",
@@ -47,7 +48,7 @@ _WRITTEN = (".html", ".csv", ".json", *_PICTURES)
     type=click.Choice(PROMPTS),
     help="The prompt that is run, into which states of the other are put.",
 )
-@click.option("--layer", "layers", multiple=True, help="A layer; repeatable. By default all.")
+@click.option("--layer", "layers", multiple=True, help="A layer, or a head such as 20.h3; repeatable. By default all.")
 @click.option(
     "--position", "positions", multiple=True, type=int, help="A position of the prompt that is run; repeatable."
 )

@@ -23,8 +23,9 @@ from bauklens.result.effects import Effects
 from bauklens.result.tokens import token_texts
 from bauklens.stream.acting import Spot
 from bauklens.stream.copies import Copied, Place, run_copies
+from bauklens.stream.heads import head_places
 from bauklens.stream.states import Stream
-from bauklens.vocabulary import CLEAN, CORRUPTED, EMBED, PROMPTS, WHERES
+from bauklens.vocabulary import CLEAN, CORRUPTED, EMBED, PATCHED, PROMPTS
 
 
 def trace_effect(
@@ -57,16 +58,16 @@ def trace_effect(
         into: ``"corrupted"``: states of the clean prompt are put into the corrupted one, which shows which of them are
             enough to bring the answer back. ``"clean"``: the other way, which shows which are needed.
         where: what is replaced: the stream after a block (``"hidden"``), between its attention and its MLP
-            (``"mid"``), or what its ``"attention"`` or ``"mlp"`` writes.
+            (``"mid"``), what its ``"attention"`` or ``"mlp"`` writes, or what each of its ``"heads"`` does.
         layers: labels of layers, as of :func:`bauklens.logit_lens`; None means all, and for ``"hidden"`` the stream
-            before block 0 (``"embed"``) too.
+            before block 0 (``"embed"``) too. Of heads, a number means all of a layer, and ``"20.h3"`` one.
         positions: of the prompt that is run; None means all that have a counterpart.
         align: {position in the corrupted prompt: position in the clean one}; needed if their lengths differ. None takes
             the same positions.
 
     Returns:
         The logit difference with each state, by how much it is changed, and the share of the way from the corrupted
-        prompt's to the clean one's: a table of layers and positions.
+        prompt's to the clean one's: a table of layers (or heads) and positions.
 
     Raises:
         LensError: the prompts have different lengths and there is no ``align``; both have the same answer, or the same
@@ -74,7 +75,7 @@ def trace_effect(
             states are not (position, hidden), or it has no such sublayers; or memory runs out.
     """
     one_of("into", into, PROMPTS)
-    one_of("where", where, WHERES)
+    one_of("where", where, PATCHED)
     model, tokenizer = in_hand(model, tokenizer)
     given = {CLEAN: _encoded(model, tokenizer, prompt), CORRUPTED: _encoded(model, tokenizer, corrupted)}
     run, source = given[into], given[CLEAN if into == CORRUPTED else CORRUPTED]
@@ -83,18 +84,19 @@ def trace_effect(
     if setting.anatomy.classes is not None:
         raise LensError(f"trace_effect needs a model that predicts tokens; {setting.anatomy.model_class} has labels")
     columns = _columns(pairs, run.count, positions)
-    labels = _labels(setting, where, layers)
-    streams = {name: setting.stream_of(each, [where]) for name, each in given.items()}
+    sites = _sites(setting, where, layers)
+    wheres = sorted({site.where for site in sites.values()}, key=str)
+    streams = {name: setting.stream_of(each, wheres) for name, each in given.items()}
     own = {name: _last(setting, stream) for name, stream in streams.items()}
     asked = asked_answers(setting, target, own)
     values = {name: float(asked.of(logits[None])[0]) for name, logits in own.items()}
     notes = (*asked.notes, *asked.notes_on(values))
     texts = token_texts(tokenizer, [*run.ids[0].tolist(), *source.ids[0].tolist()])
     states = {
-        name: {label: states_at(setting, stream, Site(label, where)) for label in labels}
+        name: {label: states_at(setting, stream, site) for label, site in sites.items()}
         for name, stream in streams.items()
     }
-    patching = _Patching(setting, where, labels, [(here, pairs[here]) for here in columns])
+    patching = _Patching(setting, where, sites, [(here, pairs[here]) for here in columns])
     there = states[CLEAN if into == CORRUPTED else CORRUPTED]
     found = patching.run(states[into], there, streams[into].states.dtype, own[into], asked)
     tops = {name: int(logits.argmax()) for name, logits in own.items()}
@@ -109,7 +111,7 @@ def trace_effect(
         where=where,
         target=asked.texts,
         target_ids=asked.ids,
-        layers=tuple(labels),
+        layers=tuple(sites),
         positions=np.array(columns),
         tokens=tuple(texts[run_ids[here]] for here in columns),
         source_positions=np.array([pairs[here] for here in columns]),
@@ -140,13 +142,14 @@ class _Patching:
 
     Attributes:
         setting: the model, and the prompt that is run.
-        labels: the layers.
+        where: what is changed, in words.
+        sites: label of a row -> what is changed.
         pairs: (position of the prompt that is run, position of the other).
     """
 
     setting: Setting
     where: str
-    labels: Sequence[str]
+    sites: Mapping[str, Site]
     pairs: Sequence[tuple[int, int]]
 
     def run(
@@ -163,23 +166,26 @@ class _Patching:
             here, there: label -> (position, hidden), the states of the prompt that is run and of the other.
             own: (vocabulary,), the logits of the prompt that is run, as it is.
         """
-        shape = len(self.labels), len(self.pairs)
+        labels = list(self.sites)
+        shape = len(labels), len(self.pairs)
         values = np.full(shape, float(asked.of(own[None])[0]), np.float32)
         tops = np.full(shape, int(own.argmax()))
         differing = [
             (row, column)
             for column, (position, source) in sorted(enumerate(self.pairs), key=lambda each: each[1])
-            for row, label in enumerate(self.labels)
+            for row, label in enumerate(labels)
             if not torch.equal(here[label][position], there[label][source])
         ]
         places = [
-            Place(Spot(self.labels[row], self.where), self.pairs[column][0], there[self.labels[row]][source])
+            Place(Spot(*self.sites[labels[row]]), self.pairs[column][0], there[labels[row]][source])
             for row, column in differing
             for source in [self.pairs[column][1]]
         ]
         setting = self.setting
-        sublayers = setting.sublayers_for([self.where])
-        prompt = Copied(setting.model, setting.anatomy, setting.inputs, own, dtype, sublayers)
+        wheres = {site.where for site in self.sites.values()}
+        heads = setting.heads if any(isinstance(each, int) for each in wheres) else ()
+        sublayers = setting.sublayers_for(wheres)
+        prompt = Copied(setting.model, setting.anatomy, setting.inputs, own, dtype, sublayers, heads)
         with bar("Patching", "place", total=len(places)) as done:
 
             def read(first: int, logits: torch.Tensor) -> None:
@@ -190,7 +196,7 @@ class _Patching:
                     row, column = some[int(np.flatnonzero(~np.isfinite(measured))[0])]
                     raise LensError(
                         f"the model's logits are NaN or infinite with the other prompt's {self.where} at layer "
-                        f"{self.labels[row]}, position {self.pairs[column][0]}"
+                        f"{labels[row]}, position {self.pairs[column][0]}"
                     )
                 values[rows, columns] = measured
                 tops[rows, columns] = logits.argmax(dim=-1).cpu().numpy()
@@ -236,10 +242,17 @@ def _columns(pairs: Mapping[int, int], count: int, positions: Positions) -> list
     return chosen
 
 
-def _labels(setting: Setting, where: str, layers: Layers) -> list[str]:
+def _sites(setting: Setting, where: str, layers: Layers) -> dict[str, Site]:
+    """The rows, by their labels, and what each of them changes."""
     anatomy = setting.anatomy
-    named = [EMBED, *anatomy.labels] if where == "hidden" else list(anatomy.labels)
-    return [named[row] for row in chosen_layers(named, layers, anatomy.idle)]
+    if where == "heads":
+        heads = head_places(anatomy.labels, setting.heads)
+        found = {label: Site(anatomy.labels[block], head) for label, (block, head) in heads.items() if head is not None}
+    else:
+        named = [EMBED, *anatomy.labels] if where == "hidden" else list(anatomy.labels)
+        found = {label: Site(label, where) for label in named}
+    labels = list(found)
+    return {labels[row]: found[labels[row]] for row in chosen_layers(labels, layers, anatomy.idle)}
 
 
 def _last(setting: Setting, stream: Stream) -> torch.Tensor:

@@ -39,10 +39,10 @@ class Effects:
         model: name of the model.
         clean, corrupted: texts of the two prompts.
         into: ``"corrupted"`` or ``"clean"``: the prompt that is run, and into which states of the other are put.
-        where: what is replaced: ``"hidden"``, ``"mid"``, ``"attention"`` or ``"mlp"``.
+        where: what is replaced: ``"hidden"``, ``"mid"``, ``"attention"``, ``"mlp"`` or ``"heads"``.
         target: texts of the clean answer and the corrupted answer; or of the one token that is followed.
         target_ids: their ids.
-        layers: (layer,), the labels of the rows.
+        layers: (layer,), the labels of the rows; of heads, such as ``"20.h3"``.
         positions: (position,) int64, positions of the prompt that is run.
         tokens: (position,), its tokens there.
         source_positions: (position,) int64, the positions of the other prompt from which the states are.

@@ -18,6 +18,7 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.guard import evaluating, is_hooked
+from bauklens.model.heads import Heads
 from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.model.proof import allowed_difference
@@ -59,6 +60,7 @@ class Copied(NamedTuple):
         logits: (vocabulary,), the model's own at the last position.
         dtype: that of the states.
         sublayers: those of every block, if a place is in one.
+        heads: (layer,), those of every block's attention, or why it has none, if a place is at one.
     """
 
     model: nn.Module
@@ -67,6 +69,7 @@ class Copied(NamedTuple):
     logits: torch.Tensor
     dtype: torch.dtype
     sublayers: Sublayers | None = None
+    heads: tuple[Heads | str, ...] = ()
 
 
 def run_copies(prompt: Copied, places: Sequence[Place], read: Callable[[int, torch.Tensor], None]) -> None:
@@ -209,7 +212,7 @@ class _Copies:
             Acted(spot, _at(position), _put([(copy, places[copy].state) for copy in own]))
             for (spot, position), own in copies.items()
         ]
-        return Acting(self._prompt.anatomy, acted, self._prompt.sublayers).on(self._running)
+        return Acting(self._prompt.anatomy, acted, self._prompt.sublayers, self._prompt.heads).on(self._running)
 
 
 def _at(position: int) -> Columns:

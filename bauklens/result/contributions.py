@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bauklens.arguments import checked_count
+from bauklens.files import write_atomically
 from bauklens.optional import data_frame
+from bauklens.result.frozen import frozen, frozen_floats, require
+from bauklens.result.json_value import JsonValue
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +40,7 @@ class Contribution(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Contributions:
+class Contributions(JsonValue):
     """What the parts of a model add to the logit of a token at one position, or to the difference of two.
 
     The final norm has the scale that it has there, so that they add up: the values and ``rounding`` are the logit.
@@ -56,6 +59,9 @@ class Contributions:
         provenance: how it was made, as plain values.
     """
 
+    FORMAT = "bauklens.contributions"
+    CALLED = "contributions"
+
     model: str
     position: int
     token: str
@@ -72,10 +78,18 @@ class Contributions:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, np.float32)
-        values.setflags(write=False)
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        for name in ("targets", "target_ids", "parts", "kinds", "layers", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "values", frozen_floats("values", self.values, (len(self.parts),)))
+        object.__setattr__(self, "provenance", frozen(self.provenance))
+        texts = (self.model, self.token, *self.targets, *self.parts, *self.kinds, *self.layers, *self.notes)
+        require(all(isinstance(each, str) for each in texts), "a token, a part or a note is not a text")
+        require(
+            len(self.kinds) == len(self.layers) == len(self.parts) > 0, "there is not a kind and layer for each part"
+        )
+        require(len(self.targets) == len(self.target_ids) in (1, 2), "the target is not one token or two")
+        require(type(self.position) is int, "the position is not a number")
+        require(all(type(each) is int for each in self.target_ids), "the target's tokens are not ids")
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -122,6 +136,15 @@ class Contributions:
         from bauklens.show.contribution_views import contribution_bars
 
         return contribution_bars(self, checked_count("k", k))
+
+    def to_html(self, path: str | Path | None = None, *, k: int = 40) -> str:
+        """One self-contained page with the k largest parts; also written to a file, atomically, if a path is given."""
+        from bauklens.show.contribution_views import contribution_page
+
+        html = contribution_page(self, checked_count("k", k))
+        if path is not None:
+            write_atomically(path, html.encode("utf-8", "replace"))
+        return html
 
     @property
     def of_what(self) -> str:

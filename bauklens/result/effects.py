@@ -1,7 +1,7 @@
 """Effects: what the states of one prompt do in another, layer by layer and position by position. Needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bauklens.errors import LensError
-from bauklens.files import path_of, write_atomically
+from bauklens.files import write_atomically
 from bauklens.optional import data_frame
-from bauklens.reading_files import LARGEST_FILE, parse_json, read_bytes
-from bauklens.result.frozen import frozen, frozen_array, frozen_floats, plain, require
-from bauklens.result.storage import as_json
+from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
+from bauklens.result.json_value import JsonValue
 from bauklens.result.tokens import visible
 from bauklens.vocabulary import CORRUPTED, PROMPTS
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-FORMAT, VERSION = "bauklens.effects", 1
 
 EFFECTS = ("share", "effect", "difference")
 """What a figure of effects can show."""
@@ -32,7 +28,7 @@ _NUMBERS = ("clean_difference", "corrupted_difference")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Effects:
+class Effects(JsonValue):
     """What comes of states of one prompt that are put into another, see :func:`bauklens.trace_effect`.
 
     Attributes:
@@ -57,6 +53,9 @@ class Effects:
         notes: what a reader should know, as sentences.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
     """
+
+    FORMAT = "bauklens.effects"
+    CALLED = "effects"
 
     model: str
     clean: str
@@ -164,68 +163,6 @@ class Effects:
             }
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: format ``bauklens.effects``, version 1."""
-        return {"format": FORMAT, "version": VERSION} | {
-            each.name: plain(getattr(self, each.name)) for each in fields(self)
-        }
-
-    def to_json(self) -> str:
-        """:meth:`to_dict` as one line of JSON."""
-        return as_json(self.to_dict())
-
-    @staticmethod
-    def from_dict(data: Any) -> "Effects":
-        """Reads what :meth:`to_dict` wrote.
-
-        Raises:
-            LensError: the format or version is another one, or a part is missing or damaged.
-        """
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise LensError(f"these are not effects: looked for format {FORMAT!r}")
-        if data.get("version") != VERSION:
-            raise LensError(f"these effects have version {data.get('version')!r:.80}; this bauklens reads {VERSION}")
-        names = [each.name for each in fields(Effects)]
-        needed = [each.name for each in fields(Effects) if each.default is each.default_factory is MISSING]
-        missing = [name for name in needed if name not in data]
-        if missing:
-            raise LensError(f"these effects have no {', '.join(missing)}")
-        values = {name: data[name] for name in names if name in data}
-        try:
-            values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
-            values |= {name: float(values[name]) for name in _NUMBERS}
-            return Effects(**values)
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise LensError(f"these effects are damaged: {error}") from None
-
-    def save(self, path: str | Path) -> None:
-        """Writes a ``.json`` file; an old file is replaced only when the new one is complete.
-
-        Raises:
-            LensError: the path has another suffix, or cannot be written.
-        """
-        path = path_of(path)
-        if path.suffix != ".json":
-            raise LensError(f"effects are saved as a .json file; got {path.name!r}")
-        write_atomically(path, f"{self.to_json()}\n".encode("utf-8", "backslashreplace"))
-
-    @staticmethod
-    def load(path: str | Path, *, largest: int = LARGEST_FILE) -> "Effects":
-        """Reads a file that :meth:`save` wrote.
-
-        Args:
-            path: a regular file.
-            largest: the most bytes that it may have, by default 1 GB.
-
-        Raises:
-            LensError: the file cannot be read, is larger, or is damaged.
-        """
-        path = path_of(path)
-        try:
-            return Effects.from_dict(parse_json(read_bytes(path, largest)))
-        except LensError as error:
-            raise LensError(f"cannot read {path}: {error}") from None
-
     def plot(self, measure: str = "share", *, title: str | None = None, cmap: str = "RdBu") -> "Figure":
         """A matplotlib heat map, layers up and positions across, whose middle colour is 0.
 
@@ -260,9 +197,6 @@ class Effects:
         most = f"most at layer {layer}, position {position}: share {share:.2f}"
         size = f"{len(self.layers)} layers x {len(self.tokens)} positions"
         return f"<Effects of {self.where} on {self.measured}, {self.model}: {size}, {most}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Effects.from_dict, (self.to_dict(),)
 
 
 Effects.__module__ = "bauklens"  # so that pickles load wherever the class is defined

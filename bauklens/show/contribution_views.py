@@ -1,11 +1,11 @@
 """Contributions as a table and as bars. Needs no torch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bauklens.result.contributions import Contributions
 from bauklens.result.tokens import visible
 from bauklens.show.figures import new_figure
-from bauklens.show.page import ranking_fragment
+from bauklens.show.page import ranking_fragment, ranking_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,16 +35,30 @@ def contribution_bars(found: Contributions, k: int) -> "Figure":
 
 def contribution_table(found: Contributions) -> str:
     """The HTML of the largest parts, for a notebook."""
+    return ranking_fragment(**_ranking(found, _SHOWN))
+
+
+def contribution_page(found: Contributions, k: int) -> str:
+    """One self-contained page with the k largest parts."""
+    return ranking_page(f"{found.model}: {found.of_what}", [_ranking(found, k)])
+
+
+def _ranking(found: Contributions, k: int) -> dict[str, Any]:
+    """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
     largest = max((abs(each.value) for each in found.ranked(1)), default=0.0) or 1.0
-    rows = [
-        (each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, each.kind)]) for each in found.ranked(_SHOWN)
-    ]
-    rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in _others(found, _SHOWN)]
+    rows = [(each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, each.kind)]) for each in found.ranked(k)]
+    rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in _others(found, k)]
     rows.append(("sum", [(f"{found.logit:.4g}", 0.0, "the logit")]))
     what = " less ".join(f"the logit of {visible(text)}" for text in found.targets)
     caption = f"What adds to {what} in {found.model}, at position {found.position} ({visible(found.token)})"
     note = "The largest parts; the final norm has the scale that it has at this position, so that all parts add up. "
-    return ranking_fragment(caption, "part", ["adds"], rows, note + " ".join(found.notes))
+    return {
+        "caption": caption,
+        "corner": "part",
+        "columns": ["adds"],
+        "rows": rows,
+        "note": note + " ".join(found.notes),
+    }
 
 
 def _others(found: Contributions, k: int) -> list[tuple[str, float]]:

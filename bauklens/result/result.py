@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from bauklens.errors import LensError
 from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.edited import edited
+from bauklens.result.edited_cells import edited_cells
 from bauklens.result.exported import Exported
 from bauklens.result.followed import Followed
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
@@ -171,6 +173,13 @@ class LensResult(Followed, Stored, Exported, Displayed):
     def edited(self) -> str:
         """What ``edits=`` did to the model, in short: ``"swap ' Paris' → ' Rome' (demo)"``; ``"clean"`` without any."""
         return edited(self.provenance)
+
+    @cached_property
+    def edited_cells(self) -> np.ndarray:
+        """(layer, position) bool, whether ``edits=`` changed the state that a cell shows, at its layer and position."""
+        found = edited_cells(self)
+        found.flags.writeable = False
+        return found
 
     @property
     def decoder_called(self) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from bauklens.result.columns import bands_of
 from bauklens.result.comparison import Comparison
+from bauklens.result.edited_cells import in_blocks
 from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
@@ -134,9 +135,22 @@ def _view(
             "targets": _targets(lens),
             "tracked": tracked.head,
             "rounded": _DIGITS[bits] if rounds else "",
+            **_edited(lens),
             "plain": _told(lens, bits),
         }
     }
+
+
+def _edited(lens: LensResult) -> dict[str, Any]:
+    """What was edited, and which cells, as blocks of rows and positions; nothing if there was no edit."""
+    blocks = in_blocks(lens.edited_cells)
+    if not blocks:
+        return {}
+    positions = lens.positions.tolist()
+    cells = [
+        {"rows": rows, "positions": [[positions[column] for column in run] for run in runs]} for rows, runs in blocks
+    ]
+    return {"edited": {"what": printable(lens.edited), "cells": cells}}
 
 
 def _told(lens: LensResult, bits: int) -> dict[str, Any]:

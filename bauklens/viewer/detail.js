@@ -4,6 +4,7 @@ import { bandDetail } from "./banddetail.js";
 import { cellMeasures } from "./cellmeasures.js";
 import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
+import { editedThere } from "./edited.js";
 import { atOrAfter, nameOver, tokensOver } from "./heads.js";
 import { noteField } from "./notefield.js";
 import { probabilityText } from "./numbers.js";
@@ -34,7 +35,7 @@ export function detail(view) {
     const at = layer === "embed" ? "embedding" : `layer ${layer}`;
     place.replaceChildren(
       make("span", {}, band ? `${band.name}, ${band.size}` : `${atOrAfter(lens, column)} ${tokensOver(several, column)}`),
-      make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}`),
+      make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}${editedThere(places, column)}`),
     );
     place.title = nameOver(lens, column);
     if (band) {

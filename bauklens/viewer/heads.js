@@ -66,12 +66,12 @@ export function cellElement(lenses, row, column, content, at = "") {
 }
 
 /** Has the element of a cell show what `contentOf` says of it. */
-export function showCell(cell, lenses, { text, p, m, mark, none, unread, side }) {
-  const drawn = [text, p, m, mark?.shape, mark?.rank === 1, none, unread, side].join("\n");
+export function showCell(cell, lenses, { text, p, m, mark, none, unread, edited, side }) {
+  const drawn = [text, p, m, mark?.shape, mark?.rank === 1, none, unread, edited, side].join("\n");
   if (cell.drawn === drawn) return;
-  const said = announced(lenses, ...cell.place, { text, mark });
+  const said = announced(lenses, ...cell.place, { text, mark, edited });
   const style = `--p:${p};--m:${m};${mark ? `--pin:${mark.colour};` : ""}${cell.at}`;
-  cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
+  cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", edited && "edited", side].filter(Boolean).join(" ");
   cell.style.cssText = style;
   if (mark) cell.dataset.pin = mark.shape;
   else cell.removeAttribute("data-pin");

@@ -1,16 +1,22 @@
 """What a cell reads: attention weights of tiny models, beside those that transformers returns with eager attention."""
 
 import copy
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import expect
 from torch import nn
 from transformers import GptOssConfig, MambaConfig, MistralConfig, T5Config, T5ForConditionalGeneration
 
 import bauklens
 from bauklens import LensError, LensResult, attention, edits, logit_lens
+from bauklens.result.attended import Attended
+from bauklens.show.attention_payload import coded
+from bauklens.show.page import page
+from tests.made import made, unpacked
 from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, block_list, hook_count, tiny_model, with_random_weights
 
 KINDS = ["gpt2", "gptj", "llama", "gemma2", "mistral", "bloom", "opt", "gpt_oss"]
@@ -41,6 +47,12 @@ def case(request):
 def implementation(config):
     """How attention is computed."""
     return vars(config)["_attn_implementation_internal"]
+
+
+@cache
+def kept(wanted=True):
+    """A lens of a tiny GPT-2 that keeps attention weights."""
+    return logit_lens(tiny_model("gpt2"), None, PROMPT, attention=wanted)
 
 
 @pytest.fixture
@@ -101,7 +113,7 @@ class TestWeights:
         assert lens.attention(0, len(PROMPT) + 1).weights[len(PROMPT)] > 0
 
     def test_some_layers_and_positions(self, gpt2):
-        whole = logit_lens(gpt2, None, PROMPT, attention=True)
+        whole = kept()
         lens = logit_lens(gpt2, None, PROMPT, layers=["embed", 1], positions=[5, 2], attention=True)
         assert lens.attended.weights.shape == (1, 1, 2, len(PROMPT))
         assert np.array_equal(lens.attention(1, 2).weights, whole.attention(1, 2).weights)
@@ -188,9 +200,9 @@ class TestRefused:
             (lambda lens: lens.attention(0, 0, 1), "only the mean over heads was kept: pass attention='heads'"),
         ],
     )
-    def test_what_is_not_known(self, gpt2, call, said):
+    def test_what_is_not_known(self, call, said):
         with pytest.raises(LensError, match=said):
-            call(logit_lens(gpt2, None, PROMPT, attention=True))
+            call(kept())
 
     def test_options(self, gpt2):
         with pytest.raises(LensError, match="unknown attention 'all'"):
@@ -234,8 +246,8 @@ class TestRefused:
 class TestKept:
     @pytest.mark.parametrize("kind", ["json", "safetensors"])
     @pytest.mark.parametrize("wanted", [True, "heads"])
-    def test_files(self, gpt2, tmp_path, kind, wanted):
-        lens = logit_lens(gpt2, None, PROMPT, attention=wanted)
+    def test_files(self, tmp_path, kind, wanted):
+        lens = kept(wanted)
         lens.save(tmp_path / f"lens.{kind}")
         again = LensResult.load(tmp_path / f"lens.{kind}")
         assert again == lens
@@ -255,8 +267,8 @@ class TestKept:
             {"has_heads": True},
         ],
     )
-    def test_damaged(self, gpt2, change):
-        data = logit_lens(gpt2, None, PROMPT, attention=True).to_dict()
+    def test_damaged(self, change):
+        data = kept().to_dict()
         data["attended"] |= change
         with pytest.raises(LensError):
             LensResult.from_dict(data)
@@ -273,6 +285,90 @@ class TestKept:
         assert f"{found.weights[0]:.3f}" in html
         assert found.top(1)[0][2] == found.weights.max()
         assert not found.weights.flags.writeable
+
+
+class TestViewer:
+    """What a page shows of weights that are made by hand: each position takes most from the one before it."""
+
+    def lens(self, has_heads=False, columns=4, **changes):
+        weights = np.full((2, 2, columns, columns), 0.02, np.float16)
+        for place in range(columns):
+            weights[0, 0, place, place - 1] = 0.81
+        weights[:, 1, :, 0] = 0.64
+        kept = weights if has_heads else weights[:, :1]
+        texts = ["a", " b", "c\n", "é"] * columns
+        attended = Attended(("0", "1"), np.array([2, 2]), texts[:columns], kept, has_heads)
+        return made(columns=columns, **{"attended": attended} | changes)
+
+    @pytest.fixture
+    def viewer(self, opening):
+        return lambda results, **options: opening(page(results), **options)[0]
+
+    def shares(self, shown):
+        return shown.locator(".heads:not(.foot) .head.position").evaluate_all(
+            "all => all.map((each) => each.style.getPropertyValue('--a'))"
+        )
+
+    def test_the_headings_are_shaded_by_what_the_chosen_cell_reads(self, viewer):
+        shown = viewer([self.lens()])
+        shown.locator(".cell[data-layer='0'][data-position='2']").click()
+        expect(shown.locator(".head.position.read")).to_have_count(4)
+        assert [round(float(each), 2) for each in self.shares(shown)] == [0.02, 0.81, 0.02, 0.02]
+        title = shown.locator(".head.position").nth(1).get_attribute("title")
+        assert title == "position 1: ␣b\n81 % of the attention of layer 0 at position 2"
+        lines = shown.locator(".reads li")
+        assert lines.first.text_content() == "1␣b81 %"
+        expect(shown.get_by_label("Head", exact=True)).to_be_hidden()
+        expect(shown.locator(".pane .legend")).to_contain_text("shade and bar of a heading")
+        shown.locator(".cell[data-layer='embed'][data-position='2']").click()
+        expect(shown.locator(".head.position.read")).to_have_count(0)
+        expect(shown.locator(".reads")).to_be_hidden()
+        assert shown.locator(".head.position").nth(1).get_attribute("title") == "position 1: ␣b"
+
+    def test_a_head_is_chosen(self, viewer):
+        shown = viewer([self.lens(has_heads=True)])
+        shown.locator(".cell[data-layer='0'][data-position='2']").click()
+        assert [round(float(each), 2) for each in self.shares(shown)] == [0.33, 0.42, 0.02, 0.02]
+        shown.get_by_label("Head", exact=True).focus()
+        shown.get_by_label("Head", exact=True).select_option("head 1")
+        expect(shown.locator(".reads li").first).to_have_text("0a64 %")
+        assert [round(float(each), 2) for each in self.shares(shown)] == [0.64, 0.02, 0.02, 0.02]
+        assert shown.get_by_label("Head", exact=True).evaluate("each => each === document.activeElement")
+
+    def test_layers_across_and_a_second_lens_without(self, viewer):
+        shown = viewer([self.lens(), self.lens(decoder="other", attended=None)])
+        panes = shown.locator(".pane")
+        expect(panes.nth(0).locator(".head.read")).to_have_count(4)
+        expect(panes.nth(1).locator(".head.read")).to_have_count(0)
+        shown.locator("summary", has_text="View").click()
+        shown.get_by_label("layers across").check()
+        expect(panes.nth(0).locator(".head.position.read")).to_have_count(4)
+
+    def test_forced_colours_and_a_picture(self, viewer):
+        shown = viewer([self.lens()])
+        shown.locator("summary", has_text="Export").click()
+        with shown.expect_download() as found:
+            shown.get_by_role("button", name="Download SVG").click()
+        assert found.value.path().read_text(encoding="utf-8").count('opacity="0.') == 4
+        shown.emulate_media(forced_colors="active")
+        drawn = shown.locator(".head.read").first.evaluate("each => getComputedStyle(each).backgroundImage")
+        assert drawn.startswith("linear-gradient")
+
+    def test_a_page_holds_a_byte_for_each_or_says_that_it_does_not(self, monkeypatch):
+        assert unpacked(page([self.lens()]))["attention"].size == 2 * 4 * 4
+        assert unpacked(page([self.lens(has_heads=True)]))["attention"].size == 2 * 2 * 4 * 4
+        monkeypatch.setattr("bauklens.show.attention_payload.MOST", 2 * 4 * 4)
+        assert unpacked(page([self.lens(has_heads=True)]))["attention"].size == 2 * 4 * 4
+        monkeypatch.setattr("bauklens.show.attention_payload.MOST", 31)
+        html = page([self.lens()])
+        assert "attention" not in unpacked(html)
+        assert '"attention":{"layers":[]' in html
+
+    def test_codes(self):
+        weights = np.linspace(0, 1, 1001, dtype=np.float16)
+        again = (coded(weights) / 255.0) ** 2
+        assert np.abs(again - weights).max() < 0.004
+        assert coded(np.array([0.0005]))[0] > 0
 
 
 def test_public_names():

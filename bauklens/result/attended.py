@@ -61,6 +61,15 @@ class Attended:
         weights.setflags(write=False)
         object.__setattr__(self, "weights", weights)
 
+    @property
+    def mean(self) -> np.ndarray:
+        """(layer, 1, position, source) float32, the mean over the heads that each block has."""
+        weights = self.weights.astype(np.float32)
+        if not self.has_heads:
+            return weights
+        found: np.ndarray = weights.sum(axis=1, keepdims=True) / self.heads[:, None, None, None]
+        return found.astype(np.float32)
+
     def at(self, layer: str, column: int, position: int, head: int | None) -> Attention:
         """One cell's.
 

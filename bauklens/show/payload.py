@@ -18,6 +18,7 @@ from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import column_heads, printable, visible
+from bauklens.show.attention_payload import attention_payload
 from bauklens.show.joint import joint, names_of, names_of_two
 from bauklens.show.legends import largest_magnitude
 from bauklens.show.nouns import spelling
@@ -103,7 +104,8 @@ def _view(
     if count > _MANY:
         arrays["probability"] = _thousandths(lens.top_probs)
         arrays |= {key: _float32(value, _KEPT_BITS) for key, value in floats.items() if key.startswith("target ")}
-    arrays |= tracked.arrays
+    attention = attention_payload(lens, brief=brief)
+    arrays |= {**tracked.arrays, **attention.arrays}
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
             "name": name,
@@ -136,6 +138,7 @@ def _view(
             "tracked": tracked.head,
             "rounded": _DIGITS[bits] if rounds else "",
             **_edited(lens),
+            **attention.head,
             "plain": _told(lens, bits),
         }
     }

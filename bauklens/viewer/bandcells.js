@@ -22,7 +22,7 @@ export function bandHead(role, lens, state, entry) {
   const mark = make("span", { class: "fold", "aria-hidden": "true" }, open ? "▾ " : "▸ ");
   const head = make("div", { class: "head position part band", role, title, "aria-expanded": String(open) });
   head.append(make("i", {}, mark, make("bdi", {}, partOfName(band.name))), make("bdi", {}, band.size));
-  return Object.assign(head, { band });
+  return Object.assign(head, { band, columns: columnsOf(band), hint: title });
 }
 
 /** A cell of a band. */

@@ -1,5 +1,6 @@
 // What stands in a cell: its text, its colour, and whether a pinned token is in it.
 
+import { aboutAttention } from "./attention.js";
 import { colouring } from "./colour.js";
 import { cellOf, isAbsent, tokenAt } from "./data.js";
 import { aboutEdited, isEdited } from "./edited.js";
@@ -21,7 +22,7 @@ export function content(lens, state) {
     return { text, p: shortened(p || 0), m: shortened(m), mark: markOf(lens, pins, cell), none: Number.isNaN(p) || isAbsent(lens, column), unread: isUnread([lens], column), edited: isEdited(lens, row, column) };
   };
   const strength = (row, column) => colours.at(cellOf(lens, row, column))[0];
-  return { of, strength, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens]), ...aboutEdited([lens])] };
+  return { of, strength, classic: colours.classic, legend: [...colours.legend, ...aboutRows(lens), ...aboutUnread([lens]), ...aboutEdited([lens]), ...aboutAttention(lens)] };
 }
 
 /** The text of a token in a cell. */

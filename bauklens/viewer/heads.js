@@ -23,7 +23,8 @@ export function positionHead(role, lenses, column) {
   const here = `position ${position}${generated ? ", generated" : ""}: ${name}`;
   const title = isAbsent(lens, column) ? "a position of the other text" : `${here}${missing ? `; ${missing.name} has no such position` : ""}`;
   const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}${isUnread(lenses, column) ? " unread" : ""}`;
-  return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
+  const element = make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
+  return Object.assign(element, { columns: [column], hint: title });
 }
 
 /** What stands over a column of text: a character at the first of its tokens, else the token; both where two lenses differ. */

@@ -188,8 +188,9 @@ class TestRefused:
                 return output + (implementation(self.config) == "eager"), weights
 
         attend.__class__ = Other
-        with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel are not those"):
-            logit_lens(gpt2, None, PROMPT, attention=True)
+        for call in (lambda: logit_lens(gpt2, None, PROMPT, attention=True), lambda: attention(gpt2, None, PROMPT, 1)):
+            with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel are others"):
+                call()
 
     @pytest.mark.parametrize(
         ("call", "said"),

@@ -10,6 +10,7 @@ from torch import nn
 from bauklens.arguments import chosen_layers, chosen_positions
 from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError
+from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
@@ -22,6 +23,8 @@ from bauklens.stream.acting import Acting
 from bauklens.stream.attending import watch_attention
 from bauklens.stream.batches import are_alike
 from bauklens.stream.run import Run
+from bauklens.stream.states import trace_stream
+from bauklens.stream.tracing import Tracing
 
 HEADS = "heads"
 """Keeps each head, not only their mean."""
@@ -32,9 +35,10 @@ def attention(
 ) -> Attention:
     """From which positions of a prompt the attention of one block takes, at one position.
 
-    The prompt is run once, up to that block, with eager attention: no other way of computing it yields its weights.
-    That is switched on for this run only; the model and its configuration stay as they are. Weights say from where a
-    head takes, not what it takes from there, nor whether that matters; :func:`bauklens.trace_effect` tests that.
+    The prompt is run up to that block with eager attention: no other way of computing it yields its weights. That is
+    switched on for this run only; the model and its configuration stay as they are. A run as the model is shows that
+    the states are the same, to rounding. Weights say from where a head takes, not what it takes from there, nor whether
+    that matters; :func:`bauklens.trace_effect` tests that.
 
     Args:
         model: as of :func:`bauklens.logit_lens`.
@@ -48,7 +52,8 @@ def attention(
         The weights of all positions, and those of each head (``by_head``).
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`; or the model gives no attention weights.
+        LensError: as of :func:`bauklens.logit_lens`; or the model gives no attention weights, or with eager attention
+            has other states.
     """
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
@@ -58,9 +63,11 @@ def attention(
     if others or more:
         raise LensError("attention() is of one layer and one position: pass logit_lens(..., attention=True) for more")
     found: list[np.ndarray] = []
-    watch_attention(
+    state = watch_attention(
         model, anatomy, inputs, [number], lambda _, weights: found.append(weights[:, column].float().cpu().numpy())
     )
+    own = trace_stream(model, anatomy, inputs, Tracing(blocks=number + 1)).states[-1]
+    _require_alike(anatomy, own, state)
     label, tokens = anatomy.labels[number], _texts(tokenizer, inputs)
     return attention_of(label, column, head, tokens, found[0].mean(axis=0), found[0])
 
@@ -94,12 +101,7 @@ def attended(run: Run, rows: Sequence[Rows], wanted: bool | str, acting: Acting 
         kept[number] = (own if wanted == HEADS else own.mean(dim=0, keepdim=True)).half().cpu().numpy()
 
     state = watch_attention(run.model, anatomy, run.inputs, blocks, keep, acting)
-    own = run.stream.states[blocks[-1] + 1]
-    if not are_alike(own[None], state[None].to(own)):
-        raise LensError(
-            f"with eager attention the states of {anatomy.model_class} are not those of the table: load the model with "
-            "attn_implementation='eager', or leave out attention="
-        )
+    _require_alike(anatomy, run.stream.states[blocks[-1] + 1], state)
     most = max(map(len, kept.values()))
     weights = np.zeros((len(kept), most, len(columns), run.inputs.count), np.float16)
     for place, number in enumerate(sorted(kept)):
@@ -111,6 +113,15 @@ def attended(run: Run, rows: Sequence[Rows], wanted: bool | str, acting: Acting 
         weights,
         wanted == HEADS,
     )
+
+
+def _require_alike(anatomy: Anatomy, own: torch.Tensor, eager: torch.Tensor) -> None:
+    """Refuses weights of a run that went otherwise than the model does as it is; states are (position, hidden)."""
+    if not are_alike(own[None], eager[None].to(own)):
+        raise LensError(
+            f"with eager attention the states of {anatomy.model_class} are others than without, by more than rounding, "
+            "so that its weights are not those of the model as it is: load it with attn_implementation='eager'"
+        )
 
 
 class _Room:

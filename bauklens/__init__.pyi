@@ -11,6 +11,7 @@ from .edits.effect import trace_effect as trace_effect
 from .edits.generate import generate as generate
 from .edits.intervene import intervene as intervene
 from .errors import LensError as LensError
+from .lens.attention import attention as attention
 from .lens.contributions import contributions as contributions
 from .lens.corpus import summarize as summarize
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
@@ -20,6 +21,7 @@ from .lens.neurons import top_neurons as top_neurons
 from .lens.two_models import compare_models as compare_models
 from .model.loading import load as load
 from .model.tracing import TraceDict as TraceDict
+from .result.attention import Attention as Attention
 from .result.comparison import Comparison as Comparison
 from .result.comparison import compare as compare
 from .result.contributions import Contributions as Contributions

@@ -68,6 +68,9 @@ WORDS = ("whole", "first")
 ON_ERROR = ("raise", "skip")
 """What to do about a prompt of a list that cannot be run."""
 
+ATTENTION = (False, True, "heads")
+"""What a lens keeps of attention weights: nothing, the mean over heads, or each head."""
+
 LOOKS = ("default", "classic")
 """Default: background by probability, a bar for magnitude. Classic: background by magnitude, text by probability."""
 

@@ -608,6 +608,17 @@ def test_the_terminal_shows_the_columns_with_the_largest_effects(effects):
     assert "largest" in said[1]
 
 
+def test_forced_colours_tell_towards_from_away(opening, effects):
+    page, _, _ = opening(effects.to_html())
+    page.emulate_media(forced_colors="active")
+    drawn = page.locator(".scale s").evaluate_all("all => all.map((each) => getComputedStyle(each).backgroundImage)")
+    away = page.locator(".scale s.less").evaluate_all(
+        "all => all.map((each) => getComputedStyle(each).backgroundImage)"
+    )
+    assert all("repeating" in each for each in away)
+    assert sum("repeating" in each for each in drawn) == len(away) == 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_shows_every_share_in_two_colours(opening, effects, scheme):
     page, asked, complaints = opening(effects.to_html(title="a <b> title"), scheme=scheme)

@@ -24,6 +24,7 @@ from tests.made import HOSTILE, made
 from tests.test_browser import PAINTED
 from tests.test_viewer import rising
 
+AT = {"positions": [1, 3]}
 VIEWER = Path(bauklens.__file__).parent / "viewer"
 
 
@@ -320,9 +321,10 @@ class TestSame:
                 prompt="中文 “quoted”\n<b>\t\x1b\u202e\xa0é " + "word " * 90,
             ),
             followed(rising(), predicts="labels"),
+            followed(rising(), provenance={"edits": [{"edit": "zero", "where": "mlp", "layers": ["1", "2"]} | AT]}),
             followed(rising(), magnitude=np.full((6, 5), np.nan), provenance={"source": "LogitLensKit"}),
         ],
-        ids=["generated", "one position", "unmapped", "labels", "no magnitudes"],
+        ids=["generated", "one position", "unmapped", "labels", "edited", "no magnitudes"],
     )
     def test_the_viewer_draws_the_same_figure_and_its_python_makes_it(self, lens, tmp_path):
         cases = [{"last": len(lens.positions) - 1} | case for case in self.CASES]

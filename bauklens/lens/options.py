@@ -13,7 +13,7 @@ from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count,
 from bauklens.errors import LensError
 from bauklens.lens.chats import last_message
 from bauklens.result.measures import chosen_measures
-from bauklens.vocabulary import MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
+from bauklens.vocabulary import ATTENTION, MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
 
 Measures = str | Iterable[str] | None
 Edits = Any
@@ -29,8 +29,9 @@ OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 
 _OF_PROMPTS = (
     *("messages", "template", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error"),
+    "attention",
 )
-"""Options about prompts, and not about how one is decoded."""
+"""Options about prompts and their runs, and not about how one is decoded."""
 
 _OUTPUT = {
     *("conversation", "messages", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
@@ -74,6 +75,7 @@ class PromptOptions(RowOptions, total=False):
     decoder_input_ids: Any
     max_new_tokens: int
     seed: int | None
+    attention: bool | str
     on_error: str
     do_sample: bool
     temperature: float
@@ -155,6 +157,7 @@ class Options:
     logits: Callable[[Any], Any] | None = None
     max_new_tokens: int = 0
     seed: int | None = None
+    attention: bool | str = False
     on_error: str = "raise"
     inputs: Mapping[str, Any] = field(default_factory=dict)
     generate: Mapping[str, Any] = field(default_factory=dict)
@@ -198,6 +201,9 @@ class Options:
         one_of("missing", self.missing, MISSING)
         one_of("precision", self.precision, PRECISIONS)
         one_of("on_error", self.on_error, ON_ERROR)
+        one_of("attention", self.attention, ATTENTION)
+        if self.attention and self.edit_output is not None:
+            raise LensError("attention= takes another run, in which edit_output would act again: pass edits= instead")
         if self.norm is not None and not isinstance(self.norm, str):
             raise LensError(f"unknown norm {self.norm!r:.80}: pass 'own', 'final' or None, or the name of a module")
         chosen_measures(self.measures, complete=True)

@@ -17,6 +17,7 @@ from bauklens.edits.bound import Bound, acting, bound
 from bauklens.edits.edit import edits_in
 from bauklens.edits.setting import Setting
 from bauklens.errors import LensError
+from bauklens.lens.attention import attended
 from bauklens.lens.notes import notes_of
 from bauklens.lens.options import Options
 from bauklens.lens.pictures import pictures_in
@@ -36,6 +37,7 @@ from bauklens.result.measures import MEASURES, chosen_measures
 from bauklens.result.pictures import Picture
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
+from bauklens.stream.acting import Acting
 from bauklens.stream.run import Run
 from bauklens.stream.states import Stream
 from bauklens.stream.tracing import Tracing
@@ -110,11 +112,12 @@ class Plan:
         """The rows of a stream that are asked for."""
         return rows_of(run, stream, self.options.layers, self.options.positions, how, self.tracing.heads)
 
-    def results(self, run: Run, prompts: int = 1) -> list[tuple[LensResult, How]]:
+    def results(self, run: Run, prompts: int = 1, edits: Acting | None = None) -> list[tuple[LensResult, How]]:
         """A result for each stream and decoder of a prompt's run, the decoders of a stream after one another.
 
         Args:
-            prompts: how many there are, whose results share the memory for tracked tokens.
+            prompts: how many there are, whose results share the memory for tracked tokens and attention weights.
+            edits: what acted in it, and acts again in a run for attention weights.
         """
         measures = chosen_measures(self.options.measures, complete=run.stream.logits is not None)
         found: list[tuple[LensResult, How]] = []
@@ -123,13 +126,16 @@ class Plan:
         near = [near_top(run, rows, how) for rows, (_, how) in zip(tables, pairs, strict=True)] if pairs[1:] else []
         shared = tuple(dict.fromkeys(token for each in zip_longest(*near) for token in each if token is not None))
         beside = prompts * len(pairs)
+        seen = None
+        if self.options.attention:
+            seen = attended(run, tables, self.options.attention, edits, prompts)
         for rows, (stream, how) in zip(tables, pairs, strict=True):
             named = labels(run.anatomy, stream, self.tracing.heads)
             asked = [named[row] for row in chosen_rows(run.anatomy, named, self.options.layers)]
             how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
             arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
             how = replace(how, beside=beside, shared=shared)
-            result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments)
+            result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments, attended=seen)
             found.append((result, how))
         return found
 

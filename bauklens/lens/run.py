@@ -23,6 +23,7 @@ from bauklens.model.logits import DECODER_IDS
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import forget, resolve
+from bauklens.result.attended import Attended
 from bauklens.result.labels import LabelNames
 from bauklens.result.measures import MEASURES
 from bauklens.result.pictures import column_labels
@@ -78,7 +79,9 @@ def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
     return Run(model, tokenizer, prompt, inputs, anatomy, stream, inputs.count)
 
 
-def lens_of(run: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> LensResult:
+def lens_of(
+    run: Run, rows: Rows, how: How, *, arguments: dict[str, Any], attended: Attended | None = None
+) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`bauklens.logit_lens` does.
 
     If what is decoded is not what the model says, as it does otherwise than when it was looked at, the next slower way
@@ -87,7 +90,9 @@ def lens_of(run: Run, rows: Rows, how: How, *, arguments: dict[str, Any]) -> Len
     failed = None
     for by, anatomy in ways(run.anatomy).items():
         try:
-            return _lens_of(replace(run, anatomy=anatomy), rows, how, by, arguments)
+            found = _lens_of(replace(run, anatomy=anatomy), rows, how, by, arguments)
+            own = None if attended is None else attended.part(rows.labels, range(len(rows.positions)))
+            return found if own is None else replace(found, attended=own)
         except NotProvedError as error:
             forget(run.model)
             failed = failed or error

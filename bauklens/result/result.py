@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
+from bauklens.result.attended import Attended, Attending
 from bauklens.result.checked import in_words
 from bauklens.result.displayed import Displayed
 from bauklens.result.edited import edited
+from bauklens.result.edited_cells import edited_cells
 from bauklens.result.exported import Exported
 from bauklens.result.followed import Followed
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
@@ -36,7 +39,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LensResult(Followed, Stored, Exported, Displayed):
+class LensResult(Attending, Followed, Stored, Exported, Displayed):
     """The table of a lens for one prompt: arrays run (layer, position, k); tokens are keyed by id, never by text.
 
     Attributes:
@@ -75,6 +78,8 @@ class LensResult(Followed, Stored, Exported, Displayed):
         pictures: the pictures of the prompt, and which positions read which part (:class:`bauklens.Picture`).
         predicts: ``"tokens"``; or ``"labels"``, if the model is a classifier: then ``top_ids``, the vocabulary and the
             targets are of its labels, and ``tokens`` and ``token_ids`` of the text that it reads.
+        attended: from which positions each block's attention takes (:class:`bauklens.result.attended.Attended`), if
+            ``attention=`` was passed; :meth:`attention` looks it up.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
         read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
             if it was made here. It is not saved, and makes no difference to equality.
@@ -105,6 +110,7 @@ class LensResult(Followed, Stored, Exported, Displayed):
     pictures: Sequence[Picture] = ()
     predicts: str = TOKENS
     tracked: Tracked | None = None
+    attended: Attended | None = None
     read_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -127,6 +133,8 @@ class LensResult(Followed, Stored, Exported, Displayed):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.tracked is not None:
             object.__setattr__(self, "tracked", Tracked.from_dict(self.tracked, grid))
+        if self.attended is not None:
+            object.__setattr__(self, "attended", Attended.from_dict(self.attended, grid[1]))
         require_sound(self)
         require(isinstance(self.measures, Mapping), "measures is not a mapping")
         require_unicode("a measure", map(str, self.measures))
@@ -171,6 +179,13 @@ class LensResult(Followed, Stored, Exported, Displayed):
     def edited(self) -> str:
         """What ``edits=`` did to the model, in short: ``"swap ' Paris' → ' Rome' (demo)"``; ``"clean"`` without any."""
         return edited(self.provenance)
+
+    @cached_property
+    def edited_cells(self) -> np.ndarray:
+        """(layer, position) bool, whether ``edits=`` changed the state that a cell shows, at its layer and position."""
+        found = edited_cells(self)
+        found.flags.writeable = False
+        return found
 
     @property
     def decoder_called(self) -> str:
@@ -222,6 +237,7 @@ class LensResult(Followed, Stored, Exported, Displayed):
                 for target in self.targets
             ],
             tracked=None if self.tracked is None else self.tracked.part(rows, columns),
+            attended=None if self.attended is None else self.attended.part(layers, columns),
             **cut,
         )
 

@@ -26,7 +26,7 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
 
     Args:
         data: everything, as plain lists and numbers.
-        arrays: the entries of ``data`` that are arrays; ``"a/b"`` is entry b of a, if all entries of a are arrays.
+        arrays: the entries of ``data`` that are arrays; ``"a/b"`` is entry b of a.
 
     Raises:
         LensError: the suffix is another one, or the path cannot be written.
@@ -34,12 +34,19 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
     if path.suffix == ".json":
         write_atomically(path, as_json(data).encode("utf-8", "backslashreplace"))
     elif path.suffix == ".safetensors":
-        apart = {name.partition("/")[0] for name in arrays}
-        rest = {name: value for name, value in data.items() if name not in apart}
+        rest = {name: _without_arrays(name, value, arrays) for name, value in data.items() if name not in arrays}
+        rest = {name: value for name, value in rest.items() if value != {} or data[name] == {}}
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_atomically(path, bytes_of(whole, metadata={FORMAT: json.dumps(rest)}))
     else:
         raise LensError(f"a result is saved as a .safetensors or .json file; got {path.name!r}")
+
+
+def _without_arrays(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """An entry without the entries in it that are arrays."""
+    if not isinstance(value, dict):
+        return value
+    return {part: each for part, each in value.items() if f"{name}/{part}" not in arrays}
 
 
 def read(path: Path, largest: int) -> Any:

@@ -20,7 +20,7 @@ VERSION = 1
 OWN = ("magnitude", "max_probability")
 """Measures that a result holds anyway, and that are not written twice."""
 
-LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets", "pictures", "tracked")
+LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets", "pictures", "tracked", "attended")
 """The parts of a result that hold something for every cell, or a picture."""
 
 NOT_SAVED = ("read_from",)
@@ -39,12 +39,14 @@ class Stored:
         Every float32 is written as the shortest number that reads back as the same float32.
         """
         own = {name: value for name, value in self.measures.items() if name not in OWN}
-        apart = ("measures", "targets", "pictures", "tracked")
+        apart = ("measures", "targets", "pictures", "tracked", "attended")
         large = {name: plain(getattr(self, name)) for name in LARGE if name not in apart}
         parts: dict[str, Any] = {
             name: [each.to_dict() for each in getattr(self, name)] for name in ("targets", "pictures")
         }
-        parts["tracked"] = None if self.tracked is None else self.tracked.to_dict()
+        for name in ("tracked", "attended"):
+            held = getattr(self, name)
+            parts[name] = None if held is None else held.to_dict()
         head: dict[str, Any] = self.head()
         return head | large | {"measures": plain(own)} | parts
 
@@ -92,7 +94,10 @@ class Stored:
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
         if self.tracked is not None:
             arrays |= {f"tracked/{name}": value for name, value in self.tracked.arrays().items()}
-        storage.write(path_of(path), self.to_dict(), arrays)
+        data = self.to_dict()
+        if self.attended is not None:
+            arrays["attended/weights"] = self.attended.weights
+        storage.write(path_of(path), data, arrays)
 
     def to_logitlenskit(self: Any) -> dict[str, Any]:
         """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.

@@ -103,7 +103,8 @@ def _cell(comparison: Comparison, row: int, place: int, column: Column, texts: _
         lines += [f"{cell_text(name, visible)}:", *_top(lens, row, place, text)]
     shown = _both(*(text[top] for text, top in zip(texts, tops, strict=True)))
     differ, hover, number = css_number(tops[0] != tops[1]), "\n".join(lines), " | ".join(numbers)
-    return Cell(shown, css_number(distance), differ, hover, column.position, number=number)
+    edited = any(lens.edited_cells[row, place] for lens in (comparison.one, comparison.other))
+    return Cell(shown, css_number(distance), differ, hover, column.position, number=number, edited=edited)
 
 
 def _gap_cell(comparison: Comparison, row: int, gap: _Gap, column: Column, texts: _Texts) -> Cell:
@@ -111,7 +112,9 @@ def _gap_cell(comparison: Comparison, row: int, gap: _Gap, column: Column, texts
     lens, text, name = whole_lenses(comparison)[side], texts[side], comparison.short_names[side]
     lines = [f"layer {lens.layers[row]}, position {column.position}: {column.token}"]
     lines += [f"only in {cell_text(name, visible)}:", *_top(lens, row, place, text)]
-    return Cell(text[int(lens.top_ids[row, place, 0])], "0", "0", "\n".join(lines), column.position, "gap")
+    edited = bool(lens.edited_cells[row, place])
+    shown = text[int(lens.top_ids[row, place, 0])]
+    return Cell(shown, "0", "0", "\n".join(lines), column.position, "gap", edited=edited)
 
 
 def _top(lens: LensResult, row: int, place: int, text: Mapping[int, str]) -> list[str]:
@@ -128,7 +131,9 @@ def _band_cell(comparison: Comparison, row: int, band: Band, column: Column, tex
     distance, differ = float(comparison.distance[row, inside].mean()), float((tops[0] != tops[1]).mean())
     told = f"layer {comparison.one.layers[row]}, {column.token} from position {column.position}"
     hover = f"{told}: {found} at {count} of {len(band.columns)} positions, more than any other; colours are means"
-    return Cell(f"{count} {found}", css_number(distance), css_number(differ), hover, column.position)
+    edited = any(lens.edited_cells[row, inside].any() for lens in (comparison.one, comparison.other))
+    text = f"{count} {found}"
+    return Cell(text, css_number(distance), css_number(differ), hover, column.position, edited=edited)
 
 
 def _both(one: str, other: str) -> str:

@@ -14,9 +14,10 @@ from bauklens.result.result import LensResult
 from bauklens.show.figure_chart import charts
 from bauklens.show.figure_colours import SHAPES, Colours
 from bauklens.show.figure_drawing import BASELINE, CHARACTER, Box, Drawing, Path, Words, cut_to, shape, units, wrapped
-from bauklens.show.figure_legend import Legend, draw_legend
+from bauklens.show.figure_legend import EDGE, Legend, draw_legend
 from bauklens.show.figure_notes import FigureNote, corner_width, draw_corner, draw_notes
 from bauklens.show.figure_values import Pin, Scale
+from bauklens.show.legends import edited_legend
 from bauklens.show.nouns import spelling
 
 MARGIN = 3.0
@@ -123,12 +124,14 @@ def _sans(plan: Plan, x: float, middle: float, text: str, fill: str, size: float
 
 
 def _legend(result: LensResult, plan: Plan) -> Legend:
+    edited = result.edited_cells[np.ix_(plan.rows, plan.columns)].any()
     return Legend(
         scale=plan.scale,
         classic=plan.classic,
         pins=[(pin.place, plan.written(pin.text)) for pin in plan.pins],
         framed=any(bool((pin.best[np.ix_(plan.rows, plan.columns)] == 1).any()) for pin in plan.pins),
         generated=bool(result.generated[list(plan.columns)].any()),
+        edited=plan.written(edited_legend(result)) if edited else "",
         notes=plan.notes,
         width=plan.width - 2 * MARGIN,
     )
@@ -227,6 +230,8 @@ def _cell(
         edge = 0.14 * font
         inner = (x + edge / 2, y + edge / 2, width - edge, height - edge)
         drawing.pieces.append(Box(*inner, "", seen.pins[mark.place], edge))
+    if result.edited_cells[cell]:
+        drawing.pieces.append(Box(x, y, EDGE * font, height, seen["ink"]))
     note = plan.on_cells.get(cell)
     if note is not None:
         draw_corner(drawing, note, seen, (x, y, width), font)

@@ -10,6 +10,9 @@ from bauklens.show.figure_values import Scale
 SIZE = 0.9
 """The size of its texts, over the font size."""
 
+EDGE = 0.25
+"""The width of the mark of an edited cell, over the font size."""
+
 _STEPS = 24
 """Steps of the strip of colours."""
 
@@ -22,6 +25,7 @@ class Legend:
         pins: the place and the text of each.
         framed: whether a pin leads in a cell.
         generated: whether a column was generated.
+        edited: what the edge of edited cells means; empty if there are none.
         notes: further sentences.
         width: points that it has.
     """
@@ -31,6 +35,7 @@ class Legend:
     pins: Sequence[tuple[int, str]]
     framed: bool
     generated: bool
+    edited: str
     notes: Sequence[str]
     width: float
 
@@ -50,6 +55,8 @@ def draw_legend(drawing: Drawing, legend: Legend, colours: Colours, at: tuple[fl
         row.words("framed: it leads" if len(legend.pins) == 1 else "framed: the pin leads")
     if legend.generated:
         row.words("italic, after the line: generated")
+    if legend.edited:
+        row.edge(legend.edited)
     for note in legend.notes:
         row.words(note)
     return row.y + 1.5 * font
@@ -90,6 +97,12 @@ class _Rows:
         centre = (x + 0.4 * self.font, self.y + 0.75 * self.font)
         self.drawing.pieces.append(shape(SHAPES[place], *centre, 0.4 * self.font, self.colours.pins[place]))
         self.flow(x + 1.1 * self.font, text)
+
+    def edge(self, about: str) -> None:
+        x = self.begin((EDGE + 0.5) * self.font + wide(about) * self.em)
+        box = Box(x, self.y + 0.3 * self.font, EDGE * self.font, 0.9 * self.font, self.colours["ink"])
+        self.drawing.pieces.append(box)
+        self.flow(x + (EDGE + 0.5) * self.font, about)
 
     def words(self, text: str) -> None:
         self.flow(self.begin(wide(text) * self.em), text)

@@ -1,10 +1,16 @@
 """What the legend of a table says of its colours, bars and marks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bauklens.result.columns import is_unread
 from bauklens.result.result import LensResult
+from bauklens.result.tokens import printable
 from bauklens.show.numbers import readable_magnitude
+
+_LONGEST = 100
+"""Characters of what was edited; a note below the table tells all of it."""
 
 
 def largest_magnitude(result: LensResult) -> float:
@@ -32,6 +38,21 @@ def unread_legend(*results: LensResult) -> str:
         return ""
     read = " or ".join(dict.fromkeys(str(result.check["only_position"]) for result in results))
     return f"grey: nothing of the model’s own confirms these columns, as its head reads position {read} only"
+
+
+def edited_legend(result: LensResult) -> str:
+    """What the edge of edited cells means; empty if the table has none."""
+    return f"edited here: {_cut(printable(result.edited))}" if result.edited_cells.any() else ""
+
+
+def both_edited_legend(results: Sequence[LensResult], names: Sequence[str]) -> str:
+    """The same of two lenses that are compared."""
+    edited = [name for result, name in zip(results, names, strict=True) if result.edited_cells.any()]
+    return f"edited here: in {' and '.join(edited)}" if edited else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def distance_legend(known: bool) -> str:

@@ -18,7 +18,14 @@ from bauklens.show.comparison_table import comparison_table
 from bauklens.show.css_colour import Colour as Colour
 from bauklens.show.css_colour import css_colour
 from bauklens.show.joint import MOST_BESIDE, names_of_two, whole_lenses
-from bauklens.show.legends import distance_legend, largest_magnitude, quality_legend, unread_legend
+from bauklens.show.legends import (
+    both_edited_legend,
+    distance_legend,
+    edited_legend,
+    largest_magnitude,
+    quality_legend,
+    unread_legend,
+)
 from bauklens.show.notebook_once import carries_script
 from bauklens.show.nouns import noun
 from bauklens.show.numbers import readable_magnitude
@@ -265,6 +272,7 @@ def _lens_part(result: LensResult, beside: bool, brief: bool, hover: bool) -> di
         "through": result.decoder_called,
         "strip": quality_legend(result),
         "unread": unread_legend(shown),
+        "edited": edited_legend(shown),
         "caption": ", ".join(filter(None, (STREAM_CAPTIONS.get(result.stream, result.stream), decoder))),
         "check": " ".join(filter(None, (result.checked, result.mapped, result.decoded))),
     }
@@ -287,6 +295,7 @@ def _comparison_part(comparison: Comparison, brief: bool) -> dict[str, Any]:
         "gaps": any(comparison.left_out),
         "noun": noun(comparison.one),
         "unread": unread_legend(comparison.one, comparison.other),
+        "edited": both_edited_legend(whole_lenses(comparison), [name.short for name in names_of_two(comparison)]),
         "check": " ".join(checks),
     }
 

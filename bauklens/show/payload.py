@@ -12,11 +12,13 @@ from markupsafe import Markup
 
 from bauklens.result.columns import bands_of
 from bauklens.result.comparison import Comparison
+from bauklens.result.edited_cells import in_blocks
 from bauklens.result.frozen import plain
 from bauklens.result.measures import MEASURES
 from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import column_heads, printable, visible
+from bauklens.show.attention_payload import attention_payload
 from bauklens.show.joint import joint, names_of, names_of_two
 from bauklens.show.legends import largest_magnitude
 from bauklens.show.nouns import spelling
@@ -102,7 +104,8 @@ def _view(
     if count > _MANY:
         arrays["probability"] = _thousandths(lens.top_probs)
         arrays |= {key: _float32(value, _KEPT_BITS) for key, value in floats.items() if key.startswith("target ")}
-    arrays |= tracked.arrays
+    attention = attention_payload(lens, brief=brief)
+    arrays |= {**tracked.arrays, **attention.arrays}
     return _block({"vocabulary": {**vocabulary, "shown": shown}}, arrays) | {
         "head": {
             "name": name,
@@ -134,9 +137,23 @@ def _view(
             "targets": _targets(lens),
             "tracked": tracked.head,
             "rounded": _DIGITS[bits] if rounds else "",
+            **_edited(lens),
+            **attention.head,
             "plain": _told(lens, bits),
         }
     }
+
+
+def _edited(lens: LensResult) -> dict[str, Any]:
+    """What was edited, and which cells, as blocks of rows and positions; nothing if there was no edit."""
+    blocks = in_blocks(lens.edited_cells)
+    if not blocks:
+        return {}
+    positions = lens.positions.tolist()
+    cells = [
+        {"rows": rows, "positions": [[positions[column] for column in run] for run in runs]} for rows, runs in blocks
+    ]
+    return {"edited": {"what": printable(lens.edited), "cells": cells}}
 
 
 def _told(lens: LensResult, bits: int) -> dict[str, Any]:

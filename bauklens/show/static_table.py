@@ -49,6 +49,8 @@ class Cell:
     """``"gap"`` in a column that only one of two lenses has."""
     number: str = ""
     """Its probability as text, for a table that has lost its style."""
+    edited: bool = False
+    """Whether its state was edited."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,8 @@ def _rows(
                 )
             ]
             lines = [f"layer {layer}, position {column.position}: {column.token}"]
+            edited = bool(result.edited_cells[row, place])
+            lines += ["edited here"] if edited else []
             lines.append(f"magnitude {readable_magnitude(result.magnitude[row, place])}")
             lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
             cells.append(
@@ -218,6 +222,7 @@ def _rows(
                     hover="\n".join(lines) if hover else "",
                     position=column.position,
                     number=f"{top[0][1]:.2f}",
+                    edited=edited,
                 )
             )
         yield Row(layer, *_head(result, row), cells)
@@ -246,6 +251,7 @@ def _band_cell(
         magnitude=css_number(float(relative[inside].mean())),
         hover="\n".join(lines) if hover else "",
         position=column.position,
+        edited=bool(result.edited_cells[row, inside].any()),
     )
 
 

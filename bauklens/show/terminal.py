@@ -28,6 +28,9 @@ _UNBOUNDED = 10_000
 
 _RANKS = (1, 5, 10)
 
+_EDITED = "▌"
+"""The mark of an edited row, as in the viewer."""
+
 
 def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
     """Prints the most probable tokens of every layer at one position of the prompt.
@@ -54,7 +57,7 @@ def print_position(result: LensResult, position: int, console: Console | None = 
     for rank in range(shown):
         table.add_column(f"top {rank + 1}", no_wrap=True, max_width=_WIDEST)
     for layer, *cells in zip(result.layers, *ranks[:shown], strict=True):
-        table.add_row(Text(printable(_marked(result, layer))), *cells)
+        table.add_row(Text(printable(_marked(result, layer, column))), *cells)
     generated = ", generated" if result.generated[column] else ""
     called = f"{result.stream} through the {result.decoder_called}" if result.decoder_called else result.stream
     of_what = printable(f"{result.model}, {called}, position {position}{generated}")
@@ -65,6 +68,8 @@ def print_position(result: LensResult, position: int, console: Console | None = 
         console.print(
             Text(f"top {shown} of {result.topk}, all that fit this terminal; --json - prints all", style="dim")
         )
+    if result.edited_cells[:, column].any():
+        console.print(Text(f"{_EDITED} edited here", style="dim"))
     if result.targets:
         console.print(_targets(result, column))
     _print_notes([("", result)], console)
@@ -299,9 +304,10 @@ def _how_many_fit(ranks: list[list[Text]], width: int) -> int:
     return max(1, shown)
 
 
-def _marked(result: LensResult, layer: str) -> str:
-    """A layer's label, with the mark of a row that the decoder has no map for."""
-    return f"{layer}*" if layer in result.unmapped else layer
+def _marked(result: LensResult, layer: str, column: int | None = None) -> str:
+    """A layer's label, with the marks of a row that the decoder has no map for, and of one edited at a column."""
+    edited = column is not None and result.edited_cells[result.layers.index(layer), column]
+    return f"{_EDITED if edited else ''}{layer}{'*' if layer in result.unmapped else ''}"
 
 
 def _cell(result: LensResult, row: int, column: int, rank: int, *, mark: bool = False) -> Text:

@@ -22,7 +22,7 @@ export function bandHead(role, lens, state, entry) {
   const mark = make("span", { class: "fold", "aria-hidden": "true" }, open ? "▾ " : "▸ ");
   const head = make("div", { class: "head position part band", role, title, "aria-expanded": String(open) });
   head.append(make("i", {}, mark, make("bdi", {}, partOfName(band.name))), make("bdi", {}, band.size));
-  return Object.assign(head, { band });
+  return Object.assign(head, { band, columns: columnsOf(band), hint: title });
 }
 
 /** A cell of a band. */
@@ -35,17 +35,18 @@ export function bandCell(lenses, state, row, entry, content) {
   const known = cells.filter(({ none }) => !none);
   const mean = (name) => shortened(known.reduce((sum, each) => sum + each[name], 0) / (known.length || 1));
   const mark = leading(cells);
+  const edited = cells.filter((each) => each.edited);
   const change = first.change === undefined ? null : changeOf(known);
   const average = columnsOf(band).reduce((sum, column) => sum + probabilityAt(lens, cellOf(lens, row, column)), 0) / count;
   const style = { "--p": change ? change.p : mean("p"), "--m": mean("m"), ...(mark ? { "--pin": mark.colour } : {}) };
   const leads = mark && first.mark?.rank === 1 && first.mark.key === mark.key;
-  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread", change?.side].filter(Boolean).join(" ");
+  const kind = ["cell", "band", leads ? "leads" : mark && "follows", known.length ? "" : "none", cells.every(({ unread }) => unread) && "unread", edited.length && "edited", change?.side].filter(Boolean).join(" ");
   const told = found.slice(0, TOLD).map(([column, times]) => `${content.of(row, column).text} at ${times}`);
   const others = found.length > TOLD ? `, ${found.length - TOLD} others` : "";
   const title = worded(lens, `${band.name}, layer ${lens.layers[row]}: of its ${count} positions the top token is ${told.join(", ")}${others}; colours are means`);
   const named = { "data-layer": lens.layers[row], "data-band": lens.positions[band.first], "data-pin": mark?.shape, title };
   const text = [make("i", {}, String(found[0][1])), " ", make("bdi", {}, change ? change.text : first.text)];
-  const said = `${found[0][1]} ${first.text}: ${title}; their mean probability is ${probabilityText(average)}`;
+  const said = `${found[0][1]} ${first.text}: ${title}; their mean probability is ${probabilityText(average)}${edited.length ? `; edited at ${edited.length} of them` : ""}`;
   const cell = make("div", { class: kind, role: "gridcell", tabindex: "-1", style, "aria-label": said, "aria-expanded": String(isOpen(lens, state, band)), ...named }, ...text);
   return Object.assign(cell, { place: [row, entry], said, hint: title });
 }

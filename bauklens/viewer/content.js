@@ -6,7 +6,7 @@ import { difference } from "./difference.js";
 const contents = new WeakMap(); // state -> the lenses and what was returned, for each table that was asked for
 
 /**
- * `{ of(row, column) -> { text, p, m, mark, none, unread }, strength(row, column), classic, legend }`.
+ * `{ of(row, column) -> { text, p, m, mark, none, unread, edited }, strength(row, column), classic, legend }`.
  *
  * `strength` is the p of a cell, without the rest. The same state has the same content.
  */

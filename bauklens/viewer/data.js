@@ -45,6 +45,7 @@ function lensOf(head, parts, images) {
     measures,
     targets,
     tracked: trackedOf(head.tracked, { logs: parts["tracked logs"], ranks: parts["tracked ranks"], codes: parts["tracked codes"], sure: parts["tracked sure"] }, head.layers.length, head.positions.length),
+    attention: head.attention ? { ...head.attention, codes: parts.attention } : null,
     top: parts.top,
     probability: parts.probability,
     values: Object.fromEntries(head.measures.map(({ name }) => [name, parts[`measure ${name}`]])),

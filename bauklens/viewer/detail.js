@@ -1,9 +1,11 @@
 // What is known of one cell: its top k, each with its pin, and its measures.
 
+import { attentionDetail } from "./attentiondetail.js";
 import { bandDetail } from "./banddetail.js";
 import { cellMeasures } from "./cellmeasures.js";
 import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
+import { editedThere } from "./edited.js";
 import { atOrAfter, nameOver, tokensOver } from "./heads.js";
 import { noteField } from "./notefield.js";
 import { probabilityText } from "./numbers.js";
@@ -21,7 +23,8 @@ export function detail(view) {
   const measures = make("dl", { class: "measures" });
   const leads = make("p", { class: "told", "aria-live": "polite" });
   const note = noteField(view);
-  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, note.element, measures);
+  const attention = attentionDetail(view);
+  const element = make("div", { class: "detail", role: "group", "aria-label": "selected cell" }, place, tops, leads, note.element, attention.element, measures);
 
   function draw() {
     note.draw();
@@ -34,9 +37,10 @@ export function detail(view) {
     const at = layer === "embed" ? "embedding" : `layer ${layer}`;
     place.replaceChildren(
       make("span", {}, band ? `${band.name}, ${band.size}` : `${atOrAfter(lens, column)} ${tokensOver(several, column)}`),
-      make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}`),
+      make("small", {}, band ? `${at}, positions ${position} to ${lens.positions[band.last]}` : `${at}, position ${position}${editedThere(places, column)}`),
     );
     place.title = nameOver(lens, column);
+    attention.draw(band ? [] : places, column, isNamed);
     if (band) {
       tops.replaceChildren(...bandDetail(view, lens, band, places, { isNamed, tokenLine }));
       measures.replaceChildren();

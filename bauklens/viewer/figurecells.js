@@ -1,6 +1,7 @@
 // The heads and cells of a publication figure. `show/figure_layout.py` draws the same.
 
 import { cellOf, tokenAt } from "./data.js";
+import { isEdited } from "./edited.js";
 import { FIGURE_SHAPES } from "./figurecolours.js";
 import { BASELINE, boxed, MONO_WIDTH, cutToUnits, lined, shaped, textPiece, unitsOf } from "./figuredrawing.js";
 import { cornerWidth, drawCorner } from "./figurenotes.js";
@@ -8,6 +9,7 @@ import { isPartOf, tickOf } from "./heads.js";
 import { isUnread } from "./words.js";
 
 export const [ROW_HEIGHT, HEAD_HEIGHT, GAP_BETWEEN] = [1.7, 2.8, 0.6]; // over the font size; points between cells
+export const EDGE_WIDTH = 0.25; // of an edited cell's mark, over the font size
 export const [PAD, LEAST] = [0.25, 0.72]; // over the font size: room beside a text; the smallest text
 
 export const isGenerated = (lens, column) => lens.generatedFrom !== null && lens.positions[column] >= lens.generatedFrom;
@@ -37,6 +39,7 @@ export function drawCell(drawing, lens, { font, scale, classic, pins, onCells },
   const [mark, seen] = [markedBy(pins, cell), classic ? colours.inside() : colours];
   const [colour, edge] = [mark && seen.pins[mark.place], 0.14 * font];
   if (mark?.best(cell) === 1) drawing.pieces.push(boxed(x + edge / 2, y + edge / 2, whole - edge, height - edge, "", colour, edge));
+  if (isEdited(lens, row, column)) drawing.pieces.push(boxed(x, y, EDGE_WIDTH * font, height, seen.of("ink")));
   const note = onCells.find((each) => each.row === row && each.column === column);
   if (note) drawCorner(drawing, note, seen, [x, y, whole], font);
   const width = whole - cornerWidth(note, font);

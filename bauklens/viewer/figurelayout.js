@@ -1,6 +1,7 @@
 // A lens -> the drawing of a publication figure: the table, its legend, charts and a caption. `show/figure_layout.py` draws the same.
 
 import { cellOf, tokenAt } from "./data.js";
+import { editedHere, isEdited } from "./edited.js";
 import { drawCharts } from "./figurechart.js";
 import { drawCell, drawHead, GAP_BETWEEN, HEAD_HEIGHT, isGenerated, LEAST, PAD, ROW_HEIGHT } from "./figurecells.js";
 import { figureColours } from "./figurecolours.js";
@@ -47,7 +48,8 @@ export function figureSvg(lens, options) {
   y = drawTable(drawing, lens, plan, colours, y);
   const generated = plan.columns.some((column) => isGenerated(lens, column));
   const framed = pins.some((pin) => plan.rows.some((row) => plan.columns.some((column) => pin.best(cellOf(lens, row, column)) === 1)));
-  const legend = { scale: plan.scale, classic, pins, framed, generated, notes: plan.notes, width: room };
+  const edited = plan.rows.some((row) => plan.columns.some((column) => isEdited(lens, row, column)));
+  const legend = { scale: plan.scale, classic, pins, framed, generated, edited: edited ? editedHere(lens) : "", notes: plan.notes, width: room };
   y = drawLegend(drawing, legend, colours, [MARGIN, y + 0.7 * font], font);
   if (chartColumn !== null) y = drawCharts(drawing, lens, plan, colours, [MARGIN, y + 0.9 * font]);
   if (plan.caption) y += 0.7 * font;

@@ -1,6 +1,7 @@
 // The legend of a publication figure. `show/figure_legend.py` draws the same.
 
 import { FIGURE_SHAPES } from "./figurecolours.js";
+import { EDGE_WIDTH } from "./figurecells.js";
 import { BASELINE, boxed, brokenInto, shaped, wideOf, textPiece } from "./figuredrawing.js";
 
 const SIZE = 0.9; // of its texts, over the font size
@@ -43,13 +44,18 @@ export function drawLegend(drawing, legend, colours, [left, top], font) {
     drawing.pieces.push(boxed(from, y + 0.65 * font, length, 0.2 * font, colours.bar(colours.of("ink"))));
     flow(from + length + em, about);
   };
+  const edge = (about) => {
+    const from = begin((EDGE_WIDTH + 0.5) * font + wideOf(about) * em);
+    drawing.pieces.push(boxed(from, y + 0.3 * font, EDGE_WIDTH * font, 0.9 * font, colours.of("ink")));
+    flow(from + (EDGE_WIDTH + 0.5) * font, about);
+  };
   const pin = ({ place, text: name }) => {
     const from = begin(1.1 * font + wideOf(name) * em);
     drawing.pieces.push(shaped(FIGURE_SHAPES[place], from + 0.4 * font, y + 0.75 * font, 0.4 * font, colours.pins[place]));
     flow(from + 1.1 * font, name);
   };
 
-  const { scale, classic, pins, framed, generated, notes } = legend;
+  const { scale, classic, pins, framed, generated, edited, notes } = legend;
   if (classic) words(`background: ${scale.barsAbout}; text colour: ${scale.about}, 0 to 1`);
   else {
     strip(scale);
@@ -58,6 +64,7 @@ export function drawLegend(drawing, legend, colours, [left, top], font) {
   pins.forEach(pin);
   if (framed) words(pins.length === 1 ? "framed: it leads" : "framed: the pin leads");
   if (generated) words("italic, after the line: generated");
+  if (edited) edge(edited);
   notes.forEach(words);
   return y + 1.5 * font;
 }

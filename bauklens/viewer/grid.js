@@ -9,6 +9,7 @@ import { gridParts, HEAD, markCell, ROW } from "./gridparts.js";
 import { showCell } from "./heads.js";
 import { moved } from "./keys.js";
 import { markNotes } from "./notemarks.js";
+import { shadeHeads } from "./shading.js";
 import { BEYOND, built, inSight } from "./window.js";
 
 const SIDE = { layer: 56, position: 132 }; // pixels
@@ -46,8 +47,7 @@ export function grid(view, lenses) {
     foot = content.classic ? HEAD : 0;
     parts = gridParts(view, lenses, { axes, content, side, width });
     canvas.style.height = `${HEAD + ROW * axes.down.length + foot}px`;
-    element.setAttribute("aria-rowcount", axes.down.length + 1);
-    element.setAttribute("aria-colcount", axes.across.length + 1);
+    for (const [name, { length }] of [["row", axes.down], ["col", axes.across]]) element.setAttribute(`aria-${name}count`, length + 1);
     element.classList.toggle("classic", Boolean(content.classic));
     const focused = canvas.contains(document.activeElement);
     canvas.replaceChildren();
@@ -72,6 +72,7 @@ export function grid(view, lenses) {
     const within = (beyond) => [inSight(seen[0], seen[1], ROW, axes.down.length, down, beyond), inSight(seen[2], seen[3], width, axes.across.length, across, beyond)];
     fill(within(0), within(BEYOND));
     markNotes(lens, view.state, axes, canvas, (one, other) => elements.get(`${one} ${other}`));
+    shadeHeads(lenses, view.state, canvas);
     for (const each of canvas.querySelectorAll("[tabindex='0']")) markCell(each, false, false);
     markCell(chosen(), true, holds(lens, view.state));
   }

@@ -23,7 +23,8 @@ export function positionHead(role, lenses, column) {
   const here = `position ${position}${generated ? ", generated" : ""}: ${name}`;
   const title = isAbsent(lens, column) ? "a position of the other text" : `${here}${missing ? `; ${missing.name} has no such position` : ""}`;
   const kind = `head position${generated ? " generated" : ""}${isPart ? " part" : ""}${isUnread(lenses, column) ? " unread" : ""}`;
-  return make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
+  const element = make("div", { class: kind, role, title, "aria-label": isPart && title }, make("i", {}, String(position)), make("bdi", {}, head));
+  return Object.assign(element, { columns: [column], hint: title });
 }
 
 /** What stands over a column of text: a character at the first of its tokens, else the token; both where two lenses differ. */
@@ -66,12 +67,12 @@ export function cellElement(lenses, row, column, content, at = "") {
 }
 
 /** Has the element of a cell show what `contentOf` says of it. */
-export function showCell(cell, lenses, { text, p, m, mark, none, unread, side }) {
-  const drawn = [text, p, m, mark?.shape, mark?.rank === 1, none, unread, side].join("\n");
+export function showCell(cell, lenses, { text, p, m, mark, none, unread, edited, side }) {
+  const drawn = [text, p, m, mark?.shape, mark?.rank === 1, none, unread, edited, side].join("\n");
   if (cell.drawn === drawn) return;
-  const said = announced(lenses, ...cell.place, { text, mark });
+  const said = announced(lenses, ...cell.place, { text, mark, edited });
   const style = `--p:${p};--m:${m};${mark ? `--pin:${mark.colour};` : ""}${cell.at}`;
-  cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", side].filter(Boolean).join(" ");
+  cell.className = ["cell", mark && (mark.rank === 1 ? "leads" : "follows"), none && "none", unread && "unread", edited && "edited", side].filter(Boolean).join(" ");
   cell.style.cssText = style;
   if (mark) cell.dataset.pin = mark.shape;
   else cell.removeAttribute("data-pin");

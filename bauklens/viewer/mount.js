@@ -11,7 +11,7 @@ import { shortcuts } from "./shortcuts.js";
 import { stage } from "./stage.js";
 import { changed, MOST_KEPT, opened, pairOf } from "./state.js";
 
-const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept", "notes", "panel"]); // what the tables need not be built anew for
+const PANEL_ONLY = new Set(["layer", "position", "band", "picture", "patches", "imagery", "chart", "jump", "order", "difference", "kept", "notes", "panel", "attentionHead"]); // what the tables need not be built anew for
 
 /**
  * A viewer in a figure. Its listeners are on the figure's own elements alone.

@@ -57,3 +57,6 @@ export function wrapped(text, room) {
   }
   return lines;
 }
+
+/** A share in per cent. */
+export const shareText = (share) => (share > 0 && share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`);

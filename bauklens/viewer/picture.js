@@ -69,6 +69,8 @@ function shapeOf(element, frame, plain, isClassic) {
     parts.push(`<rect x="${x}" y="${y + h - 3}" width="${(share * (w - 1)).toFixed(1)}" height="2" fill="${bar}"/>`);
   }
   const pin = element.dataset.pin && plain(getComputedStyle(element, "::before").color);
+  if (element.matches(".read")) parts.push(`<rect x="${x}" y="${y}" width="${w - 1}" height="${h - 1}" fill="${plain(style.textDecorationColor)}" opacity="${element.style.getPropertyValue("--s")}"/>`);
+  if (element.matches(".edited")) parts.push(`<rect x="${x}" y="${y}" width="${parseFloat(style.borderLeftWidth)}" height="${h - 1}" fill="${plain(style.borderLeftColor)}"/>`);
   if (element.matches(".leads")) {
     const edge = `fill="none" stroke="${pin}" stroke-width="2"`;
     parts.push(`<rect x="${x + 1}" y="${y + 1}" width="${w - 3}" height="${h - 3}" ${edge}/>`);

@@ -26,6 +26,7 @@ export const START = Object.freeze({
   panel: "charts", // what the panel shows below the cell: charts, or the reader, by layers or by positions
   chart: "rank",
   jump: "surprisal",
+  attentionHead: -1, // whose attention is shown; -1 is the mean over heads
   stride: 1,
   width: USUAL, // pixels of a column
   bottomUp: false,

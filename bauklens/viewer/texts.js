@@ -98,6 +98,7 @@ export function json(lens) {
     measures: Object.fromEntries(measures.map((name) => [name, grid(lens.values[name])])),
     pictures: lens.pictures.map(({ name, grid, positions, url }) => ({ name, grid, positions, image: url.replace(/^.*,/, "") })),
     tracked: lens.tracked?.file(lens.ids) ?? null,
+    attended: null, // which a page holds roughly
     targets: lens.targets.map((target) => ({
       text: target.text,
       token_ids: target.tokens,

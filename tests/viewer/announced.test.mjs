@@ -7,6 +7,7 @@ import { small } from "./made.mjs";
 test("a cell is announced by its token and its probability", () => {
   assert.equal(announced([small()], 0, 1, { text: "a", mark: null }), "a, 0.750");
   assert.equal(announced([small()], 1, 1, { text: "␣b", mark: { shape: "▲" } }), "␣b, 0.500; pinned ▲");
+  assert.equal(announced([small()], 0, 1, { text: "a", mark: null, edited: true }), "a, 0.750; edited");
   assert.equal(announced([small()], 2, 0, { text: "·", mark: null }), "·; ␣, 0.500");
 });
 

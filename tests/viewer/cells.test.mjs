@@ -20,11 +20,25 @@ const nats = { name: "entropy", unit: "nats", about: "how spread" };
 
 test("a cell's text, colours and pin", () => {
   const content = contentOf([small()], state({ pins: [13, 11], pin: 11 }));
-  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark, none: false, unread: false });
+  assert.deepEqual(content.of(0, 0), { text: "a", p: 0.5, m: 0.167, mark: content.of(0, 0).mark, none: false, unread: false, edited: false });
   assert.deepEqual([content.of(0, 0).mark.shape, content.of(0, 0).mark.rank], ["▲", 2]);
   assert.equal(content.of(1, 1).mark.rank, 1);
   assert.equal(content.of(0, 1).mark, null);
   assert.equal(content.of(2, 1).mark.shape, "▲"); // which leads; the other pin is second there
+});
+
+const edited = { what: "zero", cells: [{ rows: [[1, 2]], positions: [[1, 1]] }] };
+
+test("cells that an edit changed are marked, of two lenses in the one that was edited", () => {
+  const lens = small({ edited, name: "edited" });
+  const { of, legend } = contentOf([lens], state());
+  assert.deepEqual([[0, 1], [1, 0], [1, 1], [2, 1]].map((place) => of(...place).edited), [false, false, true, true]);
+  assert.equal(legend.at(-1), "▌ edited here: zero");
+  const two = contentOf([small({ name: "clean" }), lens], state());
+  assert.deepEqual([two.of(1, 0).edited, two.of(1, 1).edited], [false, true]);
+  assert.equal(two.legend.at(-1), "▌ edited here: in edited");
+  const gap = padded(Object.freeze({ ...lens, axis: [0, 5, 1], linked: [0, 1] }));
+  assert.deepEqual([0, 1, 2].map((column) => contentOf([gap], state()).of(1, column).edited), [false, false, true]);
 });
 
 test("blank tokens are dimmed where that is asked for", () => {

@@ -1,11 +1,16 @@
 """What each part adds to a logit, beside sums made by hand."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import CohereConfig, MambaConfig
 
-from bauklens import LensError, contributions
+from bauklens import Contributions, LensError, contributions
+from bauklens.cli import main
 from tests.test_coverage import NO_LENS, SPECS, build
 from tests.test_coverage import PROMPT as COVERAGE_PROMPT
 from tests.test_heads import HEADS, MODELS, PROJECTIONS, by_hand, seen
@@ -130,6 +135,150 @@ def test_blocks_without_two_sublayers_are_one_part_each():
     assert found.parts == ("embed", "0", "1", "bias")
     assert abs(found.values.sum() - own_logits(model)[-1, ONE]) < 1e-4
     assert "not told apart" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gptj", "opt"])
+def test_neurons_are_what_each_writes_through_the_norm_at_its_scale(name):
+    """All neurons of an MLP, and its bias, add up to its part; Gemma's MLPs are normed before they are added."""
+    model = MODELS[name]() if name in MODELS else tiny_model(name)
+    found = contributions(model, None, PROMPT, [ONE, OTHER], neurons=10_000)
+    assert [abs(each.value) for each in found.neurons] == sorted(abs(each.value) for each in found.neurons)[::-1]
+    path = {"gpt2": "transformer.h", "gptj": "transformer.h", "opt": "model.decoder.layers"}.get(name, "model.layers")
+    last = {"gpt2": "mlp.c_proj", "gptj": "mlp.fc_out", "opt": "fc2"}.get(name, "mlp.down_proj")
+    for layer in range(LAYERS):
+        projection = model.get_submodule(f"{path}.{layer}.{last}")
+        of_layer = [each for each in found.neurons if each.layer == str(layer)]
+        weight = projection.weight
+        assert len(of_layer) == weight.shape[0 if name == "gpt2" else 1]
+        of_none = 0.0
+        if getattr(projection, "bias", None) is not None:
+            own = model.get_submodule(
+                {"gpt2": "transformer.ln_f", "gptj": "transformer.ln_f"}.get(name, "model.decoder.final_layer_norm")
+            )
+            final = seen(model, [next(n for n, each in model.named_modules() if each is own)])
+            state = next(iter(final.values()))[0][0, -1]
+            scale = ((state - state.mean()).square().mean() + own.eps).sqrt()
+            head = model.get_output_embeddings().weight
+            of_none = float(own.weight * (projection.bias - projection.bias.mean()) / scale @ (head[ONE] - head[OTHER]))
+        assert sum(each.value for each in of_layer) + of_none == pytest.approx(found[f"{layer}.mlp"], abs=1e-3)
+    few = contributions(model, None, PROMPT, [ONE, OTHER], neurons=3)
+    assert [each[:3] for each in few.neurons] == [each[:3] for each in found.neurons[:3]]
+    assert few.values.tolist() == found.values.tolist()
+    assert few.neurons[0].part == f"{few.neurons[0].layer}.n{few.neurons[0].part.split('.n')[1]}"
+
+
+def test_one_neuron_by_hand():
+    model = MODELS["llama"]()
+    found = contributions(model, None, PROMPT, ONE, neurons=1).neurons[0]
+    number, layer = int(found.part.split(".n")[1]), int(found.layer)
+    down = f"model.layers.{layer}.mlp.down_proj"
+    run = seen(model, ["model.norm", down])
+    final, norm = run["model.norm"][0][0, -1], model.model.norm
+    written = run[down][0][0, -1, number] * model.get_submodule(down).weight[:, number]
+    scale = (final.square().mean() + norm.variance_epsilon).sqrt()
+    assert found.value == pytest.approx(float(norm.weight * written / scale @ model.lm_head.weight[ONE]), abs=1e-4)
+
+
+def test_neurons_that_cannot_be_told_apart_are_said():
+    found = contributions(MODELS["bloom"](), None, PROMPT, ONE, neurons=3)
+    assert found.neurons == ()
+    assert any("neurons of layers 0 .. 2 are not told apart" in note for note in found.notes)
+    model = with_random_weights(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4))
+    assert "Neurons are not told apart, as MLPs are not." in contributions(model, None, PROMPT, ONE, neurons=3).notes
+    with pytest.raises(LensError, match="neurons"):
+        contributions(tiny_model("gpt2"), None, PROMPT, ONE, neurons=-1)
+
+
+def test_the_target_is_by_default_what_the_model_says():
+    model = tiny_model("llama")
+    assert contributions(model, None, PROMPT).target_ids == (int(own_logits(model)[-1].argmax()),)
+    assert contributions(model, None, PROMPT, position=3).target_ids == (int(own_logits(model)[3].argmax()),)
+
+
+def test_they_are_saved_and_loaded(tmp_path):
+    found = contributions(tiny_model("llama"), tiny_tokenizer(), TEXT, [" the", " city"], neurons=4)
+    found.save(tmp_path / "parts.json")
+    again = Contributions.load(tmp_path / "parts.json")
+    assert again.to_dict() == found.to_dict() == pickle.loads(pickle.dumps(found)).to_dict()
+    assert again.neurons == found.neurons
+    assert np.array_equal(again.values, found.values)
+    with pytest.raises(LensError, match=r"contributions are saved as a \.json file"):
+        found.save(tmp_path / "parts.txt")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "bauklens.lens"}, "these are not contributions"),
+        ({"version": 2}, "these contributions have version 2"),
+        ({"values": [1.0]}, "values has shape"),
+        ({"parts": 3}, "damaged"),
+        ({"target_ids": [1.5, 2]}, "the target's tokens are not ids"),
+        ({"neurons": [["0.n1", "neuron", "0", "much"]]}, "what a neuron adds is not a number"),
+        ({"neurons": [[1, "neuron", "0", 1.0]]}, "a neuron's name is not a text"),
+        ({"neurons": [["0.n1"]]}, "damaged"),
+        ({"logit": "x"}, "damaged"),
+    ],
+)
+def test_a_damaged_file_is_refused(change, said):
+    data = contributions(tiny_model("llama"), None, PROMPT, [ONE, OTHER], neurons=1).to_dict()
+    with pytest.raises(LensError, match=said):
+        Contributions.from_dict(data | change)
+
+
+COMMAND = ("attribute", "the tower is", "--model", "model", "--target", " the")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a tiny model and its tokenizer, in which the command runs."""
+    tiny_model("gpt2").save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command(folder):
+    words = [word for name in ("out.html", "out.csv", "out.json", "out.png") for word in ("-o", name)]
+    ran = CliRunner().invoke(main, [*COMMAND, *words, "--target", " city", "-k", "4", "--neurons", "2"])
+    assert ran.exit_code == 0, ran.output
+    found = Contributions.load(folder / "out.json")
+    assert found.targets == (" the", " city")
+    assert "What adds to the logit of ␣the less the logit of ␣city" in ran.stdout
+    assert [each.part for each in found.ranked(4)] == [
+        line.split()[0] for line in ran.stdout.splitlines() if line.split() and line.split()[0] in found.parts
+    ]
+    assert found.neurons[1].part in ran.stdout
+    assert f"{found.logit:+.3f}" in ran.stdout
+    page = (folder / "out.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert found.neurons[0].part in page
+    assert len((folder / "out.csv").read_text().splitlines()) == 1 + len(found)
+    assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_prints_json(folder):
+    ran = CliRunner().invoke(main, [*COMMAND, "--by", "sublayer", "--position", "0", "--json", "-"])
+    found = Contributions.from_dict(json.loads(ran.stdout))
+    assert found.parts == ("embed", "0.attention", "0.mlp", "1.attention", "1.mlp", "2.attention", "2.mlp", "bias")
+    assert found.position == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-o", "out.txt"), "contributions are written as one of .html, .csv, .json"),
+        (("--json", "-", "--csv", "-"), "JSON and CSV cannot both go to standard output"),
+        (("--target", "a", "--target", "b"), "--target is given once, or twice"),
+        (("--position", "99"), "unknown position 99"),
+        (("-o", "nowhere/out.html"), "no folder"),
+    ],
+)
+def test_the_command_refuses_in_one_line(folder, words, said):
+    ran = CliRunner().invoke(main, [*COMMAND, *words])
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
 
 
 def test_the_forms(tmp_path):

@@ -7,6 +7,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from bauklens import __version__
+from bauklens.cli.attribute import attribute
 from bauklens.cli.edits import edit_options, edits_of
 from bauklens.cli.effect import effect
 from bauklens.cli.evaluation import evaluate
@@ -198,6 +199,7 @@ main.add_command(compare)
 main.add_command(summarize)
 main.add_command(fit)
 main.add_command(merge)
+main.add_command(attribute)
 main.add_command(effect)
 main.add_command(evaluate)
 main.add_command(score)

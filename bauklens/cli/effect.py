@@ -1,8 +1,7 @@
 """The effect command."""
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,16 +9,10 @@ from bauklens.cli.option_values import load_model
 from bauklens.cli.options import model_options
 from bauklens.cli.output import require_each_writable, say, write
 from bauklens.cli.prompt_files import require_prompt
+from bauklens.cli.written_values import require_known, write_value
 from bauklens.errors import LensError
-from bauklens.files import write_atomically
 from bauklens.optional import csv_text
 from bauklens.vocabulary import PATCHED, PROMPTS
-
-if TYPE_CHECKING:
-    from bauklens.result.effects import Effects
-
-_PICTURES = (".png", ".svg", ".pdf")
-_WRITTEN = (".html", ".csv", ".json", *_PICTURES)
 
 
 @click.command(short_help="Put each state of one prompt into another, and see what comes of it.")
@@ -94,7 +87,7 @@ def effect(
     if json_path == csv_path == "-":
         raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
     require_each_writable(*outputs, json_path, csv_path)
-    _require_known(outputs)
+    require_known(outputs, "effects")
     for prompt in (clean, corrupted):
         require_prompt(prompt)
     align = dict(map(_pair, pairs)) or None
@@ -114,7 +107,7 @@ def effect(
         align=align,
     )
     for path in outputs:
-        _write(found, path)
+        write_value(found, path)
         say(f"wrote {path}")
     if csv_path is not None:
         write(csv_path, csv_text(found.to_frame()))
@@ -124,29 +117,6 @@ def effect(
         from bauklens.show.effects_terminal import print_effects
 
         print_effects(found)
-
-
-def _require_known(paths: tuple[Path, ...]) -> None:
-    """Refuses, before anything runs, a file of a kind that is not written, or a picture that cannot be drawn."""
-    for path in paths:
-        if path.suffix.lower() not in _WRITTEN:
-            raise LensError(f"effects are written as one of {', '.join(_WRITTEN)}; got {path.name!r}")
-    if any(path.suffix.lower() in _PICTURES for path in paths):
-        from bauklens.show.figures import new_figure
-
-        new_figure()
-
-
-def _write(found: "Effects", path: Path) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".html":
-        found.to_html(path)
-    elif suffix in _PICTURES:
-        drawn = io.BytesIO()
-        found.plot().savefig(drawn, format=suffix[1:], dpi=150)
-        write_atomically(path, drawn.getvalue())
-    else:
-        write(str(path), csv_text(found.to_frame()) if suffix == ".csv" else f"{found.to_json()}\n")
 
 
 def _pair(given: str) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from bauklens.arguments import chosen_positions, listed
+from bauklens.arguments import checked_count, chosen_positions, listed
 from bauklens.decode.exits import OwnLogits
 from bauklens.errors import LensError
+from bauklens.lens.neuron_parts import neuron_inputs, neuron_parts
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.heads import HeadOutputs
@@ -21,7 +22,7 @@ from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.tail import replaying
 from bauklens.progress import bar
-from bauklens.result.contributions import Contributions
+from bauklens.result.contributions import Contribution, Contributions
 from bauklens.result.targets import wanted_targets
 from bauklens.result.tokens import token_texts
 from bauklens.signals import unbroken
@@ -35,7 +36,7 @@ _GRAINS = 8
 
 
 def contributions(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, target: Any, *, position: int = -1
+    model: nn.Module, tokenizer: Any, prompt: Prompt, target: Any = None, *, position: int = -1, neurons: int = 0
 ) -> Contributions:
     """What each part of a model adds to the logit of a token, or to the difference of two (direct logit attribution).
 
@@ -48,12 +49,13 @@ def contributions(
         tokenizer: its tokenizer; may be None if prompt and target are ids.
         prompt: a string or token ids.
         target: a text, of which the first token is taken, or an id; or two of them, for the logit of the first less
-            that of the second.
+            that of the second. None means the model's own next token.
         position: a position in the prompt, whose logits are read; negative ones count from the last.
+        neurons: how many neurons of the MLPs to name, those that add or take away most.
 
     Returns:
         All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two
-        sublayers, it is one part, and a note says so. Neurons are not told apart.
+        sublayers, it is one part, and a note says so. What neurons add is in the parts of their MLPs.
 
     Raises:
         LensError: as of :func:`bauklens.logit_lens`; or the model makes its logits by more than one norm and a head, or
@@ -64,11 +66,13 @@ def contributions(
     anatomy = resolve(model, inputs)
     _require_parts(anatomy)
     (column,) = chosen_positions(inputs.count, position)
-    ids = _ids_of(tokenizer, anatomy, target)
+    chosen = None if target is None else _ids_of(tokenizer, anatomy, target)
+    kept = checked_count("neurons", neurons) if neurons else 0
     tracing, notes = _tracing(model, anatomy, inputs)
     with _without_advice():
         stream = trace_stream(model, anatomy, inputs, tracing)
     run = Run(model, tokenizer, prompt, inputs, anatomy, stream, inputs.count)
+    ids = chosen or [int(OwnLogits(run, [column]).at(range(1))[0].argmax())]
     rows: list[tuple[str, str, str]] = []
     values: list[torch.Tensor] = []
     logits, own = _logits(run, column, ids)
@@ -82,6 +86,7 @@ def contributions(
             values.append(read(part.states))
             done.update(part.blocks)
         (of_final,) = read(run.final[None, column])
+        named, said = _neurons(run, tracing, column, read, kept)
     logit = _difference(logits)
     found = torch.cat([*values, (logit - of_final)[None]]).cpu()
     rounding = logit - float(found.sum())
@@ -106,8 +111,9 @@ def contributions(
         logit=logit,
         model_logit=_difference(own),
         rounding=rounding,
-        notes=notes,
-        provenance=provenance(model, stream.states, {"target": list(ids), "position": column}),
+        notes=(*notes, *said),
+        neurons=named,
+        provenance=provenance(model, stream.states, {"target": list(ids), "position": column, "neurons": kept}),
     )
 
 
@@ -152,6 +158,26 @@ def _by_head(label: str, heads: HeadOutputs, attention: torch.Tensor, column: in
         (f"{label}.bias", "bias", label) if each is None else (f"{label}.h{each}", "head", label) for each in which
     ]
     return _Part(named, torch.cat([heads.of(each, [column]) for each in which]).to(attention))
+
+
+def _neurons(
+    run: Run, tracing: Tracing, column: int, read: Callable[[torch.Tensor], torch.Tensor], count: int
+) -> tuple[tuple[Contribution, ...], tuple[str, ...]]:
+    """The neurons that add or take away most, the largest first, and what cannot be told apart, as sentences."""
+    if not count:
+        return (), ()
+    written = run.stream.written
+    if tracing.sublayers is None or written is None:
+        return (), ("Neurons are not told apart, as MLPs are not.",)
+    given = neuron_inputs(run.model, run.anatomy, run.inputs, tracing.sublayers, column)
+    found: list[Contribution] = []
+    for part in neuron_parts(run.model, run.anatomy, given, tracing.sublayers, written.mlp, column):
+        values = read(part.states[:-1].to(run.final))
+        top = values.abs().topk(min(count, len(values))).indices.tolist()
+        found += [Contribution(f"{part.label}.n{each}", "neuron", part.label, float(values[each])) for each in top]
+        found = sorted(found, key=lambda each: -abs(each.value))[:count]
+    said = f"The neurons of layers {listed(given.without)} are not told apart."
+    return tuple(found), ((said,) if given.without else ())
 
 
 def _require_parts(anatomy: Anatomy) -> None:

@@ -8,23 +8,22 @@ from torch import nn
 from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
 from bauklens.errors import LensError
 from bauklens.lens.pictures import pictures_in
+from bauklens.lens.second_projection import PROBE, is_close, second_projection
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
-from bauklens.model.forward import Call, model_logits, record
+from bauklens.model.forward import model_logits, record
 from bauklens.model.guard import evaluating
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs, input_embeddings
 from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve, sublayers_of
-from bauklens.model.sublayers import Sublayer
 from bauklens.model.tracing import TraceDict
-from bauklens.model.weights import has_packed, is_plain, weights_of
+from bauklens.model.weights import is_plain, weights_of
 from bauklens.result.labels import LabelNames
 from bauklens.result.pictures import column_labels
 from bauklens.result.tokens import token_texts
 from bauklens.show.ranking import NearestTokens, TopNeurons
 
-_PROBE = 8
 _PROMOTED = 5
 
 
@@ -55,7 +54,8 @@ def top_neurons(
     (column,) = chosen_positions(inputs.count, position)
     mlp = sublayers_of(model, anatomy, inputs).mlp[row]
     with evaluating(model, in_place=anatomy.in_place) as own:
-        name, rows = _second_projection(own, anatomy, anatomy.blocks[row], mlp, inputs)
+        calls, _ = record(own, inputs.first(PROBE), copies=lambda _: True)
+        name, rows = second_projection(own, anatomy, anatomy.blocks[row], mlp, calls)
         with TraceDict(own, [name], retain_output=False, retain_input=True, stop=True) as trace:
             model_logits(own, inputs)
         inner = trace[name].input.reshape(inputs.count, -1)[column]  # (neuron,)
@@ -148,69 +148,6 @@ def _columns(model: nn.Module, tokenizer: Any, inputs: Inputs) -> tuple[str, ...
     return column_labels(pictures_in(model, inputs, tokenizer, None, None), list(range(inputs.count)))
 
 
-def _second_projection(
-    model: nn.Module, anatomy: Anatomy, block: str, mlp: Sublayer, inputs: Inputs
-) -> tuple[str, torch.Tensor]:
-    """The name of an MLP's second projection and its rows (neuron, hidden); their layout is found by running it.
-
-    Raises:
-        LensError: what the MLP writes is not the output of one projection.
-    """
-    calls, _ = record(model, inputs.first(_PROBE), copies=lambda _: True)
-    wrote = next(call for call in calls if call.name == mlp.names[0])
-    inside = [call for call in calls if call.name.startswith(block + ".") and call.ended <= wrote.ended and call.inputs]
-    inside = sorted(inside, key=lambda call: -call.ended)
-    ends = [call for call in inside if len(mlp.names) == 1 and _hands_over(call, wrote)]
-    for call in ends:
-        weight = weights_of(model.get_submodule(call.name))
-        if weight is None or weight.dim() != 2:
-            continue
-        for rows in (weight.T, weight):  # Linear: (hidden, neuron); Conv1D: (neuron, hidden)
-            if rows.shape == (call.inputs[0].shape[-1], anatomy.width) and _projects(model, call, rows):
-                return call.name, rows
-    for call in ends:
-        module = model.get_submodule(call.name)
-        if _is_projection(module) and not any(each.name.startswith(f"{call.name}.") for each in calls):
-            raise LensError(
-                f"the weights of {call.name} ({type(module).__name__}) cannot be read (it is quantized, offloaded, or "
-                "has an adapter), so there are no neurons to rank: load the model without that"
-            )
-    raise LensError(
-        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection (it is a mixture of "
-        "experts, say), so there are no neurons to rank"
-    )
-
-
-def _is_projection(module: nn.Module) -> bool:
-    """Whether a module has a matrix of weights, even if it cannot be read."""
-    return has_packed(module) or getattr(getattr(module, "weight", None), "ndim", 0) == 2
-
-
-def _hands_over(call: Call, wrote: Call) -> bool:
-    """Whether a module returned what the sublayer wrote, or what the norm on its output was given."""
-    output, ends = call.output, [wrote.output, *wrote.inputs[:1]]
-    if output is None:
-        return False
-    return any(
-        end is not None and end.numel() == output.numel() and torch.equal(end.flatten(), output.flatten())
-        for end in ends
-    )
-
-
-def _projects(model: nn.Module, call: Call, rows: torch.Tensor) -> bool:
-    """Whether a module's output is its input times these rows, plus its bias."""
-    if call.output is None:
-        return False
-    bias = getattr(model.get_submodule(call.name), "bias", None)
-    return _is_close(call.inputs[0].float() @ rows.float() + (0 if bias is None else bias.float()), call.output)
-
-
-def _is_close(found: torch.Tensor, output: torch.Tensor) -> bool:
-    """Whether a product made here is what a module returned, but for rounding."""
-    tolerance = 16 * torch.finfo(output.dtype).eps * float(output.abs().max())
-    return bool((found - output.float()).abs().max() <= max(tolerance, 1e-5))
-
-
 def _takes(head: nn.Module, width: int) -> bool:
     """Whether a head is given states of this width, as far as it tells; the shape of packed weights tells nothing."""
     weight = weights_of(head)
@@ -224,7 +161,7 @@ def _readable(head: nn.Module, name: str, embedded: torch.Tensor, scores: torch.
     if rows is not None and rows.shape == (scores.shape[-1], embedded.shape[-1]):
         rows = rows.float()
         found = nn.functional.linear(embedded.float(), rows, bias.float() if is_plain(bias) else None)
-        if _is_close(found, scores):
+        if is_close(found, scores):
             return rows
     raise LensError(
         f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, or has an "

@@ -28,7 +28,8 @@ class Contribution(NamedTuple):
             ``"20.attention"``, if its heads cannot be told apart; ``"20.mlp"``; ``"20"``, a whole block without two
             sublayers; ``"before 20"``, what the model does between blocks; ``"bias"``, the constants of the final norm
             and the head.
-        kind: ``"embed"``, ``"head"``, ``"bias"``, ``"attention"``, ``"mlp"``, ``"block"`` or ``"between"``.
+        kind: ``"embed"``, ``"head"``, ``"bias"``, ``"attention"``, ``"mlp"``, ``"block"`` or ``"between"``; or
+            ``"neuron"``, which is no part of its own, but in that of its MLP, and called ``"20.n57"``.
         layer: the block's label; empty for the others.
         value: how much it adds to the logit.
     """
@@ -56,6 +57,8 @@ class Contributions(JsonValue):
         model_logit: what the model returns: the same, but for a soft-cap.
         rounding: the logit less the sum of the values.
         notes: what a reader should know, as sentences.
+        neurons: the neurons that add or take away most, the largest first, if they were asked for; what they add is in
+            the values of their MLPs.
         provenance: how it was made, as plain values.
     """
 
@@ -75,11 +78,13 @@ class Contributions(JsonValue):
     model_logit: float
     rounding: float
     notes: tuple[str, ...] = ()
+    neurons: tuple[Contribution, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("targets", "target_ids", "parts", "kinds", "layers", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "neurons", tuple(Contribution(*each) for each in self.neurons))
         object.__setattr__(self, "values", frozen_floats("values", self.values, (len(self.parts),)))
         object.__setattr__(self, "provenance", frozen(self.provenance))
         texts = (self.model, self.token, *self.targets, *self.parts, *self.kinds, *self.layers, *self.notes)
@@ -88,6 +93,9 @@ class Contributions(JsonValue):
             len(self.kinds) == len(self.layers) == len(self.parts) > 0, "there is not a kind and layer for each part"
         )
         require(len(self.targets) == len(self.target_ids) in (1, 2), "the target is not one token or two")
+        named = [(*each[:3], isinstance(each.value, float)) for each in self.neurons]
+        require(all(isinstance(each, (str, bool)) for row in named for each in row), "a neuron's name is not a text")
+        require(all(row[-1] for row in named), "what a neuron adds is not a number")
         require(type(self.position) is int, "the position is not a number")
         require(all(type(each) is int for each in self.target_ids), "the target's tokens are not ids")
 

@@ -20,7 +20,7 @@ def contribution_bars(found: Contributions, k: int) -> "Figure":
     """A bar for each of the k largest parts, the largest at the top, and one for all others together."""
     top = found.ranked(k)
     rows = [(each.part, each.value, _ADDS if each.value >= 0 else _TAKES) for each in top]
-    rows += [(name, value, _REST) for name, value in _others(found, k)]
+    rows += [(name, value, _REST) for name, value in others_than(found, k)]
     figure = new_figure(figsize=(6, 0.9 + 0.24 * len(rows)))
     axes = figure.subplots()
     places = range(len(rows))
@@ -35,19 +35,31 @@ def contribution_bars(found: Contributions, k: int) -> "Figure":
 
 def contribution_table(found: Contributions) -> str:
     """The HTML of the largest parts, for a notebook."""
-    return ranking_fragment(**_ranking(found, _SHOWN))
+    neurons = ranking_fragment(**_neurons(found)) if found.neurons else ""
+    return ranking_fragment(**_ranking(found, _SHOWN)) + neurons
 
 
 def contribution_page(found: Contributions, k: int) -> str:
     """One self-contained page with the k largest parts."""
-    return ranking_page(f"{found.model}: {found.of_what}", [_ranking(found, k)])
+    neurons = [_neurons(found)] if found.neurons else []
+    return ranking_page(f"{found.model}: {found.of_what}", [_ranking(found, k), *neurons])
+
+
+def _neurons(found: Contributions) -> dict[str, Any]:
+    largest = abs(found.neurons[0].value) or 1.0
+    rows = [(each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, "")]) for each in found.neurons]
+    note = "What these neurons add is in the parts of their MLPs above."
+    return {"caption": "The neurons that add or take away most", "corner": "neuron", "columns": ["adds"]} | {
+        "rows": rows,
+        "note": note,
+    }
 
 
 def _ranking(found: Contributions, k: int) -> dict[str, Any]:
     """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
     largest = max((abs(each.value) for each in found.ranked(1)), default=0.0) or 1.0
     rows = [(each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, each.kind)]) for each in found.ranked(k)]
-    rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in _others(found, k)]
+    rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in others_than(found, k)]
     rows.append(("sum", [(f"{found.logit:.4g}", 0.0, "the logit")]))
     what = " less ".join(f"the logit of {visible(text)}" for text in found.targets)
     caption = f"What adds to {what} in {found.model}, at position {found.position} ({visible(found.token)})"
@@ -61,7 +73,7 @@ def _ranking(found: Contributions, k: int) -> dict[str, Any]:
     }
 
 
-def _others(found: Contributions, k: int) -> list[tuple[str, float]]:
+def others_than(found: Contributions, k: int) -> list[tuple[str, float]]:
     """A row for all parts but the k largest."""
     left = found.ranked()[k:]
     return [(f"{len(left)} others", sum(each.value for each in left) + found.rounding)] if left else []

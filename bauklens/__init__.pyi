@@ -17,7 +17,9 @@ from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
 from .lens.lens import logit_lens as logit_lens
 from .lens.neurons import nearest_tokens as nearest_tokens
 from .lens.neurons import top_neurons as top_neurons
+from .lens.scripts import scripts_of as scripts_of
 from .lens.two_models import compare_models as compare_models
+from .lens.word_forms import variants as variants
 from .model.loading import load as load
 from .model.tracing import TraceDict as TraceDict
 from .result.comparison import Comparison as Comparison
@@ -32,6 +34,7 @@ from .result.pictures import Picture as Picture
 from .result.result import LensResult as LensResult
 from .result.targets import Target as Target
 from .result.tracked import Tracked as Tracked
+from .result.variants import Variants as Variants
 from .show.evaluation import Evaluation as Evaluation
 from .show.lens_figure import LensFigure as LensFigure
 from .show.page import save_report as save_report

@@ -13,10 +13,12 @@ from .edits.intervene import intervene as intervene
 from .errors import LensError as LensError
 from .lens.contributions import contributions as contributions
 from .lens.corpus import summarize as summarize
+from .lens.given_states import decode_states as decode_states
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
 from .lens.lens import logit_lens as logit_lens
 from .lens.neurons import nearest_tokens as nearest_tokens
 from .lens.neurons import top_neurons as top_neurons
+from .lens.patchscopes import patchscope as patchscope
 from .lens.scripts import scripts_of as scripts_of
 from .lens.two_models import compare_models as compare_models
 from .lens.word_forms import variants as variants
@@ -30,6 +32,7 @@ from .result.generation import Generation as Generation
 from .result.intervention import Intervention as Intervention
 from .result.measures import MEASURES as MEASURES
 from .result.measures import Measure as Measure
+from .result.patchscope import Patchscope as Patchscope
 from .result.pictures import Picture as Picture
 from .result.result import LensResult as LensResult
 from .result.targets import Target as Target

@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 
@@ -40,12 +38,15 @@ def wanted_mass(vocabulary: int, mass: Any) -> tuple[Mass, ...]:
 
 
 def described_mass(mass: Any) -> Any:
-    """The sets as a result's provenance names them: how many tokens, and a digest in the place of their ids."""
+    """The sets as a result's provenance names them: how many tokens, and a digest in the place of their ids.
+
+    The digest is of the ids as decimal numbers, each once, ascending, with a space between.
+    """
     if not isinstance(mass, Mapping):
         return mass
-    each = {name: np.unique(np.array(ids, dtype="<i8")) for name, ids in mass.items()}
+    each = {name: sorted({int(token_id) for token_id in ids}) for name, ids in mass.items()}
     return {
-        name: {"tokens": len(ids), "sha256 of the ids": hashlib.sha256(ids.tobytes()).hexdigest()}
+        name: {"tokens": len(ids), "sha256 of the ids": hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()}
         for name, ids in each.items()
     }
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 import bauklens
 from bauklens import JacobianLens, LensError, Patchscope
 from tests.by_hand import matrices, states_of
-from tests.tiny import LAYERS, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, tiny_model
+from tests.tiny import LAYERS, PROMPT, TEXT, WIDTH, block_list, first_input, hook_count, randomised, tiny_model
 
 INTO = [3, 9, 44, 260, 7, 18]
 
@@ -68,6 +69,16 @@ def test_it_is_what_a_naive_loop_gives(name, place, into_layer):
 @pytest.fixture(scope="module")
 def llama():
     return tiny_model("llama")
+
+
+def test_a_model_whose_cache_has_no_length():
+    torch.manual_seed(0)
+    model = randomised(MambaForCausalLM(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=320, state_size=8)))
+    found = bauklens.patchscope(model, None, PROMPT, into=INTO, into_position=2, max_new_tokens=3)
+    states = bauklens.get_hidden_states(model, None, PROMPT)[:, 0, -1]
+    for label, state in zip(found.layers[1:], states, strict=True):
+        _, ids = naive(model, label, state, 2, 3)
+        assert found[label] == "".join(f"<{each}>" for each in ids)
 
 
 def test_the_lens_beside_it_reads_the_same_states(llama):

@@ -18,9 +18,12 @@ def patchscope_page(found: Patchscope, title: str | None) -> str:
 
 
 def _ranking(found: Patchscope) -> dict[str, Any]:
-    caption = (
-        f"States of “{printable(found.prompt)}” at position {found.position} ({visible(found.token)}) in {found.model}, "
-        f"put into “{printable(found.into)}” at position {found.into_position} ({visible(found.into_token)})"
+    source, target = (
+        f"“{printable(text)}” at position {position} ({visible(token)})"
+        for text, position, token in (
+            (found.prompt, found.position, found.token),
+            (found.into, found.into_position, found.into_token),
+        )
     )
     rows = [
         (layer, [_top(found, found.lens_ids[row], found.lens_probs[row]), _said(found, row)])
@@ -31,7 +34,7 @@ def _ranking(found: Patchscope) -> dict[str, Any]:
         f"With nothing put in, it goes on with “{printable(found.clean)}”. "
     )
     return {
-        "caption": caption,
+        "caption": f"States of {source} in {found.model}, put into {target}",
         "corner": "layer",
         "columns": [found.lens, "patchscope"],
         "rows": rows,

@@ -46,10 +46,13 @@ def naive(model, label, state, place, count):
     return first, ids[len(INTO) :]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def model(request):
+    return tiny_model(request.param)
+
+
 @pytest.mark.parametrize(("place", "into_layer"), [(5, None), (2, None), (-1, 1), (3, "embed")])
-def test_it_is_what_a_naive_loop_gives(name, place, into_layer):
-    model = tiny_model(name)
+def test_it_is_what_a_naive_loop_gives(model, place, into_layer):
     found = bauklens.patchscope(
         model, None, PROMPT, position=4, into=INTO, into_position=place, into_layer=into_layer, max_new_tokens=4
     )

@@ -202,15 +202,15 @@ def test_they_are_saved_and_loaded(tmp_path):
     assert again.to_dict() == found.to_dict() == pickle.loads(pickle.dumps(found)).to_dict()
     assert again.neurons == found.neurons
     assert np.array_equal(again.values, found.values)
-    with pytest.raises(LensError, match=r"contributions are saved as a \.json file"):
+    with pytest.raises(LensError, match=r"contributions must be saved as a \.json file"):
         found.save(tmp_path / "parts.txt")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "bauklens.lens"}, "these are not contributions"),
-        ({"version": 2}, "these contributions have version 2"),
+        ({"format": "bauklens.lens"}, "not contributions: looked"),
+        ({"version": 2}, "contributions of version 2"),
         ({"values": [1.0]}, "values has shape"),
         ({"parts": 3}, "damaged"),
         ({"target_ids": [1.5, 2]}, "the target's tokens are not ids"),

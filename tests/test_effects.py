@@ -547,7 +547,7 @@ def test_it_is_saved_and_loaded(effects, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "bauklens.lens"}, "these are not effects"),
+        ({"format": "bauklens.lens"}, "not effects: looked"),
         ({"version": 2}, "version 2"),
         ({"difference": [[1.0]]}, "difference has shape"),
         ({"top_ids": [[1]]}, "top_ids has shape"),

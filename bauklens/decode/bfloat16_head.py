@@ -7,11 +7,13 @@ normalizer is, and so every probability, is **estimated**, from the errors of to
 and some that are drawn from the rest, each as often as its own probability has it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from bauklens.decode.bfloat16_ranks import Again, Low
-from bauklens.decode.measure import entropy, surprisal
+from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rest import FARTHEST, LEAST, Groups, Rest, grouped, largest, rest_of
@@ -124,6 +126,11 @@ class LowPrecisionHead:
         if reading.has_linear_kl:
             values["kl"] = reading.kl(normalizer.log() + max_logit, own_inputs, columns.to(inputs.device))
 
+        if len(reading.mass):
+            of_rest = _sums(logits, groups.excess, reading.mass) * shift.exp()[:, None]
+            of_best = torch.stack([(weights * _held(each, ids, logits)).sum(dim=-1) for each in reading.mass], dim=1)
+            values["mass"] = ((of_best + of_rest) / normalizer[:, None]).clamp_max(1)
+
         if len(reading.tracked):
             lowest = found[:, -1:].float()
             above = self._above(inputs, expected, lowest, exact)
@@ -220,6 +227,23 @@ def _bounds(groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
     """(row, 1) bits each: the largest logit, and one below nearly all, by the largest of each group."""
     high, middle = groups.largest.amax(dim=-1, keepdim=True), groups.largest.amin(dim=-1, keepdim=True)
     return middle - 2 * (high - middle), high
+
+
+def _sums(logits: torch.Tensor, excess: torch.Tensor, sets: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(row, set) float32, the sums of the powers of two of some tokens' logits, less the excess."""
+    sums = torch.empty(len(logits), len(sets), dtype=torch.float32, device=logits.device)
+    for some in in_cache(logits):
+        for place, ids in enumerate(sets):
+            each = logits[some].index_select(1, ids.to(logits.device)).float()
+            sums[some, place] = each.sub_(excess[some]).exp2_().sum(dim=-1)
+    return sums
+
+
+def _held(members: torch.Tensor, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Which of some tokens, (row, candidate), are in a set."""
+    held = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    held[members.to(held.device)] = True
+    return held[ids]
 
 
 def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

@@ -90,6 +90,7 @@ class Reading:
         targets: the ids of tokens to follow, of each target one or more; several are followed together, as a set.
         reference: what the model itself says; None where no measure needs it.
         tracked: the ids of tokens whose log-probabilities and ranks are read beside.
+        mass: of each set whose probability is summed, the ids of its tokens, (token,) int64, each once.
     """
 
     topk: int
@@ -98,6 +99,7 @@ class Reading:
     targets: Sequence[Sequence[int]] = ()
     reference: Reference | None = None
     tracked: Sequence[int] = ()
+    mass: Sequence[torch.Tensor] = ()
 
     def with_measure(self, name: str) -> "Reading":
         """The same, and one measure more."""
@@ -117,6 +119,7 @@ class Reading:
             sum exp of its members' logits, the sum of their probabilities, and the rank of the best of them. If
             tokens are tracked, ``tracked_logs`` (row, token) float16, the logs of their probabilities,
             ``tracked_ranks`` (row, token) int32 and ``tracked_sure`` (row,) int32, up to which rank these are exact.
+            If there are sets whose mass is wanted, ``mass`` (row, set) float32, the sum of their probabilities.
         """
         scratch = _Scratch()
         parts = [
@@ -145,6 +148,9 @@ class Reading:
             values |= self._next(logits, largest[:, 0] + normalizer, columns)
         if len(self.targets):
             values |= self._followed(logits, probabilities, total)
+        if len(self.mass):
+            summed = [probabilities[:, ids.to(logits.device)].sum(dim=-1) for ids in self.mass]
+            values["mass"] = (torch.stack(summed, dim=1) / total).clamp_max(1)
         if len(self.tracked):
             values |= self._tracked(logits, largest_logits, largest + normalizer[:, None], scratch)
         if "entropy" in self.measures or self._elementwise:

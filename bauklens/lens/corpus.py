@@ -10,7 +10,7 @@ import numpy as np
 from bauklens.arguments import checked_count
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import MASS, MEASURES
 from bauklens.result.result import LensResult
 from bauklens.show.summary import ACCURACY, Summary
 
@@ -127,7 +127,8 @@ class _Running:
         if not self._tokens:
             raise LensError(f"every position is among the first {self._skip:,}, which are left out: pass skip_first=0")
         count, mean, spread = {}, {}, {}
-        for name in [each for each in (ACCURACY, *MEASURES) if each in self._sums]:
+        masses = [each for each in self._sums if each.startswith(MASS)]
+        for name in [each for each in (ACCURACY, *MEASURES, *masses) if each in self._sums]:
             count[name], means, squares = self._sums[name]
             some = count[name] > 0
             mean[name] = np.where(some, means, np.nan)

@@ -110,6 +110,10 @@ def logit_lens(
             not they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`). A mapping
             ``{"en": [" the", 270], ...}``, also as an item of the list, follows sets of tokens by their names, each by
             the sum of its members' probabilities.
+        mass (dict | None): ``{"en": ids, "zh": ids, ...}``, sets of any number of token ids, such as those of
+            :func:`bauklens.scripts_of`, whose share of the probability is summed at every layer and position:
+            ``lens.mass["en"]``, and the measure ``"mass:en"``. Sets may overlap. If rows are decoded in bfloat16, a
+            share is within about 0.005; ``precision="exact"`` has it to float32.
         track (int): the most tokens whose probability and rank are kept in every cell beside the top k, so that they
             can be pinned in the viewer: those that the model itself says at any position, those that lead anywhere at
             the last one, and those of the text (:class:`bauklens.Tracked`). Fewer are kept if they would take more than

@@ -12,6 +12,7 @@ from typing_extensions import Required, TypedDict
 from bauklens.arguments import Edit, Layers, Positions, as_lists, checked_count, one_of
 from bauklens.errors import LensError
 from bauklens.lens.chats import last_message
+from bauklens.result.mass import described_mass
 from bauklens.result.measures import chosen_measures
 from bauklens.vocabulary import ATTENTION, MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
 
@@ -23,6 +24,9 @@ Members = str | Iterable[str | int]
 """The tokens of a set that is followed: texts and ids."""
 
 Targets = str | int | Mapping[str, Members] | Iterable[str | int | Mapping[str, Members]] | None
+
+Masses = Mapping[str, Iterable[int]] | None
+"""Names of sets -> the ids of their tokens."""
 
 OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 """A name, a file, a decoder, or a function; None is the logit lens."""
@@ -56,6 +60,7 @@ class RowOptions(TypedDict, total=False):
     head: str | None
     measures: Measures
     targets: Targets
+    mass: Masses
     words: str
     track: int
 
@@ -147,6 +152,7 @@ class Options:
     head: str | None = None
     measures: Measures = None
     targets: Targets = None
+    mass: Masses = None
     words: str = "whole"
     track: int = MOST_TRACKED
     messages: Sequence[Mapping[str, Any]] | None = None
@@ -193,7 +199,8 @@ class Options:
         for name, value in vars(self).items():
             if isinstance(value, Iterator):
                 object.__setattr__(self, name, list(value))
-        object.__setattr__(self, "targets", as_lists(self.targets))
+        for name in ("targets", "mass"):
+            object.__setattr__(self, name, as_lists(getattr(self, name)))
         if not self.streams:
             raise LensError(f"stream is empty: pass at least one of {', '.join(STREAMS)}")
         for name in self.streams:
@@ -259,6 +266,7 @@ class Options:
             "decoder": decoder,
             "layers": None if self.layers is None else layers,
             "positions": None if self.positions is None else positions,
+            "mass": described_mass(self.mass),
             **({} if self.messages is None else {"last_message": last_message(self.messages)}),
             **self.generate,
             "edit_output": getattr(edit, "__qualname__", None if edit is None else repr(edit)),

@@ -33,6 +33,7 @@ from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
+from bauklens.result.mass import wanted_mass
 from bauklens.result.measures import MEASURES, chosen_measures
 from bauklens.result.pictures import Picture
 from bauklens.result.result import LensResult
@@ -214,6 +215,7 @@ def planned(
     topk = min(checked_topk(options.topk, most), anatomy.vocabulary)  # a classifier of two labels has no top five
     written_in = tokenizer if anatomy.classes is None else LabelNames(anatomy.classes)
     targets = tuple(wanted_targets(written_in, anatomy.vocabulary, options.targets, options.words))
+    mass = wanted_mass(anatomy.vocabulary, options.mass)
     hows = tuple(
         How(
             topk,
@@ -223,6 +225,7 @@ def planned(
             misfit=other,
             called=called,
             track=options.track,
+            mass=mass,
         )
         for decoder, other, called in zip(decoders, made_for, told_apart([each.name for each in decoders]), strict=True)
     )

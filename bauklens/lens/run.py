@@ -25,7 +25,8 @@ from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import forget, resolve
 from bauklens.result.attended import Attended
 from bauklens.result.labels import LabelNames
-from bauklens.result.measures import MEASURES
+from bauklens.result.mass import Mass
+from bauklens.result.measures import MASS, MEASURES
 from bauklens.result.pictures import column_labels
 from bauklens.result.result import LensResult
 from bauklens.result.targets import SET, Target, Wanted
@@ -49,6 +50,7 @@ class How:
         track: how many tokens to track at most, if the budget of bytes allows it.
         beside: how many results share that budget.
         shared: tokens that are tracked in the results beside this one, too, the most important first.
+        mass: sets of tokens whose probability is summed in every cell.
         misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
     """
 
@@ -63,6 +65,7 @@ class How:
     track: int = 0
     beside: int = 1
     shared: tuple[int, ...] = ()
+    mass: tuple[Mass, ...] = ()
 
     @property
     def decoder(self) -> str:
@@ -145,7 +148,8 @@ def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any])
             name: values[name].numpy()
             for name in how.measures
             if name in values and not (classes is not None and MEASURES[name].of_text)
-        },
+        }
+        | {f"{MASS}{each.name}": values["mass"][..., place].numpy() for place, each in enumerate(how.mass)},
         targets=[
             Target(*vars(each).values(), *(values[f"target_{name}"][..., place].numpy() for name in _OF_TARGETS))
             for place, each in enumerate(how.targets)
@@ -209,7 +213,7 @@ def near_top(run: Run, rows: Rows, how: How) -> list[int]:
     if not how.track or run.anatomy.whole:
         return []
     last = Rows(rows.stream, rows.states, rows.labels, rows.positions[-1:])
-    few = replace(how, topk=min(NEAR, run.anatomy.vocabulary), measures=(), targets=(), track=0)
+    few = replace(how, topk=min(NEAR, run.anatomy.vocabulary), measures=(), targets=(), track=0, mass=())
     try:
         tops = decoded_values(run, last, few)["top_ids"][:, 0]
     except LensError:
@@ -236,7 +240,8 @@ def _decode(run: Run, rows: Rows, how: How) -> Decoded:
     following[:-1][run.inputs.filled[1:].cpu()] = -1  # what a picture fills is not a token
     following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
     targets = [each.scored for each in how.targets]
-    reading = Reading(how.topk, how.measures, following[rows.positions], targets)
+    mass = [torch.tensor(each.token_ids, dtype=torch.int64, device="cpu") for each in how.mass]
+    reading = Reading(how.topk, how.measures, following[rows.positions], targets, mass=mass)
     return decode(run, rows, reading, how.way, _tracking(run, rows, how))
 
 

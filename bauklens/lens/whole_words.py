@@ -50,7 +50,13 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
             f"{context:,}: pass words='first', or fewer positions"
         )
     how = replace(
-        decoded, topk=1, way=replace(decoded.way, precision="exact"), measures=(), track=0, targets=_tokens(target)
+        decoded,
+        topk=1,
+        way=replace(decoded.way, precision="exact"),
+        measures=(),
+        track=0,
+        targets=_tokens(target),
+        mass=(),
     )
     anatomy = ways(run.anatomy)[result.provenance["decoding"]["by"]]
     probability = target.probability.copy()

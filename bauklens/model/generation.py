@@ -107,6 +107,43 @@ def continued(
     Raises:
         LensError: the text would be longer than the model's context, or the model cannot generate with these options.
     """
+    found = _generated(model, tokenizer, inputs, max_new_tokens, seed, options)
+    if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
+        raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
+    return inputs.followed_by(found[0, inputs.count :])
+
+
+def continued_copies(model: nn.Module, tokenizer: Any, inputs: Inputs, copies: int, count: int) -> list[list[int]]:
+    """What a model goes on with, greedily, after copies of one prompt that are run as a batch.
+
+    Args:
+        inputs: one prompt of token ids and nothing else.
+        count: the most tokens.
+
+    Returns:
+        The ids of each, up to the one that ends the text.
+
+    Raises:
+        LensError: as of :func:`continued`.
+    """
+    found = _generated(model, tokenizer, Inputs(inputs.ids.expand(copies, -1)), count, None, None)
+    settings = getattr(model, "generation_config", None)
+    ends = getattr(settings, "eos_token_id", None)
+    known = set(ends) if isinstance(ends, (list, tuple)) else {ends}
+    rows: list[list[int]] = found[:, inputs.count :].tolist()
+    first = [next((place + 1 for place, each in enumerate(row) if each in known), len(row)) for row in rows]
+    return [row[:end] for row, end in zip(rows, first, strict=True)]
+
+
+def _generated(
+    model: nn.Module,
+    tokenizer: Any,
+    inputs: Inputs,
+    max_new_tokens: int,
+    seed: int | None,
+    options: Mapping[str, Any] | None,
+) -> Any:
+    """(prompt, position), the ids of one prompt or of copies of it and of what the model generates after them."""
     count = checked_count("max_new_tokens", max_new_tokens)
     context = exceeded_context(model, inputs.count + count)
     if context is not None:
@@ -132,10 +169,7 @@ def continued(
             if isinstance(error, LensError) or out_of_memory(error):
                 raise
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
-    found = found if with_prompt else found.sequences
-    if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
-        raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
-    return inputs.followed_by(found[0, inputs.count :])
+    return found if with_prompt else found.sequences
 
 
 @unbroken

@@ -138,6 +138,7 @@ class Displayed:
         position: int | None = None,
         layer: "int | str" = -1,
         token: "Which | None" = None,
+        concepts: "Sequence[Which] | None" = None,
         title: str | None = None,
         cmap: str = "viridis",
         limits: "tuple[float, float] | None" = None,
@@ -149,16 +150,19 @@ class Displayed:
             kind: ``"heatmap"``: layers up, positions across, on a scale that begins at 0
                 (:func:`bauklens.show.figures.heat_map`);
                 ``"trajectory"``: tokens across layers, the targets or else what leads in some layer at the position
-                (:func:`bauklens.show.figures.trajectory`); ``"picture"``: the pictures of the prompt with the top token
-                of each patch, or the probability of one token, over them
+                (:func:`bauklens.show.figures.trajectory`); ``"race"``: concepts across layers, with their crossings
+                marked (:func:`bauklens.show.race_figure.race`); ``"picture"``: the pictures of the prompt with the top
+                token of each patch, or the probability of one token, over them
                 (:func:`bauklens.show.picture_figure.picture_figure`).
             tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
                 ``"numbers"``.
-            position: for a trajectory: its position; negative ones count from the last column. None is the last, or the
-                one that a classifier of whole texts reads.
+            position: for a trajectory or a race: its position; negative ones count from the last column. None is the
+                last, or the one that a classifier of whole texts reads.
             layer: for pictures: the number or label of a layer; negative ones count blocks from the last.
             token: for pictures: a target, or a token by its id or text, whose probability they show.
-            title: a text above a heat map or a trajectory.
+            concepts: for a race: two or more targets, or sets of ``mass=`` by name; None means all targets, or else all
+                sets.
+            title: a text above a heat map, a trajectory or a race.
             cmap: for a heat map: a colormap of matplotlib, by its name.
             limits: for a heat map: the ends of its scale, the lower one first; None begins it at 0.
 
@@ -168,10 +172,15 @@ class Displayed:
         """
         from bauklens.show.figures import KINDS, heat_map, trajectory
         from bauklens.show.picture_figure import picture_figure
+        from bauklens.show.race_figure import race
 
         one_of("kind", kind, KINDS)
         if kind != "heatmap" and (cmap != "viridis" or limits is not None):
             raise LensError(f"cmap and limits are of a heat map, not of kind={kind!r}: leave them out")
+        if kind != "race" and concepts is not None:
+            raise LensError(f"concepts are of a race, not of kind={kind!r}: leave them out")
+        if kind == "race":
+            return race(self, concepts, position, title=title)
         if kind == "picture":
             if title is not None:
                 raise LensError("title is of a heat map or a trajectory, not of kind='picture': leave it out")

@@ -1,11 +1,15 @@
 """What a result knows of tokens that were followed: a part of :class:`bauklens.LensResult`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from bauklens.arguments import checked_count, is_whole_number
 from bauklens.errors import LensError
+from bauklens.result.measures import MASS
+from bauklens.result.racing import race_of
 from bauklens.result.targets import SET, Target, Which
 from bauklens.result.tracked import Tracked
 
@@ -51,6 +55,12 @@ class Followed:
         raise LensError(
             f"{which!r} was not followed (followed: {known}{also}): pass it in logit_lens(..., targets=[...])"
         )
+
+    @property
+    def mass(self) -> Mapping[str, np.ndarray]:
+        """Name of a set of ``mass=`` -> (layer, position) float32, the probability of all its tokens together, 0..1."""
+        found = {name: value for name, value in self.measures.items() if name.startswith(MASS)}
+        return MappingProxyType({name.removeprefix(MASS): value for name, value in found.items()})
 
     def is_followed(self, text: str) -> bool:
         """Whether a target or a tracked token has this text."""
@@ -104,6 +114,24 @@ class Followed:
         ranks = self._single(which).rank[:, self.column_of(position)]
         reached = np.flatnonzero(ranks <= checked_count("rank", rank))
         return self.layers[reached[0]] if len(reached) else None
+
+    def crossing(self: Any, one: Which, other: Which, *, position: int | None = None) -> str | None:
+        """The layer at which the lead changes for the last time: from there on, who ends ahead is more probable.
+
+        Args:
+            one: a target as in :meth:`target`, or a set of ``mass=``, by its name.
+            other: another.
+            position: a position in the table; negative ones count from the last column; None is :attr:`main_position`.
+
+        Returns:
+            The label of a layer; None if one of them is ahead throughout. Early layers often cross at probabilities
+            of next to nothing: :meth:`plot` with ``kind="race"`` shows all crossings.
+
+        Raises:
+            LensError: one of them is not known, or they are the same.
+        """
+        changes = race_of(self, [one, other], position).changes
+        return self.layers[changes[-1].row] if changes else None
 
     def _single(self, which: Which) -> Target:
         found = self.target(which)

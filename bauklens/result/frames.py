@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bauklens.optional import data_frame, data_set, whole_text
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import known_measure
 from bauklens.result.result import LensResult
 from bauklens.result.stored import OWN
 from bauklens.result.targets import target_names
@@ -76,7 +76,8 @@ def data_set_of(result: LensResult) -> "xarray.Dataset":
     }
     taken = [*variables, "layer", "position", "rank", "target", *(f"target_{name}" for name in OF_TARGETS)]
     for name, value in result.measures.items():
-        variables[_apart(name, taken)] = (cell, value, {"units": MEASURES[name].unit} if name in MEASURES else {})
+        known = known_measure(name)
+        variables[_apart(name, taken)] = (cell, value, {} if known is None else {"units": known.unit})
     for name in OF_TARGETS if result.targets else ():
         values = np.stack([getattr(target, name) for target in result.targets])
         variables[f"target_{name}"] = (("target", *cell), values)

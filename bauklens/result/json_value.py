@@ -20,7 +20,7 @@ class JsonValue:
     Attributes:
         FORMAT: what a file says that it is.
         VERSION: the version of this format.
-        CALLED: what messages call these values.
+        CALLED: what messages call such a value.
     """
 
     FORMAT: ClassVar[str]
@@ -44,15 +44,15 @@ class JsonValue:
             LensError: the format or version is another one, or a part is missing or damaged.
         """
         if not isinstance(data, Mapping) or data.get("format") != cls.FORMAT:
-            raise LensError(f"these are not {cls.CALLED}: looked for format {cls.FORMAT!r}")
+            raise LensError(f"not {cls.CALLED}: looked for format {cls.FORMAT!r}")
         if data.get("version") != cls.VERSION:
             said = f"{data.get('version')!r:.80}"
-            raise LensError(f"these {cls.CALLED} have version {said}; this bauklens reads {cls.VERSION}")
+            raise LensError(f"{cls.CALLED} of version {said}; this bauklens reads version {cls.VERSION}")
         every = _fields(cls)
         needed = [each.name for each in every if each.default is each.default_factory is MISSING]
         missing = [name for name in needed if name not in data]
         if missing:
-            raise LensError(f"these {cls.CALLED} have no {', '.join(missing)}")
+            raise LensError(f"{cls.CALLED} without {', '.join(missing)}")
         values = {each.name: data[each.name] for each in every if each.name in data}
         try:
             values |= {each.name: float(values[each.name]) for each in every if each.type in (float, "float")}
@@ -60,7 +60,7 @@ class JsonValue:
                 values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return cls(**values)
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise LensError(f"these {cls.CALLED} are damaged: {error}") from None
+            raise LensError(f"{cls.CALLED}, but damaged: {error}") from None
 
     def save(self, path: str | Path) -> None:
         """Writes a ``.json`` file; an old file is replaced only when the new one is complete.
@@ -70,7 +70,7 @@ class JsonValue:
         """
         path = path_of(path)
         if path.suffix != ".json":
-            raise LensError(f"{self.CALLED} are saved as a .json file; got {path.name!r}")
+            raise LensError(f"{self.CALLED} must be saved as a .json file; got {path.name!r}")
         write_atomically(path, f"{self.to_json()}\n".encode("utf-8", "backslashreplace"))
 
     @classmethod

@@ -51,8 +51,18 @@ MEASURES = {
 }
 """All measures."""
 
+MASS = "mass:"
+"""What the names of measures begin with that are the probability of a set of tokens; the set's name follows."""
+
 DEFAULT = tuple(name for name, measure in MEASURES.items() if not measure.exact)
 """The measures of every result: those that need only the pass over the logits that the table takes anyway."""
+
+
+def known_measure(name: str) -> Measure | None:
+    """What is known of a measure: one of :data:`MEASURES`, or the mass of a set; None of any other name."""
+    if name.startswith(MASS):
+        return Measure("0..1", f"the probability of all tokens of {name.removeprefix(MASS)!r} together")
+    return MEASURES.get(name)
 
 
 def chosen_measures(wanted: Any, *, complete: bool) -> tuple[str, ...]:

@@ -206,9 +206,10 @@ class LensResult(Attending, Followed, Stored, Exported, Displayed):
         precision = decoding["precision"]
         if precision == own:
             return ""
+        shares = ", and shares of sets of tokens within about 0.005" if self.mass else ""
         return (
             f"Decoded in {precision}: the top {self.topk} of each row are proved to be those of {own}; probabilities "
-            "are estimated to be within 0.001 of these, and entropy, KL and surprisal within about 0.02 nats; "
+            f"are estimated to be within 0.001 of these, and entropy, KL and surprisal within about 0.02 nats{shares}; "
             f"{decoding['decoded again']} of {decoding['rows']} rows, where this did not hold, were decoded in {own}."
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bauklens.errors import LensError
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import known_measure
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Which, target_names
 from bauklens.show.figure_colours import SHAPES
@@ -174,7 +174,8 @@ def _measured(result: LensResult, colour: str, pins: Sequence[Pin]) -> tuple[np.
     if colour == "logprob":
         with np.errstate(divide="ignore"):
             return np.log(pins[0].probability), f"log probability of {pins[0].text}", "nats"
-    return result.measures[colour], colour.replace("_", " "), MEASURES[colour].unit if colour in MEASURES else ""
+    known = known_measure(colour)
+    return result.measures[colour], colour.replace("_", " "), "" if known is None else known.unit
 
 
 def _missing(values: np.ndarray) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from bauklens.arguments import one_of
 from bauklens.errors import LensError
 from bauklens.result.columns import column_head, column_name, is_part
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import known_measure
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Which, distinct_names, target_names
 from bauklens.show.nouns import noun, spelling
@@ -48,7 +48,7 @@ MOST_LEADERS = 8
 _LONGEST_LEGEND = 20
 """Lines of a legend's column."""
 
-KINDS = ("heatmap", "trajectory", "picture")
+KINDS = ("heatmap", "trajectory", "race", "picture")
 INSIDE = (True, False, "numbers")
 
 
@@ -192,14 +192,19 @@ def trajectory(result: LensResult, position: int | None = None, *, title: str | 
     axes.set_ylim(0, 1)
     axes.set_xlabel("layer")
     axes.set_ylabel("probability")
-    at = "at" if is_part(result, column) or noun(result) == "label" else "after"
-    name = _cut(column_name(result, column), _LONGEST_TITLE)
-    axes.set_title(title or f"{at} {name}, position {result.positions[column]}", parse_math=False)
+    axes.set_title(title or named_column(result, column), parse_math=False)
     columns = -(-len(lines) // _LONGEST_LEGEND)
     legend = axes.legend(title=heading or None, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns, frameon=False)
     for label in legend.get_texts():
         label.set_parse_math(False)
     return figure
+
+
+def named_column(result: LensResult, column: int) -> str:
+    """The title of a chart of one column."""
+    at = "at" if is_part(result, column) or noun(result) == "label" else "after"
+    name = _cut(column_name(result, column), _LONGEST_TITLE)
+    return f"{at} {name}, position {result.positions[column]}"
 
 
 def leaders(result: LensResult, column: int, most: int = MOST_LEADERS) -> tuple[list[int], int]:
@@ -245,11 +250,11 @@ def values_of(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
     if isinstance(measure, str) and measure in result.measures:
         if measure == "max_probability":
             return result.measures[measure], f"probability of the top {noun(result)}"
-        unit = MEASURES[measure].unit if measure in MEASURES else ""
-        return result.measures[measure], f"{measure} ({unit})" if unit else measure
+        known = known_measure(measure)
+        return result.measures[measure], f"{measure} ({known.unit})" if known and known.unit else measure
     if isinstance(measure, str) and not result.is_followed(measure):
-        known = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
-        raise LensError(f"unknown measure {measure!r}: this lens has {known}")
+        names = ", ".join([*result.measures, *(repr(target.text) for target in result.targets)])
+        raise LensError(f"unknown measure {measure!r}: this lens has {names}")
     target = result.target(measure)
     if target not in result.targets:  # a tracked token
         return target.probability, f"probability of {spelling(result)(target.text)}"

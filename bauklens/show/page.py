@@ -83,6 +83,8 @@ def ranking_fragment(
     columns: list[str],
     rows: list[tuple[str, list[tuple[str, float, str]]]],
     note: str = "",
+    *,
+    wide: bool = False,
 ) -> str:
     """The HTML of a ranking with its style, for a notebook.
 
@@ -90,9 +92,10 @@ def ranking_fragment(
         corner: what the labels of the rows are.
         rows: (label, cells); a cell is its text, its value relative to the largest (0..1), and a hover text.
         note: what the colours mean.
+        wide: whether cells hold texts that are longer than a token.
     """
     template = templates().get_template("ranking.html")
-    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows, "note": note}
+    ranking = {"caption": caption, "corner": corner, "columns": columns, "rows": rows, "note": note, "wide": wide}
     return template.render(style=table_style(), ranking=ranking)
 
 

@@ -14,7 +14,7 @@ from bauklens.result.columns import bands_of
 from bauklens.result.comparison import Comparison
 from bauklens.result.edited_cells import in_blocks
 from bauklens.result.frozen import plain
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import MEASURES, known_measure
 from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 from bauklens.result.tokens import column_heads, printable, visible
@@ -179,7 +179,7 @@ def _targets(lens: LensResult) -> list[dict[str, Any]]:
 
 
 def _measure(name: str) -> dict[str, str]:
-    about = MEASURES.get(name)
+    about = known_measure(name)
     return {"name": name, "unit": about.unit if about else "", "about": about.about if about else ""}
 
 

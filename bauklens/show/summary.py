@@ -11,7 +11,7 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
 from bauklens.result.frozen import plain
-from bauklens.result.measures import MEASURES
+from bauklens.result.measures import known_measure
 from bauklens.show.figures import new_figure
 from bauklens.show.numbers import readable_magnitude
 from bauklens.show.page import ranking_fragment, ranking_page
@@ -176,7 +176,8 @@ _STATISTICS = ("mean", "spread", "count")
 
 
 def _unit(name: str) -> str:
-    return "0..1" if name == ACCURACY else MEASURES[name].unit if name in MEASURES else ""
+    known = known_measure(name)
+    return "0..1" if name == ACCURACY else "" if known is None else known.unit
 
 
 def _said(value: float) -> str:

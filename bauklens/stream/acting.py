@@ -134,8 +134,7 @@ class _Clock:
         """A forward pass begins."""
         self.calls = {}
         cache = next((each for each in keywords.values() if _is_cache(each)), None)
-        known = 0 if cache is None or not hasattr(cache, "get_seq_length") else int(cache.get_seq_length())
-        self.start = known or (self.seen if cache is not None and cache is self.cache else 0)
+        self.start = _length(cache) or (self.seen if cache is not None and cache is self.cache else 0)
         given = (keywords.get(name) for name in ("input_ids", "decoder_input_ids", "inputs_embeds"))
         first = next((each for each in (*inputs, *given) if isinstance(each, torch.Tensor)), None)
         self.cache, self.seen = cache, self.start + (0 if first is None else first.shape[1])
@@ -161,6 +160,16 @@ class _Clock:
             whole = whole.clone() if whole is state else whole
             whole[:, some] = found.to(whole)
         return whole
+
+
+def _length(cache: Any) -> int:
+    """How many positions a cache says that it holds; 0 if it does not say, as that of a state-space model."""
+    if not hasattr(cache, "get_seq_length"):
+        return 0
+    try:
+        return int(cache.get_seq_length())
+    except ValueError:
+        return 0
 
 
 def _is_cache(value: Any) -> bool:

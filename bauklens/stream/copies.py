@@ -205,14 +205,25 @@ class _Copies:
 
     def _acting(self, places: Sequence[Place]) -> Any:
         """While this lasts, copy n has the state of place n."""
-        copies: dict[tuple[Spot, int], list[int]] = {}
-        for copy, place in enumerate(places):
-            copies.setdefault((place.spot, place.position), []).append(copy)
-        acted = [
-            Acted(spot, _at(position), _put([(copy, places[copy].state) for copy in own]))
-            for (spot, position), own in copies.items()
-        ]
-        return Acting(self._prompt.anatomy, acted, self._prompt.sublayers, self._prompt.heads).on(self._running)
+        prompt = self._prompt
+        return acting_on_copies(prompt.anatomy, places, prompt.sublayers, prompt.heads).on(self._running)
+
+
+def acting_on_copies(
+    anatomy: Anatomy,
+    places: Sequence[Place],
+    sublayers: Sublayers | None = None,
+    heads: tuple[Heads | str, ...] = (),
+) -> Acting:
+    """What puts the state of place n into copy n of a batch; further copies are left as they are."""
+    copies: dict[tuple[Spot, int], list[int]] = {}
+    for copy, place in enumerate(places):
+        copies.setdefault((place.spot, place.position), []).append(copy)
+    acted = [
+        Acted(spot, _at(position), _put([(copy, places[copy].state) for copy in own]))
+        for (spot, position), own in copies.items()
+    ]
+    return Acting(anatomy, acted, sublayers, heads)
 
 
 def _at(position: int) -> Columns:

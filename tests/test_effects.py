@@ -426,7 +426,7 @@ def test_nan_is_told_with_its_place():
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "layers": 7}, "unknown layer 7"),
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "where": "mlp", "layers": "embed"}, "unknown layer 'embed'"),
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "positions": 40}, "position 40"),
-        ((CLEAN, CORRUPTED), {"target": ANSWERS, "where": "heads"}, "unknown where 'heads'"),
+        ((CLEAN, CORRUPTED), {"target": ANSWERS, "where": "head"}, "unknown where 'head'"),
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "into": "both"}, "unknown into 'both'"),
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "align": [1, 2]}, "align must be"),
         ((CLEAN, CORRUPTED), {"target": ANSWERS, "align": {40: 1}}, "position 40"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 
@@ -126,11 +127,15 @@ class Reading:
             self._of(logits[some], columns[some], None if inputs is None else inputs[some], scratch)
             for some in in_cache(logits)
         ]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+        if len(self.tracked):  # of all rows at once, as threads of another kind take long to begin
+            top, normalizer = (torch.cat(each) for each in zip(*(part[1:] for part in parts), strict=True))
+            values |= self._tracked(logits, top, normalizer)
+        return values
 
     def _of(
         self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
-    ) -> Values:
+    ) -> "_Some":
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
         most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
         largest_logits, ids = top_of(logits, most)  # not of probabilities: those of most tokens may be 0 in float32
@@ -151,8 +156,6 @@ class Reading:
         if len(self.mass):
             summed = [probabilities[:, ids.to(logits.device)].sum(dim=-1) for ids in self.mass]
             values["mass"] = (torch.stack(summed, dim=1) / total).clamp_max(1)
-        if len(self.tracked):
-            values |= self._tracked(logits, largest_logits, largest + normalizer[:, None], scratch)
         if "entropy" in self.measures or self._elementwise:
             below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
             if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
@@ -164,7 +167,7 @@ class Reading:
             if "js" in self.measures and self._elementwise:
                 own, own_entropy = self._own(columns)
                 values["js"] = js_divergence(_entropy_of((own + probabilities / total) / 2), spread, own_entropy)
-        return values
+        return _Some(values, largest_logits, largest + normalizer[:, None])
 
     @property
     def has_linear_kl(self) -> bool:
@@ -205,11 +208,9 @@ class Reading:
             "target_ranks": rank_of(logits, best),
         }
 
-    def _tracked(
-        self, logits: torch.Tensor, top: torch.Tensor, normalizer: torch.Tensor, scratch: "_Scratch"
-    ) -> Values:
+    def _tracked(self, logits: torch.Tensor, top: torch.Tensor, normalizer: torch.Tensor) -> Values:
         ids = torch.tensor(self.tracked, device=logits.device)
-        ranked = scratch.counting.ranks(logits, ids, top)
+        ranked = Counting().ranks(logits, ids, top)
         return {
             "tracked_logs": (logits[:, ids].float() - normalizer).clamp_max(0).half(),
             "tracked_ranks": ranked.ranks,
@@ -228,12 +229,19 @@ class Reading:
         return values
 
 
+class _Some(NamedTuple):
+    """What was read of a few rows; their largest logits (row, k), largest first, and the logs of Z (row, 1)."""
+
+    values: Values
+    top: torch.Tensor
+    normalizer: torch.Tensor
+
+
 class _Scratch:
     """Memory that is used for a few rows after another, as fresh memory costs as much as its use."""
 
     def __init__(self) -> None:
         self._buffers: dict[int, torch.Tensor] = {}
-        self.counting = Counting()
 
     def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
         """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""

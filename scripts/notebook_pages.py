@@ -14,7 +14,7 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-ORDER = ("change-its-mind", "early-decoding", "gpt2-xl", "embeddings", "practice")
+ORDER = ("does-it-matter", "change-its-mind", "early-decoding", "gpt2-xl", "embeddings", "practice")
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -19,6 +19,13 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 VIEWER = r'<figure class="bauklens'
 
 SHOWN = {
+    "does-it-matter": {
+        "look": r"20\n.*" + VIEWER,
+        "swap": VIEWER + r".*swap",
+        "control": r"clean.*0\.524.*edited.*0\.051.*0\.704.*10 controls",
+        "generate": r"Paris.*Rome, Italy",
+        "fails": r"clean.*edited.*10 controls",
+    },
     "change-its-mind": {
         "lens": VIEWER,
         "when": r"' Paris' is among the first ten from layer 26, and leads from layer 27\n.*' London' .* layer None",
@@ -103,6 +110,16 @@ def test_notebooks_are_stored_without_outputs(path):
     for cell in book.cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+def test_from_a_lens_to_a_swap_its_control_and_its_effect_takes_few_lines():
+    import nbformat  # which takes seconds
+
+    book = nbformat.read(ROOT / "notebooks" / "does-it-matter.ipynb", as_version=4)
+    lines = [
+        line for cell in book.cells if cell.cell_type == "code" for line in cell.source.splitlines() if line.strip()
+    ]
+    assert len(lines) < 25
 
 
 @pytest.mark.parametrize("name", SHOWN)

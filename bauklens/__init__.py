@@ -5,7 +5,7 @@ nor transformers.
 
 >>> import bauklens
 >>> sorted(bauklens.__all__)[:3]
-['Comparison', 'Contributions', 'Decoder']
+['Attention', 'Comparison', 'Contributions']
 """
 
 import lazy_loader

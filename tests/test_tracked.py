@@ -3,7 +3,7 @@
 import base64
 import faulthandler
 import json
-import os
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -118,12 +118,16 @@ def test_a_child_of_this_process_has_threads_of_its_own(monkeypatch):
     compiled.rank(logits, logits[:, ids], top, 128, torch.zeros(30, 1), torch.ones(30, 1), 0.0, 0)
     right = (1 + torch.stack([(logits > logits[:, token, None]).sum(dim=-1) for token in ids], dim=1)).tolist()
     low, scale = torch.zeros(30, 1), torch.ones(30, 1)
-    child = os.fork()
-    if child == 0:
+
+    def rank_again():
         faulthandler.dump_traceback_later(20, exit=True)
         ranks, _ = compiled.rank(logits, logits[:, ids], top, 128, low, scale, 0.0, 0)  # without torch's own threads
-        os._exit(0 if ranks.tolist() == right else 3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        sys.exit(0 if ranks.tolist() == right else 3)
+
+    child = multiprocessing.get_context("fork").Process(target=rank_again)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
 
 
 def test_memory_of_one_table_serves_smaller_ones():

@@ -2,7 +2,7 @@
 
 import { headsKnown, sharesOf } from "./attention.js";
 import { choice, make } from "./dom.js";
-import { shareText } from "./numbers.js";
+import { range, shareText } from "./numbers.js";
 
 const MOST_READ = 6; // positions
 
@@ -16,7 +16,7 @@ export function attentionDetail(view) {
   function draw(places, column, isNamed) {
     const { attentionHead } = view.state;
     const found = places.map(([lens, row]) => [lens, row, sharesOf(lens, row, column, attentionHead)]).filter(([, , shares]) => shares);
-    const heads = Math.max(0, ...found.map(([lens, row]) => headsKnown(lens, row)));
+    const heads = range(found.map(([lens, row]) => headsKnown(lens, row)))[1];
     element.hidden = !found.length;
     label.hidden = !heads;
     if (heads !== offered) {

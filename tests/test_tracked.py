@@ -15,8 +15,9 @@ import torch
 import bauklens
 from bauklens import LensError, LensResult, Tracked
 from bauklens.decode import bfloat16, compiled
-from bauklens.decode.bfloat16_ranks import Again
+from bauklens.decode.bfloat16_ranks import Again, Low
 from bauklens.decode.ranking import SURE, Counting
+from bauklens.decode.rounding import BITS
 from bauklens.decode.tracking import Tracking
 from bauklens.result import tracked as tracked_module
 from bauklens.show.bundle import VIEWER
@@ -225,7 +226,31 @@ def test_a_token_that_is_scored_again_has_that_score_and_no_other():
     assert found.tolist() == [[3.0, 0.5, 5.0], [2.5, 0.25, 8.0]]
 
 
+@pytest.mark.usefixtures("counted_by")
+def test_ranks_among_logits_in_bfloat16():
+    """The 64 largest are scored again; what is proved is right, and the rest as near as logits of two bytes are."""
+    generator = torch.Generator().manual_seed(3)
+    true = torch.randn(12, 5_000, generator=generator) * 4
+    expected = (BITS * true.amax(dim=-1, keepdim=True)).bfloat16().float()
+    low = (BITS * true - expected).bfloat16()
+    found = low.float().topk(64)
+    logits = low.scatter(1, found.indices, -1e30)
+    proved = found.values[:, -1:] + 0.2
+    ids = torch.cat([found.indices[0, :20], torch.arange(0, 5_000, 31)])
+    bounds = low.float().amin(dim=-1, keepdim=True), low.float().amax(dim=-1, keepdim=True)
+    again = Again(found.indices, true.gather(1, found.indices))
+    own = true[:, ids] + 1e-6 * torch.randn(12, len(ids), generator=generator)  # as float32 adds otherwise
+    ranked = Low(logits, expected, found.values[:, -1:], proved, bounds).ranks(ids, own, again, Counting())
+    right = 1 + (true[:, None, :] > true[:, ids, None]).sum(dim=-1)
+    sure = ranked.ranks <= ranked.exact_to[:, None]
+    assert sure.sum() > 30
+    assert torch.equal(ranked.ranks[sure].long(), right[sure])
+    off = (ranked.ranks - right).abs()
+    assert (off <= 3 + 0.02 * right).all()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("counted_by")
 def test_of_logits_in_bfloat16_those_that_are_said_to_be_exact_are(demo, monkeypatch):
     monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
     model, tokenizer = demo

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bauklens.decode import compiled
 from bauklens.decode.ranking import Counting, Ranks, sure_up_to
 from bauklens.decode.rounding import BITS
 
@@ -61,6 +62,9 @@ class Low:
             own: (row, token) nats, their logits in full precision.
             again: those that are scored again.
         """
+        if compiled.ready(self.logits):
+            scale = (BITS, self.expected)
+            return sure_up_to(*compiled.rank_among(self.logits, ids, own, again.ids, again.scores, self.proved, scale))
         own = again.scores_of(ids, own)  # a token is not to be counted above itself, by what float32 adds otherwise
         bits = BITS * own - self.expected
         best_first = again.scores.sort(dim=-1, descending=True).values

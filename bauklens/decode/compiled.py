@@ -37,10 +37,48 @@ def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, tor
     """
     above = torch.empty(values.shape, dtype=torch.int32, device=values.device)
     beside = torch.empty_like(above)
-    bits = logits.detach().view(torch.int16).numpy().view(np.uint16)
-    arrays = [bits, _array(values.contiguous().view(torch.int32)), above.numpy(), beside.numpy()]
+    arrays = [_bits(logits), _array(values.contiguous().view(torch.int32)), above.numpy(), beside.numpy()]
     _side_by_side(lambda kernels, some: kernels.count(*(each[some] for each in arrays)), len(logits))
     return above, beside
+
+
+def rank_among(
+    logits: torch.Tensor,
+    ids: torch.Tensor,
+    values: torch.Tensor,
+    others: torch.Tensor,
+    scores: torch.Tensor,
+    proved: torch.Tensor,
+    bits: tuple[float, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ranks tokens by their float32 numbers, among others that have these too, and the rest in bfloat16.
+
+    Args:
+        logits: (row, vocabulary) bfloat16, for which :func:`ready` has said so; of the others they are very low.
+        ids: (token,) int64.
+        values: (row, token) float32, the tokens' own; tokens that are among the others take theirs.
+        others: (row, candidate) int64, their ids.
+        scores: (row, candidate) float32.
+        proved: (row, 1) float32, above which none of the rest lies, on the scale of the logits.
+        bits: by which numbers come to that scale: times the first, less the second, (row, 1).
+
+    Returns:
+        (row, token) int32, from 1; and bool, whether a rank is proved.
+    """
+    factor, less = bits
+    scale = torch.cat([torch.full_like(less, factor), less], dim=1).float()
+    ranks = torch.empty(values.shape, dtype=torch.int32, device=values.device)
+    sure = torch.empty(values.shape, dtype=torch.bool, device=values.device)
+    numbers = _array(ids)
+    by_row = [_bits(logits), *(_array(each) for each in (values.float(), others, scores.float(), proved[:, 0].float()))]
+    by_row += [_array(scale), ranks.numpy(), sure.numpy()]
+
+    def run(kernels: ModuleType, some: slice) -> None:
+        first, *rest = (each[some] for each in by_row)
+        kernels.rank_among(first, numbers, *rest)
+
+    _side_by_side(run, len(logits))
+    return ranks, sure
 
 
 def rank(
@@ -79,6 +117,11 @@ def rank(
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
+
+
+def _bits(logits: torch.Tensor) -> np.ndarray:
+    """Bfloat16 as uint16."""
+    return logits.detach().view(torch.int16).numpy().view(np.uint16)
 
 
 def _side_by_side(run: Callable[[ModuleType, slice], None], rows: int) -> None:

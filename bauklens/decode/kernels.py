@@ -29,8 +29,7 @@ _SIGN = 1 << 15
 def count(logits: Array, values: Array, above: Array, beside: Array) -> None:
     """How many numbers of a row are greater than a value's own cell, and how many are in it.
 
-    The cell of a value is the greatest number of two bytes that is not greater than it. The bits of negative numbers
-    rise as the numbers fall.
+    The cell of a value is the greatest number of two bytes that is not greater than it.
 
     Args:
         logits: (row, vocabulary) uint16, the bits of bfloat16.
@@ -40,22 +39,92 @@ def count(logits: Array, values: Array, above: Array, beside: Array) -> None:
     """
     tally, before = np.empty(_NUMBERS, np.int32), np.empty(_NUMBERS // _BLOCK, np.int32)
     for row in range(logits.shape[0]):
-        tally[:] = 0
-        for place in range(logits.shape[1]):
-            tally[logits[row, place]] += 1
-        tally[0] += tally[_SIGN]  # 0 and -0 are equal
-        tally[_SIGN] = 0
-        _add_blocks(tally, before)
-        positive = before[_SIGN // _BLOCK]
+        _tally(logits[row], tally, before)
         for token in range(values.shape[1]):
-            bits = np.int64(values[row, token])
-            cell = bits >> 16
-            if bits < 0:
-                magnitude = ((bits & 0x7FFFFFFF) + 0xFFFF) >> 16
-                cell = _SIGN + magnitude if magnitude > 0 else 0
-            up_to = _up_to(tally, before, cell)
-            above[row, token] = up_to - tally[cell] if cell > _SIGN else positive - up_to
-            beside[row, token] = tally[cell]
+            above[row, token], beside[row, token] = _counted(tally, before, _cell(values[row, token]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rank_among(
+    logits: Array,
+    ids: Array,
+    values: Array,
+    others: Array,
+    scores: Array,
+    proved: Array,
+    bits: Array,
+    ranks: Array,
+    sure: Array,
+) -> None:
+    """Ranks tokens by numbers of four bytes, among some others that have these too, and the rest in two bytes.
+
+    Args:
+        logits: (row, vocabulary) uint16, the bits of bfloat16; of the others they are very low.
+        ids: (token,) int64.
+        values: (row, token) float32, the tokens' own; they become those of the others for tokens that are among them.
+        others: (row, candidate) int64, their ids.
+        scores: (row, candidate) float32.
+        proved: (row,) float32, above which none of the rest lies, on the scale of the logits.
+        bits: (row, 2) float32, by which numbers come to that scale: times the first, less the second.
+        ranks: (row, token) int32, to write to; from 1.
+        sure: (row, token) bool, to write to: whether a rank is proved.
+    """
+    tally, before = np.empty(_NUMBERS, np.int32), np.empty(_NUMBERS // _BLOCK, np.int32)
+    place = np.full(logits.shape[1], -1, np.int32)
+    scaled = np.empty(1, np.float32)
+    for row in range(logits.shape[0]):
+        _tally(logits[row], tally, before)
+        for each in range(others.shape[1]):
+            place[others[row, each]] = each
+        for token in range(len(ids)):
+            known = place[ids[token]]
+            value = values[row, token] if known < 0 else scores[row, known]
+            scaled[0] = bits[row, 0] * value - bits[row, 1]
+            sure[row, token] = scaled[0] > proved[row]
+            rest = 0
+            if not sure[row, token]:
+                cell = _cell(scaled.view(np.int32)[0])
+                above, beside = _counted(tally, before, cell)
+                itself = _ordered(np.int64(logits[row, ids[token]])) > _ordered(cell)
+                rest = max(above + beside // 2 - np.int32(itself), 0)
+            ranks[row, token] = 1 + _greater(scores[row], value) + rest
+        for each in range(others.shape[1]):
+            place[others[row, each]] = -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tally(row: Array, tally: Array, before: Array) -> None:
+    """Counts every number of two bytes in a row, and those in all blocks before each."""
+    tally[:] = 0
+    for place in range(len(row)):
+        tally[row[place]] += 1
+    tally[0] += tally[_SIGN]  # 0 and -0 are equal
+    tally[_SIGN] = 0
+    _add_blocks(tally, before)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cell(bits: int) -> Any:
+    """The bits of float32 -> those of the greatest number of two bytes that is not greater; never of -0."""
+    bits = np.int64(bits)
+    if bits >= 0:
+        return bits >> 16
+    magnitude = ((bits & 0x7FFFFFFF) + 0xFFFF) >> 16
+    return _SIGN + magnitude if magnitude > 0 else np.int64(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ordered(cell: int) -> Any:
+    """Numbers in the order of what these bits are; the bits of negative numbers rise as the numbers fall."""
+    return cell if cell < _SIGN else _SIGN - cell
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _counted(tally: Array, before: Array, cell: int) -> Any:
+    """How many are greater than a cell, and how many are in it."""
+    up_to = _up_to(tally, before, cell)
+    above = up_to - tally[cell] if cell > _SIGN else before[_SIGN // _BLOCK] - up_to
+    return above, tally[cell]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -58,6 +58,9 @@ def rank_among(
 ) -> None:
     """Ranks tokens by numbers of four bytes, among some others that have these too, and the rest in two bytes.
 
+    Of those of the rest that are rounded to the same number of two bytes, so many count as greater as if they were
+    spread evenly.
+
     Args:
         logits: (row, vocabulary) uint16, the bits of bfloat16; of the others they are very low.
         ids: (token,) int64.
@@ -83,10 +86,11 @@ def rank_among(
             sure[row, token] = scaled[0] > proved[row]
             rest = 0
             if not sure[row, token]:
-                cell = _cell(scaled.view(np.int32)[0])
+                cell, part = _nearest(scaled.view(np.int32)[0])
                 above, beside = _counted(tally, before, cell)
-                itself = _ordered(np.int64(logits[row, ids[token]])) > _ordered(cell)
-                rest = max(above + beside // 2 - np.int32(itself), 0)
+                itself = _ordered(np.int64(logits[row, ids[token]])) - _ordered(cell)
+                above, beside = above - np.int64(itself > 0), beside - np.int64(itself == 0)
+                rest = max(above + np.int64(part * beside + 0.5), 0)
             ranks[row, token] = 1 + _greater(scores[row], value) + rest
         for each in range(others.shape[1]):
             place[others[row, each]] = -1
@@ -111,6 +115,16 @@ def _cell(bits: int) -> Any:
         return bits >> 16
     magnitude = ((bits & 0x7FFFFFFF) + 0xFFFF) >> 16
     return _SIGN + magnitude if magnitude > 0 else np.int64(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nearest(bits: int) -> Any:
+    """The bits of float32 -> those of the number of two bytes that it is rounded to, and the part of its cell above."""
+    magnitude = (np.int64(bits) & 0x7FFFFFFF) + 0x8000
+    cell, part = magnitude >> 16, (magnitude & 0xFFFF) / 0x10000
+    if bits >= 0:
+        return cell, 1 - part
+    return (_SIGN + cell if cell > 0 else np.int64(0)), part
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

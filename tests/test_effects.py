@@ -415,7 +415,7 @@ def test_nan_is_told_with_its_place():
 @pytest.mark.parametrize(
     ("prompts", "options", "said"),
     [
-        ((CLEAN, CORRUPTED[:-1]), {}, "the clean prompt has 10 tokens and the corrupted one 9: pass align="),
+        ((CLEAN, CORRUPTED[:-1]), {}, "the clean prompt has 10 tokens and the corrupted one 9: pass align= with pairs"),
         ((CLEAN, CLEAN), {}, "follows both prompts: pass target="),
         ((CLEAN, CLEAN), {"target": ANSWERS}, "do not differ in '<44>' and '<118>'"),
         ((CLEAN, CORRUPTED), {"target": [1, 2, 3]}, "target is 3 tokens"),

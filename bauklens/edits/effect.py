@@ -219,8 +219,8 @@ def _pairs(given: Mapping[str, Inputs], into: str, align: Mapping[int, int] | No
     clean, corrupted = given[CLEAN].count, given[CORRUPTED].count
     if align is None and clean != corrupted:
         raise LensError(
-            f"the clean prompt has {clean} tokens and the corrupted one {corrupted}: pass align={{position in the "
-            "corrupted prompt: position in the clean one}"
+            f"the clean prompt has {clean} tokens and the corrupted one {corrupted}: pass align= with "
+            "pairs of positions that correspond, the corrupted prompt's first, such as the last ones, -1 and -1"
         )
     found = aligned(corrupted, clean, align)
     if into == CORRUPTED:

@@ -253,6 +253,7 @@ def test_the_command(folder):
     page = (folder / "out.html").read_text()
     assert page.startswith("<!doctype html>")
     assert found.neurons[0].part in page
+    assert page.count('class="less"') == sum(each.value < 0 for each in [*found.ranked(40), *found.neurons])
     assert len((folder / "out.csv").read_text().splitlines()) == 1 + len(found)
     assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
 

@@ -10,7 +10,17 @@ from transformers import MixtralConfig
 import bauklens
 from bauklens import JacobianLens, LensError, edits
 from tests.by_hand import matrices
-from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, block_list, tiny_model, with_random_weights
+from tests.tiny import (
+    LAYERS,
+    PROMPT,
+    TEXT,
+    VOCABULARY,
+    WIDTH,
+    block_list,
+    tiny_model,
+    tiny_tokenizer,
+    with_random_weights,
+)
 
 KINDS = ["gpt2", "gptj", "llama", "gemma2", "bloom", "mixtral"]
 NORMS = {"gpt2": "transformer.ln_f", "gptj": "transformer.ln_f", "bloom": "transformer.ln_f"}
@@ -104,6 +114,19 @@ def test_a_swap_is_the_formula(model):
         right = logits(model)
     assert_same(answer(model, edits.swap(None, ONE, OTHER, strength=1.5, layers=[0, 1])), right)
     assert not np.allclose(right.softmax(dim=-1), logits(model).softmax(dim=-1), atol=1e-3)
+
+
+def test_of_a_text_of_several_tokens_the_first_is_said():
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    ids = tokenizer("tower is", add_special_tokens=False).input_ids
+    assert len(ids) > 1
+    first = tokenizer.decode(ids[:1])
+    lens = bauklens.logit_lens(model, tokenizer, TEXT, edits=edits.steer(None, "tower is", layers=1))
+    assert f"first token {first!r} of 'tower is'" in lens.edited
+    assert lens.provenance["edits"][0]["token ids"] == (ids[0],)
+    single = bauklens.logit_lens(model, tokenizer, TEXT, edits=edits.steer(None, first, layers=1))
+    assert "first token" not in single.edited
+    assert np.array_equal(lens.top_probs, single.top_probs)
 
 
 def test_a_swap_reads_a_jacobian_lens_backwards(model):

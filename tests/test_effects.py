@@ -1,8 +1,10 @@
 """trace_effect(): against a plain loop of forward passes with plain hooks, and what is made of its result."""
 
+import io
 import json
 import pickle
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,6 +247,35 @@ def test_heads_are_those_of_a_plain_loop(kind):
     assert np.ptp(effects.difference[:, 1]) > 1e-3
     assert Effects.from_dict(effects.to_dict()).layers == effects.layers
     assert "Attention heads of the clean prompt" in effects.to_html()
+
+
+def test_of_very_many_rows_the_strongest_are_shown():
+    model = of_kind("llama")
+    found = trace_effect(model, None, CLEAN, CORRUPTED, ANSWERS, where="heads")
+    few = found.strongest(5)
+    assert len(few.layers) == 5
+    assert list(few.layers) == [each for each in found.layers if each in few.layers]
+    size = np.abs(found.effect).max(axis=1)
+    assert sorted(np.abs(few.effect).max(axis=1)) == sorted(size)[-5:]
+    assert few.notes == (*found.notes, "Of 12 rows, the 5 with the largest effects.")
+    assert found.strongest(12) is found
+    many = replace(
+        found,
+        layers=[f"{row}.h0" for row in range(180)],
+        difference=np.tile(found.difference, (15, 1)),
+        top_ids=np.tile(found.top_ids, (15, 1)),
+    )
+    printed = io.StringIO()
+    print_effects(many, Console(file=printed, width=200))
+    assert printed.getvalue().count(".h0") == many.to_html().count(".h0") == 40
+    assert len(many.plot().axes[0].get_yticklabels()) == 40
+    assert "Of 180 rows, the 40 with the largest effects." in printed.getvalue()
+    assert len(many.to_frame()) == 180 * len(CLEAN)
+
+
+def test_a_head_among_layers_says_what_to_pass():
+    with pytest.raises(LensError, match=r"'1.h3' is a head: pass where='heads'"):
+        trace_effect(of_kind("llama"), None, CLEAN, CORRUPTED, ANSWERS, layers=[0, "1.h3"])
 
 
 def test_heads_through_a_norm_are_patched_at_its_scale():

@@ -21,6 +21,7 @@ from bauklens.model.resolving import resolve
 from bauklens.progress import bar
 from bauklens.result.effects import Effects
 from bauklens.result.tokens import token_texts
+from bauklens.row_labels import block_of
 from bauklens.stream.acting import Spot
 from bauklens.stream.copies import Copied, Place, run_copies
 from bauklens.stream.heads import head_places
@@ -245,6 +246,10 @@ def _columns(pairs: Mapping[int, int], count: int, positions: Positions) -> list
 def _sites(setting: Setting, where: str, layers: Layers) -> dict[str, Site]:
     """The rows, by their labels, and what each of them changes."""
     anatomy = setting.anatomy
+    given = [] if layers is None else [layers] if isinstance(layers, (str, int)) else list(layers)
+    named_heads = [each for each in given if isinstance(each, str) and block_of(each) != each]
+    if named_heads and where != "heads":
+        raise LensError(f"{named_heads[0]!r} is a head: pass where='heads'")
     if where == "heads":
         heads = head_places(anatomy.labels, setting.heads)
         found = {label: Site(anatomy.labels[block], head) for label, (block, head) in heads.items() if head is not None}
@@ -252,7 +257,8 @@ def _sites(setting: Setting, where: str, layers: Layers) -> dict[str, Site]:
         named = [EMBED, *anatomy.labels] if where == "hidden" else list(anatomy.labels)
         found = {label: Site(label, where) for label in named}
     labels = list(found)
-    return {labels[row]: found[labels[row]] for row in chosen_layers(labels, layers, anatomy.idle)}
+    wanted = None if layers is None else given
+    return {labels[row]: found[labels[row]] for row in chosen_layers(labels, wanted, anatomy.idle)}
 
 
 def _last(setting: Setting, stream: Stream) -> torch.Tensor:

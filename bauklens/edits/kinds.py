@@ -69,14 +69,18 @@ class _Directed(_Kind):
     def _described(self, setting: Setting | None, tokens: Mapping[str, Sequence[Token]]) -> dict[str, Any]:
         """As plain values, the tokens with their ids if there is a tokenizer to look them up."""
         named: dict[str, Any] = {}
+        several: list[str] = []
         for name, given in tokens.items():
             one = given[0] if name != "tokens" else list(given)
             named[name] = one
             if setting is not None:
                 named[f"{name} ids"] = setting.token_ids(given)
+                several += [f"{first!r} of {whole!r}" for whole, first in setting.several(given).items()]
         decoder = _named(self.decoder) if setting is None else setting.decoder(self.decoder).name
         control = {} if self.seed is None else {"random directions, seed": self.seed}
-        return {"edit": type(self).__name__.lower(), **named, "decoder": decoder, "strength": self.strength, **control}
+        first = {"first token": ", ".join(several)} if several else {}
+        placed = {"edit": type(self).__name__.lower(), **named, "decoder": decoder, "strength": self.strength}
+        return placed | first | control
 
 
 @dataclass(frozen=True)

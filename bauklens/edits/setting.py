@@ -19,6 +19,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import heads_of, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.targets import Wanted, wanted_targets
+from bauklens.result.tokens import token_texts
 from bauklens.stream.states import Stream, trace_stream
 from bauklens.stream.tracing import Tracing
 
@@ -118,8 +119,16 @@ class Setting:
 
     def token_ids(self, tokens: Sequence[Token]) -> list[int]:
         """The ids of tokens, each once; of a text of several, the first."""
-        found: list[Wanted] = wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
-        return list(dict.fromkeys(each.token_ids[0] for each in found))
+        return list(dict.fromkeys(each.token_ids[0] for each in self._wanted(tokens)))
+
+    def several(self, tokens: Sequence[Token]) -> dict[str, str]:
+        """Of texts of several tokens, each text -> its first token, of which the direction is."""
+        found = [each for each in self._wanted(tokens) if each.part == "first"]
+        texts = token_texts(self.tokenizer, [each.token_ids[0] for each in found])
+        return {each.text: texts[each.token_ids[0]] for each in found}
+
+    def _wanted(self, tokens: Sequence[Token]) -> list[Wanted]:
+        return wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
 
     def directions(self, decoder: Any, token_ids: Sequence[int] | torch.Tensor, site: Site) -> torch.Tensor:
         """(..., token, hidden) float32, the unit direction along which each token's logit rises most.

@@ -1,7 +1,7 @@
 """Effects: what the states of one prompt do in another, layer by layer and position by position. Needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bauklens.arguments import checked_count
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
 from bauklens.result.frozen import frozen, frozen_array, frozen_floats, require
@@ -140,6 +141,24 @@ class Effects(JsonValue):
         return [
             (self.layers[row], int(self.positions[column]), float(self.share[row, column])) for row, column in places
         ]
+
+    def strongest(self, rows: int) -> "Effects":
+        """The same with the rows alone that have the largest effects, in their order; a note says so.
+
+        Args:
+            rows: how many at most.
+        """
+        if len(self.layers) <= checked_count("rows", rows):
+            return self
+        chosen = np.sort(np.argsort(-np.abs(self.effect).max(axis=1), kind="stable")[:rows])
+        said = f"Of {len(self.layers)} rows, the {rows} with the largest effects."
+        return replace(
+            self,
+            layers=tuple(self.layers[row] for row in chosen),
+            difference=self.difference[chosen],
+            top_ids=self.top_ids[chosen],
+            notes=(*self.notes, said),
+        )
 
     def to_frame(self) -> "pandas.DataFrame":
         """A data frame with one row per layer and position.

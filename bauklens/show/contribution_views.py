@@ -47,7 +47,7 @@ def contribution_page(found: Contributions, k: int) -> str:
 
 def _neurons(found: Contributions) -> dict[str, Any]:
     largest = abs(found.neurons[0].value) or 1.0
-    rows = [(each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, "")]) for each in found.neurons]
+    rows = [(each.part, [(f"{each.value:+.4g}", each.value / largest, "")]) for each in found.neurons]
     note = "What these neurons add is in the parts of their MLPs above."
     return {"caption": "The neurons that add or take away most", "corner": "neuron", "columns": ["adds"]} | {
         "rows": rows,
@@ -58,12 +58,15 @@ def _neurons(found: Contributions) -> dict[str, Any]:
 def _ranking(found: Contributions, k: int) -> dict[str, Any]:
     """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
     largest = max((abs(each.value) for each in found.ranked(1)), default=0.0) or 1.0
-    rows = [(each.part, [(f"{each.value:+.4g}", abs(each.value) / largest, each.kind)]) for each in found.ranked(k)]
+    rows = [(each.part, [(f"{each.value:+.4g}", each.value / largest, each.kind)]) for each in found.ranked(k)]
     rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in others_than(found, k)]
     rows.append(("sum", [(f"{found.logit:.4g}", 0.0, "the logit")]))
     what = " less ".join(f"the logit of {visible(text)}" for text in found.targets)
     caption = f"What adds to {what} in {found.model}, at position {found.position} ({visible(found.token)})"
-    note = "The largest parts; the final norm has the scale that it has at this position, so that all parts add up. "
+    note = (
+        "The largest parts: blue adds, orange takes away. The final norm has the scale that it has at this position, "
+        "so that all parts add up. "
+    )
     return {
         "caption": caption,
         "corner": "part",

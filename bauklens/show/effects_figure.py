@@ -6,7 +6,7 @@ import numpy as np
 
 from bauklens.arguments import one_of
 from bauklens.result.effects import EFFECTS, Effects
-from bauklens.show.effects_table import column_names, what_was_done
+from bauklens.show.effects_table import column_names, readable, what_was_done
 from bauklens.show.figures import colormap, ink_on, new_figure
 from bauklens.vocabulary import CLEAN, CORRUPTED
 
@@ -25,6 +25,8 @@ def effects_figure(
 ) -> "Figure":
     """A heat map, layers up and positions across; the middle colour is that of the prompt as it is.
 
+    Of more than 130 rows, only the 40 with the largest effects are drawn.
+
     The scale reaches as far to both sides as the largest change; for a share, at least as far as the other prompt.
 
     Args:
@@ -36,6 +38,7 @@ def effects_figure(
         LensError: matplotlib is not installed, or there is no such measure or colormap.
     """
     one_of("measure", measure, EFFECTS)
+    effects = readable(effects)
     values: np.ndarray = getattr(effects, measure)
     middle, least = _middle(effects, measure)
     reach = float(np.nanmax(np.abs(values - middle), initial=least))
@@ -50,7 +53,7 @@ def effects_figure(
     axes.set_xticks(named, [heads[column] for column in named], rotation=60, ha="right", parse_math=False)
     axes.set_yticks(range(rows), effects.layers, parse_math=False)
     axes.set_xlabel(f"position of the {effects.into} prompt")
-    axes.set_ylabel("layer")
+    axes.set_ylabel("head" if effects.where == "heads" else "layer")
     axes.set_title(what_was_done(effects) if title is None else title, parse_math=False)
     for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
         value = values[row, column]

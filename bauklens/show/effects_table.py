@@ -12,6 +12,12 @@ from bauklens.show.sections import said
 from bauklens.show.static_table import Cell, Column, Row, cell_text, css_number, rendered, templates
 from bauklens.vocabulary import CLEAN, CORRUPTED, PROMPTS, STREAM_CAPTIONS
 
+_MOST_ROWS = 130
+"""Rows up to which all are shown, as of the layers of any model; there can be thousands of heads."""
+
+_FEW_ROWS = 40
+"""Rows that are shown if there are more."""
+
 _MOST_CELLS = 20_000
 """The most cells of a table; of a larger one only the last positions are shown."""
 
@@ -38,6 +44,11 @@ def effects_page(effects: Effects, title: str | None = None) -> str:
             provenance=lines,
         )
     )
+
+
+def readable(effects: Effects) -> Effects:
+    """The same, or of very many rows the few with the largest effects."""
+    return effects if len(effects.layers) <= _MOST_ROWS else effects.strongest(_FEW_ROWS)
 
 
 def moved(effects: Effects) -> np.ndarray:
@@ -93,6 +104,7 @@ def share_text(share: float) -> str:
 
 def _shown(effects: Effects) -> dict[str, Any]:
     """What the template is given."""
+    effects = readable(effects)
     count = max(1, _MOST_CELLS // len(effects.layers))
     first = max(0, len(effects.tokens) - count)
     left_out = f"Only the last {count:,} of {len(effects.tokens):,} positions are shown." if first else ""

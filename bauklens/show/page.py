@@ -90,7 +90,7 @@ def ranking_fragment(
 
     Args:
         corner: what the labels of the rows are.
-        rows: (label, cells); a cell is its text, its value relative to the largest (0..1), and a hover text.
+        rows: (label, cells); a cell is its text, its value relative to the largest (-1..1), and a hover text.
         note: what the colours mean.
         wide: whether cells hold texts that are longer than a token.
     """

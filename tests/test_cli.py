@@ -363,6 +363,11 @@ class TestBadInput:
             (["lens", "the", "--look", "loud"], ["--look"]),
             (["lens", "the", "--dtype", "int8"], ["unknown dtype 'int8'"]),
             (["lens", "the", "--device", "quantum"], ["no device 'quantum'"]),
+            (
+                ["lens", "the", "-o", "x.png"],
+                ["-o writes a page of HTML: call it x.html, not 'x.png'", "lens.figure()"],
+            ),
+            (["report", "prompts.txt", "-o", "x.csv"], ["call it x.html, not 'x.csv'"]),
             (["lens", "the", "-o", "."], ["cannot write .", "it is a folder"]),
             (["lens", "the", "-o", "none/lens.html"], ["there is no folder none"]),
             (["lens", "the", "--json", "none/lens.json"], ["there is no folder none"]),

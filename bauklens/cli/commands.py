@@ -15,7 +15,7 @@ from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.option_values import lens_arguments, load_model, template_of
 from bauklens.cli.options import lens_options, model_options, target_options, template_option
-from bauklens.cli.output import print_values, require_each_writable, say, write
+from bauklens.cli.output import print_values, require_each_writable, require_page, say, write
 from bauklens.cli.prompt_files import read_messages, read_prompts, require_prompt
 from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.scores import score
@@ -111,6 +111,7 @@ def lens(
     """
     if json_path == csv_path == "-":
         raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
+    require_page(output)
     require_each_writable(output, json_path, csv_path)
     if messages is not None and prompt is not None:
         raise LensError("both a prompt and --messages are given: pass one of them")
@@ -176,6 +177,7 @@ def report(file: Path, look: str, output: Path, title: str | None, **options: An
 
     Example: bauklens report prompts.txt -o report.html
     """
+    require_page(output)
     require_each_writable(output)
     prompts = read_prompts(file)
     arguments = lens_arguments(options)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bauklens.errors import LensError
 from bauklens.files import require_writable, write_atomically
 from bauklens.result.tokens import printable
 
@@ -36,6 +37,16 @@ def write(path: str, text: str) -> None:
         click.echo(text, nl=False)
     else:
         write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+_NO_PAGES = (".csv", ".jpeg", ".jpg", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".png", ".svg", ".tsv", ".txt")
+
+
+def require_page(path: Path | None) -> None:
+    """Refuses to write a page of HTML under the name of another kind of file."""
+    if path is not None and path.suffix.lower() in _NO_PAGES:
+        said = "--json and --csv write the numbers, and lens.figure() in Python draws pictures"
+        raise LensError(f"-o writes a page of HTML: call it {path.stem}.html, not {path.name!r:.80} ({said})")
 
 
 def require_each_writable(*paths: Path | str | None) -> None:

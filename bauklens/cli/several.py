@@ -7,7 +7,7 @@ import click
 
 from bauklens.cli.option_values import lens_arguments, load_model
 from bauklens.cli.options import lens_options, model_options, target_options
-from bauklens.cli.output import require_each_writable, say, write
+from bauklens.cli.output import require_each_writable, require_page, say, write
 from bauklens.cli.prompt_files import read_prompts, require_prompt
 from bauklens.errors import LensError, PromptError
 from bauklens.files import is_file
@@ -43,6 +43,7 @@ def compare(
     Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
     """
     del look  # there is one only
+    require_page(output)
     require_each_writable(output, csv_path)
     if (other is None) == (other_model is None):
         raise LensError("pass either OTHER, a prompt or a saved result, or --other-model")
@@ -123,6 +124,7 @@ def summarize(
     Example: bauklens summarize prompts.txt -o summary.html
     """
     del look  # there is one only
+    require_page(output)
     require_each_writable(output, csv_path)
     prompts = read_prompts(file)
     arguments = lens_arguments(options)

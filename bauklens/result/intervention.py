@@ -77,7 +77,8 @@ class Intervention:
             rows[condition] = {**self.shares(condition), **self._means(self.probability[condition])}
         if self.controls:
             each = {**self._shares(CONTROL), **self._means(self.probability[CONTROL])}
-            rows[f"{self.controls} controls, mean"] = {name: float(np.mean(value)) for name, value in each.items()}
+            called = f"{self.controls} controls, mean" if self.controls > 1 else "1 control"
+            rows[called] = {name: float(np.mean(value)) for name, value in each.items()}
             for name, percent in (("2.5 %", 2.5), ("97.5 %", 97.5)):
                 rows[f"controls, {name}"] = {key: _percentile(value, percent) for key, value in each.items()}
         return pd.DataFrame.from_dict(rows, orient="index")

@@ -212,6 +212,16 @@ def test_the_middle_of_a_block_is_changed():
     assert_same(answer(model, edits.add(vector, layers=1, where="attention")), right)
 
 
+def test_the_middle_of_a_block_keeps_the_last_digit_of_other_positions():
+    model = tiny_model("llama")
+    edit = edits.add(torch.ones(WIDTH), layers=1, positions=-1, where="mid")
+    clean = bauklens.logit_lens(model, None, PROMPT, stream="attention")
+    edited = bauklens.logit_lens(model, None, PROMPT, stream="attention", edits=edit)
+    assert (clean.magnitude != edited.magnitude)[:, -1].any()
+    assert np.array_equal(clean.magnitude[:, :-1], edited.magnitude[:, :-1])
+    assert np.array_equal(clean.top_probs[:, :-1], edited.top_probs[:, :-1])
+
+
 def test_before_the_first_block(model):
     vector = torch.ones(WIDTH)
 
@@ -316,6 +326,9 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.zero("mlp", layers=7), "unknown layer 7"),
         (lambda: edits.zero("mlp", layers=1, positions=40), "unknown position 40"),
         (lambda: edits.patch([5, 6], layers=1), "this prompt has 10 tokens and the one to patch from has 2"),
+        (lambda: edits.patch(PROMPT, layers=1, align={2: 3}, positions=[2, 4]), "position 4 has no counterpart"),
+        (lambda: edits.patch(PROMPT, layers=1, positions="new"), "no states for what is generated"),
+        (lambda: edits.patch(PROMPT, layers=1, align={40: 3}), "unknown position 40"),
         (lambda: edits.swap(None, 4000, 5), "4000"),
         (lambda: edits.swap(None, 5, 5), "same token"),
         (lambda: edits.swap(JacobianLens({0: torch.eye(WIDTH)}), 5, 6, layers=1), "has no map for layer 1"),

@@ -272,7 +272,9 @@ class _Block:
         after = stream + found
         if "mid" in wheres and "mid" in self._own:
             mid = self._clock.changed(after, self._own["mid"])
-            found, after = (found, after) if mid is after else (mid - stream, mid)
+            if mid is not after:
+                moved = (mid != after).any(dim=-1, keepdim=True)  # at the others, subtraction would round
+                found, after = torch.where(moved, mid - stream, found), mid
         self._written = []
         self._stream = after
         if found is whole:

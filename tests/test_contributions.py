@@ -309,7 +309,9 @@ def test_the_forms(tmp_path):
         ({"target": 4000}, "4000"),
         ({"target": [1, 2, 3]}, "one token, or two for their difference; got 3"),
         ({"target": [5, 5]}, "given twice"),
+        ({"target": {"both": [5, 6]}}, "target is a set of tokens"),
         ({"target": 5, "position": 40}, "unknown position 40"),
+        ({"target": 5, "position": [1, 2]}, r"position is \[1, 2\]: pass a whole number"),
     ],
 )
 def test_what_cannot_be_is_one_line(options, said):

@@ -330,6 +330,9 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.patch(PROMPT, layers=1, positions="new"), "no states for what is generated"),
         (lambda: edits.patch(PROMPT, layers=1, align={40: 3}), "unknown position 40"),
         (lambda: edits.swap(None, 4000, 5), "4000"),
+        (lambda: edits.swap(None, {"one": [5, 6]}, 7), "an edit takes single tokens"),
+        (lambda: edits.steer(None, {"one": [5, 6]}), "an edit takes single tokens"),
+        (lambda: edits.ablate(None, {"one": [5, 6]}), "an edit takes single tokens"),
         (lambda: edits.swap(None, 5, 5), "same token"),
         (lambda: edits.swap(JacobianLens({0: torch.eye(WIDTH)}), 5, 6, layers=1), "has no map for layer 1"),
         (lambda: edits.swap(lambda states, layers: states, 5, 6, layers=1), "has no matrix"),
@@ -346,6 +349,11 @@ def test_what_cannot_be_is_one_line(make, said):
     with pytest.raises(LensError, match=said) as found:
         bauklens.logit_lens(model, None, PROMPT, edits=make())
     assert "\n" not in str(found.value)
+
+
+def test_the_targets_of_an_intervention_are_single_tokens():
+    with pytest.raises(LensError, match="targets of intervene are single tokens"):
+        bauklens.intervene(tiny_model("llama"), None, PROMPT, edits.zero("mlp", layers=1), targets={"one": [5, 6]})
 
 
 def test_there_is_no_middle_in_parallel_blocks():

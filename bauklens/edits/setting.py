@@ -18,7 +18,7 @@ from bauklens.model.heads import Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import heads_of, sublayers_of
 from bauklens.model.sublayers import Sublayers
-from bauklens.result.targets import Wanted, wanted_targets
+from bauklens.result.targets import SET, Wanted, wanted_targets
 from bauklens.stream.states import Stream, trace_stream
 from bauklens.stream.tracing import Tracing
 
@@ -117,8 +117,14 @@ class Setting:
         return [label for label in self.anatomy.labels if basis.covers(label)]
 
     def token_ids(self, tokens: Sequence[Token]) -> list[int]:
-        """The ids of tokens, each once; of a text of several, the first."""
+        """The ids of tokens, each once; of a text of several, the first.
+
+        Raises:
+            LensError: one is a set of tokens, or none.
+        """
         found: list[Wanted] = wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
+        if any(each.part == SET for each in found):
+            raise LensError("an edit takes single tokens, not {name: [...]}: pass a text or an id for each")
         return list(dict.fromkeys(each.token_ids[0] for each in found))
 
     def directions(self, decoder: Any, token_ids: Sequence[int] | torch.Tensor, site: Site) -> torch.Tensor:

@@ -10,11 +10,12 @@ from transformers import MixtralConfig
 import bauklens
 from bauklens import JacobianLens, LensError, edits
 from tests.by_hand import matrices
-from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, block_list, tiny_model, with_random_weights
+from tests.tiny import LAYERS, PROMPT, VOCABULARY, WIDTH, block_list, hook_count, tiny_model, with_random_weights
 
 KINDS = ["gpt2", "gptj", "llama", "gemma2", "bloom", "mixtral"]
 NORMS = {"gpt2": "transformer.ln_f", "gptj": "transformer.ln_f", "bloom": "transformer.ln_f"}
 ONE, OTHER = 44, 118
+WHERES = ["hidden", "attention", "mlp", "mid", 2]
 
 
 @pytest.fixture(params=KINDS)
@@ -250,6 +251,32 @@ def test_strength_zero_changes_nothing_to_the_last_bit(dtype):
     edited = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY, edits=nothing)
     assert np.array_equal(edited.top_probs, plain.top_probs)
     assert np.array_equal(edited.magnitude, plain.magnitude)
+
+
+VECTOR = torch.linspace(-1, 1, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        *(
+            (edits.add(VECTOR * 1e5, layers=1, where=where), "infinity after an edit at layer 1: add")
+            for where in WHERES
+        ),
+        (edits.add(VECTOR * 1e5, layers="embed"), "infinity after an edit at layer embed: add"),
+        (
+            edits.add(VECTOR * 6e4, layers=0, where="mlp") + edits.add(VECTOR * 6e4, layers=0, where=1),
+            "NaN after an edit",
+        ),
+    ],
+)
+def test_what_overflows_in_the_dtype_of_the_model_names_the_edit(edit, said):
+    model = tiny_model("llama", torch.float16)
+    for run in (bauklens.intervene, bauklens.generate, bauklens.logit_lens):
+        prompt = (PROMPT, edit) if run is bauklens.intervene else (PROMPT,)
+        with pytest.raises(LensError, match=said):
+            run(model, None, *prompt, **({} if prompt[1:] else {"edits": edit}))
+    assert hook_count(model) == 0
 
 
 def test_they_act_in_their_order(model):

@@ -12,7 +12,7 @@ from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.signals import unbroken
-from bauklens.stream.acting import Acted, Acting, Change, Spot
+from bauklens.stream.acting import Acted, Acting, Spot
 from bauklens.vocabulary import EMBED
 
 
@@ -41,7 +41,7 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
         labels, columns = _labels(edit, setting), _columns(edit, setting.inputs.count)
         for label in labels:
             site = Site(label, edit.where)
-            acted.append(Acted(Spot(*site), columns, _finite(edit.kind.at(setting, site), edit, site)))
+            acted.append(Acted(Spot(*site), columns, edit.kind.at(setting, site), f"an edit at layer {label}: {edit}"))
         described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
     wheres = {each.spot.where for each in acted}
     heads = setting.heads if any(isinstance(where, int) for where in wheres) else ()
@@ -125,15 +125,3 @@ def _require_known(edit: Edit, count: int) -> None:
     apart = [each for each in chosen_positions(count, edit.positions) if each not in only]  # type: ignore[arg-type]
     if apart:
         raise LensError(f"position {apart[0]} has no counterpart in the other prompt: name it in align=")
-
-
-def _finite(change: Change, edit: Edit, site: Site) -> Change:
-    """A change that refuses to leave NaN or infinity."""
-
-    def checked(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        found = change(states, positions)
-        if found is not states and not found.isfinite().all() and states.isfinite().all():
-            raise LensError(f"NaN or infinity after an edit at layer {site.label}: {edit}; pass a smaller strength")
-        return found
-
-    return checked

@@ -218,6 +218,7 @@ def test_they_are_saved_and_loaded(tmp_path):
         ({"neurons": [[1, "neuron", "0", 1.0]]}, "a neuron's name is not a text"),
         ({"neurons": [["0.n1"]]}, "damaged"),
         ({"logit": "x"}, "damaged"),
+        ({"provenance": None}, "provenance is not a mapping"),
     ],
 )
 def test_a_damaged_file_is_refused(change, said):

@@ -143,6 +143,7 @@ def test_it_is_a_value(scope, tmp_path):
         ({"top_ids": [[1]]}, "top_"),
         ({"vocabulary": {}}, "the vocabulary does not have every token"),
         ({"position": "4"}, "a position is not a number"),
+        ({"provenance": 5}, "provenance is not a mapping"),
     ],
 )
 def test_damaged_files_are_refused(scope, change, message):

@@ -383,6 +383,29 @@ def test_the_targets_of_an_intervention_are_single_tokens():
         bauklens.intervene(tiny_model("llama"), None, PROMPT, edits.zero("mlp", layers=1), targets={"one": [5, 6]})
 
 
+class TestHeadsThatAreNotTheirWeights:
+    """Tokens have directions only if the head's weights can be read, and are all that the head does."""
+
+    EDIT = edits.steer(None, ONE, layers=1)
+
+    @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+    def test_an_adapter_on_the_head(self):
+        peft = pytest.importorskip("peft")
+        model = peft.get_peft_model(tiny_model("llama"), peft.LoraConfig(r=2, target_modules=["lm_head"]))
+        bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)  # a fresh adapter does nothing
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+        with pytest.raises(LensError, match="does more than its weights say, as with an adapter"):
+            bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)
+
+    def test_an_offloaded_head(self):
+        accelerate = pytest.importorskip("accelerate")
+        model = accelerate.cpu_offload(tiny_model("llama"), execution_device=torch.device("cpu"))
+        with pytest.raises(LensError, match="cannot be read"):
+            bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)
+
+
 def test_there_is_no_middle_in_parallel_blocks():
     with pytest.raises(LensError, match="no 'mid'"):
         bauklens.logit_lens(tiny_model("gptj"), None, PROMPT, edits=edits.zero("mid", layers=1))

@@ -304,6 +304,12 @@ def test_the_forms(tmp_path):
     assert hook_count(model) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*tokens:UserWarning")
+def test_texts_that_begin_with_the_same_token_do_not_differ():
+    with pytest.raises(LensError, match="'city' and 'city xx' begin with the same token"):
+        contributions(tiny_model("llama"), tiny_tokenizer(), TEXT, ["city", "city xx"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

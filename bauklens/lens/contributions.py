@@ -197,7 +197,10 @@ def _ids_of(tokenizer: Any, anatomy: Anatomy, target: Any) -> list[int]:
     found = wanted_targets(tokenizer, anatomy.vocabulary, given, "first")
     if any(each.part == SET for each in found):
         raise LensError("target is a set of tokens: pass one token, or two for their difference")
-    return [each.token_ids[0] for each in found]
+    ids = [each.token_ids[0] for each in found]
+    if len(set(ids)) < len(ids):
+        raise LensError(f"{found[0].text!r} and {found[1].text!r} begin with the same token, so they do not differ")
+    return ids
 
 
 def _tracing(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Tracing, tuple[str, ...]]:

@@ -88,6 +88,28 @@ def chosen_positions(count: int, wanted: Positions) -> list[int]:
     return _distinct("position", chosen, range(count))
 
 
+def one_layer(labels: Sequence[str], name: str, wanted: Any, idle: Sequence[str] = ()) -> int:
+    """The index of the one row wanted.
+
+    >>> one_layer(["embed", "0", "1"], "into_layer", -1)
+    2
+    """
+    if wanted is not None:
+        row, *others = chosen_layers(labels, wanted, idle)
+        if not others:
+            return row
+    raise LensError(f"{name} is {wanted!r:.80}: pass one layer, as a number or label")
+
+
+def one_position(count: int, wanted: Any, name: str = "position") -> int:
+    """The one position wanted in a prompt of ``count`` tokens.
+
+    >>> one_position(4, -1)
+    3
+    """
+    return chosen_positions(count, whole_number(name, wanted))[0]
+
+
 def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
     """A number of things to keep, checked to be in 1 .. most."""
     count = whole_number(name, topk)

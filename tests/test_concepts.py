@@ -40,6 +40,19 @@ def test_mass_is_the_sum_of_the_probabilities(name):
     require_shares(bauklens.logit_lens(model, None, PROMPT, mass=SETS), full_logits(model))
 
 
+def test_a_set_goes_before_a_tracked_token_of_its_name(gpt2, tokenizer):
+    lens = bauklens.logit_lens(gpt2, tokenizer, TEXT, mass={"a": range(64), "b": range(64, VOCABULARY)})
+    tracked = {lens.vocabulary[each] for each in lens.tracked.token_ids.tolist()}
+    assert {"a", "b"} & tracked
+    ahead = lens.mass["a"][:, -1] > lens.mass["b"][:, -1]
+    changes = [lens.layers[row] for row in range(1, len(ahead)) if ahead[row] != ahead[row - 1]]
+    assert lens.crossing("a", "b") == lens.crossing("mass:a", "mass:b") == (changes[-1] if changes else None)
+    (axes,) = lens.plot(kind="race", concepts=["a", "b"]).axes
+    drawn = [line.get_ydata() for line in axes.lines]
+    for name in ("a", "b"):
+        assert any(len(each) == len(lens.layers) and np.allclose(each, lens.mass[name][:, -1]) for each in drawn)
+
+
 def test_mass_of_other_streams_and_of_one_position(gpt2):
     lens = bauklens.logit_lens(gpt2, None, PROMPT, mass=SETS, stream="delta", positions=-1)
     require_shares(lens, full_logits(gpt2, stream="delta", positions=-1))

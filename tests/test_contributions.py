@@ -218,6 +218,7 @@ def test_they_are_saved_and_loaded(tmp_path):
         ({"neurons": [[1, "neuron", "0", 1.0]]}, "a neuron's name is not a text"),
         ({"neurons": [["0.n1"]]}, "damaged"),
         ({"logit": "x"}, "damaged"),
+        ({"provenance": None}, "provenance is not a mapping"),
     ],
 )
 def test_a_damaged_file_is_refused(change, said):
@@ -304,13 +305,21 @@ def test_the_forms(tmp_path):
     assert hook_count(model) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*tokens:UserWarning")
+def test_texts_that_begin_with_the_same_token_do_not_differ():
+    with pytest.raises(LensError, match="'city' and 'city xx' begin with the same token"):
+        contributions(tiny_model("llama"), tiny_tokenizer(), TEXT, ["city", "city xx"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"target": 4000}, "4000"),
         ({"target": [1, 2, 3]}, "one token, or two for their difference; got 3"),
         ({"target": [5, 5]}, "given twice"),
+        ({"target": {"both": [5, 6]}}, "target is a set of tokens"),
         ({"target": 5, "position": 40}, "unknown position 40"),
+        ({"target": 5, "position": [1, 2]}, r"position is \[1, 2\]: pass a whole number"),
     ],
 )
 def test_what_cannot_be_is_one_line(options, said):

@@ -73,6 +73,26 @@ class TestWhich:
         assert marked(lens) == {("1", 2), ("1", len(PROMPT) - 1)}
         assert marked(lens.part(lens.layers, [2, 3])) == {("1", 2)}
 
+    @pytest.mark.parametrize(
+        ("options", "columns"),
+        [
+            ({}, range(len(PROMPT))),
+            ({"positions": "prompt"}, range(len(PROMPT))),
+            ({"positions": [4]}, [4]),
+            ({"align": {-1: 3, 2: 2}}, [2, len(PROMPT) - 1]),
+            ({"align": {-1: 3, 2: 2}, "positions": "prompt"}, [2, len(PROMPT) - 1]),
+            ({"align": {-1: 3, 2: 2}, "positions": [2]}, [2]),
+        ],
+    )
+    def test_a_patch_changes_only_positions_that_have_a_counterpart(self, options, columns):
+        edit = edits.patch([5, *PROMPT[:-1]], layers=[1], **options)
+        lens = bauklens.logit_lens(tiny_model("llama"), None, PROMPT, edits=edit, max_new_tokens=2)
+        assert marked(lens) == {("1", column) for column in columns}
+
+    def test_a_strength_of_zero_changes_none(self):
+        edit = edits.steer(None, 5, strength=0)
+        assert not bauklens.logit_lens(tiny_model("llama"), None, PROMPT, edits=edit).edited_cells.any()
+
 
 class TestShown:
     def data(self, html):

@@ -17,6 +17,7 @@ from tests.tiny import (
     VOCABULARY,
     WIDTH,
     block_list,
+    hook_count,
     tiny_model,
     tiny_tokenizer,
     with_random_weights,
@@ -25,6 +26,7 @@ from tests.tiny import (
 KINDS = ["gpt2", "gptj", "llama", "gemma2", "bloom", "mixtral"]
 NORMS = {"gpt2": "transformer.ln_f", "gptj": "transformer.ln_f", "bloom": "transformer.ln_f"}
 ONE, OTHER = 44, 118
+WHERES = ["hidden", "attention", "mlp", "mid", 2]
 
 
 @pytest.fixture(params=KINDS)
@@ -235,6 +237,16 @@ def test_the_middle_of_a_block_is_changed():
     assert_same(answer(model, edits.add(vector, layers=1, where="attention")), right)
 
 
+def test_the_middle_of_a_block_keeps_the_last_digit_of_other_positions():
+    model = tiny_model("llama")
+    edit = edits.add(torch.ones(WIDTH), layers=1, positions=-1, where="mid")
+    clean = bauklens.logit_lens(model, None, PROMPT, stream="attention")
+    edited = bauklens.logit_lens(model, None, PROMPT, stream="attention", edits=edit)
+    assert (clean.magnitude != edited.magnitude)[:, -1].any()
+    assert np.array_equal(clean.magnitude[:, :-1], edited.magnitude[:, :-1])
+    assert np.array_equal(clean.top_probs[:, :-1], edited.top_probs[:, :-1])
+
+
 def test_before_the_first_block(model):
     vector = torch.ones(WIDTH)
 
@@ -263,6 +275,32 @@ def test_strength_zero_changes_nothing_to_the_last_bit(dtype):
     edited = bauklens.logit_lens(model, None, PROMPT, topk=VOCABULARY, edits=nothing)
     assert np.array_equal(edited.top_probs, plain.top_probs)
     assert np.array_equal(edited.magnitude, plain.magnitude)
+
+
+VECTOR = torch.linspace(-1, 1, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        *(
+            (edits.add(VECTOR * 1e5, layers=1, where=where), "infinity after an edit at layer 1: add")
+            for where in WHERES
+        ),
+        (edits.add(VECTOR * 1e5, layers="embed"), "infinity after an edit at layer embed: add"),
+        (
+            edits.add(VECTOR * 6e4, layers=0, where="mlp") + edits.add(VECTOR * 6e4, layers=0, where=1),
+            "NaN after an edit",
+        ),
+    ],
+)
+def test_what_overflows_in_the_dtype_of_the_model_names_the_edit(edit, said):
+    model = tiny_model("llama", torch.float16)
+    for run in (bauklens.intervene, bauklens.generate, bauklens.logit_lens):
+        prompt = (PROMPT, edit) if run is bauklens.intervene else (PROMPT,)
+        with pytest.raises(LensError, match=said):
+            run(model, None, *prompt, **({} if prompt[1:] else {"edits": edit}))
+    assert hook_count(model) == 0
 
 
 def test_they_act_in_their_order(model):
@@ -339,7 +377,13 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.zero("mlp", layers=7), "unknown layer 7"),
         (lambda: edits.zero("mlp", layers=1, positions=40), "unknown position 40"),
         (lambda: edits.patch([5, 6], layers=1), "this prompt has 10 tokens and the one to patch from has 2"),
+        (lambda: edits.patch(PROMPT, layers=1, align={2: 3}, positions=[2, 4]), "position 4 has no counterpart"),
+        (lambda: edits.patch(PROMPT, layers=1, positions="new"), "no states for what is generated"),
+        (lambda: edits.patch(PROMPT, layers=1, align={40: 3}), "unknown position 40"),
         (lambda: edits.swap(None, 4000, 5), "4000"),
+        (lambda: edits.swap(None, {"one": [5, 6]}, 7), "an edit takes single tokens"),
+        (lambda: edits.steer(None, {"one": [5, 6]}), "an edit takes single tokens"),
+        (lambda: edits.ablate(None, {"one": [5, 6]}), "an edit takes single tokens"),
         (lambda: edits.swap(None, 5, 5), "same token"),
         (lambda: edits.swap(JacobianLens({0: torch.eye(WIDTH)}), 5, 6, layers=1), "has no map for layer 1"),
         (lambda: edits.swap(lambda states, layers: states, 5, 6, layers=1), "has no matrix"),
@@ -356,6 +400,34 @@ def test_what_cannot_be_is_one_line(make, said):
     with pytest.raises(LensError, match=said) as found:
         bauklens.logit_lens(model, None, PROMPT, edits=make())
     assert "\n" not in str(found.value)
+
+
+def test_the_targets_of_an_intervention_are_single_tokens():
+    with pytest.raises(LensError, match="targets of intervene are single tokens"):
+        bauklens.intervene(tiny_model("llama"), None, PROMPT, edits.zero("mlp", layers=1), targets={"one": [5, 6]})
+
+
+class TestHeadsThatAreNotTheirWeights:
+    """Tokens have directions only if the head's weights can be read, and are all that the head does."""
+
+    EDIT = edits.steer(None, ONE, layers=1)
+
+    @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+    def test_an_adapter_on_the_head(self):
+        peft = pytest.importorskip("peft")
+        model = peft.get_peft_model(tiny_model("llama"), peft.LoraConfig(r=2, target_modules=["lm_head"]))
+        bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)  # a fresh adapter does nothing
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+        with pytest.raises(LensError, match="does more than its weights say, as with an adapter"):
+            bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)
+
+    def test_an_offloaded_head(self):
+        accelerate = pytest.importorskip("accelerate")
+        model = accelerate.cpu_offload(tiny_model("llama"), execution_device=torch.device("cpu"))
+        with pytest.raises(LensError, match="cannot be read"):
+            bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)
 
 
 def test_there_is_no_middle_in_parallel_blocks():

@@ -591,6 +591,7 @@ def test_it_is_saved_and_loaded(effects, tmp_path):
         ({"target_ids": [1, "a"]}, "not ids"),
         ({"clean_difference": None}, "damaged"),
         ({"tokens": 3}, "damaged"),
+        ({"provenance": ["model"]}, "provenance is not a mapping"),
         ({"layers": [], "difference": [], "top_ids": []}, "difference has shape"),
         ({"model": 3}, "model is not a text"),
         ({"clean_top": "a"}, "vocabulary"),

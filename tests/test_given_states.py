@@ -101,6 +101,8 @@ def test_the_rows_of_a_lens_are_read_as_the_lens_reads_them(llama):
         ({"decoder": JacobianLens({"1": torch.eye(WIDTH)}), "layer": 0}, "has no map for layer 0"),
         ({"layer": 9}, "unknown layer 9"),
         ({"layer": [0, 1]}, "there are 3 rows of states and 2 layers"),
+        ({"layer": [None, 0, 1]}, "layer is None: pass one layer"),
+        ({"layer": [[0, 1], 0, 1]}, r"layer is \[0, 1\]: pass one layer"),
         ({"decoder": [None, "demo"]}, "decode_states takes one decoder"),
         ({"norm": "final"}, "unknown norm 'final'"),
         ({"topk": 0}, "topk is 0"),

@@ -143,6 +143,7 @@ def test_it_is_a_value(scope, tmp_path):
         ({"top_ids": [[1]]}, "top_"),
         ({"vocabulary": {}}, "the vocabulary does not have every token"),
         ({"position": "4"}, "a position is not a number"),
+        ({"provenance": 5}, "provenance is not a mapping"),
     ],
 )
 def test_damaged_files_are_refused(scope, change, message):
@@ -159,7 +160,10 @@ def test_damaged_files_are_refused(scope, change, message):
     [
         ({"layer": 9}, "unknown layer 9"),
         ({"into_layer": "9"}, "unknown layer '9'"),
+        ({"into_layer": [0, 1]}, r"into_layer is \[0, 1\]: pass one layer"),
         ({"position": 10}, "unknown position 10"),
+        ({"position": [1, 2]}, r"position is \[1, 2\]: pass a whole number"),
+        ({"into_position": None}, "into_position is None: pass a whole number"),
         ({"into_position": -7}, "unknown position -7"),
         ({"into": []}, "the prompt is empty|no tokens|empty"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),

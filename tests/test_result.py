@@ -25,6 +25,16 @@ def result(gpt2, tokenizer):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_measures_keep_their_order(gpt2, tmp_path, suffix):
+    sets = {"second": [3, 4], "b": [44], "a": [5, 6, 7], "first": [8]}
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, mass=sets)
+    lens.save(tmp_path / f"lens{suffix}")
+    again = LensResult.load(tmp_path / f"lens{suffix}")
+    assert list(again.measures) == list(lens.measures)
+    assert list(again.mass) == list(sets)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_what_was_saved_loads_equal(result, tmp_path, suffix):
     path = tmp_path / f"lens{suffix}"
     result.save(path)

@@ -12,7 +12,7 @@ from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.signals import unbroken
-from bauklens.stream.acting import Acted, Acting, Change, Spot
+from bauklens.stream.acting import Acted, Acting, Spot
 from bauklens.vocabulary import EMBED
 
 
@@ -41,7 +41,7 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
         labels, columns = _labels(edit, setting), _columns(edit, setting.inputs.count)
         for label in labels:
             site = Site(label, edit.where)
-            acted.append(Acted(Spot(*site), columns, _finite(edit.kind.at(setting, site), edit, site)))
+            acted.append(Acted(Spot(*site), columns, edit.kind.at(setting, site), f"an edit at layer {label}: {edit}"))
         described.append(edit.described(setting) | {"layers": labels, "positions": _said(edit, setting.inputs.count)})
     wheres = {each.spot.where for each in acted}
     heads = setting.heads if any(isinstance(where, int) for where in wheres) else ()
@@ -85,30 +85,43 @@ def _require_head(edit: Edit, setting: Setting, label: str) -> None:
 
 
 def _said(edit: Edit, count: int) -> Any:
-    positions = edit.positions
-    return positions if positions is None or isinstance(positions, str) else chosen_positions(count, positions)
+    """The positions at which an edit acts, as a result names them."""
+    named, only = edit.positions, edit.kind.only_at(count)
+    if named is None and only is None:
+        return None
+    if isinstance(named, str) and only is None:
+        return named
+    if named is None or isinstance(named, str):
+        assert only is not None
+        return PROMPT if len(only) == count else sorted(only)
+    return chosen_positions(count, named)
 
 
 def _columns(edit: Edit, count: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Which positions an edit changes."""
-    if edit.positions is None:
+    """Which positions an edit changes.
+
+    Raises:
+        LensError: there is no such position, or the edit has nothing to put there.
+    """
+    _require_known(edit, count)
+    positions = _said(edit, count)
+    if positions is None:
         return torch.ones_like
-    if edit.positions == PROMPT:
+    if positions == PROMPT:
         return lambda positions: positions < count
-    if edit.positions == NEW:
+    if positions == NEW:
         return lambda positions: positions >= count
-    named = chosen_positions(count, edit.positions)  # type: ignore[arg-type]
-    chosen = torch.tensor(named, dtype=torch.int64, device="cpu")
+    chosen = torch.tensor(positions, dtype=torch.int64, device="cpu")
     return lambda positions: torch.isin(positions, chosen.to(positions.device))
 
 
-def _finite(change: Change, edit: Edit, site: Site) -> Change:
-    """A change that refuses to leave NaN or infinity."""
-
-    def checked(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        found = change(states, positions)
-        if found is not states and not found.isfinite().all() and states.isfinite().all():
-            raise LensError(f"NaN or infinity after an edit at layer {site.label}: {edit}; pass a smaller strength")
-        return found
-
-    return checked
+def _require_known(edit: Edit, count: int) -> None:
+    """Refuses positions for which an edit has nothing: of a patch, those without a counterpart."""
+    only = edit.kind.only_at(count)
+    if only is None or edit.positions is None or edit.positions == PROMPT:
+        return
+    if edit.positions == NEW:
+        raise LensError("a patch has no states for what is generated: leave out positions='new'")
+    apart = [each for each in chosen_positions(count, edit.positions) if each not in only]  # type: ignore[arg-type]
+    if apart:
+        raise LensError(f"position {apart[0]} has no counterpart in the other prompt: name it in align=")

@@ -33,6 +33,9 @@ class Kind(Protocol):
     def at(self, setting: Setting, site: Site) -> Change:
         """The change at one layer."""
 
+    def only_at(self, count: int) -> list[int] | None:
+        """The only positions at which it changes anything, in a prompt of so many tokens; None if it can anywhere."""
+
     def described(self, setting: Setting | None) -> dict[str, Any]:
         """What it is, as plain values; with the tokens that are meant if it is brought to a model."""
 

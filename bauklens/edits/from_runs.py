@@ -58,6 +58,10 @@ class Patch(_Kind):
 
         return change
 
+    def only_at(self, count: int) -> list[int]:
+        """The positions that have a counterpart in the other prompt."""
+        return list(range(count)) if self.align is None else _aligned_here(count, self.align)
+
     def described(self, setting: Setting | None) -> dict[str, Any]:  # noqa: ARG002
         """As plain values."""
         align = None if self.align is None else {int(to): int(source) for to, source in self.align.items()}
@@ -77,11 +81,16 @@ def aligned(count: int, other: int, align: Mapping[int, int] | None) -> dict[int
                 "align={position here: position there}"
             )
         return {position: position for position in range(count)}
-    if not isinstance(align, Mapping) or not align:
-        raise LensError(f"align must be {{position here: position there}}; got {align!r:.80}")
-    here = chosen_positions(count, list(align))
+    here = _aligned_here(count, align)
     there = [chosen_positions(other, position)[0] for position in align.values()]
     return dict(zip(here, there, strict=True))
+
+
+def _aligned_here(count: int, align: Any) -> list[int]:
+    """The positions of this prompt that ``align`` names."""
+    if not isinstance(align, Mapping) or not align:
+        raise LensError(f"align must be {{position here: position there}}; got {align!r:.80}")
+    return chosen_positions(count, list(align))
 
 
 def states_at(setting: Setting, stream: Stream, site: Site) -> torch.Tensor:

@@ -21,7 +21,7 @@ from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve
 from bauklens.progress import bar
 from bauklens.result.intervention import CLEAN, CONTROL, EDITED, Intervention
-from bauklens.result.targets import wanted_targets
+from bauklens.result.targets import SET, wanted_targets
 from bauklens.result.tokens import token_texts
 
 CONTROLS = 10
@@ -136,8 +136,10 @@ class _Run:
 
     def _followed(self, setting: Setting, edits: Edits, targets: Any) -> list[int]:
         if targets is not None:
-            vocabulary = setting.anatomy.vocabulary
-            return [each.token_ids[0] for each in wanted_targets(setting.tokenizer, vocabulary, targets, "first")]
+            found = wanted_targets(setting.tokenizer, setting.anatomy.vocabulary, targets, "first")
+            if any(each.part == SET for each in found):
+                raise LensError("targets of intervene are single tokens, not {name: [...]}: pass a text or id for each")
+            return [each.token_ids[0] for each in found]
         named = setting.token_ids(list(dict.fromkeys(_named(edits)))) if _named(edits) else []
         return named or [int(self._logs[CLEAN].argmax())]
 

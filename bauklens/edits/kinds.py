@@ -37,6 +37,10 @@ class _Kind:
         """The same: there is no direction to replace."""
         return self
 
+    def only_at(self, count: int) -> list[int] | None:  # noqa: ARG002
+        """None: it can act at every position."""
+        return None
+
 
 @dataclass(frozen=True)
 class _Directed(_Kind):

@@ -88,6 +88,8 @@ def ablate(
         positions: as for :class:`bauklens.edits.Edit`.
         where: as for :class:`bauklens.edits.Edit`.
     """
+    if isinstance(tokens, Mapping):
+        raise LensError("an edit takes single tokens, not {name: [...]}: pass a list of texts or ids")
     given = (tokens,) if isinstance(tokens, (str, int)) else tuple(tokens)
     if not given:
         raise LensError("there are no tokens to ablate: pass at least one")

@@ -18,13 +18,18 @@ from bauklens.model.heads import Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import heads_of, sublayers_of
 from bauklens.model.sublayers import Sublayers
-from bauklens.result.targets import Wanted, wanted_targets
+from bauklens.model.weights import weights_of
+from bauklens.result.targets import SET, Wanted, wanted_targets
 from bauklens.result.tokens import token_texts
 from bauklens.stream.states import Stream, trace_stream
 from bauklens.stream.tracing import Tracing
 
 Token = str | int
 """A text, of which the first token is taken, or a token's id."""
+
+
+_SAME = 0.999
+"""The least cosine between what a head makes of a state and what its weights do."""
 
 
 class Site(NamedTuple):
@@ -118,7 +123,11 @@ class Setting:
         return [label for label in self.anatomy.labels if basis.covers(label)]
 
     def token_ids(self, tokens: Sequence[Token]) -> list[int]:
-        """The ids of tokens, each once; of a text of several, the first."""
+        """The ids of tokens, each once; of a text of several, the first.
+
+        Raises:
+            LensError: one is a set of tokens, or none.
+        """
         return list(dict.fromkeys(each.token_ids[0] for each in self._wanted(tokens)))
 
     def several(self, tokens: Sequence[Token]) -> dict[str, str]:
@@ -128,7 +137,10 @@ class Setting:
         return {each.text: texts[each.token_ids[0]] for each in found}
 
     def _wanted(self, tokens: Sequence[Token]) -> list[Wanted]:
-        return wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
+        found: list[Wanted] = wanted_targets(self.tokenizer, self.anatomy.vocabulary, list(tokens), "first")
+        if any(each.part == SET for each in found):
+            raise LensError("an edit takes single tokens, not {name: [...]}: pass a text or an id for each")
+        return found
 
     def directions(self, decoder: Any, token_ids: Sequence[int] | torch.Tensor, site: Site) -> torch.Tensor:
         """(..., token, hidden) float32, the unit direction along which each token's logit rises most.
@@ -189,13 +201,31 @@ class Setting:
     def _head(self) -> torch.Tensor:
         """(vocabulary, width), the head's weights."""
         head = self.model.get_submodule(self.anatomy.head)
-        weight = getattr(head, "weight", None)
+        weight = weights_of(head)
+        if weight is None and getattr(head, "weight", None) is not None:
+            raise LensError(
+                f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded or quantized), "
+                "so that no token has a direction: load the model with a head that is in memory"
+            )
         if weight is None or weight.dim() != 2 or len(weight) < self.anatomy.vocabulary:
             raise LensError(
                 f"the head of {self.anatomy.model_class} has no row for each token: no token has a direction"
             )
         found: torch.Tensor = weight.detach()[: self.anatomy.vocabulary]
+        self._require_all_of_head(found)
         return found
+
+    def _require_all_of_head(self, rows: torch.Tensor) -> None:
+        """Refuses a head that makes logits of more than its weights, such as one with an adapter on it."""
+        probe = torch.linspace(-1, 1, rows.shape[1], dtype=torch.float32, device="cpu").to(rows)
+        with evaluating(self.model, in_place=self.anatomy.in_place) as running, torch.no_grad():
+            head = running.get_submodule(self.anatomy.head)
+            one, other = head(torch.stack([probe, torch.zeros_like(probe)])).float()[:, : len(rows)]
+        if not torch.cosine_similarity(one - other, rows.float() @ probe.float(), dim=0) > _SAME:
+            raise LensError(
+                f"the head of {self.anatomy.model_class} does more than its weights say, as with an adapter on it, so "
+                "that tokens have no direction: merge the adapter into the model (merge_and_unload)"
+            )
 
     @cached_property
     def _mean_row(self) -> torch.Tensor:

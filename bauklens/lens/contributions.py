@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_count, chosen_positions, listed
+from bauklens.arguments import checked_count, listed, one_position
 from bauklens.decode.exits import OwnLogits
 from bauklens.errors import LensError
 from bauklens.lens.neuron_parts import neuron_inputs, neuron_parts
@@ -23,7 +23,7 @@ from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.tail import replaying
 from bauklens.progress import bar
 from bauklens.result.contributions import Contribution, Contributions
-from bauklens.result.targets import wanted_targets
+from bauklens.result.targets import SET, wanted_targets
 from bauklens.result.tokens import token_texts
 from bauklens.signals import unbroken
 from bauklens.stream.run import Run
@@ -65,7 +65,7 @@ def contributions(
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
     _require_parts(anatomy)
-    (column,) = chosen_positions(inputs.count, position)
+    column = one_position(inputs.count, position)
     chosen = None if target is None else _ids_of(tokenizer, anatomy, target)
     kept = checked_count("neurons", neurons) if neurons else 0
     tracing, notes = _tracing(model, anatomy, inputs)
@@ -194,7 +194,13 @@ def _ids_of(tokenizer: Any, anatomy: Anatomy, target: Any) -> list[int]:
     given = list(target) if isinstance(target, (list, tuple)) else [target]
     if len(given) not in (1, 2):
         raise LensError(f"target is one token, or two for their difference; got {len(given)}")
-    return [each.token_ids[0] for each in wanted_targets(tokenizer, anatomy.vocabulary, given, "first")]
+    found = wanted_targets(tokenizer, anatomy.vocabulary, given, "first")
+    if any(each.part == SET for each in found):
+        raise LensError("target is a set of tokens: pass one token, or two for their difference")
+    ids = [each.token_ids[0] for each in found]
+    if len(set(ids)) < len(ids):
+        raise LensError(f"{found[0].text!r} and {found[1].text!r} begin with the same token, so they do not differ")
+    return ids
 
 
 def _tracing(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Tracing, tuple[str, ...]]:

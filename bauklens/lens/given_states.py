@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bauklens.arguments import as_lists, checked_count, chosen_layers, one_of
+from bauklens.arguments import as_lists, checked_count, one_layer, one_of
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
@@ -193,7 +193,7 @@ def _mapped(layer: Any, anatomy: Anatomy, decoder: Decoder, rows: Sequence[str])
             f"there are {len(rows)} rows of states and {len(several)} layers: pass one, or one for each row"
         )
     named, basis = [EMBED, *anatomy.labels], Basis(decoder, anatomy)
-    found = [named[chosen_layers(named, each, anatomy.idle)[0]] for each in several]
+    found = [named[one_layer(named, "layer", each, anatomy.idle)] for each in several]
     for label in found:
         if not basis.covers(label):
             raise LensError(f"the decoder {decoder.name!r} has no map for layer {label}")

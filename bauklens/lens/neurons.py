@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import checked_count, checked_topk, chosen_layers, chosen_positions, one_of
+from bauklens.arguments import checked_count, checked_topk, one_layer, one_of, one_position
 from bauklens.errors import LensError
 from bauklens.lens.pictures import pictures_in
 from bauklens.lens.second_projection import PROBE, is_close, second_projection
@@ -50,8 +50,8 @@ def top_neurons(
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)
-    (row,) = chosen_layers(anatomy.labels, layer)
-    (column,) = chosen_positions(inputs.count, position)
+    row = one_layer(anatomy.labels, "layer", layer)
+    column = one_position(inputs.count, position)
     mlp = sublayers_of(model, anatomy, inputs).mlp[row]
     with evaluating(model, in_place=anatomy.in_place) as own:
         calls, _ = record(own, inputs.first(PROBE), copies=lambda _: True)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bauklens.arguments import Layers, as_lists, checked_count, checked_topk, chosen_layers, chosen_positions
+from bauklens.arguments import Layers, as_lists, checked_count, checked_topk, chosen_layers, one_layer, one_position
 from bauklens.edits.setting import Setting
 from bauklens.errors import LensError
 from bauklens.lens.lens import logit_lens
@@ -85,8 +85,10 @@ def patchscope(
     named = [EMBED, *anatomy.labels]
     rows = chosen_layers(named, layer, anatomy.idle)
     layers = [named[row] for row in rows]
-    (here,), (there,) = chosen_positions(source.count, position), chosen_positions(target.count, into_position)
-    at = layers if into_layer is None else [named[chosen_layers(named, into_layer, anatomy.idle)[0]]] * len(rows)
+    here, there = one_position(source.count, position), one_position(target.count, into_position, "into_position")
+    at = layers
+    if into_layer is not None:
+        at = [named[one_layer(named, "into_layer", into_layer, anatomy.idle)]] * len(rows)
     k = checked_topk(topk, anatomy.vocabulary)
     lens = _lens(model, tokenizer, prompt, layers, here, decoder, k)
     states = trace_stream(model, anatomy, source).states

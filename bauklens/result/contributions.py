@@ -87,6 +87,7 @@ class Contributions(JsonValue):
         object.__setattr__(self, "neurons", tuple(Contribution(*each) for each in self.neurons))
         object.__setattr__(self, "values", frozen_floats("values", self.values, (len(self.parts),)))
         object.__setattr__(self, "provenance", frozen(self.provenance))
+        require(isinstance(self.provenance, Mapping), "provenance is not a mapping")
         texts = (self.model, self.token, *self.targets, *self.parts, *self.kinds, *self.layers, *self.notes)
         require(all(isinstance(each, str) for each in texts), "a token, a part or a note is not a text")
         require(

@@ -35,10 +35,11 @@ def edited_cells(result: "LensResult") -> np.ndarray:
 
 
 def _edits(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Edits whose place is known; a file may hold anything."""
+    """Edits that change something, and whose place is known; a file may hold anything."""
     given = provenance.get("edits", ())
     for each in given if isinstance(given, (list, tuple)) else ():
-        if isinstance(each, Mapping) and {"where", "layers", "positions"} <= each.keys():
+        is_placed = isinstance(each, Mapping) and {"where", "layers", "positions"} <= each.keys()
+        if is_placed and each.get("strength", 1) != 0:
             yield each
 
 

@@ -93,6 +93,7 @@ class Effects(JsonValue):
 
     def _require_whole(self, shape: tuple[int, int]) -> None:
         """Refuses parts that do not fit each other."""
+        require(isinstance(self.provenance, Mapping), "provenance is not a mapping")
         for name in _TEXTS:
             require(isinstance(getattr(self, name), str), f"{name} is not a text")
         for name in _NUMBERS:

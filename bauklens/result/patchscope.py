@@ -79,6 +79,7 @@ class Patchscope(JsonValue):
             require(set(ids.ravel().tolist()) <= self.vocabulary.keys(), "the vocabulary does not have every token")
         object.__setattr__(self, "vocabulary", MappingProxyType(dict(self.vocabulary)))
         object.__setattr__(self, "provenance", frozen(self.provenance))
+        require(isinstance(self.provenance, Mapping), "provenance is not a mapping")
         named = ("model", "prompt", "token", "into", "into_token", "decoder", "clean")
         texts = [*(getattr(self, name) for name in named), *self.layers, *self.into_layers, *self.texts, *self.notes]
         require(all(isinstance(each, str) for each in (*texts, *self.vocabulary.values())), "a text is not a text")

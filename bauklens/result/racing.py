@@ -79,9 +79,13 @@ def _chosen(result: "LensResult", concepts: Sequence[Which] | None) -> list[Any]
 
 
 def _values(result: "LensResult", which: Any) -> tuple[str, np.ndarray, Any]:
-    """A concept's name, its values (layer, position), and what tells it apart."""
+    """A concept's name, its values (layer, position), and what tells it apart.
+
+    A name is that of a target, else of a set of ``mass=``, and only then the text of a tracked token.
+    """
     name = which.removeprefix(MASS) if isinstance(which, str) else None
-    if name is not None and name in result.mass and (name != which or not result.is_followed(which)):
+    is_target = which in [each.text for each in result.targets]
+    if name is not None and name in result.mass and (name != which or not is_target):
         return name, result.mass[name], f"{MASS}{name}"
     target = result.target(which)
     return target.text, target.probability, target.text if target.part == SET else target.token_ids

@@ -1,6 +1,7 @@
 """A result's plain data <-> a file: .json, or .safetensors with the arrays as they are and the rest in its header."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from bauklens.files import write_atomically
 from bauklens.reading_files import parse_json, read_bytes
 
 FORMAT = "bauklens.lens"
+
+ORDER = "bauklens.order"
+"""The key in a ``.safetensors`` header under which its arrays are named in order, which the file does not keep."""
 
 
 def as_json(data: dict[str, Any]) -> str:
@@ -37,7 +41,8 @@ def write(path: Path, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
         rest = {name: _without_arrays(name, value, arrays) for name, value in data.items() if name not in arrays}
         rest = {name: value for name, value in rest.items() if value != {} or data[name] == {}}
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        write_atomically(path, bytes_of(whole, metadata={FORMAT: json.dumps(rest)}))
+        metadata = {FORMAT: json.dumps(rest), ORDER: json.dumps(list(whole))}
+        write_atomically(path, bytes_of(whole, metadata=metadata))
     else:
         raise LensError(f"a result is saved as a .safetensors or .json file; got {path.name!r}")
 
@@ -73,10 +78,20 @@ def _from_safetensors(raw: bytes) -> dict[str, Any]:
     rest = parse_json(header["__metadata__"][FORMAT])
     if not isinstance(rest, dict):
         raise LensError("its header describes no lens")
-    for name, array in arrays_of(raw).items():
+    arrays = arrays_of(raw)
+    for name in _in_order(arrays, header["__metadata__"].get(ORDER)):
+        array = arrays[name]
         whole, _, part = name.partition("/")
         parts = rest.setdefault(whole, {}) if part else rest
         if not isinstance(parts, dict) or (part or whole) in parts:
             raise LensError(f"its header does not fit its array {name!r:.80}")
         parts[part or whole] = array
     return rest
+
+
+def _in_order(names: Iterable[str], order: Any) -> list[str]:
+    """Names of arrays as a file lists them; those that it does not list come last."""
+    listed = parse_json(order) if isinstance(order, str) else []
+    known = listed if isinstance(listed, list) else []
+    places = {name: place for place, name in enumerate(known) if isinstance(name, str)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))

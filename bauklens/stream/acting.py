@@ -43,11 +43,16 @@ class Spot(NamedTuple):
 
 
 class Acted(NamedTuple):
-    """One change at one spot: of the states at some positions."""
+    """One change at one spot: of the states at some positions.
+
+    Attributes:
+        said: what it is, for an error; if it is empty, NaN and infinity are let through.
+    """
 
     spot: Spot
     columns: Columns
     change: Change
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,17 @@ class Acting:
         with ExitStack() as hooks:
             clock = _Clock()
             hooks.callback(running.register_forward_pre_hook(clock.begin, with_kwargs=True).remove)
+            hooks.callback(running.register_forward_hook(self._require_numbers).remove)
             for hook in self._hooks(running, clock):
                 hooks.callback(hook.remove)
             yield
+
+    def _require_numbers(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        """Refuses logits that are NaN, as later blocks can make them of states that are finite."""
+        said = "; ".join(each.said for each in self.acted if each.said)
+        logits = getattr(output, "logits", None)
+        if said and isinstance(logits, torch.Tensor) and logits[:, -1].isnan().any():
+            raise LensError(f"the model's logits are NaN after {said:.300}; pass a smaller strength")
 
     def _hooks(self, running: nn.Module, clock: "_Clock") -> Iterator[Any]:
         spots: dict[Spot, list[Acted]] = {}
@@ -149,7 +162,7 @@ class _Clock:
         """A state (batch, position, hidden), changed; the same tensor if nothing is."""
         positions = torch.arange(self.start, self.start + state.shape[1], device=state.device)
         whole = state
-        for _, columns, change in acted:
+        for _, columns, change, said in acted:
             some = columns(positions).nonzero()[:, 0]
             if not len(some):
                 continue
@@ -157,8 +170,11 @@ class _Clock:
             found = change(own, positions[some])
             if found is own:
                 continue
+            found = found.to(whole)  # in which it may be infinite
+            if said and not found.isfinite().all() and own.isfinite().all():
+                raise LensError(f"NaN or infinity after {said}; pass a smaller strength")
             whole = whole.clone() if whole is state else whole
-            whole[:, some] = found.to(whole)
+            whole[:, some] = found
         return whole
 
 
@@ -272,7 +288,9 @@ class _Block:
         after = stream + found
         if "mid" in wheres and "mid" in self._own:
             mid = self._clock.changed(after, self._own["mid"])
-            found, after = (found, after) if mid is after else (mid - stream, mid)
+            if mid is not after:
+                moved = (mid != after).any(dim=-1, keepdim=True)  # at the others, subtraction would round
+                found, after = torch.where(moved, mid - stream, found), mid
         self._written = []
         self._stream = after
         if found is whole:

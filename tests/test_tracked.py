@@ -4,6 +4,7 @@ import base64
 import faulthandler
 import json
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -106,6 +107,19 @@ print(compiled.ready(small.double()), compiled.ready(small.half()), compiled.rea
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert said.split() == ["False", "False", "True", "True", "False", "False", "False"]
+
+
+def test_without_compiled_loops_torch_counts(tmp_path):
+    """Who debugs numba's own functions has them run as Python, which would take hours here."""
+    code = """
+import torch
+from bauklens.decode import compiled
+compiled.READ_BEFORE = -1
+print(compiled.ready(torch.zeros(2, 8)))
+"""
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.stdout.split() == ["False"], ran.stderr
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

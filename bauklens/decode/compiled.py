@@ -148,7 +148,13 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its
 @cache
 def _kernels() -> ModuleType | None:
     try:
+        from numba import config
+
         from bauklens.decode import kernels
-    except Exception:  # numba is not there, or does not work with this Python, numpy or processor
+
+        if getattr(config, "DISABLE_JIT", 0):  # by who debugs; loops would take hours
+            return None
+        kernels.count(*(np.zeros((1, 1), dtype) for dtype in (np.uint16, np.int32, np.int32, np.int32)))
+    except Exception:  # numba is not there, or does not work with this Python, numpy, processor or folder
         return None
     return kernels

@@ -97,6 +97,23 @@ def test_compiled_code_counts_numbers_of_two_bytes_beside_any_value(monkeypatch)
     assert beside[0, :5].tolist() == [2, 2, 2, 1, 1]  # 0 and -0 are the same; 1e-45 is next to them
 
 
+def test_nan_is_counted_within_the_table(monkeypatch):
+    """Rows with NaN are refused later; until then nothing beyond the table may be read."""
+    monkeypatch.setattr(compiled, "READ_BEFORE", -1)
+    nan = torch.tensor([0x7FFFFFFF, -1, 0x7FC00000, -0x400000], dtype=torch.int32).view(torch.float32)
+    assert nan.isnan().all()
+    logits = torch.zeros(1, 8).bfloat16()
+    assert compiled.ready(logits)
+    above, beside = compiled.count(logits, nan[None])
+    assert above.tolist() == [[0, 8, 0, 8]]  # above all, or below all
+    assert beside.tolist() == [[0, 0, 0, 0]]
+    others, proved = torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 1), torch.inf)
+    scale = (1.0, torch.zeros(1, 1))
+    ranks, sure = compiled.rank_among(logits, torch.arange(1, 5), nan[None], others, torch.zeros(1, 1), proved, scale)
+    assert not sure.any()
+    assert ((ranks >= 1) & (ranks <= 9)).all()
+
+
 def test_a_process_that_reads_little_does_not_start_numba(tmp_path):
     code = """
 import sys, torch

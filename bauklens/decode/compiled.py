@@ -1,6 +1,8 @@
-"""Counting among logits in compiled code, if numba is installed; with the same result as torch's operators.
+"""Counting among logits in compiled code, if numba is installed.
 
-Numba takes most of a second to start, so a process that reads little does without.
+Of float32 it gives what torch's operators give (:mod:`bauklens.decode.ranking`). Among logits in bfloat16, ranks that
+are proved are the same, and the others are estimated more finely. Numba takes most of a second to start, so a process
+that reads little does without.
 """
 
 import os
@@ -142,7 +144,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="bauklens-count")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @cache

@@ -14,7 +14,6 @@ Array = NDArray[Any]
 _AT_ONCE = 4096
 """Logits whose bins are found before they are counted, so that both loops are short and stay in a core's cache."""
 
-
 _BLOCK = 128
 """Bins whose counts are added together, so that those up to a bin are not added one by one."""
 
@@ -23,6 +22,9 @@ _NUMBERS = 1 << 16
 
 _SIGN = 1 << 15
 """The bit that a negative number of two bytes has."""
+
+_LAST = _SIGN - 1
+"""The highest bits of a number of two bytes, less that one; a NaN's, as no number is greater than infinity."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -113,7 +115,7 @@ def _cell(bits: int) -> Any:
     bits = np.int64(bits)
     if bits >= 0:
         return bits >> 16
-    magnitude = ((bits & 0x7FFFFFFF) + 0xFFFF) >> 16
+    magnitude = min(((bits & 0x7FFFFFFF) + 0xFFFF) >> 16, _LAST)
     return _SIGN + magnitude if magnitude > 0 else np.int64(0)
 
 
@@ -121,7 +123,7 @@ def _cell(bits: int) -> Any:
 def _nearest(bits: int) -> Any:
     """The bits of float32 -> those of the number of two bytes that it is rounded to, and the part of its cell above."""
     magnitude = (np.int64(bits) & 0x7FFFFFFF) + 0x8000
-    cell, part = magnitude >> 16, (magnitude & 0xFFFF) / 0x10000
+    cell, part = min(magnitude >> 16, _LAST), (magnitude & 0xFFFF) / 0x10000
     if bits >= 0:
         return cell, 1 - part
     return (_SIGN + cell if cell > 0 else np.int64(0)), part

@@ -16,9 +16,10 @@ import bauklens
 from bauklens import LensError
 from bauklens.cli import main
 from bauklens.cli.results import write_json
+from bauklens.show.averages_terminal import print_summary
 from bauklens.show.page import fragment, page
 from bauklens.show.static_table import table
-from bauklens.show.terminal import print_comparison, print_decoders, print_position, print_summary
+from bauklens.show.terminal import print_comparison, print_decoders, print_position
 from tests.made import HOSTILE, made
 
 KL, AGREEMENT = (4.0, 2.0, 1.0), (0.0, 0.25, 0.5)

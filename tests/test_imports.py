@@ -33,8 +33,10 @@ def test_the_package_and_its_help_load_neither_torch_nor_transformers(arguments)
 
 
 def test_what_reads_a_result_loads_no_torch():
-    loaded = modules_loaded("-c", "import bauklens.result.logitlenskit, bauklens.show.terminal, bauklens.show.figures")
-    assert "bauklens.show.page" in loaded
+    shown = ("page", "terminal", "averages_terminal", "figures")
+    modules = ", ".join(["bauklens.result.logitlenskit", *(f"bauklens.show.{each}" for each in shown)])
+    loaded = modules_loaded("-c", f"import {modules}")
+    assert "bauklens.show.rankings" in loaded
     assert not {name.partition(".")[0] for name in loaded} & {"torch", "transformers"}
 
 

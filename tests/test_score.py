@@ -19,9 +19,9 @@ from bauklens.decoders.intervals import with_intervals
 from bauklens.decoders.score import quality_of
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import resolve
+from bauklens.show.averages_terminal import print_scores
 from bauklens.show.scored_measures import Interval
 from bauklens.show.scores import Scores
-from bauklens.show.terminal import print_scores
 from tests import NAMES
 from tests.by_hand import MAPPED, TAILS, logits_of, matrices, states_of, vectors
 from tests.made import HOSTILE

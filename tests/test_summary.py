@@ -9,7 +9,7 @@ import pytest
 
 import bauklens
 from bauklens import LensError, summarize
-from bauklens.show.terminal import print_summary
+from bauklens.show.averages_terminal import print_summary
 from tests.made import HOSTILE, made
 from tests.tiny import LAYERS, PROMPT, tiny_model
 

@@ -7,11 +7,9 @@ import click
 
 from bauklens.cli.option_values import load_model
 from bauklens.cli.options import model_options
-from bauklens.cli.output import require_each_writable, say, write
 from bauklens.cli.prompt_files import require_prompt
-from bauklens.cli.written_values import require_known, write_value
+from bauklens.cli.written_values import require_writable_values, value_options, write_values
 from bauklens.errors import LensError
-from bauklens.optional import csv_text
 from bauklens.vocabulary import PATCHED, PROMPTS
 
 
@@ -52,16 +50,7 @@ from bauklens.vocabulary import PATCHED, PROMPTS
     metavar="N=M",
     help="Position N of CORRUPTED has its counterpart at M of CLEAN; repeatable. Needed if their lengths differ.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Write the table as .html, .csv or .json, or draw it as .png, .svg or .pdf; repeatable.",
-)
-@click.option("--json", "json_path", metavar="FILE|-", help="Write the effects as JSON; - means standard output.")
-@click.option("--csv", "csv_path", metavar="FILE|-", help="Write one row per layer and position as CSV.")
+@value_options("effects", "layer and position")
 def effect(
     clean: str,
     corrupted: str,
@@ -84,10 +73,7 @@ def effect(
     Example: bauklens effect "The Eiffel Tower is located in the city of" \\
                              "The Colosseum is located in the city of" --where attention -o effects.html
     """
-    if json_path == csv_path == "-":
-        raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
-    require_each_writable(*outputs, json_path, csv_path)
-    require_known(outputs, "effects")
+    require_writable_values(outputs, json_path, csv_path, "effects")
     for prompt in (clean, corrupted):
         require_prompt(prompt)
     align = dict(map(_pair, pairs)) or None
@@ -106,14 +92,7 @@ def effect(
         positions=list(positions) or None,
         align=align,
     )
-    for path in outputs:
-        write_value(found, path)
-        say(f"wrote {path}")
-    if csv_path is not None:
-        write(csv_path, csv_text(found.to_frame()))
-    if json_path is not None:
-        write(json_path, f"{found.to_json()}\n")
-    if "-" not in (csv_path, json_path):
+    if write_values(found, outputs, json_path, csv_path):
         from bauklens.show.effects_terminal import print_effects
 
         print_effects(found)

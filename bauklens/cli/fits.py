@@ -169,6 +169,6 @@ def _require_suffix(path: Path, method: str) -> None:
 
 
 def _print(decoder: "LearnedDecoder") -> None:
-    from bauklens.show.terminal import print_quality
+    from bauklens.show.averages_terminal import print_quality
 
     print_quality(decoder.kind, decoder.quality, decoder.about)

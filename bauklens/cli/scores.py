@@ -111,7 +111,7 @@ def score(
     if json_path is not None:
         write(json_path, f"{scores.to_json()}\n")
     if "-" not in (csv_path, json_path):
-        from bauklens.show.terminal import print_scores
+        from bauklens.show.averages_terminal import print_scores
 
         print_scores(scores)
 

@@ -146,7 +146,7 @@ def summarize(
     if csv_path is not None:
         write(csv_path, csv_text(joined_frames([summary.to_frame() for summary in summaries])))
     if csv_path != "-":
-        from bauklens.show.terminal import print_summary
+        from bauklens.show.averages_terminal import print_summary
 
         for summary in summaries:
             print_summary(summary)

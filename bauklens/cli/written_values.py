@@ -1,10 +1,14 @@
-"""A value that is no lens, written as a page, a table, JSON or a picture, by the suffix of the file."""
+"""Results other than a lens, written as a page, a table, JSON or a picture, by the suffix of the file."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bauklens.cli.output import write
+import click
+
+from bauklens.cli.options import Command
+from bauklens.cli.output import require_each_writable, say, write
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import csv_text
@@ -33,12 +37,59 @@ class Writable(Protocol):
         """A picture."""
 
 
-def require_known(paths: tuple[Path, ...], called: str) -> None:
-    """Refuses, before anything runs, a file of a kind that is not written, or a picture that cannot be drawn.
+def value_options(called: str, row: str) -> Callable[[Command], Command]:
+    """The options of a command that say what to write.
 
     Args:
-        called: what messages call the values.
+        called: what the values are.
+        row: what a row of their table is.
     """
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option("--csv", "csv_path", metavar="FILE|-", help=f"Write one row per {row} as CSV."),
+            click.option(
+                "--json", "json_path", metavar="FILE|-", help=f"Write the {called} as JSON; - means standard output."
+            ),
+            click.option(
+                "-o",
+                "--output",
+                "outputs",
+                multiple=True,
+                type=click.Path(path_type=Path),
+                help=f"Write the {called} as .html, .csv or .json, or draw them as .png, .svg or .pdf; repeatable.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def require_writable_values(
+    outputs: tuple[Path, ...], json_path: str | None, csv_path: str | None, called: str
+) -> None:
+    """Refuses, before anything runs, what could not be written."""
+    if json_path == csv_path == "-":
+        raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
+    require_each_writable(*outputs, json_path, csv_path)
+    _require_known(outputs, called)
+
+
+def write_values(found: Writable, outputs: tuple[Path, ...], json_path: str | None, csv_path: str | None) -> bool:
+    """Writes all that is asked for, and says whether standard output is still free."""
+    for path in outputs:
+        _write(found, path)
+        say(f"wrote {path}")
+    if csv_path is not None:
+        write(csv_path, csv_text(found.to_frame()))
+    if json_path is not None:
+        write(json_path, f"{found.to_json()}\n")
+    return "-" not in (csv_path, json_path)
+
+
+def _require_known(paths: tuple[Path, ...], called: str) -> None:
+    """Refuses a file of a kind that is not written, or a picture that cannot be drawn."""
     for path in paths:
         if path.suffix.lower() not in _WRITTEN:
             raise LensError(f"{called} are written as one of {', '.join(_WRITTEN)}; got {path.name!r}")
@@ -48,7 +99,7 @@ def require_known(paths: tuple[Path, ...], called: str) -> None:
         new_figure()
 
 
-def write_value(found: Writable, path: Path) -> None:
+def _write(found: Writable, path: Path) -> None:
     """Writes a value in the form that the suffix says."""
     suffix = path.suffix.lower()
     if suffix == ".html":

@@ -12,7 +12,8 @@ from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.model.guard import evaluating
 from bauklens.signals import unbroken
-from bauklens.stream.acting import Acted, Acting, Spot
+from bauklens.stream.acting import Acting
+from bauklens.stream.changes import Acted, Spot
 from bauklens.vocabulary import EMBED
 
 
@@ -101,7 +102,7 @@ def _columns(edit: Edit, count: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Which positions an edit changes.
 
     Raises:
-        LensError: there is no such position, or the edit has nothing to put there.
+        LensError: the position does not exist, or the edit has nothing to put there.
     """
     _require_known(edit, count)
     positions = _said(edit, count)

@@ -10,7 +10,7 @@ from bauklens.arguments import Layers, Positions, as_lists, is_whole_number, one
 from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.result.edited import in_words
-from bauklens.stream.acting import Change
+from bauklens.stream.changes import Change
 from bauklens.vocabulary import WHERES
 
 _HEAD = re.compile(r"head (\d+)")

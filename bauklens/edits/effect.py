@@ -22,7 +22,7 @@ from bauklens.progress import bar
 from bauklens.result.effects import Effects
 from bauklens.result.tokens import token_texts
 from bauklens.row_labels import block_of
-from bauklens.stream.acting import Spot
+from bauklens.stream.changes import Spot
 from bauklens.stream.copies import Copied, Place, run_copies
 from bauklens.stream.heads import head_places
 from bauklens.stream.states import Stream

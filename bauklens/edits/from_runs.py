@@ -11,7 +11,7 @@ from bauklens.edits.kinds import _Kind
 from bauklens.edits.setting import Setting, Site
 from bauklens.errors import LensError
 from bauklens.model.encoding import Prompt, encode
-from bauklens.stream.acting import Change
+from bauklens.stream.changes import Change
 from bauklens.stream.heads import HeadStates
 from bauklens.stream.states import Stream
 from bauklens.vocabulary import EMBED

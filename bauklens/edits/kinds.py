@@ -11,7 +11,7 @@ from bauklens.arguments import checked_count
 from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.edits.setting import Setting, Site, Token
 from bauklens.errors import LensError
-from bauklens.stream.acting import Change
+from bauklens.stream.changes import Change
 
 
 @dataclass(frozen=True)

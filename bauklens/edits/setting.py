@@ -131,7 +131,7 @@ class Setting:
         return list(dict.fromkeys(each.token_ids[0] for each in self._wanted(tokens)))
 
     def several(self, tokens: Sequence[Token]) -> dict[str, str]:
-        """Of texts of several tokens, each text -> its first token, of which the direction is."""
+        """Texts of several tokens -> the first token of each, whose direction is used."""
         found = [each for each in self._wanted(tokens) if each.part == "first"]
         texts = token_texts(self.tokenizer, [each.token_ids[0] for each in found])
         return {each.text: texts[each.token_ids[0]] for each in found}

@@ -48,7 +48,7 @@ def contributions(
         model: a causal language model.
         tokenizer: its tokenizer; may be None if prompt and target are ids.
         prompt: a string or token ids.
-        target: a text, of which the first token is taken, or an id; or two of them, for the logit of the first less
+        target: a text (its first token counts) or an id; or two of them, for the logit of the first less
             that of the second. None means the model's own next token.
         position: a position in the prompt, whose logits are read; negative ones count from the last.
         neurons: how many neurons of the MLPs to name, those that add or take away most.

@@ -178,7 +178,7 @@ def _mapped(layer: Any, anatomy: Anatomy, decoder: Decoder, rows: Sequence[str])
     """Of the rows that are mapped, each one's name -> the label of its layer; states of the last block need no map.
 
     Raises:
-        LensError: there is no such layer, or the decoder has no map for it.
+        LensError: the layer does not exist, or the decoder has no map for it.
     """
     if layer is None:
         if decoder is LOGIT_LENS:

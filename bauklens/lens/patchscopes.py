@@ -22,7 +22,7 @@ from bauklens.model.resolving import resolve
 from bauklens.result.patchscope import Patchscope
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import token_texts
-from bauklens.stream.acting import Spot
+from bauklens.stream.changes import Spot
 from bauklens.stream.copies import Copied, Place, acting_on_copies, run_copies
 from bauklens.stream.states import Stream, trace_stream
 from bauklens.vocabulary import EMBED
@@ -72,7 +72,7 @@ def patchscope(
         For each layer what the model goes on with, its most probable first tokens, and the lens's.
 
     Raises:
-        LensError: there is no such layer or position, the prompts are not text or token ids only, the model predicts
+        LensError: a layer or position does not exist, the prompts are not text or token ids only, the model predicts
             labels or cannot generate, its states are not (position, hidden), or memory runs out.
     """
     count = checked_count("max_new_tokens", max_new_tokens)

@@ -28,7 +28,8 @@ from bauklens.model.encoding import Prompt, encode
 from bauklens.model.generation import continued
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import nearest_modules
-from bauklens.model.processed import has_pictures, processed
+from bauklens.model.message_parts import has_pictures
+from bauklens.model.processed import processed
 from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.edited import in_words

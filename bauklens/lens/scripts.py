@@ -16,7 +16,7 @@ BYTES, SPECIAL, SPACES, NUMBERS, SYMBOLS = "Bytes", "Special", "Spaces", "Number
 MIXED, OTHER = "Mixed", "Other"
 
 _BYTE = re.compile(r"⟨[89A-F][0-9A-F]⟩|<0x[0-9A-Fa-f]{2}>")
-"""A byte that is no character, as texts of tokens have it."""
+"""A byte that is not a character by itself, as it is written in the texts of tokens."""
 
 _SCRIPTS = {
     *("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC", "SYRIAC", "THAANA", "NKO", "ETHIOPIC"),
@@ -54,7 +54,7 @@ def scripts_of(tokenizer: Any, vocabulary: int | None = None) -> dict[str, np.nd
         ``"Bytes"`` (parts of characters) and ``"Special"`` (special tokens). Every token is in one of them.
 
     Raises:
-        LensError: there is no tokenizer, or it does not say what tokens it has.
+        LensError: there is no tokenizer, or its vocabulary cannot be listed.
     """
     if tokenizer is None:
         raise LensError("scripts_of needs a tokenizer: pass one")

@@ -29,7 +29,7 @@ def chosen_rows(anatomy: Anatomy, named: Sequence[str], layers: Layers) -> list[
     """Places of the rows that are asked for.
 
     Raises:
-        LensError: there is no such row, or a block that is asked for has no heads that can be told apart.
+        LensError: a row does not exist, or the heads of a block that is asked for cannot be told apart.
     """
     blocks = {block_of(label) for label in named}
     if layers is None or blocks <= set(named):

@@ -49,7 +49,7 @@ class HeadOutputs:
     """What each head of one attention writes at some positions, computed when it is asked for.
 
     Args:
-        model: the model, or its shell, of which modules are kept.
+        model: the model, or its shell, whose modules are kept.
         given: (..., position, heads x size), what the projection is given.
         added: number of a head -> (..., position, hidden), what an edit adds to what it writes.
     """

@@ -11,19 +11,13 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.generation import chat_text
 from bauklens.model.image_files import in_message, pictures_of
+from bauklens.model.message_parts import kind_of, kinds_in, parts_of, with_places
 from bauklens.model.placeholders import placeholders_of
 from bauklens.model.reads import reads_no
 from bauklens.model.sound_files import sounds_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_KINDS = {
-    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
-    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
-    **dict.fromkeys(("video", "video_url", "input_video"), "video"),
-}
-"""What the parts of a message are called that are not texts -> what they are."""
 
 _MARK = "image_embeds_position_mask"
 
@@ -71,7 +65,7 @@ def processed(
             the processor fails.
     """
     _require_readable(model, messages, images=images is not None, audio=audio is not None)
-    kinds = _kinds_in(messages)
+    kinds = kinds_in(messages)
     needs_images = images is not None or bool({"image", "video"} & kinds)
     _require_processor(processor, images=needs_images, audio=audio is not None or "audio" in kinds)
     if text is not None and not isinstance(text, str):
@@ -106,30 +100,6 @@ def tokenizer_in(processor: Any) -> Any:
     return getattr(processor, "tokenizer", processor)
 
 
-def has_pictures(messages: Any) -> bool:
-    """Whether a chat has parts that are pictures or sounds."""
-    return bool(_kinds_in(messages))
-
-
-def _kinds_in(messages: Any) -> set[str]:
-    """The kinds of those parts."""
-    return {kind for each in _parts(messages) for part in each if (kind := _kind(part)) is not None}
-
-
-def _parts(messages: Any) -> list[list[Any]]:
-    """The parts of each message; none of those that are texts."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str):
-        return []
-    contents = [each.get("content") if isinstance(each, Mapping) else None for each in messages]
-    return [list(each) if isinstance(each, (list, tuple)) else [] for each in contents]
-
-
-def _kind(part: Any) -> str | None:
-    """``"image"``, ``"audio"`` or ``"video"``, as chat templates or clients of servers call such a part; else None."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    return _KINDS.get(kind) if isinstance(kind, str) else None
-
-
 def _chat(
     processor: Any, messages: Any, images: "list[Image]", *, sounds: bool
 ) -> "tuple[Any, list[Image], tuple[str, ...]]":
@@ -143,10 +113,10 @@ def _chat(
             f'messages must be a list of at least one {{"role": "user", "content": [...]}}; got {messages!r:.80}'
         )
     places, held, chat = 0, [], []
-    for message, parts in zip(messages, _parts(messages), strict=False):
+    for message, parts in zip(messages, parts_of(messages), strict=False):
         plain = []
         for part in parts:
-            kind = _kind(part)
+            kind = kind_of(part)
             if kind == "video":
                 raise LensError(
                     "a part of the messages is a video, and only images and sounds are read: pass what the processor "
@@ -174,7 +144,7 @@ def _chat(
     images = held or images
     if images and not places:
         return (
-            _with_places(chat, len(images)),
+            with_places(chat, len(images)),
             images,
             (_said(_token(processor) or "image", len(images), "the first user's message"),),
         )
@@ -182,17 +152,6 @@ def _chat(
         have = "one part that is an image" if places == 1 else f"{places} parts that are images"
         raise LensError(f"the messages have {have}, but {_given(len(images))}: pass one image for each")
     return chat, images, ()
-
-
-def _with_places(chat: list[Any], count: int) -> list[Any]:
-    """A chat with places for pictures at the beginning of the first user's message."""
-    first = next((number for number, each in enumerate(chat) if each.get("role") == "user"), 0)
-    content = chat[first].get("content")
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return [
-        {**each, "content": [{"type": "image"}] * count + parts} if number == first else each
-        for number, each in enumerate(chat)
-    ]
 
 
 def _placed(
@@ -264,7 +223,7 @@ def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_readable(model: nn.Module, messages: Any, *, images: bool, audio: bool) -> None:
     """Refuses images and sounds for a model that reads none."""
-    kinds = _kinds_in(messages)
+    kinds = kinds_in(messages)
     name = type(model).__name__
     if (images or "image" in kinds) and reads_no("images", model):
         given = "images=" if images else "the parts of the messages that are images"

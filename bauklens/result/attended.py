@@ -78,7 +78,7 @@ class Attended:
             column: the place of its position in the table.
 
         Raises:
-            LensError: the block has no attention weights, or there is no such head.
+            LensError: the block has no attention weights, or the head does not exist.
         """
         if layer not in self.layers:
             raise LensError(f"layer {layer} has no attention weights; those of {', '.join(self.layers):.80} are known")

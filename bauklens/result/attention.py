@@ -98,7 +98,7 @@ def attention_of(
         by_head: (head, source), if it is known.
 
     Raises:
-        LensError: there is no such head, or heads are not known.
+        LensError: the head does not exist, or the heads are not known.
     """
     if head is None:
         return Attention(layer, position, None, tokens, mean, by_head)

@@ -144,7 +144,7 @@ class Effects(JsonValue):
         ]
 
     def strongest(self, rows: int) -> "Effects":
-        """The same with the rows alone that have the largest effects, in their order; a note says so.
+        """The same with only the rows that have the largest effects, in their order; a note says so.
 
         Args:
             rows: how many at most.

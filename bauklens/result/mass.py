@@ -1,4 +1,4 @@
-"""Sets of any number of tokens, of which only the share of the probability is followed. Needs no torch."""
+"""Sets of any number of tokens that are followed only by their share of the probability. Needs no torch."""
 
 import hashlib
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from bauklens.result.attention import Attention
 from bauklens.result.tokens import visible
-from bauklens.show.page import ranking_fragment
+from bauklens.show.rankings import ranking_fragment
 
 _MOST = 64
 """Positions that a table shows."""

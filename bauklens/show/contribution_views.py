@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from bauklens.result.contributions import Contributions
 from bauklens.result.tokens import visible
 from bauklens.show.figures import new_figure
-from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.show.rankings import ranking_fragment, ranking_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def _neurons(found: Contributions) -> dict[str, Any]:
 
 
 def _ranking(found: Contributions, k: int) -> dict[str, Any]:
-    """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
+    """The arguments of :func:`bauklens.show.rankings.ranking_fragment`."""
     largest = max((abs(each.value) for each in found.ranked(1)), default=0.0) or 1.0
     rows = [(each.part, [(f"{each.value:+.4g}", each.value / largest, each.kind)]) for each in found.ranked(k)]
     rows += [(name, [(f"{value:+.4g}", 0.0, "")]) for name, value in others_than(found, k)]

@@ -18,7 +18,7 @@ from bauklens.result.storage import as_json
 from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
 from bauklens.show.evaluation_figures import MEAN, curves, pass_ranking, set_ranking
 from bauklens.show.evaluation_scores import interval, item_shares, known_mean, resampled_means
-from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.show.rankings import ranking_fragment, ranking_page
 from bauklens.vocabulary import FORMS, READ_RULES, SPELLED
 
 if TYPE_CHECKING:

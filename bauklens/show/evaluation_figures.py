@@ -65,7 +65,7 @@ def left_out_words(evaluation: "Evaluation") -> str:
 
 
 def pass_ranking(evaluation: "Evaluation") -> dict[str, Any]:
-    """The arguments of :func:`bauklens.show.page.ranking_fragment`: one row per set, one column per k and decoder."""
+    """The arguments of the ranking: one row per set, one column per k and decoder."""
     columns = [(place, number) for place in range(len(evaluation.ks)) for number in range(len(evaluation.decoders))]
     names = [visible_name(each.name) for each in evaluation.sets]
     tables = [*evaluation.passed]

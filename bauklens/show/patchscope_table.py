@@ -4,7 +4,7 @@ from typing import Any
 
 from bauklens.result.patchscope import Patchscope
 from bauklens.result.tokens import printable, visible
-from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.show.rankings import ranking_fragment, ranking_page
 
 
 def patchscope_fragment(found: Patchscope) -> str:

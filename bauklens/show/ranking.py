@@ -9,7 +9,7 @@ import numpy as np
 from bauklens.optional import data_frame
 from bauklens.result.tokens import printable, visible
 from bauklens.show.numbers import readable_magnitude
-from bauklens.show.page import ranking_fragment
+from bauklens.show.rankings import ranking_fragment
 
 if TYPE_CHECKING:
     import pandas

@@ -15,7 +15,7 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
 from bauklens.result.frozen import plain
-from bauklens.show.page import ranking_fragment
+from bauklens.show.rankings import ranking_fragment
 from bauklens.show.scored_measures import ENDS, MEASURED, Interval
 from bauklens.show.scores_figures import counted, interval_at, score_curves, score_page, score_ranking
 
@@ -173,7 +173,7 @@ class Scores:
         return ranking_fragment(**self.ranking())
 
     def ranking(self) -> dict[str, Any]:
-        """The arguments of :func:`bauklens.show.page.ranking_fragment`: a column for each measure and decoder."""
+        """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: a column for each measure and decoder."""
         return score_ranking(self)
 
     def _known(self, decoder: str | None) -> str:

@@ -11,7 +11,7 @@ from bauklens.errors import LensError
 from bauklens.show.figures import new_figure
 from bauklens.show.line_chart import Line, line_chart, style_of
 from bauklens.show.numbers import readable_magnitude
-from bauklens.show.page import scores_page
+from bauklens.show.rankings import scores_page
 from bauklens.show.scored_measures import ENDS, MEASURED, Interval
 from bauklens.vocabulary import EMBED
 
@@ -94,7 +94,7 @@ def score_charts(scores: "Scores") -> list[dict[str, Any]]:
 
 
 def score_ranking(scores: "Scores") -> dict[str, Any]:
-    """The arguments of :func:`bauklens.show.page.ranking_fragment`: a column for each measure and decoder."""
+    """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: a column for each measure and decoder."""
     layers = _joined(list(scores.layers.values()))
     pairs = [(measure, decoder) for measure in scores.measures for decoder in scores.decoders]
     largest = {measure: _largest(scores, measure.removesuffix("_random")) for measure in scores.measures}

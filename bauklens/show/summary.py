@@ -14,7 +14,7 @@ from bauklens.result.frozen import plain
 from bauklens.result.measures import known_measure
 from bauklens.show.figures import new_figure
 from bauklens.show.numbers import readable_magnitude
-from bauklens.show.page import ranking_fragment, ranking_page
+from bauklens.show.rankings import ranking_fragment, ranking_page
 from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Summary:
         return ranking_fragment(**self.ranking())
 
     def ranking(self) -> dict[str, Any]:
-        """The arguments of :func:`bauklens.show.page.ranking_fragment`."""
+        """The arguments of :func:`bauklens.show.rankings.ranking_fragment`."""
         largest = {name: float(np.nanmax(np.abs(mean), initial=0)) or 1.0 for name, mean in self.mean.items()}
         rows = [
             (

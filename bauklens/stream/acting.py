@@ -6,10 +6,10 @@ or the stream between the two (``"mid"``). At each spot the changes act in the o
 what the one before has left; those of heads act before those of their attention.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,38 +21,8 @@ from bauklens.model.forward import tensors_in
 from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.sublayers import Sublayer, Sublayers
 from bauklens.signals import unbroken
+from bauklens.stream.changes import Acted, Clock, Spot
 from bauklens.vocabulary import EMBED
-
-Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""States (batch, position, hidden) float32, and their positions (position,) int64 -> what is there instead."""
-
-Columns = Callable[[torch.Tensor], torch.Tensor]
-"""Positions (position,) int64 -> which of them are changed, (position,) bool."""
-
-
-class Spot(NamedTuple):
-    """Where states are changed.
-
-    Attributes:
-        label: the row's.
-        where: ``"hidden"``, ``"attention"``, ``"mlp"``, ``"mid"``, or the number of a head.
-    """
-
-    label: str
-    where: str | int = "hidden"
-
-
-class Acted(NamedTuple):
-    """One change at one spot: of the states at some positions.
-
-    Attributes:
-        said: what it is, for an error; if it is empty, NaN and infinity are let through.
-    """
-
-    spot: Spot
-    columns: Columns
-    change: Change
-    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +54,7 @@ class Acting:
             running: the model, or what :func:`bauklens.model.guard.evaluating` yields.
         """
         with ExitStack() as hooks:
-            clock = _Clock()
+            clock = Clock()
             hooks.callback(running.register_forward_pre_hook(clock.begin, with_kwargs=True).remove)
             hooks.callback(running.register_forward_hook(self._require_numbers).remove)
             for hook in self._hooks(running, clock):
@@ -98,7 +68,7 @@ class Acting:
         if said and isinstance(logits, torch.Tensor) and logits[:, -1].isnan().any():
             raise LensError(f"the model's logits are NaN after {said:.300}; pass a smaller strength")
 
-    def _hooks(self, running: nn.Module, clock: "_Clock") -> Iterator[Any]:
+    def _hooks(self, running: nn.Module, clock: Clock) -> Iterator[Any]:
         spots: dict[Spot, list[Acted]] = {}
         for each in self.acted:
             spots.setdefault(each.spot, []).append(each)
@@ -111,7 +81,7 @@ class Acting:
             own = {spot.where: acted for spot, acted in spots.items() if spot.label == label}
             yield from _Block(self, running, clock, number, own).hooks()
 
-    def _before_blocks(self, running: nn.Module, clock: "_Clock", acted: Sequence[Acted]) -> Any:
+    def _before_blocks(self, running: nn.Module, clock: Clock, acted: Sequence[Acted]) -> Any:
         parts, (take,) = self.anatomy.parts, self.anatomy.takes
         if self.anatomy.embedding is not None:
 
@@ -127,74 +97,6 @@ class Acting:
         return running.get_submodule(self.anatomy.blocks[0]).register_forward_pre_hook(before, with_kwargs=True)
 
 
-@dataclass
-class _Clock:
-    """Where in the text a forward pass begins, and how often each module has run in it.
-
-    Attributes:
-        start: the first position.
-        calls: the module's name -> how often it has run in this pass.
-        cache: what the model keeps of earlier positions, and is given again when a text goes on.
-        seen: how many positions it has been given with this cache.
-    """
-
-    start: int = 0
-    calls: dict[str, int] = field(default_factory=dict)
-    cache: Any = None
-    seen: int = 0
-
-    def begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        """A forward pass begins."""
-        self.calls = {}
-        cache = next((each for each in keywords.values() if _is_cache(each)), None)
-        self.start = _length(cache) or (self.seen if cache is not None and cache is self.cache else 0)
-        given = (keywords.get(name) for name in ("input_ids", "decoder_input_ids", "inputs_embeds"))
-        first = next((each for each in (*inputs, *given) if isinstance(each, torch.Tensor)), None)
-        self.cache, self.seen = cache, self.start + (0 if first is None else first.shape[1])
-
-    def count(self, name: str) -> int:
-        """How often a module had run in this pass, before it runs now."""
-        found = self.calls.get(name, 0)
-        self.calls[name] = found + 1
-        return found
-
-    def changed(self, state: torch.Tensor, acted: Sequence[Acted]) -> torch.Tensor:
-        """A state (batch, position, hidden), changed; the same tensor if nothing is."""
-        positions = torch.arange(self.start, self.start + state.shape[1], device=state.device)
-        whole = state
-        for _, columns, change, said in acted:
-            some = columns(positions).nonzero()[:, 0]
-            if not len(some):
-                continue
-            own = whole[:, some].float()
-            found = change(own, positions[some])
-            if found is own:
-                continue
-            found = found.to(whole)  # in which it may be infinite
-            if said and not found.isfinite().all() and own.isfinite().all():
-                raise LensError(f"NaN or infinity after {said}; pass a smaller strength")
-            whole = whole.clone() if whole is state else whole
-            whole[:, some] = found
-        return whole
-
-
-def _length(cache: Any) -> int:
-    """How many positions a cache says that it holds; 0 if it does not say, as that of a state-space model."""
-    if not hasattr(cache, "get_seq_length"):
-        return 0
-    try:
-        return int(cache.get_seq_length())
-    except ValueError:
-        return 0
-
-
-def _is_cache(value: Any) -> bool:
-    """Whether a model is given this to go on from: a cache of transformers, or the tuples of older models."""
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
-        raise LensError("edits cannot follow generation with a cache of tuples: pass use_cache=False")
-    return "Cache" in type(value).__name__
-
-
 class _Block:
     """The hooks of one block.
 
@@ -204,7 +106,7 @@ class _Block:
     """
 
     def __init__(
-        self, acting: Acting, running: nn.Module, clock: _Clock, number: int, own: Mapping[str | int, Sequence[Acted]]
+        self, acting: Acting, running: nn.Module, clock: Clock, number: int, own: Mapping[str | int, Sequence[Acted]]
     ) -> None:
         self._anatomy, self._running, self._clock = acting.anatomy, running, clock
         self._name, self._own, self._parts = acting.anatomy.blocks[number], own, acting.anatomy.parts

@@ -23,7 +23,8 @@ from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.model.proof import allowed_difference
 from bauklens.model.sublayers import Sublayers
-from bauklens.stream.acting import Acted, Acting, Change, Columns, Spot
+from bauklens.stream.acting import Acting
+from bauklens.stream.changes import Acted, Change, Columns, Spot
 from bauklens.stream.states import most_with_logits
 
 _AT_ONCE = 64

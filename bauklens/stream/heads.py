@@ -30,7 +30,7 @@ def head_places(labels: Sequence[str], heads: Sequence[Heads | str]) -> dict[str
 
 
 class HeadStates:
-    """States of rows (row, position, hidden), of which any part can be had as a tensor.
+    """States of rows (row, position, hidden); any part of them can be read as a tensor.
 
     Args:
         stream: with what the heads and the attentions wrote.

@@ -42,7 +42,7 @@ export function reader(view) {
     if (isFocused) reached().focus({ preventScroll: true });
   }
 
-  /** Lines of another cell, or read otherwise, of which none is built yet. */
+  /** Lines of another cell, or read otherwise; none of them is built yet. */
   function begin(other, row, column) {
     const { state } = view;
     lens = other;

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import CohereConfig, MambaConfig
+from transformers import CohereConfig, GraniteConfig, MambaConfig
 
 from bauklens import Contributions, LensError, contributions
 from bauklens.cli import main
@@ -165,6 +165,23 @@ def test_neurons_are_what_each_writes_through_the_norm_at_its_scale(name):
     assert [each[:3] for each in few.neurons] == [each[:3] for each in found.neurons[:3]]
     assert few.values.tolist() == found.values.tolist()
     assert few.neurons[0].part == f"{few.neurons[0].layer}.n{few.neurons[0].part.split('.n')[1]}"
+
+
+def test_neurons_have_the_scale_that_a_block_adds_its_mlp_with():
+    config = GraniteConfig(
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        num_key_value_heads=2,
+        vocab_size=VOCABULARY,
+        residual_multiplier=0.3,
+    )
+    found = contributions(with_random_weights(config), None, PROMPT, ONE, neurons=1_000)
+    for layer in ("0", "1"):
+        own = [each.value for each in found.neurons if each.layer == layer]
+        assert len(own) == 48
+        assert sum(own) == pytest.approx(found[f"{layer}.mlp"], abs=1e-4)
 
 
 def test_one_neuron_by_hand():

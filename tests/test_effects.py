@@ -247,6 +247,7 @@ def test_heads_are_those_of_a_plain_loop(kind):
     assert np.ptp(effects.difference[:, 1]) > 1e-3
     assert Effects.from_dict(effects.to_dict()).layers == effects.layers
     assert "Attention heads of the clean prompt" in effects.to_html()
+    assert 'class="corner">head</th>' in effects.to_html()
 
 
 def test_of_very_many_rows_the_strongest_are_shown():

@@ -6,7 +6,7 @@ import numpy as np
 
 from bauklens.arguments import one_of
 from bauklens.result.effects import EFFECTS, Effects
-from bauklens.show.effects_table import column_names, readable, what_was_done
+from bauklens.show.effects_table import column_names, readable, row_called, what_was_done
 from bauklens.show.figures import colormap, ink_on, new_figure
 from bauklens.vocabulary import CLEAN, CORRUPTED
 
@@ -53,7 +53,7 @@ def effects_figure(
     axes.set_xticks(named, [heads[column] for column in named], rotation=60, ha="right", parse_math=False)
     axes.set_yticks(range(rows), effects.layers, parse_math=False)
     axes.set_xlabel(f"position of the {effects.into} prompt")
-    axes.set_ylabel("head" if effects.where == "heads" else "layer")
+    axes.set_ylabel(row_called(effects))
     axes.set_title(what_was_done(effects) if title is None else title, parse_math=False)
     for row, column in np.ndindex(values.shape if columns <= _MOST_COLUMNS else (0, 0)):
         value = values[row, column]

@@ -51,6 +51,11 @@ def readable(effects: Effects) -> Effects:
     return effects if len(effects.layers) <= _MOST_ROWS else effects.strongest(_FEW_ROWS)
 
 
+def row_called(effects: Effects) -> str:
+    """What a row is."""
+    return "head" if effects.where == "heads" else "layer"
+
+
 def moved(effects: Effects) -> np.ndarray:
     """(layer, position), by how much of the way from one prompt to the other each state moves the prompt that is run.
 
@@ -113,6 +118,7 @@ def _shown(effects: Effects) -> dict[str, Any]:
         "measured": effects.measured,
         "ends": ends(effects),
         "table": _table(effects, first),
+        "row": row_called(effects),
         "notes": [note for note in (*effects.notes, left_out) if note],
         "own": "1" if effects.into == CLEAN else "0",
         "run": effects.into,
@@ -142,14 +148,14 @@ def _table(effects: Effects, first: int) -> Markup:
         )
         for row, layer in enumerate(effects.layers)
     ]
-    return rendered(columns, rows, "token", brief=False)
+    return rendered(columns, rows, "token", brief=False, corner=row_called(effects))
 
 
 def _cell(effects: Effects, row: int, place: int, column: Column, changes: np.ndarray) -> Cell:
     share, change = float(effects.share[row, place]), float(changes[row, place])
     top = int(effects.top_ids[row, place])
     lines = [
-        f"layer {effects.layers[row]}, position {column.position}: {column.token}",
+        f"{row_called(effects)} {effects.layers[row]}, position {column.position}: {column.token}",
         f"share {share:.3f}",
         f"{effects.measured}: {effects.difference[row, place]:.3f} ({effects.effect[row, place]:+.3f})",
         f"next token: {visible(effects.vocabulary[top])}",

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bauklens.result.effects import Effects
 from bauklens.result.tokens import printable
-from bauklens.show.effects_table import column_names, ends, moved, readable, share_text, what_was_done
+from bauklens.show.effects_table import column_names, ends, moved, readable, row_called, share_text, what_was_done
 
 _WIDEST = 24
 _UNBOUNDED = 10_000
@@ -24,7 +24,7 @@ def print_effects(effects: Effects, console: Console | None = None) -> None:
     changes, names = moved(effects), column_names(effects)
     columns = _that_fit(names, np.abs(changes).max(axis=0), console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("head" if effects.where == "heads" else "layer", justify="right", style="cyan", no_wrap=True)
+    table.add_column(row_called(effects), justify="right", style="cyan", no_wrap=True)
     for column in columns:
         head = Text.assemble((f"{effects.positions[column]}\n", "dim"), printable(names[column]))
         table.add_column(head, justify="right", no_wrap=True, max_width=_WIDEST)

@@ -152,8 +152,9 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
     return part, " ".join(filter(None, (left_out, folded_in_words(folded(part)))))
 
 
-def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: bool) -> Markup:
-    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`.
+def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: bool, corner: str = "layer") -> Markup:
+    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`,
+    and ``corner`` what a row is.
 
     Unless it is brief, a table that is wider than a page is one of several parts, which the stylesheet puts beside each
     other on a screen and below each other on paper.
@@ -170,6 +171,7 @@ def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: 
                 rows=[replace(row, cells=row.cells[first : first + size]) for row in lines],
                 predicted=predicted,
                 brief=brief,
+                corner=corner,
             )
         )
         for first in range(0, max(1, len(columns)), size)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -15,10 +14,10 @@ from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
-from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
+from bauklens.decode.table import Table
+from bauklens.decode.tiles import Scattered, Tile, in_tiles
 from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
-from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.proof import prove
 from bauklens.model.tail import Tail, replaying
 from bauklens.progress import bar
@@ -96,7 +95,7 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         if says is not None and (needs_own or own_row is not None):
             own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
             reading = replace(reading, reference=own.reference) if needs_own else reading
-        table = _Table(rows, rows_done)
+        table = Table(rows, rows_done)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
@@ -152,7 +151,7 @@ def _require_reduction(tail: Tail, run: Run) -> None:
 
 
 def _tracking(
-    table: "_Table",
+    table: Table,
     exact: Exact,
     reading: Reading,
     tiles: list[Tile],
@@ -172,7 +171,7 @@ def _tracking(
     return replace(reading, tracked=tokens), tiles
 
 
-def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:
+def _fill(table: Table, readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:
     """Reads tiles, and then once more, exactly, the rows that are not certain; how many these were."""
     rows, whole = exact.unembed.rows, exact.unembed.anatomy.whole
     smallest = len(rows.positions) if whole else 1
@@ -186,45 +185,6 @@ def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, til
     for some, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
         table.keep(some, values)
     return again.count
-
-
-class _Table:
-    """What was read of all rows, each put to its place as it comes."""
-
-    def __init__(self, rows: Rows, rows_done: Any) -> None:
-        self._rows, self._rows_done, self._found = rows, rows_done, Values()
-
-    def keep(self, tile: Some, values: Values, certain: torch.Tensor | None = None) -> torch.Tensor:
-        """Keeps what was read of some rows, (row, ...), if it is certain, and returns the numbers of the others.
-
-        Raises:
-            LensError: it is not finite.
-        """
-        numbers = tile.numbers(len(self._rows.positions))
-        sure = torch.ones(len(numbers), dtype=torch.bool, device="cpu") if certain is None else certain.cpu()
-        if not values["top_probs"].cpu()[sure].isfinite().all():
-            raise self._unfinite(numbers[sure], values["top_probs"].cpu()[sure])
-        for name, value in values.items():
-            if name not in self._found:
-                self._found[name] = torch.empty(
-                    self._rows.everything.count, *value.shape[1:], dtype=value.dtype, device="cpu"
-                )
-            self._found[name][numbers[sure]] = value.cpu()[sure]
-        self._rows_done.update(int(sure.sum()))
-        return numbers[~sure]
-
-    def values(self) -> Values:
-        """Name -> (layer, position, ...)."""
-        grid = len(self._rows.labels), len(self._rows.positions)
-        return {name: value.view(*grid, *value.shape[1:]) for name, value in self._found.items()}
-
-    def _unfinite(self, numbers: torch.Tensor, probabilities: torch.Tensor) -> LensError:
-        bad = (~probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
-        row, column = divmod(int(numbers[bad]), len(self._rows.positions))
-        return NotFiniteError(
-            f"the logits of row {self._rows.labels[row]} at position {self._rows.positions[column]} contain NaN or "
-            "infinity (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
-        )
 
 
 def _name_of(own: Own | None) -> str:

@@ -1,6 +1,6 @@
 """decode(): states -> what is read off their logits, a tile of rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -81,6 +81,26 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         NotProvedError: what was decoded is not what the model says.
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
+    (found,) = decode_parts(run, rows, reading, way, [rows.everything.positions], tracking)
+    return found
+
+
+def decode_parts(
+    run: Run,
+    rows: Rows,
+    reading: Reading,
+    way: Way | None,
+    parts: Sequence[range],
+    tracking: Tracking | None = None,
+) -> list[Decoded]:
+    """Decodes the states of several prompts that ran together; as :func:`decode`.
+
+    Args:
+        parts: the columns of each prompt, one after another.
+
+    Returns:
+        What was read of each, and checked at it.
+    """
     way, tracking = way or Way(), tracking or Tracking()
     smallest = len(rows.positions) if run.anatomy.whole else 1
     limit = smallest if run.anatomy.whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * run.anatomy.vocabulary))
@@ -99,26 +119,38 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
-        difference = None
+        differences = None
         if own is not None and own_row is not None and says is not None:
             values = own.values
             if reading.tracked:
                 values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
             table.keep(rows.everything.layer(own_row), values)
             if not run.anatomy.alone:
-                difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
-        redone = _fill(table, readout, exact, reading, tiles, limit)
+                each_own = [Tile(range(own_row, own_row + 1), part) for part in parts]
+                differences = [own_difference(unembed, each, says, _beside(limit)) for each in each_own]
+        again = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
-        check = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE)
+        checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
     if says is not None:
-        checked = list(own_positions(run)) if run.anatomy.alone else rows.positions
-        if difference is None:
-            difference = _difference_of_last(run, checked, limit)
-        check = replace(
-            check, positions=len(checked), logits=difference, only=checked[0] if run.anatomy.alone else None
-        )
+        differences = differences or _differences_of_last(run, rows, parts, limit)
+        only = own_positions(run)[0] if run.anatomy.alone else None
+        checks = [
+            replace(check, positions=len(part) if only is None else 1, logits=difference, only=only)
+            for check, part, difference in zip(checks, parts, differences, strict=True)
+        ]
     values = _with_own(values, own if needs_own else None)
-    return Decoded(values, readout.precision or _name_of(own), redone, check, tuple(reading.tracked))
+    precision = readout.precision or _name_of(own)
+    columns = again % len(rows.positions)
+    return [
+        Decoded(
+            {name: value[:, part.start : part.stop] for name, value in values.items()},
+            precision,
+            int(((columns >= part.start) & (columns < part.stop)).sum()),
+            check,
+            tuple(reading.tracked),
+        )
+        for part, check in zip(parts, checks, strict=True)
+    ]
 
 
 @unbroken
@@ -171,8 +203,10 @@ def _tracking(
     return replace(reading, tracked=tokens), tiles
 
 
-def _fill(table: Table, readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:
-    """Reads tiles, and then once more, exactly, the rows that are not certain; how many these were."""
+def _fill(
+    table: Table, readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int
+) -> torch.Tensor:
+    """Reads tiles, and then once more, exactly, the rows that are not certain; (row,), the numbers of these."""
     rows, whole = exact.unembed.rows, exact.unembed.anatomy.whole
     smallest = len(rows.positions) if whole else 1
     what = f"on {rows.states.device} for the logits of a single {'layer' if whole else 'row'}"
@@ -184,7 +218,7 @@ def _fill(table: Table, readout: Readout, exact: Exact, reading: Reading, tiles:
     read = partial(exact.read, reading=reading)
     for some, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
         table.keep(some, values)
-    return again.count
+    return again.rows
 
 
 def _name_of(own: Own | None) -> str:
@@ -205,11 +239,14 @@ def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 
-def _difference_of_last(run: Run, positions: list[int], limit: int) -> float:
-    """As :func:`bauklens.decode.check.own_difference`, of the last block's output apart from the table."""
+def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: int) -> list[float]:
+    """As :func:`bauklens.decode.check.own_difference` of each part, of the last block's output apart from the table."""
+    positions = list(own_positions(run)) if run.anatomy.alone else rows.positions
     last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
+    own = OwnLogits(run, positions)
+    columns = [last.everything.positions] if run.anatomy.alone else parts
     with unembedding(run, last, Way()) as unembed:
-        return own_difference(unembed, last.everything, OwnLogits(run, positions), _beside(limit))
+        return [own_difference(unembed, Tile(range(1), each), own, _beside(limit)) for each in columns]
 
 
 def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:

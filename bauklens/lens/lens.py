@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 from torch import nn
@@ -10,8 +11,10 @@ from typing_extensions import Unpack
 from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
+from bauklens.lens.how import How
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Plan, Prompted, is_for_processor, planned, prompted
+from bauklens.lens.plan import Plan, planned
+from bauklens.lens.prompted import Prompted, is_for_processor, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
@@ -19,8 +22,8 @@ from bauklens.model.generation import chat_ids
 from bauklens.model.in_hand import brought, in_hand
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
-from bauklens.stream.batches import traced
-from bauklens.stream.states import Stream
+from bauklens.stream.batches import Traced, traced_together
+from bauklens.stream.run import Run
 
 
 @overload
@@ -243,30 +246,53 @@ def _lenses(
             inputs[number] = found
         except LensError as error:
             refuse(number, error)
-    with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
-        for number, plan, stream in _streams(model, plans, inputs):
+
+    def results(traced: Traced, plan: Plan) -> None:
+        """Puts the results of prompts that ran together in their places."""
+        runs = {
+            number: plan.run(model, tokenizer, prompts[number], inputs[number], stream)
+            for number, stream in zip(traced.numbers, traced.streams, strict=True)
+            if not isinstance(stream, LensError)
+        }
+        joined = _together(plan, traced, list(runs.values()))
+        for place, number in enumerate(traced.numbers):
             try:
+                stream = traced.streams[place]
                 if isinstance(stream, LensError):
                     raise stream
-                given = inputs[number]
-                run = plan.run(model, tokenizer, prompts[number], given, stream)
-                edits = None if given.bound is None else given.bound.acting
-                results = plan.results(run, len(prompts), edits)
-                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in results]
+                run, bound = runs[number], inputs[number].bound
+                edits = None if bound is None else bound.acting
+                found = plan.results(run, len(prompts), edits) if joined is None else joined[place]
+                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in found]
             except LensError as error:
                 refuse(number, error)
-            prompts_done.update()
+
+    with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
+        for plan, traced in _traced(model, plans, inputs):
+            results(traced, plan)
+            prompts_done.update(len(traced.numbers))
     return lenses
 
 
-def _streams(
+def _together(plan: Plan, traced: Traced, runs: Sequence[Run]) -> list[list[tuple[LensResult, How]]] | None:
+    """The results of prompts that ran together, if they can be decoded together; None if each is to be by itself."""
+    if traced.batch is None or traced.batch.whole is None or not plan.decodes_together:
+        return None
+    together = replace(runs[0], inputs=traced.batch.inputs, stream=traced.batch.whole)
+    try:
+        return plan.results_together(together, runs)
+    except LensError:  # of one of them, which says so when it is decoded by itself
+        return None
+
+
+def _traced(
     model: nn.Module, plans: Mapping[tuple[str, ...], Plan], inputs: Mapping[int, Prompted]
-) -> Iterator[tuple[int, Plan, Stream | LensError]]:
-    """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
+) -> Iterator[tuple[Plan, Traced]]:
+    """The prompts, run, those of a kind together, with their numbers and plan."""
     for kind, plan in plans.items():
         numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
         groups = [[number] for number in numbers] if plan.options.edits is not None else [numbers]
         for group in filter(None, groups):
             prompts, tracing = [inputs[each].inputs for each in group], plan.tracing_of(inputs[group[0]])
-            for place, stream in traced(model, plan.anatomy, prompts, tracing):
-                yield group[place], plan, stream
+            for found in traced_together(model, plan.anatomy, prompts, tracing):
+                yield plan, replace(found, numbers=[group[place] for place in found.numbers])

@@ -28,7 +28,7 @@ from bauklens.model.sublayers import Sublayers
 from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
 from bauklens.result.mass import wanted_mass
-from bauklens.result.measures import MEASURES, chosen_measures
+from bauklens.result.measures import MASS, MEASURES, chosen_measures
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.stream.acting import Acting
@@ -50,6 +50,12 @@ class Plan:
     anatomy: Anatomy
     tracing: Tracing
     hows: tuple[How, ...]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the measures that results may have."""
+        chosen = chosen_measures(self.options.measures, complete=self.tracing.blocks is None)
+        return (*chosen, *(f"{MASS}{name}" for name in self.options.mass or {}))
 
     def require_positions(self, inputs: Inputs) -> None:
         """Refuses a prompt without the positions that are asked for."""

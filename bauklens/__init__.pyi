@@ -44,6 +44,7 @@ from .show.evaluation import Evaluation as Evaluation
 from .show.lens_figure import LensFigure as LensFigure
 from .show.page import save_report as save_report
 from .show.scores import Scores as Scores
+from .show.summaries import Summaries as Summaries
 from .show.summary import Summary as Summary
 from .show.view import View as View
 from .show.view import view as view

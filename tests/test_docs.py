@@ -167,6 +167,12 @@ def test_the_table_of_keys_is_that_of_a_patchscope():
     assert sorted(shown) == sorted(["format", "version", *keys])
 
 
+def test_the_table_of_keys_is_that_of_a_summary():
+    keys = [each.name for each in dataclasses.fields(bauklens.Summary)]
+    shown = [key for keys, _ in table("guide/formats.md", "Summaries") for key in keys]
+    assert sorted(shown) == sorted(["format", "version", *keys])
+
+
 def test_the_figures_are_those_that_were_measured():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     runs = json.loads((ROOT / "docs" / "performance.json").read_text(encoding="utf-8"))

@@ -48,6 +48,16 @@ def test_rows_that_are_decoded_together_are_those_of_each_alone(model, stream, d
             assert np.allclose(found.probability, expected.probability, atol=1e-5)
 
 
+def test_more_prompts_than_the_context_has_positions_are_decoded_together(gpt2, decodings):
+    """Their rows are decoded, and exit early, no more positions at once than the model can be given."""
+    prompts = [PROMPT[place % 3 :] for place in range(20)]
+    assert sum(map(len, prompts)) > gpt2.config.n_positions
+    lenses = bauklens.logit_lens(gpt2, None, prompts, track=0)
+    assert decodings == [20]
+    for prompt, lens in zip(prompts, lenses, strict=True):
+        assert_alike(bauklens.logit_lens(gpt2, None, prompt), lens)
+
+
 @pytest.fixture
 def decodings(monkeypatch):
     """How many prompts were decoded at once, each time that several were."""

@@ -63,7 +63,9 @@ class Asked:
 
     def described(self) -> dict[str, Any]:
         """The options, as the manifest has them."""
-        named = {name: getattr(self.options, name) for name in SWEEP_OPTIONS if name not in ("decoder", "mass", "stream")}
+        named = {
+            name: getattr(self.options, name) for name in SWEEP_OPTIONS if name not in ("decoder", "mass", "stream")
+        }
         return {
             **{name: _plain(value) for name, value in named.items()},
             "stream": list(self.options.streams),

@@ -7,7 +7,8 @@ import numpy as np
 
 from bauklens.errors import LensError
 from bauklens.optional import whole_text
-from bauklens.result.accuracy import ACCURACY, accuracy
+from bauklens.result.accuracy import accuracy
+from bauklens.result.averages import ACCURACY
 from bauklens.result.frames import OF_TARGETS
 from bauklens.result.measures import known_measure
 from bauklens.result.result import LensResult
@@ -20,6 +21,7 @@ OWN = {
     "prompt": ("int64", "", "the row of the prompt in the input, from 0"),
     "stream": ("string", "", "the stream"),
     "decoder": ("string", "", "the decoder"),
+    "mapped": ("bool", "", "whether the decoder has a map for the layer; if not, it is decoded as it is"),
     "row": ("int16", "", "the place of the layer among the rows, from 0: to sort by"),
     "layer": ("string", "", "the layer: embed, 0, 1, ..."),
     "position": ("int32", "", "the position in the prompt, from 0"),
@@ -54,6 +56,7 @@ class Columns:
             "int32": pyarrow.int32(),
             "int16": pyarrow.int16(),
             "string": pyarrow.string(),
+            "bool": pyarrow.bool_(),
             "float": pyarrow.float32(),
             "ids": pyarrow.list_(pyarrow.int32()),
             "strings": pyarrow.list_(pyarrow.string()),
@@ -107,6 +110,7 @@ class Columns:
             "prompt": np.full(count, number, np.int64),
             "stream": _repeated(result.stream, count),
             "decoder": _repeated(result.decoder, count),
+            "mapped": ~np.isin(np.array(result.layers), result.unmapped)[layer],
             "row": layer.astype(np.int16),
             "layer": _texts(result.layers, layer),
             "position": result.positions[column].astype(np.int32),

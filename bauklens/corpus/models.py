@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.corpus.natural import by_number
 from bauklens.corpus.workers import Worker
 from bauklens.errors import LensError
 from bauklens.model.loading import load
@@ -51,15 +52,6 @@ def _matching(name: str) -> list[str]:
     if not found:
         raise LensError(f"no folder is called {name}: pass the folders of models")
     return found
-
-
-def by_number(name: str) -> list[tuple[int, str]]:
-    """What sorts ``checkpoint-200`` before ``checkpoint-1000``.
-
-    >>> sorted(["b-1000", "b-200", "a"], key=by_number)
-    ['a', 'b-200', 'b-1000']
-    """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _folders(names: list[str]) -> list[str]:

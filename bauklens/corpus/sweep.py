@@ -46,9 +46,9 @@ def sweep(
     options only, and not on who wrote it.
 
     Args:
-        prompts: a file (``.jsonl``, ``.parquet``, ``.txt`` with one prompt per line, ``.csv``), a data set of the hub by
-            name, a ``datasets.Dataset``, or a list of texts, of lists of ids, or of mappings. A prompt may be a text,
-            ids, or a chat.
+        prompts: a file (``.jsonl``, ``.parquet``, ``.csv``, or ``.txt`` with one prompt per line), a data set of the
+            hub by name, a ``datasets.Dataset``, or a list of texts, of lists of ids, or of mappings. A prompt may be a
+            text, ids, or a chat.
         out: the folder to write, which is made if it is not there; of several models, the folder of their folders.
         model: the model, or its name as :func:`bauklens.load` takes it; or a list of names or a pattern such as
             ``"run/checkpoint-*"``, for one sweep after another.

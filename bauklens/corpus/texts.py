@@ -76,7 +76,7 @@ class StreamedCorpus(Corpus):
             yield {name: row[name] for name in (self.column, *self.kept)}
             found += 1
         if found < stop:
-            raise LensError(f"{self.source} has only {found:,} prompts: pass --limit {found}")
+            raise LensError(f"{self.source} has only {found:,} prompts: pass limit={found}")
 
     def digest(self) -> str:
         """SHA-256 of what the data set is called, as its rows are not read for this."""
@@ -117,15 +117,15 @@ def open_corpus(
         data, source = _data(datasets, prompts, split, config, streaming)
     streamed = isinstance(data, datasets.IterableDataset)
     if streamed and limit is None:
-        raise LensError("a data set that is streamed does not say how many rows it has: pass --limit")
+        raise LensError("a data set that is streamed does not say how many rows it has: pass limit=")
     if streamed and data.features is None:
         data = data._resolve_features()
     names = list(data.column_names)
     if column is None:
         column = next((name for name in TEXT_COLUMNS if name in names), None)
     if column is None or column not in names:
-        wanted = f"the column {column!r}" if column else f"a column {', '.join(TEXT_COLUMNS[:-1])} or messages"
-        raise LensError(f"{source} has no {wanted.removeprefix('the ')}: it has {', '.join(names) or 'none'}; pass --column")
+        wanted = f"column {column!r}" if column else f"column {', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}"
+        raise LensError(f"{source} has no {wanted}: it has {', '.join(names) or 'none'}; pass column= with one of them")
     kept = _kept(data, source, column, keep, set(taken))
     if streamed:
         return StreamedCorpus(source, column, kept, range(limit or 0), data)
@@ -149,8 +149,7 @@ def _kept(data: Any, source: str, column: str, keep: Iterable[str] | None, taken
             raise LensError(f"{source} has no column {name!r} to keep: it has {', '.join(data.column_names)}")
         if name in taken:
             raise LensError(
-                f"{source} has a column {name!r}, and so has the output: rename it, or pass --keep with the columns to "
-                "keep (--keep '' for none)"
+                f"{source} has a column {name!r}, and so has the output: rename it, or pass keep= with the others"
             )
     return tuple(found)
 
@@ -166,8 +165,8 @@ def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming
     if isinstance(prompts, (datasets.DatasetDict, datasets.IterableDatasetDict)):
         raise LensError(f"this data set has the splits {', '.join(prompts)}: pass one of them")
     if isinstance(prompts, (str, os.PathLike)):
-        data = _named(datasets, str(prompts), split, config, streaming)
-        return data, Path(prompts).name if is_there(prompts) else str(prompts)
+        name = str(prompts)
+        return _named(datasets, name, split, config, streaming), Path(name).name if is_there(name) else name
     if not isinstance(prompts, Iterable):
         raise LensError(f"prompts must be a file, a data set or a list; got {type(prompts).__name__}")
     rows = list(prompts)
@@ -180,7 +179,7 @@ def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming
 
 def _named(datasets: Any, name: str, split: str, config: str | None, streaming: bool) -> Any:
     if name == STANDARD_INPUT:
-        raise LensError("a sweep reads its prompts more than once, and cannot read them from standard input: pass a file")
+        raise LensError("a sweep reads its prompts more than once, which standard input does not allow: pass a file")
     path = Path(name)
     try:
         if is_there(path) and path.is_dir():

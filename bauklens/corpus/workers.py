@@ -58,13 +58,13 @@ def this_worker(
     if number is not None:
         found = Worker(number, 1 if of is None else of, 0)
         if of is None:
-            raise LensError(f"--worker {number} needs --workers, how many there are")
+            raise LensError(f"worker={number} needs workers=, how many there are")
     else:
         found = _launched(environment, of)
     if not 0 <= found.number < found.of:
         raise LensError(
-            f"there is no {found}: workers are counted from 0; pass --worker and --workers if the launcher's numbers "
-            "are not those of the workers"
+            f"there is no {found}: workers are counted from 0; pass worker= and workers= if the launcher's numbers "
+            "are others"
         )
     return found
 
@@ -79,15 +79,15 @@ def _launched(environment: Mapping[str, str], of: int | None) -> Worker:
         return Worker((task - first) // max(1, step), count)
     if _INDEX in environment:
         if of is None:
-            raise LensError("a job of Kubernetes does not say how many workers it has: pass --workers, its completions")
+            raise LensError("a job of Kubernetes does not say how many workers it has: pass workers=, its completions")
         return Worker(_number(environment, _INDEX), of)
     if of is not None and of > 1:
-        raise LensError(f"--workers {of} needs --worker, which of them this is, or a launcher such as torchrun")
+        raise LensError(f"workers={of} needs worker=, which of them this is, or a launcher such as torchrun")
     return Worker()
 
 
 def _number(environment: Mapping[str, str], name: str, default: str | None = None) -> int:
     given = environment.get(name, default)
     if given is None or not given.isascii() or not given.isdigit():
-        raise LensError(f"{name} is {given!r:.40}, and no number: pass --worker and --workers")
+        raise LensError(f"{name} is {given!r:.40}, and no number: pass worker= and workers=")
     return int(given)

@@ -47,9 +47,7 @@ def swept(corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked:
     tidy(folder, manifest)
 
 
-def prepared(
-    corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked
-) -> tuple[Sweeper, Manifest]:
+def prepared(corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked) -> tuple[Sweeper, Manifest]:
     """What makes shards, and the manifest of the folder, which is written if it is not there.
 
     Raises:
@@ -95,20 +93,21 @@ def computing_with(threads: int) -> Iterator[None]:
 
 def note(folder: Path, worker: Worker, prompts: int, seconds: float) -> None:
     """Notes what a worker has done, beside the manifest."""
+    ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
     about = {
         "worker": worker.number,
         "workers": worker.of,
         "prompts": prompts,
         "seconds": round(seconds, 3),
         "prompts_per_second": round(prompts / max(seconds, 1e-9), 3),
-        "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "ended": ended,
     }
     runs = folder / RUNS
     try:
         runs.mkdir(exist_ok=True)
     except OSError as error:
         raise LensError(f"cannot write {runs}: {error.strerror or error}") from None
-    name = f"{about['ended'].replace(':', '')}-{worker.number}-of-{worker.of}-{secrets.token_hex(3)}.json"
+    name = f"{ended.replace(':', '')}-{worker.number}-of-{worker.of}-{secrets.token_hex(3)}.json"
     write_atomically(runs / name, (json.dumps(about) + "\n").encode())
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
@@ -133,8 +134,7 @@ def compared_cells(
 
     def differences(row: int) -> torch.Tensor:
         """(column,)."""
-        some = zip(torch.split(positions, limit), torch.split(columns, limit), strict=True)
-        return torch.cat([of_some(row, *each) for each in some])
+        return torch.cat([of_some(row, positions[some], columns[some]) for some in _at_once(run, each_columns, limit)])
 
     worst = torch.stack([differences(row) for row in layers]).amax(dim=0) if layers else None
     counts = [len(each) for each in each_columns]
@@ -142,6 +142,17 @@ def compared_cells(
     return [
         Check(cells=len(layers) * count, probability=largest) for count, largest in zip(counts, each_worst, strict=True)
     ]
+
+
+def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:
+    """Which columns exit together: so many, or those of as many prompts as have so many positions."""
+    count = sum(map(len, each_columns))
+    if run.together == 1:
+        return [slice(start, start + limit) for start in range(0, count, limit)]
+    prompts = max(1, limit // run.length)
+    ends = [0, *accumulate(map(len, each_columns))]
+    starts = range(0, len(each_columns), prompts)
+    return [slice(ends[start], ends[min(start + prompts, len(each_columns))]) for start in starts]
 
 
 def _largest(differences: torch.Tensor) -> float | None:

@@ -18,6 +18,7 @@ from bauklens.decode.table import Table
 from bauklens.decode.tiles import Scattered, Tile, in_tiles
 from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
+from bauklens.model.inputs import context_length
 from bauklens.model.proof import prove
 from bauklens.model.tail import Tail, replaying
 from bauklens.progress import bar
@@ -117,6 +118,8 @@ def decode_parts(
             reading = replace(reading, reference=own.reference) if needs_own else reading
         table = Table(rows, rows_done)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
+        if run.together > 1:
+            tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
         differences = None
@@ -171,7 +174,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
     ) as tail:
         if reduces:
             _require_reduction(tail, run)
-        yield Unembed(tail, anatomy, rows, way.decoder)
+        yield Unembed(tail, anatomy, rows, run.length, way.decoder)
 
 
 def _require_reduction(tail: Tail, run: Run) -> None:
@@ -230,6 +233,11 @@ def _name_of(own: Own | None) -> str:
 def _beside(limit: int) -> int:
     """Rows to decode at once beside the logits of others that are kept."""
     return max(1, limit // 4)
+
+
+def _most_at_once(run: Run) -> int:
+    """Positions that the model can surely be given at once."""
+    return max(run.length, context_length(run.model) or 0)
 
 
 def _own_row(run: Run, rows: Rows, way: Way) -> int | None:

@@ -87,7 +87,7 @@ def _together(plan: Plan, traced: Traced, runs: Sequence[Run]) -> list[list[tupl
     """The results of prompts that ran together, if they can be decoded together; None if each is to be by itself."""
     if traced.batch is None or traced.batch.whole is None or not plan.decodes_together:
         return None
-    together = replace(runs[0], inputs=traced.batch.inputs, stream=traced.batch.whole)
+    together = replace(runs[0], inputs=traced.batch.inputs, stream=traced.batch.whole, together=len(runs))
     try:
         return plan.results_together(together, runs)
     except LensError:  # of one of them, which says so when it is decoded by itself

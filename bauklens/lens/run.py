@@ -71,12 +71,11 @@ def lenses_of(
     Raises:
         LensError: something is wrong with the rows of one of them; :func:`lens_of` says with which.
     """
-    length = together.inputs.count // len(runs)
     rows, parts = each_rows[0], []
     columns: list[int] = []
     for place, own in enumerate(each_rows):
         parts.append(range(len(columns), len(columns) + len(own.positions)))
-        columns += [place * length + position for position in own.positions]
+        columns += [place * together.length + position for position in own.positions]
     states = together.stream.named(rows.stream)
     places = [labels(together.anatomy, rows.stream).index(label) for label in rows.labels]
     joined = Rows(rows.stream, states if len(places) == len(states) else states[places], rows.labels, columns)

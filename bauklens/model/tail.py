@@ -104,6 +104,30 @@ class Tail:
                     return found
         return self._of_whole(states, None, {})[0, positions]
 
+    def exits(self, states: torch.Tensor, start: int, positions: torch.Tensor) -> torch.Tensor:
+        """(position, vocabulary), the logits of some positions of states of several prompts, which run as a batch.
+
+        Args:
+            states: (prompt, position, hidden).
+            start: where the first of these prompts begins in the inputs.
+            positions: (position,) int64, in the inputs.
+        """
+        count, length = states.shape[:2]
+        where = start + torch.arange(count * length, device="cpu").view(count, length)
+        given, inputs = _Given(states, where, None), self._inputs.at(where, count)
+        prompts, places = (positions - start) // length, (positions - start) % length
+        if self._through is None and last_logits_only(self._model):
+            kept, index = torch.unique(places, return_inverse=True)
+            try:
+                found = self._logits(given, inputs, {"logits_to_keep": kept.to(inputs.ids.device)})
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes a number alone
+                if out_of_memory(error):
+                    raise
+            else:
+                if found.shape[1] == len(kept):
+                    return found[prompts, index]
+        return self._logits(given, inputs, {})[prompts, places]
+
     def after_reduction(self, reduced: torch.Tensor, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(1, position, vocabulary), of what the final norm is given if a model makes one stream of several before it.
 

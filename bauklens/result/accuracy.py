@@ -7,9 +7,6 @@ import numpy as np
 if TYPE_CHECKING:
     from bauklens.result.result import LensResult
 
-ACCURACY = "accuracy"
-"""What it is called; ``agreement`` compares with the model itself instead."""
-
 
 def accuracy(lens: "LensResult") -> np.ndarray:
     """(layer, position): whether the top token is the next one in the text; NaN if that is not known."""

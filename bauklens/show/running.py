@@ -6,6 +6,7 @@ import numpy as np
 from typing_extensions import Self
 
 from bauklens.errors import LensError
+from bauklens.result.accuracy import accuracy
 from bauklens.result.averages import ACCURACY, Averages
 from bauklens.result.result import LensResult
 from bauklens.show.summary import Summary
@@ -60,7 +61,7 @@ class Running:
         counts = lens.positions >= self._skip
         tokens = int(counts.sum())
         row = np.repeat(np.arange(len(lens.layers)), tokens)
-        measures = {**lens.measures, ACCURACY: _accuracy(lens)}
+        measures = {**lens.measures, ACCURACY: accuracy(lens)}
         columns = {name: values[:, counts].ravel() for name, values in measures.items()}
         self.add_columns(row, columns, lenses=1, tokens=tokens)
 
@@ -102,10 +103,3 @@ class Running:
             unmapped=unmapped,
             skip_first=self._skip,
         )
-
-
-def _accuracy(lens: LensResult) -> np.ndarray:
-    """(layer, position): whether the top token is the next one in the text; NaN where that is not known."""
-    follows = np.append(lens.positions[1:] == lens.positions[:-1] + 1, False)
-    following = np.append(lens.token_ids[1:], -1)
-    return np.where(follows, lens.top_ids[..., 0] == following, np.nan)

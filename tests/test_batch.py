@@ -64,8 +64,9 @@ def decodings(monkeypatch):
     counts, own = [], run.decode_parts
 
     def counted(together, rows, reading, way, parts, tracking=None):
+        found = own(together, rows, reading, way, parts, tracking)
         counts.append(len(parts))
-        return own(together, rows, reading, way, parts, tracking)
+        return found
 
     monkeypatch.setattr(run, "decode_parts", counted)
     return counts

@@ -1,7 +1,7 @@
 """sweep(): a corpus through a model, in shards, by as many workers as are started."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -9,10 +9,12 @@ from torch import nn
 from bauklens.corpus.asked import Asked
 from bauklens.corpus.columns import ERROR, OWN
 from bauklens.corpus.models import loaded, named_models
+from bauklens.corpus.on_ray import swept_on_ray
 from bauklens.corpus.opened import Sweep, open_sweep
 from bauklens.corpus.texts import open_corpus
 from bauklens.corpus.workers import this_worker
 from bauklens.corpus.working import swept
+from bauklens.errors import LensError
 from bauklens.files import path_of
 from bauklens.vocabulary import PER_SHARD
 
@@ -36,6 +38,8 @@ def sweep(
     worker: int | None = None,
     workers: int | None = None,
     load: Mapping[str, Any] | None = None,
+    ray: str | None = None,
+    tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Sweep:
     """Runs a corpus through a model, and writes what is read of it as Parquet files, a shard of the prompts each.
@@ -68,6 +72,10 @@ def sweep(
         worker: the number of this worker, from 0, if no launcher says it.
         workers: how many workers there are.
         load: options of :func:`bauklens.load` for a model that is named, such as ``{"dtype": "bfloat16"}``.
+        ray: let Ray start the workers, which share the shards: the address of a cluster, or ``""`` for the one that the
+            environment names or else one on this machine. The model is then given by its name, and ``workers`` says
+            how many actors there are: by default one for each GPU, or else for each CPU.
+        tell: called with a line after each shard, of the first worker, such as ``print``.
         options: of a lens, as for :func:`bauklens.logit_lens`: ``stream``, ``topk``, ``layers``, ``norm``,
             ``decoder``, ``missing``, ``precision``, ``chunk_rows``, ``blocks``, ``head``, ``measures``, ``targets``,
             ``mass`` and ``words``.
@@ -80,21 +88,34 @@ def sweep(
             the disk is full.
     """
     folder = path_of(out)
+    asking = per, rows, positions, on_error, options
+    asked = Asked.of(*asking)
+    texts = {
+        "prompts": prompts,
+        "column": column,
+        "keep": keep if keep is None or isinstance(keep, str) else list(keep),
+        "split": split,
+        "config": config,
+        "limit": limit,
+        "streaming": streaming,
+        "taken": (*OWN, ERROR),
+    }
+    corpus = open_corpus(**texts)
+    if ray is not None:
+        for name, place in _by_name(model).items():
+            swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
+        return open_sweep(folder)
     me = this_worker(worker, workers)
-    asked = Asked.of(per, rows, positions, on_error, options)
-    corpus = open_corpus(
-        prompts,
-        column=column,
-        keep=keep,
-        split=split,
-        config=config,
-        limit=limit,
-        streaming=streaming,
-        taken=(*OWN, ERROR),
-    )
     if isinstance(model, nn.Module):
-        swept(corpus, folder, model, tokenizer, asked, me)
+        swept(corpus, folder, model, tokenizer, asked, me, tell)
         return open_sweep(folder)
     for name, place in named_models(model).items():
-        swept(corpus, folder / place, *loaded(name, load or {}, me), asked, me)
+        swept(corpus, folder / place, *loaded(name, load or {}, me), asked, me, tell)
     return open_sweep(folder)
+
+
+def _by_name(model: Any) -> dict[str, str]:
+    """The models, which the workers of Ray load themselves."""
+    if isinstance(model, nn.Module):
+        raise LensError("the workers of Ray load the model themselves: pass its name")
+    return named_models(model)

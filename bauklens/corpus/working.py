@@ -3,9 +3,9 @@
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,21 +29,73 @@ from bauklens.progress import bar
 _PACKAGES = ("torch", "transformers")
 
 
-def swept(corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked, worker: Worker) -> None:
-    """Writes the shards of a worker that are not there yet."""
+class Progress:
+    """How far a worker is: a bar on a terminal, or a line for each shard.
+
+    Args:
+        worker: only the first shows anything.
+        prompts: how many there are to do.
+        shards: in how many shards.
+        tell: called with each line; None for none.
+    """
+
+    def __init__(self, worker: Worker, prompts: int, shards: int, tell: Callable[[str], None] | None) -> None:
+        self._total, self._shards, self._ended = prompts, shards, 0
+        self._tell = tell if worker.is_first else None
+        what = "Prompts" if worker.of == 1 else f"Prompts of {worker}"
+        self._bar = bar(what, "prompt", total=prompts, hidden=not worker.is_first)
+        self._begin, self.written = time.monotonic(), 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return max(time.monotonic() - self._begin, 1e-9)
+
+    def prompts(self, count: int) -> None:
+        """So many more prompts are done."""
+        self.written += count
+        self._bar.update(count)
+
+    def shard(self) -> None:
+        """One more shard is written."""
+        self._ended += 1
+        if self._tell is not None:
+            rate = self.written / self.seconds
+            left = timedelta(seconds=round((self._total - self.written) / max(rate, 1e-9)))
+            self._tell(f"{self._ended} of {self._shards} shards: {rate:.3g} prompts a second, {left} left")
+
+
+def swept(
+    corpus: Corpus,
+    folder: Path,
+    model: nn.Module,
+    tokenizer: Any,
+    asked: Asked,
+    worker: Worker,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Writes the shards of a worker that are not there yet.
+
+    Args:
+        tell: as of :func:`bauklens.sweep`.
+    """
     sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked)
     with computing_with(manifest.threads):
         done = set(manifest.done(folder))
         own = [shard for shard in range(worker.number, manifest.shards, worker.of) if shard not in done]
         total = sum(len(manifest.prompts_of(shard)) for shard in own)
-        what = "Prompts" if worker.of == 1 else f"Prompts of {worker}"
-        begin, written = time.monotonic(), 0
-        with bar(what, "prompt", total=total, hidden=not worker.is_first) as prompts_done:
+        with Progress(worker, total, len(own), tell) as progress:
             for shard in own:
-                sweeper.write(folder, manifest, shard, prompts_done.update)
-                written += len(manifest.prompts_of(shard))
-    if written:
-        note(folder, worker, written, time.monotonic() - begin)
+                sweeper.write(folder, manifest, shard, progress.prompts)
+                progress.shard()
+    if progress.written:
+        note(folder, worker, progress.written, progress.seconds)
     tidy(folder, manifest)
 
 

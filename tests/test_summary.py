@@ -2,6 +2,7 @@
 
 import gc
 import json
+import random
 import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ from bauklens import LensError, Summaries, Summary, summarize
 from bauklens.result.quantiles import FURTHEST, LARGEST, ONE, RELATIVE_ERROR, SMALLEST, Sketch, Tally, bin_of, value_of
 from bauklens.show.averages_terminal import print_summary
 from bauklens.show.running import Running
+from tests.fuzz import mutated
 from tests.made import HOSTILE, made
 from tests.tiny import LAYERS, PROMPT, tiny_model
 
@@ -475,6 +477,30 @@ class TestFiles:
         data["count"]["accuracy"][0] += 1
         with pytest.raises(LensError, match="the sketch of 'accuracy' does not count as many cells as there are"):
             Summary.from_dict(data)
+
+
+@pytest.mark.parametrize("kind", [Summary, Summaries])
+def test_damaged_files_by_the_hundred(kind, tmp_path):
+    """Each loads and can be shown, merged and saved again, or is one line."""
+    whole = summarize([made(measures={"kl": np.random.default_rng(0).gamma(2, size=(3, 4))})])
+    data = json.loads((whole if kind is Summary else Summaries({"a": whole, "b": whole})).to_json())
+    path, loaded, refused = tmp_path / "file.json", 0, []
+    for seed in range(250):
+        path.write_bytes(json.dumps(mutated(data, random.Random(seed))).encode("utf-8", "surrogatepass"))
+        try:
+            found = kind.load(path)
+        except LensError as error:
+            refused.append(str(error))
+            continue
+        loaded += 1
+        found.to_html()
+        found.to_frame()
+        for each in [found] if kind is Summary else found.values():
+            each.merge(each)
+        found.save(tmp_path / "again.json")
+        assert kind.load(tmp_path / "again.json").to_dict() == found.to_dict()
+    assert loaded > 10
+    assert not [message for message in refused if "\n" in message]
 
 
 class TestSummaries:

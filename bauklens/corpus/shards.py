@@ -119,7 +119,7 @@ class Sweeper:
             number = corpus.numbers[place]
             if isinstance(found, LensError):
                 if self.raises:
-                    raise PromptError(number, found)
+                    raise PromptError(number + 1, found)
                 yield [self.columns.failed(number, row, found)]
             else:
                 yield [self.columns.of(number, row, each) for each in found]

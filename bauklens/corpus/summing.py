@@ -47,7 +47,7 @@ def summed(
     schema = read_schema(files[0])
     if group is not None and group not in schema.names:
         raise LensError(
-            f"there is no column {group!r}: the input's columns are {', '.join(_of_input(schema)) or 'none'}"
+            f"there is no column {group!r}: those of the input are {', '.join(_of_input(schema)) or 'none'}"
         )
     measures = [ACCURACY, "magnitude", *(name for name in _measures(schema))]
     measures = [name for name in dict.fromkeys(measures) if name in schema.names and name != group]

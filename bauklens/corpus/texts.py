@@ -17,7 +17,7 @@ TEXT_COLUMNS = ("prompt", "text", "messages")
 """What the column of prompts may be called; the first that is there counts."""
 
 _KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "text", ".csv": "csv"}
-_SCALARS = ("bool", "int", "uint", "float", "string", "large_string")
+_SCALARS = ("bool", "int", "uint", "halffloat", "float", "double", "string", "large_string")
 _AT_ONCE = 1_000
 """Rows that are read at once for the hash."""
 

@@ -89,7 +89,7 @@ class Sweeper:
         with (
             replacing(path) as beside,
             _explaining_a_full_disk(path),
-            ParquetWriter(beside, self.columns.schema, compression="zstd") as writer,
+            ParquetWriter(beside, self.columns.schema, compression="zstd", **self.columns.encodings()) as writer,
         ):
             waiting: list[pyarrow.Table] = []
             for tables in self._tables(manifest.prompts_of(shard)):

@@ -11,8 +11,8 @@ from bauklens.result.result import LensResult
 from bauklens.show.running import Running
 from bauklens.show.summary import Summary
 
-_AT_ONCE = 16
-"""How many prompts are run before their lenses are added up and dropped."""
+_AT_ONCE = 64
+"""How many prompts are read before their lenses are added up and dropped; those of about the same length run together."""
 
 
 def summarize(

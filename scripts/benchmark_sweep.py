@@ -138,8 +138,8 @@ def of_sweeps(run: dict[str, Any]) -> str:
         "## Sweeps",
         "",
         f"{run['model']}, {run['machine']}, {run['threads']} threads, which two workers share: {run['prompts']:,} "
-        f"prompts of {_SHORT} to {_LONG} tokens, {run['tokens']:,} tokens in all, {run['layers']} rows each. Loading is "
-        "left out.",
+        f"prompts of {_SHORT} to {_LONG} tokens, {run['tokens']:,} tokens in all, {run['layers']} rows each. Loading "
+        "is left out.",
         "",
         "| | prompts a second | times the time of the forward pass |",
         "| --- | ---: | ---: |",

@@ -19,6 +19,7 @@ import bauklens
 from bauklens.cli.commands import main
 from bauklens.vocabulary import STREAMS
 from scripts.decoder_tables import ENDS, PARTS, begins, regions
+from tests.sweeps import prompts_of, write_prompts
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # everything that the pages show is run
@@ -32,6 +33,7 @@ NOT_RUN_HERE = (
     "pip install ",  # tests/test_release.py installs for real
     "scripts/",  # what CI runs, or tests/test_scripts.py and tests/test_site.py
     ".venv/bin/python ",
+    "torchrun ",  # tests/test_sweep_faults.py
     "eval ",  # tests/test_cli.py has bash take the completion
 )
 
@@ -74,6 +76,7 @@ def reader(tmp_path, monkeypatch):
     """A folder with what the pages speak of: a model of the reader's own, a file of prompts, and one to evaluate."""
     saved_model("gpt2", tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("The tower is in\nThe needle is in\n")
+    write_prompts(tmp_path / "prompts.jsonl", prompts_of(6))
     items = [
         {"prompt": "The capital of the country shaped like a boot is ", "target": "Rome", "intermediates": ["Italy"]}
     ]

@@ -12,7 +12,7 @@ from bauklens.show.running import Running
 from bauklens.show.summary import Summary
 
 _AT_ONCE = 64
-"""How many prompts are read before their lenses are added up and dropped; those of about the same length run together."""
+"""How many prompts are read before their lenses are added up and dropped."""
 
 
 def summarize(

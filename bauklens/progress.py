@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -15,6 +16,17 @@ def hide_bars() -> None:
     """Turns progress bars off from now on."""
     global _hidden
     _hidden = True
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Turns progress bars off meanwhile."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before
 
 
 class bar:  # noqa: N801 - used like a function

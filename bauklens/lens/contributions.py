@@ -21,6 +21,7 @@ from bauklens.model.proof import NotProvedError, prove
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.tail import replaying
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.contributions import Contribution, Contributions
 from bauklens.result.targets import SET, wanted_targets
@@ -35,8 +36,16 @@ _GRAINS = 8
 """Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
 
 
+@together
 def contributions(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, target: Any = None, *, position: int = -1, neurons: int = 0
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    target: Any = None,
+    *,
+    position: int = -1,
+    neurons: int = 0,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Contributions:
     """What each part of a model adds to the logit of a token, or to the difference of two (direct logit attribution).
 
@@ -52,6 +61,8 @@ def contributions(
             that of the second. None means the model's own next token.
         position: a position in the prompt, whose logits are read; negative ones count from the last.
         neurons: how many neurons of the MLPs to name, those that add or take away most.
+        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
+            the others; or ``"all"``.
 
     Returns:
         All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two

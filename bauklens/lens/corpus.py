@@ -10,6 +10,7 @@ import numpy as np
 from bauklens.arguments import checked_count
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
+from bauklens.model.together import together
 from bauklens.result.measures import MASS, MEASURES
 from bauklens.result.result import LensResult
 from bauklens.show.summary import ACCURACY, Summary
@@ -18,6 +19,7 @@ _AT_ONCE = 16
 """How many prompts are run before their lenses are added up and dropped."""
 
 
+@together
 def summarize(
     items: Iterable[Any], model: Any = None, tokenizer: Any = None, *, skip_first: int = 1, **options: Any
 ) -> Summary | list[Summary]:

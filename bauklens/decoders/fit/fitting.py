@@ -26,9 +26,11 @@ from bauklens.model.in_hand import in_hand
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import resolve
+from bauklens.model.together import on_all_ranks
 from bauklens.vocabulary import LOGIT
 
 
+@on_all_ranks
 def fit_decoder(
     model: nn.Module,
     tokenizer: Any,

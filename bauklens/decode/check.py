@@ -6,6 +6,7 @@ import torch
 
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.reading import Values, probabilities_of
+from bauklens.decode.sharded_check import difference_in_shards, prove_in_shards
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
@@ -55,6 +56,8 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
     def difference(some: Some) -> float:
         assert isinstance(some, Tile)
         logits = own.at(some.positions)
+        if unembed.shard is not None:
+            return prove_in_shards(unembed.shard, unembed.anatomy, unembed.logits(some), logits, dtype)
         by_parts = _difference_by_parts(unembed, some, own.head(some.positions), logits)
         return prove(unembed.anatomy, unembed.logits(some), logits, dtype) if by_parts is None else by_parts
 
@@ -115,8 +118,11 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
 
     def difference(row: int) -> float:
         logits = unembed.exit(row, positions)
-        logits = (logits if offset is None else logits - offset).cpu()
-        return _difference(run, rows.labels[row], values, row, columns, logits, promised)
+        logits = logits if offset is None else logits - offset
+        if unembed.shard is None:
+            return _difference(run, rows.labels[row], values, row, columns, logits.cpu(), promised)
+        ids, shown = values["top_ids"][row, columns], values["top_probs"][row, columns]
+        return difference_in_shards(unembed.shard, run, rows.labels[row], logits, ids, shown)
 
     return Check(cells=len(layers) * len(columns), probability=max(map(difference, layers), default=None))
 

@@ -13,6 +13,7 @@ from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.heads import HeadOutputs
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
@@ -44,6 +45,7 @@ class Stream:
             can be told apart.
         given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
             block before, as the model works between blocks.
+        shard: the part of the head whose tokens the logits are of, if each of several ranks has some.
     """
 
     states: torch.Tensor
@@ -52,6 +54,7 @@ class Stream:
     written: Written | None = None
     heads: tuple[HeadOutputs | None, ...] = ()
     given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    shard: HeadShard | None = None
 
     def named(self, name: str) -> torch.Tensor:
         """``"hidden"``, ``"delta"``, or one of what the sublayers wrote: ``"attention"``, ``"mid"``, ``"mlp"``."""
@@ -102,10 +105,10 @@ def trace_streams(
                     raise
                 free_memory(error)
                 passed = run_traced(model, anatomy, inputs, tracing, options | few)
-    kept, logits, head, sums, heads = passed
+    kept, logits, head, sums, heads, shard = passed
     states = kept.whole()
     if not anatomy.plain:
-        return [Stream(states, None if logits is None else logits[0], given=kept.given)]
+        return [Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)]
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     streams = []
     for place, length in enumerate(lengths):
@@ -116,7 +119,7 @@ def trace_streams(
             own_logits, own_head = logits[those], None if head is None else head.of(those)
         wrote = None if sublayers is None else written(sublayers, sums, own)
         given = {block: state[place, :length] for block, state in kept.given.items()}
-        streams.append(Stream(own, own_logits, own_head, wrote, heads, given))
+        streams.append(Stream(own, own_logits, own_head, wrote, heads, given, shard))
     return streams
 
 

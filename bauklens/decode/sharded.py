@@ -1,0 +1,292 @@
+"""What is read off rows whose logits the ranks of a model hold in parts: each those of its own tokens.
+
+No rank ever has all logits of a row. Each makes those of its tokens, and tells the others a few numbers of each row:
+its k best tokens, the largest logit, and sums over all others relative to that, as an online softmax has them (Milakov
+and Gimelshein 2018). What is merged from these is the same on all ranks, to the last bit, so that they decide alike.
+Ranks of tokens take a second pass: a token's logit is known on all ranks first, and each then counts how many of its
+own are larger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from bauklens.decode.largest import top_of
+from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
+from bauklens.decode.reading import LOWEST, Reading, Reference, Values
+from bauklens.decode.readout import Exact
+from bauklens.decode.tiles import Some
+from bauklens.model.head_shard import HeadShard
+
+_ALL_SURE = torch.iinfo(torch.int32).max
+
+
+class InShards(Exact):
+    """Every row in the model's own precision, each rank with the part of the head that it holds."""
+
+    def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
+        """As :meth:`bauklens.decode.readout.Readout.read`; if memory runs out on one rank, it does so on all."""
+        assert self.unembed.shard is not None
+        _, logits = self.unembed.shard.alike(lambda: self.logits(tile))
+        values = reading.of(logits, self.unembed.columns(tile))
+        return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
+
+
+@dataclass(frozen=True)
+class ShardedReading(Reading):
+    """As :class:`Reading`, of logits (row, own token), on all ranks at once.
+
+    Attributes:
+        shard: the part of the head that this rank holds.
+    """
+
+    shard: HeadShard | None = None
+
+    @property
+    def _shard(self) -> HeadShard:
+        assert self.shard is not None
+        return self.shard
+
+    def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:  # noqa: ARG002
+        """Reads rows; what is returned is as of :meth:`Reading.of`, and the same on all ranks."""
+        columns = columns.to(logits.device)
+        own = self._shard.alike(lambda: _joined([self._told(logits[some], columns[some]) for some in in_cache(logits)]))
+        merged = self._merged(self._gathered(own))
+        values, normalizer = merged.values, merged.largest + merged.normalizer
+        chosen = self._chosen(merged, columns)
+        if chosen.shape[1] or len(self.tracked) or self._has_js:
+            own = self._shard.alike(
+                lambda: _joined(
+                    [
+                        self._compared(
+                            logits[some], columns[some], chosen[some], merged.tracked[some], normalizer[some]
+                        )
+                        for some in in_cache(logits)
+                    ]
+                )
+            )
+            counted = {name: each.double().sum(dim=0) for name, each in self._gathered(own).items()}
+            values |= self._ranked(counted, columns)
+        if self._has_js:
+            assert self.reference is not None
+            of_mean = -counted["js"][:, 0]
+            values["js"] = js_divergence(of_mean, merged.entropy, self.reference.entropy[columns].double())
+        if len(self.tracked):
+            values["tracked_logs"] = (merged.tracked - normalizer[:, None]).clamp_max(0).half()
+        return {name: value.float() if value.dtype == torch.float64 else value for name, value in values.items()}
+
+    def nearest(self, logits: torch.Tensor, count: int) -> torch.Tensor:
+        """As :meth:`Reading.nearest`."""
+        return replace(self.only_tracked(()), topk=count).of(logits, torch.arange(len(logits), device="cpu"))["top_ids"]
+
+    def reference_of(self, logits: torch.Tensor, columns: torch.Tensor) -> Reference:
+        """What other rows are set against, of the model's own logits: of each column the probabilities of own tokens.
+
+        Args:
+            logits: (column, own token).
+            columns: (column,), where in the table they are.
+        """
+        values = replace(self.only_tracked(()), topk=1, measures=("entropy", "max_logit")).of(logits, columns)
+        elementwise = {"kl", "js"} & set(self.measures)
+        if not elementwise:
+            return Reference(values["entropy"])
+        normalizer = values["max_logit"] - values["top_probs"][:, 0].log()
+        return Reference(values["entropy"], (logits.float() - normalizer[:, None]).exp_())
+
+    @property
+    def _has_js(self) -> bool:
+        return "js" in self.measures and self._elementwise
+
+    def _told(self, logits: torch.Tensor, columns: torch.Tensor) -> Values:
+        """What this rank tells of its part of some rows, (row, any) each."""
+        largest = logits.amax(dim=-1, keepdim=True).float().clamp_min(LOWEST)
+        below = (logits - largest).clamp_min_(LOWEST)
+        weights = below.exp()
+        values = {"largest": largest, "sum": weights.sum(dim=-1, keepdim=True)}
+        values |= self._best(logits)
+        if "entropy" in self.measures or self._has_js:
+            values["weighted"] = torch.linalg.vecdot(weights, below)[:, None]
+        if self._elementwise and "kl" in self.measures:
+            own, _ = self._own_probabilities(columns)
+            values["kl"] = torch.stack([torch.linalg.vecdot(own, below.float()), own.sum(dim=-1)], dim=1)
+        following = self._following(columns)
+        if following is not None:
+            place = following - self._shard.first
+            mine = (place >= 0) & (place < logits.shape[1])
+            found = logits.gather(1, torch.where(mine, place, 0)[:, None])
+            values["next"] = found.masked_fill(~mine[:, None], -torch.inf)
+        for name, sets in (("target", self.targets), ("mass", self.mass)):
+            places = [self._places(ids, logits.device) for ids in sets]
+            if len(places):
+                values[f"{name} sum"] = torch.stack([weights[:, each].sum(dim=-1) for each in places], dim=1)
+            if len(places) and name == "target":
+                values["target best"] = torch.stack([_best_of(logits[:, each]) for each in places], dim=1)
+                each_log = [logits[:, each].float().logsumexp(dim=-1) for each in places]
+                values["target log"] = torch.stack(each_log, dim=1)
+        if len(self.tracked):
+            values["tracked"] = self._tracked_logits(logits)
+        return values
+
+    def _best(self, logits: torch.Tensor) -> Values:
+        """The best of the own tokens: their logits and ids."""
+        count = min(self.topk, logits.shape[1])
+        found, places = top_of(logits, count)
+        missing = (0, self.topk - count)
+        return {
+            "top": torch.nn.functional.pad(found, missing, value=-torch.inf),
+            "ids": torch.nn.functional.pad(places + self._shard.first, missing, value=self._shard.first),
+        }
+
+    def _tracked_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """(row, most), of the tracked tokens that are its own, and nothing after them."""
+        held = self._held()
+        places = held[self._shard.first // self._shard.most].to(logits.device) - self._shard.first
+        most = max(map(len, held))
+        return torch.nn.functional.pad(logits[:, places], (0, most - len(places)))
+
+    def _held(self) -> list[torch.Tensor]:
+        """Of the tracked tokens, those of each rank."""
+        ids = torch.tensor(self.tracked, dtype=torch.int64, device="cpu")
+        return [self._shard.held_by(ids, rank) for rank in range(self._shard.size)]
+
+    def _places(self, ids: Sequence[int] | torch.Tensor, device: torch.device) -> torch.Tensor:
+        return self._shard.places(torch.as_tensor(ids, dtype=torch.int64, device="cpu")).to(device)
+
+    def _following(self, columns: torch.Tensor) -> torch.Tensor | None:
+        """(row,), the tokens that follow, if something is asked of them."""
+        if not self.next_ids.numel() or not {"surprisal", "rank_of_next"} & set(self.measures):
+            return None
+        return self.next_ids.to(columns.device)[columns]
+
+    def _gathered(self, own: Values) -> Values:
+        """(row, any) each -> (rank, row, any), in one message; ids are exact in float32 up to 16 million."""
+        wide = any(each.dtype == torch.float64 for each in own.values())
+        sent = torch.cat([each.to(torch.float64 if wide else torch.float32) for each in own.values()], dim=1)
+        parts = torch.split(self._shard.gathered(sent), [each.shape[1] for each in own.values()], dim=2)
+        return dict(zip(own, parts, strict=True))
+
+    def _merged(self, parts: Values) -> "_Merged":
+        """What the parts of all ranks, (rank, row, any), make together."""
+        largest = parts["largest"].amax(dim=0)[:, 0]  # (row,)
+        shift = parts["largest"][..., 0].double() - largest.double()  # (rank, row)
+        scale, sums = shift.exp(), parts["sum"][..., 0].double()
+        total = (scale * sums).sum(dim=0)
+        normalizer = total.log()
+        found = parts["top"].movedim(0, 1).flatten(1).topk(self.topk, dim=-1)
+        ids = parts["ids"].movedim(0, 1).flatten(1).gather(1, found.indices).long()
+        probabilities = (found.values.double() - largest.double()[:, None]).exp() / total[:, None]
+        values: Values = {"top_ids": ids, "top_probs": probabilities}
+        if "max_logit" in self.measures:
+            values["max_logit"] = largest
+        spread = normalizer
+        if "weighted" in parts:
+            weighted = (scale * (parts["weighted"][..., 0].double() + sums * shift)).sum(dim=0)
+            spread = entropy(normalizer, weighted / total)
+        if "entropy" in self.measures:
+            values["entropy"] = spread
+        if "kl" in parts:
+            assert self.reference is not None
+            mean, mass = parts["kl"].double().unbind(dim=2)
+            mean = torch.where(mass > 0, mean + mass * shift, 0).sum(dim=0)
+            values["kl"] = torch.stack([normalizer, mean])  # the entropy of the column is still to be taken off
+        if "target log" in parts:
+            values["target_logits"] = parts["target log"].logsumexp(dim=0)
+        for name, called in (("target sum", "target_probs"), ("mass sum", "mass")):
+            if name in parts:
+                summed = (scale[..., None] * parts[name].double()).sum(dim=0)
+                values[called] = (summed / total[:, None]).clamp_max(1)
+        tracked = largest.new_empty(len(largest), len(self.tracked))
+        if len(self.tracked):
+            place = {token: number for number, token in enumerate(self.tracked)}
+            for part, held in zip(parts["tracked"], self._held(), strict=True):
+                tracked[:, [place[token] for token in held.tolist()]] = part[:, : len(held)].to(tracked.dtype)
+        best = parts["target best"].amax(dim=0) if "target best" in parts else largest.new_empty(len(largest), 0)
+        following = parts["next"].amax(dim=0) if "next" in parts else largest.new_empty(len(largest), 0)
+        return _Merged(values, largest.double(), normalizer, spread, best, following, tracked)
+
+    def _chosen(self, merged: "_Merged", columns: torch.Tensor) -> torch.Tensor:
+        """(row, any), the logits whose ranks are wanted; and what else is known once all parts are there."""
+        values, following = merged.values, self._following(columns)
+        if "kl" in values:
+            assert self.reference is not None
+            normalizer, mean = values["kl"]
+            values["kl"] = kl_divergence(self.reference.entropy[columns].double(), normalizer, mean)
+        if following is not None and "surprisal" in self.measures:
+            found = surprisal(merged.largest + merged.normalizer, merged.following[:, 0].double())
+            values["surprisal"] = found.masked_fill(following < 0, torch.nan)
+        wanted = [merged.best, *([merged.following] if "rank_of_next" in self.measures else [])]
+        return torch.cat(wanted, dim=1)
+
+    def _compared(
+        self,
+        logits: torch.Tensor,
+        columns: torch.Tensor,
+        chosen: torch.Tensor,
+        tracked: torch.Tensor,
+        normalizer: torch.Tensor,
+    ) -> Values:
+        """How many of the own logits of some rows are larger than others, and the part of JS that is of own tokens."""
+        values = {}
+        if chosen.shape[1]:
+            values["chosen"] = rank_of(logits, chosen) - 1
+        if len(self.tracked):
+            values["tracked"] = _larger(logits, tracked)
+        if self._has_js:
+            own, _ = self._own_probabilities(columns)
+            mean = ((logits.float() - normalizer[:, None].float()).exp_() + own) / 2
+            values["js"] = torch.linalg.vecdot(mean, mean.log().clamp_min_(LOWEST))[:, None]
+        return values
+
+    def _ranked(self, counted: Values, columns: torch.Tensor) -> Values:
+        """Ranks, from how many logits are larger, (row, any)."""
+        values, following = {}, self._following(columns)
+        if "chosen" in counted:
+            ranks = (1 + counted["chosen"]).float()
+            if len(self.targets):
+                values["target_ranks"] = ranks[:, : len(self.targets)]
+            if following is not None and "rank_of_next" in self.measures:
+                values["rank_of_next"] = ranks[:, -1].masked_fill(following < 0, torch.nan)
+        if "tracked" in counted:
+            values["tracked_ranks"] = (1 + counted["tracked"]).int()
+            values["tracked_sure"] = torch.full_like(values["tracked_ranks"][:, 0], _ALL_SURE)
+        return values
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """What all parts make together: values that are complete, and what ranks are counted by.
+
+    Attributes:
+        largest, normalizer: (row,), the largest logit, and log sum exp of all less that.
+        entropy: (row,).
+        best: (row, target), following: (row, 1 or 0), tracked: (row, token), logits.
+    """
+
+    values: Values
+    largest: torch.Tensor
+    normalizer: torch.Tensor
+    entropy: torch.Tensor
+    best: torch.Tensor
+    following: torch.Tensor
+    tracked: torch.Tensor
+
+
+def _joined(parts: list[Values]) -> Values:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _best_of(logits: torch.Tensor) -> torch.Tensor:
+    """(row, any) -> (row,), the largest; -inf of none."""
+    none = logits.new_full((len(logits), 1), -torch.inf)
+    return torch.cat([logits, none], dim=1).amax(dim=-1)
+
+
+def _larger(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(row, token), how many logits of each row are larger than values (row, token): exactly, in one pass."""
+    ordered, order = values.to(logits.dtype).sort(dim=-1)
+    places = torch.searchsorted(ordered, logits.contiguous())  # how many values are smaller than each logit
+    tally = torch.zeros(len(logits), values.shape[1] + 1, dtype=torch.int32, device=logits.device)
+    tally.scatter_add_(1, places, torch.ones_like(places, dtype=torch.int32))
+    above = tally.flip(1).cumsum(dim=1, dtype=torch.int32).flip(1)[:, 1:]  # (row, token), in order
+    return torch.empty_like(above).scatter_(1, order, above)

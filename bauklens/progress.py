@@ -1,13 +1,14 @@
 """Progress bars for long work: on a terminal, after two seconds, unless they are turned off."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from bauklens.signals import finished
+from bauklens.signals import finished, unbroken
 
 _hidden = False
 
@@ -18,15 +19,20 @@ def hide_bars() -> None:
     _hidden = True
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Turns progress bars off meanwhile."""
+@unbroken
+def silence() -> Iterator[None]:
+    """Turns progress bars, messages and warnings off meanwhile, as another process shows them."""
     global _hidden
-    before, _hidden = _hidden, True
+    log = logging.getLogger("bauklens")
+    before, level, _hidden = _hidden, log.level, True
+    log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         _hidden = before
+        log.setLevel(level)
 
 
 class bar:  # noqa: N801 - used like a function

@@ -204,8 +204,8 @@ class Setting:
         weight = weights_of(head)
         if weight is None and getattr(head, "weight", None) is not None:
             raise LensError(
-                f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded or quantized), "
-                "so that no token has a direction: load the model with a head that is in memory"
+                f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded, quantized "
+                "or split over ranks), so that no token has a direction: load the model with a head that is in memory"
             )
         if weight is None or weight.dim() != 2 or len(weight) < self.anatomy.vocabulary:
             raise LensError(

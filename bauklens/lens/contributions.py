@@ -193,6 +193,11 @@ def _neurons(
 
 def _require_parts(anatomy: Anatomy) -> None:
     """Refuses a model whose logits are not a product with its head's weights, after one norm."""
+    if anatomy.shards is not None:
+        raise LensError(
+            f"the head of {anatomy.model_class} is split over ranks, and contributions are products with all of it: "
+            "load the model on one device, or with device_map="
+        )
     if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.alone:
         raise LensError(
             f"{anatomy.model_class} makes its logits by more than one norm and a head, so that they are not a sum of "

@@ -184,6 +184,6 @@ def _readable(head: nn.Module, name: str, embedded: torch.Tensor, scores: torch.
         if is_close(found, scores):
             return rows
     raise LensError(
-        f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, or has an "
-        "adapter): pass metric='head'"
+        f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, split "
+        "over ranks, or has an adapter): pass metric='head'"
     )

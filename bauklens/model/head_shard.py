@@ -28,8 +28,9 @@ class HeadShard(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, vocabulary: int, most: int, mesh: Any) -> None:
         super().__init__()
-        self.size, self.most, self.vocabulary = mesh.size(), most, vocabulary
-        self.first = mesh.get_local_rank() * most
+        self.size: int = mesh.size()
+        self.most, self.vocabulary = most, vocabulary
+        self.first: int = mesh.get_local_rank() * most
         own = min(most, vocabulary - self.first)
         self.weight, self.bias = weight[:own], None if bias is None else bias[:own]
         self._group = mesh.get_group()

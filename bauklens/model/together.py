@@ -15,7 +15,7 @@ from torch import nn
 from bauklens.arguments import one_of
 from bauklens.model.in_hand import in_hand
 from bauklens.model.ranks import Ranks, ranks_of
-from bauklens.progress import without_bars
+from bauklens.progress import silence
 from bauklens.vocabulary import RESULTS
 
 _P = ParamSpec("_P")
@@ -55,7 +55,7 @@ def _called(function: Callable[..., Any], *, first_only: bool) -> Callable[..., 
             if ranks.is_first:
                 found = function(*args, **options)
             else:
-                with without_bars():
+                with silence():
                     found = function(*args, **options)
         finally:
             _inside.reset(outside)

@@ -25,6 +25,7 @@ from bauklens.files import path_of
 from bauklens.model.in_hand import in_hand
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
+from bauklens.model.ranks import ranks_of
 from bauklens.model.resolving import resolve
 from bauklens.model.together import on_all_ranks
 from bauklens.vocabulary import LOGIT
@@ -134,6 +135,8 @@ def fit_decoder(
     )
     memory = None if memory is None else checked_count("memory", memory)
     model, tokenizer = in_hand(model, tokenizer)
+    if checkpoint is not None and ranks_of(model) is not None:
+        raise LensError("checkpoint= is for a model that one process holds, and this one is spread over ranks")
     source = Source(model, tokenizer, texts, wanted)
     anatomy = resolve(model, source.first(), blocks=blocks, head=head)
     require_text_model(anatomy, "fitting")

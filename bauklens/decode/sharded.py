@@ -16,10 +16,9 @@ from bauklens.decode.largest import top_of
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
 from bauklens.decode.reading import LOWEST, Reading, Reference, Values
 from bauklens.decode.readout import Exact
+from bauklens.decode.sharded_ranks import ranks_in_shards
 from bauklens.decode.tiles import Some
 from bauklens.model.head_shard import HeadShard
-
-_ALL_SURE = torch.iinfo(torch.int32).max
 
 
 class InShards(Exact):
@@ -50,30 +49,23 @@ class ShardedReading(Reading):
 
     def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:  # noqa: ARG002
         """Reads rows; what is returned is as of :meth:`Reading.of`, and the same on all ranks."""
-        columns = columns.to(logits.device)
-        own = self._shard.alike(lambda: _joined([self._told(logits[some], columns[some]) for some in in_cache(logits)]))
+        columns, slices = columns.to(logits.device), list(in_cache(logits))
+        own = self._shard.alike(lambda: _joined([self._told(logits[some], columns[some]) for some in slices]))
         merged = self._merged(self._gathered(own))
-        values, normalizer = merged.values, merged.largest + merged.normalizer
-        chosen = self._chosen(merged, columns)
-        if chosen.shape[1] or len(self.tracked) or self._has_js:
-            own = self._shard.alike(
-                lambda: _joined(
-                    [
-                        self._compared(
-                            logits[some], columns[some], chosen[some], merged.tracked[some], normalizer[some]
-                        )
-                        for some in in_cache(logits)
-                    ]
-                )
-            )
+        values, chosen = merged.values | self._of_columns(merged, columns), self._chosen(merged)
+
+        def compared(some: slice) -> Values:
+            return self._compared(logits[some], columns[some], chosen[some], merged.of(some))
+
+        if chosen.shape[1] or self._has_js:
+            own = self._shard.alike(lambda: _joined([compared(some) for some in slices]))
             counted = {name: each.double().sum(dim=0) for name, each in self._gathered(own).items()}
-            values |= self._ranked(counted, columns)
-        if self._has_js:
-            assert self.reference is not None
-            of_mean = -counted["js"][:, 0]
-            values["js"] = js_divergence(of_mean, merged.entropy, self.reference.entropy[columns].double())
+            values |= self._after_count(counted, merged, columns)
         if len(self.tracked):
-            values["tracked_logs"] = (merged.tracked - normalizer[:, None]).clamp_max(0).half()
+            ranked = ranks_in_shards(self._shard, logits, merged.tracked, merged.top)
+            logs = merged.tracked - (merged.largest + merged.normalizer)[:, None]
+            values |= {"tracked_ranks": ranked.ranks, "tracked_sure": ranked.exact_to}
+            values["tracked_logs"] = logs.clamp_max(0).half()
         return {name: value.float() if value.dtype == torch.float64 else value for name, value in values.items()}
 
     def nearest(self, logits: torch.Tensor, count: int) -> torch.Tensor:
@@ -91,8 +83,8 @@ class ShardedReading(Reading):
         elementwise = {"kl", "js"} & set(self.measures)
         if not elementwise:
             return Reference(values["entropy"])
-        normalizer = values["max_logit"] - values["top_probs"][:, 0].log()
-        return Reference(values["entropy"], (logits.float() - normalizer[:, None]).exp_())
+        below = logits.float() - values["max_logit"][:, None]
+        return Reference(values["entropy"], below.exp_().mul_(values["top_probs"][:, :1]))
 
     @property
     def _has_js(self) -> bool:
@@ -172,7 +164,7 @@ class ShardedReading(Reading):
         shift = parts["largest"][..., 0].double() - largest.double()  # (rank, row)
         scale, sums = shift.exp(), parts["sum"][..., 0].double()
         total = (scale * sums).sum(dim=0)
-        normalizer = total.log()
+        normalizer, own_mean = total.log(), None
         found = parts["top"].movedim(0, 1).flatten(1).topk(self.topk, dim=-1)
         ids = parts["ids"].movedim(0, 1).flatten(1).gather(1, found.indices).long()
         probabilities = (found.values.double() - largest.double()[:, None]).exp() / total[:, None]
@@ -186,10 +178,8 @@ class ShardedReading(Reading):
         if "entropy" in self.measures:
             values["entropy"] = spread
         if "kl" in parts:
-            assert self.reference is not None
             mean, mass = parts["kl"].double().unbind(dim=2)
-            mean = torch.where(mass > 0, mean + mass * shift, 0).sum(dim=0)
-            values["kl"] = torch.stack([normalizer, mean])  # the entropy of the column is still to be taken off
+            own_mean = torch.where(mass > 0, mean + mass * shift, 0).sum(dim=0)
         if "target log" in parts:
             values["target_logits"] = parts["target log"].logsumexp(dim=0)
         for name, called in (("target sum", "target_probs"), ("mass sum", "mass")):
@@ -203,73 +193,78 @@ class ShardedReading(Reading):
                 tracked[:, [place[token] for token in held.tolist()]] = part[:, : len(held)].to(tracked.dtype)
         best = parts["target best"].amax(dim=0) if "target best" in parts else largest.new_empty(len(largest), 0)
         following = parts["next"].amax(dim=0) if "next" in parts else largest.new_empty(len(largest), 0)
-        return _Merged(values, largest.double(), normalizer, spread, best, following, tracked)
+        return _Merged(values, found.values, largest.double(), normalizer, spread, own_mean, best, following, tracked)
 
-    def _chosen(self, merged: "_Merged", columns: torch.Tensor) -> torch.Tensor:
-        """(row, any), the logits whose ranks are wanted; and what else is known once all parts are there."""
-        values, following = merged.values, self._following(columns)
-        if "kl" in values:
+    def _of_columns(self, merged: "_Merged", columns: torch.Tensor) -> Values:
+        """What is read beside what a row's column has: what the model says there, and the token that follows."""
+        values, following = Values(), self._following(columns)
+        if merged.own_mean is not None:
             assert self.reference is not None
-            normalizer, mean = values["kl"]
-            values["kl"] = kl_divergence(self.reference.entropy[columns].double(), normalizer, mean)
+            own_entropy = self.reference.entropy[columns].double()
+            values["kl"] = kl_divergence(own_entropy, merged.normalizer, merged.own_mean)
         if following is not None and "surprisal" in self.measures:
             found = surprisal(merged.largest + merged.normalizer, merged.following[:, 0].double())
             values["surprisal"] = found.masked_fill(following < 0, torch.nan)
-        wanted = [merged.best, *([merged.following] if "rank_of_next" in self.measures else [])]
-        return torch.cat(wanted, dim=1)
+        return values
 
-    def _compared(
-        self,
-        logits: torch.Tensor,
-        columns: torch.Tensor,
-        chosen: torch.Tensor,
-        tracked: torch.Tensor,
-        normalizer: torch.Tensor,
-    ) -> Values:
+    def _chosen(self, merged: "_Merged") -> torch.Tensor:
+        """(row, any), the logits whose ranks are wanted."""
+        return torch.cat([merged.best, *([merged.following] if "rank_of_next" in self.measures else [])], dim=1)
+
+    def _compared(self, logits: torch.Tensor, columns: torch.Tensor, chosen: torch.Tensor, merged: "_Merged") -> Values:
         """How many of the own logits of some rows are larger than others, and the part of JS that is of own tokens."""
         values = {}
         if chosen.shape[1]:
             values["chosen"] = rank_of(logits, chosen) - 1
-        if len(self.tracked):
-            values["tracked"] = _larger(logits, tracked)
         if self._has_js:
             own, _ = self._own_probabilities(columns)
-            mean = ((logits.float() - normalizer[:, None].float()).exp_() + own) / 2
+            below = logits.float() - merged.largest[:, None].float()
+            mean = (below.exp_() * merged.values["top_probs"][:, :1].float() + own) / 2
             values["js"] = torch.linalg.vecdot(mean, mean.log().clamp_min_(LOWEST))[:, None]
         return values
 
-    def _ranked(self, counted: Values, columns: torch.Tensor) -> Values:
-        """Ranks, from how many logits are larger, (row, any)."""
-        values, following = {}, self._following(columns)
+    def _after_count(self, counted: Values, merged: "_Merged", columns: torch.Tensor) -> Values:
+        """Ranks, from how many logits are larger, (row, any), and JS."""
+        values, following = Values(), self._following(columns)
         if "chosen" in counted:
             ranks = (1 + counted["chosen"]).float()
             if len(self.targets):
                 values["target_ranks"] = ranks[:, : len(self.targets)]
             if following is not None and "rank_of_next" in self.measures:
                 values["rank_of_next"] = ranks[:, -1].masked_fill(following < 0, torch.nan)
-        if "tracked" in counted:
-            values["tracked_ranks"] = (1 + counted["tracked"]).int()
-            values["tracked_sure"] = torch.full_like(values["tracked_ranks"][:, 0], _ALL_SURE)
+        if "js" in counted:
+            assert self.reference is not None
+            own_entropy = self.reference.entropy[columns].double()
+            values["js"] = js_divergence(-counted["js"][:, 0], merged.entropy, own_entropy)
         return values
 
 
 @dataclass(frozen=True)
 class _Merged:
-    """What all parts make together: values that are complete, and what ranks are counted by.
+    """What all parts make together: values that are complete, and what more is read by.
 
     Attributes:
+        top: (row, k), the largest logits, largest first.
         largest, normalizer: (row,), the largest logit, and log sum exp of all less that.
         entropy: (row,).
+        own_mean: (row,), the mean of the logits less the largest, each as probable as the model itself has it.
         best: (row, target), following: (row, 1 or 0), tracked: (row, token), logits.
     """
 
     values: Values
+    top: torch.Tensor
     largest: torch.Tensor
     normalizer: torch.Tensor
     entropy: torch.Tensor
+    own_mean: torch.Tensor | None
     best: torch.Tensor
     following: torch.Tensor
     tracked: torch.Tensor
+
+    def of(self, some: slice) -> "_Merged":
+        """What is needed of some rows to compare their logits."""
+        values = {"top_probs": self.values["top_probs"][some]}
+        return replace(self, values=values, largest=self.largest[some])
 
 
 def _joined(parts: list[Values]) -> Values:
@@ -280,13 +275,3 @@ def _best_of(logits: torch.Tensor) -> torch.Tensor:
     """(row, any) -> (row,), the largest; -inf of none."""
     none = logits.new_full((len(logits), 1), -torch.inf)
     return torch.cat([logits, none], dim=1).amax(dim=-1)
-
-
-def _larger(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """(row, token), how many logits of each row are larger than values (row, token): exactly, in one pass."""
-    ordered, order = values.to(logits.dtype).sort(dim=-1)
-    places = torch.searchsorted(ordered, logits.contiguous())  # how many values are smaller than each logit
-    tally = torch.zeros(len(logits), values.shape[1] + 1, dtype=torch.int32, device=logits.device)
-    tally.scatter_add_(1, places, torch.ones_like(places, dtype=torch.int32))
-    above = tally.flip(1).cumsum(dim=1, dtype=torch.int32).flip(1)[:, 1:]  # (row, token), in order
-    return torch.empty_like(above).scatter_(1, order, above)

@@ -10,6 +10,7 @@ from bauklens.arguments import listed
 from bauklens.errors import LensError
 from bauklens.model.forward import Call, record
 from bauklens.model.guard import evaluating, has_hooks, is_hooked
+from bauklens.model.head_shard import require_gathered
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout, block_lists, layout_of, require_module
 from bauklens.model.logits import require_each
@@ -126,6 +127,7 @@ def _of_first_that_fits(
         for path, names in found.items() if blocks is not None else _of_decoder(model, inputs, found):
             try:
                 layout = layout_of(model, inputs, calls, logits, path, names, head=head)
+                require_gathered(model.get_submodule(layout.head), layout.model_class, logits.shape[-1])
                 hooked = _hooked_outside(model, layout)
                 prove = prove_alone if layout.alone else prove_decoding
                 proved = prove(model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place)

@@ -75,11 +75,25 @@ def encode(
             f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is not "
             "one: pass the whole text as the prompt"
         )
+    _require_all_blocks(model)
     checked = replace(_checked(model, tokenizer, inputs), logits=logits)
     ranks = ranks_of(model)
     if ranks is not None:
         ranks.require_alike("the model", {"prompt": " ".join(map(str, checked.ids.flatten().tolist()))})
     return checked
+
+
+def _require_all_blocks(model: nn.Module) -> None:
+    """Refuses a model that is cut into stages of a pipeline.
+
+    Raises:
+        LensError: this rank has some of its blocks only.
+    """
+    if getattr(model, "_pp_stage", None) is not None:
+        raise LensError(
+            f"{type(model).__name__} is cut into stages of a pipeline (pp_size), of which a rank has the blocks of one "
+            "only: load it with tp_size=, fsdp_size= or device_map= instead"
+        )
 
 
 def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], written: Any) -> Inputs:

@@ -7,6 +7,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from bauklens.errors import LensError
 from bauklens.model.guard import has_hooks
 from bauklens.model.memory import out_of_memory
 from bauklens.model.weights import is_plain
@@ -90,6 +91,27 @@ class HeadShard(nn.Module):
         if self.largest(float(failed is not None)):
             raise failed or MemoryError("another rank ran out of memory")
         return found  # type: ignore[return-value]
+
+
+def require_gathered(head: nn.Module, model_class: str, count: int) -> None:
+    """Refuses a model that returns on each rank the logits of that rank's tokens only.
+
+    Args:
+        count: of how many tokens it returns logits.
+
+    Raises:
+        LensError: they are those of a part of the head.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    from torch.distributed.tensor import DTensor
+
+    weight = getattr(head, "weight", None)
+    if isinstance(weight, DTensor) and len(weight.to_local()) == count < len(weight):
+        raise LensError(
+            f"{model_class} returns the logits of {count:,} of its {len(weight):,} tokens on each rank, as its head is "
+            "split and they are not gathered: load it with a plan that gathers them ('colwise_gather_output')"
+        )
 
 
 def shard_of(head: nn.Module, vocabulary: int) -> HeadShard | None:

@@ -93,8 +93,7 @@ def evaluate(
             is :data:`bauklens.decoders.word_tokens.OPERATIONS`); ``"plain"``: only the words themselves. Or a mapping
             of names of sets to these. None means what a file says (``"forms"``), ``"arithmetic"`` for the published
             set ``lens-eval-order-ops``, and else ``"plain"``.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The shares, and for each item where it was read, the ranks, and the layers at which they are best.

@@ -78,8 +78,7 @@ def score_decoder(
         causal: whether to measure the causal gain, or of how many tokens in each text; True means 8.
         seed: of the resamples of the intervals, and of tokens and directions for the causal gain.
         on_error: ``"raise"`` an error if a text fails, or ``"skip"`` it.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The scores, the model's own final row among them.

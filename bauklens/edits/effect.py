@@ -68,8 +68,7 @@ def trace_effect(
         positions: of the prompt that is run; None means all that have a counterpart.
         align: {position in the corrupted prompt: position in the clean one}; needed if their lengths differ. None takes
             the same positions.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The logit difference with each state, by how much it is changed, and the share of the way from the corrupted

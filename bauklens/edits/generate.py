@@ -50,8 +50,7 @@ def generate(
         control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
         controls: how many random ones.
         seed: of the first control, and of sampling if the options ask for that.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
         options: of transformers' ``generate``; by default it is greedy.
 
     Raises:

@@ -57,8 +57,7 @@ def intervene(
         control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
         controls: how many random ones.
         seed: of the first; the others follow it.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         Probabilities and most probable tokens, and the shares of prompts in which these are the wanted one (of a swap,

@@ -56,8 +56,7 @@ def attention(
         layer: the number or label of a block; negative numbers count from the last.
         position: the position that looks; negative ones count from the last.
         head: the number of a head, whose weights are then ``weights``; None is the mean over heads.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The weights of all positions, and those of each head (``by_head``).

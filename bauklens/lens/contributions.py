@@ -61,8 +61,7 @@ def contributions(
             that of the second. None means the model's own next token.
         position: a position in the prompt, whose logits are read; negative ones count from the last.
         neurons: how many neurons of the MLPs to name, those that add or take away most.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two
@@ -193,15 +192,10 @@ def _neurons(
 
 def _require_parts(anatomy: Anatomy) -> None:
     """Refuses a model whose logits are not a product with its head's weights, after one norm."""
-    if anatomy.shards is not None:
-        raise LensError(
-            f"the head of {anatomy.model_class} is split over ranks, and contributions are products with all of it: "
-            "load the model on one device, or with device_map="
-        )
     if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.alone:
         raise LensError(
-            f"{anatomy.model_class} makes its logits by more than one norm and a head, so that they are not a sum of "
-            "what its parts write"
+            f"{anatomy.model_class} makes its logits by more than one norm and a head, or each of several ranks has a "
+            "part of its head, so that they are not a sum of what its parts write"
         )
 
 

@@ -63,8 +63,7 @@ def decode_states(
         norm: ``"own"``, the model's final norm; or None, only the head.
         topk: how many tokens to keep of each.
         targets: tokens to follow, as of :func:`bauklens.logit_lens`; of texts of several tokens the first.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         A table with a row for each vector, under its label, and one column; like any other lens it can be shown, saved,

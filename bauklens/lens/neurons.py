@@ -51,8 +51,7 @@ def top_neurons(
         layer: the number of the block; negative numbers count from the last.
         position: a position in the prompt; negative ones count from the last.
         k: how many neurons.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
@@ -115,8 +114,7 @@ def nearest_tokens(
         k: how many tokens, 1 .. vocabulary; of a classifier's labels all, if there are fewer.
         metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
             the cosine between the embedding and each of the head's rows.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the head does not take embeddings of this width; or, for the

@@ -70,8 +70,7 @@ def patchscope(
         max_new_tokens: the most tokens that the model goes on with.
         decoder: what the lens beside it reads through, as of :func:`bauklens.logit_lens`; one.
         topk: how many tokens to keep of the lens, and of what may come first.
-        results: of a model that is spread over ranks, which of them are handed the result: ``"first"``, and None on
-            the others; or ``"all"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         For each layer what the model goes on with, its most probable first tokens, and the lens's.

@@ -43,7 +43,7 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
         yield model
         return
     with locked(model), _without_gradients():
-        shell = None if in_place or is_hooked(model) or _is_sharded(model) else shell_of(model)
+        shell = None if in_place or is_hooked(model) or is_sharded(model) else shell_of(model)
         if shell is not None:
             yield shell
             return
@@ -87,8 +87,8 @@ def has_hooks(module: nn.Module) -> bool:
     return not all(_origin(hook).startswith((_COLLECTING, *_SPREADING)) for hook in hooks)
 
 
-def _is_sharded(model: nn.Module) -> bool:
-    """Whether FSDP has put hooks on modules."""
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP shards a model's weights, which are whole only while it runs, so that they cannot be kept."""
     return any(
         _origin(hook).startswith(_SHARDING) for module in model.modules() for hook in module._forward_pre_hooks.values()
     )

@@ -85,7 +85,8 @@ def of_score(scores):
 
 
 def fitted(model, method):
-    decoder = bauklens.fit_decoder(model, None, TEXTS, method=method, length=8, skip_first=1, tokens=24)
+    few = {"tokens": 8, "length": 10} if method == "jacobian" else {"tokens": 60, "length": 20}
+    decoder = bauklens.fit_decoder(model, None, TEXTS, method=method, layers=[1], skip_first=1, **few)
     return decoder(torch.ones(1, 2, 48), ["1"]).numpy()
 
 

@@ -17,6 +17,7 @@ import torch
 
 import bauklens
 from bauklens import LensError, edits
+from bauklens.decode.unembed import Unembed
 from bauklens.model import head_shard, ranks
 
 IDS = [7, 301, 44, 5, 5, 118, 260, 9, 77, 13]
@@ -137,6 +138,7 @@ def found_on(rank, size, folder):
     model = models["llama"]
     found["others"] = {what: outcome(ask) for what, ask in others(model) if size == 2 or what in FEW}
     found |= disagreements(model, rank) | costs(model)
+    found["short of memory"] = short_of_memory(model, rank)
     found["first"] = bauklens.logit_lens(model, None, IDS) is None
     found["own"] = model(torch.tensor([IDS])).logits.shape[-1], type(model.lm_head).__name__
     plans = {
@@ -199,6 +201,22 @@ def costs(model):
         lens = bauklens.logit_lens(model, None, LONG, track=0, **_ALL)
     head_shard.HeadShard.gathered = gather
     return {"bytes": sum(sent) / lens.top_ids[..., 0].size, "rows": max(largest, default=0)}
+
+
+def short_of_memory(model, rank):
+    """A table of which memory runs out on one rank alone, for more than eight rows."""
+    after = Unembed.after_inputs
+
+    def failing(unembed, inputs):
+        if rank == 1 and inputs.shape[:-1].numel() > 8:
+            raise MemoryError("out of memory")
+        return after(unembed, inputs)
+
+    Unembed.after_inputs = failing
+    try:
+        return table(partial(bauklens.logit_lens, model, None, IDS, **_ALL))
+    finally:
+        Unembed.after_inputs = after
 
 
 def by_torch(folder, size):

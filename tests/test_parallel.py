@@ -166,6 +166,11 @@ def test_results_are_handed_to_the_first_rank(spread):
     assert [found["first"] for found in ranks] == [False] + [True] * (len(ranks) - 1)
 
 
+def test_memory_that_runs_out_on_one_rank_makes_all_take_fewer_rows(spread, alone):
+    for found in spread[0]:
+        require_alike(found["short of memory"], alone["tables"]["llama", "defaults"])
+
+
 def test_the_model_is_left_as_it_was(spread):
     assert {found["own"] for found in spread[0]} == {(VOCABULARY, "Linear")}
 

@@ -1,6 +1,7 @@
 """Whether what is shown is what the model says: the last row at every position, and some cells of the others."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -57,7 +58,8 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
         assert isinstance(some, Tile)
         logits = own.at(some.positions)
         if unembed.shard is not None:
-            return prove_in_shards(unembed.shard, unembed.anatomy, unembed.logits(some), logits, dtype)
+            decoded = unembed.shard.alike(partial(unembed.logits, some))
+            return prove_in_shards(unembed.shard, unembed.anatomy, decoded, logits, dtype)
         by_parts = _difference_by_parts(unembed, some, own.head(some.positions), logits)
         return prove(unembed.anatomy, unembed.logits(some), logits, dtype) if by_parts is None else by_parts
 

@@ -9,6 +9,7 @@ own are larger.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -25,11 +26,15 @@ class InShards(Exact):
     """Every row in the model's own precision, each rank with the part of the head that it holds."""
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
-        """As :meth:`bauklens.decode.readout.Readout.read`; if memory runs out on one rank, it does so on all."""
-        assert self.unembed.shard is not None
-        _, logits = self.unembed.shard.alike(lambda: self.logits(tile))
+        """As :meth:`bauklens.decode.readout.Readout.read`."""
+        _, logits = self.logits(tile)
         values = reading.of(logits, self.unembed.columns(tile))
         return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
+
+    def logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Those of own tokens; if memory runs out on one rank, it does so on all."""
+        assert self.unembed.shard is not None
+        return self.unembed.shard.alike(partial(super().logits, tile))
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,12 @@ class ShardedReading(Reading):
         elementwise = {"kl", "js"} & set(self.measures)
         if not elementwise:
             return Reference(values["entropy"])
-        below = logits.float() - values["max_logit"][:, None]
-        return Reference(values["entropy"], below.exp_().mul_(values["top_probs"][:, :1]))
+
+        def probabilities() -> torch.Tensor:
+            below = logits.float() - values["max_logit"][:, None]
+            return below.exp_().mul_(values["top_probs"][:, :1])
+
+        return Reference(values["entropy"], self._shard.alike(probabilities))
 
     @property
     def _has_js(self) -> bool:

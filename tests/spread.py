@@ -167,6 +167,8 @@ def disagreements(model, rank):
         "prompts": timed(lambda: lens(IDS if rank == 0 else [*IDS[:3], 9, *IDS[4:]])),
         "lengths": timed(lambda: lens(IDS[: 4 + rank])),
         "options": timed(lambda: lens(IDS, topk=5 + rank)),
+        "edits": timed(lambda: lens(IDS, edits=edits.zero("mlp", layers=rank))),
+        "decoders": timed(lambda: lens(IDS, decoder=bauklens.RidgeLens({0: torch.eye(48) * (1 + rank)}))),
         "functions": timed(lambda: lens(IDS) if rank else bauklens.attention(model, None, IDS, 0)),
         "states": timed(lambda: bauklens.get_hidden_states(model, None, IDS[: 4 + rank])),
     }

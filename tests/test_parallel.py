@@ -135,12 +135,14 @@ def test_ranks_tell_each_other_less_than_200_bytes_a_row(spread):
 
 def test_ranks_that_ask_for_different_things_are_all_told_so_at_once(spread):
     said = {
-        "prompts": "another prompt on rank 1: 10 tokens on rank 0 and 10 tokens on rank 1, first different at position "
+        "prompts": "prompt of logit_lens(): 10 tokens on rank 0 and 10 tokens on rank 1, first different at position "
         "3 (5 and 9)",
         "lengths": "4 tokens on rank 0 and 5 tokens on rank 1, first different at position 4 (none and 5)",
-        "options": "another topk on rank 1: '5' on rank 0 and '6' on rank 1",
+        "options": "topk of logit_lens(): '5' on rank 0 and '6' on rank 1",
+        "edits": "edits of logit_lens(): ",
+        "decoders": "decoder of logit_lens(): ",
         "functions": "'attention()' on rank 0 and 'logit_lens()' on rank 1",
-        "states": "the model was given another prompt on rank 1: 4 tokens on rank 0 and 5 tokens on rank 1",
+        "states": "prompt of the model: 4 tokens on rank 0 and 5 tokens on rank 1",
     }
     for found in spread[0]:
         for what, text in said.items():

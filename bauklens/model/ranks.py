@@ -113,7 +113,7 @@ class Ranks:
         rank, other = next((rank, each) for rank, each in zip(self.members[1:], others, strict=True) if each != first)
         name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
         pair = [each.get(name, "nothing") for each in (first, other)]
-        asked = "" if name == "what" else f"{first['what']} was given another {name} on rank {rank}: "
+        asked = "" if name == "what" else f"{name} of {first['what']}: "
         return (
             f"the ranks of this model were asked for different things: {asked}"
             f"{_apart(pair, (self.members[0], rank))}; give each rank the same"

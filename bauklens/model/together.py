@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import wraps
 from os import PathLike
@@ -20,6 +20,12 @@ from bauklens.vocabulary import RESULTS
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+_SAMPLED = 1 << 16
+"""Numbers of a tensor, about so many, by which it is told from another."""
+
+_DEEPEST = 5
+"""How many objects of this package may hold one another."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 """Whether a function is running that has seen to it that all ranks run the same."""
@@ -82,25 +88,35 @@ def _ranks_in(
     return ranks, dict(given)
 
 
-def described(value: Any) -> str:
-    """A text that is the same for the same value in another process; of objects, only what kind they are."""
+def described(value: Any, depth: int = 0) -> str:
+    """A text that is the same for the same value in another process.
+
+    Of objects that are not of this package it is only their kind, and of large tensors it is some of their numbers.
+
+    Args:
+        depth: how many objects hold it.
+    """
     if isinstance(value, (str, PathLike)):
         return str(value)
     if value is None or isinstance(value, (bool, int, float, slice, range)):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{described(name)}: {described(each)}" for name, each in value.items()) + "}"
+        return "{" + ", ".join(f"{described(name)}: {described(each, depth)}" for name, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        parts = [described(each) for each in value]
+        parts = [described(each, depth) for each in value]
         return " ".join(parts) if all(type(each) is int for each in value) else f"[{', '.join(parts)}]"
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return _of_numbers(value)
-    if isinstance(value, (set, frozenset)) or (isinstance(value, Iterable) and hasattr(value, "__len__")):
-        return type(value).__qualname__
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
+    kind = type(value)
+    if kind.__module__.startswith("bauklens.") and depth < _DEEPEST:  # an edit, or a decoder
+        held = vars(value) if hasattr(value, "__dict__") else {}
+        return f"{kind.__qualname__} {described(held, depth + 1)}"
+    return str(getattr(value, "__qualname__", kind.__qualname__))
 
 
 def _of_numbers(value: torch.Tensor | np.ndarray) -> str:
-    array = value if isinstance(value, np.ndarray) else value.detach().cpu().float().numpy()
+    flat = value.reshape(-1)
+    flat = flat[:: max(1, len(flat) // _SAMPLED)]
+    array = flat if isinstance(flat, np.ndarray) else flat.detach().cpu().double().numpy()
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:12]
     return f"{type(value).__name__} {tuple(value.shape)} {digest}"

@@ -192,7 +192,7 @@ class Options:
             warnings.warn(
                 f"top_k={generate['top_k']!r} is an option of generate, and changes which tokens are sampled; the "
                 f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= for that",
-                stacklevel=3,
+                stacklevel=4,
             )
         own = {name: value for name, value in given.items() if name in known}
         return Options(**own, inputs=inputs, generate=generate)

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
 from os import PathLike
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from bauklens.arguments import one_of
+from bauklens.errors import LensError
 from bauklens.model.in_hand import in_hand
 from bauklens.model.ranks import Ranks, ranks_of
 from bauklens.progress import silence
@@ -83,9 +85,10 @@ def _ranks_in(
     for each in signature.parameters.values():
         if each.kind is inspect.Parameter.VAR_KEYWORD:
             given |= given.pop(each.name, {})
-    model, _ = in_hand(given.pop("model", None), None)
-    ranks = ranks_of(model) if isinstance(model, nn.Module) else None
-    return ranks, dict(given)
+    model = given.pop("model", None)
+    with suppress(LensError):  # which the function itself raises, too
+        model, _ = in_hand(model, None)
+    return ranks_of(model) if isinstance(model, nn.Module) else None, dict(given)
 
 
 def described(value: Any, depth: int = 0) -> str:

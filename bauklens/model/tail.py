@@ -17,6 +17,7 @@ from bauklens.model.block_output import with_state
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.guard import evaluating, swapped
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
 from bauklens.model.memory import out_of_memory
@@ -43,10 +44,19 @@ class Tail:
         inputs: the prompt; the replay is given its ids at the positions of the states.
         through: the one module between a state and the head, in the place of the model's own tail.
         whole: whether the states are those of all positions of the prompt, a layer at a time, in their own shape.
+        shard: the part of the head that this rank holds, if that takes the head's place.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, inputs: Inputs, through: str | None, whole: bool) -> None:
-        self.head = model.get_submodule(layout.head)
+    def __init__(
+        self,
+        model: nn.Module,
+        layout: Layout,
+        inputs: Inputs,
+        through: str | None,
+        whole: bool,
+        shard: HeadShard | None = None,
+    ) -> None:
+        self.head = model.get_submodule(layout.head) if shard is None else shard
         self._model, self._layout, self._inputs, self._whole = model, layout, inputs, whole
         self._through = None if through is None else model.get_submodule(through)
         self._given: _Given | None = None
@@ -249,6 +259,7 @@ def replaying(
     whole: bool = False,
     to_head: bool = False,
     in_place: bool = False,
+    shard: HeadShard | None = None,
 ) -> Iterator[Tail]:
     """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
 
@@ -256,7 +267,7 @@ def replaying(
         inputs: the prompt that the states are of.
         norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, the head alone.
         final: (position, hidden), the last block's output; needed for ``norm="final"`` only.
-        through, whole: as for :class:`Tail`.
+        through, whole, shard: as for :class:`Tail`.
         to_head: whether calls may put something in the place of the head; if not, it is the model's own module.
         in_place: as for :func:`bauklens.model.guard.evaluating`.
 
@@ -270,7 +281,7 @@ def replaying(
             "pass norm='own'"
         )
     with evaluating(model, in_place=in_place) as own:
-        tail = Tail(own, layout, inputs, through, whole)
+        tail = Tail(own, layout, inputs, through, whole, shard)
         functions: dict[str, Callable[..., Any]] = {
             name: lambda *_, **__: tail.block_output() for name in layout.blocks
         }
@@ -281,7 +292,7 @@ def replaying(
             name = _only_norm(own, layout)
             frozen = FrozenNorm(own.get_submodule(name), final)
             functions[name] = lambda states: tail.frozen(frozen, states)
-        if to_head or through is not None:
+        if to_head or through is not None or shard is not None:
             functions[layout.head] = tail.at_head
         outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, _StandIn)}
         stand_ins = {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}

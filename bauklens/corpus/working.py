@@ -93,6 +93,8 @@ def swept(
     ranks = ranks_of(model)
     writes = ranks is None or ranks.is_first
     sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked, writes=writes)
+    if ranks is not None:
+        ranks.require_alike("sweep()", {"the folder": "is there"})  # which the first has made
     with computing_with(manifest.threads):
         done = set(manifest.done(folder))
         own = [shard for shard in range(worker.number, manifest.shards, worker.of) if shard not in done]

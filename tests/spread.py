@@ -201,8 +201,10 @@ def costs(model):
     head_shard.HeadShard.gathered = counted
     with Watch():
         lens = bauklens.logit_lens(model, None, LONG, track=0, **_ALL)
+        told = sum(sent)
+        bauklens.trace_effect(model, None, LONG, [*LONG[:-1], 5], 5)
     head_shard.HeadShard.gathered = gather
-    return {"bytes": sum(sent) / lens.top_ids[..., 0].size, "rows": max(largest, default=0)}
+    return {"bytes": told / lens.top_ids[..., 0].size, "rows": max(largest, default=0)}
 
 
 def short_of_memory(model, rank):

@@ -1,3 +1,6 @@
+from .corpus.opened import Sweep as Sweep
+from .corpus.opened import open_sweep as open_sweep
+from .corpus.sweep import sweep as sweep
 from .decode.decoder import Decoder as Decoder
 from .decoders.evaluate import evaluate as evaluate
 from .decoders.fit.fitting import fit_decoder as fit_decoder
@@ -17,6 +20,7 @@ from .lens.corpus import summarize as summarize
 from .lens.given_states import decode_states as decode_states
 from .lens.gpt2_notebook import show_logit_lens as show_logit_lens
 from .lens.lens import logit_lens as logit_lens
+from .lens.lenses import lenses as lenses
 from .lens.neurons import nearest_tokens as nearest_tokens
 from .lens.neurons import top_neurons as top_neurons
 from .lens.patchscopes import patchscope as patchscope
@@ -44,6 +48,7 @@ from .show.evaluation import Evaluation as Evaluation
 from .show.lens_figure import LensFigure as LensFigure
 from .show.page import save_report as save_report
 from .show.scores import Scores as Scores
+from .show.summaries import Summaries as Summaries
 from .show.summary import Summary as Summary
 from .show.view import View as View
 from .show.view import view as view

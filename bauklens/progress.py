@@ -41,10 +41,12 @@ class bar:  # noqa: N801 - used like a function
     An interrupt waits until the bar has given back tqdm's lock, which all bars of a program share.
     """
 
-    def __init__(self, what: str, unit: str, items: Iterable[Any] = (), *, total: int | None = None) -> None:
+    def __init__(
+        self, what: str, unit: str, items: Iterable[Any] = (), *, total: int | None = None, hidden: bool = False
+    ) -> None:
         self._items = items
         self._bar: tqdm[Any] | None = None
-        if not _hidden and total != 1 and sys.stderr is not None and sys.stderr.isatty():
+        if not (_hidden or hidden) and total != 1 and sys.stderr is not None and sys.stderr.isatty():
             total = len(items) if total is None and isinstance(items, Sized) else total
             shape = None if total else f"{{desc}}: {{n_fmt}} {unit}s [{{elapsed}}, {{rate_fmt}}]"
             self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False, bar_format=shape)

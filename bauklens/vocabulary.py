@@ -110,3 +110,18 @@ PREDICTED = (TOKENS, LABELS)
 
 MOST_TRACKED = 256
 """Tokens that are tracked unless another number is asked for."""
+
+ROWS = ("layer", "cell")
+"""What a row of a sweep's files is of."""
+
+FAILED_PROMPTS = ("row", "raise")
+"""What a sweep does if a prompt fails: write its error in its place, or end."""
+
+PER_SHARD = 4096
+"""Prompts of a shard of a sweep."""
+
+SWEEP_OPTIONS = (
+    *("stream", "topk", "layers", "norm", "decoder", "missing", "precision", "chunk_rows", "blocks", "head"),
+    *("measures", "targets", "mass", "words"),
+)
+"""The options of a lens that a sweep takes."""

@@ -6,6 +6,7 @@ import torch
 
 import bauklens
 from bauklens import LensError
+from bauklens.lens import run
 from tests.tiny import PROMPT, TEXT, pass_output_through, tiny_model
 
 PROMPTS = [PROMPT, PROMPT[:4], PROMPT[2:9], [5], PROMPT[::-1], PROMPT[:5] * 4]
@@ -17,6 +18,69 @@ def assert_alike(one, other):
     assert np.allclose(one.magnitude, other.magnitude, rtol=1e-4)
     apart = np.abs(one.top_probs[..., :-1] - one.top_probs[..., 1:]).min(-1) > 1e-5
     assert np.array_equal(one.top_ids[apart][..., 0], other.top_ids[apart][..., 0])
+
+
+@pytest.mark.parametrize("stream", ["hidden", "delta"])
+def test_rows_that_are_decoded_together_are_those_of_each_alone(model, stream, decodings):
+    """With everything that can be asked for: nothing of one prompt is read for another."""
+    options = {
+        "track": 0,
+        "stream": stream,
+        "positions": slice(-3, None),
+        "measures": "all",
+        "targets": [5, {"few": [7, 9]}],
+        "mass": {"low": range(30)},
+    }
+    prompts = [each for each in PROMPTS if len(each) > 2]
+    alone = [bauklens.logit_lens(model, None, each, **options) for each in prompts]
+    decodings.clear()
+    together = bauklens.logit_lens(model, None, prompts, **options)
+    assert decodings == [2, 2]  # the longest runs by itself
+    for one, other in zip(alone, together, strict=True):
+        assert_alike(one, other)
+        assert other.check["positions"] == one.check["positions"]
+        assert other.check["cells"] == one.check["cells"]
+        assert abs(other.check["max_abs_logit_difference"] - one.check["max_abs_logit_difference"]) < 1e-4
+        assert other.provenance["decoding"]["rows"] == one.provenance["decoding"]["rows"]
+        for name, value in one.measures.items():
+            assert np.allclose(other.measures[name], value, atol=1e-4, rtol=1e-4, equal_nan=True), name
+        for expected, found in zip(one.targets, other.targets, strict=True):
+            assert np.allclose(found.probability, expected.probability, atol=1e-5)
+
+
+def test_more_prompts_than_the_context_has_positions_are_decoded_together(gpt2, decodings):
+    """Their rows are decoded, and exit early, no more positions at once than the model can be given."""
+    prompts = [PROMPT[place % 3 :] for place in range(20)]
+    assert sum(map(len, prompts)) > gpt2.config.n_positions
+    lenses = bauklens.logit_lens(gpt2, None, prompts, track=0)
+    assert decodings == [20]
+    for prompt, lens in zip(prompts, lenses, strict=True):
+        assert_alike(bauklens.logit_lens(gpt2, None, prompt), lens)
+
+
+@pytest.mark.parametrize("layers", [[2, 0], [1, 0, "embed"], ["embed"], -1])
+def test_layers_in_any_order_are_decoded_together(gpt2, decodings, layers):
+    prompts = [PROMPT[:5], PROMPT[3:8]]
+    lenses = bauklens.logit_lens(gpt2, None, prompts, layers=layers, track=0)
+    assert decodings == [2]
+    for prompt, lens in zip(prompts, lenses, strict=True):
+        alone = bauklens.logit_lens(gpt2, None, prompt, layers=layers)
+        assert lens.layers == alone.layers
+        assert_alike(alone, lens)
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """How many prompts were decoded at once, each time that several were."""
+    counts, own = [], run.decode_parts
+
+    def counted(together, rows, reading, way, parts, tracking=None):
+        found = own(together, rows, reading, way, parts, tracking)
+        counts.append(len(parts))
+        return found
+
+    monkeypatch.setattr(run, "decode_parts", counted)
+    return counts
 
 
 @pytest.mark.parametrize("stream", ["hidden", "delta", "attention"])

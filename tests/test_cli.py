@@ -672,11 +672,8 @@ def test_summarize(command, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "means over 3 prompts" in done.stdout
     assert "wrote summary.html" in done.stderr
-    assert (
-        (tmp_path / "summary.csv")
-        .read_text()
-        .startswith("measure,layer,mean,spread,count,unit,decoder\naccuracy,embed,")
-    )
+    head = "measure,layer,mean,spread,count,q05,q50,q95,unit,decoder\naccuracy,embed,"
+    assert (tmp_path / "summary.csv").read_text().startswith(head)
     assert "<table" in (tmp_path / "summary.html").read_text()
 
 

@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from bauklens.errors import LensError
-from bauklens.lens.plan import Options, planned, prompted
+from bauklens.lens.options import Options
+from bauklens.lens.plan import planned
+from bauklens.lens.prompted import prompted
 from bauklens.result.comparison import compare
 from bauklens.result.result import LensResult
 from bauklens.show.page import page

@@ -20,6 +20,7 @@ from bauklens.cli.prompt_files import read_messages, read_prompts, require_promp
 from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.scores import score
 from bauklens.cli.several import compare, summarize
+from bauklens.cli.sweep import sweep
 from bauklens.errors import LensError
 from bauklens.reading_files import STANDARD_INPUT
 
@@ -205,6 +206,7 @@ main.add_command(attribute)
 main.add_command(effect)
 main.add_command(evaluate)
 main.add_command(score)
+main.add_command(sweep)
 
 
 @main.command(short_help="Print the parts of a model, and check its lens.")

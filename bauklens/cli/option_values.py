@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from bauklens.cli.output import is_quiet
@@ -18,6 +19,13 @@ _WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
 
 def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
     """The model and the tokenizer that a command's options name."""
+    loading = loading_quietly()
+    wanted = {name: value for name, value in options.items() if value}
+    return cast("tuple[nn.Module, Any]", loading.load(wanted.pop("model"), **wanted))
+
+
+def loading_quietly() -> ModuleType:
+    """The module that loads models, which shows no bars if --quiet is given or there is no terminal."""
     loading = finished(import_module, "bauklens.model.loading")  # an interrupt within an import can be swallowed there
     if is_quiet():
         from bauklens.progress import hide_bars
@@ -25,8 +33,7 @@ def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
         hide_bars()
     if is_quiet() or not sys.stderr.isatty():
         loading.hide_progress()
-    wanted = {name: value for name, value in options.items() if value}
-    return cast("tuple[nn.Module, Any]", loading.load(wanted.pop("model"), **wanted))
+    return loading
 
 
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +45,9 @@ def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
         arguments |= {
             "targets": [*options.pop("targets"), *sets] or None,
             "words": options.pop("words"),
-            "track": options.pop("track"),
         }
+    if "track" in options:
+        arguments["track"] = options.pop("track")
     measures = "all" if "all" in arguments["measures"] else list(arguments["measures"]) or None
     return arguments | {"measures": measures, "norm": None if arguments["norm"] == "none" else arguments["norm"]}
 

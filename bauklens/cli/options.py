@@ -46,6 +46,18 @@ def _models(_: click.Context, __: click.Parameter, begun: str) -> list[Completio
 
 
 def lens_options(command: Command) -> Command:
+    """The options of every command that makes lenses to be looked at."""
+    look = click.option(
+        "--look",
+        default=LOOKS[0],
+        show_default=True,
+        type=click.Choice(LOOKS),
+        help="default: background by probability. classic: by magnitude.",
+    )
+    return reading_options(look(command))
+
+
+def reading_options(command: Command) -> Command:
     """The options of every command that makes lenses."""
     options = [
         click.option(
@@ -97,13 +109,6 @@ def lens_options(command: Command) -> Command:
             multiple=True,
             help="A measure to compute for every cell, or all; repeatable. By default most of them.",
         ),
-        click.option(
-            "--look",
-            default=LOOKS[0],
-            show_default=True,
-            type=click.Choice(LOOKS),
-            help="default: background by probability. classic: by magnitude.",
-        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -111,6 +116,18 @@ def lens_options(command: Command) -> Command:
 
 
 def target_options(command: Command) -> Command:
+    """The options of commands that follow tokens, and let others be pinned."""
+    track = click.option(
+        "--track",
+        default=OPTIONS["track"],
+        show_default=True,
+        type=int,
+        help="The most tokens whose rank and probability are kept in every cell, to be pinned in the viewer; 0: none.",
+    )
+    return followed_options(track(command))
+
+
+def followed_options(command: Command) -> Command:
     """The options of commands that follow tokens."""
     words = "For a target of several tokens: the probability of all of them, or only of the first."
     command = click.option(
@@ -123,13 +140,6 @@ def target_options(command: Command) -> Command:
         metavar="NAME=TOKEN,...",
         help="Tokens to follow together, by the sum of their probabilities: texts, and ids in digits; or NAME=[...], "
         "a list in JSON; repeatable.",
-    )(command)
-    command = click.option(
-        "--track",
-        default=OPTIONS["track"],
-        show_default=True,
-        type=int,
-        help="The most tokens whose rank and probability are kept in every cell, to be pinned in the viewer; 0: none.",
     )(command)
     return click.option(
         "--target", "targets", multiple=True, help="A token or word to follow through all layers; repeatable."

@@ -1,13 +1,15 @@
 """Whether what is shown is what the model says: the last row at every position, and some cells of the others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.reading import Values, probabilities_of
-from bauklens.decode.sharded_check import difference_in_shards, prove_in_shards
+from bauklens.decode.sharded_check import differences_in_shards, prove_in_shards
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
@@ -95,7 +97,15 @@ def _difference_by_parts(unembed: Unembed, tile: Tile, call: HeadCall | None, ow
         return None
 
 
-def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, values: Values, promised: float) -> Check:
+def compared_cells(
+    run: Run,
+    unembed: Unembed,
+    offset: torch.Tensor | None,
+    values: Values,
+    promised: float,
+    parts: Sequence[range],
+    limit: int,
+) -> list[Check]:
     """Compares the top tokens of some cells with those that an early exit gives for the whole prompt.
 
     If states are decoded whole, there is nothing to compare, as that is how an early exit decodes them.
@@ -105,36 +115,64 @@ def compared_cells(run: Run, unembed: Unembed, offset: torch.Tensor | None, valu
         offset: (1, vocabulary), what was left out of all logits.
         values: what was read, (layer, column, ...).
         promised: by how much a probability may be off, beyond rounding.
+        parts: the columns of each prompt, if several ran as one.
+        limit: columns to decode at once.
+
+    Returns:
+        What was compared of each part.
 
     Raises:
         NotProvedError: a cell shows other tokens or probabilities.
     """
     rows, anatomy = unembed.rows, run.anatomy
-    if anatomy.whole:
-        return Check()
-    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
-    columns = torch.tensor(_spread(_exiting(run, rows.positions), _COLUMNS), dtype=torch.int64, device="cpu")
+    each_columns = [] if anatomy.whole else [_spread(_exiting(run, rows.positions, part), _COLUMNS) for part in parts]
+    columns = torch.tensor([column for each in each_columns for column in each], dtype=torch.int64, device="cpu")
     if not len(columns):
-        return Check()
+        return [Check() for _ in parts]
+    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
     positions = torch.tensor(rows.positions, device="cpu")[columns]
 
-    def difference(row: int) -> float:
-        logits = unembed.exit(row, positions)
+    def of_some(row: int, at: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
+        logits = unembed.exit(row, at)
         logits = logits if offset is None else logits - offset
         if unembed.shard is None:
-            return _difference(run, rows.labels[row], values, row, columns, logits.cpu(), promised)
-        ids, shown = values["top_ids"][row, columns], values["top_probs"][row, columns]
-        return difference_in_shards(unembed.shard, run, rows.labels[row], logits, ids, shown)
+            return _differences(run, rows.labels[row], values, row, some, logits.cpu(), promised)
+        ids, shown = values["top_ids"][row, some], values["top_probs"][row, some]
+        return differences_in_shards(unembed.shard, run, rows.labels[row], logits, ids, shown)
 
-    return Check(cells=len(layers) * len(columns), probability=max(map(difference, layers), default=None))
+    def differences(row: int) -> torch.Tensor:
+        """(column,)."""
+        return torch.cat([of_some(row, positions[some], columns[some]) for some in _at_once(run, each_columns, limit)])
+
+    worst = torch.stack([differences(row) for row in layers]).amax(dim=0) if layers else None
+    counts = [len(each) for each in each_columns]
+    each_worst = [None] * len(parts) if worst is None else [_largest(each) for each in torch.split(worst, counts)]
+    return [
+        Check(cells=len(layers) * count, probability=largest) for count, largest in zip(counts, each_worst, strict=True)
+    ]
 
 
-def _exiting(run: Run, positions: list[int]) -> list[int]:
-    """The columns at which the model can exit early: all, or the one whose logits it returns."""
+def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:
+    """Which columns exit together: so many, or those of as many prompts as have so many positions."""
+    count = sum(map(len, each_columns))
+    if run.together == 1:
+        return [slice(start, start + limit) for start in range(0, count, limit)]
+    prompts = max(1, limit // run.length)
+    ends = [0, *accumulate(map(len, each_columns))]
+    starts = range(0, len(each_columns), prompts)
+    return [slice(ends[start], ends[min(start + prompts, len(each_columns))]) for start in starts]
+
+
+def _largest(differences: torch.Tensor) -> float | None:
+    return float(differences.max()) if len(differences) else None
+
+
+def _exiting(run: Run, positions: list[int], part: range) -> list[int]:
+    """The columns of a part at which the model can exit early: all, or the one whose logits it returns."""
     if not run.anatomy.alone:
-        return list(range(len(positions)))
+        return list(part)
     read = position_read(run.model, run.inputs, run.anatomy.reads)
-    return [column for column, position in enumerate(positions) if position == read]
+    return [column for column in part if positions[column] == read]
 
 
 def _is_last(rows: Rows, label: str, run: Run) -> bool:
@@ -148,10 +186,10 @@ def _spread(numbers: list[int], count: int) -> list[int]:
     return [numbers[place * (len(numbers) - 1) // (count - 1)] for place in range(count)]
 
 
-def _difference(
+def _differences(
     run: Run, label: str, values: Values, row: int, columns: torch.Tensor, logits: torch.Tensor, promised: float
-) -> float:
-    """The largest difference of a probability shown in some cells of a row."""
+) -> torch.Tensor:
+    """(column,), the largest difference of a probability shown in each of some cells of a row."""
     ids, shown = values["top_ids"][row, columns], values["top_probs"][row, columns]
     if not logits.isfinite().any(dim=-1).all() or logits.isnan().any():
         raise NotProvedError(f"the logits of row {label} are not finite in an early exit")
@@ -164,4 +202,4 @@ def _difference(
             f"row {label} of {run.anatomy.model_class} is not what an early exit of the model gives: a probability "
             f"differs by {differences.max():.3g}"
         )
-    return float(differences.max())
+    return differences.amax(dim=1)

@@ -1,9 +1,8 @@
 """decode(): states -> what is read off their logits, a tile of rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -16,11 +15,12 @@ from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
 from bauklens.decode.sharded import InShards, ShardedReading
-from bauklens.decode.tiles import Scattered, Some, Tile, in_tiles
+from bauklens.decode.table import Table
+from bauklens.decode.tiles import Scattered, Tile, in_tiles
 from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
-from bauklens.errors import LensError, NotFiniteError
 from bauklens.model.head_shard import HeadShard, shard_of
+from bauklens.model.inputs import context_length
 from bauklens.model.proof import prove
 from bauklens.model.tail import Tail, replaying
 from bauklens.progress import bar
@@ -84,6 +84,26 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         NotProvedError: what was decoded is not what the model says.
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
+    (found,) = decode_parts(run, rows, reading, way, [rows.everything.positions], tracking)
+    return found
+
+
+def decode_parts(
+    run: Run,
+    rows: Rows,
+    reading: Reading,
+    way: Way | None,
+    parts: Sequence[range],
+    tracking: Tracking | None = None,
+) -> list[Decoded]:
+    """Decodes the states of several prompts that ran together; as :func:`decode`.
+
+    Args:
+        parts: the columns of each prompt, one after another.
+
+    Returns:
+        What was read of each, and checked at it.
+    """
     way, tracking = way or Way(), tracking or Tracking()
     smallest = len(rows.positions) if run.anatomy.whole else 1
     shard = _shard(run)
@@ -102,30 +122,44 @@ def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, track
         if says is not None and (needs_own or own_row is not None):
             own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
             reading = replace(reading, reference=own.reference) if needs_own else reading
-        table = _Table(rows, rows_done)
+        table = Table(rows, rows_done)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
+        if run.together > 1:
+            tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
-        difference = None
+        differences = None
         if own is not None and own_row is not None and says is not None:
             values = own.values
             if reading.tracked:
                 values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
             table.keep(rows.everything.layer(own_row), values)
             if not run.anatomy.alone:
-                difference = own_difference(unembed, rows.everything.layer(own_row), says, _beside(limit))
-        redone = _fill(table, readout, exact, reading, tiles, limit)
+                each_own = [Tile(range(own_row, own_row + 1), part) for part in parts]
+                differences = [own_difference(unembed, each, says, _beside(limit)) for each in each_own]
+        again = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
-        check = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE)
+        checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
     if says is not None:
-        checked = list(own_positions(run)) if run.anatomy.alone else rows.positions
-        if difference is None:
-            difference = _difference_of_last(run, checked, limit)
-        check = replace(
-            check, positions=len(checked), logits=difference, only=checked[0] if run.anatomy.alone else None
-        )
+        differences = differences or _differences_of_last(run, rows, parts, limit)
+        only = own_positions(run)[0] if run.anatomy.alone else None
+        checks = [
+            replace(check, positions=len(part) if only is None else 1, logits=difference, only=only)
+            for check, part, difference in zip(checks, parts, differences, strict=True)
+        ]
     values = _with_own(values, own if needs_own else None)
-    return Decoded(values, readout.precision or _name_of(own), redone, check, tuple(reading.tracked))
+    precision = readout.precision or _name_of(own)
+    columns = again % len(rows.positions)
+    return [
+        Decoded(
+            {name: value[:, part.start : part.stop] for name, value in values.items()},
+            precision,
+            int(((columns >= part.start) & (columns < part.stop)).sum()),
+            check,
+            tuple(reading.tracked),
+        )
+        for part, check in zip(parts, checks, strict=True)
+    ]
 
 
 @unbroken
@@ -147,7 +181,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
     ) as tail:
         if reduces:
             _require_reduction(tail, run)
-        yield Unembed(tail, anatomy, rows, way.decoder)
+        yield Unembed(tail, anatomy, rows, run.length, way.decoder)
 
 
 def _shard(run: Run) -> HeadShard | None:
@@ -167,7 +201,7 @@ def _require_reduction(tail: Tail, run: Run) -> None:
 
 
 def _tracking(
-    table: "_Table",
+    table: Table,
     exact: Exact,
     reading: Reading,
     tiles: list[Tile],
@@ -187,8 +221,10 @@ def _tracking(
     return replace(reading, tracked=tokens), tiles
 
 
-def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int) -> int:
-    """Reads tiles, and then once more, exactly, the rows that are not certain; how many these were."""
+def _fill(
+    table: Table, readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int
+) -> torch.Tensor:
+    """Reads tiles, and then once more, exactly, the rows that are not certain; (row,), the numbers of these."""
     rows, whole = exact.unembed.rows, exact.unembed.anatomy.whole
     smallest = len(rows.positions) if whole else 1
     what = f"on {rows.states.device} for the logits of a single {'layer' if whole else 'row'}"
@@ -200,46 +236,7 @@ def _fill(table: "_Table", readout: Readout, exact: Exact, reading: Reading, til
     read = partial(exact.read, reading=reading)
     for some, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
         table.keep(some, values)
-    return again.count
-
-
-class _Table:
-    """What was read of all rows, each put to its place as it comes."""
-
-    def __init__(self, rows: Rows, rows_done: Any) -> None:
-        self._rows, self._rows_done, self._found = rows, rows_done, Values()
-
-    def keep(self, tile: Some, values: Values, certain: torch.Tensor | None = None) -> torch.Tensor:
-        """Keeps what was read of some rows, (row, ...), if it is certain, and returns the numbers of the others.
-
-        Raises:
-            LensError: it is not finite.
-        """
-        numbers = tile.numbers(len(self._rows.positions))
-        sure = torch.ones(len(numbers), dtype=torch.bool, device="cpu") if certain is None else certain.cpu()
-        if not values["top_probs"].cpu()[sure].isfinite().all():
-            raise self._unfinite(numbers[sure], values["top_probs"].cpu()[sure])
-        for name, value in values.items():
-            if name not in self._found:
-                self._found[name] = torch.empty(
-                    self._rows.everything.count, *value.shape[1:], dtype=value.dtype, device="cpu"
-                )
-            self._found[name][numbers[sure]] = value.cpu()[sure]
-        self._rows_done.update(int(sure.sum()))
-        return numbers[~sure]
-
-    def values(self) -> Values:
-        """Name -> (layer, position, ...)."""
-        grid = len(self._rows.labels), len(self._rows.positions)
-        return {name: value.view(*grid, *value.shape[1:]) for name, value in self._found.items()}
-
-    def _unfinite(self, numbers: torch.Tensor, probabilities: torch.Tensor) -> LensError:
-        bad = (~probabilities.isfinite().all(dim=-1)).nonzero()[0, 0]
-        row, column = divmod(int(numbers[bad]), len(self._rows.positions))
-        return NotFiniteError(
-            f"the logits of row {self._rows.labels[row]} at position {self._rows.positions[column]} contain NaN or "
-            "infinity (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
-        )
+    return again.rows
 
 
 def _name_of(own: Own | None) -> str:
@@ -253,6 +250,11 @@ def _beside(limit: int) -> int:
     return max(1, limit // 4)
 
 
+def _most_at_once(run: Run) -> int:
+    """Positions that the model can surely be given at once."""
+    return max(run.length, context_length(run.model) or 0)
+
+
 def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     """Which of the rows is what the model itself says, if one is."""
     last = run.anatomy.labels[-1]
@@ -260,11 +262,14 @@ def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 
-def _difference_of_last(run: Run, positions: list[int], limit: int) -> float:
-    """As :func:`bauklens.decode.check.own_difference`, of the last block's output apart from the table."""
+def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: int) -> list[float]:
+    """As :func:`bauklens.decode.check.own_difference` of each part, of the last block's output apart from the table."""
+    positions = list(own_positions(run)) if run.anatomy.alone else rows.positions
     last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
+    own = OwnLogits(run, positions, _shard(run))
+    columns = [last.everything.positions] if run.anatomy.alone else parts
     with unembedding(run, last, Way()) as unembed:
-        return own_difference(unembed, last.everything, OwnLogits(run, positions, unembed.shard), _beside(limit))
+        return [own_difference(unembed, Tile(range(1), each), own, _beside(limit)) for each in columns]
 
 
 def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:

@@ -31,10 +31,10 @@ def prove_in_shards(
     return largest
 
 
-def difference_in_shards(
+def differences_in_shards(
     shard: HeadShard, run: Run, label: str, logits: torch.Tensor, ids: torch.Tensor, shown: torch.Tensor
-) -> float:
-    """The largest difference of a probability that some cells of a row show.
+) -> torch.Tensor:
+    """(cell,), the largest difference of a probability that each of some cells of a row shows.
 
     Args:
         label: the row's.
@@ -66,7 +66,7 @@ def difference_in_shards(
             f"row {label} of {run.anatomy.model_class} is not what an early exit of the model gives: a probability "
             f"differs by {differences.max():.3g}"
         )
-    return float(differences.max())
+    return differences.amax(dim=1)
 
 
 def _allowed(shard: HeadShard, own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

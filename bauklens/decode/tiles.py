@@ -48,6 +48,11 @@ class Tile:
         parts = self.layers[:row], self.layers[row + 1 :]
         return [Tile(layers, self.positions) for layers in parts if layers]
 
+    def pieces(self, columns: int) -> list["Tile"]:
+        """Tiles of at most so many columns that make up this one."""
+        starts = range(0, len(self.positions), columns)
+        return [Tile(self.layers, self.positions[start : start + columns]) for start in starts]
+
     def halves(self) -> list["Tile"]:
         """Two tiles that make up this one, the earlier rows first."""
         if len(self.layers) > 1:

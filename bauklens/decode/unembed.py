@@ -63,14 +63,15 @@ class Unembed:
     """The states to decode, and the ways from some of them to logits.
 
     Args:
+        length: positions of a prompt; the states of several may be end to end.
         decoder: maps states to the final basis, where they enter the tail.
 
     Attributes:
         precision: the dtype of the model's logits, as text; empty before the first are made.
     """
 
-    def __init__(self, tail: Tail, anatomy: Anatomy, rows: Rows, decoder: Decoder = LOGIT_LENS) -> None:
-        self.tail, self.anatomy, self.rows, self.precision = tail, anatomy, rows, ""
+    def __init__(self, tail: Tail, anatomy: Anatomy, rows: Rows, length: int, decoder: Decoder = LOGIT_LENS) -> None:
+        self.length, self.tail, self.anatomy, self.rows, self.precision = length, tail, anatomy, rows, ""
         self._positions, self._basis = torch.tensor(rows.positions, device="cpu"), Basis(decoder, anatomy)
         self._factors = self._basis.factors(rows.labels)
         self._buffer = torch.empty(
@@ -152,8 +153,14 @@ class Unembed:
         return logits if any_at_all else None
 
     def exit(self, row: int, positions: torch.Tensor) -> torch.Tensor:
-        """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt."""
-        logits = self.tail.exit(self._basis(self.rows.whole(row), self.rows.labels[row : row + 1]), positions)
+        """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt of each."""
+        label, states = self.rows.labels[row], self.rows.whole(row)
+        if not self.anatomy.plain or states.shape[1] == self.length:
+            logits = self.tail.exit(self._basis(states, [label]), positions)
+        else:
+            first, last = (int(position) // self.length for position in (positions.min(), positions.max()))
+            prompts = states[0].view(-1, self.length, states.shape[2])[first : last + 1]
+            logits = self.tail.exits(self._basis(prompts, [label] * len(prompts)), first * self.length, positions)
         return logits if self._factors is None else logits.float() * self._factors[row].to(logits.device)
 
     def head_inputs(self, tile: Some) -> torch.Tensor:

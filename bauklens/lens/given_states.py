@@ -15,8 +15,9 @@ from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.decoders.fits import require_fit
 from bauklens.errors import LensError
+from bauklens.lens.how import How
 from bauklens.lens.options import OneDecoder, Targets
-from bauklens.lens.run import How, lens_of, run
+from bauklens.lens.run import lens_of, run
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.in_hand import in_hand
 from bauklens.model.together import together

@@ -15,7 +15,8 @@ from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import chosen_decoders, is_several, told_apart
 from bauklens.decoders.fits import require_fit
 from bauklens.errors import LensError
-from bauklens.lens.run import How, lens_of, run
+from bauklens.lens.how import How
+from bauklens.lens.run import lens_of, run
 from bauklens.lens.table_rows import mapped_rows
 from bauklens.model.encoding import Prompt
 from bauklens.result.measures import chosen_measures

@@ -1,27 +1,23 @@
 """logit_lens(): a prompt goes in, and what the model was about to say after every block comes out."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, overload
 
 from torch import nn
 from typing_extensions import Unpack
 
-from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
 from bauklens.lens.options import OPTIONS, LensOptions, OneTable, Options, SeveralDecoders, SeveralStreams
-from bauklens.lens.plan import Plan, Prompted, is_for_processor, planned, prompted
-from bauklens.lens.whole_words import with_whole_words
+from bauklens.lens.prompted import is_for_processor
+from bauklens.lens.prompts import lenses_of_prompts
 from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
 from bauklens.model.generation import chat_ids
 from bauklens.model.in_hand import brought, in_hand
 from bauklens.model.together import together
-from bauklens.progress import bar
 from bauklens.result.result import LensResult
-from bauklens.stream.batches import traced
-from bauklens.stream.states import Stream
 
 
 @overload
@@ -170,7 +166,16 @@ def logit_lens(
     prompt = _prompt(tokenizer, prompt, asked)
     decoders = chosen_decoders(asked.decoder)
     several = _is_several(prompt)
-    lenses = _lenses(model, tokenizer, list(prompt) if several else [prompt], asked, decoders, several, processor)
+
+    def refuse(number: int, error: LensError) -> None:
+        if not several:
+            raise error
+        if asked.on_error == "raise":
+            raise PromptError(number + 1, error) from None
+
+    lenses = lenses_of_prompts(
+        model, tokenizer, list(prompt) if several else [prompt], asked, decoders, refuse=refuse, processor=processor
+    )
     is_one = isinstance(asked.stream, str) and not is_several(asked.decoder)
     results = [each[0] if each is not None and is_one else each for each in lenses]
     return results if several else results[0]  # type: ignore[return-value]
@@ -211,66 +216,3 @@ def _is_several(prompt: Any) -> bool:
     if not isinstance(prompt, (list, tuple)):
         return False
     return any(isinstance(each, (str, list, tuple, Mapping)) or getattr(each, "ndim", 0) for each in prompt)
-
-
-def _lenses(
-    model: nn.Module,
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    options: Options,
-    decoders: Sequence[Decoder],
-    several: bool,
-    processor: Any,
-) -> list[list[LensResult] | None]:
-    """The results of every prompt, in order; None for one that could not be, if these are skipped."""
-    lenses: list[list[LensResult] | None] = [None] * len(prompts)
-    inputs: dict[int, Prompted] = {}
-    plans: dict[tuple[str, ...], Plan] = {}  # other modules may run for other kinds of inputs
-
-    def refuse(number: int, error: LensError) -> None:
-        if not several:
-            raise error
-        if options.on_error == "raise":
-            raise PromptError(number + 1, error) from None
-
-    for number, prompt in enumerate(prompts):
-        try:
-            found = prompted(model, tokenizer, prompt, options, processor)
-        except LensError as error:
-            refuse(number, error)
-            continue
-        kind = found.inputs.kind
-        if kind not in plans or not plans[kind].anatomy.is_proved_on(found.inputs.count):
-            plans[kind] = planned(model, tokenizer, found.inputs, options, decoders)
-        try:
-            plans[kind].require_positions(found.inputs)
-            inputs[number] = found
-        except LensError as error:
-            refuse(number, error)
-    with bar("Prompts", "prompt", total=len(prompts)) as prompts_done:
-        for number, plan, stream in _streams(model, plans, inputs):
-            try:
-                if isinstance(stream, LensError):
-                    raise stream
-                given = inputs[number]
-                run = plan.run(model, tokenizer, prompts[number], given, stream)
-                edits = None if given.bound is None else given.bound.acting
-                results = plan.results(run, len(prompts), edits)
-                lenses[number] = [with_whole_words(result, run, plan, how) for result, how in results]
-            except LensError as error:
-                refuse(number, error)
-            prompts_done.update()
-    return lenses
-
-
-def _streams(
-    model: nn.Module, plans: Mapping[tuple[str, ...], Plan], inputs: Mapping[int, Prompted]
-) -> Iterator[tuple[int, Plan, Stream | LensError]]:
-    """The stream of every prompt, with its number and plan, or the error that it met; those of a kind together."""
-    for kind, plan in plans.items():
-        numbers = [number for number, each in inputs.items() if each.inputs.kind == kind]
-        groups = [[number] for number in numbers] if plan.options.edits is not None else [numbers]
-        for group in filter(None, groups):
-            prompts, tracing = [inputs[each].inputs for each in group], plan.tracing_of(inputs[group[0]])
-            for place, stream in traced(model, plan.anatomy, prompts, tracing):
-                yield group[place], plan, stream

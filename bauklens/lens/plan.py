@@ -13,58 +13,28 @@ from bauklens.decode.rows import Way
 from bauklens.decode.unembed import Rows
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fits import require_capture, require_fit
-from bauklens.edits.bound import Bound, acting, bound
-from bauklens.edits.edit import edits_in
-from bauklens.edits.setting import Setting
 from bauklens.errors import LensError
 from bauklens.lens.attention import attended
-from bauklens.lens.notes import notes_of
+from bauklens.lens.how import How
 from bauklens.lens.options import Options
-from bauklens.lens.pictures import pictures_in
-from bauklens.lens.run import How, lens_of, near_top
+from bauklens.lens.prompted import Prompted, named_norm
+from bauklens.lens.run import lens_of, lenses_of, near_top
 from bauklens.lens.table_rows import blocks_needed, chosen_rows, labels, mapped_rows, rows_of
 from bauklens.model.anatomy import Anatomy
-from bauklens.model.encoding import Prompt, encode
-from bauklens.model.generation import continued
+from bauklens.model.encoding import Prompt
 from bauklens.model.inputs import Inputs
-from bauklens.model.layout import nearest_modules
-from bauklens.model.message_parts import has_pictures
-from bauklens.model.processed import processed
 from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.sublayers import Sublayers
 from bauklens.result.edited import in_words
 from bauklens.result.labels import LabelNames
 from bauklens.result.mass import wanted_mass
-from bauklens.result.measures import MEASURES, chosen_measures
-from bauklens.result.pictures import Picture
+from bauklens.result.measures import MASS, MEASURES, chosen_measures
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.stream.acting import Acting
 from bauklens.stream.run import Run
 from bauklens.stream.states import Stream
 from bauklens.stream.tracing import Tracing
-from bauklens.vocabulary import NORMS
-
-
-@dataclass(frozen=True, eq=False)
-class Prompted:
-    """A prompt, and what is known of it before the model runs.
-
-    Attributes:
-        inputs: what the model is given: the prompt, and what was generated after it.
-        own: how many of the positions are the prompt's.
-        pictures: those that the prompt holds.
-        notes: what a reader should know of it, as sentences.
-        text: what a processor was given as text, if one ran.
-        bound: the edits that act on it, if any.
-    """
-
-    inputs: Inputs
-    own: int
-    pictures: tuple[Picture, ...] = ()
-    notes: tuple[str, ...] = ()
-    text: str | None = None
-    bound: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +50,12 @@ class Plan:
     anatomy: Anatomy
     tracing: Tracing
     hows: tuple[How, ...]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the measures that results may have."""
+        chosen = chosen_measures(self.options.measures, complete=self.tracing.blocks is None)
+        return (*chosen, *(f"{MASS}{name}" for name in self.options.mass or {}))
 
     def require_positions(self, inputs: Inputs) -> None:
         """Refuses a prompt without the positions that are asked for."""
@@ -131,67 +107,53 @@ class Plan:
         seen = None
         if self.options.attention:
             seen = attended(run, tables, self.options.attention, edits, prompts)
-        for rows, (stream, how) in zip(tables, pairs, strict=True):
-            named = labels(run.anatomy, stream, self.tracing.heads)
-            asked = [named[row] for row in chosen_rows(run.anatomy, named, self.options.layers)]
-            how = replace(how, left_out=tuple(label for label in asked if label not in rows.labels))
-            arguments = self.options.described(stream, how.decoder, rows.labels, rows.positions)
+        for rows, (_, how) in zip(tables, pairs, strict=True):
             how = replace(how, beside=beside, shared=shared)
-            result = lens_of(run, rows, replace(how, measures=measures), arguments=arguments, attended=seen)
+            result = lens_of(
+                run,
+                rows,
+                replace(how, measures=measures, left_out=self._left_out(rows)),
+                arguments=self._arguments(how, rows),
+                attended=seen,
+            )
             found.append((result, how))
         return found
 
+    @property
+    def decodes_together(self) -> bool:
+        """Whether prompts that ran together can be decoded together: nothing is chosen for each by itself."""
+        return not (self.options.attention or any(how.track for how in self.hows) or self.anatomy.whole)
 
-def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options, processor: Any = None) -> Prompted:
-    """A prompt, and what is generated after it.
+    def results_together(self, together: Run, runs: Sequence[Run]) -> list[list[tuple[LensResult, How]]]:
+        """As :meth:`results`, of prompts that ran together and are decoded together: the results of each.
 
-    Args:
-        processor: what makes inputs of images and sounds, if the options have any.
-    """
-    made = None
-    if is_for_processor(options):
-        if options.inputs:
-            beside = next(iter(options.inputs))
-            raise LensError(
-                f"a processor makes the inputs of images and sounds, but {beside} is given as well: leave it out, or "
-                "pass what the processor returns as the prompt"
-            )
-        made = processed(
-            model,
-            processor,
-            prompt,
-            messages=options.messages,
-            template=options.template,
-            images=options.images,
-            audio=options.audio,
-        )
-        prompt = made.inputs
-    inputs = encode(model, tokenizer, prompt, written=options.text_target, extra=options.inputs, logits=options.logits)
-    own = inputs.count
-    pictures = pictures_in(model, inputs, tokenizer, processor, None if made is None else made.images)
-    edited = _bound(model, tokenizer, inputs, options)
-    if options.max_new_tokens:
-        with acting(model, edited) as running:
-            inputs = continued(
-                running, tokenizer, inputs, options.max_new_tokens, seed=options.seed, options=options.generate
-            )
-    notes = notes_of(model, tokenizer, prompt, inputs, own, options)
-    if made is None:
-        return Prompted(inputs, own, pictures, notes, bound=edited)
-    return Prompted(inputs, own, pictures, (*made.notes, *notes), made.text, edited)
+        Args:
+            together: all of them, end to end.
+            runs: each by itself.
 
+        Raises:
+            LensError: something is wrong with one of them.
+        """
+        measures = chosen_measures(self.options.measures, complete=together.stream.logits is not None)
+        found: list[list[tuple[LensResult, How]]] = [[] for _ in runs]
+        for stream in self.options.streams:
+            for how in self.hows:
+                tables = [self.rows(run, stream, how) for run in runs]
+                called = replace(how, measures=measures, left_out=self._left_out(tables[0]))
+                arguments = [self._arguments(how, rows) for rows in tables]
+                for each, result in zip(found, lenses_of(together, runs, tables, called, arguments), strict=True):
+                    each.append((result, how))
+        return found
 
-def _bound(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) -> Bound | None:
-    """The edits that the options ask for, brought to a prompt; None if there are none."""
-    if options.edits is None:
-        return None
-    anatomy = resolve(model, inputs, blocks=options.blocks, norm=_named_norm(model, options.norm), head=options.head)
-    return bound(edits_in(options.edits), Setting(model, tokenizer, anatomy, inputs))
+    def _left_out(self, rows: Rows) -> tuple[str, ...]:
+        """Labels of rows that were asked for and are not there."""
+        named = labels(self.anatomy, rows.stream, self.tracing.heads)
+        asked = [named[row] for row in chosen_rows(self.anatomy, named, self.options.layers)]
+        return tuple(label for label in asked if label not in rows.labels)
 
-
-def is_for_processor(options: Options) -> bool:
-    """Whether a prompt has pictures or sounds that a processor has to read."""
-    return options.images is not None or options.audio is not None or has_pictures(options.messages)
+    def _arguments(self, how: How, rows: Rows) -> dict[str, Any]:
+        """What a result's provenance says of the options."""
+        return self.options.described(rows.stream, how.decoder, rows.labels, rows.positions)
 
 
 def planned(
@@ -205,7 +167,7 @@ def planned(
     Raises:
         LensError: they do not fit the model.
     """
-    named = _named_norm(model, options.norm)
+    named = named_norm(model, options.norm)
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named, head=options.head)
     heads = heads_of(model, anatomy, inputs) if "heads" in options.streams else None
     for name in options.streams:
@@ -247,16 +209,6 @@ def planned(
         require_capture(decoder, model, sublayers)
     tracing = Tracing("delta" in options.streams, sublayers, heads, options.edit_output, blocks, in_shards=True)
     return Plan(options, anatomy, tracing, hows)
-
-
-def _named_norm(model: nn.Module, norm: str | None) -> str | None:
-    """The norm if it names a module, and is not one of the three kinds."""
-    if norm in NORMS:
-        return None
-    if norm not in dict(model.named_modules()):
-        near = "".join(f", {each!r}" for each in nearest_modules(model, norm))
-        raise LensError(f"unknown norm {norm!r}: pass 'own', 'final' or None, or the name of a module{near}")
-    return norm
 
 
 def _sublayers(model: nn.Module, anatomy: Anatomy, inputs: Inputs, streams: Sequence[str]) -> Sublayers | None:

@@ -1,76 +1,31 @@
 """Rows of a run, decoded to a result, with the check."""
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
-from bauklens.decode.measure import cosine, magnitude, whole_magnitude
 from bauklens.decode.reading import Reading, Values
-from bauklens.decode.rows import Decoded, Way, decode
+from bauklens.decode.rows import Decoded, Way, decode, decode_parts
 from bauklens.decode.tracking import NEAR, Tracking
 from bauklens.decode.unembed import Rows
 from bauklens.decode.ways import ways
 from bauklens.errors import LensError
+from bauklens.lens.how import How
+from bauklens.lens.result_of import result_of
+from bauklens.lens.table_rows import labels
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
-from bauklens.model.logits import DECODER_IDS
 from bauklens.model.proof import NotProvedError
-from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import forget, resolve
 from bauklens.result.attended import Attended
-from bauklens.result.labels import LabelNames
-from bauklens.result.mass import Mass
-from bauklens.result.measures import MASS, MEASURES
-from bauklens.result.pictures import column_labels
 from bauklens.result.result import LensResult
-from bauklens.result.targets import SET, Target, Wanted
-from bauklens.result.tokens import token_texts
-from bauklens.result.tracked import Tracked, most_tracked, tracked_of
-from bauklens.row_labels import block_of
+from bauklens.result.targets import SET
+from bauklens.result.tracked import most_tracked
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
-from bauklens.vocabulary import LABELS, SOURCE, TOKENS
-
-_OF_TARGETS = ("probs", "logits", "ranks")
-
-
-@dataclass(frozen=True)
-class How:
-    """How rows are decoded, and what is read off them; see :func:`bauklens.logit_lens`.
-
-    Attributes:
-        called: what results call the decoder, if another has its name.
-        left_out: labels of rows that were asked for, and that the decoder has no map for.
-        track: how many tokens to track at most, if the budget of bytes allows it.
-        beside: how many results share that budget.
-        shared: tokens that are tracked in the results beside this one, too, the most important first.
-        mass: sets of tokens whose probability is summed in every cell.
-        misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
-    """
-
-    topk: int
-    way: Way = field(default_factory=Way)
-    measures: tuple[str, ...] = ()
-    targets: tuple[Wanted, ...] = ()
-    missing: str = "skip"
-    misfit: str = ""
-    called: str = ""
-    left_out: tuple[str, ...] = ()
-    track: int = 0
-    beside: int = 1
-    shared: tuple[int, ...] = ()
-    mass: tuple[Mass, ...] = ()
-
-    @property
-    def decoder(self) -> str:
-        """What results call the decoder."""
-        return self.called or self.way.decoder.name
 
 
 def run(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Run:
@@ -103,101 +58,38 @@ def lens_of(
     raise failed
 
 
+def lenses_of(
+    together: Run, runs: Sequence[Run], each_rows: Sequence[Rows], how: How, each_arguments: Sequence[dict[str, Any]]
+) -> list[LensResult]:
+    """Decodes the rows of several prompts that ran together, as if they were one, to a result of each.
+
+    Args:
+        together: the prompts, padded to one length, end to end.
+        runs: each prompt by itself.
+        each_rows: its rows; the same layers of each.
+
+    Raises:
+        LensError: something is wrong with the rows of one of them; :func:`lens_of` says with which.
+    """
+    rows, parts = each_rows[0], []
+    columns: list[int] = []
+    for place, own in enumerate(each_rows):
+        parts.append(range(len(columns), len(columns) + len(own.positions)))
+        columns += [place * together.length + position for position in own.positions]
+    states = together.stream.named(rows.stream)
+    places = [labels(together.anatomy, rows.stream).index(label) for label in rows.labels]
+    joined = Rows(rows.stream, states if places == list(range(len(states))) else states[places], rows.labels, columns)
+    following = torch.cat([_following(run, own) for run, own in zip(runs, each_rows, strict=True)])
+    by, anatomy = next(iter(ways(together.anatomy).items()))
+    decoded = decode_parts(replace(together, anatomy=anatomy), joined, _reading(how, following), how.way, parts)
+    return [
+        result_of(run, own, how, by, arguments, found)
+        for run, own, arguments, found in zip(runs, each_rows, each_arguments, decoded, strict=True)
+    ]
+
+
 def _lens_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]) -> LensResult:
-    decoded = _decode(run, rows, how)
-    values = decoded.values | _of_states(run, rows, how)
-    token_ids = run.inputs.ids[0, rows.positions].tolist()
-    predicted = [*values["top_ids"].flatten().tolist(), *decoded.tracked]
-    read = token_texts(run.tokenizer, token_ids)
-    classes = run.anatomy.classes
-    vocabulary = token_texts(run.tokenizer, predicted) | read if classes is None else _label_texts(classes, predicted)
-    decoding = {
-        "precision": decoded.precision,
-        "by": by,
-        "rows": values["top_ids"][..., 0].numel(),
-        "decoded again": decoded.redone,
-    }
-    return LensResult(
-        model=model_name(run.model),
-        prompt=_prompt_text(run),
-        stream=rows.stream,
-        decoder=how.decoder,
-        norm=run.anatomy.norm or how.way.norm,
-        token_ids=np.array(token_ids),
-        tokens=tuple(read[token_id] for token_id in token_ids),
-        positions=np.array(rows.positions),
-        layers=tuple(rows.labels),
-        top_ids=values["top_ids"].numpy(),
-        top_probs=values["top_probs"].numpy(),
-        magnitude=_magnitude(run, rows).cpu().numpy(),
-        vocabulary=vocabulary,
-        check={
-            "max_abs_logit_difference": decoded.check.logits,
-            "positions": decoded.check.positions,
-            "max_abs_probability_difference": decoded.check.probability,
-            "cells": decoded.check.cells,
-            **({} if decoded.check.only is None else {"only_position": decoded.check.only}),
-        },
-        provenance=provenance(run.model, rows.states, arguments)
-        | {"decoding": decoding}
-        | _of_decoder(how)
-        | _of_source(run)
-        | ({"edits": [dict(each) for each in run.edits]} if run.edits else {}),
-        generated_from=run.prompted if run.prompted < run.inputs.count else None,
-        measures={
-            name: values[name].numpy()
-            for name in how.measures
-            if name in values and not (classes is not None and MEASURES[name].of_text)
-        }
-        | {f"{MASS}{each.name}": values["mass"][..., place].numpy() for place, each in enumerate(how.mass)},
-        targets=[
-            Target(*vars(each).values(), *(values[f"target_{name}"][..., place].numpy() for name in _OF_TARGETS))
-            for place, each in enumerate(how.targets)
-        ],
-        unmapped=tuple(label for label in rows.labels if not Basis(how.way.decoder, run.anatomy).covers(label)),
-        quality=_quality(how.way.decoder, rows.labels),
-        notes=run.notes,
-        columns=column_labels(run.pictures, rows.positions) if run.pictures else (),
-        pictures=run.pictures,
-        predicts=TOKENS if classes is None else LABELS,
-        tracked=_tracked(decoded),
-    )
-
-
-def _tracked(decoded: Decoded) -> Tracked | None:
-    if not decoded.tracked:
-        return None
-    values = decoded.values
-    found = (values[f"tracked_{name}"].numpy() for name in ("logs", "ranks", "sure"))
-    return tracked_of(decoded.tracked, *found)
-
-
-def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, str]:
-    return token_texts(LabelNames(classes), numbers)
-
-
-def _of_source(run: Run) -> dict[str, str]:
-    """What the provenance says of the prompt of an encoder-decoder; nothing of other models."""
-    return {"prompt is": SOURCE} if run.inputs.keyword == DECODER_IDS else {}
-
-
-def _of_decoder(how: How) -> dict[str, Any]:
-    """What the provenance says of a decoder; nothing of the logit lens."""
-    decoder = how.way.decoder
-    if decoder is LOGIT_LENS:
-        return {}
-    kept = getattr(decoder, "about", None) or {}
-    about = {name: value for name, value in kept.items() if name not in ("fingerprint", "made for", "left out")}
-    known = about | {"name": how.decoder, "kind": getattr(decoder, "kind", "function")}
-    known |= {"left out": list(how.left_out)} if how.left_out else {}
-    return {"decoder": known | ({"made for": how.misfit} if how.misfit else {})}
-
-
-def _quality(decoder: Decoder, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """What is known of how good a decoder is at each row, NaN where nothing is."""
-    known = getattr(decoder, "quality", None) or {}
-    names = dict.fromkeys(name for each in known.values() for name in each)
-    return {name: np.array([known.get(block_of(label), {}).get(name, math.nan) for label in labels]) for name in names}
+    return result_of(run, rows, how, by, arguments, _decode(run, rows, how))
 
 
 def decoded_values(run: Run, rows: Rows, how: How) -> Values:
@@ -234,15 +126,23 @@ def check(run: Run) -> float:
 
 
 def _decode(run: Run, rows: Rows, how: How) -> Decoded:
+    return decode(run, rows, _reading(how, _following(run, rows)), how.way, _tracking(run, rows, how))
+
+
+def _reading(how: How, following: torch.Tensor) -> Reading:
+    targets = [each.scored for each in how.targets]
+    mass = [torch.tensor(each.token_ids, dtype=torch.int64, device="cpu") for each in how.mass]
+    return Reading(how.topk, how.measures, following, targets, mass=mass)
+
+
+def _following(run: Run, rows: Rows) -> torch.Tensor:
+    """(column,) int64, the token that follows in the text; -1 if none does, or if it has no logit."""
     following = torch.cat([run.inputs.ids[0, 1:].cpu(), torch.tensor([-1], device="cpu")])
     if run.anatomy.classes is not None:
         following[:] = -1  # no token of the text is predicted
     following[:-1][run.inputs.filled[1:].cpu()] = -1  # what a picture fills is not a token
     following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
-    targets = [each.scored for each in how.targets]
-    mass = [torch.tensor(each.token_ids, dtype=torch.int64, device="cpu") for each in how.mass]
-    reading = Reading(how.topk, how.measures, following[rows.positions], targets, mass=mass)
-    return decode(run, rows, reading, how.way, _tracking(run, rows, how))
+    return following[rows.positions]
 
 
 def _tracking(run: Run, rows: Rows, how: How) -> Tracking:
@@ -252,49 +152,3 @@ def _tracking(run: Run, rows: Rows, how: How) -> Tracking:
     text = [] if run.anatomy.classes is not None else run.inputs.ids[0][~run.inputs.filled].tolist()
     members = [token for target in how.targets if target.part == SET for token in target.token_ids]
     return Tracking(most, members, text, how.shared)
-
-
-def _of_states(run: Run, rows: Rows, how: How) -> Values:
-    """The measures that are of states alone, (layer, position); of states that are not (position, hidden), none."""
-    if not run.anatomy.plain:
-        return {}
-    columns, each = rows.everything.positions, rows.everything.layers
-
-    def state(row: int) -> torch.Tensor:
-        return rows.at(range(row, row + 1), columns)[0]
-
-    values = {}  # a layer at a time, as a copy of all states is as large as all else together
-    if "cosine_to_final" in how.measures:
-        final = run.final[rows.positions]
-        values["cosine_to_final"] = torch.stack([cosine(state(row), final) for row in each])
-    if "cosine_to_previous" in how.measures:
-        none = torch.full_like(state(0)[:, 0], torch.nan, dtype=torch.float32)
-        values["cosine_to_previous"] = torch.stack([none, *(cosine(state(row), state(row - 1)) for row in each[1:])])
-    return {name: value.cpu() for name, value in values.items()}
-
-
-def _magnitude(run: Run, rows: Rows) -> torch.Tensor:
-    """(layer, position) float32."""
-    every = rows.everything
-    if run.anatomy.plain:
-        return torch.cat([magnitude(rows.at(range(row, row + 1), every.positions)) for row in every.layers])
-    count = run.inputs.count
-    assert isinstance(rows.states, torch.Tensor)
-    return whole_magnitude(rows.states, run.anatomy.position_axis, count, run.anatomy.streams)[:, rows.positions]
-
-
-def _prompt_text(run: Run) -> str:
-    if isinstance(run.prompt, str):
-        return run.prompt
-    if run.tokenizer is None:
-        return ""
-    return str(run.tokenizer.decode(_prompt_ids(run).tolist()))
-
-
-def _prompt_ids(run: Run) -> torch.Tensor:
-    """(position,), the ids of the prompt; of an encoder-decoder, of its source without padding."""
-    source, mask = (run.inputs.extra.get(name) for name in ("input_ids", "attention_mask"))
-    if run.inputs.keyword != DECODER_IDS or source is None:
-        return run.inputs.ids[0, : run.prompted]
-    ids: torch.Tensor = source[0]
-    return ids if mask is None or mask.shape != source.shape else ids[mask[0].bool()]

@@ -6,7 +6,7 @@ from bauklens.arguments import Layers, Positions, chosen_layers, chosen_position
 from bauklens.decode.decoder import Basis
 from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError
-from bauklens.lens.run import How
+from bauklens.lens.how import How
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.heads import Heads
 from bauklens.row_labels import block_of

@@ -16,7 +16,8 @@ from bauklens.decode.unembed import Rows, Unembed
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
 from bauklens.lens.options import ComparedOptions, Options
-from bauklens.lens.plan import Plan, planned, prompted
+from bauklens.lens.plan import Plan, planned
+from bauklens.lens.prompted import prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.guard import locked

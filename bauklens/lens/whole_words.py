@@ -7,8 +7,9 @@ import torch
 
 from bauklens.decode.ways import ways
 from bauklens.errors import LensError
+from bauklens.lens.how import How
 from bauklens.lens.plan import Plan
-from bauklens.lens.run import How, decoded_values
+from bauklens.lens.run import decoded_values
 from bauklens.lens.table_rows import rows_of
 from bauklens.model.inputs import exceeded_context
 from bauklens.progress import bar

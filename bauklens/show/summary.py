@@ -1,33 +1,42 @@
 """Summary: the averages of many lenses, one row per layer. Needs no torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bauklens.arguments import is_whole_number
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.optional import data_frame
-from bauklens.result.frozen import plain
-from bauklens.result.measures import known_measure
-from bauklens.show.figures import new_figure
-from bauklens.show.numbers import readable_magnitude
+from bauklens.result.averages import Averages
+from bauklens.result.frozen import frozen_array, require
+from bauklens.result.json_value import JsonValue
+from bauklens.result.quantiles import Sketch
 from bauklens.show.rankings import ranking_fragment, ranking_page
+from bauklens.show.summary_figures import SPREAD, mean_curves
+from bauklens.show.summary_table import summary_ranking, unit_of
 from bauklens.vocabulary import LOGIT
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-ACCURACY = "accuracy"
-"""How often the most probable token is the next token of the text; ``agreement`` compares with the model instead."""
+QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+"""The quantiles that a data frame has."""
+
+_STATISTICS = ("mean", "spread", "count")
+_SAME = ("model", "stream", "decoder", "layers", "unmapped", "skip_first")
+_MOST = 1e39
+"""Beyond float32, of which measures are."""
 
 
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """The mean, spread and count of every measure, for every layer, over all cells of many lenses.
+@dataclass(frozen=True, eq=False, repr=False)
+class Summary(JsonValue):
+    """The mean, spread, count and quantiles of every measure, for every layer, over all cells of many lenses.
 
     Attributes:
         model, stream, decoder: the model, stream and decoder of the lenses.
@@ -38,7 +47,12 @@ class Summary:
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
             cells. ``"accuracy"``, measured against the text, is added to the measures of :data:`bauklens.MEASURES`.
             Cells without a value are left out (the last position of a text has no surprisal).
+        sketches: name of a measure -> what :meth:`quantile` is read from; a measure of an older file has none.
     """
+
+    FORMAT = "bauklens.summary"
+    VERSION = 2
+    CALLED = "a summary"
 
     model: str
     stream: str
@@ -51,6 +65,54 @@ class Summary:
     decoder: str = LOGIT
     unmapped: tuple[str, ...] = ()
     skip_first: int = 0
+    sketches: Mapping[str, Sketch] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "unmapped"):
+            require(isinstance(getattr(self, name), (list, tuple)), f"{name} is not a list")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        texts = (self.model, self.stream, self.decoder, *self.layers, *self.unmapped)
+        require(all(isinstance(each, str) for each in texts), "the model, stream, decoder or a layer is not a text")
+        require(len(self.layers) > 0, "there are no layers")
+        require({*self.unmapped} <= {*self.layers}, "unmapped names a layer that is not there")
+        for name in ("lenses", "tokens", "skip_first"):
+            value = getattr(self, name)
+            require(is_whole_number(value) and 0 <= value < 2**63, f"{name} is not a whole number from 0 on")
+        for name in _STATISTICS:
+            found = {measure: self._numbers(name, measure, each) for measure, each in getattr(self, name).items()}
+            object.__setattr__(self, name, MappingProxyType(found))
+        sketches = {name: self._sketch(name, each) for name, each in self.sketches.items()}
+        object.__setattr__(self, "sketches", MappingProxyType(sketches))
+        require(len(self.mean) > 0, "there are no measures")
+        require(self.mean.keys() == self.spread.keys() == self.count.keys(), "mean, spread and count do not match")
+
+    def _numbers(self, name: str, measure: str, values: Any) -> np.ndarray:
+        """(layer,) statistics of a measure, checked."""
+        what = f"the {name} of {measure!r:.80}"
+        require(isinstance(measure, str), f"{what} is of something that is not a text")
+        if name == "count":
+            found = frozen_array(what, values, np.int64)
+        else:
+            try:
+                found = np.array(values, dtype=np.float64)  # None becomes NaN
+            except (TypeError, ValueError, OverflowError):
+                raise LensError(f"{what} contains values that are not numbers") from None
+            found.setflags(write=False)
+        require(found.shape == (len(self.layers),), f"{what} does not have a number for each layer")
+        possible = (np.abs(found) <= _MOST) & ((found >= 0) | (name == "mean"))
+        require(bool((np.isnan(found) | possible).all()), f"{what} has a number that is not possible")
+        return found
+
+    def _sketch(self, measure: str, value: Any) -> Sketch:
+        what = f"the sketch of {measure!r:.80}"
+        require(measure in self.count, f"{what} is of no measure that is there")
+        try:
+            found = value if isinstance(value, Sketch) else Sketch(len(self.layers), **value)
+        except (TypeError, LensError) as error:
+            raise LensError(f"{what}: {error}") from None
+        same = found.rows == len(self.layers) and bool((found.total == self.count[measure]).all())
+        require(same, f"{what} does not count as many cells as there are")
+        return found
 
     def __repr__(self) -> str:
         return f"<Summary of {self.lenses} lenses of {self.model}: {self.called}, {len(self.layers)} layers>"
@@ -72,13 +134,73 @@ class Summary:
         layer = self.layers[row]
         return f"{layer}*" if layer in self.unmapped else layer
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        plain_parts = [dict(value) if isinstance(value, Mapping) else value for value in vars(self).values()]
-        return Summary, tuple(plain_parts)
+    def merge(self, *others: "Summary") -> "Summary":
+        """One summary of all lenses of this one and of others: what one run over all of them gives.
+
+        Counts and quantiles are those of that run, means and spreads to rounding, in whatever order parts are merged.
+
+        Args:
+            others: summaries of other lenses, of the same model, stream, decoder, layers and ``skip_first``.
+
+        Raises:
+            LensError: one of them is of something else.
+
+        >>> Summary.merge(*parts)  # doctest: +SKIP
+        """
+        averages = Averages(len(self.layers))
+        parts = (self, *others)
+        for number, part in enumerate(parts, 1):
+            if not isinstance(part, Summary):
+                raise LensError(f"merge() takes summaries; got {part!r:.80}")
+            for name in _SAME:
+                if getattr(part, name) != getattr(self, name):
+                    theirs, ours = getattr(part, name), getattr(self, name)
+                    raise LensError(
+                        f"parts must have the same {name} to be merged: part {number} has {theirs!r:.80}, "
+                        f"the first one {ours!r:.80}"
+                    )
+            for name in part.mean:
+                numbers = (part.count[name], part.mean[name], part.spread[name])
+                averages.join(name, *numbers, part.sketches.get(name))
+        counts = {name: sum(getattr(part, name) for part in parts) for name in ("lenses", "tokens")}
+        return replace(self, **averages.statistics(), **counts)
+
+    def quantile(self, measure: str, q: float) -> np.ndarray:
+        """(layer,) float64, a quantile of a measure over all cells, within 1 % of its value; NaN if there are no cells.
+
+        It is the value of the ``floor(q * (n - 1))``-th of n cells, from 0, in rising order. 0 and 1 are exact; values
+        nearer to 0 than 1.2e-38 are taken for 0.
+
+        Args:
+            measure: name of a measure.
+            q: 0 .. 1; 0.5 is the median.
+
+        Raises:
+            LensError: there is no such measure, q is not in that range, or the summary was read from a file that an
+                older bauklens wrote, which kept no quantiles.
+        """
+        self.require_measure(measure)
+        if measure not in self.sketches:
+            raise LensError(f"this summary has no quantiles of {measure}: older versions of bauklens did not keep them")
+        return self.sketches[measure].quantile(q)
+
+    def require_measure(self, name: str) -> None:
+        """Raises a LensError if there is no measure of this name."""
+        if name not in self.mean:
+            raise LensError(f"unknown measure {name!r:.80}: this summary has {', '.join(self.mean)}")
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame with one row per measure and layer: measure, layer, mean, spread, count, unit, decoder."""
+        """A data frame with one row per measure and layer.
+
+        Its columns are measure, layer, mean, spread, count, q05, q50, q95 (quantiles: 5 % of cells are below q05), unit
+        and decoder. Quantiles are NaN if there are none.
+        """
         names = [name for name in self.mean for _ in self.layers]
+        unknown = np.full(len(self.layers), np.nan)
+        quantiles = {
+            column: [self.sketches[name].quantile(q) if name in self.sketches else unknown for name in self.mean]
+            for column, q in QUANTILES.items()
+        }
         return data_frame(
             {
                 "measure": names,
@@ -86,44 +208,44 @@ class Summary:
                 "mean": np.concatenate(list(self.mean.values())),
                 "spread": np.concatenate(list(self.spread.values())),
                 "count": np.concatenate(list(self.count.values())),
-                "unit": [_unit(name) for name in names],
+                **{column: np.concatenate(values) for column, values in quantiles.items()},
+                "unit": [unit_of(name) for name in names],
                 "decoder": [self.decoder] * len(names),
             }
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        parts = {name: {key: plain(value) for key, value in getattr(self, name).items()} for name in _STATISTICS}
-        labels = {name: list(getattr(self, name)) for name in ("layers", "unmapped")}
-        return {"format": "bauklens.summary", "version": 1} | vars(self) | labels | parts
+        sketches = {
+            name: {part: getattr(sketch, part).tolist() for part in ("row", "bin", "count")}
+            for name, sketch in self.sketches.items()
+        }
+        return super().to_dict() | {"sketches": sketches}
 
-    def plot(self, measures: Iterable[str] | None = None) -> "Figure":
-        """A matplotlib figure with one panel per measure: the mean across layers, with a band of one spread.
+    @classmethod
+    def from_dict(cls, data: Any) -> "Summary":
+        """Reads what :meth:`to_dict` wrote, also in version 1, which has no quantiles.
+
+        Raises:
+            LensError: the format or version is another one, or a part is missing or damaged.
+        """
+        if isinstance(data, Mapping) and data.get("version") == 1:
+            data = {**data, "version": cls.VERSION, "sketches": {}}
+        return super().from_dict(data)
+
+    def plot(self, measures: str | Iterable[str] | None = None, *, band: str = SPREAD) -> "Figure":
+        """A matplotlib figure with one panel per measure: the mean across layers, with a band.
 
         Args:
             measures: names; None means all.
+            band: ``"spread"``: one standard deviation to each side of the mean. ``"quantiles"``: from the 5 % to the
+                95 % quantile, with the median as a dashed line.
 
         Raises:
-            LensError: matplotlib is not installed, or the summary does not have one of the measures.
+            LensError: matplotlib is not installed, the summary does not have one of the measures or its quantiles, or
+                there is no such band.
         """
-        names = list(self.mean) if measures is None else [measures] if isinstance(measures, str) else list(measures)
-        if not names:
-            raise LensError("measures is empty: pass at least one, or None for all")
-        for name in names:
-            if name not in self.mean:
-                raise LensError(f"unknown measure {name!r}: this summary has {', '.join(self.mean)}")
-        figure = new_figure(figsize=(7, 1.9 * len(names)))
-        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)
-        rows = range(len(self.layers))
-        for name, (panel,) in zip(names, panels, strict=True):
-            mean, spread = self.mean[name], self.spread[name]
-            panel.fill_between(rows, mean - spread, mean + spread, alpha=0.2)
-            panel.plot(rows, mean)
-            panel.set_ylabel(f"{name}\n({_unit(name)})" if _unit(name) else name)
-        every = -(-len(self.layers) // 10)  # so that the labels have room
-        panels[-1, 0].set_xticks(rows[::every], self.layers[::every])
-        panels[-1, 0].set_xlabel("layer")
-        return figure
+        return mean_curves({"": self}, measures, band=band)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """One self-contained page; also written to a file, atomically, if a path is given."""
@@ -137,28 +259,7 @@ class Summary:
 
     def ranking(self) -> dict[str, Any]:
         """The arguments of :func:`bauklens.show.rankings.ranking_fragment`."""
-        largest = {name: float(np.nanmax(np.abs(mean), initial=0)) or 1.0 for name, mean in self.mean.items()}
-        rows = [
-            (
-                self.marked(row),
-                [
-                    (
-                        _said(mean[row]),
-                        0.0 if np.isnan(mean[row]) else float(abs(mean[row])) / largest[name],
-                        f"{name}, layer {layer}: ± {_said(self.spread[name][row])}, {self.count[name][row]:,} cells",
-                    )
-                    for name, mean in self.mean.items()
-                ],
-            )
-            for row, layer in enumerate(self.layers)
-        ]
-        titles = {name: name.replace("_", " ") for name in self.mean}
-        columns = [f"{titles[name]} ({_unit(name)})" if _unit(name) else titles[name] for name in self.mean]
-        caption = f"Means over {self.lenses:,} prompts ({self.tokens:,} tokens): {self.model}, {self.called}"
-        note = "Colour: relative to the column's largest. Hover for the spread (standard deviation) and cell count."
-        note += " *: the decoder has no map for this row, averaged as in the logit lens." if self.unmapped else ""
-        note += f" {self.left_out}" if self.left_out else ""
-        return {"caption": caption, "corner": "layer", "columns": columns, "rows": rows, "note": note}
+        return summary_ranking(self)
 
 
 def summaries_page(summaries: Sequence[Summary], *, title: str | None = None) -> str:
@@ -170,17 +271,3 @@ def summaries_page(summaries: Sequence[Summary], *, title: str | None = None) ->
 
 
 Summary.__module__ = "bauklens"  # so that pickles load wherever the class is defined
-
-
-_STATISTICS = ("mean", "spread", "count")
-
-
-def _unit(name: str) -> str:
-    known = known_measure(name)
-    return "0..1" if name == ACCURACY else "" if known is None else known.unit
-
-
-def _said(value: float) -> str:
-    if np.isnan(value):
-        return "none"
-    return readable_magnitude(float(value)) if abs(value) >= 1000 else f"{value:.3g}"

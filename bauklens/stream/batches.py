@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import Stream, most_with_logits, require_finite, trace_streams
+from bauklens.stream.states import Batch, Stream, most_with_logits, require_finite, trace_batch, trace_streams
 from bauklens.stream.tracing import Tracing
 
 _STATE_BYTES = 256 << 20
@@ -24,9 +25,36 @@ _ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torc
 """Of a state's size: more than a product of a batch differs from that of one prompt, far less than other experts do."""
 
 
+@dataclass(frozen=True)
+class Traced:
+    """Some prompts that ran together, or one that ran by itself.
+
+    Attributes:
+        numbers: those of the prompts.
+        streams: the stream of each, or the error that it met.
+        batch: what the forward pass left, if all prompts ran, and several together.
+    """
+
+    numbers: Sequence[int]
+    streams: Sequence[Stream | LensError]
+    batch: Batch | None = None
+
+
 def traced(
     model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing
 ) -> Iterator[tuple[int, Stream | LensError]]:
+    """Runs prompts, as :func:`traced_together`.
+
+    Yields:
+        (number of the prompt, its stream), or the error that it met; not in order.
+    """
+    for each in traced_together(model, anatomy, prompts, tracing):
+        yield from zip(each.numbers, each.streams, strict=True)
+
+
+def traced_together(
+    model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing
+) -> Iterator[Traced]:
     """Runs prompts, those of about the same length together, shortest first.
 
     One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
@@ -37,9 +65,6 @@ def traced(
 
     Args:
         prompts: one prompt each.
-
-    Yields:
-        (number of the prompt, its stream), or the error that it met; not in order.
     """
     hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
@@ -50,17 +75,18 @@ def traced(
     while groups:
         group = groups.pop(0)
         try:
-            streams = trace_streams(model, anatomy, [prompts[number] for number in group], tracing)
+            batch = trace_batch(model, anatomy, [prompts[number] for number in group], tracing)
             if len(group) > 1:
                 (alone,) = trace_streams(model, anatomy, [prompts[group[-1]]], tracing)
-                if not are_alike(alone.states, streams[-1].states):
+                if not are_alike(alone.states, batch.streams[-1].states):
                     groups = [[number] for each in (group, *groups) for number in each]
                     continue
-                streams[-1] = alone
-            yield from ((number, _finite(each, anatomy)) for number, each in zip(group, streams, strict=True))
+            found = [_finite(each, anatomy) for each in batch.streams]
+            ran = len(group) > 1 and not any(isinstance(each, LensError) for each in found)
+            yield Traced(group, found, batch if ran else None)
         except LensError as error:
             if len(group) == 1:
-                yield group[0], error
+                yield Traced(group, [error])
             else:  # memory ran out
                 middle = len(group) // 2
                 groups = [group[:middle], group[middle:], *groups]

@@ -27,6 +27,7 @@ class Run:
         notes: what a reader should know of the prompt, the model or the run, as sentences.
         pictures: those of the prompt.
         edits: what was changed while the model ran, each as plain values.
+        together: how many prompts these are, end to end, each padded to the same length.
     """
 
     model: nn.Module
@@ -39,6 +40,12 @@ class Run:
     notes: tuple[str, ...] = ()
     pictures: "tuple[Picture, ...]" = ()
     edits: Sequence[Mapping[str, Any]] = ()
+    together: int = 1
+
+    @property
+    def length(self) -> int:
+        """Positions of each prompt, with its padding."""
+        return self.inputs.count // self.together
 
     @property
     def final(self) -> torch.Tensor:

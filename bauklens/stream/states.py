@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +22,7 @@ from bauklens.model.resolving import resolve
 from bauklens.model.run_errors import naming_what_it_needs
 from bauklens.model.sublayers import Written, written
 from bauklens.stream.head_call import HeadCall
-from bauklens.stream.tracing import Tracing, run_traced
+from bauklens.stream.tracing import Passed, Tracing, run_traced
 from bauklens.vocabulary import EMBED
 
 LOGIT_BYTES = 512 << 20
@@ -72,9 +72,33 @@ class Stream:
         return deltas
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass left of several prompts.
+
+    Attributes:
+        streams: those of each prompt.
+        inputs: the prompts end to end, each padded to the length of the longest, as if they were one.
+        whole: the stream of that; None if the logits of some position were not kept, or states are of another shape.
+    """
+
+    streams: list[Stream]
+    inputs: Inputs
+    whole: Stream | None
+
+    def starts(self) -> list[int]:
+        """(prompt,), where each begins in the whole."""
+        return list(range(0, self.inputs.count, self.inputs.count // len(self.streams)))
+
+
 def trace_streams(
     model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing | None = None
 ) -> list[Stream]:
+    """The streams of several prompts; as :func:`trace_batch`."""
+    return trace_batch(model, anatomy, prompts, tracing).streams
+
+
+def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing | None = None) -> Batch:
     """Runs prompts through a model at once, and keeps the stream before block 0 and after every block.
 
     Several are padded on the right, where no position looks; that takes a model whose states are (position, hidden),
@@ -109,7 +133,9 @@ def trace_streams(
     kept, logits, head, sums, heads, shard = passed
     states = kept.whole()
     if not anatomy.plain:
-        return [Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)]
+        return Batch(
+            [Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)], inputs, None
+        )
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     streams = []
     for place, length in enumerate(lengths):
@@ -121,7 +147,19 @@ def trace_streams(
         wrote = None if sublayers is None else written(sublayers, sums, own)
         given = {block: state[place, :length] for block, state in kept.given.items()}
         streams.append(Stream(own, own_logits, own_head, wrote, heads, given, shard))
-    return streams
+    end_to_end = replace(inputs, ids=inputs.ids.flatten()[None])
+    return Batch(streams, end_to_end, _as_one(passed))
+
+
+def _as_one(passed: Passed) -> Stream | None:
+    """The stream of a batch as of one long prompt, without a copy; None if logits of some positions are missing."""
+    states, logits, head = passed.kept.whole(), passed.logits, passed.head
+    if logits is not None and logits.shape[1] != states.shape[2]:
+        return None
+    flat = {block: state.flatten(0, 1) for block, state in passed.kept.given.items()}
+    call = None if head is None else HeadCall(head.inputs.flatten(0, 1), head.checksums.flatten(0, 1))
+    own_logits = None if logits is None else logits.flatten(0, 1)
+    return Stream(states.flatten(1, 2), own_logits, call, given=flat, shard=passed.shard)
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:

@@ -1,0 +1,185 @@
+"""The averages of a sweep's files, a few rows at a time. Needs no torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bauklens.corpus.columns import ERROR, OWN
+from bauklens.corpus.natural import by_number
+from bauklens.errors import LensError
+from bauklens.result.averages import ACCURACY
+from bauklens.show.running import Running
+from bauklens.show.summary import Summary
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_MOST_GROUPS = 1_000
+"""Values of a column, at most, each of which has a summary of its own."""
+
+_NUMBERS = ("float", "double", "halffloat")
+
+
+def summed(
+    files: Sequence[Path],
+    model: str,
+    group: str | None,
+    stream: str | None,
+    decoder: str | None,
+    skip_first: int,
+    *,
+    of_cells: bool,
+) -> dict[str, Summary]:
+    """The averages over files of one sweep.
+
+    Args:
+        model: what the summaries call the model.
+        group: a column, for a summary of each of its values; None for one, called ``""``.
+        stream: which of several; None if there is one.
+        decoder: which of several; None if there is one.
+        skip_first: positions at the beginning of each prompt that are left out.
+        of_cells: whether all positions of a prompt are there; else one is.
+    """
+    from pyarrow.parquet import read_schema
+
+    schema = read_schema(files[0])
+    if group is not None and group not in schema.names:
+        raise LensError(
+            f"there is no column {group!r}: those of the input are {', '.join(_of_input(schema)) or 'none'}"
+        )
+    measures = [ACCURACY, "magnitude", *(name for name in _measures(schema))]
+    measures = [name for name in dict.fromkeys(measures) if name in schema.names and name != group]
+    running: dict[str, Running] = {}
+    chosen: _Rows | None = None
+    columns = ["stream", "decoder", "row", "position", *measures]
+    for batch in _batches(files, [*columns, *([] if group is None else [group])]):
+        if chosen is None:
+            chosen = _Rows.of(files, stream, decoder, of_cells=of_cells)
+        some = batch.filter(chosen.mask(batch))
+        if not some.num_rows:
+            continue
+        for name, part in _parts(some, group):
+            if name not in running:
+                if len(running) >= _MOST_GROUPS:
+                    raise LensError(f"{group!r} has more than {_MOST_GROUPS:,} values: pass a column with fewer")
+                running[name] = Running(
+                    model,
+                    chosen.stream,
+                    chosen.layers,
+                    decoder=chosen.decoder,
+                    unmapped=chosen.unmapped,
+                    skip_first=skip_first,
+                )
+            _add(running[name], part, measures, chosen, skip_first)
+    if not running:
+        raise LensError("every prompt failed: see Sweep.failed()")
+    return {name: running[name].summary() for name in sorted(running, key=by_number)}
+
+
+class _Rows:
+    """The rows of one stream and decoder, as all prompts have them.
+
+    Attributes:
+        stream, decoder: their names.
+        numbers: of the rows, ascending.
+        layers: their labels.
+        unmapped: those that the decoder has no map for.
+        of_cells: as for :func:`summed`.
+    """
+
+    def __init__(self, stream: str, decoder: str, layers: Mapping[int, tuple[str, bool]], *, of_cells: bool) -> None:
+        self.stream, self.decoder, self.of_cells = stream, decoder, of_cells
+        self.numbers = np.array(sorted(layers))
+        self.layers = tuple(layers[row][0] for row in sorted(layers))
+        self.unmapped = tuple(label for _, (label, mapped) in sorted(layers.items()) if not mapped)
+
+    @staticmethod
+    def of(files: Sequence[Path], stream: str | None, decoder: str | None, *, of_cells: bool) -> "_Rows":
+        """Those that are asked for, as the first prompt that did not fail has them.
+
+        Raises:
+            LensError: there are several streams or decoders, and it is not said which; or there is none of that name.
+        """
+        from pyarrow.parquet import read_table
+
+        for file in files:
+            found = read_table(file, columns=["stream", "decoder", "row", "layer", "mapped"])
+            distinct = found.filter(found["stream"].is_valid()).group_by(found.column_names).aggregate([]).to_pylist()
+            if distinct:
+                break
+        else:
+            raise LensError("every prompt failed: see Sweep.failed()")
+        stream = _one("stream", stream, {each["stream"] for each in distinct})
+        decoder = _one("decoder", decoder, {each["decoder"] for each in distinct})
+        mine = [each for each in distinct if (each["stream"], each["decoder"]) == (stream, decoder)]
+        layers = {each["row"]: (each["layer"], each["mapped"]) for each in mine}
+        return _Rows(stream, decoder, layers, of_cells=of_cells)
+
+    def mask(self, batch: "pyarrow.RecordBatch") -> "pyarrow.BooleanArray":
+        """Which rows of a batch are of these."""
+        from pyarrow import compute
+
+        return compute.and_(
+            compute.equal(batch["stream"], self.stream), compute.equal(batch["decoder"], self.decoder)
+        ).fill_null(False)
+
+
+def _one(what: str, wanted: str | None, known: set[str]) -> str:
+    if wanted is None and len(known) > 1:
+        raise LensError(f"there are several {what}s: pass {what}= with one of {', '.join(map(repr, sorted(known)))}")
+    if wanted is not None and wanted not in known:
+        raise LensError(f"there is no {what} {wanted!r}: there is {', '.join(map(repr, sorted(known)))}")
+    return next(iter(known)) if wanted is None else wanted
+
+
+def _batches(files: Sequence[Path], columns: list[str]) -> "Iterator[pyarrow.RecordBatch]":
+    from pyarrow.parquet import ParquetFile
+
+    for path in files:
+        with ParquetFile(path) as file:
+            yield from file.iter_batches(columns=columns)
+
+
+def _parts(batch: "pyarrow.RecordBatch", group: str | None) -> "Iterator[tuple[str, pyarrow.RecordBatch]]":
+    """The rows of each value of a column."""
+    from pyarrow import compute
+
+    if group is None:
+        yield "", batch
+        return
+    for value in batch[group].unique():
+        is_value = compute.is_null(batch[group]) if not value.is_valid else compute.equal(batch[group], value)
+        yield str(value.as_py()) if value.is_valid else "null", batch.filter(is_value.fill_null(False))
+
+
+def _add(running: Running, batch: "pyarrow.RecordBatch", measures: Sequence[str], rows: _Rows, skip_first: int) -> None:
+    row, position = (batch[name].to_numpy(zero_copy_only=False) for name in ("row", "position"))
+    counts, first = position >= skip_first, row == rows.numbers[0]
+    values: dict[str, Any] = {
+        name: batch[name].to_numpy(zero_copy_only=False).astype(np.float64)[counts] for name in measures
+    }
+    running.add_columns(
+        np.searchsorted(rows.numbers, row[counts]),
+        values,
+        lenses=int((first & (position == 0)).sum() if rows.of_cells else first.sum()),
+        tokens=int((first & counts).sum()),
+    )
+
+
+def _of_input(schema: "pyarrow.Schema") -> list[str]:
+    """The columns that came with the prompts."""
+    return [
+        field.name
+        for field in schema
+        if field.name not in (*OWN, ERROR) and (field.metadata or {}).get(b"about") == b"of the input"
+    ]
+
+
+def _measures(schema: "pyarrow.Schema") -> list[str]:
+    """The columns of numbers that are read off the model."""
+    of_input = _of_input(schema)
+    return [
+        field.name for field in schema if field.name not in (*OWN, ERROR, *of_input) and str(field.type) in _NUMBERS
+    ]

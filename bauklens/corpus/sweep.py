@@ -1,0 +1,121 @@
+"""sweep(): a corpus through a model, in shards, by as many workers as are started."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from bauklens.corpus.asked import Asked
+from bauklens.corpus.columns import ERROR, OWN
+from bauklens.corpus.models import loaded, named_models
+from bauklens.corpus.on_ray import swept_on_ray
+from bauklens.corpus.opened import Sweep, open_sweep
+from bauklens.corpus.texts import open_corpus
+from bauklens.corpus.workers import this_worker
+from bauklens.corpus.working import swept
+from bauklens.errors import LensError
+from bauklens.files import path_of
+from bauklens.vocabulary import PER_SHARD
+
+
+def sweep(
+    prompts: Any,
+    out: str | os.PathLike[str],
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    per: int = PER_SHARD,
+    rows: str | None = None,
+    positions: str | int | None = None,
+    column: str | None = None,
+    keep: Iterable[str] | None = None,
+    split: str = "train",
+    config: str | None = None,
+    limit: int | None = None,
+    streaming: bool = False,
+    on_error: str = "row",
+    worker: int | None = None,
+    workers: int | None = None,
+    load: Mapping[str, Any] | None = None,
+    ray: str | None = None,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Sweep:
+    """Runs a corpus through a model, and writes what is read of it as Parquet files, a shard of the prompts each.
+
+    A shard that is written is never done again: after whatever ended a sweep, the same call goes on. Several processes
+    share the shards: those that torchrun, ``accelerate launch``, srun, an array job of Slurm or mpirun started, or
+    those that ``worker`` and ``workers`` number. The content of a file depends on the prompts, the model and the
+    options only, and not on who wrote it.
+
+    Args:
+        prompts: a file (``.jsonl``, ``.parquet``, ``.csv``, or ``.txt`` with one prompt per line), a data set of the
+            hub by name, a ``datasets.Dataset``, or a list of texts, of lists of ids, or of mappings. A prompt may be a
+            text, ids, or a chat.
+        out: the folder to write, which is made if it is not there; of several models, the folder of their folders.
+        model: the model, or its name as :func:`bauklens.load` takes it; or a list of names or a pattern such as
+            ``"run/checkpoint-*"``, for one sweep after another.
+        tokenizer: the tokenizer of a model that is given itself.
+        per: prompts of a shard.
+        rows: ``"layer"``, one row per prompt and layer; ``"cell"``, one per prompt, layer and position.
+        positions: ``"last"``, the last position of each prompt; a number, that position; ``"all"``. By default the last
+            for rows of layers, and all for rows of cells.
+        column: the column of the prompts; by default ``prompt``, ``text`` or ``messages``.
+        keep: other columns of the input that go into the output; by default all that hold numbers, texts or truth
+            values.
+        split: of a data set of the hub.
+        config: the configuration of a data set of the hub.
+        limit: the most prompts to take, from the first.
+        streaming: read a data set of the hub as it is needed, in place of its files as a whole; needs ``limit``.
+        on_error: what to do if a prompt fails: ``"row"``, write its error in its place; ``"raise"`` it.
+        worker: the number of this worker, from 0, if no launcher says it.
+        workers: how many workers there are.
+        load: options of :func:`bauklens.load` for a model that is named, such as ``{"dtype": "bfloat16"}``.
+        ray: let Ray start the workers, which share the shards: the address of a cluster, or ``""`` for the one that the
+            environment names or else one on this machine. The model is then given by its name, and ``workers`` says
+            how many actors there are: by default one for each GPU, or else for each CPU.
+        tell: called with a line after each shard, of the first worker, such as ``print``.
+        options: of a lens, as for :func:`bauklens.logit_lens`: ``stream``, ``topk``, ``layers``, ``norm``,
+            ``decoder``, ``missing``, ``precision``, ``chunk_rows``, ``blocks``, ``head``, ``measures``, ``targets``,
+            ``mass`` and ``words``.
+
+    Returns:
+        What is written so far, by all workers, as :func:`bauklens.open_sweep` gives it.
+
+    Raises:
+        LensError: the folder holds another sweep; the prompts, the model or the options cannot be read or do not fit;
+            the disk is full.
+    """
+    folder = path_of(out)
+    asking = per, rows, positions, on_error, options
+    asked = Asked.of(*asking)
+    texts = {
+        "prompts": prompts,
+        "column": column,
+        "keep": keep if keep is None or isinstance(keep, str) else list(keep),
+        "split": split,
+        "config": config,
+        "limit": limit,
+        "streaming": streaming,
+        "taken": (*OWN, ERROR),
+    }
+    corpus = open_corpus(**texts)
+    if ray is not None:
+        for name, place in _by_name(model).items():
+            swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
+        return open_sweep(folder)
+    me = this_worker(worker, workers)
+    if isinstance(model, nn.Module):
+        swept(corpus, folder, model, tokenizer, asked, me, tell)
+        return open_sweep(folder)
+    for name, place in named_models(model).items():
+        swept(corpus, folder / place, *loaded(name, load or {}, me), asked, me, tell)
+    return open_sweep(folder)
+
+
+def _by_name(model: Any) -> dict[str, str]:
+    """The models, which the workers of Ray load themselves."""
+    if isinstance(model, nn.Module):
+        raise LensError("the workers of Ray load the model themselves: pass its name")
+    return named_models(model)

@@ -1,0 +1,170 @@
+"""What one worker does: its shards, one after another, and a note of what it did."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bauklens import __version__
+from bauklens.corpus.asked import Asked
+from bauklens.corpus.manifest import RUNS, Manifest, begun
+from bauklens.corpus.shards import Sweeper
+from bauklens.corpus.texts import Corpus
+from bauklens.corpus.workers import Worker
+from bauklens.decoders.fingerprint import weights_hash
+from bauklens.errors import LensError
+from bauklens.files import write_atomically
+from bauklens.model.in_hand import in_hand
+from bauklens.model.provenance import model_name
+from bauklens.progress import bar
+
+_PACKAGES = ("torch", "transformers")
+
+
+class Progress:
+    """How far a worker is: a bar on a terminal, or a line for each shard.
+
+    Args:
+        worker: only the first shows anything.
+        prompts: how many there are to do.
+        shards: in how many shards.
+        tell: called with each line; None for none.
+    """
+
+    def __init__(self, worker: Worker, prompts: int, shards: int, tell: Callable[[str], None] | None) -> None:
+        self._total, self._shards, self._ended = prompts, shards, 0
+        self._tell = tell if worker.is_first else None
+        what = "Prompts" if worker.of == 1 else f"Prompts of {worker}"
+        self._bar = bar(what, "prompt", total=prompts, hidden=not worker.is_first)
+        self._begin, self.written = time.monotonic(), 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return max(time.monotonic() - self._begin, 1e-9)
+
+    def prompts(self, count: int) -> None:
+        """So many more prompts are done."""
+        self.written += count
+        self._bar.update(count)
+
+    def shard(self) -> None:
+        """One more shard is written."""
+        self._ended += 1
+        if self._tell is not None:
+            rate = self.written / self.seconds
+            left = timedelta(seconds=round((self._total - self.written) / max(rate, 1e-9)))
+            self._tell(f"{self._ended} of {self._shards} shards: {rate:.3g} prompts a second, {left} left")
+
+
+def swept(
+    corpus: Corpus,
+    folder: Path,
+    model: nn.Module,
+    tokenizer: Any,
+    asked: Asked,
+    worker: Worker,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Writes the shards of a worker that are not there yet.
+
+    Args:
+        tell: as of :func:`bauklens.sweep`.
+    """
+    sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked)
+    with computing_with(manifest.threads):
+        done = set(manifest.done(folder))
+        own = [shard for shard in range(worker.number, manifest.shards, worker.of) if shard not in done]
+        total = sum(len(manifest.prompts_of(shard)) for shard in own)
+        with Progress(worker, total, len(own), tell) as progress:
+            for shard in own:
+                sweeper.write(folder, manifest, shard, progress.prompts)
+                progress.shard()
+    if progress.written:
+        note(folder, worker, progress.written, progress.seconds)
+    tidy(folder, manifest)
+
+
+def prepared(corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked) -> tuple[Sweeper, Manifest]:
+    """What makes shards, and the manifest of the folder, which is written if it is not there.
+
+    Raises:
+        LensError: the folder holds another sweep; the options do not fit the model.
+    """
+    model, tokenizer = in_hand(model, tokenizer)
+    sweeper = Sweeper.of(model, tokenizer, corpus, asked.options, asked.decoders, raises=asked.raises)
+    return sweeper, begun(folder, _manifest(corpus, model, asked))
+
+
+def _manifest(corpus: Corpus, model: nn.Module, asked: Asked) -> Manifest:
+    about: Mapping[str, Mapping[str, Any]] = {
+        "model": {
+            "name": model_name(model),
+            "revision": getattr(getattr(model, "config", None), "_commit_hash", None),
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+            "weights": weights_hash(model),
+        },
+        "input": {
+            "source": corpus.source,
+            "column": corpus.column,
+            "kept": list(corpus.kept),
+            "prompts": len(corpus),
+            "hash": corpus.digest(),
+        },
+        "options": asked.described(),
+        "layout": {**asked.layout, "threads": torch.get_num_threads()},
+        "versions": {"bauklens": __version__, **{name: version(name) for name in _PACKAGES}},
+    }
+    return Manifest(json.loads(json.dumps(about)))
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """So many threads, as those who began the sweep had: the last digits of a product depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def note(folder: Path, worker: Worker, prompts: int, seconds: float) -> None:
+    """Notes what a worker has done, beside the manifest."""
+    ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    about = {
+        "worker": worker.number,
+        "workers": worker.of,
+        "prompts": prompts,
+        "seconds": round(seconds, 3),
+        "prompts_per_second": round(prompts / max(seconds, 1e-9), 3),
+        "ended": ended,
+    }
+    runs = folder / RUNS
+    try:
+        runs.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LensError(f"cannot write {runs}: {error.strerror or error}") from None
+    name = f"{ended.replace(':', '')}-{worker.number}-of-{worker.of}-{secrets.token_hex(3)}.json"
+    write_atomically(runs / name, (json.dumps(about) + "\n").encode())
+
+
+def tidy(folder: Path, manifest: Manifest) -> None:
+    """Removes what workers that were killed have left, once nothing is left to do."""
+    if len(manifest.done(folder)) == manifest.shards:
+        for each in folder.glob(".bauklens-*"):
+            each.unlink(missing_ok=True)

@@ -260,7 +260,7 @@ def main(size, folder):
         child = os.fork()
         if not child:
             run(rank, size, port, folder)
-            os._exit(0)
+            sys.exit()
         children.append(child)
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 

@@ -54,7 +54,7 @@ def tables(model, name):
     yield "decoders", partial(lens, IDS, decoder=[None, Warm()], measures="all")
     yield "a few rows at a time", partial(lens, IDS, chunk_rows=3, measures="all")
     yield "several prompts", partial(lens, [IDS, IDS[:4], IDS[2:]])
-    yield "prompts together", partial(lens, [IDS, OTHER, IDS[1:]], track=0, measures="all")
+    yield "decoded together", partial(lens, [IDS, IDS[:4], IDS[2:], OTHER], measures="all", track=0, **SETS)
     yield "edited", partial(lens, IDS, edits=edits.zero("mlp", layers=1))
     yield "generated", partial(lens, IDS, max_new_tokens=3)
     yield "vectors", partial(bauklens.decode_states, model, None, torch.eye(48)[:3], targets=[3], **_ALL)

@@ -29,9 +29,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--rows", type=click.Choice(ROWS), help="One row per prompt and layer, or also per position.")
 @click.option("--positions", metavar="last|all|N", help="The positions to read; by default what --rows is for.")
 @click.option("--column", help="The column of the prompts; by default prompt, text or messages.")
-@click.option(
-    "--keep", help="Columns of the input to keep, with commas between; by default numbers, texts and truth values."
-)
+@click.option("--keep", help="Columns of the input to keep, with commas between; by default numbers and texts.")
 @click.option("--split", default="train", show_default=True, help="The split of a data set of the hub.")
 @click.option("--config", help="The configuration of a data set of the hub.")
 @click.option("--limit", type=_COUNT, help="The most prompts to take, from the first.")

@@ -116,7 +116,7 @@ def compared_cells(
         values: what was read, (layer, column, ...).
         promised: by how much a probability may be off, beyond rounding.
         parts: the columns of each prompt, if several ran as one.
-        limit: columns to decode at once.
+        limit: positions to decode at once, of several prompts.
 
     Returns:
         What was compared of each part.
@@ -153,10 +153,7 @@ def compared_cells(
 
 
 def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:
-    """Which columns exit together: so many, or those of as many prompts as have so many positions."""
-    count = sum(map(len, each_columns))
-    if run.together == 1:
-        return [slice(start, start + limit) for start in range(0, count, limit)]
+    """Which columns exit together: those of a prompt, or of as many prompts as have so many positions."""
     prompts = max(1, limit // run.length)
     ends = [0, *accumulate(map(len, each_columns))]
     starts = range(0, len(each_columns), prompts)

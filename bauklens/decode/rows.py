@@ -266,9 +266,9 @@ def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: in
     """As :func:`bauklens.decode.check.own_difference` of each part, of the last block's output apart from the table."""
     positions = list(own_positions(run)) if run.anatomy.alone else rows.positions
     last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
-    own = OwnLogits(run, positions, _shard(run))
     columns = [last.everything.positions] if run.anatomy.alone else parts
     with unembedding(run, last, Way()) as unembed:
+        own = OwnLogits(run, positions, unembed.shard)
         return [own_difference(unembed, Tile(range(1), each), own, _beside(limit)) for each in columns]
 
 

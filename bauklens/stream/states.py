@@ -133,9 +133,8 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
     kept, logits, head, sums, heads, shard = passed
     states = kept.whole()
     if not anatomy.plain:
-        return Batch(
-            [Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)], inputs, None
-        )
+        only = Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)
+        return Batch([only], inputs, None)
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     streams = []
     for place, length in enumerate(lengths):
@@ -148,18 +147,18 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
         given = {block: state[place, :length] for block, state in kept.given.items()}
         streams.append(Stream(own, own_logits, own_head, wrote, heads, given, shard))
     end_to_end = replace(inputs, ids=inputs.ids.flatten()[None])
-    return Batch(streams, end_to_end, _as_one(passed))
+    return Batch(streams, end_to_end, _as_one(states, passed))
 
 
-def _as_one(passed: Passed) -> Stream | None:
+def _as_one(states: torch.Tensor, passed: Passed) -> Stream | None:
     """The stream of a batch as of one long prompt, without a copy; None if logits of some positions are missing."""
-    states, logits, head = passed.kept.whole(), passed.logits, passed.head
+    logits, head = passed.logits, passed.head
     if logits is not None and logits.shape[1] != states.shape[2]:
         return None
     flat = {block: state.flatten(0, 1) for block, state in passed.kept.given.items()}
     call = None if head is None else HeadCall(head.inputs.flatten(0, 1), head.checksums.flatten(0, 1))
-    own_logits = None if logits is None else logits.flatten(0, 1)
-    return Stream(states.flatten(1, 2), own_logits, call, given=flat, shard=passed.shard)
+    flat_logits = None if logits is None else logits.flatten(0, 1)
+    return Stream(states.flatten(1, 2), flat_logits, call, given=flat, shard=passed.shard)
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:

@@ -28,7 +28,11 @@ SETS = {"targets": [5, 260, {"several": [1, 2, 300, 161, 160]}], "mass": {"many"
 MODELS = ("llama", "tied", "gemma2", "cohere", "phi", "mixtral")
 SOME = ("llama", "gemma2", "phi")
 PATIENCE = 1.0
-FEW = ("nearest tokens", "heads", "attention", "text", "fit of ridge")
+FEW = (
+    *("everything", "defaults", "deltas", "decoded together"),
+    *("nearest tokens", "heads", "attention", "text", "fit of ridge"),
+)
+"""What three ranks are asked for."""
 _ALL = {"results": "all"}
 
 
@@ -135,7 +139,8 @@ def found_on(rank, size, folder):
     found = {"tables": {}, "others": {}}
     models = {name: load(folder / name, tp_size=size) for name in (MODELS if size == 2 else SOME)}
     for name, model in models.items():
-        found["tables"] |= {(name, what): table(ask) for what, ask in tables(model, name)}
+        asked = {(name, what): ask for what, ask in tables(model, name) if size == 2 or what in FEW}
+        found["tables"] |= {what: table(ask) for what, ask in asked.items()}
     model = models["llama"]
     found["others"] = {what: outcome(ask) for what, ask in others(model) if size == 2 or what in FEW}
     found |= disagreements(model, rank) | costs(model)

@@ -179,7 +179,9 @@ def disagreements(model, rank):
         "states": timed(lambda: bauklens.get_hidden_states(model, None, IDS[: 4 + rank])),
     }
     if rank == 0:
+        usual, ranks.PATIENCE = ranks.PATIENCE, PATIENCE
         found["alone"] = timed(lambda: lens(IDS))
+        ranks.PATIENCE = usual
     else:
         time.sleep(2 * PATIENCE)
     return found | {"again": table(lambda: lens(IDS, **_ALL))}
@@ -250,7 +252,6 @@ def run(rank, size, port, folder):
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     torch.set_num_threads(1)
-    ranks.PATIENCE = PATIENCE
     found = found_on(rank, size, folder)
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(found))
     torch.distributed.destroy_process_group()

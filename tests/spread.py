@@ -182,8 +182,7 @@ def disagreements(model, rank):
         usual, ranks.PATIENCE = ranks.PATIENCE, PATIENCE
         found["alone"] = timed(lambda: lens(IDS))
         ranks.PATIENCE = usual
-    else:
-        time.sleep(2 * PATIENCE)
+    torch.distributed.barrier()
     return found | {"again": table(lambda: lens(IDS, **_ALL))}
 
 

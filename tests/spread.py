@@ -19,6 +19,7 @@ import bauklens
 from bauklens import LensError, edits
 from bauklens.decode.unembed import Unembed
 from bauklens.model import head_shard, ranks
+from tests.sweeps import digests
 
 IDS = [7, 301, 44, 5, 5, 118, 260, 9, 77, 13]
 OTHER = [7, 301, 44, 5, 8, 118, 260, 9, 77, 13]
@@ -86,6 +87,12 @@ def others(model):
         yield f"fit of {method}", partial(fitted, model, method)
 
 
+def swept(model, rank, folder):
+    """A sweep by all ranks, which is one worker: what it returns on each, and the hash of its files."""
+    found = bauklens.sweep(TEXTS, folder / f"swept-{torch.distributed.get_world_size()}", model, per=3, measures="all")
+    return found.shards, found.runs, digests(found.folder) if rank == 0 else {}
+
+
 def of_score(scores):
     return np.stack([each for measures in scores.value.values() for each in measures.values()])
 
@@ -145,6 +152,7 @@ def found_on(rank, size, folder):
     found["others"] = {what: outcome(ask) for what, ask in others(model) if size == 2 or what in FEW}
     found |= disagreements(model, rank) | costs(model)
     found["short of memory"] = short_of_memory(model, rank)
+    found["swept"] = swept(model, rank, Path(folder))
     found["first"] = bauklens.logit_lens(model, None, IDS) is None
     found["own"] = model(torch.tensor([IDS])).logits.shape[-1], type(model.lm_head).__name__
     plans = {

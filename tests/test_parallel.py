@@ -17,7 +17,7 @@ from transformers import (
 
 import bauklens
 from tests.processes import FORKS, ROOT, python
-from tests.spread import MODELS, PATIENCE, arrays, others, outcome, tables
+from tests.spread import MODELS, PATIENCE, TEXTS, arrays, others, outcome, tables
 from tests.tiny import LAYERS, VOCABULARY, randomised
 
 LLAMA = {
@@ -242,3 +242,18 @@ def test_experts_of_their_own_and_sharded_weights(spread, alone):
                 assert "\n" not in given
             else:
                 np.testing.assert_allclose(given, own, atol=2e-4, rtol=1e-4, err_msg=what)
+
+
+def test_the_ranks_of_a_model_sweep_as_one_worker(spread, folder, tmp_path):
+    ranks, _ = spread
+    model, _ = bauklens.load(folder / "llama", device="cpu")
+    alone = bauklens.sweep(TEXTS, tmp_path / "alone", model, per=3, measures="all").to_frame()
+    for shards, runs, _ in (found["swept"] for found in ranks):
+        assert shards == 3
+        assert [(run["worker"], run["workers"], run["prompts"]) for run in runs] == [(0, 1, 8)]
+    own = bauklens.open_sweep(folder / f"swept-{len(ranks)}")
+    assert list(own.runs) == ranks[0]["swept"][1]
+    found = own.to_frame()
+    assert found.layer.tolist() == alone.layer.tolist()
+    assert np.array_equal(np.stack(found.top_ids), np.stack(alone.top_ids))
+    assert np.allclose(found.kl, alone.kl, atol=1e-4)

@@ -29,7 +29,11 @@ SETS = {"targets": [5, 260, {"several": [1, 2, 300, 161, 160]}], "mass": {"many"
 MODELS = ("llama", "tied", "gemma2", "cohere", "phi", "mixtral")
 SOME = ("llama", "gemma2", "phi")
 PATIENCE = 1.0
-FEW = ("nearest tokens", "heads", "attention", "text", "fit of ridge")
+FEW = (
+    *("everything", "defaults", "deltas", "decoded together"),
+    *("nearest tokens", "heads", "attention", "text", "fit of ridge"),
+)
+"""What three ranks are asked for."""
 _ALL = {"results": "all"}
 
 
@@ -142,7 +146,8 @@ def found_on(rank, size, folder):
     found = {"tables": {}, "others": {}}
     models = {name: load(folder / name, tp_size=size) for name in (MODELS if size == 2 else SOME)}
     for name, model in models.items():
-        found["tables"] |= {(name, what): table(ask) for what, ask in tables(model, name)}
+        asked = {(name, what): ask for what, ask in tables(model, name) if size == 2 or what in FEW}
+        found["tables"] |= {what: table(ask) for what, ask in asked.items()}
     model = models["llama"]
     found["others"] = {what: outcome(ask) for what, ask in others(model) if size == 2 or what in FEW}
     found |= disagreements(model, rank) | costs(model)
@@ -182,11 +187,10 @@ def disagreements(model, rank):
         "states": timed(lambda: bauklens.get_hidden_states(model, None, IDS[: 4 + rank])),
     }
     if rank == 0:
-        ranks.PATIENCE, patience = PATIENCE, ranks.PATIENCE
+        usual, ranks.PATIENCE = ranks.PATIENCE, PATIENCE
         found["alone"] = timed(lambda: lens(IDS))
-        ranks.PATIENCE = patience
-    else:
-        time.sleep(2 * PATIENCE)
+        ranks.PATIENCE = usual
+    torch.distributed.barrier()
     return found | {"again": table(lambda: lens(IDS, **_ALL))}
 
 
@@ -212,8 +216,10 @@ def costs(model):
     head_shard.HeadShard.gathered = counted
     with Watch():
         lens = bauklens.logit_lens(model, None, LONG, track=0, **_ALL)
+        told = sum(sent)
+        bauklens.trace_effect(model, None, LONG, [*LONG[:-1], 5], 5)
     head_shard.HeadShard.gathered = gather
-    return {"bytes": sum(sent) / lens.top_ids[..., 0].size, "rows": max(largest, default=0)}
+    return {"bytes": told / lens.top_ids[..., 0].size, "rows": max(largest, default=0)}
 
 
 def short_of_memory(model, rank):
@@ -267,7 +273,7 @@ def main(size, folder):
         child = os.fork()
         if not child:
             run(rank, size, port, folder)
-            os._exit(0)
+            sys.exit()
         children.append(child)
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 

@@ -38,7 +38,7 @@ NOT_RUN_HERE = (
     "pip install ",  # tests/test_release.py installs for real
     "scripts/",  # what CI runs, or tests/test_scripts.py and tests/test_site.py
     ".venv/bin/python ",
-    "torchrun ",  # tests/test_sweep_faults.py
+    "torchrun ",  # tests/test_sweep_faults.py, tests/test_parallel.py
     "eval ",  # tests/test_cli.py has bash take the completion
 )
 

@@ -158,7 +158,7 @@ def test_a_rank_that_calls_by_itself_is_told_so_after_a_while(spread, alone):
     error, seconds = ranks[0]["alone"]
     others = "rank 1" if len(ranks) == 2 else "ranks 1, 2"
     assert error.startswith(f"LensError: logit_lens() was called on rank 0, and not on {others} within 1 seconds")
-    assert PATIENCE <= seconds < PATIENCE + 2
+    assert PATIENCE <= seconds < PATIENCE + 10
     for found in ranks:  # and the next call of all of them is fine
         require_alike(found["again"], alone["tables"]["llama", "defaults"])
 

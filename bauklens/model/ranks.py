@@ -88,6 +88,8 @@ class Ranks:
                 self._forget(store, number - 2)
                 return base
             missing = [rank for rank in self.members if not store.check([f"{base}/{rank}"])]
+            if not missing:  # the last of them came as the first gave up
+                raise LensError(f"the ranks of this model called {what} more than {PATIENCE:g} seconds apart")
             raise LensError(
                 f"{what} was called on {_named([each for each in self.members if each not in missing])}, and not on "
                 f"{_named(missing)} within {PATIENCE:g} seconds: a model that is spread over ranks has to be called on "

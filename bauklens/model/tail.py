@@ -22,6 +22,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
 from bauklens.model.memory import out_of_memory
 from bauklens.model.proof import NotProvedError
+from bauklens.model.stand_in import StandIn
 from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -176,7 +177,7 @@ class Tail:
         if self._before.complete:
             functions = self._before.functions(self._model)
             return swapped(
-                self._model, {name: _StandIn(self._model.get_submodule(name), each) for name, each in functions.items()}
+                self._model, {name: StandIn(self._model.get_submodule(name), each) for name, each in functions.items()}
             )
         self._before.results.clear()
         return self._before.recording(self._model, self._layout.blocks[0])
@@ -228,25 +229,6 @@ class Tail:
         return norm(states, self._given.positions)
 
 
-class _StandIn(nn.Module):
-    """Takes a module's place and has its attributes, and calls a function instead of computing."""
-
-    def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.__dict__.update(original=module, function=function)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["original"], name)
-
-    def named_parameters(self, *inputs: Any, **keywords: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the module itself, as models look up its dtype there."""
-        found: Iterator[tuple[str, nn.Parameter]] = self.__dict__["original"].named_parameters(*inputs, **keywords)
-        return found
-
-    def forward(self, *inputs: Any, **keywords: Any) -> Any:
-        return self.function(*inputs, **keywords)
-
-
 @unbroken
 def replaying(
     model: nn.Module,
@@ -294,8 +276,8 @@ def replaying(
             functions[name] = lambda states: tail.frozen(frozen, states)
         if to_head or through is not None or shard is not None:
             functions[layout.head] = tail.at_head
-        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, _StandIn)}
-        stand_ins = {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}
+        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, StandIn)}
+        stand_ins = {name: StandIn(own.get_submodule(name), each) for name, each in functions.items()}
         with swapped(own, outer | stand_ins):
             yield tail
 

@@ -119,7 +119,8 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
     few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
     named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
     with explaining_out_of_memory(inputs.ids.numel()), named:
-        if few and inputs.ids.numel() > most_with_logits(anatomy):
+        gathers = anatomy.shards is not None and not tracing.in_shards
+        if few and (gathers or inputs.ids.numel() > most_with_logits(anatomy)):
             passed = run_traced(model, anatomy, inputs, tracing, options | few)
         else:
             try:

@@ -13,7 +13,7 @@ import bauklens
 from tests.processes import ROOT
 from tests.sweeps import digests, prompts_of, write_model, write_prompts
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+pytestmark = pytest.mark.slow  # processes start: tests/scheduling.py has one worker run all of them
 
 PER, COUNT = 60, 720
 OPTIONS = ["--model", "tiny", "--per", str(PER), "--target", " city", "--words", "first", "-o"]

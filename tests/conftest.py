@@ -57,7 +57,6 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_collection_finish():
     """What is imported and collected stays until the end, so the garbage collector need not look at it again."""
-    gc.collect()
     gc.freeze()
 
 

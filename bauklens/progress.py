@@ -1,12 +1,14 @@
 """Progress bars for long work: on a terminal, after two seconds, unless they are turned off."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from bauklens.signals import finished
+from bauklens.signals import finished, unbroken
 
 _hidden = False
 
@@ -15,6 +17,22 @@ def hide_bars() -> None:
     """Turns progress bars off from now on."""
     global _hidden
     _hidden = True
+
+
+@unbroken
+def silence() -> Iterator[None]:
+    """Turns progress bars, messages and warnings off meanwhile, as another process shows them."""
+    global _hidden
+    log = logging.getLogger("bauklens")
+    before, level, _hidden = _hidden, log.level, True
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _hidden = before
+        log.setLevel(level)
 
 
 class bar:  # noqa: N801 - used like a function

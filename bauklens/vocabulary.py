@@ -68,6 +68,9 @@ WORDS = ("whole", "first")
 ON_ERROR = ("raise", "skip")
 """What to do about a prompt of a list that cannot be run."""
 
+RESULTS = ("first", "all")
+"""Which ranks are handed the results of a model that is spread over ranks."""
+
 ATTENTION = (False, True, "heads")
 """What a lens keeps of attention weights: nothing, the mean over heads, or each head."""
 

@@ -21,6 +21,8 @@ from unittest import mock
 
 import click
 import torch
+from benchmark_sweep import SWEEP, of_sweeps
+from benchmark_sweep import measure as measure_sweep
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -363,6 +365,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
     parts.append(growth(ordered))
     if (folder / VIEWER).exists():
         parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
+    if (folder / SWEEP).exists():
+        parts.append(of_sweeps(json.loads((folder / SWEEP).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -422,6 +426,8 @@ the process above that of the forward pass alone, the hidden states included.
 @click.option("--rounds", default=5, show_default=True, help="0 runs each case once, not warmed up.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")
+@click.option("--sweep", is_flag=True, help="Measure sweeps of many prompts instead, by one worker and by two.")
+@click.option("--prompts", default=256, show_default=True, help="With --sweep: how many.")
 def main(
     model: str,
     shape: str | None,
@@ -431,10 +437,20 @@ def main(
     rounds: int,
     json_path: Path | None,
     docs: bool,
+    sweep: bool,
+    prompts: int,
 ) -> None:
     """Prints the tables."""
     loaded, tokenizer = load(model, shape, device, dtype)
     runs = []
+    if sweep:
+        about = {"machine": machine(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch.")}
+        runs.append(measure_sweep(model, loaded, tokenizer, prompts, max(rounds, 1), about))
+        print(of_sweeps(runs[-1]))
+        if docs:
+            (DOCS / SWEEP).write_text(json.dumps(runs[-1], indent=1) + "\n", encoding="utf-8")
+            write_docs([], DOCS)
+        tokens = ()
     for length in tokens:
         name = f"{shape} (random weights)" if shape else model
         runs.append(measure(name, loaded, tokenizer, length, rounds))

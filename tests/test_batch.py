@@ -58,6 +58,17 @@ def test_more_prompts_than_the_context_has_positions_are_decoded_together(gpt2, 
         assert_alike(bauklens.logit_lens(gpt2, None, prompt), lens)
 
 
+@pytest.mark.parametrize("layers", [[2, 0], [1, 0, "embed"], ["embed"], -1])
+def test_layers_in_any_order_are_decoded_together(gpt2, decodings, layers):
+    prompts = [PROMPT[:5], PROMPT[3:8]]
+    lenses = bauklens.logit_lens(gpt2, None, prompts, layers=layers, track=0)
+    assert decodings == [2]
+    for prompt, lens in zip(prompts, lenses, strict=True):
+        alone = bauklens.logit_lens(gpt2, None, prompt, layers=layers)
+        assert lens.layers == alone.layers
+        assert_alike(alone, lens)
+
+
 @pytest.fixture
 def decodings(monkeypatch):
     """How many prompts were decoded at once, each time that several were."""

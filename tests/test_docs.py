@@ -11,14 +11,18 @@ import random
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 import bauklens
 from bauklens.cli.commands import main
 from bauklens.vocabulary import STREAMS
 from scripts.decoder_tables import ENDS, PARTS, begins, regions
+from tests.sweeps import prompts_of, write_prompts
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # everything that the pages show is run
@@ -28,10 +32,13 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROO
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+CORPORA = ROOT / "docs" / "guide" / "corpora.md"
+
 NOT_RUN_HERE = (
     "pip install ",  # tests/test_release.py installs for real
     "scripts/",  # what CI runs, or tests/test_scripts.py and tests/test_site.py
     ".venv/bin/python ",
+    "torchrun ",  # tests/test_sweep_faults.py, tests/test_parallel.py
     "eval ",  # tests/test_cli.py has bash take the completion
 )
 
@@ -74,6 +81,7 @@ def reader(tmp_path, monkeypatch):
     """A folder with what the pages speak of: a model of the reader's own, a file of prompts, and one to evaluate."""
     saved_model("gpt2", tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("The tower is in\nThe needle is in\n")
+    write_prompts(tmp_path / "prompts.jsonl", prompts_of(6))
     items = [
         {"prompt": "The capital of the country shaped like a boot is ", "target": "Rome", "intermediates": ["Italy"]}
     ]
@@ -212,7 +220,54 @@ def test_every_block_says_its_language():
     for page in PAGES:
         fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert fences.count("") == len(fences) / 2, page
-        assert {*fences} <= {"", "python", "sh", "text"}, page
+        assert {*fences} <= {"", "python", "sh", "text", *(("bash", "yaml") if page.name == "corpora.md" else ())}, page
+
+
+SRUN = """#!/bin/sh
+for rank in 0 1 2; do
+    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_STEP_NUM_TASKS=3 "$@" &
+done
+wait
+"""
+
+
+@pytest.mark.slow
+def test_the_script_for_slurm_with_the_variables_that_srun_sets(reader):
+    """Three tasks, which share five shards of the prompts; of the two models that the page names, one is tiny here."""
+    (script,) = [code for language, code in blocks(CORPORA) if language == "bash" and "#SBATCH" in code]
+    (reader / "bin").mkdir()
+    (reader / "bin" / "srun").write_text(SRUN)
+    (reader / "bin" / "srun").chmod(0o755)
+    pandas.DataFrame(prompts_of(9)).to_parquet(reader / "prompts.parquet")
+    path = os.pathsep.join([str(reader / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    places = {"HOME": str(reader), "SCRATCH": str(reader), "PATH": path, "PYTHONPATH": str(ROOT)}
+    script = script.replace("--dtype float16", "--per 2")  # which no CPU is fast with
+    ran = subprocess.run(["bash", "-c", script], env=os.environ | places, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = bauklens.open_sweep(reader / "out")
+    assert found.is_complete
+    assert sorted((run["worker"], run["workers"], run["prompts"]) for run in found.runs) == [
+        (0, 3, 4),
+        (1, 3, 3),
+        (2, 3, 2),
+    ]
+
+
+def test_the_job_for_kubernetes_and_the_cluster_of_ray_are_yaml_and_run_commands_that_there_are():
+    import yaml
+
+    job, cluster = [yaml.safe_load(code) for language, code in blocks(CORPORA) if language == "yaml"]
+    assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
+    assert cluster["head_node_type"] in cluster["available_node_types"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (up,) = [code for language, code in blocks(CORPORA) if language == "bash" and "ray exec" in code]
+    asked = shlex.split(shlex.split(up.splitlines()[1])[-1])
+    for words in (container["command"], asked):
+        assert words[:2] == ["bauklens", "sweep"]
+        context = main.commands["sweep"].make_context("sweep", list(words[2:]))
+        assert context.params["output"] == Path("/data/out")
+    assert context.params["ray"] == "auto"
+    assert job["spec"]["completions"] == int(container["command"][container["command"].index("--workers") + 1])
 
 
 def test_every_file_that_is_named_is_there():

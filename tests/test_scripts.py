@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import python
+from tests.sweeps import write_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # each starts a process
@@ -69,6 +70,29 @@ def test_benchmark(tmp_path):
     assert all(each > 0 for each in run["seconds"].values())
     assert "bauklens" in ran.stdout
     assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}
+
+
+def test_benchmark_of_sweeps(tmp_path):
+    write_model(tmp_path / "tiny")
+    figures = tmp_path / "figures.json"
+    arguments = [
+        "--model",
+        str(tmp_path / "tiny"),
+        "--sweep",
+        "--prompts",
+        "70",
+        "--rounds",
+        "1",
+        "--json",
+        str(figures),
+    ]
+    ran = python(SCRIPTS / "benchmark.py", *arguments)
+    assert ran.returncode == 0, ran.stderr
+    (run,) = json.loads(figures.read_text(encoding="utf-8"))
+    assert run["prompts"] == 70
+    assert len(run["prompts a second"]) == 5
+    assert all(each > 0 for each in run["prompts a second"].values())
+    assert "| sweep, 2 workers, every cell |" in ran.stdout
 
 
 def test_benchmark_of_effects(tmp_path):

@@ -87,10 +87,10 @@ class TestWhatIsWritten:
         assert [path.name for path in swept.files] == [f"part-000000{number}.parquet" for number in range(3)]
         assert {path.name for path in swept.folder.iterdir()} == {
             *(path.name for path in swept.files),
-            "manifest.json",
-            "runs",
+            "_manifest.json",
+            "_runs",
         }
-        about = json.loads((swept.folder / "manifest.json").read_text())
+        about = json.loads((swept.folder / "_manifest.json").read_text())
         assert about["input"]["prompts"] == 50
         assert about["options"]["targets"] == TARGETS
         assert about["layout"] == {
@@ -215,7 +215,7 @@ class TestSummaries:
         assert list(found.manifests) == ["checkpoint-3", "checkpoint-20", "checkpoint-100"]
         series = found.summary()
         assert list(series) == ["checkpoint-3", "checkpoint-20", "checkpoint-100"]
-        one = bauklens.open_sweep(tmp_path / "out" / "checkpoint-20").summary()
+        one = bauklens.open_sweep(tmp_path / "out" / "model=checkpoint-20").summary()
         assert_alike(series["checkpoint-20"], one)
         assert_alike(one, sweep(tiny_model("gpt2", seed=2), tmp_path / "apart").summary())
         frame = found.to_frame()
@@ -288,14 +288,14 @@ class TestGoingOn:
 
     def test_a_folder_with_shards_and_no_manifest(self, model, tmp_path):
         found = sweep(model, tmp_path)
-        (found.folder / "manifest.json").unlink()
-        with pytest.raises(LensError, match=r"holds shards and no manifest\.json: pass another folder"):
+        (found.folder / "_manifest.json").unlink()
+        with pytest.raises(LensError, match=r"holds shards and no _manifest\.json: pass another folder"):
             sweep(model, tmp_path)
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "bauklens.sweep", "version": 1}', "\0", "[" * 999])
     def test_a_manifest_that_is_none(self, model, tmp_path, content):
         found = sweep(model, tmp_path)
-        (found.folder / "manifest.json").write_text(content)
+        (found.folder / "_manifest.json").write_text(content)
         for again in (lambda: sweep(model, tmp_path), lambda: bauklens.open_sweep(found.folder)):
             with pytest.raises(LensError, match=r"manifest\.json") as caught:
                 again()

@@ -1,5 +1,6 @@
 """Sweeps that are killed, and go on under another launcher: the same files, byte for byte."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,10 +9,14 @@ import time
 
 import psutil
 import pytest
+import torch
 
 import bauklens
+from bauklens.corpus.fit_parts import KeptApart, Share
+from bauklens.corpus.workers import Worker
 from tests.processes import ROOT, python
 from tests.sweeps import digests, prompts_of, write_model, write_prompts
+from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # processes start: tests/scheduling.py has one worker run all of them
 
@@ -141,3 +146,29 @@ print(len(held), max(held[1:]) / held[0])
     shards, growth = ran.stdout.split()
     assert shards == "10"
     assert float(growth) <= 1.05
+
+
+def test_ranks_fit_parts_of_a_decoder_and_the_last_merges_them(place):
+    """Parts of a Jacobian lens, on texts that are no other's, and none that the merged lens is measured on."""
+    texts = [" ".join(each["prompt"] for each in prompts_of(12, seed=number)) for number in range(100)]
+    (place / "texts.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
+    words = ["fit", "--texts", "texts.jsonl", "--model", "tiny", "--length", "32", "--skip-first", "4"]
+    words += ["--tokens", "600", "--method", "jacobian", "-o", "lens.safetensors"]
+    launched = [*TORCHRUN, "2", "-m", "bauklens", *words]
+    ran = subprocess.run(launched, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "wrote lens.safetensors, of 2 parts" in ran.stderr
+    assert [path.name for path in place.glob("lens*")] == ["lens.safetensors"]
+    found = bauklens.load_decoder(place / "lens.safetensors")
+    model, tokenizer = tiny_model("gpt2"), tiny_tokenizer()
+    shares = [list(Share(texts, Worker(number, 2))) for number in range(2)]
+    apart = list(KeptApart(texts))
+    assert sorted([*shares[0], *shares[1], *apart]) == sorted(texts)
+    options = {"length": 32, "skip_first": 4, "tokens": 300, "method": "jacobian"}
+    parts = [bauklens.fit_decoder(model, tokenizer, share, **options) for share in shares]
+    merged = bauklens.JacobianLens.merge(parts, model, tokenizer, apart)
+    for layer in found.layers:
+        assert torch.allclose(found.matrix(layer), merged.matrix(layer), atol=1e-3)
+        assert found.quality[layer]["kl"] == pytest.approx(merged.quality[layer]["kl"], rel=1e-3)
+    again = subprocess.run(launched, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "wrote lens.safetensors, of 2 parts" in again.stderr

@@ -1,11 +1,13 @@
 """The commands that make decoders: fit and merge."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bauklens.cli.option_values import load_model
+from bauklens.cli.option_values import load_model, loading_quietly
 from bauklens.cli.options import model_options, window_options
 from bauklens.cli.output import require_each_writable, say
 from bauklens.cli.text_files import read_texts
@@ -13,6 +15,7 @@ from bauklens.errors import LensError
 from bauklens.vocabulary import FIT_METHODS, OPTIMIZERS
 
 if TYPE_CHECKING:
+    from bauklens.corpus.workers import Worker
     from bauklens.decoders.learned import LearnedDecoder
 
 _FILE = click.Path(path_type=Path)
@@ -86,8 +89,13 @@ def fit(
     jacobian-mean-field  the same in closed form, of blocks like Llama's
 
     \b
+    Started by torchrun, accelerate launch, srun or an array job of Slurm, each worker fits a part on its share of the
+    texts, and the last to end merges the parts.
+
+    
     Example: bauklens fit --method ridge --texts book.txt -o ridge.safetensors
              bauklens lens "The Eiffel Tower is in" --decoder logit --decoder ridge.safetensors
+             torchrun --nproc-per-node 8 -m bauklens fit --texts corpus.parquet -o lens.safetensors
     """
     require_each_writable(output, checkpoint)
     if checkpoint is not None and checkpoint.resolve() == output.resolve():
@@ -96,24 +104,57 @@ def fit(
     texts = None if file is None else read_texts(file)
     arguments = {name: options.pop(name) for name in _ARGUMENTS}
     arguments["name"] = arguments["name"] or output.stem
+    arguments |= {
+        "method": method,
+        "layers": list(layers) or None,
+        "memory": None if memory is None else max(1, int(memory * _GB)),
+        "dtype": map_dtype,
+        "normalize": normalize or None,
+        "checkpoint": checkpoint,
+    }
+    from bauklens.corpus.workers import this_worker
+
+    worker = this_worker()
+    if worker.of > 1:
+        _fit_part(output, worker, texts, arguments, options)
+        return
     model, tokenizer = load_model(options)
     from bauklens.decoders.fit.fitting import fit_decoder
 
-    decoder = fit_decoder(
-        model,
-        tokenizer,
-        texts,
-        method=method,
-        layers=list(layers) or None,
-        memory=None if memory is None else max(1, int(memory * _GB)),
-        dtype=map_dtype,
-        normalize=normalize or None,
-        checkpoint=checkpoint,
-        **arguments,
-    )
+    decoder = fit_decoder(model, tokenizer, texts, **arguments)
     decoder.save(output)
     _print(decoder)
     say(f"wrote {output}")
+
+
+def _fit_part(
+    output: Path, worker: "Worker", texts: Iterable[str] | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Fits the part of one worker of several; if it is the last, merges all parts."""
+    if texts is not None and getattr(texts, "is_read_once", False):
+        raise LensError("several workers cannot share standard input: pass a file")
+    from bauklens.corpus.fit_parts import Share, fit_part, merged_parts, part_of
+    from bauklens.corpus.models import loaded
+    from bauklens.corpus.workers import Worker
+    from bauklens.decoders.fit.fitting import fit_decoder
+    from bauklens.decoders.fit.wanted import default_tokens
+
+    asked = hashlib.sha256(repr([sorted(arguments.items()), sorted(options.items())]).encode()).hexdigest()[:8]
+    parts = [part_of(output, Worker(number, worker.of), asked) for number in range(worker.of)]
+    loading_quietly()
+    model, tokenizer = loaded(options.pop("model"), {name: value for name, value in options.items() if value}, worker)
+    tokens = arguments["tokens"] or default_tokens(arguments["method"], own=texts is None)
+    own = {"tokens": -(-tokens // worker.of), "seed": arguments["seed"] + worker.number}
+    if arguments["checkpoint"] is not None:
+        own["checkpoint"] = part_of(arguments["checkpoint"], worker, asked)
+    share = None if texts is None else Share(texts, worker)
+    fit_part(parts[worker.number], lambda: fit_decoder(model, tokenizer, share, **(arguments | own)))
+    decoder = merged_parts(output, parts, model, tokenizer, texts, arguments["name"])
+    if decoder is not None:
+        _print(decoder)
+        say(f"wrote {output}, of {worker.of} parts")
+    else:
+        say(f"wrote the part of {worker}: the last worker merges them")
 
 
 _ARGUMENTS = (

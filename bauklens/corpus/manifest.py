@@ -11,9 +11,11 @@ from typing import Any
 from bauklens.errors import LensError
 from bauklens.reading_files import parse_json, read_text
 
-NAME = "manifest.json"
+NAME = "_manifest.json"
+"""Readers of Parquet folders pass over what begins with an underscore."""
+
 FORMAT, VERSION = "bauklens.sweep", 1
-RUNS = "runs"
+RUNS = "_runs"
 """The folder in which each worker says what it has done."""
 
 _SHARD = "part-{:07d}.parquet"
@@ -68,6 +70,15 @@ class Manifest:
     def text(self) -> str:
         """As JSON."""
         return json.dumps({"format": FORMAT, "version": VERSION, **self.about}, indent=1, ensure_ascii=False) + "\n"
+
+
+def folder_of(model: str) -> str:
+    """The folder of one of several models, as Hive calls it, so that readers of Parquet folders know the model.
+
+    >>> folder_of("checkpoint-100")
+    'model=checkpoint-100'
+    """
+    return f"model={model}"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -137,7 +148,7 @@ def _short(value: Any) -> str:
 
 def _write_once(path: Path, text: str) -> None:
     """Writes a file that is then whole or not there, and leaves the one that another process has written meanwhile."""
-    beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    beside = path.with_name(f"._{path.name}-{secrets.token_hex(8)}")
     try:
         beside.write_text(text, encoding="utf-8")
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.corpus.manifest import folder_of
 from bauklens.corpus.natural import by_number
 from bauklens.corpus.workers import Worker
 from bauklens.errors import LensError
@@ -58,9 +59,9 @@ def _folders(names: list[str]) -> list[str]:
     """A folder for each, by the last part of its name, with a number if it is taken."""
     found: list[str] = []
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]", "-", Path(name).name).lstrip(".") or "model"
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", Path(name).name) or "model"
         place, number = plain, 2
         while place in found:
             place, number = f"{plain}-{number}", number + 1
         found.append(place)
-    return found
+    return [folder_of(place) for place in found]

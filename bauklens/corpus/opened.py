@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bauklens.arguments import checked_count
-from bauklens.corpus.manifest import NAME, RUNS, Manifest, read_manifest
+from bauklens.corpus.manifest import NAME, RUNS, Manifest, folder_of, read_manifest
 from bauklens.corpus.natural import by_number
 from bauklens.corpus.summing import summed
 from bauklens.errors import LensError
@@ -56,7 +56,7 @@ class Sweep:
     @property
     def done(self) -> int:
         """How many are written."""
-        return sum(len(each.done(self.folder / name)) for name, each in self.manifests.items())
+        return sum(len(each.done(self._of(name))) for name, each in self.manifests.items())
 
     @property
     def is_complete(self) -> bool:
@@ -67,9 +67,9 @@ class Sweep:
     def files(self) -> list[Path]:
         """The shards that are written, in order."""
         return [
-            manifest.path_of(self.folder / name, shard)
+            manifest.path_of(self._of(name), shard)
             for name, manifest in self.manifests.items()
-            for shard in manifest.done(self.folder / name)
+            for shard in manifest.done(self._of(name))
         ]
 
     @property
@@ -77,7 +77,7 @@ class Sweep:
         """What each worker has done, the earliest first: ``worker``, ``workers``, ``prompts``, ``seconds``,
         ``prompts_per_second`` and ``ended`` (UTC).
         """
-        paths = [path for name in self.manifests for path in (self.folder / name / RUNS).glob("*.json")]
+        paths = [path for name in self.manifests for path in (self._of(name) / RUNS).glob("*.json")]
         found = []
         for path in paths:
             try:
@@ -100,7 +100,7 @@ class Sweep:
         self._require_some()
         by_model = None
         if "" not in self.manifests:
-            by_model = dataset.partitioning(schema([(MODEL, string())]))
+            by_model = dataset.partitioning(schema([(MODEL, string())]), flavor="hive")
         with _naming_what_is_broken(self.folder):
             return dataset.dataset(
                 [str(each) for each in self.files],
@@ -168,11 +168,11 @@ class Sweep:
             raise LensError("this is a sweep of one model: open the folder of several to group by 'model'")
         found: dict[str, Summary] = {}
         for name, manifest in self.manifests.items():
-            files = [manifest.path_of(self.folder / name, shard) for shard in manifest.done(self.folder / name)]
+            files = [manifest.path_of(self._of(name), shard) for shard in manifest.done(self._of(name))]
             called = str(manifest.about["model"].get("name"))
             if not files:
                 continue
-            with _naming_what_is_broken(self.folder / name):
+            with _naming_what_is_broken(self._of(name)):
                 each = summed(
                     files,
                     called,
@@ -186,6 +186,10 @@ class Sweep:
         if several:
             return Summaries(found, by=MODEL)
         return found[""] if group is None else Summaries(found, by=group)
+
+    def _of(self, name: str) -> Path:
+        """The folder of a model."""
+        return self.folder / folder_of(name) if name else self.folder
 
     def _require_some(self) -> None:
         if not self.done:
@@ -206,10 +210,11 @@ def open_sweep(folder: str | os.PathLike[str]) -> Sweep:
         raise LensError(f"there is no folder {path}")
     if (path / NAME).exists():
         return Sweep(path, {"": read_manifest(path)})
-    names = sorted((each.parent.name for each in path.glob(f"*/{NAME}")), key=by_number)
+    pattern = folder_of("")
+    names = sorted((each.parent.name.removeprefix(pattern) for each in path.glob(f"{pattern}*/{NAME}")), key=by_number)
     if not names:
         raise LensError(f"there is no sweep in {path}: it has no {NAME}")
-    return Sweep(path, {name: read_manifest(path / name) for name in names})
+    return Sweep(path, {name: read_manifest(path / folder_of(name)) for name in names})
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """One shard of a sweep: its prompts, run and written to a Parquet file that is whole or not there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from errno import ENOSPC
@@ -21,6 +21,7 @@ from bauklens.lens.plan import planned
 from bauklens.lens.prompted import prompted
 from bauklens.model.encoding import Prompt
 from bauklens.model.generation import chat_ids
+from bauklens.result.result import LensResult
 from bauklens.result.targets import target_names
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ class Sweeper:
         with (
             replacing(path) as beside,
             _explaining_a_full_disk(path),
-            ParquetWriter(beside, self.columns.schema, compression="zstd") as writer,
+            ParquetWriter(beside, self.columns.schema, compression="zstd", **self.columns.encodings()) as writer,
         ):
             waiting: list[pyarrow.Table] = []
-            for tables in self._tables(manifest.prompts_of(shard)):
-                waiting += tables
+            for number, row, found in self._results(manifest.prompts_of(shard)):
+                waiting += self._tables(number, row, found)
                 tell(1)
                 if sum(each.num_rows for each in waiting) >= _ROWS_OF_A_GROUP:
                     writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
@@ -101,8 +102,21 @@ class Sweeper:
             if waiting:
                 writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
 
-    def _tables(self, prompts: range) -> "Iterator[list[pyarrow.Table]]":
-        """The rows of each prompt."""
+    def follow(self, manifest: Manifest, shard: int) -> None:
+        """Runs the prompts of a shard that another rank of the same model writes."""
+        for _ in self._results(manifest.prompts_of(shard)):
+            pass
+
+    def _tables(
+        self, number: int, row: Mapping[str, Any], found: list[LensResult] | LensError
+    ) -> "list[pyarrow.Table]":
+        """The rows of a prompt."""
+        if isinstance(found, LensError):
+            return [self.columns.failed(number, row, found)]
+        return [self.columns.of(number, row, each) for each in found]
+
+    def _results(self, prompts: range) -> Iterator[tuple[int, Mapping[str, Any], list[LensResult] | LensError]]:
+        """Each prompt's number, what the input says of it, and its results or its error."""
         corpus = self.corpus
         rows = list(corpus.rows(prompts.start, prompts.stop))
         asked: list[Prompt | LensError] = []
@@ -117,12 +131,9 @@ class Sweeper:
             mine = asked[place - prompts.start]
             found = mine if isinstance(mine, LensError) else next(results)
             number = corpus.numbers[place]
-            if isinstance(found, LensError):
-                if self.raises:
-                    raise PromptError(number + 1, found)
-                yield [self.columns.failed(number, row, found)]
-            else:
-                yield [self.columns.of(number, row, each) for each in found]
+            if isinstance(found, LensError) and self.raises:
+                raise PromptError(number + 1, found)
+            yield number, row, found
 
 
 @contextmanager

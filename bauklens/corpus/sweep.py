@@ -12,10 +12,11 @@ from bauklens.corpus.models import loaded, named_models
 from bauklens.corpus.on_ray import swept_on_ray
 from bauklens.corpus.opened import Sweep, open_sweep
 from bauklens.corpus.texts import open_corpus
-from bauklens.corpus.workers import this_worker
+from bauklens.corpus.workers import Worker, this_worker
 from bauklens.corpus.working import swept
 from bauklens.errors import LensError
 from bauklens.files import path_of
+from bauklens.model.ranks import ranks_of
 from bauklens.vocabulary import PER_SHARD
 
 
@@ -46,7 +47,8 @@ def sweep(
 
     A shard that is written is never done again: after whatever ended a sweep, the same call goes on. Several processes
     share the shards: those that torchrun, ``accelerate launch``, srun, an array job of Slurm or mpirun started, or
-    those that ``worker`` and ``workers`` number. The content of a file depends on the prompts, the model and the
+    those that ``worker`` and ``workers`` number. The ranks of a model that is spread over them, by tensor parallelism
+    say, are one worker. The content of a file depends on the prompts, the model and the
     options only, and not on who wrote it.
 
     Args:
@@ -105,7 +107,8 @@ def sweep(
         for name, place in _by_name(model).items():
             swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
         return open_sweep(folder)
-    me = this_worker(worker, workers)
+    in_ranks = isinstance(model, nn.Module) and ranks_of(model) is not None  # which are not workers
+    me = Worker(worker or 0, workers or 1) if in_ranks else this_worker(worker, workers)
     if isinstance(model, nn.Module):
         swept(corpus, folder, model, tokenizer, asked, me, tell)
         return open_sweep(folder)

@@ -127,6 +127,7 @@ def open_corpus(
         wanted = f"column {column!r}" if column else f"column {', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}"
         raise LensError(f"{source} has no {wanted}: it has {', '.join(names) or 'none'}; pass column= with one of them")
     kept = _kept(data, source, column, keep, set(taken))
+    data = data.select_columns([column, *kept])  # others, such as images, are not even read
     if streamed:
         return StreamedCorpus(source, column, kept, range(limit or 0), data)
     count = len(data) if limit is None else min(limit, len(data))

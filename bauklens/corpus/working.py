@@ -24,6 +24,8 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.model.in_hand import in_hand
 from bauklens.model.provenance import model_name
+from bauklens.model.ranks import ranks_of
+from bauklens.model.together import on_all_ranks
 from bauklens.progress import bar
 
 _PACKAGES = ("torch", "transformers")
@@ -71,6 +73,7 @@ class Progress:
             self._tell(f"{self._ended} of {self._shards} shards: {rate:.3g} prompts a second, {left} left")
 
 
+@on_all_ranks
 def swept(
     corpus: Corpus,
     folder: Path,
@@ -82,32 +85,52 @@ def swept(
 ) -> None:
     """Writes the shards of a worker that are not there yet.
 
+    The ranks of a model that is spread over them are one worker: all run, and the first writes.
+
     Args:
         tell: as of :func:`bauklens.sweep`.
     """
-    sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked)
+    ranks = ranks_of(model)
+    writes = ranks is None or ranks.is_first
+    sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked, writes=writes)
+    if ranks is not None:
+        ranks.require_alike("sweep()", {"the folder": "is there"})  # which the first has made
     with computing_with(manifest.threads):
         done = set(manifest.done(folder))
         own = [shard for shard in range(worker.number, manifest.shards, worker.of) if shard not in done]
+        if ranks is not None:
+            ranks.require_alike("sweep()", {"the shards that are left": " ".join(map(str, own))})
         total = sum(len(manifest.prompts_of(shard)) for shard in own)
         with Progress(worker, total, len(own), tell) as progress:
             for shard in own:
-                sweeper.write(folder, manifest, shard, progress.prompts)
-                progress.shard()
+                if writes:
+                    sweeper.write(folder, manifest, shard, progress.prompts)
+                    progress.shard()
+                else:
+                    sweeper.follow(manifest, shard)
     if progress.written:
         note(folder, worker, progress.written, progress.seconds)
-    tidy(folder, manifest)
+    if writes:
+        tidy(folder, manifest)
+    if ranks is not None:
+        ranks.require_alike("sweep()", {"done": "all"})  # so that none looks before the first has written
 
 
-def prepared(corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked) -> tuple[Sweeper, Manifest]:
+def prepared(
+    corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked, *, writes: bool = True
+) -> tuple[Sweeper, Manifest]:
     """What makes shards, and the manifest of the folder, which is written if it is not there.
+
+    Args:
+        writes: whether this process writes; if not, the manifest is its own.
 
     Raises:
         LensError: the folder holds another sweep; the options do not fit the model.
     """
     model, tokenizer = in_hand(model, tokenizer)
     sweeper = Sweeper.of(model, tokenizer, corpus, asked.options, asked.decoders, raises=asked.raises)
-    return sweeper, begun(folder, _manifest(corpus, model, asked))
+    own = _manifest(corpus, model, asked)
+    return sweeper, begun(folder, own) if writes else own
 
 
 def _manifest(corpus: Corpus, model: nn.Module, asked: Asked) -> Manifest:

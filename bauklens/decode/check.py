@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import torch
 
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.reading import Values, probabilities_of
+from bauklens.decode.sharded_check import differences_in_shards, prove_in_shards
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
@@ -57,6 +59,9 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
     def difference(some: Some) -> float:
         assert isinstance(some, Tile)
         logits = own.at(some.positions)
+        if unembed.shard is not None:
+            decoded = unembed.shard.alike(partial(unembed.logits, some))
+            return prove_in_shards(unembed.shard, unembed.anatomy, decoded, logits, dtype)
         by_parts = _difference_by_parts(unembed, some, own.head(some.positions), logits)
         return prove(unembed.anatomy, unembed.logits(some), logits, dtype) if by_parts is None else by_parts
 
@@ -111,7 +116,7 @@ def compared_cells(
         values: what was read, (layer, column, ...).
         promised: by how much a probability may be off, beyond rounding.
         parts: the columns of each prompt, if several ran as one.
-        limit: columns to decode at once.
+        limit: positions to decode at once, of several prompts.
 
     Returns:
         What was compared of each part.
@@ -129,8 +134,11 @@ def compared_cells(
 
     def of_some(row: int, at: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
         logits = unembed.exit(row, at)
-        logits = (logits if offset is None else logits - offset).cpu()
-        return _differences(run, rows.labels[row], values, row, some, logits, promised)
+        logits = logits if offset is None else logits - offset
+        if unembed.shard is None:
+            return _differences(run, rows.labels[row], values, row, some, logits.cpu(), promised)
+        ids, shown = values["top_ids"][row, some], values["top_probs"][row, some]
+        return differences_in_shards(unembed.shard, run, rows.labels[row], logits, ids, shown)
 
     def differences(row: int) -> torch.Tensor:
         """(column,)."""
@@ -145,10 +153,7 @@ def compared_cells(
 
 
 def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:
-    """Which columns exit together: so many, or those of as many prompts as have so many positions."""
-    count = sum(map(len, each_columns))
-    if run.together == 1:
-        return [slice(start, start + limit) for start in range(0, count, limit)]
+    """Which columns exit together: those of a prompt, or of as many prompts as have so many positions."""
     prompts = max(1, limit // run.length)
     ends = [0, *accumulate(map(len, each_columns))]
     starts = range(0, len(each_columns), prompts)

@@ -2,6 +2,7 @@
 
 import torch
 
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.read_position import position_read
 from bauklens.model.tail import replaying
 from bauklens.stream.head_call import HeadCall
@@ -9,14 +10,15 @@ from bauklens.stream.run import Run
 
 
 class OwnLogits:
-    """The model's own logits at some positions of a prompt that it ran to its end.
+    """The model's own logits at some positions of a prompt that it ran to its end; of a shard's tokens, if it is given.
 
     They are those of the forward pass. If it kept only the last few, as all would take too much memory, the others are
     those of an early exit after the last block. If the model returns the logits of one position only, the others are
     read as that one is.
     """
 
-    def __init__(self, run: Run, positions: list[int]) -> None:
+    def __init__(self, run: Run, positions: list[int], shard: HeadShard | None = None) -> None:
+        self._shard = shard
         self._run, self._positions = run, torch.tensor(positions, device="cpu")
         self._first = own_positions(run)[0]  # of those whose logits were kept
 
@@ -36,7 +38,7 @@ class OwnLogits:
         kept, places = self._kept, self._places(columns)
         known = self._are_kept(places)
         if known.all():
-            return _picked(kept, places)
+            return self._in_shards(_picked(kept, places))
         anatomy, positions = self._run.anatomy, places + self._first
         with replaying(
             self._run.model,
@@ -45,11 +47,20 @@ class OwnLogits:
             through=anatomy.norm,
             whole=not anatomy.alone,
             in_place=anatomy.in_place,
+            shard=self._shard,
         ) as tail:
             final = self._run.final[None]
             found = (tail(final[:, positions], positions)[0] if anatomy.alone else tail.exit(final, positions)).clone()
-        found[known.to(found.device)] = kept[places[known].to(kept.device)].to(found)
+        if known.any():
+            found[known.to(found.device)] = self._in_shards(kept[places[known].to(kept.device)]).to(found)
         return found
+
+    def _in_shards(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits that were kept, of the tokens that are wanted: those of a shard, or all."""
+        kept = self._run.stream.shard
+        if kept is None:
+            return logits if self._shard is None else self._shard.part(logits)
+        return kept.whole(logits) if self._shard is None else logits
 
     def _places(self, columns: range) -> torch.Tensor:
         """(column,) int64, where among the logits that were kept those of some columns are."""

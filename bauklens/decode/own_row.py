@@ -9,6 +9,7 @@ import torch
 from bauklens.decode.exits import OwnLogits
 from bauklens.decode.measure import in_cache
 from bauklens.decode.reading import Mean, Reading, Reference, Values, probabilities_of
+from bauklens.decode.sharded import ShardedReading
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Unembed
 
@@ -54,7 +55,10 @@ def own_of(
         assert isinstance(tile, Tile)
         logits = own.at(tile.positions)
         found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions, device="cpu"))
-        reference = _reference(unembed, logits, found["entropy"], reading, offset, weigh)
+        if isinstance(reading, ShardedReading):
+            reference = reading.reference_of(logits, torch.tensor(tile.positions, device="cpu"))
+        else:
+            reference = _reference(unembed, logits, found["entropy"], reading, offset, weigh)
         values = {name: value for name, value in found.items() if name != "entropy" or "entropy" in reading.measures}
         of_itself = torch.zeros(len(logits), dtype=torch.float32, device="cpu")
         values |= {name: of_itself for name in ("kl", "js") if name in reading.measures}

@@ -23,7 +23,7 @@ _CODES = 1 << 16
 _AT_ONCE = 8
 """Rows that are counted at once on a CPU, so that they and their bins stay in its cache."""
 
-_COMPARED = 16
+COMPARED = 16
 """Tokens of a row that are compared with every logit; with more it is faster to sort the row, and all are sure."""
 
 SURE = 64
@@ -65,18 +65,15 @@ class Counting:
         """
         own = logits[:, ids]
         if logits.element_size() == 2:
-            if logits.dtype == torch.bfloat16 and compiled.ready(logits):
-                above, _ = compiled.count(logits, own.float())
-            else:
-                above, _ = self._tally(_code(logits), _code(own), _CODES)
+            above = self.above(logits, own)
             return sure_up_to(above + 1, torch.ones_like(above, dtype=torch.bool))
-        low, high = bounds = (_lowest(own), top[:, :1])
+        low, high = bounds = (lowest(own), top[:, :1])
         if logits.dtype == torch.float32 and compiled.ready(logits):
-            return sure_up_to(*compiled.rank(logits, own, top, BINS, low, _scale(BINS, low, high), WITHIN, _COMPARED))
+            return sure_up_to(*compiled.rank(logits, own, top, BINS, low, _scale(BINS, low, high), WITHIN, COMPARED))
         above, beside = self.counted(logits, own, bins=BINS, bounds=bounds)
-        ranks, sure = _best_of(1 + above + (beside - 1).clamp_min(0) // 2, beside <= 1, own, top)
+        ranks, sure = best_of(1 + above + (beside - 1).clamp_min(0) // 2, beside <= 1, own, top)
         doubtful = ~sure & (beside // 2 > WITHIN * ranks)
-        many = doubtful.sum(dim=-1) > _COMPARED
+        many = doubtful.sum(dim=-1) > COMPARED
         if many.any():
             ranks[many], sure[many] = _sorted_ranks(logits[many], own[many]), True
         rows, tokens = (doubtful & ~many[:, None]).nonzero(as_tuple=True)
@@ -84,6 +81,17 @@ class Counting:
             ranks[row, token] = 1 + (logits[row] > own[row, token][:, None]).sum(dim=-1, dtype=torch.int32)
             sure[row, token] = True
         return sure_up_to(ranks, sure)
+
+    def above(self, logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """How many logits of two bytes are greater than values, exactly: (row, token) int32.
+
+        Args:
+            logits: (row, vocabulary).
+            values: (row, token), in the same dtype.
+        """
+        if logits.dtype == torch.bfloat16 and compiled.ready(logits):
+            return compiled.count(logits, values.float())[0]
+        return self._tally(_code(logits), _code(values), _CODES)[0]
 
     def counted(
         self, logits: torch.Tensor, values: torch.Tensor, *, bins: int, bounds: tuple[torch.Tensor, torch.Tensor]
@@ -148,7 +156,7 @@ def _sorted_ranks(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     return (1 + logits.shape[1] - torch.searchsorted(in_order, own, right=True)).int()
 
 
-def _best_of(
+def best_of(
     ranks: torch.Tensor, sure: torch.Tensor, own: torch.Tensor, top: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ranks, with those of tokens that are among the largest by comparison with these: sure."""
@@ -164,7 +172,7 @@ def sure_up_to(ranks: torch.Tensor, sure: torch.Tensor) -> Ranks:
     return Ranks(ranks.int(), torch.where(first == most, most, first - 1).int())
 
 
-def _lowest(own: torch.Tensor) -> torch.Tensor:
+def lowest(own: torch.Tensor) -> torch.Tensor:
     """(row, 1), the lowest of the tokens' logits that is not left out; 0 if all are."""
     low = torch.where(own < -LEAST, torch.inf, own).amin(dim=-1, keepdim=True)
     return torch.where(low == torch.inf, 0, low)

@@ -13,7 +13,7 @@ from bauklens.decode.ranking import SURE, Counting
 Values = dict[str, torch.Tensor]
 """Name -> (row, ...), whatever was read off some rows."""
 
-_LOWEST = -1e30
+LOWEST = -1e30
 """Of a logit, less the largest of its row, where it is to be multiplied: a token that is left out has -inf."""
 
 
@@ -106,6 +106,15 @@ class Reading:
         """The same, and one measure more."""
         return self if name in self.measures else replace(self, measures=(*self.measures, name))
 
+    def only_tracked(self, tokens: Sequence[int]) -> "Reading":
+        """The same tokens at the top, and nothing else but some tokens that are tracked."""
+        nothing = self.next_ids[:0]
+        return replace(self, measures=(), next_ids=nothing, targets=(), reference=None, tracked=tokens, mass=())
+
+    def nearest(self, logits: torch.Tensor, count: int) -> torch.Tensor:
+        """(row, count), the ids of so many tokens at the top of each row."""
+        return logits.topk(count, dim=-1).indices
+
     def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:
         """Reads rows.
 
@@ -157,15 +166,15 @@ class Reading:
             summed = [probabilities[:, ids.to(logits.device)].sum(dim=-1) for ids in self.mass]
             values["mass"] = (torch.stack(summed, dim=1) / total).clamp_max(1)
         if "entropy" in self.measures or self._elementwise:
-            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(_LOWEST)
+            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(LOWEST)
             if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
-                own, own_entropy = self._own(columns)
+                own, own_entropy = self._own_probabilities(columns)
                 values["kl"] = kl_divergence(own_entropy, normalizer, torch.linalg.vecdot(own, below))
             spread = entropy(normalizer, below.mul_(probabilities).sum(dim=-1) / total[:, 0])
             if "entropy" in self.measures:
                 values["entropy"] = spread
             if "js" in self.measures and self._elementwise:
-                own, own_entropy = self._own(columns)
+                own, own_entropy = self._own_probabilities(columns)
                 values["js"] = js_divergence(_entropy_of((own + probabilities / total) / 2), spread, own_entropy)
         return _Some(values, largest_logits, largest + normalizer[:, None])
 
@@ -191,7 +200,7 @@ class Reading:
     def _elementwise(self) -> bool:
         return self.reference is not None and self.reference.probabilities is not None
 
-    def _own(self, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _own_probabilities(self, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's own probabilities at each row's column, (row, vocabulary), and their entropy, (row,)."""
         assert self.reference is not None
         assert self.reference.probabilities is not None
@@ -258,5 +267,5 @@ def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
 
 def _entropy_of(probabilities: torch.Tensor) -> torch.Tensor:
     """(row, vocabulary) -> (row,), nats: that of logits which are the probabilities' own logs, so that log Z is 0."""
-    logs = probabilities.log().clamp_min_(_LOWEST)
+    logs = probabilities.log().clamp_min_(LOWEST)
     return entropy(torch.zeros_like(logs[:, 0]), torch.linalg.vecdot(probabilities, logs))

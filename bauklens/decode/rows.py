@@ -14,10 +14,12 @@ from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
+from bauklens.decode.sharded import InShards, ShardedReading
 from bauklens.decode.table import Table
 from bauklens.decode.tiles import Scattered, Tile, in_tiles
 from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
+from bauklens.model.head_shard import HeadShard, shard_of
 from bauklens.model.inputs import context_length
 from bauklens.model.proof import prove
 from bauklens.model.tail import Tail, replaying
@@ -104,14 +106,18 @@ def decode_parts(
     """
     way, tracking = way or Way(), tracking or Tracking()
     smallest = len(rows.positions) if run.anatomy.whole else 1
-    limit = smallest if run.anatomy.whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * run.anatomy.vocabulary))
+    shard = _shard(run)
+    tokens = run.anatomy.vocabulary if shard is None else shard.most
+    limit = smallest if run.anatomy.whole else way.chunk_rows or max(1, _LOGIT_BYTES // (4 * tokens))
+    reading = reading if shard is None else ShardedReading(**vars(reading), shard=shard)
     needs_own = any(MEASURES[name].final for name in reading.measures)
-    says = OwnLogits(run, rows.positions) if run.stream.logits is not None else None
+    says = OwnLogits(run, rows.positions, shard) if run.stream.logits is not None else None
     own_row, own = _own_row(run, rows, way), None
     offset = _constant_logits(run, rows, way) if way.norm == "final" else None  # left out, so that rows add up
     with unembedding(run, rows, way) as unembed, bar("Decoding", "row", total=rows.everything.count) as rows_done:
-        exact = Exact(unembed, offset)
-        low = low_precision(exact, rows.everything, reading) if way.precision == "auto" and offset is None else None
+        exact = Exact(unembed, offset) if shard is None else InShards(unembed, offset)
+        may_round = way.precision == "auto" and offset is None and shard is None
+        low = low_precision(exact, rows.everything, reading) if may_round else None
         readout: Readout = low or exact
         if says is not None and (needs_own or own_row is not None):
             own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
@@ -171,10 +177,19 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
         whole=anatomy.whole,
         to_head=(anatomy.post_ops is not None and not anatomy.whole) or reduces,
         in_place=anatomy.in_place,
+        shard=_shard(run),
     ) as tail:
         if reduces:
             _require_reduction(tail, run)
         yield Unembed(tail, anatomy, rows, run.length, way.decoder)
+
+
+def _shard(run: Run) -> HeadShard | None:
+    """The part of the head that this rank holds, if the run is to be decoded in shards."""
+    anatomy = run.anatomy
+    if anatomy.shards is None or anatomy.post_ops is None:
+        return None
+    return shard_of(run.model.get_submodule(anatomy.head), anatomy.vocabulary)
 
 
 def _require_reduction(tail: Tail, run: Run) -> None:
@@ -251,9 +266,9 @@ def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: in
     """As :func:`bauklens.decode.check.own_difference` of each part, of the last block's output apart from the table."""
     positions = list(own_positions(run)) if run.anatomy.alone else rows.positions
     last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
-    own = OwnLogits(run, positions)
     columns = [last.everything.positions] if run.anatomy.alone else parts
     with unembedding(run, last, Way()) as unembed:
+        own = OwnLogits(run, positions, unembed.shard)
         return [own_difference(unembed, Tile(range(1), each), own, _beside(limit)) for each in columns]
 
 

@@ -63,7 +63,7 @@ class Tracking:
 
 def tracked_only(reading: Reading, tokens: Sequence[int], logits: torch.Tensor) -> Values:
     """What is read of tracked tokens, of logits (row, vocabulary) that are at hand."""
-    found = Reading(reading.topk, tracked=tokens).of(logits, torch.arange(len(logits), device="cpu"))
+    found = reading.only_tracked(tokens).of(logits, torch.arange(len(logits), device="cpu"))
     return {name: value for name, value in found.items() if name.startswith("tracked_")}
 
 
@@ -102,7 +102,7 @@ def column_first(
             return None
         inputs, logits = exact.logits(tile)
         values = reading.of(logits, exact.unembed.columns(tile), inputs)
-        nearest = logits.topk(min(vocabulary, max(reading.topk, NEAR)), dim=-1).indices
+        nearest = reading.nearest(logits, min(vocabulary, max(reading.topk, NEAR)))
         tokens = tracking.tokens(vocabulary, own, nearest)
         return values | tracked_only(reading, tokens, logits), tokens
 

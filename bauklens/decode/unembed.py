@@ -9,6 +9,7 @@ from torch import nn
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.tiles import Scattered, Some, Tile
 from bauklens.model.anatomy import Anatomy
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.post_ops import PostOps
 from bauklens.model.tail import Tail
 from bauklens.stream.heads import HeadStates
@@ -78,6 +79,11 @@ class Unembed:
         )  # for the logits, as fresh memory costs as much as its use
 
     @property
+    def shard(self) -> HeadShard | None:
+        """The part of the head that this rank holds, if all logits here are of its tokens only."""
+        return self.tail.head if isinstance(self.tail.head, HeadShard) else None
+
+    @property
     def by_product(self) -> bool:
         """Whether the product with the head's weights is what decodes."""
         return not self.anatomy.whole and self.anatomy.post_ops is not None
@@ -141,7 +147,10 @@ class Unembed:
             else self.tail(nothing, somewhere)
         ).flatten(0, 1)
         logits = torch.where(logits.isfinite(), logits, 0)  # a token that is left out stays so
-        return logits if logits.any() else None
+        any_at_all = bool(logits.any())
+        if self.shard is not None:
+            any_at_all = self.shard.largest(float(any_at_all)) > 0
+        return logits if any_at_all else None
 
     def exit(self, row: int, positions: torch.Tensor) -> torch.Tensor:
         """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt of each."""

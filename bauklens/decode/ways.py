@@ -7,7 +7,9 @@ from bauklens.model.anatomy import Anatomy
 
 def ways(anatomy: Anatomy) -> dict[str, Anatomy]:
     """How a table says that it was decoded -> the anatomy for it: the fastest that was proved, and all slower ones."""
-    replayed = replace(anatomy, post_ops=None)
+    replayed = replace(anatomy, post_ops=None, shards=None)
+    if anatomy.shards is not None and anatomy.post_ops is None:
+        return {"product in shards": replace(anatomy, post_ops=anatomy.shards)} | ways(replayed)
     each = {"product": anatomy, "replay": replayed}
     if not anatomy.alone:
         each["replay of whole prompts"] = replace(replayed, whole=True)

@@ -26,6 +26,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import forget, resolve
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.tokens import token_texts
 from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
@@ -38,6 +39,7 @@ from bauklens.vocabulary import EMBED, SPELLED
 _LARGEST_K = 10**9
 
 
+@together
 def evaluate(
     decoders: Any,
     model: nn.Module,
@@ -49,6 +51,7 @@ def evaluate(
     words: str = "single",
     read: Any = None,
     forms: Any = None,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Evaluation:
     """Measures how often decoders show the intermediate concepts of prompts: pass@k.
 
@@ -90,6 +93,7 @@ def evaluate(
             is :data:`bauklens.decoders.word_tokens.OPERATIONS`); ``"plain"``: only the words themselves. Or a mapping
             of names of sets to these. None means what a file says (``"forms"``), ``"arithmetic"`` for the published
             set ``lens-eval-order-ops``, and else ``"plain"``.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The shares, and for each item where it was read, the ranks, and the layers at which they are best.

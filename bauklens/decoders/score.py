@@ -20,6 +20,7 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.show.scored_measures import Interval
 from bauklens.show.scores import Scores
@@ -29,6 +30,7 @@ _PARTS = ("kl", "agreement", "cross_entropy", "calibration")
 """What is measured of every row; the last is a sum for each bin."""
 
 
+@together
 def score_decoder(
     decoders: Any,
     model: nn.Module,
@@ -42,6 +44,7 @@ def score_decoder(
     causal: bool | int = False,
     seed: int = 0,
     on_error: str = "raise",
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Scores:
     """Scores decoders on text that they were not fitted on, with 95 % bootstrap intervals over the texts.
 
@@ -75,6 +78,7 @@ def score_decoder(
         causal: whether to measure the causal gain, or of how many tokens in each text; True means 8.
         seed: of the resamples of the intervals, and of tokens and directions for the causal gain.
         on_error: ``"raise"`` an error if a text fails, or ``"skip"`` it.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The scores, the model's own final row among them.

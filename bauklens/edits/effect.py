@@ -18,6 +18,7 @@ from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import resolve
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.effects import Effects
 from bauklens.result.tokens import token_texts
@@ -29,6 +30,7 @@ from bauklens.stream.states import Stream
 from bauklens.vocabulary import CLEAN, CORRUPTED, EMBED, PATCHED, PROMPTS
 
 
+@together
 def trace_effect(
     model: nn.Module,
     tokenizer: Any,
@@ -41,6 +43,7 @@ def trace_effect(
     layers: Layers = None,
     positions: Positions = None,
     align: Mapping[int, int] | None = None,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Effects:
     """Activation patching: puts each state of one prompt into another, and sees how much of the answer comes with it.
 
@@ -65,6 +68,7 @@ def trace_effect(
         positions: of the prompt that is run; None means all that have a counterpart.
         align: {position in the corrupted prompt: position in the clean one}; needed if their lengths differ. None takes
             the same positions.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The logit difference with each state, by how much it is changed, and the share of the way from the corrupted

@@ -16,10 +16,12 @@ from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve
+from bauklens.model.together import together
 from bauklens.result.generation import Generation
 from bauklens.result.tokens import token_texts
 
 
+@together
 def generate(
     model: nn.Module,
     tokenizer: Any,
@@ -31,6 +33,7 @@ def generate(
     control: str | None = "random",
     controls: int = 1,
     seed: int = 0,
+    results: str = "first",  # noqa: ARG001 - read by together()
     **options: Any,
 ) -> Generation:
     """What a model goes on with after a prompt, as it is, under edits, and with random directions in their place.
@@ -47,6 +50,7 @@ def generate(
         control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
         controls: how many random ones.
         seed: of the first control, and of sampling if the options ask for that.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
         options: of transformers' ``generate``; by default it is greedy.
 
     Raises:

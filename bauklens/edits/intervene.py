@@ -17,6 +17,7 @@ from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.intervention import CLEAN, CONTROL, EDITED, Intervention
 from bauklens.result.targets import SET, wanted_targets
@@ -26,6 +27,7 @@ CONTROLS = 10
 """Random controls, unless the caller says otherwise."""
 
 
+@together
 def intervene(
     model: nn.Module,
     tokenizer: Any,
@@ -36,6 +38,7 @@ def intervene(
     control: str | None = "random",
     controls: int = CONTROLS,
     seed: int = 0,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Intervention:
     """The next token of prompts as the model is, with edits, and with random directions in the place of theirs.
 
@@ -52,6 +55,7 @@ def intervene(
         control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
         controls: how many random ones.
         seed: of the first; the others follow it.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         Probabilities and most probable tokens, and the shares of prompts in which these are the wanted one (of a swap,

@@ -13,7 +13,7 @@ from bauklens.decoders.fits import require_fit
 from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import evaluating, is_sharded
 from bauklens.model.heads import Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import heads_of, sublayers_of
@@ -201,11 +201,11 @@ class Setting:
     def _head(self) -> torch.Tensor:
         """(vocabulary, width), the head's weights."""
         head = self.model.get_submodule(self.anatomy.head)
-        weight = weights_of(head)
+        weight = None if is_sharded(self.model) else weights_of(head)
         if weight is None and getattr(head, "weight", None) is not None:
             raise LensError(
-                f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded or quantized), "
-                "so that no token has a direction: load the model with a head that is in memory"
+                f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded, quantized "
+                "or split over ranks), so that no token has a direction: load the model with a head that is in memory"
             )
         if weight is None or weight.dim() != 2 or len(weight) < self.anatomy.vocabulary:
             raise LensError(

@@ -15,6 +15,7 @@ from bauklens.model.encoding import Prompt, encode
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import resolve
+from bauklens.model.together import together
 from bauklens.result.attended import BUDGET, Attended
 from bauklens.result.attention import Attention, attention_of
 from bauklens.result.tokens import token_texts
@@ -30,8 +31,16 @@ HEADS = "heads"
 """Keeps each head, not only their mean."""
 
 
+@together
 def attention(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, layer: int | str, position: int = -1, head: int | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    layer: int | str,
+    position: int = -1,
+    head: int | None = None,
+    *,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Attention:
     """From which positions of a prompt the attention of one block takes, at one position.
 
@@ -47,6 +56,7 @@ def attention(
         layer: the number or label of a block; negative numbers count from the last.
         position: the position that looks; negative ones count from the last.
         head: the number of a head, whose weights are then ``weights``; None is the mean over heads.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         The weights of all positions, and those of each head (``by_head``).

@@ -21,6 +21,7 @@ from bauklens.model.proof import NotProvedError, prove
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import heads_of, resolve, sublayers_of
 from bauklens.model.tail import replaying
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.contributions import Contribution, Contributions
 from bauklens.result.targets import SET, wanted_targets
@@ -35,8 +36,16 @@ _GRAINS = 8
 """Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
 
 
+@together
 def contributions(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, target: Any = None, *, position: int = -1, neurons: int = 0
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    target: Any = None,
+    *,
+    position: int = -1,
+    neurons: int = 0,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Contributions:
     """What each part of a model adds to the logit of a token, or to the difference of two (direct logit attribution).
 
@@ -52,6 +61,7 @@ def contributions(
             that of the second. None means the model's own next token.
         position: a position in the prompt, whose logits are read; negative ones count from the last.
         neurons: how many neurons of the MLPs to name, those that add or take away most.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two
@@ -184,8 +194,8 @@ def _require_parts(anatomy: Anatomy) -> None:
     """Refuses a model whose logits are not a product with its head's weights, after one norm."""
     if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.alone:
         raise LensError(
-            f"{anatomy.model_class} makes its logits by more than one norm and a head, so that they are not a sum of "
-            "what its parts write"
+            f"{anatomy.model_class} makes its logits by more than one norm and a head, or each of several ranks has a "
+            "part of its head, so that they are not a sum of what its parts write"
         )
 
 

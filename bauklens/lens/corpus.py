@@ -7,14 +7,16 @@ from typing import Any
 from bauklens.arguments import checked_count
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError, PromptError
+from bauklens.model.together import together
 from bauklens.result.result import LensResult
 from bauklens.show.running import Running
 from bauklens.show.summary import Summary
 
-_AT_ONCE = 16
-"""How many prompts are run before their lenses are added up and dropped."""
+_AT_ONCE = 64
+"""How many prompts are read before their lenses are added up and dropped."""
 
 
+@together
 def summarize(
     items: Iterable[Any], model: Any = None, tokenizer: Any = None, *, skip_first: int = 1, **options: Any
 ) -> Summary | list[Summary]:

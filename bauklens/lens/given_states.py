@@ -20,6 +20,7 @@ from bauklens.lens.options import OneDecoder, Targets
 from bauklens.lens.run import lens_of, run
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.in_hand import in_hand
+from bauklens.model.together import together
 from bauklens.result.labels import LabelNames
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
@@ -33,6 +34,7 @@ COLUMN = "given vectors"
 """What the one column of such a table is called."""
 
 
+@together
 def decode_states(
     model: nn.Module,
     tokenizer: Any,
@@ -44,6 +46,7 @@ def decode_states(
     norm: str | None = "own",
     topk: int = 10,
     targets: Targets = None,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> LensResult:
     """Reads vectors that come from elsewhere, as a lens reads hidden states: of a probe, a feature, a steering vector.
 
@@ -61,6 +64,7 @@ def decode_states(
         norm: ``"own"``, the model's final norm; or None, only the head.
         topk: how many tokens to keep of each.
         targets: tokens to follow, as of :func:`bauklens.logit_lens`; of texts of several tokens the first.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         A table with a row for each vector, under its label, and one column; like any other lens it can be shown, saved,

@@ -16,6 +16,7 @@ from bauklens.model.encoding import Prompt
 from bauklens.model.features import batch
 from bauklens.model.generation import chat_ids
 from bauklens.model.in_hand import brought, in_hand
+from bauklens.model.together import together
 from bauklens.result.result import LensResult
 
 
@@ -35,6 +36,7 @@ def logit_lens(
 ) -> list[LensResult]: ...
 
 
+@together
 def logit_lens(
     model: nn.Module, tokenizer: Any, prompt: Prompt = None, **options: Unpack[LensOptions]
 ) -> LensResult | list[LensResult]:
@@ -143,6 +145,8 @@ def logit_lens(
             positions, or 9 heads each at 350. For one cell there is :func:`bauklens.attention`.
         on_error (str): what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or
             ``"skip"`` it, which leaves None in its place.
+        results (str): of a model that is spread over ranks (tensor parallelism), which of them are handed the results:
+            ``"first"``, and None on the others; or ``"all"``.
         **generate_options (Any): tensors and arrays are further inputs of the model's forward, such as
             ``pixel_values`` or ``attention_mask``. All others are options of transformers' ``generate``; by default it
             is greedy. ``top_k`` is one of them: it changes which tokens are sampled, and ``topk`` how many the table

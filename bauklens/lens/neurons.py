@@ -17,6 +17,7 @@ from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs, input_embeddings
 from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve, sublayers_of
+from bauklens.model.together import together
 from bauklens.model.tracing import TraceDict
 from bauklens.model.weights import is_plain, weights_of
 from bauklens.result.labels import LabelNames
@@ -27,8 +28,16 @@ from bauklens.show.ranking import NearestTokens, TopNeurons
 _PROMOTED = 5
 
 
+@together
 def top_neurons(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, *, layer: int, position: int, k: int = 10
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    layer: int,
+    position: int,
+    k: int = 10,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> TopNeurons:
     """The neurons of a layer's MLP that contribute most to the stream at a position.
 
@@ -42,6 +51,7 @@ def top_neurons(
         layer: the number of the block; negative numbers count from the last.
         position: a position in the prompt; negative ones count from the last.
         k: how many neurons.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
@@ -83,8 +93,15 @@ def top_neurons(
     )
 
 
+@together
 def nearest_tokens(
-    model: nn.Module, tokenizer: Any, prompt: Prompt, k: int = 10, *, metric: str = "head"
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Prompt,
+    k: int = 10,
+    *,
+    metric: str = "head",
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> NearestTokens:
     """For each token of a prompt, the tokens of the vocabulary whose output embeddings are nearest to its embedding.
 
@@ -97,6 +114,7 @@ def nearest_tokens(
         k: how many tokens, 1 .. vocabulary; of a classifier's labels all, if there are fewer.
         metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
             the cosine between the embedding and each of the head's rows.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the head does not take embeddings of this width; or, for the
@@ -164,6 +182,6 @@ def _readable(head: nn.Module, name: str, embedded: torch.Tensor, scores: torch.
         if is_close(found, scores):
             return rows
     raise LensError(
-        f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, or has an "
-        "adapter): pass metric='head'"
+        f"the weights of {name} ({type(head).__name__}) cannot be read (it is quantized, offloaded, split "
+        "over ranks, or has an adapter): pass metric='head'"
     )

@@ -14,7 +14,7 @@ from bauklens.errors import LensError
 from bauklens.lens.chats import last_message
 from bauklens.result.mass import described_mass
 from bauklens.result.measures import chosen_measures
-from bauklens.vocabulary import ATTENTION, MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, STREAMS
+from bauklens.vocabulary import ATTENTION, MEANT, MISSING, MOST_TRACKED, ON_ERROR, PRECISIONS, RESULTS, STREAMS
 
 Measures = str | Iterable[str] | None
 Edits = Any
@@ -63,6 +63,7 @@ class RowOptions(TypedDict, total=False):
     mass: Masses
     words: str
     track: int
+    results: str
 
 
 class PromptOptions(RowOptions, total=False):
@@ -165,6 +166,7 @@ class Options:
     seed: int | None = None
     attention: bool | str = False
     on_error: str = "raise"
+    results: str = "first"
     inputs: Mapping[str, Any] = field(default_factory=dict)
     generate: Mapping[str, Any] = field(default_factory=dict)
 
@@ -190,7 +192,7 @@ class Options:
             warnings.warn(
                 f"top_k={generate['top_k']!r} is an option of generate, and changes which tokens are sampled; the "
                 f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= for that",
-                stacklevel=3,
+                stacklevel=4,
             )
         own = {name: value for name, value in given.items() if name in known}
         return Options(**own, inputs=inputs, generate=generate)
@@ -208,6 +210,7 @@ class Options:
         one_of("missing", self.missing, MISSING)
         one_of("precision", self.precision, PRECISIONS)
         one_of("on_error", self.on_error, ON_ERROR)
+        one_of("results", self.results, RESULTS)
         one_of("attention", self.attention, ATTENTION)
         if self.attention and self.edit_output is not None:
             raise LensError("attention= takes another run, in which edit_output would act again: pass edits= instead")
@@ -258,7 +261,8 @@ class Options:
             stream, decoder, layers, positions: of the result, which the options may name in other ways.
         """
         edit = self.edit_output
-        apart = ("edit_output", "edits", "messages", "images", "audio", "logits", "on_error", "inputs", "generate")
+        apart = {"edit_output", "edits", "messages", "images", "audio", "logits", "inputs", "generate"}
+        apart |= {"on_error", "results"}
         named = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **named,

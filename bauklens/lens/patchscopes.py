@@ -19,6 +19,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.model.provenance import model_name, provenance
 from bauklens.model.resolving import resolve
+from bauklens.model.together import together
 from bauklens.result.patchscope import Patchscope
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import token_texts
@@ -34,6 +35,7 @@ _AT_ONCE = 32
 """Copies that generate in one batch."""
 
 
+@together
 def patchscope(
     model: nn.Module,
     tokenizer: Any,
@@ -47,6 +49,7 @@ def patchscope(
     max_new_tokens: int = 8,
     decoder: OneDecoder = None,
     topk: int = 5,
+    results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Patchscope:
     """Lets a model say what is in its states: puts each into another prompt, and has the model go on from there.
 
@@ -67,6 +70,7 @@ def patchscope(
         max_new_tokens: the most tokens that the model goes on with.
         decoder: what the lens beside it reads through, as of :func:`bauklens.logit_lens`; one.
         topk: how many tokens to keep of the lens, and of what may come first.
+        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
 
     Returns:
         For each layer what the model goes on with, its most probable first tokens, and the lens's.

@@ -78,7 +78,7 @@ def lenses_of(
         columns += [place * together.length + position for position in own.positions]
     states = together.stream.named(rows.stream)
     places = [labels(together.anatomy, rows.stream).index(label) for label in rows.labels]
-    joined = Rows(rows.stream, states if len(places) == len(states) else states[places], rows.labels, columns)
+    joined = Rows(rows.stream, states if places == list(range(len(states))) else states[places], rows.labels, columns)
     following = torch.cat([_following(run, own) for run, own in zip(runs, each_rows, strict=True)])
     by, anatomy = next(iter(ways(together.anatomy).items()))
     decoded = decode_parts(replace(together, anatomy=anatomy), joined, _reading(how, following), how.way, parts)

@@ -22,6 +22,7 @@ from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
 from bauklens.model.guard import locked
 from bauklens.model.in_hand import in_hand
+from bauklens.model.together import together
 from bauklens.progress import bar
 from bauklens.result.comparison import Comparison, compare
 from bauklens.stream.run import Run
@@ -33,6 +34,7 @@ _LOGIT_BYTES = 64 << 20
 _APART = ("kl", "js")
 
 
+@together
 def compare_models(
     model: nn.Module, other: nn.Module, tokenizer: Any, prompt: Prompt, **options: Unpack[ComparedOptions]
 ) -> Comparison:

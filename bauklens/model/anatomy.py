@@ -1,7 +1,7 @@
 """The parts of any causal language model, how its tail is decoded, and the proof that this is right."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from bauklens.arguments import listed
 from bauklens.errors import LensError
 from bauklens.model.forward import Call, record
 from bauklens.model.guard import evaluating, has_hooks, is_hooked
+from bauklens.model.head_shard import require_gathered
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout, block_lists, layout_of, require_module
 from bauklens.model.logits import require_each
@@ -42,6 +43,8 @@ class Anatomy(Layout):
         proved_on: how many positions these were.
         reads: which position a model's logits are of, if they are of one only: ``"first"``, or ``"last"``, of those
             that are not padding; empty if they are of each.
+        shards: what follows the head, if each of several ranks holds the head's part of some tokens, and the product
+            with that part is proved to give these tokens' logits; None if not.
     """
 
     in_place: bool
@@ -52,6 +55,7 @@ class Anatomy(Layout):
     proof: float
     proved_on: int
     reads: str = ""
+    shards: PostOps | None = None
 
     def is_proved_on(self, count: int) -> bool:
         """Whether as many positions were looked at as are of a prompt of so many."""
@@ -78,6 +82,9 @@ class Anatomy(Layout):
     @property
     def decoding(self) -> str:
         """How a state is decoded, in words."""
+        if self.shards is not None and self.post_ops is None:
+            parts = "each rank with the part of the head that it holds"
+            return f"{replace(self, post_ops=self.shards, shards=None).decoding}, {parts}"
         through = f"through {self.norm}" if self.norm else "through the model's own forward"
         if self.post_ops is None:
             return f"{through}, to the logits"
@@ -120,6 +127,7 @@ def _of_first_that_fits(
         for path, names in found.items() if blocks is not None else _of_decoder(model, inputs, found):
             try:
                 layout = layout_of(model, inputs, calls, logits, path, names, head=head)
+                require_gathered(model.get_submodule(layout.head), layout.model_class, logits.shape[-1])
                 hooked = _hooked_outside(model, layout)
                 prove = prove_alone if layout.alone else prove_decoding
                 proved = prove(model, layout, inputs, calls, logits, norm=norm, hooked=hooked, in_place=in_place)

@@ -15,6 +15,7 @@ from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_
 from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of, require_flag
 from bauklens.model.placeholders import placeholders_of, require_filled
 from bauklens.model.prompt_notes import outside_vocabulary
+from bauklens.model.ranks import ranks_of
 from bauklens.model.reads import require_source, require_taken
 from bauklens.model.unwrap import not_a_model
 from bauklens.model.weights import is_plain
@@ -74,7 +75,25 @@ def encode(
             f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is not "
             "one: pass the whole text as the prompt"
         )
-    return replace(_checked(model, tokenizer, inputs), logits=logits)
+    _require_all_blocks(model)
+    checked = replace(_checked(model, tokenizer, inputs), logits=logits)
+    ranks = ranks_of(model)
+    if ranks is not None:
+        ranks.require_alike("the model", {"prompt": " ".join(map(str, checked.ids.flatten().tolist()))})
+    return checked
+
+
+def _require_all_blocks(model: nn.Module) -> None:
+    """Refuses a model that is cut into stages of a pipeline.
+
+    Raises:
+        LensError: this rank has some of its blocks only.
+    """
+    if getattr(model, "_pp_stage", None) is not None:
+        raise LensError(
+            f"{type(model).__name__} is cut into stages of a pipeline (pp_size), of which a rank has the blocks of one "
+            "only: load it with tp_size=, fsdp_size= or device_map= instead"
+        )
 
 
 def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], written: Any) -> Inputs:

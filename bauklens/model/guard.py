@@ -19,6 +19,12 @@ _locks_lock = Lock()
 _COLLECTING = "transformers.utils.output_capturing"
 """Where transformers' own hooks are from, which do not look at the module that they are called with."""
 
+_SPREADING = ("torch.distributed.", "transformers.distributed.", "transformers.integrations.tensor_parallel")
+"""Where hooks are from that spread a module over ranks: they act on any prompt, whatever is run in its place."""
+
+_SHARDING = "torch.distributed.fsdp."
+"""And those of FSDP, which fetch the weights of the very modules that they were put on."""
+
 
 @unbroken
 def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Module]:
@@ -37,7 +43,7 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
         yield model
         return
     with locked(model), _without_gradients():
-        shell = None if in_place or is_hooked(model) else shell_of(model)
+        shell = None if in_place or is_hooked(model) or is_sharded(model) else shell_of(model)
         if shell is not None:
             yield shell
             return
@@ -77,9 +83,20 @@ def is_hooked(model: nn.Module) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a module carries hooks of the caller."""
-    return bool(module._forward_pre_hooks) or any(
-        getattr(hook, "__module__", None) != _COLLECTING for hook in module._forward_hooks.values()
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    return not all(_origin(hook).startswith((_COLLECTING, *_SPREADING)) for hook in hooks)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP shards a model's weights, which are whole only while it runs, so that they cannot be kept."""
+    return any(
+        _origin(hook).startswith(_SHARDING) for module in model.modules() for hook in module._forward_pre_hooks.values()
     )
+
+
+def _origin(hook: Any) -> str:
+    """The module that a hook was defined in."""
+    return getattr(getattr(hook, "func", hook), "__module__", None) or ""
 
 
 class _Before:

@@ -15,9 +15,10 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.forward import Call
 from bauklens.model.frozen_norm import FrozenNorm
-from bauklens.model.inputs import Inputs
+from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.joined import sizes_joined
 from bauklens.model.layout import Layout
+from bauklens.model.ranks import ranks_of
 from bauklens.model.run_errors import FAILURES
 from bauklens.model.sublayers import Sublayer, Sublayers, fits
 from bauklens.model.weights import has_packed
@@ -140,7 +141,20 @@ def find_heads(
     ]
     candidates = {call.name: place.block for place in places for call in place.candidates}
     sizes = sizes_joined(model, inputs, candidates)
-    return tuple(place.heads(sizes) for place in places)
+    whole = heads_over_ranks(model)
+    return tuple(_all_of(place.heads(sizes), whole, place.block) for place in places)
+
+
+def heads_over_ranks(model: nn.Module) -> int | None:
+    """How many heads an attention has in all, if a model is spread over ranks, each of which may have fewer."""
+    return None if ranks_of(model) is None else getattr(text_config(model), "num_attention_heads", None)
+
+
+def _all_of(found: Heads | str, whole: int | None, block: str) -> Heads | str:
+    """The heads, if these are all."""
+    if isinstance(found, str) or whole is None or found.count == whole:
+        return found
+    return f"each rank has {found.count} of the {whole} attention heads of {block}"
 
 
 class _Place:

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from bauklens.model.load_tokenizers import own_tokenizer, tokenizer_for
 from bauklens.model.located import located
 from bauklens.model.model_class import class_for
 from bauklens.model.untrusted import without_hub_kernels
+from bauklens.progress import silence
+from bauklens.signals import unbroken
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ def load(
     if device_map is not None:
         options["device_map"] = device_map
     name, base = _checked_name(name), None if base is None else _checked_name(base)
-    with explained(name, options.get("cache_dir")):
+    with _on_one_rank(options), explained(name, options.get("cache_dir")):
         source, options = _source(name, options, revision)
         adapter = _adapter(source, options, base)
         if adapter is None:
@@ -209,6 +211,22 @@ def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
         ) from None
     model: Any = adapter.put_on(base)
     return model, own_tokenizer(adapter.source, shared) or tokenizer
+
+
+@unbroken
+def _on_one_rank(options: Mapping[str, Any]) -> Iterator[None]:
+    """Lets only the first of several ranks that load one model together show messages and progress bars."""
+    if os.environ.get("RANK", "0") == "0" or not {"distributed_config", "tp_plan", "device_mesh"} & set(options):
+        yield
+        return
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with silence():
+            yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def hide_progress() -> None:

@@ -87,6 +87,7 @@ def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | No
         LensError: there are none.
     """
     found = _named(model, output) if where is None else _by(where, output, type(model).__name__)
+    found = _gathered(found)
     if isinstance(found, torch.Tensor) and found.dim() == 2:
         found = found[:, None]
     if not isinstance(found, torch.Tensor) or found.dim() != 3:
@@ -95,6 +96,11 @@ def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | No
             "language model, or another that predicts tokens or labels"
         )
     return found
+
+
+def _gathered(found: Any) -> Any:
+    """Logits that torch spreads over ranks, as a whole."""
+    return found.full_tensor() if hasattr(found, "full_tensor") else found
 
 
 def require_each(model: nn.Module, logits: torch.Tensor, count: int, where: Callable[[Any], Any] | None) -> None:

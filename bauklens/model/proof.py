@@ -11,7 +11,7 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, to
 _FEW = 8
 """Labels, of which the best may be as near to the median as rounding brings it."""
 
-_MASKED = 1e30
+MASKED = 1e30
 """Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
 
 
@@ -32,18 +32,16 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
     own = own.float()
     decoded = decoded.to(own.device).float()
     if decoded.shape != own.shape:
-        raise _not_proved(layout, f"there are {decoded.shape[-1]:,} of them instead of {own.shape[-1]:,}")
-    real = own.abs() < _MASKED
-    left_out_alike = torch.equal(real, decoded.abs() < _MASKED) and torch.equal(
-        own[~real].sign(), decoded[~real].sign()
-    )
+        raise not_proved(layout, f"there are {decoded.shape[-1]:,} of them instead of {own.shape[-1]:,}")
+    real = own.abs() < MASKED
+    left_out_alike = torch.equal(real, decoded.abs() < MASKED) and torch.equal(own[~real].sign(), decoded[~real].sign())
     if not (left_out_alike and real.any()):
-        raise _not_proved(layout, "other tokens are left out")
+        raise not_proved(layout, "other tokens are left out")
     differences = torch.where(real, decoded - own, 0).abs().amax(dim=-1)
     allowed = allowed_difference(own, dtype)
     if not (differences <= allowed).all():
         worst = (differences - allowed).argmax()
-        raise _not_proved(
+        raise not_proved(
             layout,
             f"they differ by {differences.flatten()[worst]:.3g}; rounding makes {allowed.flatten()[worst]:.3g} at most",
         )
@@ -59,14 +57,15 @@ def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Args:
         dtype: that of the states.
     """
-    real = own.abs() < _MASKED
+    real = own.abs() < MASKED
     best, largest = torch.where(real, own, -torch.inf).amax(dim=-1), torch.where(real, own, 0).abs().amax(dim=-1)
     spread = best - torch.where(real, own, torch.nan).nanmedian(dim=-1).values
     spread = spread if own.shape[-1] > _FEW else torch.maximum(spread, largest)
     return 2 * torch.finfo(dtype).eps * largest + _TOLERANCE.get(dtype, 0.02) * spread
 
 
-def _not_proved(layout: Layout, difference: str) -> NotProvedError:
+def not_proved(layout: Layout, difference: str) -> NotProvedError:
+    """The error, with how what was decoded differs from what the model says."""
     return NotProvedError(
         f"the lens of {layout.model_class} does not reproduce the model's own logits: {difference}; found blocks "
         f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the names of the "

@@ -17,10 +17,12 @@ from bauklens.model.block_output import with_state
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.guard import evaluating, swapped
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
 from bauklens.model.memory import out_of_memory
 from bauklens.model.proof import NotProvedError
+from bauklens.model.stand_in import StandIn
 from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -43,10 +45,19 @@ class Tail:
         inputs: the prompt; the replay is given its ids at the positions of the states.
         through: the one module between a state and the head, in the place of the model's own tail.
         whole: whether the states are those of all positions of the prompt, a layer at a time, in their own shape.
+        shard: the part of the head that this rank holds, if that takes the head's place.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, inputs: Inputs, through: str | None, whole: bool) -> None:
-        self.head = model.get_submodule(layout.head)
+    def __init__(
+        self,
+        model: nn.Module,
+        layout: Layout,
+        inputs: Inputs,
+        through: str | None,
+        whole: bool,
+        shard: HeadShard | None = None,
+    ) -> None:
+        self.head = model.get_submodule(layout.head) if shard is None else shard
         self._model, self._layout, self._inputs, self._whole = model, layout, inputs, whole
         self._through = None if through is None else model.get_submodule(through)
         self._given: _Given | None = None
@@ -166,7 +177,7 @@ class Tail:
         if self._before.complete:
             functions = self._before.functions(self._model)
             return swapped(
-                self._model, {name: _StandIn(self._model.get_submodule(name), each) for name, each in functions.items()}
+                self._model, {name: StandIn(self._model.get_submodule(name), each) for name, each in functions.items()}
             )
         self._before.results.clear()
         return self._before.recording(self._model, self._layout.blocks[0])
@@ -218,25 +229,6 @@ class Tail:
         return norm(states, self._given.positions)
 
 
-class _StandIn(nn.Module):
-    """Takes a module's place and has its attributes, and calls a function instead of computing."""
-
-    def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.__dict__.update(original=module, function=function)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["original"], name)
-
-    def named_parameters(self, *inputs: Any, **keywords: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the module itself, as models look up its dtype there."""
-        found: Iterator[tuple[str, nn.Parameter]] = self.__dict__["original"].named_parameters(*inputs, **keywords)
-        return found
-
-    def forward(self, *inputs: Any, **keywords: Any) -> Any:
-        return self.function(*inputs, **keywords)
-
-
 @unbroken
 def replaying(
     model: nn.Module,
@@ -249,6 +241,7 @@ def replaying(
     whole: bool = False,
     to_head: bool = False,
     in_place: bool = False,
+    shard: HeadShard | None = None,
 ) -> Iterator[Tail]:
     """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
 
@@ -256,7 +249,7 @@ def replaying(
         inputs: the prompt that the states are of.
         norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, the head alone.
         final: (position, hidden), the last block's output; needed for ``norm="final"`` only.
-        through, whole: as for :class:`Tail`.
+        through, whole, shard: as for :class:`Tail`.
         to_head: whether calls may put something in the place of the head; if not, it is the model's own module.
         in_place: as for :func:`bauklens.model.guard.evaluating`.
 
@@ -270,7 +263,7 @@ def replaying(
             "pass norm='own'"
         )
     with evaluating(model, in_place=in_place) as own:
-        tail = Tail(own, layout, inputs, through, whole)
+        tail = Tail(own, layout, inputs, through, whole, shard)
         functions: dict[str, Callable[..., Any]] = {
             name: lambda *_, **__: tail.block_output() for name in layout.blocks
         }
@@ -281,10 +274,10 @@ def replaying(
             name = _only_norm(own, layout)
             frozen = FrozenNorm(own.get_submodule(name), final)
             functions[name] = lambda states: tail.frozen(frozen, states)
-        if to_head or through is not None:
+        if to_head or through is not None or shard is not None:
             functions[layout.head] = tail.at_head
-        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, _StandIn)}
-        stand_ins = {name: _StandIn(own.get_submodule(name), each) for name, each in functions.items()}
+        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, StandIn)}
+        stand_ins = {name: StandIn(own.get_submodule(name), each) for name, each in functions.items()}
         with swapped(own, outer | stand_ins):
             yield tail
 

@@ -10,6 +10,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import Call
+from bauklens.model.head_shard import HeadShard, shard_of
 from bauklens.model.inputs import Inputs
 from bauklens.model.layout import Layout
 from bauklens.model.path import require_chain, require_dependence, require_places
@@ -33,6 +34,7 @@ class Decoding(NamedTuple):
     proof: float
     proved_on: int
     reads: str = ""
+    shards: PostOps | None = None
 
 
 def prove_decoding(
@@ -80,15 +82,20 @@ def prove_decoding(
             require_places(layout, tail, rows[-1:], exits[-1:])
     if whole:
         return Decoding(True, None, proof, count)
-    if is_readable(model.get_submodule(layout.head)):
+    head, shards = model.get_submodule(layout.head), None
+    shard = shard_of(head, layout.vocabulary)
+    if is_readable(head) or shard is not None:
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows, everywhere)
             if post_ops is not None and _is_alike(
-                layout, _product(tail, post_ops, layout.vocabulary), rows, exits, everywhere
+                layout, _product(tail, post_ops, layout.vocabulary, shard), rows, exits, everywhere
             ):
-                return Decoding(False, post_ops, proof, count)
+                if shard is None:
+                    return Decoding(False, post_ops, proof, count)
+                shards = post_ops
     with replaying(model, layout, inputs, through=norm, in_place=in_place) as tail:
-        return Decoding(not _is_alike(layout, tail, rows, exits, everywhere), None, proof, count)
+        whole = not _is_alike(layout, tail, rows, exits, everywhere)
+    return Decoding(whole, None, proof, count, shards=None if whole else shards)
 
 
 def prove_alone(
@@ -165,8 +172,10 @@ def _after_head(tail: Tail, states: torch.Tensor, positions: torch.Tensor) -> Po
         return None  # its forward looks into its logits
 
 
-def _product(tail: Tail, post_ops: PostOps, vocabulary: int) -> Decode:
+def _product(tail: Tail, post_ops: PostOps, vocabulary: int, shard: HeadShard | None = None) -> Decode:
     def decode(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        if shard is not None:
+            return shard.whole(post_ops(shard(tail.head_inputs(states, positions))))
         logits: torch.Tensor = post_ops(tail.head(tail.head_inputs(states, positions)))[..., :vocabulary]
         return logits
 

@@ -55,4 +55,5 @@ def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:
     if not hasattr(parameter, "__tensor_flatten__"):
         return [parameter.detach()]
     names, _ = parameter.__tensor_flatten__()
-    return [each for name in names for each in tensors_in(getattr(parameter, name))]
+    parts = [getattr(parameter, name) for name in names]  # a mesh among them, if it is spread over ranks
+    return [each for part in parts if isinstance(part, torch.Tensor) for each in tensors_in(part)]

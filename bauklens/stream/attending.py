@@ -14,6 +14,7 @@ from bauklens.model.block_output import state_of
 from bauklens.model.eager import computing_attention_eagerly
 from bauklens.model.forward import last_logits_only, model_logits
 from bauklens.model.guard import evaluating
+from bauklens.model.heads import heads_over_ranks
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory
 from bauklens.signals import unbroken
@@ -51,7 +52,7 @@ def watch_attention(
         )
     options = {} if anatomy.hooked else last_logits_only(model)
     for asked in _ways_to_ask(model):
-        watch = _Watch(anatomy, inputs.count, set(blocks), keep)
+        watch = _Watch(anatomy, inputs.count, set(blocks), keep, heads_over_ranks(model))
         with (
             evaluating(model, in_place=anatomy.in_place) as running,
             computing_attention_eagerly(running),
@@ -89,9 +90,9 @@ class _Watch:
         state: what the last block returned that is wanted.
     """
 
-    def __init__(self, anatomy: Anatomy, count: int, blocks: set[int], keep: Keep) -> None:
+    def __init__(self, anatomy: Anatomy, count: int, blocks: set[int], keep: Keep, heads: int | None) -> None:
         self._anatomy, self._count, self._blocks, self._keep = anatomy, count, blocks, keep
-        self._now = -1
+        self._heads, self._now = heads, -1
         self.found: set[int] = set()
         self.state: torch.Tensor | None = None
 
@@ -116,9 +117,18 @@ class _Watch:
             return
         for each in output if isinstance(output, (tuple, list)) else (output,):
             if isinstance(each, torch.Tensor) and self._are_weights(each):
+                self._require_all(each.shape[1])
                 self.found.add(self._now)
                 self._keep(self._now, each[0])
                 return
+
+    def _require_all(self, count: int) -> None:
+        """Refuses the weights of some heads only, as one of several ranks may have them."""
+        if self._heads not in (None, count):
+            raise LensError(
+                f"each rank has {count} of the {self._heads} attention heads of {self._anatomy.model_class}, so that "
+                "none has all weights: leave out attention=, or load the model on one device"
+            )
 
     def _are_weights(self, tensor: torch.Tensor) -> bool:
         """Whether these are (1, head, position, position), shares of each position that add up to 1, or less."""

@@ -13,6 +13,7 @@ from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
 from bauklens.model.forward import last_logits_only
+from bauklens.model.head_shard import HeadShard
 from bauklens.model.heads import HeadOutputs
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
@@ -21,7 +22,7 @@ from bauklens.model.resolving import resolve
 from bauklens.model.run_errors import naming_what_it_needs
 from bauklens.model.sublayers import Written, written
 from bauklens.stream.head_call import HeadCall
-from bauklens.stream.tracing import Tracing, run_traced
+from bauklens.stream.tracing import Passed, Tracing, run_traced
 from bauklens.vocabulary import EMBED
 
 LOGIT_BYTES = 512 << 20
@@ -44,6 +45,7 @@ class Stream:
             can be told apart.
         given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
             block before, as the model works between blocks.
+        shard: the part of the head whose tokens the logits are of, if each of several ranks has some.
     """
 
     states: torch.Tensor
@@ -52,6 +54,7 @@ class Stream:
     written: Written | None = None
     heads: tuple[HeadOutputs | None, ...] = ()
     given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    shard: HeadShard | None = None
 
     def named(self, name: str) -> torch.Tensor:
         """``"hidden"``, ``"delta"``, or one of what the sublayers wrote: ``"attention"``, ``"mid"``, ``"mlp"``."""
@@ -116,7 +119,8 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
     few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
     named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
     with explaining_out_of_memory(inputs.ids.numel()), named:
-        if few and inputs.ids.numel() > most_with_logits(anatomy):
+        gathers = anatomy.shards is not None and not tracing.in_shards
+        if few and (gathers or inputs.ids.numel() > most_with_logits(anatomy)):
             passed = run_traced(model, anatomy, inputs, tracing, options | few)
         else:
             try:
@@ -126,10 +130,11 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
                     raise
                 free_memory(error)
                 passed = run_traced(model, anatomy, inputs, tracing, options | few)
-    kept, logits, head, sums, heads = passed
+    kept, logits, head, sums, heads, shard = passed
     states = kept.whole()
     if not anatomy.plain:
-        return Batch([Stream(states, None if logits is None else logits[0], given=kept.given)], inputs, None)
+        only = Stream(states, None if logits is None else logits[0], given=kept.given, shard=shard)
+        return Batch([only], inputs, None)
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
     streams = []
     for place, length in enumerate(lengths):
@@ -140,20 +145,20 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
             own_logits, own_head = logits[those], None if head is None else head.of(those)
         wrote = None if sublayers is None else written(sublayers, sums, own)
         given = {block: state[place, :length] for block, state in kept.given.items()}
-        streams.append(Stream(own, own_logits, own_head, wrote, heads, given))
+        streams.append(Stream(own, own_logits, own_head, wrote, heads, given, shard))
     end_to_end = replace(inputs, ids=inputs.ids.flatten()[None])
-    return Batch(streams, end_to_end, _as_one(states, logits, head, kept.given))
+    return Batch(streams, end_to_end, _as_one(states, passed))
 
 
-def _as_one(
-    states: torch.Tensor, logits: torch.Tensor | None, head: HeadCall | None, given: Mapping[int, torch.Tensor]
-) -> Stream | None:
+def _as_one(states: torch.Tensor, passed: Passed) -> Stream | None:
     """The stream of a batch as of one long prompt, without a copy; None if logits of some positions are missing."""
+    logits, head = passed.logits, passed.head
     if logits is not None and logits.shape[1] != states.shape[2]:
         return None
-    flat = {block: state.flatten(0, 1) for block, state in given.items()}
+    flat = {block: state.flatten(0, 1) for block, state in passed.kept.given.items()}
     call = None if head is None else HeadCall(head.inputs.flatten(0, 1), head.checksums.flatten(0, 1))
-    return Stream(states.flatten(1, 2), None if logits is None else logits.flatten(0, 1), call, given=flat)
+    flat_logits = None if logits is None else logits.flatten(0, 1)
+    return Stream(states.flatten(1, 2), flat_logits, call, given=flat, shard=passed.shard)
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:

@@ -18,7 +18,8 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits, tensors_in
-from bauklens.model.guard import evaluating
+from bauklens.model.guard import evaluating, swapped
+from bauklens.model.head_shard import HeadShard, shard_of
 from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
@@ -42,6 +43,8 @@ class Tracing:
             what the model goes on with (None: the output as it is).
         blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
         acting: edits, which act before ``edit_output``.
+        in_shards: whether each of several ranks keeps the logits of the tokens whose part of the head it holds, if they
+            can be decoded so; otherwise all ranks keep all.
     """
 
     inputs: bool = False
@@ -50,16 +53,22 @@ class Tracing:
     edit_output: Edit | None = None
     blocks: int | None = None
     acting: Acting | None = None
+    in_shards: bool = False
 
 
 class Passed(NamedTuple):
-    """What a forward pass left: the states, the logits, the head's call, what the sublayers returned, and the heads."""
+    """What a forward pass left.
+
+    The states, the logits, the head's call, what the sublayers returned, the heads, and the part of the head that the
+    logits are of, if they are not of all tokens.
+    """
 
     kept: Kept
     logits: torch.Tensor | None
     head: HeadCall | None
     sublayers: dict[str, torch.Tensor]
     heads: tuple[HeadOutputs | None, ...]
+    shard: HeadShard | None
 
 
 def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing, options: dict[str, Any]) -> Passed:
@@ -103,8 +112,12 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     embedding = () if anatomy.embedding is None else (anatomy.embedding,)
     names = [*embedding, *(sublayers.names if sublayers else ()), *wanted]  # it stops after the last
     logits, stop = None, tracing.blocks is not None
+    shard = None
+    if tracing.in_shards and anatomy.shards is not None:
+        shard = shard_of(model.get_submodule(anatomy.head), anatomy.vocabulary)
     with (
         evaluating(model, in_place=anatomy.in_place) as running,
+        nullcontext() if shard is None else swapped(running, {anatomy.head: shard}),
         nullcontext() if tracing.acting is None else tracing.acting.on(running),
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
         _keeping_heads(running, heads, joined),
@@ -126,7 +139,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     )
     device = kept.whole().device
     written = {name: output.to(device) for name, output in outputs.items()}
-    return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written, by_head)
+    return Passed(kept, *((None, None) if logits is None else _of_its_own(logits, calls)), written, by_head, shard)
 
 
 def _of_its_own(

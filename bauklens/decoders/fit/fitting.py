@@ -22,13 +22,17 @@ from bauklens.decoders.learned import LearnedDecoder, Parts
 from bauklens.decoders.texts import LENGTH, SKIP_FIRST
 from bauklens.errors import LensError
 from bauklens.files import path_of
+from bauklens.model.guard import is_sharded
 from bauklens.model.in_hand import in_hand
 from bauklens.model.memory import free_bytes
 from bauklens.model.provenance import model_name, provenance
+from bauklens.model.ranks import ranks_of
 from bauklens.model.resolving import resolve
+from bauklens.model.together import on_all_ranks
 from bauklens.vocabulary import LOGIT
 
 
+@on_all_ranks
 def fit_decoder(
     model: nn.Module,
     tokenizer: Any,
@@ -132,6 +136,13 @@ def fit_decoder(
     )
     memory = None if memory is None else checked_count("memory", memory)
     model, tokenizer = in_hand(model, tokenizer)
+    if checkpoint is not None and ranks_of(model) is not None:
+        raise LensError("checkpoint= is for a model that one process holds, and this one is spread over ranks")
+    if method != "ridge" and is_sharded(model):
+        raise LensError(
+            f"method={method!r} takes gradients or weights of the model, which FSDP shards: pass method='ridge', or "
+            "load the model with tp_size= instead"
+        )
     source = Source(model, tokenizer, texts, wanted)
     anatomy = resolve(model, source.first(), blocks=blocks, head=head)
     require_text_model(anatomy, "fitting")

@@ -55,6 +55,15 @@ class Wanted:
         return {name: getattr(self, name) for name in names} | kept
 
 
+def default_tokens(method: str, *, own: bool) -> int:
+    """About how many tokens a method is fitted on, if nothing is said.
+
+    Args:
+        own: whether the model writes the texts itself.
+    """
+    return (_OWN_TOKENS if own else _TOKENS)[method]
+
+
 def wanted_of(
     *,
     method: Any,

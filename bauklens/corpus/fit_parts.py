@@ -1,0 +1,94 @@
+"""A decoder fitted by several workers: each fits a part on its share of the texts, and the last to end merges them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bauklens.corpus.workers import Worker
+from bauklens.decoders.learned import LearnedDecoder
+from bauklens.decoders.loading import load_decoder
+from bauklens.errors import LensError
+
+_EVERY = 20
+"""Of so many texts, the first is kept apart, to measure the merged decoder on."""
+
+_MEASURED = 20
+"""Texts, at most, to measure it on."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The texts of one worker, which are no other's: of each that is not kept apart, one in as many as there are
+    workers.
+    """
+
+    texts: Iterable[Any]
+    worker: Worker
+
+    def __iter__(self) -> Iterator[Any]:
+        others = (text for number, text in enumerate(self.texts) if number % _EVERY)
+        return islice(others, self.worker.number, None, self.worker.of)
+
+
+@dataclass(frozen=True)
+class KeptApart:
+    """The texts that no worker fits on."""
+
+    texts: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self.texts, 0, _EVERY * _MEASURED, _EVERY)
+
+
+def part_of(path: Path, worker: Worker, asked: str) -> Path:
+    """The file of a worker's part.
+
+    Args:
+        asked: a digest of what is fitted, so that no part of another fit is taken for one of this.
+
+    >>> part_of(Path("lens.safetensors"), Worker(1, 4), "3fa9").name
+    'lens.part-1-of-4-3fa9.safetensors'
+    """
+    return path.with_name(f"{path.stem}.part-{worker.number}-of-{worker.of}-{asked}{path.suffix}")
+
+
+def fit_part(path: Path, fit: Callable[[], LearnedDecoder]) -> None:
+    """Fits and saves a part, if it is not there from before."""
+    if not path.exists():
+        fit().save(path)
+
+
+def merged_parts(
+    path: Path,
+    parts: Sequence[Path],
+    model: nn.Module,
+    tokenizer: Any,
+    texts: Iterable[Any] | None,
+    name: str,
+) -> LearnedDecoder | None:
+    """The decoder of all parts, saved, if all are there; None if some worker is still at its own.
+
+    Whoever ends last finds all of them, and removes them afterwards; should two end at once, both write the same.
+
+    Args:
+        parts: the files of all workers.
+        texts: all texts, of which those that are kept apart measure the decoder; None if the model wrote its own.
+    """
+    try:
+        decoders = [load_decoder(each) for each in parts if each.exists()]
+    except LensError:
+        if all(each.exists() for each in parts):
+            raise
+        return None  # another worker has merged and removed them meanwhile
+    if len(decoders) < len(parts):
+        return None
+    apart = None if texts is None else KeptApart(texts)
+    found = LearnedDecoder.merge(decoders, model, tokenizer, apart, name=name)
+    found.save(path)
+    for each in parts:
+        each.unlink(missing_ok=True)
+    return found

@@ -1,0 +1,137 @@
+"""The part of a head that one rank holds, if it is split by tokens over the ranks of a model (tensor parallelism)."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from bauklens.errors import LensError
+from bauklens.model.guard import has_hooks
+from bauklens.model.memory import out_of_memory
+from bauklens.model.weights import is_plain
+
+_T = TypeVar("_T")
+
+
+class HeadShard(nn.Module):
+    """A head of the tokens that this rank holds, which it is called as: states -> the logits of these.
+
+    Attributes:
+        weight: (own token, width).
+        bias: (own token,), or None.
+        first: the id of the first of them.
+        vocabulary: how many tokens the model has.
+        most: how many of them a rank holds at most.
+        size: how many ranks there are.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, vocabulary: int, most: int, mesh: Any) -> None:
+        super().__init__()
+        self.size: int = mesh.size()
+        self.most, self.vocabulary = most, vocabulary
+        self.first: int = mesh.get_local_rank() * most
+        own = min(most, vocabulary - self.first)
+        self.weight, self.bias = weight[:own], None if bias is None else bias[:own]
+        self._group = mesh.get_group()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the ranks tell each other something from."""
+        return torch.device(self.weight.device)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(..., width) -> (..., own token)."""
+        logits: torch.Tensor = nn.functional.linear(inputs, self.weight, self.bias)
+        return logits
+
+    def part(self, logits: torch.Tensor) -> torch.Tensor:
+        """(..., vocabulary) -> (..., own token)."""
+        return logits[..., self.first : self.first + len(self.weight)]
+
+    def places(self, ids: torch.Tensor) -> torch.Tensor:
+        """(any,) ids -> (fewer,), where among its own tokens those are that this rank holds."""
+        return self.held_by(ids, self.first // self.most) - self.first
+
+    def held_by(self, ids: torch.Tensor, rank: int) -> torch.Tensor:
+        """(any,) ids -> (fewer,), those that a rank holds."""
+        return ids[ids // self.most == rank]
+
+    def gathered(self, own: torch.Tensor) -> torch.Tensor:
+        """(...) of each rank -> (rank, ...), the same on all."""
+        own = own.contiguous()
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(found, own, group=self._group)
+        return torch.stack(found)
+
+    def largest(self, own: float) -> float:
+        """The largest of a number on each rank; NaN if one is."""
+        numbers = torch.tensor([own], dtype=torch.float64, device=self.device)
+        return float(self.gathered(numbers).max())
+
+    def whole(self, own: torch.Tensor) -> torch.Tensor:
+        """(..., own token) -> (..., vocabulary); for a few rows, as a lens never needs it of many."""
+        padded = nn.functional.pad(own, (0, self.most - own.shape[-1]))
+        return torch.cat(list(self.gathered(padded)), dim=-1)[..., : self.vocabulary]
+
+    def alike(self, function: Callable[[], _T]) -> _T:
+        """Calls a function on each rank; if memory runs out on one, that is raised on all.
+
+        Raises:
+            MemoryError: on another rank.
+        """
+        found, failed = None, None
+        try:
+            found = function()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            failed = error
+        if self.largest(float(failed is not None)):
+            raise failed or MemoryError("another rank ran out of memory")
+        return found  # type: ignore[return-value]
+
+
+def require_gathered(head: nn.Module, model_class: str, count: int) -> None:
+    """Refuses a model that returns on each rank the logits of that rank's tokens only.
+
+    Args:
+        count: of how many tokens it returns logits.
+
+    Raises:
+        LensError: they are those of a part of the head.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    from torch.distributed.tensor import DTensor
+
+    weight = getattr(head, "weight", None)
+    if isinstance(weight, DTensor) and len(weight.to_local()) == count < len(weight):
+        raise LensError(
+            f"{model_class} returns the logits of {count:,} of its {len(weight):,} tokens on each rank, as its head is "
+            "split and they are not gathered: load it with a plan that gathers them ('colwise_gather_output')"
+        )
+
+
+def shard_of(head: nn.Module, vocabulary: int) -> HeadShard | None:
+    """The part of a head that this rank holds; None if the head is not split by tokens, or in another way.
+
+    Args:
+        vocabulary: tokens that count; further rows of a padded head are left out.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or type(head) is not nn.Linear:
+        return None
+    from torch.distributed.tensor import DTensor, Shard
+
+    kept: list[Any] = [each for each in (head.weight, head.bias) if each is not None]
+    if has_hooks(head) or is_parametrized(head) or not all(isinstance(each, DTensor) for each in kept):
+        return None
+    mesh = kept[0].device_mesh
+    if mesh.ndim != 1 or any(each.device_mesh != mesh or each.placements != (Shard(0),) for each in kept):
+        return None
+    weight, *bias = (each.to_local().detach() for each in kept)
+    most = -(-len(head.weight) // mesh.size())  # as DTensor splits it
+    if not is_plain(weight) or most * (mesh.size() - 1) >= vocabulary:  # a rank would hold no tokens that count
+        return None
+    return HeadShard(weight, bias[0] if bias else None, vocabulary, most, mesh)

@@ -12,6 +12,7 @@ if not os.environ["BAUKLENS_TESTS_HUB"]:  # before anything reads them
 os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # torch's, also in what tests start
 
 import atexit
+import gc
 import shutil
 from collections import defaultdict
 
@@ -52,6 +53,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs the model hub: run pytest --hub where it can be reached"))
         if item.get_closest_marker("cuda") and not has_cuda():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def pytest_collection_finish():
+    """What is imported and collected stays until the end, so the garbage collector need not look at it again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

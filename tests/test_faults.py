@@ -1,16 +1,13 @@
 """Whatever happens while a model is read, it is left as it was: a short run of tests/faults.py."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.processes import ROOT, python
 
 
 @pytest.mark.slow
 def test_errors_interrupts_and_own_calls():
     """In a process of its own: pytest's and hypothesis's own functions are not to be interrupted."""
-    root = Path(__file__).parent.parent
-    ran = subprocess.run([sys.executable, "-m", "tests.faults", "60"], cwd=root, capture_output=True, text=True)
+    ran = python("-m", "tests.faults", "60", cwd=ROOT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count(" 0 findings") == 7

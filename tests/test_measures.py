@@ -32,21 +32,19 @@ def assert_as(lens, wanted):
         assert np.allclose(found, value, atol=2e-5, rtol=1e-5, equal_nan=True), name
 
 
-def spread(logits):
-    """H(p) in nats, straight from the definition, in double precision."""
-    probabilities = logits.double().softmax(-1)
-    return torch.special.entr(probabilities).sum(-1)
+def spread(one):
+    """H(p) in nats, straight from the definition, of log p in double precision."""
+    return torch.special.entr(one.exp()).sum(-1)
 
 
 def divergence(one, other):
     """KL(p || q) in nats, likewise."""
-    one, other = one.double().log_softmax(-1), other.double().log_softmax(-1)
     return (one.exp() * (one - other)).sum(-1)
 
 
 def mean_of(one, other):
-    """The logits of the mean of two predictions."""
-    return torch.logaddexp(one.double().log_softmax(-1), other.double().log_softmax(-1))
+    """Log of the mean of two predictions."""
+    return torch.logaddexp(one, other) - math.log(2)
 
 
 def shared(one, other):
@@ -57,16 +55,17 @@ def expected(logits, own, token_ids, positions):
     """Name -> (layer, position), of everything that is a function of logits alone."""
     following = torch.tensor([*token_ids, 0])[torch.tensor(positions) + 1].expand(len(logits), -1)
     last = torch.tensor([position == len(token_ids) - 1 for position in positions])
-    own = own.expand_as(logits)
     k = 5
+    model, row = own.double().log_softmax(-1).expand(logits.shape), logits.double().log_softmax(-1)
+    mean, own = mean_of(model, row), own.expand_as(logits)
     alone = [(each.topk(k + 1).values.diff(dim=-1) < 0).all(dim=-1) for each in (logits, own)]
     return {
         "alone": alone[0] & alone[1],
-        "max_probability": logits.softmax(-1).amax(-1),
-        "entropy": spread(logits),
-        "kl": divergence(own, logits),
-        "js": (divergence(own, mean_of(own, logits)) + divergence(logits, mean_of(own, logits))) / 2,
-        "surprisal": -logits.log_softmax(-1).gather(-1, following[..., None])[..., 0].masked_fill(last, torch.nan),
+        "max_probability": row.exp().amax(-1),
+        "entropy": spread(row),
+        "kl": divergence(model, row),
+        "js": (divergence(model, mean) + divergence(row, mean)) / 2,
+        "surprisal": -row.gather(-1, following[..., None])[..., 0].masked_fill(last, torch.nan),
         "rank_of_next": (1.0 + (logits > logits.gather(-1, following[..., None])).sum(-1)).masked_fill(last, torch.nan),
         "agreement": (logits.argmax(-1) == own.argmax(-1)).float(),
         "overlap": shared(logits.topk(k).indices, own.topk(k).indices),

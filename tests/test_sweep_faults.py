@@ -14,11 +14,11 @@ import torch
 import bauklens
 from bauklens.corpus.fit_parts import KeptApart, Share
 from bauklens.corpus.workers import Worker
-from tests.processes import ROOT
+from tests.processes import ROOT, python
 from tests.sweeps import digests, prompts_of, write_model, write_prompts
 from tests.tiny import tiny_model, tiny_tokenizer
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+pytestmark = pytest.mark.slow  # processes start: tests/scheduling.py has one worker run all of them
 
 PER, COUNT = 60, 720
 OPTIONS = ["--model", "tiny", "--per", str(PER), "--target", " city", "--words", "first", "-o"]
@@ -34,7 +34,7 @@ def place(tmp_path_factory):
     rows = prompts_of(COUNT, longest=25)
     rows[100]["prompt"] = ""
     write_prompts(folder / "p.jsonl", rows)
-    run([sys.executable, "-m", "bauklens"], folder, "one")
+    run_by_itself(folder, "one")
     assert len(digests(folder / "one")) == COUNT // PER
     return folder
 
@@ -57,6 +57,12 @@ def run(launcher, folder, out, *more):
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return said
+
+
+def run_by_itself(folder, out):
+    """In one process, which is forked."""
+    ran = python("-m", "bauklens", "sweep", "p.jsonl", *OPTIONS, out, cwd=folder)
+    assert ran.returncode == 0, ran.stderr
 
 
 def wait_for(count, folder, process):
@@ -117,7 +123,7 @@ def test_ray_whose_driver_is_killed_and_then_one_process(place):
     kill_all_of(process)
     expected = digests(place / "one")
     assert digests(place / "driver").items() < expected.items()
-    run([sys.executable, "-m", "bauklens"], place, "driver")
+    run_by_itself(place, "driver")
     assert digests(place / "driver") == expected
 
 

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from bauklens.arguments import checked_count, one_of, whole_number
-from bauklens.edits.bound import Bound, acting, bound
+from bauklens.edits.bound import bound
 from bauklens.edits.edit import Edits, edits_in
 from bauklens.edits.kinds import Ablate, Steer, Swap
 from bauklens.edits.setting import Setting, Token
+from bauklens.edits.side_by_side import next_token, next_token_of_each
 from bauklens.errors import LensError
 from bauklens.model.encoding import Prompt, encode
-from bauklens.model.forward import last_logits_only, model_logits
-from bauklens.model.guard import evaluating
 from bauklens.model.in_hand import in_hand
 from bauklens.model.provenance import model_name
 from bauklens.model.resolving import resolve
@@ -118,10 +116,10 @@ class _Run:
         self.text = prompt if isinstance(prompt, str) else "".join(token_texts(tokenizer, ids)[each] for each in ids)
         edited = bound(list(edits), setting)
         self.described = edited.described
-        self._logs = {CLEAN: _next(setting, None), EDITED: _next(setting, edited)}
+        self._logs = {CLEAN: next_token(setting, None)[0], EDITED: next_token(setting, edited)[0]}
         if seeds:
             random = [bound(list(edits.randomized(number)), setting) for number in seeds]
-            self._logs[CONTROL] = torch.stack([_next(setting, each) for each in random])
+            self._logs[CONTROL] = next_token_of_each(setting, random, self._logs[CLEAN])
         self.targets = self._followed(setting, edits, targets)
         self.wanted = next((setting.token_ids([token])[0] for token in _wanted(edits)), -1)
 
@@ -146,14 +144,6 @@ class _Run:
             return [each.token_ids[0] for each in found]
         named = setting.token_ids(list(dict.fromkeys(_named(edits)))) if _named(edits) else []
         return named or [int(self._logs[CLEAN].argmax())]
-
-
-def _next(setting: Setting, edited: Bound | None) -> torch.Tensor:
-    """(vocabulary,) float32 on the CPU, log p of the next token."""
-    with evaluating(setting.model, in_place=setting.anatomy.in_place) as own, acting(own, edited) as running:
-        options = {} if setting.anatomy.hooked else last_logits_only(running)
-        logits = model_logits(running, setting.inputs, **options)[0, -1, : setting.anatomy.vocabulary]
-        return logits.float().log_softmax(dim=-1).cpu()
 
 
 def _named(edits: Edits) -> list[Token]:

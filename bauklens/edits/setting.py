@@ -54,6 +54,7 @@ class Setting:
             )
         self.model, self.tokenizer, self.anatomy, self.inputs = model, tokenizer, anatomy, inputs
         self._decoders: dict[int, tuple[Any, Decoder]] = {}
+        self._pulled: dict[tuple[int, ...], torch.Tensor] = {}
 
     @cached_property
     def sublayers(self) -> Sublayers:
@@ -156,14 +157,13 @@ class Setting:
                 f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model "
                 "with hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
             )
-        found, ids = self.decoder(decoder), torch.as_tensor(token_ids, device=self._head.device)
+        found = self.decoder(decoder)
         basis = Basis(found, self.anatomy)
         if not basis.covers(site.label):
             raise LensError(
                 f"the decoder {found.name!r} has no map for layer {site.label}, so that tokens have no direction there"
             )
-        rows = self._head[ids].float() - self._mean_row
-        pulled = self._before_norm(rows.flatten(0, -2)).view(*rows.shape[:-1], -1)
+        pulled = self._pulled_rows(token_ids)
         if basis.maps(site.label) and isinstance(found, LearnedDecoder):
             pulled = pulled @ found.matrix(site.label).to(pulled)
         lengths = pulled.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -230,6 +230,17 @@ class Setting:
     @cached_property
     def _mean_row(self) -> torch.Tensor:
         return self._head.float().mean(dim=0)
+
+    def _pulled_rows(self, token_ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """(..., token, hidden) float32, ``N' (W[t] - mean W)``, which is the same at every layer."""
+        if not isinstance(token_ids, torch.Tensor):
+            named = tuple(token_ids)
+            if named not in self._pulled:
+                ids = torch.tensor(named, dtype=torch.int64, device=self._head.device)
+                self._pulled[named] = self._pulled_rows(ids)
+            return self._pulled[named]
+        rows = self._head[token_ids.to(self._head.device)].float() - self._mean_row
+        return self._before_norm(rows.flatten(0, -2)).view(*rows.shape[:-1], -1)
 
     def _before_norm(self, rows: torch.Tensor) -> torch.Tensor:
         """(token, head width) -> (token, hidden), gradients with respect to the state that the final norm is given."""

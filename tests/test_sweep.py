@@ -372,6 +372,11 @@ class TestInputs:
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
 
+    def test_a_model_in_the_place_of_the_prompts(self, model, tmp_path):
+        """As the shell writes out run/checkpoint-* before the prompts."""
+        with pytest.raises(LensError, match=r"cannot read .*: it is a model: name the prompts first"):
+            sweep(model, tmp_path, write_model(tmp_path / "checkpoint-2"))
+
     @pytest.mark.parametrize(
         ("options", "said"),
         [

@@ -184,6 +184,8 @@ def _named(datasets: Any, name: str, split: str, config: str | None, streaming: 
     path = Path(name)
     try:
         if is_there(path) and path.is_dir():
+            if (path / "config.json").exists():
+                raise LensError("it is a model: name the prompts first, and then the models")
             if (path / "state.json").exists():
                 return datasets.load_from_disk(name)
             return datasets.load_dataset(name, config, split=split, streaming=streaming)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # processes start: tests/scheduling.py has one wo
 PER, COUNT = 60, 720
 OPTIONS = ["--model", "tiny", "--per", str(PER), "--target", " city", "--words", "first", "-o"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--master-port", "0", "--nproc-per-node"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}  # and as many threads as conftest says
 
 
 @pytest.fixture(scope="module")

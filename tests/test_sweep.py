@@ -428,6 +428,11 @@ class TestInputs:
         assert frame.groupby("prompt").language.first().tolist()[:2] == ["NA", "de"]
         assert frame.language[frame.prompt == 2].isna().all()
 
+    def test_an_address_at_which_no_cluster_answers(self, tmp_path):
+        for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+            with pytest.raises(LensError, match=f"there is no cluster of Ray at '{address}': "):
+                bauklens.sweep(PROMPTS, tmp_path / "out", "tiny", ray=address)
+
     def test_a_name_is_no_pattern(self, model, tmp_path):
         write_prompts(tmp_path / "p1.jsonl", PROMPTS[:3])
         write_prompts(tmp_path / "p[12].jsonl", PROMPTS[:5])

@@ -69,7 +69,7 @@ def sweep(
     names = ("per", "rows", "column", "split", "config", "limit", "streaming", "on_error", "worker", "workers", "ray")
     own = {name: options.pop(name) for name in names}
     arguments = lens_arguments(options)
-    arguments["layers"] = [int(each) if each.lstrip("-").isdigit() else each for each in layers] or None
+    arguments["layers"] = [int(each) if each.removeprefix("-").isdecimal() else each for each in layers] or None
     model = options.pop("model")
     loading_quietly()
     from bauklens.corpus.sweep import sweep as swept
@@ -91,7 +91,7 @@ def sweep(
 
 
 def _positions(given: str | None) -> str | int | None:
-    return int(given) if given is not None and given.lstrip("-").isdecimal() else given
+    return int(given) if given is not None and given.removeprefix("-").isdecimal() else given
 
 
 def _say_what_is_there(found: "Sweep", output: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import bauklens
 from bauklens import LensError
+from bauklens.cli.commands import main
+from bauklens.corpus.models import named_models
 from bauklens.corpus.shards import Sweeper
 from bauklens.corpus.workers import Worker, this_worker
 from tests.processes import ROOT, python
@@ -433,6 +435,9 @@ class TestInputs:
             with pytest.raises(LensError, match=f"there is no cluster of Ray at '{address}': "):
                 bauklens.sweep(PROMPTS, tmp_path / "out", "tiny", ray=address)
 
+    def test_a_model_that_is_named_twice_is_swept_once(self):
+        assert named_models(["run/a", "run/a", "b"]) == {"run/a": "model=a", "b": "model=b"}
+
     def test_a_name_is_no_pattern(self, model, tmp_path):
         write_prompts(tmp_path / "p1.jsonl", PROMPTS[:3])
         write_prompts(tmp_path / "p[12].jsonl", PROMPTS[:5])
@@ -588,6 +593,29 @@ class TestWorkers:
 
 @pytest.mark.slow
 class TestCommand:
+    def test_a_position_that_is_no_number(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main(["sweep", "p.jsonl", "--model", "tiny", "--positions=--5", "-o", "out"])
+        assert ended.value.code == 2
+        assert "is '--5': pass 'last', 'all' or a number" in capsys.readouterr().err
+
+    def test_a_part_of_a_fit_to_other_texts_is_not_merged(self, tmp_path, monkeypatch):
+        write_model(tmp_path / "tiny")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        words = ["fit", "--texts", "t.jsonl", "--model", "tiny", "--length", "16", "--skip-first", "2"]
+        words += ["--tokens", "60"]
+        for rank, seed in (("0", 0), ("1", 1)):
+            texts = [" ".join(each["prompt"] for each in prompts_of(6, seed=seed + number)) for number in range(25)]
+            write_prompts(tmp_path / "t.jsonl", [{"text": each} for each in texts])
+            monkeypatch.setenv("RANK", rank)
+            with pytest.raises(SystemExit) as ended:
+                main([*words, "--method", "ridge", "-o", "lens.safetensors"])
+            assert ended.value.code == 0
+        assert len(list(tmp_path.glob("lens.part-*"))) == 2
+        assert not (tmp_path / "lens.safetensors").exists()
+
     def test_writes_what_python_writes(self, model, tmp_path):
         write_model(tmp_path / "tiny")
         write_prompts(tmp_path / "p.jsonl", PROMPTS)

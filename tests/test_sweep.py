@@ -13,6 +13,9 @@ import pytest
 
 import bauklens
 from bauklens import LensError
+from bauklens.cli.commands import main
+from bauklens.corpus.models import named_models
+from bauklens.corpus.shards import Sweeper
 from bauklens.corpus.workers import Worker, this_worker
 from tests.processes import ROOT, python
 from tests.sweeps import digests, prompts_of, write_model, write_prompts
@@ -198,6 +201,41 @@ class TestSummaries:
         with pytest.raises(LensError, match="'id' has more than 1,000 values"):
             many.summary("id")
 
+    def test_every_value_is_a_group_of_its_own(self, model, tmp_path):
+        values = [1.0, float("nan"), float("nan"), None, 0.0, -0.0]
+        rows = [{"prompt": each["prompt"], "value": value} for each, value in zip(PROMPTS, values, strict=False)]
+        found = sweep(model, tmp_path, rows, per=4).summary("value", skip_first=0)
+        assert {name: each.lenses for name, each in found.items()} == {"0.0": 2, "1.0": 1, "nan": 2, "null": 1}
+
+    def test_nothing_and_the_text_null_are_not_taken_together(self, model, tmp_path):
+        rows = [{"prompt": "the city", "language": value} for value in (None, "null", "en")]
+        with pytest.raises(LensError, match="'language' is null in some rows and the text 'null' in others"):
+            sweep(model, tmp_path, rows).summary("language", skip_first=0)
+
+    def test_a_group_of_which_nothing_counts_is_left_out(self, model, tmp_path):
+        rows = [{"prompt": [5, 6], "kind": "long"}, {"prompt": [5], "kind": "short"}]
+        found = sweep(model, tmp_path, rows)
+        with pytest.warns(UserWarning, match=r"1 of 2 values of 'kind' are left out \('short'\)"):
+            assert list(found.summary("kind")) == ["long"]
+        assert list(found.summary("kind", skip_first=0)) == ["long", "short"]
+
+    def test_groups_are_of_columns_of_the_input(self, model, tmp_path):
+        rows = [{"prompt": "the city", "model": "a", "list": [1]}, {"prompt": "the sea", "model": "b", "list": [2]}]
+        found = sweep(model, tmp_path, rows, keep=["model", "list"])
+        assert list(found.summary("model")) == ["a", "b"]
+        with pytest.raises(LensError, match="'entropy' is not of the input: those of the input are model, list"):
+            found.summary("entropy")
+        with pytest.raises(LensError, match="'list' holds lists"):
+            found.summary("list")
+        with pytest.raises(LensError, match="there is no column 'entropies'"):
+            found.summary("entropies")
+
+    def test_a_file_of_something_else_is_named(self, model, tmp_path):
+        found = sweep(model, tmp_path)
+        pandas.DataFrame({"x": [1]}).to_parquet(found.files[1])
+        with pytest.raises(LensError, match=r"part-0000001.parquet has no column 'stream', so it is not of this sweep"):
+            found.summary()
+
     def test_before_all_is_written_it_says_so(self, model, tmp_path):
         found = sweep(model, tmp_path, worker=1, workers=3)
         assert (found.done, found.shards, found.is_complete) == (1, 3, False)
@@ -242,6 +280,49 @@ def assert_alike(one, other):
 
 
 class TestGoingOn:
+    def test_with_another_tokenizer_is_refused(self, model, tmp_path):
+        sweep(model, tmp_path, worker=0, workers=2)
+        other = tiny_tokenizer()
+        other.add_tokens([" lighthouse"])
+        with pytest.raises(LensError, match="was begun with the tokenizer of the input"):
+            bauklens.sweep(PROMPTS, tmp_path / "out", model, other, per=20)
+
+    def test_a_folder_in_the_place_of_a_shard_is_not_one(self, model, tmp_path):
+        found = sweep(model, tmp_path)
+        found.files[1].unlink()
+        (tmp_path / "out" / "part-0000001.parquet").mkdir()
+        assert found.done == 2
+        with pytest.raises(LensError, match=r"cannot write .*part-0000001.parquet"):
+            sweep(model, tmp_path)
+
+    def test_numbers_of_a_manifest_that_cannot_be(self, model, tmp_path):
+        found = sweep(model, tmp_path)
+        path = found.folder / "_manifest.json"
+        about = json.loads(path.read_text())
+        for part, name in (("input", "prompts"), ("layout", "per"), ("layout", "threads")):
+            path.write_text(json.dumps({**about, part: {**about[part], name: 10**18}}))
+            with pytest.raises(LensError, match=f"_manifest.json is damaged: {name} is 1000000000000000000"):
+                bauklens.open_sweep(found.folder)
+        path.write_text(json.dumps({**about, "input": {**about["input"], "prompts": 2**31 - 1}}))
+        assert bauklens.open_sweep(found.folder).done == 3
+
+    def test_a_shard_that_another_process_has_written_meanwhile_is_no_error(self, model, tmp_path, monkeypatch):
+        expected = digests(sweep(model, tmp_path, PROMPTS[:3], per=2).folder)
+        write = Sweeper.write
+
+        def overtaken(self, to, manifest, shard, tell):
+            """The other one writes it, and removes what it takes for left over, while this one is at it."""
+            write(self, to, manifest, shard, lambda _: None)
+
+            def told(count):
+                for each in to.glob(".bauklens-*"):
+                    each.unlink()
+
+            write(self, to, manifest, shard, told)
+
+        monkeypatch.setattr(Sweeper, "write", overtaken)
+        assert digests(sweep(model, tmp_path / "again", PROMPTS[:3], per=2).folder) == expected
+
     def test_only_what_is_missing_is_made_again(self, model, tmp_path):
         found = sweep(model, tmp_path)
         before = digests(found.folder)
@@ -335,6 +416,71 @@ class TestInputs:
         assert sorted(set(frame.prompt)) == [0, 2, 4]
         assert frame.error.isna().all()
 
+    def test_prompts_are_read_as_they_are_written(self, model, tmp_path):
+        (tmp_path / "p.txt").write_bytes(b"\xef\xbb\xbfthe city\nthe sea")  # as Windows marks its files
+        marked = sweep(model, tmp_path / "txt", tmp_path / "p.txt")
+        (tmp_path / "p.csv").write_text("prompt,language\nNA,NA\nnull,de\nthe city,\n")
+        table = sweep(model, tmp_path / "csv", tmp_path / "p.csv")
+        expected = sweep(model, tmp_path / "list", ["the city", "the sea", "NA", "null"]).to_frame()
+        rows = len(expected) // 4
+        assert np.allclose(marked.to_frame().entropy, expected.entropy[: 2 * rows], atol=1e-5)
+        assert table.failed().empty
+        frame = table.to_frame()
+        assert np.allclose(frame.entropy[frame.prompt < 2], expected.entropy[2 * rows :], atol=1e-5)
+        assert frame.groupby("prompt").language.first().tolist()[:2] == ["NA", "de"]
+        assert frame.language[frame.prompt == 2].isna().all()
+
+    def test_an_address_at_which_no_cluster_answers(self, tmp_path):
+        for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+            with pytest.raises(LensError, match=f"there is no cluster of Ray at '{address}': "):
+                bauklens.sweep(PROMPTS, tmp_path / "out", "tiny", ray=address)
+
+    def test_a_model_that_is_named_twice_is_swept_once(self):
+        assert named_models(["run/a", "run/a", "b"]) == {"run/a": "model=a", "b": "model=b"}
+
+    def test_a_name_is_no_pattern(self, model, tmp_path):
+        write_prompts(tmp_path / "p1.jsonl", PROMPTS[:3])
+        write_prompts(tmp_path / "p[12].jsonl", PROMPTS[:5])
+        assert sweep(model, tmp_path, tmp_path / "p[12].jsonl").manifest.prompts == 5
+
+    def test_columns_that_only_some_rows_have_are_kept(self, model, tmp_path):
+        found = sweep(model, tmp_path, ["the city", {"prompt": "the sea", "kind": "x"}]).to_frame()
+        assert found.kind[found.prompt == 0].isna().all()
+        assert (found.kind[found.prompt == 1] == "x").all()
+
+    def test_dates_are_kept(self, model, tmp_path):
+        rows = [{"prompt": "the city", "day": "2026-11-02"}, {"prompt": "the sea", "day": "2026-11-03"}]
+        found = sweep(model, tmp_path, write_prompts(tmp_path / "p.jsonl", rows))
+        assert list(found.summary("day", skip_first=0)) == ["2026-11-02 00:00:00", "2026-11-03 00:00:00"]
+
+    def test_a_name_of_half_a_pair(self, model, tmp_path):
+        for _ in range(2):
+            found = sweep(model, tmp_path, targets=[{"\ud800": [" sea"]}])
+            assert "probability of \\ud800" in found.dataset.schema.names
+        with pytest.raises(LensError, match=r"the text 'a\\ud800' of the prompts is not valid Unicode"):
+            sweep(model, tmp_path / "prompts", ["the city", "a\ud800"])
+
+    def test_a_column_called_model_has_no_place_beside_several_models(self, tmp_path):
+        write_model(tmp_path / "run" / "a")
+        with pytest.raises(LensError, match="has a column 'model', and so has the output"):
+            bauklens.sweep([{"prompt": "x", "model": "y"}], tmp_path / "out", str(tmp_path / "run" / "*"))
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"limit": -1}, "limit is -1: pass 1 or more"),
+            ({"limit": "a"}, "limit is 'a': pass a whole number"),
+            ({"per": 10**18}, "per is 1000000000000000000: pass less than 2,147,483,648"),
+            ({"worker": "1", "workers": 2}, "worker is '1': pass a whole number"),
+            ({"worker": 0, "workers": 0}, "workers is 0: pass 1 or more"),
+            ({"prompts": []}, "the list has no prompts"),
+        ],
+    )
+    def test_numbers_that_cannot_be(self, model, tmp_path, options, said):
+        with pytest.raises(LensError, match=said):
+            sweep(model, tmp_path, **options)
+        assert not (tmp_path / "out").exists()
+
     def test_ids_and_chats(self, model, tmp_path):
         ids = sweep(model, tmp_path / "ids", [PROMPT[:4], PROMPT[:6]]).to_frame()
         assert ids.token_id.unique().tolist() == [PROMPT[3], PROMPT[5]]
@@ -360,6 +506,7 @@ class TestInputs:
             ("p.parquet", "no parquet", "cannot read .*p.parquet"),
             ("p.md", "# x", "it is no file of prompts: pass .jsonl, .json, .parquet, .txt, .csv"),
             ("p.txt", "\n\n", "p.txt has no prompts"),
+            ("p.jsonl", "", "p.jsonl: the file is empty"),
             ("p.jsonl", '{"prompt": "x", "layer": 3}\n', "p.jsonl has a column 'layer', and so has the output"),
             ("p.jsonl", '{"prompt": 5}\n', "none of the first 100 prompts can be read: a prompt must be a text"),
         ],
@@ -428,6 +575,8 @@ class TestWorkers:
         assert this_worker(environment=environment) == found
 
     def test_a_job_of_kubernetes_has_to_be_told_how_many_there_are(self):
+        with pytest.raises(LensError, match="workers=2, and the launcher has started 3: leave workers= out"):
+            this_worker(of=2, environment={"RANK": "1", "WORLD_SIZE": "3"})
         assert this_worker(of=4, environment={"JOB_COMPLETION_INDEX": "3"}) == Worker(3, 4)
         with pytest.raises(LensError, match="does not say how many workers it has: pass workers="):
             this_worker(environment={"JOB_COMPLETION_INDEX": "3"})
@@ -449,6 +598,29 @@ class TestWorkers:
 
 @pytest.mark.slow
 class TestCommand:
+    def test_a_position_that_is_no_number(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main(["sweep", "p.jsonl", "--model", "tiny", "--positions=--5", "-o", "out"])
+        assert ended.value.code == 2
+        assert "is '--5': pass 'last', 'all' or a number" in capsys.readouterr().err
+
+    def test_a_part_of_a_fit_to_other_texts_is_not_merged(self, tmp_path, monkeypatch):
+        write_model(tmp_path / "tiny")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        words = ["fit", "--texts", "t.jsonl", "--model", "tiny", "--length", "16", "--skip-first", "2"]
+        words += ["--tokens", "60"]
+        for rank, seed in (("0", 0), ("1", 1)):
+            texts = [" ".join(each["prompt"] for each in prompts_of(6, seed=seed + number)) for number in range(25)]
+            write_prompts(tmp_path / "t.jsonl", [{"text": each} for each in texts])
+            monkeypatch.setenv("RANK", rank)
+            with pytest.raises(SystemExit) as ended:
+                main([*words, "--method", "ridge", "-o", "lens.safetensors"])
+            assert ended.value.code == 0
+        assert len(list(tmp_path.glob("lens.part-*"))) == 2
+        assert not (tmp_path / "lens.safetensors").exists()
+
     def test_writes_what_python_writes(self, model, tmp_path):
         write_model(tmp_path / "tiny")
         write_prompts(tmp_path / "p.jsonl", PROMPTS)

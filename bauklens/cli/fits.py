@@ -116,7 +116,7 @@ def fit(
 
     worker = this_worker()
     if worker.of > 1:
-        _fit_part(output, worker, texts, arguments, options)
+        _fit_part(output, worker, file, texts, arguments, options)
         return
     model, tokenizer = load_model(options)
     from bauklens.decoders.fit.fitting import fit_decoder
@@ -128,18 +128,24 @@ def fit(
 
 
 def _fit_part(
-    output: Path, worker: "Worker", texts: Iterable[str] | None, arguments: dict[str, Any], options: dict[str, Any]
+    output: Path,
+    worker: "Worker",
+    file: Path | None,
+    texts: Iterable[str] | None,
+    arguments: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     """Fits the part of one worker of several; if it is the last, merges all parts."""
     if texts is not None and getattr(texts, "is_read_once", False):
         raise LensError("several workers cannot share standard input: pass a file")
-    from bauklens.corpus.fit_parts import Share, fit_part, merged_parts, part_of
+    from bauklens.corpus.fit_parts import Share, digest_of, fit_part, merged_parts, part_of
     from bauklens.corpus.models import loaded
     from bauklens.corpus.workers import Worker
     from bauklens.decoders.fit.fitting import fit_decoder
     from bauklens.decoders.fit.wanted import default_tokens
 
-    asked = hashlib.sha256(repr([sorted(arguments.items()), sorted(options.items())]).encode()).hexdigest()[:8]
+    wanted = [sorted(arguments.items()), sorted(options.items()), digest_of(file)]
+    asked = hashlib.sha256(repr(wanted).encode()).hexdigest()[:8]
     parts = [part_of(output, Worker(number, worker.of), asked) for number in range(worker.of)]
     loading_quietly()
     model, tokenizer = loaded(options.pop("model"), {name: value for name, value in options.items() if value}, worker)

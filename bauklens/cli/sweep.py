@@ -29,7 +29,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--rows", type=click.Choice(ROWS), help="One row per prompt and layer, or also per position.")
 @click.option("--positions", metavar="last|all|N", help="The positions to read; by default what --rows is for.")
 @click.option("--column", help="The column of the prompts; by default prompt, text or messages.")
-@click.option("--keep", help="Columns of the input to keep, with commas between; by default numbers and texts.")
+@click.option("--keep", help="Columns of the input to keep, with commas between; by default numbers, texts and dates.")
 @click.option("--split", default="train", show_default=True, help="The split of a data set of the hub.")
 @click.option("--config", help="The configuration of a data set of the hub.")
 @click.option("--limit", type=_COUNT, help="The most prompts to take, from the first.")
@@ -69,7 +69,7 @@ def sweep(
     names = ("per", "rows", "column", "split", "config", "limit", "streaming", "on_error", "worker", "workers", "ray")
     own = {name: options.pop(name) for name in names}
     arguments = lens_arguments(options)
-    arguments["layers"] = [int(each) if each.lstrip("-").isdigit() else each for each in layers] or None
+    arguments["layers"] = [int(each) if each.removeprefix("-").isdecimal() else each for each in layers] or None
     model = options.pop("model")
     loading_quietly()
     from bauklens.corpus.sweep import sweep as swept
@@ -91,7 +91,7 @@ def sweep(
 
 
 def _positions(given: str | None) -> str | int | None:
-    return int(given) if given is not None and given.lstrip("-").isdecimal() else given
+    return int(given) if given is not None and given.removeprefix("-").isdecimal() else given
 
 
 def _say_what_is_there(found: "Sweep", output: Path) -> None:

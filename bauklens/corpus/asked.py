@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bauklens.arguments import checked_count, is_whole_number, one_of
+from bauklens.corpus.manifest import MOST_PER
 from bauklens.decode.decoder import Decoder
 from bauklens.decoders.chosen import chosen_decoders
 from bauklens.decoders.learned import LearnedDecoder
@@ -47,7 +48,8 @@ class Asked:
             if name not in SWEEP_OPTIONS:
                 known = ", ".join(SWEEP_OPTIONS)
                 raise TypeError(f"sweep() got an unexpected keyword argument {name!r}: of a lens it takes {known}")
-        checked_count("per", per)
+        if checked_count("per", per) >= MOST_PER:
+            raise LensError(f"per is {per}: pass less than {MOST_PER:,}")
         one_of("on_error", on_error, FAILED_PROMPTS)
         rows = rows or ("cell" if positions == "all" else "layer")
         one_of("rows", rows, ROWS)

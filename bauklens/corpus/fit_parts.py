@@ -1,5 +1,6 @@
 """A decoder fitted by several workers: each fits a part on its share of the texts, and the last to end merges them."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,9 @@ from bauklens.errors import LensError
 
 _EVERY = 20
 """Of so many texts, the first is kept apart, to measure the merged decoder on."""
+
+_READ = 1 << 20
+"""Bytes at the beginning and at the end of a file of texts, by which it is known again."""
 
 _MEASURED = 20
 """Texts, at most, to measure it on."""
@@ -54,6 +58,19 @@ def part_of(path: Path, worker: Worker, asked: str) -> Path:
     'lens.part-1-of-4-3fa9.safetensors'
     """
     return path.with_name(f"{path.stem}.part-{worker.number}-of-{worker.of}-{asked}{path.suffix}")
+
+
+def digest_of(file: Path | None) -> str:
+    """A digest of a file of texts: of its size, its beginning and its end, as it may be larger than is read at once."""
+    if file is None:
+        return ""
+    found = hashlib.sha256()
+    with file.open("rb") as opened:
+        size = file.stat().st_size
+        found.update(f"{size} ".encode() + opened.read(_READ))
+        opened.seek(max(0, size - _READ))
+        found.update(opened.read(_READ))
+    return found.hexdigest()
 
 
 def fit_part(path: Path, fit: Callable[[], LearnedDecoder]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ NAME = "_manifest.json"
 """Readers of Parquet folders pass over what begins with an underscore."""
 
 FORMAT, VERSION = "bauklens.sweep", 1
+MOST_PER, MOST_THREADS = 2**31, 2**15
+"""Prompts of a sweep or a shard, and threads of a worker, are fewer."""
+
 RUNS = "_runs"
 """The folder in which each worker says what it has done."""
 
 _SHARD = "part-{:07d}.parquet"
+_SHARD_NAME = re.compile(r"part-([0-9]{7}|[1-9][0-9]{7,})\.parquet")
 _NOT_COMPARED = ("source",)
 """What may be called otherwise: the same prompts in another place."""
 
@@ -64,8 +69,10 @@ class Manifest:
 
     def done(self, folder: Path) -> list[int]:
         """The shards whose files are there."""
-        there = {each.name for each in folder.iterdir()}
-        return [shard for shard in range(self.shards) if _SHARD.format(shard) in there]
+        with os.scandir(folder) as entries:
+            there = [_SHARD_NAME.fullmatch(each.name) for each in entries if each.is_file()]
+        numbers = sorted(int(each[1]) for each in there if each)
+        return [number for number in numbers if number < self.shards]
 
     def text(self) -> str:
         """As JSON."""
@@ -97,9 +104,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise LensError(f"{path} is not the manifest of a sweep")
     if found.get("version") != VERSION or not all(isinstance(found.get(part), dict) for part in parts):
         raise LensError(f"{path} is the manifest of another version of bauklens: {found.get('version')!r:.40}")
-    counts = [found["input"].get("prompts"), found["layout"].get("per"), found["layout"].get("threads")]
-    if not all(isinstance(count, int) and 0 < count < 2**62 for count in counts):
-        raise LensError(f"{path} does not say how many prompts there are")
+    for part, name in (("input", "prompts"), ("layout", "per"), ("layout", "threads")):
+        count = found[part].get(name)
+        if not isinstance(count, int) or not 0 < count < (MOST_THREADS if name == "threads" else MOST_PER):
+            raise LensError(f"{path} is damaged: {name} is {count!r:.40}")
     return Manifest({part: found[part] for part in parts})
 
 
@@ -150,7 +158,7 @@ def _write_once(path: Path, text: str) -> None:
     """Writes a file that is then whole or not there, and leaves the one that another process has written meanwhile."""
     beside = path.with_name(f"._{path.name}-{secrets.token_hex(8)}")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a pair, as JSON escapes it
         try:
             os.link(beside, path)
         except FileExistsError:

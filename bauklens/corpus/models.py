@@ -30,7 +30,7 @@ def named_models(model: Any) -> dict[str, str]:
     several = [model] if isinstance(model, (str, os.PathLike)) else model
     if not isinstance(several, Iterable):
         raise LensError(f"model must be a model, or its name; got {type(model).__name__}")
-    names = [each for name in several for each in _matching(str(name))]
+    names = list(dict.fromkeys(each for name in several for each in _matching(str(name))))
     if not names:
         raise LensError("model is empty: pass a model, or its name")
     if len(names) == 1 and isinstance(model, (str, os.PathLike)) and str(model) == names[0]:

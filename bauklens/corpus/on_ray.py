@@ -1,6 +1,7 @@
 """Shards made by actors of Ray, each of which loads the model once; Ray starts a lost one again."""
 
 import logging
+import socket
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from bauklens.errors import LensError
 
 _RESTARTS = 20
 """How often an actor is started again after its process or machine was lost."""
+
+_SECONDS = 10
+"""How long to wait for a cluster to answer."""
 
 _TRIES = 3
 """How often a shard is tried again whose actor was lost."""
@@ -123,6 +127,18 @@ def _result(ray: Any, reference: Any) -> Any:
         raise LensError(f"a worker of Ray was lost again and again: {first:.300}") from None
 
 
+def _require_open(address: str) -> None:
+    """Asks whether anything answers at an address with a port, as Ray itself would ask for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise LensError(f"there is no cluster of Ray at {address!r}: {said}") from None
+
+
 def _started(address: str) -> Any:
     try:
         import ray
@@ -130,6 +146,7 @@ def _started(address: str) -> Any:
         raise LensError("--ray needs the package ray: pip install 'bauklens[ray]'") from None
     if ray.is_initialized():
         return ray
+    _require_open(address)
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -164,7 +164,7 @@ class Sweep:
         several = "" not in self.manifests
         if several and group not in (None, MODEL):
             raise LensError(f"these are {len(self.manifests)} models: open the folder of one to group by {group!r}")
-        if not several and group == MODEL:
+        if not several and group == MODEL and MODEL not in self.dataset.schema.names:
             raise LensError("this is a sweep of one model: open the folder of several to group by 'model'")
         found: dict[str, Summary] = {}
         for name, manifest in self.manifests.items():

@@ -1,5 +1,6 @@
 """The averages of a sweep's files, a few rows at a time. Needs no torch."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 _MOST_GROUPS = 1_000
 """Values of a column, at most, each of which has a summary of its own."""
+
+_NOTHING = "null"
+"""The name of a group whose column has no value."""
+
+_GROUPS = ("prompt", "position", "token_id", "token")
+"""Columns that a sweep may be grouped by, beside those of the input."""
 
 _NUMBERS = ("float", "double", "halffloat")
 
@@ -45,13 +52,12 @@ def summed(
     from pyarrow.parquet import read_schema
 
     schema = read_schema(files[0])
-    if group is not None and group not in schema.names:
-        raise LensError(
-            f"there is no column {group!r}: those of the input are {', '.join(_of_input(schema)) or 'none'}"
-        )
+    if group is not None:
+        _require_groups(schema, group)
     measures = [ACCURACY, "magnitude", *(name for name in _measures(schema))]
     measures = [name for name in dict.fromkeys(measures) if name in schema.names and name != group]
-    running: dict[str, Running] = {}
+    running: dict[str | None, Running] = {}
+    counted: set[str | None] = set()
     chosen: _Rows | None = None
     columns = ["stream", "decoder", "row", "position", *measures]
     for batch in _batches(files, [*columns, *([] if group is None else [group])]):
@@ -72,10 +78,43 @@ def summed(
                     unmapped=chosen.unmapped,
                     skip_first=skip_first,
                 )
-            _add(running[name], part, measures, chosen, skip_first)
+            if _add(running[name], part, measures, chosen, skip_first):
+                counted.add(name)
     if not running:
         raise LensError("every prompt failed: see Sweep.failed()")
-    return {name: running[name].summary() for name in sorted(running, key=by_number)}
+    return {name: each.summary() for name, each in _named(running, counted, group, skip_first)}
+
+
+def _named(
+    running: Mapping[str | None, Running], counted: set[str | None], group: str | None, skip_first: int
+) -> list[tuple[str, Running]]:
+    """Those in which something counts, by name and in order; all, if nothing counts in any."""
+    if None in running and _NOTHING in running:
+        raise LensError(
+            f"{group!r} is null in some rows and the text {_NOTHING!r} in others, which would have one name: write "
+            "another text in the input"
+        )
+    empty = [name for name in running if name not in counted]
+    if empty and counted:
+        names = ", ".join(repr(_NOTHING if name is None else name) for name in empty[:5])
+        warnings.warn(
+            f"{len(empty)} of {len(running)} values of {group!r} are left out ({names}{', ...' if empty[5:] else ''}): "
+            f"their prompts have only the first {skip_first} positions, which skip_first leaves out",
+            stacklevel=4,
+        )
+    named = {_NOTHING if name is None else name: each for name, each in running.items() if name in (counted or running)}
+    return [(name, named[name]) for name in sorted(named, key=by_number)]
+
+
+def _require_groups(schema: "pyarrow.Schema", group: str) -> None:
+    from pyarrow import types
+
+    known = _of_input(schema)
+    if group not in (*known, *_GROUPS):
+        what = f"{group!r} is not of the input" if group in schema.names else f"there is no column {group!r}"
+        raise LensError(f"{what}: those of the input are {', '.join(known) or 'none'}; or pass {', '.join(_GROUPS)}")
+    if types.is_nested(schema.field(group).type):
+        raise LensError(f"the column {group!r} holds lists: pass one of texts, numbers, truth values or dates")
 
 
 class _Rows:
@@ -139,33 +178,45 @@ def _batches(files: Sequence[Path], columns: list[str]) -> "Iterator[pyarrow.Rec
 
     for path in files:
         with ParquetFile(path) as file:
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise LensError(
+                    f"{path} has no column {missing[0]!r}, so it is not of this sweep: remove it and run again"
+                )
             yield from file.iter_batches(columns=columns)
 
 
-def _parts(batch: "pyarrow.RecordBatch", group: str | None) -> "Iterator[tuple[str, pyarrow.RecordBatch]]":
-    """The rows of each value of a column."""
+def _parts(batch: "pyarrow.RecordBatch", group: str | None) -> "Iterator[tuple[str | None, pyarrow.RecordBatch]]":
+    """The rows of each value of a column; of null, None is the name."""
     from pyarrow import compute
 
     if group is None:
         yield "", batch
         return
-    for value in batch[group].unique():
-        is_value = compute.is_null(batch[group]) if not value.is_valid else compute.equal(batch[group], value)
-        yield str(value.as_py()) if value.is_valid else "null", batch.filter(is_value.fill_null(False))
+    coded = batch[group].dictionary_encode()  # a comparison would lose NaN, and take -0.0 for 0.0
+    for place, scalar in enumerate(coded.dictionary):
+        value = scalar.as_py()
+        name = str(value + 0.0 if isinstance(value, float) else value)
+        yield name, batch.filter(compute.equal(coded.indices, place).fill_null(False))
+    if coded.null_count:
+        yield None, batch.filter(coded.is_null())
 
 
-def _add(running: Running, batch: "pyarrow.RecordBatch", measures: Sequence[str], rows: _Rows, skip_first: int) -> None:
+def _add(running: Running, batch: "pyarrow.RecordBatch", measures: Sequence[str], rows: _Rows, skip_first: int) -> int:
+    """Adds a batch; how many positions of prompts count in it."""
     row, position = (batch[name].to_numpy(zero_copy_only=False) for name in ("row", "position"))
     counts, first = position >= skip_first, row == rows.numbers[0]
     values: dict[str, Any] = {
         name: batch[name].to_numpy(zero_copy_only=False).astype(np.float64)[counts] for name in measures
     }
+    tokens = int((first & counts).sum())
     running.add_columns(
         np.searchsorted(rows.numbers, row[counts]),
         values,
         lenses=int((first & (position == 0)).sum() if rows.of_cells else first.sum()),
-        tokens=int((first & counts).sum()),
+        tokens=tokens,
     )
+    return tokens
 
 
 def _of_input(schema: "pyarrow.Schema") -> list[str]:

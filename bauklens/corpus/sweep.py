@@ -10,7 +10,7 @@ from bauklens.corpus.asked import Asked
 from bauklens.corpus.columns import ERROR, OWN
 from bauklens.corpus.models import loaded, named_models
 from bauklens.corpus.on_ray import swept_on_ray
-from bauklens.corpus.opened import Sweep, open_sweep
+from bauklens.corpus.opened import MODEL, Sweep, open_sweep
 from bauklens.corpus.texts import open_corpus
 from bauklens.corpus.workers import Worker, this_worker
 from bauklens.corpus.working import swept
@@ -64,8 +64,8 @@ def sweep(
         positions: ``"last"``, the last position of each prompt; a number, that position; ``"all"``. By default the last
             for rows of layers, and all for rows of cells.
         column: the column of the prompts; by default ``prompt``, ``text`` or ``messages``.
-        keep: other columns of the input that go into the output; by default all that hold numbers, texts or truth
-            values.
+        keep: other columns of the input that go into the output; by default all that hold numbers, texts, truth
+            values or dates.
         split: of a data set of the hub.
         config: the configuration of a data set of the hub.
         limit: the most prompts to take, from the first.
@@ -92,6 +92,7 @@ def sweep(
     folder = path_of(out)
     asking = per, rows, positions, on_error, options
     asked = Asked.of(*asking)
+    places = None if isinstance(model, nn.Module) else named_models(model)
     texts = {
         "prompts": prompts,
         "column": column,
@@ -100,11 +101,13 @@ def sweep(
         "config": config,
         "limit": limit,
         "streaming": streaming,
-        "taken": (*OWN, ERROR),
+        "taken": (*OWN, ERROR, *([MODEL] if places and "" not in places.values() else [])),
     }
     corpus = open_corpus(**texts)
     if ray is not None:
-        for name, place in _by_name(model).items():
+        if places is None:
+            raise LensError("the workers of Ray load the model themselves: pass its name")
+        for name, place in places.items():
             swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
         return open_sweep(folder)
     in_ranks = isinstance(model, nn.Module) and ranks_of(model) is not None  # which are not workers
@@ -112,13 +115,6 @@ def sweep(
     if isinstance(model, nn.Module):
         swept(corpus, folder, model, tokenizer, asked, me, tell)
         return open_sweep(folder)
-    for name, place in named_models(model).items():
+    for name, place in (places or {}).items():
         swept(corpus, folder / place, *loaded(name, load or {}, me), asked, me, tell)
     return open_sweep(folder)
-
-
-def _by_name(model: Any) -> dict[str, str]:
-    """The models, which the workers of Ray load themselves."""
-    if isinstance(model, nn.Module):
-        raise LensError("the workers of Ray load the model themselves: pass its name")
-    return named_models(model)

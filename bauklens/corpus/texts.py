@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+from bauklens.arguments import checked_count
 from bauklens.errors import LensError
 from bauklens.files import is_there
 from bauklens.reading_files import STANDARD_INPUT, require_regular
@@ -18,6 +20,11 @@ TEXT_COLUMNS = ("prompt", "text", "messages")
 
 _KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "text", ".csv": "csv"}
 _SCALARS = ("bool", "int", "uint", "halffloat", "float", "double", "string", "large_string")
+_DATES = ("date32", "date64", "timestamp")
+_AS_WRITTEN: Mapping[str, Mapping[str, Any]] = {
+    "text": {"encoding": "utf-8-sig"},  # the mark at the beginning of some files is not of the first prompt
+    "csv": {"keep_default_na": False, "na_values": [""]},  # "NA" and "null" may be prompts, or languages
+}
 _AT_ONCE = 1_000
 """Rows that are read at once for the hash."""
 
@@ -102,7 +109,8 @@ def open_corpus(
             ``datasets`` saved, a data set of the hub by name, a ``datasets.Dataset``, or a list of texts, of lists of
             ids, or of mappings.
         column: the column of the prompts; by default ``prompt``, ``text`` or ``messages``.
-        keep: other columns that go into the output; by default all that hold numbers, texts or truth values.
+        keep: other columns that go into the output; by default all that hold numbers, texts, truth values or
+            dates.
         split: of a data set of the hub.
         config: the name of a data set's configuration.
         limit: the most prompts to take, from the first.
@@ -113,6 +121,8 @@ def open_corpus(
         LensError: there is no such file or data set, it has no such column, or a column has a name that is taken; the
             package ``datasets`` is not installed.
     """
+    if limit is not None:
+        checked_count("limit", limit)
     with _without_bars() as datasets:
         data, source = _data(datasets, prompts, split, config, streaming)
     streamed = isinstance(data, datasets.IterableDataset)
@@ -156,7 +166,8 @@ def _kept(data: Any, source: str, column: str, keep: Iterable[str] | None, taken
 
 
 def _is_scalar(kind: Any) -> bool:
-    return str(kind).rstrip("0123456789") in _SCALARS
+    text = str(kind)
+    return text.rstrip("0123456789") in _SCALARS or text.startswith(_DATES)
 
 
 def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming: bool) -> tuple[Any, str]:
@@ -170,10 +181,16 @@ def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming
         return _named(datasets, name, split, config, streaming), Path(name).name if is_there(name) else name
     if not isinstance(prompts, Iterable):
         raise LensError(f"prompts must be a file, a data set or a list; got {type(prompts).__name__}")
-    rows = list(prompts)
-    columns = [each if isinstance(each, Mapping) else {"prompt": each} for each in rows]
+    rows = [each if isinstance(each, Mapping) else {"prompt": each} for each in prompts]
+    if not rows:
+        raise LensError("the list has no prompts")
+    names = list(dict.fromkeys(name for each in rows for name in each))  # not every row has all of them
     try:
-        return datasets.Dataset.from_list([dict(each) for each in columns]), "the list"
+        return datasets.Dataset.from_dict({name: [each.get(name) for each in rows] for name in names}), "the list"
+    except UnicodeEncodeError as error:
+        raise LensError(
+            f"the text {error.object!r:.40} of the prompts is not valid Unicode: it has half a pair"
+        ) from None
     except Exception as error:  # of Arrow, whatever the items are
         raise LensError(f"the prompts are not of one kind: {_first_line(error)}") from None
 
@@ -194,7 +211,10 @@ def _named(datasets: Any, name: str, split: str, config: str | None, streaming: 
             kind = _KINDS.get(path.suffix.lower())
             if kind is None:
                 raise LensError(f"it is no file of prompts: pass {', '.join(_KINDS)}, or a data set")
-            return datasets.load_dataset(kind, data_files=str(path.resolve()), split="train")
+            if not path.stat().st_size:
+                raise LensError("the file is empty")
+            plain = escape(str(path.resolve()))  # or it would be taken for a pattern of names
+            return datasets.load_dataset(kind, data_files=plain, split="train", **_AS_WRITTEN.get(kind, {}))
         if path.suffix.lower() in _KINDS:
             raise LensError("there is no such file")
         return datasets.load_dataset(name, config, split=split, streaming=streaming)

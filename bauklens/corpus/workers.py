@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bauklens.arguments import checked_count
 from bauklens.errors import LensError
 
 _LAUNCHERS = (
@@ -55,7 +56,10 @@ def this_worker(
     Raises:
         LensError: the number is not below the count, one of the two is missing, or a launcher's number is none.
     """
+    if of is not None:
+        checked_count("workers", of)
     if number is not None:
+        checked_count("worker", number, least=0)
         found = Worker(number, 1 if of is None else of, 0)
         if of is None:
             raise LensError(f"worker={number} needs workers=, how many there are")
@@ -73,6 +77,8 @@ def _launched(environment: Mapping[str, str], of: int | None) -> Worker:
     for names in _LAUNCHERS:
         if all(name in environment for name in names[:2]):
             number, count, local = (_number(environment, name, "0") for name in names)
+            if of not in (None, count):
+                raise LensError(f"workers={of}, and the launcher has started {count}: leave workers= out")
             return Worker(number, count, local)
     if all(name in environment for name in _ARRAY):
         task, first, step, count = (_number(environment, name) for name in _ARRAY)

@@ -1,10 +1,11 @@
 """What one worker does: its shards, one after another, and a note of what it did."""
 
+import hashlib
 import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,8 @@ from bauklens.model.together import on_all_ranks
 from bauklens.progress import bar
 
 _PACKAGES = ("torch", "transformers")
+_TOKENIZED = 20
+"""Prompts whose ids tell one tokenizer from another."""
 
 
 class Progress:
@@ -104,7 +107,11 @@ def swept(
         with Progress(worker, total, len(own), tell) as progress:
             for shard in own:
                 if writes:
-                    sweeper.write(folder, manifest, shard, progress.prompts)
+                    try:
+                        sweeper.write(folder, manifest, shard, progress.prompts)
+                    except LensError:
+                        if shard not in manifest.done(folder):  # else another process has just written it
+                            raise
                     progress.shard()
                 else:
                     sweeper.follow(manifest, shard)
@@ -129,11 +136,11 @@ def prepared(
     """
     model, tokenizer = in_hand(model, tokenizer)
     sweeper = Sweeper.of(model, tokenizer, corpus, asked.options, asked.decoders, raises=asked.raises)
-    own = _manifest(corpus, model, asked)
+    own = _manifest(corpus, model, tokenizer, asked)
     return sweeper, begun(folder, own) if writes else own
 
 
-def _manifest(corpus: Corpus, model: nn.Module, asked: Asked) -> Manifest:
+def _manifest(corpus: Corpus, model: nn.Module, tokenizer: Any, asked: Asked) -> Manifest:
     about: Mapping[str, Mapping[str, Any]] = {
         "model": {
             "name": model_name(model),
@@ -147,12 +154,26 @@ def _manifest(corpus: Corpus, model: nn.Module, asked: Asked) -> Manifest:
             "kept": list(corpus.kept),
             "prompts": len(corpus),
             "hash": corpus.digest(),
+            "tokenizer": None if tokenizer is None else _tokenizer_hash(tokenizer, corpus),
         },
         "options": asked.described(),
         "layout": {**asked.layout, "threads": torch.get_num_threads()},
         "versions": {"bauklens": __version__, **{name: version(name) for name in _PACKAGES}},
     }
     return Manifest(json.loads(json.dumps(about)))
+
+
+def _tokenizer_hash(tokenizer: Any, corpus: Corpus) -> str:
+    """SHA-256 of a tokenizer's vocabulary and chat template, and of the ids that it makes of the first texts."""
+    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+    about = [sorted(map(str, vocabulary.items())), str(getattr(tokenizer, "chat_template", None))]
+    found = hashlib.sha256(json.dumps(about).encode())
+    for row in corpus.rows(0, min(_TOKENIZED, len(corpus))):
+        text = row[corpus.column]
+        if isinstance(text, str):
+            with suppress(Exception):  # of any kind: it is then the error of that prompt
+                found.update(json.dumps(list(tokenizer(text)["input_ids"])).encode())
+    return found.hexdigest()
 
 
 @contextmanager

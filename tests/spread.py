@@ -157,6 +157,7 @@ def found_on(rank, size, folder):
     found["swept"] = swept(model, rank, Path(folder))
     found["failed sweeps"] = failed_sweeps(model, Path(folder))
     found["drawn"] = drawn(model, rank)
+    found["with noise"] = with_noise(model, rank)
     found["compared"] = compared(model, bauklens.load(folder / "llama", device="cpu")[0])
     ordered = {"topk": 5, "layers": [1]} if rank else {"layers": [1], "topk": 5}
     found["in another order"] = table(partial(bauklens.logit_lens, model, None, IDS, **ordered, **_ALL))
@@ -227,6 +228,20 @@ def drawn(model, rank):
     lens = bauklens.logit_lens(model, None, IDS, **options, **_ALL)
     text = bauklens.generate(model, None, IDS, **options, **_ALL)
     return lens.token_ids.tolist(), arrays(lens), list(text.token_ids)
+
+
+def with_noise(model, rank):
+    """Lenses with a function that draws random numbers, of each rank by itself."""
+    torch.manual_seed(rank)
+
+    def edited(output, layer):
+        return output + 0.1 * torch.randn_like(output)
+
+    def decoder(states, layers):
+        return states + 0.1 * torch.randn_like(states)
+
+    given = {"edit_output": edited}, {"decoder": decoder}
+    return [outcome(partial(bauklens.logit_lens, model, None, IDS, **each)) for each in given]
 
 
 def compared(model, ordinary):

@@ -185,6 +185,12 @@ def test_ranks_without_a_seed_draw_the_same_tokens(spread, folder):
         np.testing.assert_allclose(found["drawn"][1]["probabilities"], own["probabilities"], atol=1e-5)
 
 
+def test_functions_that_give_each_rank_something_else_are_refused(spread):
+    for found in spread[0]:
+        for said in found["with noise"]:
+            assert str(said).startswith("LensError: the ranks of this model have different states")
+
+
 def test_a_spread_model_is_compared_with_an_ordinary_one_in_either_order(spread):
     for rank, found in enumerate(spread[0]):
         is_none, apart = found["compared"]

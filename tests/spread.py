@@ -9,6 +9,7 @@ import pickle
 import socket
 import sys
 import time
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 
 import bauklens
 from bauklens import LensError, edits
+from bauklens.corpus.columns import Columns
 from bauklens.decode.unembed import Unembed
 from bauklens.model import head_shard, ranks
 from tests.sweeps import digests
@@ -153,6 +155,16 @@ def found_on(rank, size, folder):
     found |= disagreements(model, rank) | costs(model)
     found["short of memory"] = short_of_memory(model, rank)
     found["swept"] = swept(model, rank, Path(folder))
+    found["failed sweeps"] = failed_sweeps(model, Path(folder))
+    found["drawn"] = drawn(model, rank)
+    found["with noise"] = with_noise(model, rank)
+    found["compared"] = compared(model, bauklens.load(folder / "llama", device="cpu")[0])
+    ordered = {"topk": 5, "layers": [1]} if rank else {"layers": [1], "topk": 5}
+    found["in another order"] = table(partial(bauklens.logit_lens, model, None, IDS, **ordered, **_ALL))
+    weight = model.lm_head.weight
+    found["rows of the head"] = table(partial(bauklens.decode_states, model, None, weight[:2], **_ALL))
+    added = edits.add(weight[5], layers=1)
+    found["row of the head added"] = table(partial(bauklens.logit_lens, model, None, IDS, edits=added, **_ALL))
     found["first"] = bauklens.logit_lens(model, None, IDS) is None
     found["own"] = model(torch.tensor([IDS])).logits.shape[-1], type(model.lm_head).__name__
     plans = {
@@ -185,6 +197,10 @@ def disagreements(model, rank):
         "decoders": timed(lambda: lens(IDS, decoder=bauklens.RidgeLens({0: torch.eye(48) * (1 + rank)}))),
         "functions": timed(lambda: lens(IDS) if rank else bauklens.attention(model, None, IDS, 0)),
         "states": timed(lambda: bauklens.get_hidden_states(model, None, IDS[: 4 + rank])),
+        "numbers of numpy": timed(lambda: lens(IDS, topk=np.int64(5 + rank))),
+        "many": timed(lambda: list(bauklens.lenses(TEXTS, model, topk=5 + rank))),
+        "hooks": timed(lambda: with_a_hook(model, rank)),
+        "numbers of prompts": timed(lambda: bauklens.summarize(iter(TEXTS[: 3 + rank]), model)),
     }
     if rank == 0:
         usual, ranks.PATIENCE = ranks.PATIENCE, PATIENCE
@@ -192,6 +208,67 @@ def disagreements(model, rank):
         ranks.PATIENCE = usual
     torch.distributed.barrier()
     return found | {"again": table(lambda: lens(IDS, **_ALL))}
+
+
+def with_a_hook(model, rank):
+    """A lens of a model which the caller has put a hook on, on one rank only."""
+    if rank == 0:
+        return bauklens.logit_lens(model, None, IDS)
+    handle = model.model.layers[1].register_forward_hook(lambda *_: None)
+    try:
+        return bauklens.logit_lens(model, None, IDS)
+    finally:
+        handle.remove()
+
+
+def drawn(model, rank):
+    """What ranks generate without a seed, whose random states differ, and what is then said of it."""
+    torch.manual_seed(rank)
+    options = {"max_new_tokens": 5, "do_sample": True, "temperature": 3.0}
+    lens = bauklens.logit_lens(model, None, IDS, **options, **_ALL)
+    text = bauklens.generate(model, None, IDS, **options, **_ALL)
+    return lens.token_ids.tolist(), arrays(lens), list(text.token_ids)
+
+
+def with_noise(model, rank):
+    """Lenses with a function that draws random numbers, of each rank by itself."""
+    torch.manual_seed(rank)
+
+    def edited(output, layer):
+        return output + 0.1 * torch.randn_like(output)
+
+    def decoder(states, layers):
+        return states + 0.1 * torch.randn_like(states)
+
+    given = {"edit_output": edited}, {"decoder": decoder}
+    return [outcome(partial(bauklens.logit_lens, model, None, IDS, **each)) for each in given]
+
+
+def compared(model, ordinary):
+    """Two models, one of which is spread, in both orders: what is returned, and how far they are apart."""
+    pairs = [(model, ordinary), (ordinary, model)]
+    found = [bauklens.compare_models(*pair, None, IDS) for pair in pairs]
+    each = [bauklens.compare_models(*pair, None, IDS, **_ALL).measures["kl"].max() for pair in pairs]
+    return [one is None for one in found], each
+
+
+def failed_sweeps(model, folder):
+    """What every rank is told if the first cannot write, and what a sweep that was ended by that becomes."""
+    size = torch.distributed.get_world_size()
+    begun, full = folder / f"swept-{size}", folder / f"full-{size}"
+    found = {"other": timed(lambda: bauklens.sweep(TEXTS, begun, model, per=3, topk=3))}
+    of = Columns.of
+
+    def without_room(columns, number, row, lens):
+        if number == 4:
+            raise OSError(ENOSPC, "No space left on device")
+        return of(columns, number, row, lens)
+
+    Columns.of = without_room
+    found["full"] = timed(lambda: bauklens.sweep(TEXTS, full, model, per=3, measures="all"))
+    Columns.of = of
+    found["resumed"] = timed(lambda: bauklens.sweep(TEXTS, full, model, per=3, measures="all").shards)
+    return found
 
 
 def costs(model):

@@ -16,8 +16,9 @@ from transformers import (
 )
 
 import bauklens
+from bauklens import edits
 from tests.processes import FORKS, ROOT, python
-from tests.spread import MODELS, PATIENCE, TEXTS, arrays, others, outcome, tables
+from tests.spread import IDS, MODELS, PATIENCE, TEXTS, arrays, others, outcome, tables
 from tests.tiny import LAYERS, VOCABULARY, randomised
 
 LLAMA = {
@@ -143,6 +144,10 @@ def test_ranks_that_ask_for_different_things_are_all_told_so_at_once(spread):
         "decoders": "decoder of logit_lens(): ",
         "functions": "'attention()' on rank 0 and 'logit_lens()' on rank 1",
         "states": "prompt of the model: 4 tokens on rank 0 and 5 tokens on rank 1",
+        "numbers of numpy": "topk of logit_lens(): '5' on rank 0 and '6' on rank 1",
+        "many": "topk of lenses(): '5' on rank 0 and '6' on rank 1",
+        "numbers of prompts": "number of prompts of the model: '3' on rank 0 and '4' on rank 1",
+        "hooks": "hooked modules of the model: 'none' on rank 0 and 'model.layers.1' on rank 1",
     }
     for found in spread[0]:
         for what, text in said.items():
@@ -161,6 +166,56 @@ def test_a_rank_that_calls_by_itself_is_told_so_after_a_while(spread, alone):
     assert PATIENCE <= seconds < PATIENCE + 10
     for found in ranks:  # and the next call of all of them is fine
         require_alike(found["again"], alone["tables"]["llama", "defaults"])
+
+
+def test_options_may_be_given_in_another_order(spread, alone):
+    for found in spread[0]:
+        assert not isinstance(found["in another order"], str), found["in another order"]
+
+
+def test_ranks_without_a_seed_draw_the_same_tokens(spread, folder):
+    ranks, _ = spread
+    ids, _, text = ranks[0]["drawn"]
+    model, _ = bauklens.load(folder / "llama", device="cpu")
+    own = arrays(bauklens.logit_lens(model, None, ids))
+    for found in ranks:
+        assert found["drawn"][0] == ids
+        assert found["drawn"][2] == text
+        np.testing.assert_array_equal(found["drawn"][1]["ids"], own["ids"])
+        np.testing.assert_allclose(found["drawn"][1]["probabilities"], own["probabilities"], atol=1e-5)
+
+
+def test_functions_that_give_each_rank_something_else_are_refused(spread):
+    for found in spread[0]:
+        for said in found["with noise"]:
+            assert str(said).startswith("LensError: the ranks of this model have different states")
+
+
+def test_a_spread_model_is_compared_with_an_ordinary_one_in_either_order(spread):
+    for rank, found in enumerate(spread[0]):
+        is_none, apart = found["compared"]
+        assert is_none == [rank > 0] * 2
+        assert max(apart) < 1e-5
+
+
+def test_rows_of_a_head_that_is_split_are_states_like_others(spread, folder):
+    model, _ = bauklens.load(folder / "llama", device="cpu")
+    rows = model.lm_head.weight
+    own = arrays(bauklens.decode_states(model, None, rows[:2]))
+    added = arrays(bauklens.logit_lens(model, None, IDS, edits=edits.add(rows[5], layers=1)))
+    for found in spread[0]:
+        require_alike(found["rows of the head"], own)
+        require_alike(found["row of the head added"], added)
+
+
+def test_all_ranks_are_told_if_the_first_cannot_write_a_sweep(spread):
+    for found in spread[0]:
+        for what, text in {"other": "was begun with", "full": "is full: free some space"}.items():
+            said, seconds = found["failed sweeps"][what]
+            assert said.startswith("LensError: "), said
+            assert text in said
+            assert seconds < 20
+        assert found["failed sweeps"]["resumed"][0] == 3
 
 
 def test_results_are_handed_to_the_first_rank(spread):
@@ -183,8 +238,8 @@ def test_only_the_first_rank_says_something(spread):
     for said in others:
         assert "gemma2" not in said
         assert (
-            said.count("Loading weights") == said.count("Loading weights: 100%") * 2 <= 2
-        )  # of one that is not spread
+            said.count("Loading weights") == said.count("Loading weights: 100%") * 2 <= 4
+        )  # of two that are not spread
 
 
 def test_other_functions_are_right_or_say_in_one_line_that_they_are_not(spread, alone):

@@ -1,5 +1,6 @@
 """One shard of a sweep: its prompts, run and written to a Parquet file that is whole or not there."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ from bauklens.result.targets import target_names
 
 if TYPE_CHECKING:
     import pyarrow
+
+_Results = Iterator[tuple[int, Mapping[str, Any], list[LensResult] | LensError]]
+"""Of each prompt its number, what the input says of it, and its results or its error."""
 
 _ROWS_OF_A_GROUP = 1 << 16
 """Rows of a row group of a file, about so many."""
@@ -74,26 +78,37 @@ class Sweeper:
             return Sweeper(model, tokenizer, corpus, options, decoders, columns, raises)
         raise LensError(f"none of the first {_TRIED} prompts can be read: {failed}")
 
-    def write(self, folder: Path, manifest: Manifest, shard: int, tell: Callable[[int], None]) -> None:
+    def write(
+        self, folder: Path, manifest: Manifest, shard: int, tell: Callable[[int], None], *, followed: bool = False
+    ) -> None:
         """Writes a shard.
 
         Args:
             tell: called with the number of prompts that are done since it was called last.
+            followed: whether other ranks run the same prompts, which are then run even if they cannot be written.
 
         Raises:
             LensError: it cannot be written; or a prompt fails, if that is to be raised.
         """
+        results = self._results(manifest.prompts_of(shard))
+        try:
+            self._write(manifest.path_of(folder, shard), results, tell)
+        except (LensError, OSError):
+            if followed:
+                deque(results, maxlen=0)
+            raise
+
+    def _write(self, path: Path, results: _Results, tell: Callable[[int], None]) -> None:
         import pyarrow
         from pyarrow.parquet import ParquetWriter
 
-        path = manifest.path_of(folder, shard)
         with (
             replacing(path) as beside,
             _explaining_a_full_disk(path),
             ParquetWriter(beside, self.columns.schema, compression="zstd", **self.columns.encodings()) as writer,
         ):
             waiting: list[pyarrow.Table] = []
-            for number, row, found in self._results(manifest.prompts_of(shard)):
+            for number, row, found in results:
                 waiting += self._tables(number, row, found)
                 tell(1)
                 if sum(each.num_rows for each in waiting) >= _ROWS_OF_A_GROUP:
@@ -104,8 +119,7 @@ class Sweeper:
 
     def follow(self, manifest: Manifest, shard: int) -> None:
         """Runs the prompts of a shard that another rank of the same model writes."""
-        for _ in self._results(manifest.prompts_of(shard)):
-            pass
+        deque(self._results(manifest.prompts_of(shard)), maxlen=0)
 
     def _tables(
         self, number: int, row: Mapping[str, Any], found: list[LensResult] | LensError
@@ -115,7 +129,7 @@ class Sweeper:
             return [self.columns.failed(number, row, found)]
         return [self.columns.of(number, row, each) for each in found]
 
-    def _results(self, prompts: range) -> Iterator[tuple[int, Mapping[str, Any], list[LensResult] | LensError]]:
+    def _results(self, prompts: range) -> _Results:
         """Each prompt's number, what the input says of it, and its results or its error."""
         corpus = self.corpus
         rows = list(corpus.rows(prompts.start, prompts.stop))

@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.model.in_hand import in_hand
 from bauklens.model.provenance import model_name
-from bauklens.model.ranks import ranks_of
+from bauklens.model.ranks import Ranks, ranks_of
 from bauklens.model.together import on_all_ranks
 from bauklens.progress import bar
 
@@ -95,9 +95,8 @@ def swept(
     """
     ranks = ranks_of(model)
     writes = ranks is None or ranks.is_first
-    sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked, writes=writes)
-    if ranks is not None:
-        ranks.require_alike("sweep()", {"the folder": "is there"})  # which the first has made
+    with _as_first(ranks):
+        sweeper, manifest = prepared(corpus, folder, model, tokenizer, asked, writes=writes)
     with computing_with(manifest.threads):
         done = set(manifest.done(folder))
         own = [shard for shard in range(worker.number, manifest.shards, worker.of) if shard not in done]
@@ -106,21 +105,26 @@ def swept(
         total = sum(len(manifest.prompts_of(shard)) for shard in own)
         with Progress(worker, total, len(own), tell) as progress:
             for shard in own:
-                if writes:
+                with _as_first(ranks):
+                    if not writes:
+                        sweeper.follow(manifest, shard)
+                        continue
                     try:
-                        sweeper.write(folder, manifest, shard, progress.prompts)
+                        sweeper.write(folder, manifest, shard, progress.prompts, followed=ranks is not None)
                     except LensError:
                         if shard not in manifest.done(folder):  # else another process has just written it
                             raise
                     progress.shard()
-                else:
-                    sweeper.follow(manifest, shard)
-    if progress.written:
-        note(folder, worker, progress.written, progress.seconds)
-    if writes:
-        tidy(folder, manifest)
-    if ranks is not None:
-        ranks.require_alike("sweep()", {"done": "all"})  # so that none looks before the first has written
+    with _as_first(ranks):  # so that none looks before the first has written
+        if progress.written:
+            note(folder, worker, progress.written, progress.seconds)
+        if writes:
+            tidy(folder, manifest)
+
+
+def _as_first(ranks: Ranks | None) -> AbstractContextManager[None]:
+    """Within this the first rank writes, and the others wait for it."""
+    return nullcontext() if ranks is None else ranks.as_first("sweep()")
 
 
 def prepared(

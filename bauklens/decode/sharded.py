@@ -34,7 +34,10 @@ class InShards(Exact):
     def logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Those of own tokens; if memory runs out on one rank, it does so on all."""
         assert self.unembed.shard is not None
-        return self.unembed.shard.alike(partial(super().logits, tile))
+        inputs, logits = self.unembed.shard.alike(partial(super().logits, tile))
+        if inputs is not None:
+            self.unembed.shard.require_same(inputs)
+        return inputs, logits
 
 
 @dataclass(frozen=True)

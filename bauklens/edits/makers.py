@@ -11,6 +11,7 @@ from bauklens.edits.from_runs import MeanAblate, Patch
 from bauklens.edits.kinds import Ablate, AblateTop, Add, Steer, Swap, Zero
 from bauklens.edits.setting import Token
 from bauklens.errors import LensError
+from bauklens.model.weights import whole
 
 Where = str | int
 """What is changed, as of :class:`bauklens.edits.Edit`."""
@@ -138,7 +139,7 @@ def add(
     Raises:
         LensError: it holds NaN or infinity, or is not one vector.
     """
-    found = torch.as_tensor(vector, dtype=torch.float32, device="cpu").detach()
+    found = torch.as_tensor(whole(vector), dtype=torch.float32, device="cpu").detach()
     if found.dim() != 1 or not found.isfinite().all():
         raise LensError(f"the vector must be (hidden,), and finite; got shape {tuple(found.shape)}")
     return Edit(Add(found.clone(), _number(strength)), layers, positions, where)

@@ -21,6 +21,7 @@ from bauklens.lens.run import lens_of, run
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.in_hand import in_hand
 from bauklens.model.together import together
+from bauklens.model.weights import whole
 from bauklens.result.labels import LabelNames
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
@@ -149,6 +150,7 @@ def _some_token(tokenizer: Any) -> int:
 
 def _vectors(states: Any, width: int) -> torch.Tensor:
     """(row, width) float64, on the CPU."""
+    states = whole(states)
     try:
         found = states.detach() if isinstance(states, torch.Tensor) else torch.from_numpy(np.array(states))
         is_number = found.dtype != torch.bool and not found.is_complex()

@@ -12,12 +12,14 @@ from bauklens.lens.options import Options
 from bauklens.lens.prompts import lenses_of_prompts
 from bauklens.model.encoding import Prompt
 from bauklens.model.in_hand import in_hand
+from bauklens.model.together import on_all_ranks
 from bauklens.result.result import LensResult
 
 AT_ONCE = 64
 """How many prompts are read before the first of them are handed on; those of about the same length run together."""
 
 
+@on_all_ranks
 def lenses(
     prompts: Iterable[Prompt], model: nn.Module, tokenizer: Any = None, **options: Any
 ) -> Iterator[LensResult | list[LensResult] | None]:

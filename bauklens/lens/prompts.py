@@ -14,6 +14,7 @@ from bauklens.lens.plan import Plan, planned
 from bauklens.lens.prompted import Prompted, prompted
 from bauklens.lens.whole_words import with_whole_words
 from bauklens.model.encoding import Prompt
+from bauklens.model.ranks import ranks_of
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.stream.batches import Traced, traced_together
@@ -37,6 +38,9 @@ def lenses_of_prompts(
             place of the results.
         processor: what makes inputs of images and sounds.
     """
+    ranks = ranks_of(model)
+    if ranks is not None:
+        ranks.require_alike("the model", {"number of prompts": str(len(prompts))})
     lenses: list[list[LensResult] | None] = [None] * len(prompts)
     inputs: dict[int, Prompted] = {}
     plans: dict[tuple[str, ...], Plan] = {}  # other modules may run for other kinds of inputs

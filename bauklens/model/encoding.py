@@ -11,6 +11,7 @@ from torch import nn
 from bauklens.errors import LensError
 from bauklens.model.encoder_decoder import written_by
 from bauklens.model.features import along, features_of, without_padding
+from bauklens.model.guard import hooked_modules
 from bauklens.model.inputs import Inputs, exceeded_context, input_device, input_embeddings, part_embeddings
 from bauklens.model.logits import DECODER_IDS, is_encoder_decoder, labels_of, require_flag
 from bauklens.model.placeholders import placeholders_of, require_filled
@@ -79,7 +80,8 @@ def encode(
     checked = replace(_checked(model, tokenizer, inputs), logits=logits)
     ranks = ranks_of(model)
     if ranks is not None:
-        ranks.require_alike("the model", {"prompt": " ".join(map(str, checked.ids.flatten().tolist()))})
+        ids = " ".join(map(str, checked.ids.flatten().tolist()))
+        ranks.require_alike("the model", {"prompt": ids, "hooked modules": hooked_modules(model)})
     return checked
 
 

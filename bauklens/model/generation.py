@@ -12,9 +12,13 @@ from bauklens.model.generation_settings import unsampled
 from bauklens.model.guard import evaluating
 from bauklens.model.inputs import ENCODED, Inputs, exceeded_context
 from bauklens.model.memory import out_of_memory
+from bauklens.model.ranks import ranks_of
 from bauklens.model.time_limit import TookTooLongError, within
 from bauklens.signals import unbroken
 from bauklens.text_ids import some_ids_of
+
+_SEEDS = 1 << 62
+"""Random seeds to draw from."""
 
 SECONDS = 10
 """How long a chat template may run."""
@@ -159,8 +163,9 @@ def _generated(
         given["return_dict_in_generate"] = True
     given |= unsampled(model, given)
     with evaluating(model) as own, random_state_kept(inputs.ids.device):
+        seed = _drawn_alike(model) if seed is None else whole_number("seed", seed)
         if seed is not None:
-            torch.manual_seed(whole_number("seed", seed))
+            torch.manual_seed(seed)
         try:
             mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
             told = {name: value for name, value in inputs.given.items() if name != ENCODED}
@@ -170,6 +175,15 @@ def _generated(
                 raise
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
     return found if with_prompt else found.sequences
+
+
+def _drawn_alike(model: nn.Module) -> int | None:
+    """A random seed that is the same on all ranks of a model, which would each draw tokens of their own; or None."""
+    ranks = ranks_of(model)
+    if ranks is None:
+        return None
+    drawn = torch.randint(_SEEDS, (1,), dtype=torch.int64, device="cpu")
+    return int(ranks.of_first("generate()", str(int(drawn))))
 
 
 @unbroken

@@ -77,8 +77,17 @@ def locked(*models: nn.Module) -> Iterator[None]:
 
 def is_hooked(model: nn.Module) -> bool:
     """Whether any module carries hooks of the caller, or all modules there are do."""
-    everywhere = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
-    return bool(everywhere) or any(has_hooks(module) for module in model.modules())
+    return _hooks_are_everywhere() or any(has_hooks(module) for module in model.modules())
+
+
+def hooked_modules(model: nn.Module) -> str:
+    """The names of the modules that carry hooks of the caller, as text."""
+    names = [name or "the model itself" for name, module in model.named_modules() if has_hooks(module)]
+    return ", ".join([*(["all modules there are"] if _hooks_are_everywhere() else []), *names]) or "none"
+
+
+def _hooks_are_everywhere() -> bool:
+    return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
 
 
 def has_hooks(module: nn.Module) -> bool:

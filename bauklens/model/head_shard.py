@@ -14,6 +14,9 @@ from bauklens.model.weights import is_plain
 
 _T = TypeVar("_T")
 
+_SAME = 64
+"""Roundings of a state's numbers by which the sums of these may differ between ranks."""
+
 
 class HeadShard(nn.Module):
     """A head of the tokens that this rank holds, which it is called as: states -> the logits of these.
@@ -69,6 +72,21 @@ class HeadShard(nn.Module):
         """The largest of a number on each rank; NaN if one is."""
         numbers = torch.tensor([own], dtype=torch.float64, device=self.device)
         return float(self.gathered(numbers).max())
+
+    def require_same(self, inputs: torch.Tensor) -> None:
+        """Refuses rows, (row, width), that are not the same on all ranks, whose logits would be mixed.
+
+        Raises:
+            LensError: on all ranks, if they differ on one by more than rounding.
+        """
+        sums = [each.sum(dim=-1, dtype=torch.float64) for each in (inputs, inputs.abs())]
+        found, sizes = self.gathered(torch.stack(sums)).unbind(dim=1)  # (rank, row) each
+        allowed = _SAME * torch.finfo(inputs.dtype).eps / inputs.shape[-1] ** 0.5
+        if (found.amax(dim=0) - found.amin(dim=0) > allowed * sizes.amax(dim=0)).any():
+            raise LensError(
+                "the ranks of this model have different states: a function of yours (edit_output=, a decoder, a hook) "
+                "gave each rank something else; if it draws random numbers, seed them alike on every rank"
+            )
 
     def whole(self, own: torch.Tensor) -> torch.Tensor:
         """(..., own token) -> (..., vocabulary); for a few rows, as a lens never needs it of many."""

@@ -9,8 +9,8 @@ end.
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ _SHOWN = 60
 """Characters of a text that an error shows."""
 
 _GO, _GAVE_UP = "go", "gave up"
+
+_SHARED = "shared"
+"""Where in the store a text of the first rank is."""
 
 _calls: dict[tuple[int, ...], int] = {}
 """Ranks -> how often they have been asked to agree."""
@@ -64,12 +67,48 @@ class Ranks:
             LensError: on every rank, if they differ; or some rank does not come within :data:`PATIENCE` seconds.
         """
         store = distributed.distributed_c10d._get_default_store()
-        text = json.dumps({"what": what, **given})
+        text = json.dumps({"what": what, **given}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         base = self._joined(store, digest, what)
         digests = {rank: store.get(f"{base}/{rank}").decode() for rank in self.members}
         if len(set(digests.values())) > 1:
             raise LensError(self._difference(store, base, text))
+
+    def of_first(self, what: str, text: str) -> str:
+        """A text of the first rank, which every rank is handed.
+
+        Args:
+            what: what is called, as an error names it.
+            text: the own one.
+
+        Raises:
+            LensError: some rank does not come within :data:`PATIENCE` seconds.
+        """
+        store = distributed.distributed_c10d._get_default_store()
+        key = f"{self._joined(store, '', what)}/{_SHARED}"
+        if self.is_first:
+            store.set(key, text)
+        elif not _came(store, [key], PATIENCE):
+            raise LensError(f"rank {self.members[0]} ended within {what}")
+        return str(store.get(key).decode())
+
+    @contextmanager
+    def as_first(self, what: str) -> Iterator[None]:
+        """What the first rank does more than the others: all wait for it, and raise the error that it raises.
+
+        Args:
+            what: what is called, as an error names it.
+        """
+        failed: LensError | OSError | None = None
+        try:
+            yield
+        except (LensError, OSError) as error:
+            failed = error
+        said = self.of_first(what, "" if failed is None else str(failed))
+        if failed is not None:
+            raise failed
+        if said:
+            raise LensError(said)
 
     def _joined(self, store: Any, digest: str, what: str) -> str:
         """Tells the others that this rank is here, and waits for them; where in the store their digests are."""
@@ -99,7 +138,7 @@ class Ranks:
     def _forget(self, store: Any, number: int) -> None:
         """Takes out of the store what no rank looks at any more."""
         base = f"bauklens/{'-'.join(map(str, self.members))}/{number}"
-        ends = [str(self.own), *(("came", "verdict") if self.is_first else ())]
+        ends = [str(self.own), *(("came", "verdict", _SHARED) if self.is_first else ())]
         for end in ends:
             with suppress(RuntimeError):  # a file as a store cannot
                 store.delete_key(f"{base}/{end}")
@@ -113,7 +152,7 @@ class Ranks:
         given = [json.loads(store.get(key).decode()) for key in keys]
         first, *others = given
         rank, other = next((rank, each) for rank, each in zip(self.members[1:], others, strict=True) if each != first)
-        name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
+        name = next(name for name in {"what": "", **first, **other} if first.get(name) != other.get(name))
         pair = [each.get(name, "nothing") for each in (first, other)]
         asked = "" if name == "what" else f"{name} of {first['what']}: "
         return (

@@ -85,10 +85,14 @@ def _ranks_in(
     for each in signature.parameters.values():
         if each.kind is inspect.Parameter.VAR_KEYWORD:
             given |= given.pop(each.name, {})
-    model = given.pop("model", None)
+    ranks = [_ranks_of(given.pop("model", None)), _ranks_of(given.get("other"))]  # the other of two models
+    return next((each for each in ranks if each is not None), None), dict(given)
+
+
+def _ranks_of(model: Any) -> Ranks | None:
     with suppress(LensError):  # which the function itself raises, too
         model, _ = in_hand(model, None)
-    return ranks_of(model) if isinstance(model, nn.Module) else None, dict(given)
+    return ranks_of(model) if isinstance(model, nn.Module) else None
 
 
 def described(value: Any, depth: int = 0) -> str:
@@ -103,6 +107,10 @@ def described(value: Any, depth: int = 0) -> str:
         return str(value)
     if value is None or isinstance(value, (bool, int, float, slice, range)):
         return repr(value)
+    if isinstance(value, np.generic):
+        return described(value.item(), depth)
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(described(each, depth) for each in value))}}}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{described(name)}: {described(each, depth)}" for name, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -118,6 +126,8 @@ def described(value: Any, depth: int = 0) -> str:
 
 
 def _of_numbers(value: torch.Tensor | np.ndarray) -> str:
+    if isinstance(value, torch.Tensor) and type(value) not in (torch.Tensor, nn.Parameter):  # a part of one, say
+        return f"{type(value).__name__} {tuple(value.shape)}"
     flat = value.reshape(-1)
     flat = flat[:: max(1, len(flat) // _SAMPLED)]
     array = flat if isinstance(flat, np.ndarray) else flat.detach().cpu().double().numpy()

@@ -57,3 +57,8 @@ def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:
     names, _ = parameter.__tensor_flatten__()
     parts = [getattr(parameter, name) for name in names]  # a mesh among them, if it is spread over ranks
     return [each for part in parts if isinstance(part, torch.Tensor) for each in tensors_in(part)]
+
+
+def whole(value: Any) -> Any:
+    """A tensor whose parts are on several ranks as one on each of them; anything else as it is."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -20,6 +20,9 @@ from bauklens.stream.run import Run
 _LAYERS, _COLUMNS = 2, 6
 """Of the rows and columns of a table, those whose cells are compared with an early exit."""
 
+_FEW = 3
+"""Columns of each prompt, if several are decoded together."""
+
 TOKENS = 2048
 """The first tokens of the vocabulary, whose logits are compared at every position."""
 
@@ -125,7 +128,8 @@ def compared_cells(
         NotProvedError: a cell shows other tokens or probabilities.
     """
     rows, anatomy = unembed.rows, run.anatomy
-    each_columns = [] if anatomy.whole else [_spread(_exiting(run, rows.positions, part), _COLUMNS) for part in parts]
+    count = _COLUMNS if run.together == 1 else _FEW
+    each_columns = [] if anatomy.whole else [_spread(_exiting(run, rows.positions, part), count) for part in parts]
     columns = torch.tensor([column for each in each_columns for column in each], dtype=torch.int64, device="cpu")
     if not len(columns):
         return [Check() for _ in parts]

@@ -310,7 +310,7 @@ class TestGoingOn:
         expected = digests(sweep(model, tmp_path, PROMPTS[:3], per=2).folder)
         write = Sweeper.write
 
-        def overtaken(self, to, manifest, shard, tell):
+        def overtaken(self, to, manifest, shard, tell, *, followed=False):
             """The other one writes it, and removes what it takes for left over, while this one is at it."""
             write(self, to, manifest, shard, lambda _: None)
 

@@ -189,6 +189,11 @@ class TestSummaries:
         mean = frame.groupby("row")["probability of places"].mean().to_numpy()
         assert np.allclose(swept.summary(skip_first=0).mean["probability of places"], mean, rtol=1e-5)
 
+    def test_of_last_positions_has_nothing_that_is_of_the_next_token(self, swept):
+        found = swept.summary()
+        assert not {"accuracy", "surprisal"} & set(found.mean)
+        assert {"entropy", "kl", "cosine_to_previous"} <= set(found.mean)
+
     def test_by_a_column_with_nothing_in_it(self, swept):
         found = swept.summary("language")
         assert list(found) == ["en", "fr", "null"]

@@ -56,6 +56,7 @@ def summed(
         _require_groups(schema, group)
     measures = [ACCURACY, "magnitude", *(name for name in _measures(schema))]
     measures = [name for name in dict.fromkeys(measures) if name in schema.names and name != group]
+    measures = _with_values(files, measures)
     running: dict[str | None, Running] = {}
     counted: set[str | None] = set()
     chosen: _Rows | None = None
@@ -184,6 +185,25 @@ def _batches(files: Sequence[Path], columns: list[str]) -> "Iterator[pyarrow.Rec
                     f"{path} has no column {missing[0]!r}, so it is not of this sweep: remove it and run again"
                 )
             yield from file.iter_batches(columns=columns)
+
+
+def _with_values(files: Sequence[Path], columns: list[str]) -> list[str]:
+    """The columns in which some row has a value, as what the files say of themselves shows."""
+    from pyarrow.parquet import ParquetFile
+
+    found: set[str] = set()
+    for path in files:
+        with ParquetFile(path) as file:
+            for number in range(file.metadata.num_row_groups):
+                group = file.metadata.row_group(number)
+                for place in range(group.num_columns):
+                    column = group.column(place)
+                    known = column.statistics
+                    if known is None or not known.has_null_count or known.null_count < column.num_values:
+                        found.add(column.path_in_schema)
+        if found.issuperset(columns):
+            break
+    return [name for name in columns if name in found]
 
 
 def _parts(batch: "pyarrow.RecordBatch", group: str | None) -> "Iterator[tuple[str | None, pyarrow.RecordBatch]]":

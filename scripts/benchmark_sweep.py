@@ -62,6 +62,12 @@ def forward(model: Any, prompts: Sequence[list[int]]) -> float:
     return time.perf_counter() - begin
 
 
+def bytes_of_row(folder: Path) -> float:
+    """Of a sweep's files."""
+    found = bauklens.open_sweep(folder)
+    return sum(path.stat().st_size for path in found.files) / int(found.dataset.count_rows())
+
+
 def swept(model: str, prompts: Path, folder: Path, workers: int, threads: int, rows: str) -> float:
     """Seconds of a sweep by so many workers, each with its part of the threads, without loading."""
     out = folder / f"{rows}-{workers}"
@@ -115,7 +121,7 @@ def measure(name: str, model: Any, tokenizer: Any, prompts: int, rounds: int, ab
             "sweep, 1 worker, every cell": swept(name, path, folder, 1, threads, "cell"),
             "sweep, 2 workers, every cell": swept(name, path, folder, 2, threads, "cell"),
         }
-        again = forward(model, given)
+        again, size = forward(model, given), bytes_of_row(folder / "layer-1")
     taken["bare forward pass, in batches"] = (taken["bare forward pass, in batches"] + again) / 2
     return {
         "model": name,
@@ -124,6 +130,7 @@ def measure(name: str, model: Any, tokenizer: Any, prompts: int, rounds: int, ab
         "layers": len(bauklens.logit_lens(model, tokenizer, given[0], track=0).layers),
         "threads": threads,
         "prompts a second": {case: prompts / seconds for case, seconds in taken.items()},
+        "bytes a row": size,
         "equal": equal,
         "many, times one": ratio_of_many(model, tokenizer, given, rounds, equal),
         **about,
@@ -145,9 +152,11 @@ def of_sweeps(run: dict[str, Any]) -> str:
         "| --- | ---: | ---: |",
         *(f"| {case} | {rate:.3g} | {bare / rate:.2f} |" for case, rate in rates.items()),
         "",
+        f"A row of the last position takes {run['bytes a row']:.0f} bytes, with 64 prompts in a file.",
+        "",
         f"{run['equal']} prompts of {_EQUAL} tokens, decoded together, take {run['many, times one']:.2f} times as long "
         f"as one of {run['equal'] * _EQUAL}.",
         "",
-        "`.venv/bin/python scripts/benchmark.py --sweep --docs`",
+        f"`.venv/bin/python scripts/benchmark.py --sweep --prompts {run['prompts']} --docs`",
     ]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,16 @@ def test_benchmark_of_sweeps(tmp_path):
     assert len(run["prompts a second"]) == 5
     assert all(each > 0 for each in run["prompts a second"].values())
     assert "| sweep, 2 workers, every cell |" in ran.stdout
+
+
+def test_benchmark_of_a_model_over_ranks():
+    pytest.importorskip("transformers.distributed", reason="this version of transformers has no DistributedConfig")
+    words = [SCRIPTS / "benchmark_ranks.py", "--tokens", "12", "--vocabulary", "300", "--rounds", "1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", "0", "--nproc-per-node", "2"]
+    ran = subprocess.run([*launcher, *map(str, words)], capture_output=True, text=True, cwd=SCRIPTS.parent)
+    assert ran.returncode == 0, ran.stderr
+    ways = [line.split(" | ")[1] for line in ran.stdout.splitlines()[2:]]
+    assert ways == ["product in shards", "product in shards", "replay"]
 
 
 def test_benchmark_of_effects(tmp_path):

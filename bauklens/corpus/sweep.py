@@ -48,8 +48,8 @@ def sweep(
     A shard that is written is never done again: after whatever ended a sweep, the same call goes on. Several processes
     share the shards: those that torchrun, ``accelerate launch``, srun, an array job of Slurm or mpirun started, or
     those that ``worker`` and ``workers`` number. The ranks of a model that is spread over them, by tensor parallelism
-    say, are one worker. The content of a file depends on the prompts, the model and the
-    options only, and not on who wrote it.
+    say, are one worker. The content of a file depends on the prompts, the model and the options only, and not on who
+    wrote it.
 
     Args:
         prompts: a file (``.jsonl``, ``.parquet``, ``.csv``, or ``.txt`` with one prompt per line), a data set of the

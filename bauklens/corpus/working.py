@@ -1,37 +1,29 @@
 """What one worker does: its shards, one after another, and a note of what it did."""
 
-import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bauklens import __version__
 from bauklens.corpus.asked import Asked
+from bauklens.corpus.depends import manifest_of
 from bauklens.corpus.manifest import RUNS, Manifest, begun
 from bauklens.corpus.shards import Sweeper
 from bauklens.corpus.texts import Corpus
 from bauklens.corpus.workers import Worker
-from bauklens.decoders.fingerprint import weights_hash
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.model.in_hand import in_hand
-from bauklens.model.provenance import model_name
 from bauklens.model.ranks import Ranks, ranks_of
 from bauklens.model.together import on_all_ranks
 from bauklens.progress import bar
-
-_PACKAGES = ("torch", "transformers")
-_TOKENIZED = 20
-"""Prompts whose ids tell one tokenizer from another."""
 
 
 class Progress:
@@ -140,44 +132,8 @@ def prepared(
     """
     model, tokenizer = in_hand(model, tokenizer)
     sweeper = Sweeper.of(model, tokenizer, corpus, asked.options, asked.decoders, raises=asked.raises)
-    own = _manifest(corpus, model, tokenizer, asked)
+    own = manifest_of(corpus, model, tokenizer, asked)
     return sweeper, begun(folder, own) if writes else own
-
-
-def _manifest(corpus: Corpus, model: nn.Module, tokenizer: Any, asked: Asked) -> Manifest:
-    about: Mapping[str, Mapping[str, Any]] = {
-        "model": {
-            "name": model_name(model),
-            "revision": getattr(getattr(model, "config", None), "_commit_hash", None),
-            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-            "weights": weights_hash(model),
-        },
-        "input": {
-            "source": corpus.source,
-            "column": corpus.column,
-            "kept": list(corpus.kept),
-            "prompts": len(corpus),
-            "hash": corpus.digest(),
-            "tokenizer": None if tokenizer is None else _tokenizer_hash(tokenizer, corpus),
-        },
-        "options": asked.described(),
-        "layout": {**asked.layout, "threads": torch.get_num_threads()},
-        "versions": {"bauklens": __version__, **{name: version(name) for name in _PACKAGES}},
-    }
-    return Manifest(json.loads(json.dumps(about)))
-
-
-def _tokenizer_hash(tokenizer: Any, corpus: Corpus) -> str:
-    """SHA-256 of a tokenizer's vocabulary and chat template, and of the ids that it makes of the first texts."""
-    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
-    about = [sorted(map(str, vocabulary.items())), str(getattr(tokenizer, "chat_template", None))]
-    found = hashlib.sha256(json.dumps(about).encode())
-    for row in corpus.rows(0, min(_TOKENIZED, len(corpus))):
-        text = row[corpus.column]
-        if isinstance(text, str):
-            with suppress(Exception):  # of any kind: it is then the error of that prompt
-                found.update(json.dumps(list(tokenizer(text)["input_ids"])).encode())
-    return found.hexdigest()
 
 
 @contextmanager

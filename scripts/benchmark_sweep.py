@@ -144,7 +144,7 @@ def of_sweeps(run: dict[str, Any]) -> str:
     lines = [
         "## Sweeps",
         "",
-        f"{run['model']}, {run['machine']}, {run['threads']} threads, which two workers share: {run['prompts']:,} "
+        f"{run['model']}, {run['machine']}, which two workers share: {run['prompts']:,} "
         f"prompts of {_SHORT} to {_LONG} tokens, {run['tokens']:,} tokens in all, {run['layers']} rows each. Loading "
         "is left out.",
         "",

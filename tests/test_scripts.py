@@ -100,7 +100,7 @@ def test_benchmark_of_sweeps(tmp_path):
 def test_benchmark_of_a_model_over_ranks():
     pytest.importorskip("transformers.distributed", reason="this version of transformers has no DistributedConfig")
     words = [SCRIPTS / "benchmark_ranks.py", "--tokens", "12", "--vocabulary", "300", "--rounds", "1"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", "0", "--nproc-per-node", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ran = subprocess.run([*launcher, *map(str, words)], capture_output=True, text=True, cwd=SCRIPTS.parent)
     assert ran.returncode == 0, ran.stderr
     ways = [line.split(" | ")[1] for line in ran.stdout.splitlines()[2:]]

@@ -200,7 +200,9 @@ class TestSummaries:
         assert sum(each.lenses for each in found.values()) == 49
 
     def test_a_column_that_is_not_there_or_has_too_many_values(self, model, swept, tmp_path):
-        with pytest.raises(LensError, match="there is no column 'colour': those of the input are language, score"):
+        with pytest.raises(
+            LensError, match=r"no column is called 'colour': pass one of the input's columns \(language, score"
+        ):
             swept.summary("colour")
         many = sweep(model, tmp_path, [{"prompt": "the", "id": number} for number in range(1_001)], per=2_000)
         with pytest.raises(LensError, match="'id' has more than 1,000 values"):
@@ -228,11 +230,13 @@ class TestSummaries:
         rows = [{"prompt": "the city", "model": "a", "list": [1]}, {"prompt": "the sea", "model": "b", "list": [2]}]
         found = sweep(model, tmp_path, rows, keep=["model", "list"])
         assert list(found.summary("model")) == ["a", "b"]
-        with pytest.raises(LensError, match="'entropy' is not of the input: those of the input are model, list"):
+        with pytest.raises(
+            LensError, match=r"'entropy' is not a column of the input: pass one of the input's columns \(model, list"
+        ):
             found.summary("entropy")
         with pytest.raises(LensError, match="'list' holds lists"):
             found.summary("list")
-        with pytest.raises(LensError, match="there is no column 'entropies'"):
+        with pytest.raises(LensError, match="no column is called 'entropies'"):
             found.summary("entropies")
 
     def test_a_file_of_something_else_is_named(self, model, tmp_path):
@@ -437,7 +441,7 @@ class TestInputs:
 
     def test_an_address_at_which_no_cluster_answers(self, tmp_path):
         for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
-            with pytest.raises(LensError, match=f"there is no cluster of Ray at '{address}': "):
+            with pytest.raises(LensError, match=f"no Ray cluster answers at '{address}': "):
                 bauklens.sweep(PROMPTS, tmp_path / "out", "tiny", ray=address)
 
     def test_a_model_that_is_named_twice_is_swept_once(self):
@@ -505,11 +509,11 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("name", "content", "said"),
         [
-            ("p.jsonl", None, "there is no such file"),
+            ("p.jsonl", None, "the file does not exist"),
             ("p.jsonl", "{", "cannot read .*p.jsonl"),
             ("p.jsonl", '{"question": "x"}\n', "p.jsonl has no column prompt, text or messages: it has question"),
             ("p.parquet", "no parquet", "cannot read .*p.parquet"),
-            ("p.md", "# x", "it is no file of prompts: pass .jsonl, .json, .parquet, .txt, .csv"),
+            ("p.md", "# x", "it is not a file of prompts: pass .jsonl, .json, .parquet, .txt, .csv"),
             ("p.txt", "\n\n", "p.txt has no prompts"),
             ("p.jsonl", "", "p.jsonl: the file is empty"),
             ("p.jsonl", '{"prompt": "x", "layer": 3}\n', "p.jsonl has a column 'layer', and so has the output"),
@@ -542,7 +546,7 @@ class TestInputs:
             ({"prompts": []}, "the list has no"),
             ({"prompts": ["the", [5]]}, "the prompts are not of one kind"),
             ({"layers": [9]}, "layer 9"),
-            ({"worker": 2, "workers": 2}, "there is no worker 2 of 2"),
+            ({"worker": 2, "workers": 2}, "worker 2 of 2 does not exist"),
             ({"worker": 2}, "worker=2 needs workers="),
             ({"ray": ""}, "the workers of Ray load the model themselves: pass its name"),
         ],

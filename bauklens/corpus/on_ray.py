@@ -136,7 +136,7 @@ def _require_open(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
     except (OSError, OverflowError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or error
-        raise LensError(f"there is no cluster of Ray at {address!r}: {said}") from None
+        raise LensError(f"no Ray cluster answers at {address!r}: {said}") from None
 
 
 def _started(address: str) -> Any:
@@ -151,5 +151,5 @@ def _started(address: str) -> Any:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LensError(f"there is no cluster of Ray at {address!r}: {first:.300}") from None
+        raise LensError(f"no Ray cluster answers at {address!r}: {first:.300}") from None
     return ray

@@ -118,7 +118,7 @@ class Sweep:
         found = self.dataset
         unknown = [name for name in columns or () if name not in found.schema.names]
         if unknown:
-            raise LensError(f"there is no column {unknown[0]!r}: there are {', '.join(found.schema.names)}")
+            raise LensError(f"no column is called {unknown[0]!r}: pass one of {', '.join(found.schema.names)}")
         with _naming_what_is_broken(self.folder):
             return found.to_table(columns=None if columns is None else list(columns)).to_pandas()
 
@@ -213,7 +213,7 @@ def open_sweep(folder: str | os.PathLike[str]) -> Sweep:
     pattern = folder_of("")
     names = sorted((each.parent.name.removeprefix(pattern) for each in path.glob(f"{pattern}*/{NAME}")), key=by_number)
     if not names:
-        raise LensError(f"there is no sweep in {path}: it has no {NAME}")
+        raise LensError(f"{path} is not a folder of a sweep: it has no {NAME}")
     return Sweep(path, {name: read_manifest(path / folder_of(name)) for name in names})
 
 

@@ -112,8 +112,9 @@ def _require_groups(schema: "pyarrow.Schema", group: str) -> None:
 
     known = _of_input(schema)
     if group not in (*known, *_GROUPS):
-        what = f"{group!r} is not of the input" if group in schema.names else f"there is no column {group!r}"
-        raise LensError(f"{what}: those of the input are {', '.join(known) or 'none'}; or pass {', '.join(_GROUPS)}")
+        what = f"{group!r} is not a column of the input" if group in schema.names else f"no column is called {group!r}"
+        columns = ", ".join(known) or "it has none"
+        raise LensError(f"{what}: pass one of the input's columns ({columns}) or one of {', '.join(_GROUPS)}")
     if types.is_nested(schema.field(group).type):
         raise LensError(f"the column {group!r} holds lists: pass one of texts, numbers, truth values or dates")
 
@@ -170,7 +171,7 @@ def _one(what: str, wanted: str | None, known: set[str]) -> str:
     if wanted is None and len(known) > 1:
         raise LensError(f"there are several {what}s: pass {what}= with one of {', '.join(map(repr, sorted(known)))}")
     if wanted is not None and wanted not in known:
-        raise LensError(f"there is no {what} {wanted!r}: there is {', '.join(map(repr, sorted(known)))}")
+        raise LensError(f"the sweep has no {what} {wanted!r}: pass {' or '.join(map(repr, sorted(known)))}")
     return next(iter(known)) if wanted is None else wanted
 
 

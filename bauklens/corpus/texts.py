@@ -210,13 +210,13 @@ def _named(datasets: Any, name: str, split: str, config: str | None, streaming: 
             require_regular(path)
             kind = _KINDS.get(path.suffix.lower())
             if kind is None:
-                raise LensError(f"it is no file of prompts: pass {', '.join(_KINDS)}, or a data set")
+                raise LensError(f"it is not a file of prompts: pass {', '.join(_KINDS)}, or a data set")
             if not path.stat().st_size:
                 raise LensError("the file is empty")
             plain = escape(str(path.resolve()))  # or it would be taken for a pattern of names
             return datasets.load_dataset(kind, data_files=plain, split="train", **_AS_WRITTEN.get(kind, {}))
         if path.suffix.lower() in _KINDS:
-            raise LensError("there is no such file")
+            raise LensError("the file does not exist")
         return datasets.load_dataset(name, config, split=split, streaming=streaming)
     except LensError as error:
         raise LensError(f"cannot read {name}: {error}") from None

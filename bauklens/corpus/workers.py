@@ -67,8 +67,8 @@ def this_worker(
         found = _launched(environment, of)
     if not 0 <= found.number < found.of:
         raise LensError(
-            f"there is no {found}: workers are counted from 0; pass worker= and workers= if the launcher's numbers "
-            "are others"
+            f"{found} does not exist: workers count from 0; pass worker= and workers= if the launcher numbers them "
+            "differently"
         )
     return found
 

@@ -1,7 +1,6 @@
 """evaluate(): do decoders show the intermediate concepts of prompts?"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,31 +8,21 @@ from torch import nn
 
 from bauklens.arguments import Layers, chosen_layers, one_of, whole_number
 from bauklens.decode.decoder import Basis, Decoder
-from bauklens.decode.reading import Reading as Read
-from bauklens.decode.rows import Way, decode
-from bauklens.decode.unembed import Rows
-from bauklens.decode.ways import ways
 from bauklens.decoders.chosen import chosen_decoders, told_apart
 from bauklens.decoders.evaluation_sets import ItemSet, item_sets
 from bauklens.decoders.fits import require_fit, require_text_model
-from bauklens.decoders.read_position import Reading, reading_of
+from bauklens.decoders.item_table import Asked, ItemTable, Word
+from bauklens.decoders.read_position import reading_of
 from bauklens.decoders.word_tokens import WordTokens, forms_of
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import encode
 from bauklens.model.in_hand import in_hand
-from bauklens.model.inputs import Inputs
-from bauklens.model.proof import NotProvedError
 from bauklens.model.provenance import model_name, provenance
-from bauklens.model.resolving import forget, resolve
+from bauklens.model.resolving import resolve
 from bauklens.model.together import together
-from bauklens.progress import bar
-from bauklens.result.tokens import token_texts
-from bauklens.show.evaluated_items import EvaluatedItem, EvaluatedSet, EvaluatedWord
+from bauklens.show.evaluated_items import EvaluatedSet
 from bauklens.show.evaluation import Evaluation
-from bauklens.stream.batches import traced
-from bauklens.stream.run import Run
-from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED, SPELLED
 
 _LARGEST_K = 10**9
@@ -117,7 +106,7 @@ def evaluate(
     labels, unmapped = _layers(chosen, anatomy, layers)
     names = tuple(told_apart([decoder.name for decoder in chosen]))
     tokens = WordTokens(tokenizer, anatomy.vocabulary)
-    table = _Table(model, tokenizer, anatomy, chosen, labels)
+    table = ItemTable(model, tokenizer, anatomy, chosen, labels)
     evaluated = iter(table.items(asked, [_followed(tokens, each, words) for each in asked]))
     return Evaluation(
         model=model_name(model),
@@ -135,25 +124,6 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """An item of a set, and what the model is given for it."""
-
-    of: ItemSet
-    place: int
-    reading: Reading
-    inputs: Inputs
-
-
-@dataclass(frozen=True)
-class _Word:
-    """A concept and the tokens that are followed for it."""
-
-    synonyms: tuple[str, ...]
-    token_ids: tuple[int, ...]
-    by: str
-
-
 def _checked_ks(k: Any) -> tuple[int, ...]:
     k = k.tolist() if hasattr(k, "tolist") else k
     each = [whole_number("k", one) for one in (k if isinstance(k, Iterable) and not isinstance(k, str) else [k])]
@@ -167,16 +137,16 @@ def _checked_ks(k: Any) -> tuple[int, ...]:
     return tuple(sorted(set(each)))
 
 
-def _prepared(model: nn.Module, tokenizer: Any, several: ItemSet, place: int) -> _Asked:
+def _prepared(model: nn.Module, tokenizer: Any, several: ItemSet, place: int) -> Asked:
     item = several.items[place]
     try:
         reading = reading_of(item, tokenizer, item.read or several.read)
-        return _Asked(several, place, reading, encode(model, tokenizer, list(reading.ids)))
+        return Asked(several, place, reading, encode(model, tokenizer, list(reading.ids)))
     except LensError as error:
         raise LensError(f"{several.called(place)}: {error}") from None
 
 
-def _followed(tokens: WordTokens, asked: _Asked, words: str) -> list[_Word]:
+def _followed(tokens: WordTokens, asked: Asked, words: str) -> list[Word]:
     found = []
     for synonyms in asked.of.items[asked.place].intermediates:
         try:
@@ -186,7 +156,7 @@ def _followed(tokens: WordTokens, asked: _Asked, words: str) -> list[_Word]:
                 ids, by = tokens.first(texts), "first"
         except LensError as error:
             raise LensError(f"{asked.of.called(asked.place)}: {error}") from None
-        found.append(_Word(synonyms, ids, by if ids else "none"))
+        found.append(Word(synonyms, ids, by if ids else "none"))
     return found
 
 
@@ -214,90 +184,3 @@ def _layers(decoders: Sequence[Decoder], anatomy: Anatomy, layers: Layers) -> tu
 def _weight(model: nn.Module) -> torch.Tensor:
     """One of a model's weights, whose dtype and device are told for all."""
     return next(iter(model.parameters()))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Rows of a model that are read through decoders, item after item."""
-
-    model: nn.Module
-    tokenizer: Any
-    anatomy: Anatomy
-    decoders: Sequence[Decoder]
-    labels: list[str]
-
-    def items(self, asked: Sequence[_Asked], followed: Sequence[Sequence[_Word]]) -> list[EvaluatedItem]:
-        """Every item evaluated, in order; the model is not run for one without a token to follow."""
-        ids = [tuple(dict.fromkeys(one for word in words for one in word.token_ids)) for words in followed]
-        ran = [place for place, each in enumerate(ids) if each]
-        ranks: dict[int, torch.Tensor] = {}
-        streams = traced(self.model, self.anatomy, [asked[place].inputs for place in ran], Tracing())
-        for number, stream in bar("Evaluating", "item", streams, total=len(ran)):
-            each, place = asked[ran[number]], ran[number]
-            try:
-                if isinstance(stream, LensError):
-                    raise stream
-                run = Run(
-                    self.model, self.tokenizer, each.reading.text, each.inputs, self.anatomy, stream, each.inputs.count
-                )
-                ranks[place] = torch.stack([self._ranks(run, decoder, ids[place]) for decoder in self.decoders])
-            except LensError as error:
-                raise LensError(f"{each.of.called(each.place)}: {error}") from None
-        return [
-            self._item(each, words, ids[place], ranks.get(place))
-            for place, (each, words) in enumerate(zip(asked, followed, strict=True))
-        ]
-
-    def _ranks(self, run: Run, decoder: Decoder, ids: Sequence[int]) -> torch.Tensor:
-        """(layer, token), the ranks of some tokens at the last position.
-
-        If what is decoded is not what the model says, the next slower way is taken.
-        """
-        named = [EMBED, *self.anatomy.labels]
-        states = run.stream.states[[named.index(label) for label in self.labels]]
-        rows = Rows("hidden", states, self.labels, [run.inputs.count - 1])
-        failed = None
-        for anatomy in ways(run.anatomy).values():
-            try:
-                way = Way(precision="exact", decoder=decoder)
-                found = decode(replace(run, anatomy=anatomy), rows, Read(1, targets=[(each,) for each in ids]), way)
-                return found.values["target_ranks"][:, 0]
-            except NotProvedError as error:
-                forget(run.model)
-                failed = failed or error
-        assert failed is not None
-        raise failed
-
-    def _item(
-        self, asked: _Asked, words: Sequence[_Word], ids: Sequence[int], ranks: torch.Tensor | None
-    ) -> EvaluatedItem:
-        item, reading = asked.of.items[asked.place], asked.reading
-        position = len(reading.ids) - 1
-        return EvaluatedItem(
-            name=item.name,
-            prompt=reading.text,
-            target=item.target,
-            rule=reading.rule,
-            position=position,
-            token_id=reading.ids[position],
-            token=token_texts(self.tokenizer, reading.ids[position:])[reading.ids[position]],
-            words=tuple(self._word(each, ids, ranks) for each in words),
-        )
-
-    def _word(self, word: _Word, ids: Sequence[int], ranks: torch.Tensor | None) -> EvaluatedWord:
-        texts = token_texts(self.tokenizer, word.token_ids)
-        tokens = tuple(texts[each] for each in word.token_ids)
-        if not word.token_ids or ranks is None:
-            return EvaluatedWord(word.synonyms, word.by, word.token_ids, tokens, (), (), ())
-        own = ranks[:, :, [ids.index(each) for each in word.token_ids]]  # (decoder, layer, token)
-        best = [int(each.flatten().argmin()) for each in own]  # the first, if several are the same
-        places = [divmod(each, len(word.token_ids)) for each in best]
-        return EvaluatedWord(
-            synonyms=word.synonyms,
-            by=word.by,
-            token_ids=word.token_ids,
-            tokens=tokens,
-            best_rank=tuple(int(own[number, row, column]) for number, (row, column) in enumerate(places)),
-            best_layer=tuple(self.labels[row] for row, _ in places),
-            best_token=tuple(tokens[column] for _, column in places),
-        )

@@ -281,11 +281,7 @@ def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named:
     heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]
     if named is not None:
         heads = [call for call in after if call.name == named]
-    wide = (
-        []
-        if named is not None
-        else [call for call in after if getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
-    )
+    wide = [call for call in after if named is None and getattr(call.returned, "shape", (0,))[-1] == logits.shape[-1]]
     if not heads and not wide:
         return []
     head = heads[-1] if heads else max(wide, key=lambda call: call.name.count("."))

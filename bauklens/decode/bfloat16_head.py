@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from bauklens.decode import compiled
 from bauklens.decode.bfloat16_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
-from bauklens.decode.rest import FARTHEST, LEAST, Groups, Rest, grouped, largest, rest_of
-from bauklens.decode.rounding import BITS, rounded_head
+from bauklens.decode.remembered_heads import remembered
+from bauklens.decode.rest import FARTHEST, LEAST, survey
+from bauklens.decode.rounding import BITS
 
 TOLERANCE = 1e-3
 """Of every probability of a row that is certain, in 0..1, as far as its error can be estimated."""
@@ -59,10 +61,9 @@ class LowPrecisionHead:
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
         self._sample = slice(0, vocabulary, max(1, vocabulary // _SAMPLE))  # a copy of a stride is quick
-        self._mean = (
-            weight.mean(dim=0) if self._have_much_in_common(inputs * scale) else weight.new_zeros(weight.shape[1])
-        )
-        self._rounded = rounded_head(weight, self._mean, BITS * self._bias)
+        centred = self._have_much_in_common(inputs * scale)
+        self._rounded = remembered(head.weight, weight, BITS * self._bias, centred=centred)
+        self._mean = self._rounded.mean
         low = self._rounded.weights
         self._has_gaps = len(low) > vocabulary or not bool(self._bias.isfinite().all())
         self._places = _places(weight.device)
@@ -95,20 +96,18 @@ class LowPrecisionHead:
         common = inputs @ self._mean[:, None]  # (row, 1)
         expected = self._expected(inputs, common)
         logits = self._logits(inputs, expected)  # (row, padded vocabulary) bfloat16, bits, less what is expected
-        groups = grouped(logits, weighted="entropy" in reading.measures, has_gaps=self._has_gaps)
-        found, ids = largest(logits, groups, max(_CANDIDATES, 4 * reading.topk))
-        rest = rest_of(logits, groups, found, ids, self._places)
-        scores = self._exact(inputs, torch.cat([ids, rest.ids], dim=1)) - common
-        exact = scores[:, : ids.shape[1]]  # (row, candidate)
-        off = self._off(rest, scores[:, ids.shape[1] :], expected)  # (row, draw)
+        count, weighted = max(_CANDIDATES, 4 * reading.topk), "entropy" in reading.measures
+        seen = survey(logits, count, self._places, weighted=weighted, has_gaps=self._has_gaps)
+        found, ids = seen.found, seen.ids
+        scores = self._exact(inputs, torch.cat([ids, seen.drawn_ids], dim=1)) - common
+        exact = scores[:, :count]  # (row, candidate)
+        off = torch.where(seen.is_drawn, (seen.drawn + expected) / BITS - scores[:, count:], 0)  # (row, draw) nats
         lower = -(-off).exp().mean(dim=-1).log()  # nats: by how much the rest is too large
 
         best = exact.amax(dim=-1)
         weights = (exact - best[:, None]).exp()
-        shift = (
-            (expected + groups.excess)[:, 0] / BITS - lower - best
-        )  # of a low logit and its excess -> nats below the best
-        mass = rest.mass * shift.exp()
+        shift = (expected + seen.excess)[:, 0] / BITS - lower - best  # of a low logit and its excess -> below the best
+        mass = seen.mass * shift.exp()
         normalizer = weights.sum(dim=-1) + mass
 
         top = exact.topk(reading.topk, dim=-1)
@@ -117,9 +116,9 @@ class LowPrecisionHead:
         max_logit = best + common[:, 0]
         if "max_logit" in reading.measures:
             values["max_logit"] = max_logit
-        if rest.weighted is not None:
+        if seen.weighted is not None:
             weighted = torch.linalg.vecdot(weights, (exact - best[:, None]).clamp_min(-LEAST))
-            of_rest = rest.weighted * shift.exp() / BITS + shift * mass
+            of_rest = seen.weighted * shift.exp() / BITS + shift * mass
             values["entropy"] = entropy(normalizer.log(), (weighted + of_rest) / normalizer)  # less the best
         if "surprisal" in reading.measures:
             values["surprisal"] = surprisal(normalizer.log() + max_logit, self._following(inputs, reading, columns))
@@ -127,19 +126,19 @@ class LowPrecisionHead:
             values["kl"] = reading.kl(normalizer.log() + max_logit, own_inputs, columns.to(inputs.device))
 
         if len(reading.mass):
-            of_rest = _sums(logits, groups.excess, reading.mass) * shift.exp()[:, None]
+            of_rest = _sums(logits, seen.excess, reading.mass) * shift.exp()[:, None]
             of_best = torch.stack([(weights * _held(each, ids, logits)).sum(dim=-1) for each in reading.mass], dim=1)
             values["mass"] = ((of_best + of_rest) / normalizer[:, None]).clamp_max(1)
 
         if len(reading.tracked):
-            lowest = found[:, -1:].float()
+            lowest = found[:, -1:]
             above = self._above(inputs, expected, lowest, exact)
-            low = Low(logits, expected, lowest, above, _bounds(groups))
+            low = Low(logits, expected, lowest, above, _bounds(*seen.bounds))
             values |= self._tracked(inputs, reading, low, Again(ids, exact), common, (best + normalizer.log())[:, None])
-        errors = (found.float() + expected) / BITS - exact
-        seen = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
-        doubt = _SAFETY * seen * mass / normalizer  # nats
-        score, lowest = BITS * top.values[:, -1] - expected[:, 0], found[:, -1].float()
+        errors = (found + expected) / BITS - exact
+        error = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
+        doubt = _SAFETY * error * mass / normalizer  # nats
+        score, lowest = BITS * top.values[:, -1] - expected[:, 0], found[:, -1]
         certain = (
             (doubt <= (TOLERANCE / probabilities[:, 0]).clamp_max(NATS))
             & (score - lowest > self._rounded.largest_error(inputs, expected[:, 0], lowest, score))
@@ -196,10 +195,6 @@ class LowPrecisionHead:
         sample = nn.functional.linear(inputs, self._weight[self._sample], self._bias[self._sample]) - common
         return (BITS * sample.amax(dim=-1, keepdim=True)).bfloat16().float()
 
-    def _off(self, rest: Rest, exact: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        """(row, draw) nats, by how much the logits that were drawn are too large; 0 if there was nothing to draw."""
-        return torch.where(rest.is_drawn, (rest.logits + expected) / BITS - exact, 0)
-
     def _logits(self, inputs: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         low = self._rounded.weights
         if len(self._buffer) < len(inputs):
@@ -211,6 +206,8 @@ class LowPrecisionHead:
 
         Where the rows share tokens, every row is scored with all of them.
         """
+        if compiled.ready(inputs):
+            return compiled.score(inputs, self._weight, self._bias, ids)
         scores = torch.empty(ids.shape, dtype=inputs.dtype, device=inputs.device)
         count = max(1, _SCORE_BYTES // (4 * ids.shape[1] * inputs.shape[1]))
         for start in range(0, len(ids), count):
@@ -223,9 +220,8 @@ class LowPrecisionHead:
         return scores + self._bias[ids]
 
 
-def _bounds(groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
-    """(row, 1) bits each: the largest logit, and one below nearly all, by the largest of each group."""
-    high, middle = groups.largest.amax(dim=-1, keepdim=True), groups.largest.amin(dim=-1, keepdim=True)
+def _bounds(middle: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, 1) bits each: one below nearly all logits, and the largest, by the largest of each group."""
     return middle - 2 * (high - middle), high
 
 

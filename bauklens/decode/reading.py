@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 import torch
 
-from bauklens.decode.largest import top_of
+from bauklens.decode.look import LOWEST, Looked, Scratch, look
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
 from bauklens.decode.ranking import SURE, Counting
 
 Values = dict[str, torch.Tensor]
 """Name -> (row, ...), whatever was read off some rows."""
-
-LOWEST = -1e30
-"""Of a logit, less the largest of its row, where it is to be multiplied: a token that is left out has -inf."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class Reading:
             ``tracked_ranks`` (row, token) int32 and ``tracked_sure`` (row,) int32, up to which rank these are exact.
             If there are sets whose mass is wanted, ``mass`` (row, set) float32, the sum of their probabilities.
         """
-        scratch = _Scratch()
+        scratch = Scratch()
         parts = [
             self._of(logits[some], columns[some], None if inputs is None else inputs[some], scratch)
             for some in in_cache(logits)
@@ -143,40 +140,46 @@ class Reading:
         return values
 
     def _of(
-        self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: "_Scratch"
+        self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: Scratch
     ) -> "_Some":
-        probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
         most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
-        largest_logits, ids = top_of(logits, most)  # not of probabilities: those of most tokens may be 0 in float32
-        top_ids = ids[:, : self.topk]
-        total = probabilities.sum(dim=-1, keepdim=True)  # 1 to five digits alone, as softmax adds in single precision
-        values = {"top_ids": top_ids, "top_probs": probabilities.gather(1, top_ids) / total}
-        largest = largest_logits[:, :1].float()  # (row, 1)
-        normalizer = -values["top_probs"][:, 0].log()  # log sum exp of the logits, less the largest of them
+        needs_mean = "entropy" in self.measures or ("js" in self.measures and self._elementwise)
+        seen = look(logits, most, scratch, mean=needs_mean)
+        largest = seen.top[:, 0].float()
+        top = seen.top[:, : self.topk]
+        values = {"top_ids": seen.ids[:, : self.topk], "top_probs": seen.probabilities(top)}
         columns = columns.to(logits.device)
         if inputs is not None and self.has_linear_kl:
-            values["kl"] = self.kl(normalizer + largest[:, 0], inputs, columns, logits)
+            values["kl"] = self.kl(seen.normalizer + largest, inputs, columns, logits)
         if "max_logit" in self.measures:
-            values["max_logit"] = largest[:, 0]
+            values["max_logit"] = largest
         if self.next_ids.numel() and {"surprisal", "rank_of_next"} & set(self.measures):
-            values |= self._next(logits, largest[:, 0] + normalizer, columns)
+            values |= self._next(logits, largest + seen.normalizer, columns)
         if len(self.targets):
-            values |= self._followed(logits, probabilities, total)
+            values |= self._followed(logits, seen)
         if len(self.mass):
-            summed = [probabilities[:, ids.to(logits.device)].sum(dim=-1) for ids in self.mass]
-            values["mass"] = (torch.stack(summed, dim=1) / total).clamp_max(1)
-        if "entropy" in self.measures or self._elementwise:
-            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(LOWEST)
-            if self._elementwise and "kl" in self.measures and not self.has_linear_kl:
-                own, own_entropy = self._own_probabilities(columns)
-                values["kl"] = kl_divergence(own_entropy, normalizer, torch.linalg.vecdot(own, below))
-            spread = entropy(normalizer, below.mul_(probabilities).sum(dim=-1) / total[:, 0])
-            if "entropy" in self.measures:
-                values["entropy"] = spread
-            if "js" in self.measures and self._elementwise:
-                own, own_entropy = self._own_probabilities(columns)
-                values["js"] = js_divergence(_entropy_of((own + probabilities / total) / 2), spread, own_entropy)
-        return _Some(values, largest_logits, largest + normalizer[:, None])
+            sets = [seen.probabilities(logits[:, ids.to(logits.device)]).sum(dim=-1) for ids in self.mass]
+            values["mass"] = torch.stack(sets, dim=1).clamp_max(1)
+        if seen.mean is not None and "entropy" in self.measures:
+            values["entropy"] = entropy(seen.normalizer, seen.mean)
+        if self._elementwise:
+            values |= self._compared_elementwise(logits, columns, seen, scratch)
+        return _Some(values, seen.top, (largest + seen.normalizer)[:, None])
+
+    def _compared_elementwise(
+        self, logits: torch.Tensor, columns: torch.Tensor, seen: Looked, scratch: Scratch
+    ) -> Values:
+        """KL and JS of rows with what the model itself says, token by token."""
+        own, own_entropy = self._own_probabilities(columns)
+        below = torch.sub(logits, seen.top[:, :1].float(), out=scratch.like(logits, 1)).clamp_min_(LOWEST)
+        values = {}
+        if "kl" in self.measures and not self.has_linear_kl:
+            values["kl"] = kl_divergence(own_entropy, seen.normalizer, torch.linalg.vecdot(own, below))
+        if "js" in self.measures:
+            assert seen.mean is not None
+            between = below.exp_().div_(seen.total[:, None]).add_(own).div_(2)
+            values["js"] = js_divergence(_entropy_of(between), entropy(seen.normalizer, seen.mean), own_entropy)
+        return values
 
     @property
     def has_linear_kl(self) -> bool:
@@ -206,14 +209,13 @@ class Reading:
         assert self.reference.probabilities is not None
         return self.reference.probabilities[columns], self.reference.entropy[columns]
 
-    def _followed(self, logits: torch.Tensor, probabilities: torch.Tensor, total: torch.Tensor) -> Values:
+    def _followed(self, logits: torch.Tensor, seen: Looked) -> Values:
         """What is read of the targets; of one token, log sum exp is its own logit, to the last digit."""
-        each = [torch.tensor(ids, device=logits.device) for ids in self.targets]
-        mass = torch.stack([probabilities[:, ids].sum(dim=-1) for ids in each], dim=1) / total
-        best = torch.stack([logits[:, ids].amax(dim=-1) for ids in each], dim=1)
+        each = [logits[:, torch.tensor(ids, device=logits.device)] for ids in self.targets]
+        best = torch.stack([own.amax(dim=-1) for own in each], dim=1)
         return {
-            "target_logits": torch.stack([logits[:, ids].float().logsumexp(dim=-1) for ids in each], dim=1),
-            "target_probs": mass.clamp_max(1),
+            "target_logits": torch.stack([own.float().logsumexp(dim=-1) for own in each], dim=1),
+            "target_probs": torch.stack([seen.probabilities(own).sum(dim=-1) for own in each], dim=1).clamp_max(1),
             "target_ranks": rank_of(logits, best),
         }
 
@@ -244,19 +246,6 @@ class _Some(NamedTuple):
     values: Values
     top: torch.Tensor
     normalizer: torch.Tensor
-
-
-class _Scratch:
-    """Memory that is used for a few rows after another, as fresh memory costs as much as its use."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[int, torch.Tensor] = {}
-
-    def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
-        """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""
-        if place not in self._buffers:
-            self._buffers[place] = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
-        return self._buffers[place][: len(logits)]
 
 
 def probabilities_of(logits: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,15 @@
 """Logits in bfloat16, in bits: the largest of each row, and sums over the rest with tokens drawn from it.
 
 The vocabulary is looked at in groups: a token's id is ``member * groups + group``. One pass gives the largest logit and
-the mass of each group, and only the groups that may hold one of the largest are looked into.
+the mass of each group, and only the groups that may hold one of the largest are looked into. If numba is there, all of
+it is one pass in compiled code (:mod:`bauklens.decode.pass_kernels`).
 """
 
 from dataclasses import dataclass
 
 import torch
 
+from bauklens.decode import compiled
 from bauklens.decode.measure import in_cache
 from bauklens.decode.rounding import GROUP
 
@@ -19,7 +21,7 @@ LEAST = 1e30
 
 
 @dataclass(frozen=True)
-class Groups:
+class _Groups:
     """What one pass over logits gives.
 
     Attributes:
@@ -36,25 +38,66 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """All tokens of each row but the largest.
+class Survey:
+    """What one look at the logits of some rows gives.
 
     Attributes:
-        mass: (row,) float32, the sum of their powers of two, less the excess.
+        found: (row, token) float32, the largest logits, largest first.
+        ids: (row, token) int64, theirs.
+        mass: (row,) float32, the sum of the powers of two of the rest, less the excess.
         weighted: (row,), the sum of these times the logits less the excess; None if it is not asked for.
-        ids: (row, draw) int64, tokens that are drawn from it, each as often as its power has it.
-        logits: (row, draw) float32, theirs.
+        excess: (row, 1), taken from all logits, so that their powers are finite.
+        bounds: (row, 1) twice, the smallest and the largest of the groups' largest logits.
+        drawn_ids: (row, draw) int64, tokens that are drawn from the rest, each as often as its power has it.
+        drawn: (row, draw) float32, their logits.
         is_drawn: (row, draw) bool, whether there was anything to draw.
     """
 
+    found: torch.Tensor
+    ids: torch.Tensor
     mass: torch.Tensor
     weighted: torch.Tensor | None
-    ids: torch.Tensor
-    logits: torch.Tensor
+    excess: torch.Tensor
+    bounds: tuple[torch.Tensor, torch.Tensor]
+    drawn_ids: torch.Tensor
+    drawn: torch.Tensor
     is_drawn: torch.Tensor
 
 
-def grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> Groups:
+def survey(logits: torch.Tensor, count: int, places: torch.Tensor, *, weighted: bool, has_gaps: bool) -> Survey:
+    """Looks at rows: in compiled code if there is some, else with torch's operators, which need several passes.
+
+    Both find the same logits, and the same sums but for rounding; of tokens that have the same logit, perhaps others.
+
+    Args:
+        logits: (row, padded vocabulary) bfloat16; those of the largest are overwritten.
+        count: how many of the largest to find.
+        places: (2, draw), 0..1: where to draw, along the mass of the groups, and inside each group.
+        weighted: whether to sum powers times logits as well.
+        has_gaps: whether logits may be -inf.
+    """
+    if compiled.ready(logits):
+        found, ids, sums, drawn_ids, drawn = compiled.survey(logits, count, places, -LEAST)
+        mass, of_rest, excess, high, middle = sums.unbind(dim=1)
+        return Survey(
+            found,
+            ids,
+            mass,
+            of_rest if weighted else None,
+            excess[:, None],
+            (middle[:, None], high[:, None]),
+            drawn_ids.clamp_min(0),
+            drawn,
+            drawn_ids >= 0,
+        )
+    groups = _grouped(logits, weighted=weighted, has_gaps=has_gaps)
+    found, ids = _largest(logits, groups, count)
+    bounds = groups.largest.amin(dim=-1, keepdim=True), groups.largest.amax(dim=-1, keepdim=True)
+    mass, total, drawn_ids, drawn, is_drawn = _rest(logits, groups, found, ids, places)
+    return Survey(found, ids, mass, total, groups.excess, bounds, drawn_ids, drawn, is_drawn)
+
+
+def _grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> _Groups:
     """One pass over logits, a few rows at a time, so that they stay in cache.
 
     Args:
@@ -76,34 +119,29 @@ def grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> Groups:
         if weighted:
             wide = wide.clamp_min_(-LEAST) if has_gaps else wide
             total[some] = wide.mul_(powers).sum(dim=-1)
-    return Groups(largest, masses, excess, total if weighted else None)
+    return _Groups(largest, masses, excess, total if weighted else None)
 
 
-def largest(logits: torch.Tensor, groups: Groups, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _largest(logits: torch.Tensor, groups: _Groups, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest logits of each row, largest first, and their ids; among the groups whose largest are largest."""
     chosen = groups.largest.topk(count, dim=-1, sorted=False).indices  # (row, count)
     members = _in_groups(logits).gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
     found = members.topk(count, dim=-1)
     member, place = found.indices // count, found.indices % count
-    return found.values, member * groups.largest.shape[1] + chosen.gather(1, place)
+    return found.values.float(), member * groups.largest.shape[1] + chosen.gather(1, place)
 
 
-def rest_of(logits: torch.Tensor, groups: Groups, found: torch.Tensor, ids: torch.Tensor, places: torch.Tensor) -> Rest:
-    """What is left without the largest.
-
-    Args:
-        logits: (row, padded vocabulary); those of the largest are overwritten.
-        groups: of these logits; the mass of the largest is taken away from it.
-        found, ids: (row, token), the largest.
-        places: (2, draw), 0..1: where to draw, along the mass of the groups, and inside each group.
-    """
+def _rest(
+    logits: torch.Tensor, groups: _Groups, found: torch.Tensor, ids: torch.Tensor, places: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is left without the largest, whose logits are overwritten: mass, weighted, drawn_ids, drawn, is_drawn."""
     count, padded = logits.shape
     number = padded // GROUP
-    powers = (found.float() - groups.excess).exp2()
+    powers = (found - groups.excess).exp2()
     masses = groups.masses.scatter_add_(1, ids % number, -powers).clamp_min_(0)
     weighted = groups.weighted
     if weighted is not None:
-        below = (found.float() - groups.excess).clamp_min(-LEAST)
+        below = (found - groups.excess).clamp_min(-LEAST)
         weighted = weighted - (powers * below).sum(dim=-1)
     starts = padded * torch.arange(count, device=logits.device)[:, None]
     logits.view(-1).index_fill_(0, (starts + ids).flatten(), -LEAST)  # faster than scatter_, which copies all
@@ -114,7 +152,7 @@ def rest_of(logits: torch.Tensor, groups: Groups, found: torch.Tensor, ids: torc
     inside = (members - groups.excess[:, None]).exp2().cumsum(dim=1)
     member = (inside < places[1] * inside[:, -1:]).sum(dim=1)
     drawn = members.gather(1, member[:, None])[:, 0]
-    return Rest(masses.sum(dim=-1), weighted, member * number + group, drawn, inside[:, -1] > 0)
+    return masses.sum(dim=-1), weighted, member * number + group, drawn, inside[:, -1] > 0
 
 
 def _in_groups(logits: torch.Tensor) -> torch.Tensor:

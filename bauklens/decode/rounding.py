@@ -76,13 +76,15 @@ class RoundedHead:
             in bits, in three parts, so that nothing of it is lost. Tokens that pad the last group have a bias of -inf.
         length: N, the largest norm of a token's weights.
         lost: R, the largest norm of what these have lost.
-        mean_length: |m|, the norm of what they have in common.
+        mean: (width,) float32, m, what they have in common.
+        mean_length: |m|, its norm.
         largest_bias: B, the largest bias, in bits, at least 0.
     """
 
     weights: torch.Tensor
     length: float
     lost: float
+    mean: torch.Tensor
     mean_length: float
     largest_bias: float
 
@@ -153,4 +155,4 @@ def rounded_head(weight: torch.Tensor, mean: torch.Tensor, bias: torch.Tensor) -
         rest = torch.where(part.isfinite(), rest - part, 0)
     low[vocabulary:, width + 1] = -torch.inf
     mean_length = torch.linalg.vector_norm(mean, dtype=torch.float64)
-    return RoundedHead(low, float(length), float(lost), float(mean_length), float(bias.amax().clamp_min(0)))
+    return RoundedHead(low, float(length), float(lost), mean, float(mean_length), float(bias.amax().clamp_min(0)))

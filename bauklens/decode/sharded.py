@@ -14,8 +14,9 @@ from functools import partial
 import torch
 
 from bauklens.decode.largest import top_of
+from bauklens.decode.look import LOWEST
 from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
-from bauklens.decode.reading import LOWEST, Reading, Reference, Values
+from bauklens.decode.reading import Reading, Reference, Values
 from bauklens.decode.readout import Exact
 from bauklens.decode.sharded_ranks import ranks_in_shards
 from bauklens.decode.tiles import Some

@@ -2,7 +2,7 @@
 
 import torch
 
-from bauklens.decode.reading import LOWEST
+from bauklens.decode.look import LOWEST
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.head_shard import HeadShard
 from bauklens.model.proof import MASKED, NotProvedError, allowed_difference, not_proved

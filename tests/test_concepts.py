@@ -8,8 +8,8 @@ import torch
 
 import bauklens
 from bauklens import LensError, LensResult
-from bauklens.decode import bfloat16
-from bauklens.decode.bfloat16_head import LowPrecisionHead
+from bauklens.decode import low_precision
+from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.reading import Reading
 from tests.made import made
 from tests.test_mixed import HEADS, random_head, states
@@ -81,8 +81,8 @@ def test_mass_read_in_bfloat16(change, scale):
 
 @pytest.mark.slow
 def test_a_lens_in_bfloat16_has_the_mass_of_one_in_full_precision(demo, monkeypatch):
-    monkeypatch.setattr(bfloat16, "pays", lambda *_: True)
-    monkeypatch.setattr(bfloat16, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(low_precision, "pays", lambda *_: True)
+    monkeypatch.setattr(low_precision, "FEWEST_ROWS", 1)
     options = {
         "mass": {"low": range(9_000), "some": range(0, 40_000, 7)},
         "measures": [],

@@ -9,7 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import bauklens
 from bauklens import JacobianLens, LensError, LensResult, MeanLens, RidgeLens, TunedLens, logit_lens
-from bauklens.decode import bfloat16
+from bauklens.decode import low_precision
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fingerprint import fingerprint
 from bauklens.decoders.score import quality_of
@@ -715,8 +715,8 @@ class TestInBfloat16:
 
     @pytest.fixture(autouse=True)
     def always_pays(self, monkeypatch):
-        monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
-        monkeypatch.setattr(bfloat16, "FEWEST_ROWS", 100)
+        monkeypatch.setattr(low_precision, "pays", lambda device, dtype: True)
+        monkeypatch.setattr(low_precision, "FEWEST_ROWS", 100)
 
     @staticmethod
     def decoders(model, kind):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bauklens
-from bauklens.decode import bfloat16
+from bauklens.decode import low_precision
 from bauklens.decode.decoder import LOGIT_LENS
 from bauklens.decode.reading import Reading
 from bauklens.decode.rows import Way, decode
@@ -128,11 +128,11 @@ class TestDecoder:
 
     def test_rows_that_are_decoded_again_go_through_it_as_well(self, gpt2, monkeypatch):
         """Every other row is uncertain, whatever bfloat16 makes of it."""
-        monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
-        monkeypatch.setattr(bfloat16, "FEWEST_ROWS", 1)
-        monkeypatch.setattr(bfloat16, "FEWEST_TOKENS", 1)
-        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
-        monkeypatch.setattr(bfloat16.LowPrecision, "read", half_of_the_rows)
+        monkeypatch.setattr(low_precision, "pays", lambda device, dtype: True)
+        monkeypatch.setattr(low_precision, "FEWEST_ROWS", 1)
+        monkeypatch.setattr(low_precision, "FEWEST_TOKENS", 1)
+        monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(low_precision.LowPrecision, "read", half_of_the_rows)
         ran = run(gpt2, None, PROMPT)
         turned = Turned(ran.stream.states.shape[-1])
         rows = all_rows(ran.stream.states)

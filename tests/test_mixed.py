@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
 
 import bauklens
-from bauklens.decode import bfloat16, bfloat16_head
-from bauklens.decode.bfloat16_head import LowPrecisionHead
+from bauklens.decode import low_head, low_precision
+from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.result.measures import DEFAULT
 
@@ -93,7 +93,7 @@ def assert_same(ids, probabilities, logits, k):
 
 
 def assert_same_of(exact, top, ids, probabilities, k):
-    assert (probabilities - top.values).abs().max() <= bfloat16_head.TOLERANCE
+    assert (probabilities - top.values).abs().max() <= low_head.TOLERANCE
     swapped = exact.gather(1, ids) - top.values
     assert swapped.abs().max() < NEAR_TIE
     assert all(len(set(row)) == k for row in ids.tolist())
@@ -209,9 +209,9 @@ def test_states_that_are_not_finite_are_not_vouched_for():
 
 
 def test_it_is_not_for_a_model_that_is_not_float32():
-    assert not bfloat16.pays(torch.device("cpu"), torch.bfloat16)
-    assert not bfloat16.pays(torch.device("cpu"), torch.float64)
-    assert bfloat16.pays(torch.device("cpu"), torch.float32) in (True, False)
+    assert not low_precision.pays(torch.device("cpu"), torch.bfloat16)
+    assert not low_precision.pays(torch.device("cpu"), torch.float64)
+    assert low_precision.pays(torch.device("cpu"), torch.float32) in (True, False)
 
 
 MODELS = {
@@ -243,8 +243,8 @@ def wide_model(name, change):
 @pytest.fixture
 def always_pays(monkeypatch):
     """Bfloat16 is chosen whether or not this machine multiplies it faster."""
-    monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
-    monkeypatch.setattr(bfloat16, "FEWEST_ROWS", 100)
+    monkeypatch.setattr(low_precision, "pays", lambda device, dtype: True)
+    monkeypatch.setattr(low_precision, "FEWEST_ROWS", 100)
 
 
 class TestALens:
@@ -266,7 +266,7 @@ class TestALens:
         assert set(auto.measures) == set(exact.measures) == {*DEFAULT}
         for measure in ("entropy", "kl", "surprisal"):
             assert np.allclose(
-                auto.measures[measure], exact.measures[measure], atol=2 * bfloat16_head.NATS, rtol=1e-5, equal_nan=True
+                auto.measures[measure], exact.measures[measure], atol=2 * low_head.NATS, rtol=1e-5, equal_nan=True
             )
         assert auto.decoded in auto.to_html()
         assert exact.decoded == ""
@@ -282,8 +282,8 @@ class TestALens:
     def test_rows_in_doubt_are_decoded_again(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
-        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(low_head, "TOLERANCE", -1.0)
+        monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
         assert again.provenance["decoding"] == {
             "precision": "bfloat16",
@@ -302,7 +302,7 @@ class TestALens:
         whole = bauklens.logit_lens(model, None, PROMPT)
         parts = bauklens.logit_lens(model, None, PROMPT, chunk_rows=rows)
         assert np.array_equal(whole.top_ids, parts.top_ids)
-        assert np.allclose(whole.top_probs, parts.top_probs, atol=bfloat16_head.TOLERANCE)
+        assert np.allclose(whole.top_probs, parts.top_probs, atol=low_head.TOLERANCE)
 
     @pytest.mark.parametrize(
         "arguments",
@@ -314,7 +314,7 @@ class TestALens:
         assert lens.provenance["decoding"]["precision"] == "float32"
 
     def test_where_most_rows_are_in_doubt_it_is_exact(self, always_pays, monkeypatch):
-        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
+        monkeypatch.setattr(low_head, "TOLERANCE", -1.0)
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
         assert lens.provenance["decoding"] == {"precision": "float32", "by": "product", "rows": 420, "decoded again": 0}
 
@@ -341,7 +341,7 @@ class TestALens:
             return top(self, inputs, *rest)
 
         monkeypatch.setattr(LowPrecisionHead, "read", no_more_than_forty)
-        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
         parts = bauklens.logit_lens(model, None, PROMPT)
         assert max(sizes) > 40
         assert np.array_equal(whole.top_ids, parts.top_ids)
@@ -359,15 +359,15 @@ class TestALens:
             raise MemoryError
 
         monkeypatch.setattr(LowPrecisionHead, "read", none_at_all)
-        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
         with pytest.raises(bauklens.LensError, match="out of memory on cpu for the logits of a single row"):
             bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
 
     def test_memory_for_the_rows_in_doubt(self, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        monkeypatch.setattr(bfloat16_head, "TOLERANCE", -1.0)
-        monkeypatch.setattr(bfloat16, "is_worth_it", lambda *_: True)
+        monkeypatch.setattr(low_head, "TOLERANCE", -1.0)
+        monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
         of = Reading.of
 
         def no_more_than_ten(self, logits, *rest):
@@ -423,7 +423,7 @@ def test_the_demo_model_on_a_page_of_text(always_pays, demo):
     """Against the exact way and against a plain softmax of every logit, at every place."""
     model, tokenizer = demo
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    prompt = tokenizer(text)["input_ids"][: 200 if bfloat16.cpu_features() else 48]  # in software it takes minutes
+    prompt = tokenizer(text)["input_ids"][: 200 if low_precision.cpu_features() else 48]  # in software it takes minutes
     auto = bauklens.logit_lens(model, tokenizer, prompt)
     exact = bauklens.logit_lens(model, tokenizer, prompt, precision="exact")
     assert auto.provenance["decoding"]["precision"] == "bfloat16"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bauklens.decode.bfloat16_head import TOLERANCE, LowPrecisionHead
+from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.decode.rounding import BITS, rounded_head
 

@@ -15,8 +15,8 @@ import torch
 
 import bauklens
 from bauklens import LensError, LensResult, Tracked
-from bauklens.decode import bfloat16, compiled
-from bauklens.decode.bfloat16_ranks import Again, Low
+from bauklens.decode import compiled, low_precision
+from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.rounding import BITS
 from bauklens.decode.tracking import Tracking
@@ -303,7 +303,7 @@ def test_numbers_of_one_cell_count_as_spread_evenly(common, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("counted_by")
 def test_of_logits_in_bfloat16_those_that_are_said_to_be_exact_are(demo, monkeypatch):
-    monkeypatch.setattr(bfloat16, "pays", lambda device, dtype: True)
+    monkeypatch.setattr(low_precision, "pays", lambda device, dtype: True)
     model, tokenizer = demo
     prompt = " ".join([PROMPT_OF_THE_DEMO] * 3)
     lens = bauklens.logit_lens(model, tokenizer, prompt)

@@ -71,7 +71,7 @@ def _package(name: str, remedy: str) -> str:
 def _cpu() -> str:
     import torch
 
-    from bauklens.decode.bfloat16 import FEWEST_ROWS, FEWEST_TOKENS, cpu_features
+    from bauklens.decode.low_precision import FEWEST_ROWS, FEWEST_TOKENS, cpu_features
 
     features = " and ".join(cpu_features())
     table = f"from {FEWEST_ROWS} rows and {FEWEST_TOKENS:,} tokens of vocabulary on"

@@ -6,11 +6,11 @@ from functools import partial
 
 import torch
 
-from bauklens.decode.bfloat16 import low_precision
-from bauklens.decode.bfloat16_head import TOLERANCE
 from bauklens.decode.check import Check, compared_cells, own_difference
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits, own_positions
+from bauklens.decode.low_head import TOLERANCE
+from bauklens.decode.low_precision import low_precision
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
@@ -40,7 +40,7 @@ class Way:
     Attributes:
         norm: as for :func:`bauklens.model.tail.replaying`.
         precision: ``"exact"``, the model's own; ``"auto"``, bfloat16 if that is faster, of the rows that are certain
-            (:mod:`bauklens.decode.bfloat16_head`).
+            (:mod:`bauklens.decode.low_head`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. If memory runs out, it is
             halved and the work goes on. A whole state is decoded at once.
         decoder: maps states to the final basis.

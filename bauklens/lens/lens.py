@@ -89,7 +89,7 @@ def logit_lens(
         precision (str): ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
             multiplies bfloat16 in hardware, the logits are computed in bfloat16, and the best of each row again in
             float32. A row is decoded again in float32 unless its top k is proved to be the same, and its probabilities
-            are estimated to be within 1e-3 (:mod:`bauklens.decode.bfloat16_head`). The result's provenance says which
+            are estimated to be within 1e-3 (:mod:`bauklens.decode.low_head`). The result's provenance says which
             was used, and how many rows were decoded again.
         chunk_rows (int | None): the most rows to decode at once; by default as many as make 128 MiB of logits, and
             fewer if memory runs out.

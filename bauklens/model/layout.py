@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Layout:
     idle: tuple[str, ...]
     classes: tuple[str, ...] | None
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """What the blocks are called in a table: their places in the list, or in the run if one of them runs again."""
         places = tuple(name.rpartition(".")[2] for name in self.blocks)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bauklens.decode import compiled
-from bauklens.decode.bfloat16_ranks import Again, Low
+from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values

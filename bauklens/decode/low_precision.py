@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from bauklens.decode.bfloat16_head import TOLERANCE, LowPrecisionHead
+from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
 from bauklens.decode.tiles import Some, Tile

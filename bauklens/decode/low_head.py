@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from bauklens.decode import compiled
+from bauklens.decode.bfloat16_product import Bfloat16Product
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
-from bauklens.decode.remembered_heads import remembered
-from bauklens.decode.rest import FARTHEST, LEAST, survey
+from bauklens.decode.rest import LEAST
 from bauklens.decode.rounding import BITS
+from bauklens.decode.survey import Product, Wanted
 
 TOLERANCE = 1e-3
 """Of every probability of a row that is certain, in 0..1, as far as its error can be estimated."""
@@ -30,24 +31,16 @@ NATS = 0.02
 _CANDIDATES = 64
 """The fewest tokens of a row to score again; four times k where that is more."""
 
-_DRAWN = 16
-"""Tokens that are drawn from the rest of a row."""
-
-_SAMPLE = 256
-"""Tokens, about so many, all over the vocabulary, that tell where logits lie."""
-
 _SAFETY = 2.0
 """Times the error seen: what the normalizer's may be at most."""
 
-_MUCH = 6.0
-"""Standard deviations that the mean of a row's logits lies from 0 where their common part is to be left out."""
 
 _SCORE_BYTES = 64 << 20
 """Weights that are gathered at once to score tokens again."""
 
 
 class LowPrecisionHead:
-    """A head's weights in bfloat16, beside its own.
+    """A head in low precision, beside its own.
 
     Args:
         head: the head.
@@ -60,26 +53,13 @@ class LowPrecisionHead:
         weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
-        self._sample = slice(0, vocabulary, max(1, vocabulary // _SAMPLE))  # a copy of a stride is quick
-        centred = self._have_much_in_common(inputs * scale)
-        self._rounded = remembered(head.weight, weight, BITS * self._bias, centred=centred)
-        self._mean = self._rounded.mean
-        low = self._rounded.weights
-        self._has_gaps = len(low) > vocabulary or not bool(self._bias.isfinite().all())
-        self._places = _places(weight.device)
+        self._product: Product = Bfloat16Product(head.weight, weight, self._bias, inputs * scale)
         self._counting = Counting()
-        self._buffer = low.new_empty(0, len(low))  # for the logits, as fresh memory costs as much as its use
 
-    def _have_much_in_common(self, inputs: torch.Tensor) -> bool:
-        """Whether the logits lie far from 0 together, as GPT-2's around -100, or the weights do.
-
-        Bfloat16 is coarse beside that; where it is not so, what the weights' rounding has in common is better kept so.
-        """
-        weights = self._weight[self._sample]
-        logits = nn.functional.linear(inputs, weights)
-        far = (logits.mean(dim=-1).abs() > _MUCH * logits.std(dim=-1)).float().mean() > 0.5
-        centred, as_they_are = (_largest_magnitudes(weights, each) for each in (weights.mean(dim=0), 0 * weights[0]))
-        return bool(far or 2 * centred.sum() < as_they_are.sum())
+    @property
+    def precision(self) -> str:
+        """The numbers that are multiplied."""
+        return self._product.name
 
     def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> tuple[Values, torch.Tensor]:
         """Reads rows.
@@ -93,12 +73,11 @@ class LowPrecisionHead:
             What was read, (row, ...), and (row,) bool, whether it is certain.
         """
         own_inputs, inputs = inputs, inputs * self._scale
-        common = inputs @ self._mean[:, None]  # (row, 1)
-        expected = self._expected(inputs, common)
-        logits = self._logits(inputs, expected)  # (row, padded vocabulary) bfloat16, bits, less what is expected
-        count, weighted = max(_CANDIDATES, 4 * reading.topk), "entropy" in reading.measures
-        seen = survey(logits, count, self._places, weighted=weighted, has_gaps=self._has_gaps)
-        found, ids = seen.found, seen.ids
+        common = inputs @ self._product.mean[:, None]  # (row, 1)
+        count = max(_CANDIDATES, 4 * reading.topk)
+        kept = bool(len(reading.tracked) or len(reading.mass))
+        seen = self._product.survey(inputs, common, Wanted(count, "entropy" in reading.measures, kept))
+        ids, expected = seen.ids, seen.expected
         scores = self._exact(inputs, torch.cat([ids, seen.drawn_ids], dim=1)) - common
         exact = scores[:, :count]  # (row, candidate)
         off = torch.where(seen.is_drawn, (seen.drawn + expected) / BITS - scores[:, count:], 0)  # (row, draw) nats
@@ -126,23 +105,26 @@ class LowPrecisionHead:
             values["kl"] = reading.kl(normalizer.log() + max_logit, own_inputs, columns.to(inputs.device))
 
         if len(reading.mass):
-            of_rest = _sums(logits, seen.excess, reading.mass) * shift.exp()[:, None]
-            of_best = torch.stack([(weights * _held(each, ids, logits)).sum(dim=-1) for each in reading.mass], dim=1)
+            assert seen.logits is not None
+            of_rest = _sums(seen.logits, seen.excess, reading.mass) * shift.exp()[:, None]
+            of_best = torch.stack(
+                [(weights * _held(each, ids, seen.logits)).sum(dim=-1) for each in reading.mass], dim=1
+            )
             values["mass"] = ((of_best + of_rest) / normalizer[:, None]).clamp_max(1)
 
         if len(reading.tracked):
-            lowest = found[:, -1:]
-            above = self._above(inputs, expected, lowest, exact)
-            low = Low(logits, expected, lowest, above, _bounds(*seen.bounds))
+            assert seen.logits is not None
+            largest = torch.maximum(BITS * best - expected[:, 0], seen.lowest.abs())
+            above = self._product.above(inputs, seen, largest)[:, None]
+            low = Low(seen.logits, expected, above, seen.bounds)
             values |= self._tracked(inputs, reading, low, Again(ids, exact), common, (best + normalizer.log())[:, None])
-        errors = (found + expected) / BITS - exact
+        errors = (seen.found + expected) / BITS - exact
         error = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
         doubt = _SAFETY * error * mass / normalizer  # nats
-        score, lowest = BITS * top.values[:, -1] - expected[:, 0], found[:, -1]
+        score = BITS * top.values[:, -1] - expected[:, 0]
         certain = (
             (doubt <= (TOLERANCE / probabilities[:, 0]).clamp_max(NATS))
-            & (score - lowest > self._rounded.largest_error(inputs, expected[:, 0], lowest, score))
-            & (found[:, 0] >= -FARTHEST)
+            & (score > self._product.above(inputs, seen, score))
             & normalizer.isfinite()
         )
         return values, certain
@@ -169,19 +151,10 @@ class LowPrecisionHead:
         logs = (own - normalizer).clamp_max(0).half()
         return {"tracked_logs": logs, "tracked_ranks": ranked.ranks, "tracked_sure": ranked.exact_to}
 
-    def _above(
-        self, inputs: torch.Tensor, expected: torch.Tensor, lowest: torch.Tensor, exact: torch.Tensor
-    ) -> torch.Tensor:
-        """(row, 1) bits, above which no token lies that is not scored again."""
-        largest_score = torch.maximum(BITS * exact.amax(dim=-1) - expected[:, 0], lowest[:, 0].abs())
-        error = self._rounded.largest_error(inputs, expected[:, 0], lowest[:, 0], largest_score)
-        return (lowest[:, 0] + error)[:, None]
-
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """(row, vocabulary) -> (row, width), the mean of the head's weights, each token's as probable as it is."""
-        vocabulary, width = self._weight.shape
-        mean = (probabilities.bfloat16() @ self._rounded.weights[:vocabulary, :width]).float()
-        return mean + probabilities.sum(dim=-1, keepdim=True) * self._mean
+        common = probabilities.sum(dim=-1, keepdim=True) * self._product.mean
+        return self._product.mean_weights(probabilities) + common
 
     def _following(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> torch.Tensor:
         """(row,), the logits of the tokens that follow in the text; NaN where none does."""
@@ -189,17 +162,6 @@ class LowPrecisionHead:
         weights = self._weight[ids.clamp_min(0)]
         logits: torch.Tensor = torch.linalg.vecdot(inputs, weights) + self._bias[ids.clamp_min(0)]
         return logits.masked_fill(ids < 0, torch.nan)
-
-    def _expected(self, inputs: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
-        """(row, 1) bits, a bfloat16 number: about the largest logit, so that bfloat16 is finest there."""
-        sample = nn.functional.linear(inputs, self._weight[self._sample], self._bias[self._sample]) - common
-        return (BITS * sample.amax(dim=-1, keepdim=True)).bfloat16().float()
-
-    def _logits(self, inputs: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-        low = self._rounded.weights
-        if len(self._buffer) < len(inputs):
-            self._buffer = low.new_empty(len(inputs), len(low))
-        return torch.mm(self._rounded.extended(inputs, expected), low.T, out=self._buffer[: len(inputs)])
 
     def _exact(self, inputs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """The logits of some tokens of each row, (row, width) and (row, candidate) -> (row, candidate) float32.
@@ -220,11 +182,6 @@ class LowPrecisionHead:
         return scores + self._bias[ids]
 
 
-def _bounds(middle: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(row, 1) bits each: one below nearly all logits, and the largest, by the largest of each group."""
-    return middle - 2 * (high - middle), high
-
-
 def _sums(logits: torch.Tensor, excess: torch.Tensor, sets: Sequence[torch.Tensor]) -> torch.Tensor:
     """(row, set) float32, the sums of the powers of two of some tokens' logits, less the excess."""
     sums = torch.empty(len(logits), len(sets), dtype=torch.float32, device=logits.device)
@@ -240,16 +197,3 @@ def _held(members: torch.Tensor, ids: torch.Tensor, logits: torch.Tensor) -> tor
     held = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
     held[members.to(held.device)] = True
     return held[ids]
-
-
-def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """(row, width), (width,) -> (width,), how far from the mean the weights of each dimension lie at most."""
-    return torch.maximum(weights.amax(dim=0) - mean, mean - weights.amin(dim=0))
-
-
-def _places(device: torch.device) -> torch.Tensor:
-    """(2, draw), above 0 and below 1, where to draw: one place in each part of the mass; the same for every row."""
-    generator = torch.Generator().manual_seed(0)
-    chance = 0.01 + 0.98 * torch.rand(2, _DRAWN, generator=generator, dtype=torch.float32, device="cpu")
-    chance[0] = (torch.arange(_DRAWN, device="cpu") + chance[0]) / _DRAWN
-    return chance.to(device)

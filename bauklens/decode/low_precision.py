@@ -53,12 +53,15 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 class LowPrecision:
     """Rows in bfloat16, the best tokens of each scored again in float32; made by :func:`low_precision`."""
 
-    precision = "bfloat16"
-
     def __init__(self, exact: Exact, trial: Tile) -> None:
         self.unembed = exact.unembed
         anatomy, inputs = self.unembed.anatomy, self.unembed.head_inputs(trial)
         self._head = LowPrecisionHead(self.unembed.head, anatomy.vocabulary, self.unembed.post_ops.scale, inputs)
+
+    @property
+    def precision(self) -> str:
+        """The numbers that are multiplied."""
+        return self._head.precision
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, not all of which may be certain."""

@@ -40,14 +40,12 @@ class Low:
     Attributes:
         logits: (row, padded vocabulary); those that are scored again are overwritten by a very low number.
         expected: (row, 1) bits.
-        lowest: (row, 1) bits, the lowest of those that are scored again.
         proved: (row, 1) bits, above which no token lies that is not scored again.
         bounds: (row, 1) bits each, between which the logits are counted; what lies lower counts as the lowest.
     """
 
     logits: torch.Tensor
     expected: torch.Tensor
-    lowest: torch.Tensor
     proved: torch.Tensor
     bounds: tuple[torch.Tensor, torch.Tensor]
 

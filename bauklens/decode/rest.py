@@ -12,6 +12,7 @@ import torch
 from bauklens.decode import compiled
 from bauklens.decode.measure import in_cache
 from bauklens.decode.rounding import GROUP
+from bauklens.decode.survey import Survey, Wanted
 
 FARTHEST = 86.0
 """Bits: the largest logit whose power is safe; where one lies higher, all of its row are taken lower."""
@@ -37,64 +38,36 @@ class _Groups:
     weighted: torch.Tensor | None
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What one look at the logits of some rows gives.
-
-    Attributes:
-        found: (row, token) float32, the largest logits, largest first.
-        ids: (row, token) int64, theirs.
-        mass: (row,) float32, the sum of the powers of two of the rest, less the excess.
-        weighted: (row,), the sum of these times the logits less the excess; None if it is not asked for.
-        excess: (row, 1), taken from all logits, so that their powers are finite.
-        bounds: (row, 1) twice, the smallest and the largest of the groups' largest logits.
-        drawn_ids: (row, draw) int64, tokens that are drawn from the rest, each as often as its power has it.
-        drawn: (row, draw) float32, their logits.
-        is_drawn: (row, draw) bool, whether there was anything to draw.
-    """
-
-    found: torch.Tensor
-    ids: torch.Tensor
-    mass: torch.Tensor
-    weighted: torch.Tensor | None
-    excess: torch.Tensor
-    bounds: tuple[torch.Tensor, torch.Tensor]
-    drawn_ids: torch.Tensor
-    drawn: torch.Tensor
-    is_drawn: torch.Tensor
-
-
-def survey(logits: torch.Tensor, count: int, places: torch.Tensor, *, weighted: bool, has_gaps: bool) -> Survey:
+def survey(
+    logits: torch.Tensor, expected: torch.Tensor, wanted: Wanted, places: torch.Tensor, *, has_gaps: bool
+) -> Survey:
     """Looks at rows: in compiled code if there is some, else with torch's operators, which need several passes.
 
     Both find the same logits, and the same sums but for rounding; of tokens that have the same logit, perhaps others.
 
     Args:
         logits: (row, padded vocabulary) bfloat16; those of the largest are overwritten.
-        count: how many of the largest to find.
+        expected: (row, 1), what is left out of them.
+        wanted: what is looked for.
         places: (2, draw), 0..1: where to draw, along the mass of the groups, and inside each group.
-        weighted: whether to sum powers times logits as well.
         has_gaps: whether logits may be -inf.
     """
     if compiled.ready(logits):
-        found, ids, sums, drawn_ids, drawn = compiled.survey(logits, count, places, -LEAST)
-        mass, of_rest, excess, high, middle = sums.unbind(dim=1)
-        return Survey(
-            found,
-            ids,
-            mass,
-            of_rest if weighted else None,
-            excess[:, None],
-            (middle[:, None], high[:, None]),
-            drawn_ids.clamp_min(0),
-            drawn,
-            drawn_ids >= 0,
-        )
-    groups = _grouped(logits, weighted=weighted, has_gaps=has_gaps)
-    found, ids = _largest(logits, groups, count)
-    bounds = groups.largest.amin(dim=-1, keepdim=True), groups.largest.amax(dim=-1, keepdim=True)
-    mass, total, drawn_ids, drawn, is_drawn = _rest(logits, groups, found, ids, places)
-    return Survey(found, ids, mass, total, groups.excess, bounds, drawn_ids, drawn, is_drawn)
+        found, ids, sums, drawn_ids, drawn = compiled.survey(logits, wanted.count, places, -LEAST)
+        mass, of_rest, *others = sums.unbind(dim=1)
+        weighted, is_drawn = of_rest if wanted.weighted else None, drawn_ids >= 0
+        excess, high, middle = (each[:, None] for each in others)
+        drawn_ids = drawn_ids.clamp_min(0)
+    else:
+        groups = _grouped(logits, weighted=wanted.weighted, has_gaps=has_gaps)
+        found, ids = _largest(logits, groups, wanted.count)
+        middle, high = groups.largest.amin(dim=-1, keepdim=True), groups.largest.amax(dim=-1, keepdim=True)
+        mass, weighted, drawn_ids, drawn, is_drawn = _rest(logits, groups, found, ids, places)
+        excess = groups.excess
+    mass = mass.masked_fill(found[:, 0] < -FARTHEST, torch.nan)  # all powers may be too small to be told from 0
+    bounds = middle - 2 * (high - middle), high
+    kept = logits if wanted.kept else None
+    return Survey(expected, found, ids, found[:, -1], mass, weighted, excess, bounds, drawn_ids, drawn, is_drawn, kept)
 
 
 def _grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> _Groups:

@@ -1,8 +1,8 @@
-"""Looking at logits, and counting among them, in compiled code, if numba is installed.
+"""Compiled code, if numba is installed: when it is used, and counting among logits in it.
 
-It gives what torch's operators give, but for rounding (:mod:`bauklens.decode.rest`, :mod:`bauklens.decode.ranking`).
-Among logits in bfloat16, ranks that are proved are the same, and the others are estimated more finely. Numba takes most
-of a second to start, so a process that reads little does without.
+It gives what torch's operators give (:mod:`bauklens.decode.ranking`), but for rounding. Among logits in bfloat16,
+ranks that are proved are the same, and the others are estimated more finely. Numba takes most of a second to start, so
+a process that reads little does without.
 """
 
 import os
@@ -22,84 +22,15 @@ _rows_seen = 0
 
 def ready(logits: torch.Tensor) -> bool:
     """Whether compiled code is used for these rows, (row, any); they count among those of the process."""
-    global _rows_seen
-    _rows_seen += len(logits)
     can = logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.bfloat16) and logits.stride(-1) == 1
-    return can and _rows_seen > READ_BEFORE and _kernels() is not None
+    return can and starts(len(logits))
 
 
-def survey(
-    logits: torch.Tensor, count: int, places: torch.Tensor, lowest: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The largest logits of each row, sums over the rest, and tokens that are drawn from it.
-
-    Args:
-        logits: (row, padded vocabulary) bfloat16, for which :func:`ready` has said so.
-        count: how many of the largest to find.
-        places: (2, draw) float32, where to draw.
-        lowest: what the largest become.
-
-    Returns:
-        ``found``, ``ids``, ``sums``, ``drawn_ids`` and ``drawn`` of
-        :func:`bauklens.decode.pass_kernels.survey`.
-    """
-    from bauklens.decode import pass_kernels
-
-    rows, draws = len(logits), places.shape[1]
-    found, sums, drawn = (torch.empty(rows, number, dtype=torch.float32, device="cpu") for number in (count, 5, draws))
-    ids, drawn_ids = (torch.empty(rows, number, dtype=torch.int64, device="cpu") for number in (count, draws))
-    bits, where = _bits(logits), _array(places)
-    lowest_bits = _bits(torch.full((1,), lowest, dtype=torch.bfloat16, device="cpu"))[0]
-    results = [each.numpy() for each in (found, ids, sums, drawn_ids, drawn)]
-
-    def run(some: slice) -> None:
-        pass_kernels.survey(bits[some], where, lowest_bits, *(each[some] for each in results))
-
-    _side_by_side(run, rows)
-    return found, ids, sums, drawn_ids, drawn
-
-
-def score(inputs: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The logits of some tokens of each row: (row, width) float32 and (row, token) int64 -> (row, token) float32.
-
-    Args:
-        inputs: for which :func:`ready` has said so.
-        weights: (vocabulary, width) float32.
-        bias: (vocabulary,) float32.
-    """
-    from bauklens.decode import pass_kernels
-
-    scores = torch.empty(ids.shape, dtype=torch.float32, device="cpu")
-    rows, into, of_tokens = (_array(inputs), _array(ids)), scores.numpy(), (weights.detach().numpy(), _array(bias))
-
-    def run(some: slice) -> None:
-        pass_kernels.score(rows[0][some], *of_tokens, rows[1][some], into[some])
-
-    _side_by_side(run, len(inputs))
-    return scores
-
-
-def summarize(logits: torch.Tensor, count: int, groups: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The largest logits of each row, and sums over all of them.
-
-    Args:
-        logits: (row, vocabulary) float32, for which :func:`ready` has said so.
-        count: how many of the largest to find; fewer than the groups.
-
-    Returns:
-        ``found``, ``ids`` and ``sums`` of :func:`bauklens.decode.pass_kernels.summarize`.
-    """
-    from bauklens.decode import pass_kernels
-
-    found = torch.empty(len(logits), count, dtype=torch.float32, device="cpu")
-    ids, sums = torch.empty_like(found, dtype=torch.int64), found.new_empty(len(logits), 2, dtype=torch.float64)
-    array, results = logits.detach().numpy(), [each.numpy() for each in (found, ids, sums)]
-
-    def run(some: slice) -> None:
-        pass_kernels.summarize(array[some], groups, *(each[some] for each in results))
-
-    _side_by_side(run, len(logits))
-    return found, ids, sums
+def starts(rows: int) -> bool:
+    """Whether compiled code is there for so many rows more; they count among those of the process."""
+    global _rows_seen
+    _rows_seen += rows
+    return _rows_seen > READ_BEFORE and _kernels() is not None
 
 
 def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,8 +44,8 @@ def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, tor
     """
     above = torch.empty(values.shape, dtype=torch.int32, device=values.device)
     beside = torch.empty_like(above)
-    arrays = [_bits(logits), _array(values.contiguous().view(torch.int32)), above.numpy(), beside.numpy()]
-    _side_by_side(lambda some: _counting().count(*(each[some] for each in arrays)), len(logits))
+    arrays = [bits_of(logits), array_of(values.contiguous().view(torch.int32)), above.numpy(), beside.numpy()]
+    side_by_side(lambda some: _counting().count(*(each[some] for each in arrays)), len(logits))
     return above, beside
 
 
@@ -145,15 +76,18 @@ def rank_among(
     scale = torch.cat([torch.full_like(less, factor), less], dim=1).float()
     ranks = torch.empty(values.shape, dtype=torch.int32, device=values.device)
     sure = torch.empty(values.shape, dtype=torch.bool, device=values.device)
-    numbers = _array(ids)
-    by_row = [_bits(logits), *(_array(each) for each in (values.float(), others, scores.float(), proved[:, 0].float()))]
-    by_row += [_array(scale), ranks.numpy(), sure.numpy()]
+    numbers = array_of(ids)
+    by_row = [
+        bits_of(logits),
+        *(array_of(each) for each in (values.float(), others, scores.float(), proved[:, 0].float())),
+    ]
+    by_row += [array_of(scale), ranks.numpy(), sure.numpy()]
 
     def run(some: slice) -> None:
         first, *rest = (each[some] for each in by_row)
         _counting().rank_among(first, numbers, *rest)
 
-    _side_by_side(run, len(logits))
+    side_by_side(run, len(logits))
     return ranks, sure
 
 
@@ -181,21 +115,22 @@ def rank(
     """
     ranks = torch.empty(values.shape, dtype=torch.int32, device=values.device)
     sure = torch.empty(values.shape, dtype=torch.bool, device=values.device)
-    arrays = [_array(each) for each in (logits, values, top, low[:, 0], scale[:, 0])]
+    arrays = [array_of(each) for each in (logits, values, top, low[:, 0], scale[:, 0])]
     found = [ranks.numpy(), sure.numpy()]
 
     def run(some: slice) -> None:
         _counting().rank(*(each[some] for each in arrays), bins, within, few, *(each[some] for each in found))
 
-    _side_by_side(run, len(logits))
+    side_by_side(run, len(logits))
     return ranks, sure
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """The same numbers, next to each other."""
     return tensor.detach().contiguous().numpy()
 
 
-def _bits(logits: torch.Tensor) -> np.ndarray:
+def bits_of(logits: torch.Tensor) -> np.ndarray:
     """Bfloat16 as uint16."""
     return logits.detach().view(torch.int16).numpy().view(np.uint16)
 
@@ -206,7 +141,7 @@ def _counting() -> ModuleType:
     return kernels
 
 
-def _side_by_side(run: Callable[[slice], None], rows: int) -> None:
+def side_by_side(run: Callable[[slice], None], rows: int) -> None:
     """Runs a kernel on slices of rows, as many at once as torch has threads."""
     step = -(-rows // torch.get_num_threads())
     slices = [slice(start, start + step) for start in range(0, rows, step)] if rows else []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decode import compiled
+from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.largest import GROUP, top_of
 
 LOWEST = -1e30
@@ -64,7 +64,7 @@ def look(logits: torch.Tensor, count: int, scratch: Scratch, *, mean: bool) -> L
     """
     groups = logits.shape[1] // GROUP
     if logits.dtype == torch.float32 and count <= min(_MOST, groups // 4) and compiled.ready(logits):
-        top, ids, sums = compiled.summarize(logits, count, groups)
+        top, ids, sums = compiled_pass.summarize(logits, count, groups)
         below = (sums[:, 1] / sums[:, 0]).float() if mean else None
         return Looked(top, ids, sums[:, 0].float(), below)
     probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))

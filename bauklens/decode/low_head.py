@@ -1,10 +1,11 @@
 """A head's product in low precision, the best tokens scored again in full, and for each row whether that is right.
 
-Only the top of a row needs full precision. So all logits are computed in bfloat16, the best of them again with the
-model's own weights, and the rest serves the normalizer alone. That no other token is among the top k is proved
-(:mod:`bauklens.decode.rounding`), and these are in the order of their logits in full precision. How far off the
-normalizer is, and so every probability, is **estimated**, from the errors of tokens that are computed twice: the best,
-and some that are drawn from the rest, each as often as its own probability has it.
+Only the top of a row needs full precision. So all logits are computed in int8 or bfloat16, the best of them again with
+the model's own weights, and the rest serves the normalizer alone. That no other token is among the top k is proved
+(:mod:`bauklens.decode.quantizing`, :mod:`bauklens.decode.rounding`), and these are in the order of their logits in full
+precision. The normalizer is corrected by some tokens that are drawn from the rest, each as often as its own probability
+has it, and computed twice. How far off it still is, and so every probability, is **estimated**, from the errors of all
+tokens that are computed twice.
 """
 
 from collections.abc import Sequence
@@ -12,15 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from bauklens.decode import compiled
+from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.bfloat16_product import Bfloat16Product
+from bauklens.decode.int8_product import has_int8, int8_product
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rest import LEAST
 from bauklens.decode.rounding import BITS
-from bauklens.decode.survey import Product, Wanted
+from bauklens.decode.survey import DRAWN, Product, Wanted
 
 TOLERANCE = 1e-3
 """Of every probability of a row that is certain, in 0..1, as far as its error can be estimated."""
@@ -31,8 +33,8 @@ NATS = 0.02
 _CANDIDATES = 64
 """The fewest tokens of a row to score again; four times k where that is more."""
 
-_SAFETY = 2.0
-"""Times the error seen: what the normalizer's may be at most."""
+_SAFETY = 3.0
+"""Standard errors of the mean over what is drawn: what the log of the rest's mass may be off by at most."""
 
 
 _SCORE_BYTES = 64 << 20
@@ -47,13 +49,15 @@ class LowPrecisionHead:
         vocabulary: tokens that count; further rows of a padded head are left out.
         scale: what the model multiplies its head's logits by.
         inputs: (row, width), a few of the head's, which tell whether its logits have much in common.
+        rows: about how many will be read.
     """
 
-    def __init__(self, head: nn.Linear, vocabulary: int, scale: float, inputs: torch.Tensor) -> None:
+    def __init__(self, head: nn.Linear, vocabulary: int, scale: float, inputs: torch.Tensor, rows: int = 0) -> None:
         weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
-        self._product: Product = Bfloat16Product(head.weight, weight, self._bias, inputs * scale)
+        low = int8_product(head.weight, weight, self._bias) if has_int8() and compiled.starts(rows) else None
+        self._product: Product = low or Bfloat16Product(head.weight, weight, self._bias, inputs * scale)
         self._counting = Counting()
 
     @property
@@ -120,7 +124,7 @@ class LowPrecisionHead:
             values |= self._tracked(inputs, reading, low, Again(ids, exact), common, (best + normalizer.log())[:, None])
         errors = (seen.found + expected) / BITS - exact
         error = torch.maximum(*(each.square().mean(dim=-1).sqrt() for each in (errors, off)))
-        doubt = _SAFETY * error * mass / normalizer  # nats
+        doubt = _SAFETY * error / DRAWN**0.5 * mass / normalizer  # nats
         score = BITS * top.values[:, -1] - expected[:, 0]
         certain = (
             (doubt <= (TOLERANCE / probabilities[:, 0]).clamp_max(NATS))
@@ -169,7 +173,7 @@ class LowPrecisionHead:
         Where the rows share tokens, every row is scored with all of them.
         """
         if compiled.ready(inputs):
-            return compiled.score(inputs, self._weight, self._bias, ids)
+            return compiled_pass.score(inputs, self._weight, self._bias, ids)
         scores = torch.empty(ids.shape, dtype=inputs.dtype, device=inputs.device)
         count = max(1, _SCORE_BYTES // (4 * ids.shape[1] * inputs.shape[1]))
         for start in range(0, len(ids), count):

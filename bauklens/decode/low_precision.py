@@ -53,10 +53,10 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 class LowPrecision:
     """Rows in bfloat16, the best tokens of each scored again in float32; made by :func:`low_precision`."""
 
-    def __init__(self, exact: Exact, trial: Tile) -> None:
+    def __init__(self, exact: Exact, trial: Tile, rows: int) -> None:
         self.unembed = exact.unembed
         anatomy, inputs = self.unembed.anatomy, self.unembed.head_inputs(trial)
-        self._head = LowPrecisionHead(self.unembed.head, anatomy.vocabulary, self.unembed.post_ops.scale, inputs)
+        self._head = LowPrecisionHead(self.unembed.head, anatomy.vocabulary, self.unembed.post_ops.scale, inputs, rows)
 
     @property
     def precision(self) -> str:
@@ -78,7 +78,7 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
         return None
     trial = everything.some(_TRIAL)
     try:
-        low = LowPrecision(exact, trial)
+        low = LowPrecision(exact, trial, everything.count)
         return low if is_worth_it(low, exact, trial, reading) else None
     except (RuntimeError, MemoryError) as error:  # no memory for a second head
         if not out_of_memory(error):

@@ -43,7 +43,7 @@ def remembered(
         made: converts it.
     """
     products = weight @ _vector(weight)
-    by_kind: dict[tuple[int, str], _Known] = _known.get(owner) or {}
+    by_kind: dict[tuple[int, str], _Known] = _known.get(owner, {})  # type: ignore[no-untyped-call]
     known = by_kind.pop((len(weight), kind), None)
     if known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias)):
         del known  # first, so that there are never two

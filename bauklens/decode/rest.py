@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decode import compiled
+from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.measure import in_cache
 from bauklens.decode.rounding import GROUP
 from bauklens.decode.survey import Survey, Wanted
@@ -53,11 +53,12 @@ def survey(
         has_gaps: whether logits may be -inf.
     """
     if compiled.ready(logits):
-        found, ids, sums, drawn_ids, drawn = compiled.survey(logits, wanted.count, places, -LEAST)
-        mass, of_rest, *others = sums.unbind(dim=1)
-        weighted, is_drawn = of_rest if wanted.weighted else None, drawn_ids >= 0
+        into = compiled_pass.Surveyed.of(len(logits), wanted.count, places.shape[1])
+        compiled_pass.survey(logits, places, -LEAST, into)
+        found, ids, drawn = into.found, into.ids, into.drawn
+        mass, of_rest, *others = into.sums.unbind(dim=1)
         excess, high, middle = (each[:, None] for each in others)
-        drawn_ids = drawn_ids.clamp_min(0)
+        weighted, drawn_ids, is_drawn = of_rest if wanted.weighted else None, *drawn_of(into.drawn_ids)
     else:
         groups = _grouped(logits, weighted=wanted.weighted, has_gaps=has_gaps)
         found, ids = _largest(logits, groups, wanted.count)
@@ -68,6 +69,11 @@ def survey(
     bounds = middle - 2 * (high - middle), high
     kept = logits if wanted.kept else None
     return Survey(expected, found, ids, found[:, -1], mass, weighted, excess, bounds, drawn_ids, drawn, is_drawn, kept)
+
+
+def drawn_of(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids of what was drawn in compiled code, -1 if nothing was -> ids that may be looked up, and whether it was."""
+    return ids.clamp_min(0), ids >= 0
 
 
 def _grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> _Groups:

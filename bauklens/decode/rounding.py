@@ -114,16 +114,24 @@ class RoundedHead:
         rounded = exact.bfloat16().double()
         off, size = (torch.linalg.vector_norm(each, dim=-1) for each in (exact - rounded, rounded))
         length, lost = (each + _LOST_SQUARE * count**0.5 for each in (self.length, self.lost))
-        sizes = (size + off) * (length + lost + self.mean_length)
-        sizes = sizes + expected.double().abs() + score.double().abs() + self.largest_bias
-        error: torch.Tensor = (
-            _UNIT * lowest.double().abs()
-            + off * length
-            + size * lost
-            + 8 * (count + 16) * _ADDED * sizes
-            + 2 * count * _TINY * (length + size + off + 1)
-        )
+        sizes = expected.double().abs() + score.double().abs() + self.largest_bias
+        rest = beside(count, size + off, length + lost, self.mean_length, sizes)
+        error: torch.Tensor = _UNIT * lowest.double().abs() + off * length + size * lost + rest
         return error
+
+
+def beside(count: int, size: torch.Tensor, length: float, mean_length: float, others: torch.Tensor) -> torch.Tensor:
+    """(row,) float64, bits: the numbers of items 3 to 7.
+
+    Args:
+        count: n.
+        size: (row,), s.
+        length: N + R.
+        mean_length: |m|.
+        others: (row,), |E| + |k| + B.
+    """
+    sizes = size * (length + mean_length) + others
+    return 8 * (count + 16) * _ADDED * sizes + 2 * count * _TINY * (length + size + 1)
 
 
 def rounded_head(weight: torch.Tensor, mean: torch.Tensor, bias: torch.Tensor) -> RoundedHead:

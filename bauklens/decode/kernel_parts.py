@@ -1,0 +1,197 @@
+"""What passes over logits have in common: exponentials, the largest numbers, and draws; numba compiles it."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SMALLEST = np.float32(-126)
+"""Bits: what lies lower is taken for this, as its power adds nothing."""
+
+LEFT_OUT = np.float32(-1e29)
+"""What lies lower was one of the largest."""
+
+_RANGE = np.float32(86)
+"""How far below the highest the largest of many groups are told apart."""
+
+_HALVINGS, _MORE = 20, 8
+"""Of the range of the largest logits of all groups, until no more than so many are left over."""
+
+LOWEST = np.float32(-87)
+"""Nats: what lies lower is taken for this, as its exponential adds nothing."""
+
+_LOG2E, _LN2 = np.float32(1.4426950408889634), 0.6931471805599453
+_LN2_HIGH = np.float32(0.693359375)
+"""Of nine bits, so that its product with a whole number is exact."""
+_LN2_LOW = np.float32(_LN2 - 0.693359375)
+
+_E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / factorial) for factorial in (2, 6, 24, 120, 720, 5040))
+"""Of the series of e^x, which is off by 5e-9 of it at log(2) / 2, where it ends."""
+
+_ONE = np.float32(1)
+
+
+def _as_float(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
+    """The float32 of these bits, of four bytes, or of two as a bfloat16 has them; one that is a float32 is as it is."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        found, wide = args[0], context.get_value_type(types.int32)
+        if bits == types.uint16:
+            found = builder.shl(builder.zext(found, wide), wide(16))
+        return builder.bitcast(found, context.get_value_type(types.float32))
+
+    return types.float32(bits), codegen
+
+
+float_of: Any = intrinsic(_as_float)
+
+
+def _as_bits(typingctx: Any, number: Any) -> Any:  # noqa: ARG001
+    """The bits of a float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(args[0], context.get_value_type(types.int32))
+
+    return types.int32(types.float32), codegen
+
+
+_bits_of: Any = intrinsic(_as_bits)
+
+
+@njit(inline="always", error_model="numpy")
+def bfloat16_of(number: Any) -> Any:
+    """The bits of the bfloat16 that is nearest to a float32, or even of two."""
+    bits = _bits_of(number)
+    return np.uint16(np.uint32(bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.uint32(16))
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def _exponential(part: Any, whole: Any) -> Any:
+    """e to the part, -log(2) / 2 .. log(2) / 2, times 2 to the whole number, -126 .. 127."""
+    series = _E7
+    series = series * part + _E6
+    series = series * part + _E5
+    series = series * part + _E4
+    series = series * part + _E3
+    series = series * part + _E2
+    series = series * part + _ONE
+    series = series * part + _ONE
+    return series * float_of(np.int32(np.int32(whole + np.int32(127)) << np.int32(23)))
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def _nearest(number: Any) -> Any:
+    """The whole number that is nearest to one above -200."""
+    return np.int32(np.int32(number + np.float32(200.5)) - np.int32(200))
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def power_of_two(bits: Any) -> Any:
+    """2 to this, from -126 to 127."""
+    whole = _nearest(bits)
+    return _exponential((bits - np.float32(whole)) * np.float32(_LN2), whole)
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def power_of_e(nats: Any) -> Any:
+    """E to this, from -87 to 88."""
+    whole = _nearest(nats * _LOG2E)
+    return _exponential((nats - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def total_of(numbers: Array) -> Any:
+    """Their sum, in float64."""
+    total = np.float64(0)
+    for place in range(len(numbers)):
+        total += numbers[place]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put(heap: Array, ids: Array, logit: Any, token: Any) -> None:
+    """Puts a logit in the place of the least of a heap, which comes first."""
+    place, child = 0, 1
+    while child < len(heap):
+        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= logit:
+            break
+        heap[place], ids[place] = heap[child], ids[child]
+        place, child = child, 2 * child + 1
+    heap[place], ids[place] = logit, token
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sort(heap: Array, ids: Array) -> None:
+    """Largest first."""
+    for place in range(1, len(heap)):
+        logit, token, before = heap[place], ids[place], place
+        while before > 0 and heap[before - 1] < logit:
+            heap[before], ids[before] = heap[before - 1], ids[before - 1]
+            before -= 1
+        heap[before], ids[before] = logit, token
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(numbers: Array, least: Any) -> Any:
+    """How many are no less."""
+    total = np.int32(0)
+    for place in range(len(numbers)):
+        total += np.int32(numbers[place] >= least)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def least_reached(largest: Array, high: Any, count: int) -> Any:
+    """A number that the largest logits of so many groups reach, and those of few others: found by halving."""
+    low = max(largest.min(), high - _RANGE)
+    if _count(largest, low) < count:
+        return np.float32(-np.inf)
+    for _ in range(_HALVINGS):
+        middle = np.float32(0.5) * (low + high)
+        reached = _count(largest, middle)
+        if reached < count:
+            high = middle
+        else:
+            low = middle
+            if reached <= count + _MORE:
+                break
+    return low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw(row: Array, less: Any, masses: Array, places: Array, ids: Array, drawn: Array) -> None:
+    """Draws tokens of a row, each as often as its power has it.
+
+    Args:
+        row: (vocabulary,), logits in bits, or the bits of bfloat16; what lies very low is left out.
+        less: what is taken from all logits.
+        masses: (group,) float32, the sums of their powers.
+        places: (2, draw) float32, 0..1: where to draw, along the mass of the groups, rising, and inside each group.
+        ids: (draw,) int64, to write to, where a token is drawn.
+        drawn: (draw,) float32, likewise: its logit.
+    """
+    number, total = len(masses), total_of(masses)
+    inside = np.empty(-(-len(row) // number), np.float32)
+    group, along = 0, np.float64(masses[0])
+    for each in range(len(ids)):
+        while group < number - 1 and along < places[0, each] * total:
+            group += 1
+            along += masses[group]
+        mass, members = np.float32(0), 0
+        for token in range(group, len(row), number):
+            logit = float_of(row[token])
+            mass += power_of_two(max(logit - less, SMALLEST)) if logit > LEFT_OUT else np.float32(0)
+            inside[members] = mass
+            members += 1
+        member = 0
+        while member < members - 1 and inside[member] < places[1, each] * mass:
+            member += 1
+        if mass > 0:
+            ids[each] = member * number + group
+            drawn[each] = float_of(row[ids[each]])

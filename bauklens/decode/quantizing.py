@@ -39,7 +39,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bauklens.decode.rounding import beside
+from bauklens.decode.rounding import LOST_SQUARE, beside
 
 _STEPS = 127
 """The largest whole number of int8 whose negative is one too."""
@@ -92,9 +92,8 @@ class QuantizedHead:
         width = self.weights.shape[1]
         turned = _turned(inputs, width)
         whole, step = _whole(turned)
-        size = torch.linalg.vector_norm(turned, dim=-1)
-        used = torch.linalg.vector_norm(whole * step, dim=-1)
-        lost = torch.linalg.vector_norm(turned - whole * step, dim=-1) + _turning(width) * size
+        size, used, lost = (_norm(each) for each in (turned, whole * step, turned - whole * step))
+        lost = lost + _turning(width) * size
         margin = torch.maximum(lost / self.ratio, used) * (1 + (width + 32) * 2.0**-22)
         return whole.to(torch.int8), step[:, 0], margin
 
@@ -131,8 +130,7 @@ def quantized_head(weight: torch.Tensor, bias: torch.Tensor) -> QuantizedHead | 
         turned = _turned(weight[some] - mean, filled)
         whole, step = _whole(turned)
         numbers[some], scales[some] = whole.to(torch.int8), step[:, 0]
-        sizes[some] = torch.linalg.vector_norm(turned, dim=-1)
-        lost[some] = torch.linalg.vector_norm(turned.sub_(whole.mul_(step)), dim=-1)
+        sizes[some], lost[some] = _norm(turned), _norm(turned.sub_(whole.mul_(step)))
     block, turning = _block(filled), _turning(filled)
     ratio = float((lost / sizes.clamp_min(_LEAST)).median()) or 1.0
     margins = (ratio * (1 + turning) * sizes + lost + turning * sizes) / block
@@ -170,6 +168,11 @@ def _whole(turned: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole numbers, as float32, and the steps that they count, (row, 1)."""
     step = (turned.abs().amax(dim=-1, keepdim=True) / _STEPS).clamp_min(_LEAST)
     return (turned / step).round_().clamp_(-_STEPS, _STEPS), step
+
+
+def _norm(rows: torch.Tensor) -> torch.Tensor:
+    """(row, width) -> (row,), the L2 norms, and what may be missing of them as squares are too small for float32."""
+    return torch.linalg.vector_norm(rows, dim=-1) + LOST_SQUARE * rows.shape[1] ** 0.5
 
 
 def _block(filled: int) -> int:

@@ -60,7 +60,7 @@ _ADDED = 2.0**-24
 _TINY = 2.0**-126
 """The smallest number that a CPU surely keeps."""
 
-_LOST_SQUARE = 2.0**-63
+LOST_SQUARE = 2.0**-63
 """The largest number whose square it may not keep."""
 
 _AT_ONCE = 1024
@@ -113,7 +113,7 @@ class RoundedHead:
         exact = (BITS * inputs).double()
         rounded = exact.bfloat16().double()
         off, size = (torch.linalg.vector_norm(each, dim=-1) for each in (exact - rounded, rounded))
-        length, lost = (each + _LOST_SQUARE * count**0.5 for each in (self.length, self.lost))
+        length, lost = (each + LOST_SQUARE * count**0.5 for each in (self.length, self.lost))
         sizes = expected.double().abs() + score.double().abs() + self.largest_bias
         rest = beside(count, size + off, length + lost, self.mean_length, sizes)
         error: torch.Tensor = _UNIT * lowest.double().abs() + off * length + size * lost + rest

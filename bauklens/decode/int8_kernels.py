@@ -1,7 +1,7 @@
-"""One pass over products of int8, which numba compiles; imported by :mod:`bauklens.decode.compiled` only.
+"""One pass over products of int8, which numba compiles; imported by :mod:`bauklens.decode.compiled_pass` only.
 
-As :mod:`bauklens.decode.pass_kernels`, but for logits that are made of whole numbers on the way, and for margins: how
-far each may lie below the truth.
+As :mod:`bauklens.decode.pass_kernels`, but logits are made of whole numbers on the way, and each has a margin: how far
+it may lie below the truth.
 """
 
 from typing import Any
@@ -10,55 +10,75 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bauklens.decode.kernel_parts import SMALLEST, bfloat16_of, draw, least_reached, power_of_two, put, total_of
+from bauklens.decode.kernel_parts import (
+    SMALLEST,
+    bfloat16_of,
+    choose_groups,
+    choose_member,
+    ends_of,
+    least_reached,
+    power_of_two,
+    put,
+    total_of,
+)
 
 Array = NDArray[Any]
 
-_GROUP = 32
+_GROUP = 16
 """Members of a group, and one more of some if the vocabulary is no multiple of it."""
 
+_SAFE = np.float32(120)
+"""Bits above what is taken from all logits, up to which powers are finite."""
+
+_FARTHEST = np.float32(86)
+"""Bits: the largest logit, if what is taken from all of them is chosen by it."""
+
+_FOUND = np.int32(-(1 << 31))
+"""The product of a token that was found; no other is as low."""
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def _logit(product: Any, scale: Any, bias: Array, token: Any) -> Any:
+    """One logit, of a product and the product of its row's and its token's scale."""
+    logit = np.float32(product) * scale
+    return logit + bias[token] if len(bias) else logit
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "nnan"})
+def _largest_of_some(products: Array, scale: Any, scales: Array, bias: Array, number: int) -> Any:
+    """The largest of the first tokens that have a finite logit."""
+    for start in range(0, len(products), number):
+        highest = np.float32(-np.inf)
+        for token in range(start, min(start + number, len(products))):
+            highest = max(highest, _logit(products[token], scale * scales[token], bias, token))
+        if np.isfinite(highest):
+            return highest
+    return np.float32(-np.inf)
+
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _logits_of(
-    products: Array, scale: Any, margin: Any, scales: Array, margins: Array, bias: Array, row: Array, reach: Array
+def _sums(
+    products: Array,
+    scale: Any,
+    margin: Any,
+    scales: Array,
+    margins: Array,
+    bias: Array,
+    less: Any,
+    reach: Array,
+    masses: Array,
+    weighted: Array,
 ) -> None:
-    """A row's logits, and the largest of each group with their margins."""
+    """Of every group the largest logit with its margin, the powers' sum, and that of powers times logits."""
     number = len(reach)
-    reach[:] = -np.inf
-    for start in range(0, len(row), number):
-        stop = min(start + number, len(row))
-        whole, by, off, into = products[start:stop], scales[start:stop], margins[start:stop], row[start:stop]
+    reach[:], masses[:], weighted[:] = -np.inf, 0, 0
+    for start in range(0, len(products), number):
+        stop = min(start + number, len(products))
+        whole, by, off, some = products[start:stop], scales[start:stop], margins[start:stop], bias[start:stop]
         for group in range(stop - start):
-            into[group] = np.float32(whole[group]) * (scale * by[group])
-        if len(bias):
-            some = bias[start:stop]
-            for group in range(stop - start):
-                into[group] += some[group]
-        for group in range(stop - start):
-            reach[group] = max(reach[group], into[group] + margin * off[group])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _highest(row: Array, highs: Array) -> Any:
-    """The largest logit; many lie side by side, as one maximum after another would be slow."""
-    highs[:] = -np.inf
-    for start in range(0, len(row), len(highs)):
-        some = row[start : start + len(highs)]
-        for place in range(len(some)):
-            highs[place] = max(highs[place], some[place])
-    return highs.max()
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _masses(row: Array, high: Any, masses: Array, weighted: Array) -> None:
-    """The logits less the highest, and of every group the sums of their powers, and of these times the logits."""
-    number = len(masses)
-    masses[:], weighted[:] = 0, 0
-    for start in range(0, len(row), number):
-        some = row[start : start + number]
-        for group in range(len(some)):
-            some[group] -= high
-            low = max(some[group], SMALLEST)
+            logit = _logit(whole[group], scale * by[group], some, group)
+            reach[group] = max(reach[group], logit + margin * off[group])
+            low = max(logit - less, SMALLEST)
             power = power_of_two(low)
             masses[group] += power
             weighted[group] += power * low
@@ -83,56 +103,74 @@ def survey(
 ) -> None:
     """The tokens of each row that may be the largest, sums over the rest, and tokens that are drawn from it.
 
-    A row that has a NaN or an infinite logit, or too few finite ones, has NaN for every sum.
+    A row whose numbers are not all finite, or that has too few tokens whose logits are, has NaN for every sum.
 
     Args:
-        products: (row, vocabulary) int32.
+        products: (row, vocabulary) int32; those of tokens that are found are overwritten.
         row_scales: (row,) float32; a logit is the product times the row's and the token's scale, and the bias.
         row_margins: (row,) float32; a token's logit in truth is higher by no more than the product of both margins.
         scales: (vocabulary,) float32.
         margins: (vocabulary,) float32.
         bias: (vocabulary,) float32, bits; empty if there is none.
         places: (2, draw) float32, 0..1: where to draw, along the mass of the groups, rising, and inside each group.
-        lowest: what the logits that are found become.
-        found: (row, count) float32, to write to: those that reach highest with their margins, less the highest logit.
+        lowest: what the logits that are found become among those that are kept.
+        found: (row, count) float32, to write to: the logits that reach highest with their margins.
         ids: (row, count) int64, to write to: theirs.
-        sums: (row, 5) float32, to write to: the mass of the rest, the rest's logits weighted with it, the highest
-            logit, and, less this, what all others with their margins reach at most, and the least that a group reaches.
+        sums: (row, 5) float32, to write to: the mass of the rest; the rest's logits weighted with it; what is taken
+            from all logits, here and in all other results; what no other token reaches with its margin; and the least
+            that a group reaches.
         drawn_ids: (row, draw) int64, to write to; -1 if there is nothing to draw.
-        drawn: (row, draw) float32, to write to: the logits of what was drawn, less the highest.
-        kept: (row, vocabulary) uint16, to write to: all logits less the highest, as bits of bfloat16; or empty.
+        drawn: (row, draw) float32, to write to: the logits of what was drawn.
+        kept: (row, vocabulary) uint16, to write to: all logits as bits of bfloat16; or empty.
     """
     vocabulary, count = products.shape[1], found.shape[1]
-    number = vocabulary // _GROUP
-    row, reach, masses = np.empty(vocabulary, np.float32), np.empty(number, np.float32), np.empty(number, np.float32)
-    weighted, heap = np.empty(number, np.float32), np.empty(count, np.float32)
-    for each in range(len(products)):
-        margin, tokens = row_margins[each], ids[each]
-        _logits_of(products[each], row_scales[each], margin, scales, margins, bias, row, reach)
-        high = _highest(row, masses)
-        least = least_reached(reach, reach.max(), count)
-        heap[:], tokens[:], drawn_ids[each], drawn[each] = -np.inf, 0, -1, 0
+    number = max(vocabulary // _GROUP, 1)
+    most = -(-vocabulary // number)
+    reach, masses, weighted = np.empty(number, np.float32), np.empty(number, np.float32), np.empty(number, np.float32)
+    heap, members, inside = np.empty(count, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    for row in range(len(products)):
+        whole, tokens, scale, margin = products[row], ids[row], row_scales[row], row_margins[row]
+        found[row], tokens[:], drawn_ids[row], drawn[row], heap[:] = np.nan, 0, -1, 0, -np.inf
+        less = _largest_of_some(whole, scale, scales, bias, number)
+        _sums(whole, scale, margin, scales, margins, bias, less, reach, masses, weighted)
+        ends = ends_of(reach)
+        if ends[1] > less + _SAFE:
+            less = ends[1] - _FARTHEST
+            _sums(whole, scale, margin, scales, margins, bias, less, reach, masses, weighted)
+        least = least_reached(reach, ends, count)
         for group in range(number):
             if reach[group] >= least:
                 for token in range(group, vocabulary, number):
-                    reached = row[token] + margin * margins[token]
+                    reached = _logit(whole[token], scale * scales[token], bias, token) + margin * margins[token]
                     if reached >= least and reached > heap[0]:
                         put(heap, tokens, reached, token)
-        if not np.isfinite(high) or not np.isfinite(heap[0]) or not np.isfinite(margin):
-            sums[each], found[each] = np.nan, np.nan
+        if not (np.isfinite(less) and np.isfinite(heap[0]) and np.isfinite(ends[1]) and np.isfinite(margin)):
+            sums[row] = np.nan
             continue
-        _masses(row, high, masses, weighted)
         for place in range(count):
-            logit, group = row[tokens[place]], tokens[place] % number
+            token, group = tokens[place], tokens[place] % number
+            logit = _logit(whole[token], scale * scales[token], bias, token) - less
             low = max(logit, SMALLEST)
             power = power_of_two(low)
             masses[group] = max(masses[group] - power, np.float32(0))
             weighted[group] -= power * low
-            found[each, place], row[tokens[place]] = logit, lowest
-        sums[each, 0], sums[each, 1], sums[each, 2] = total_of(masses), total_of(weighted), high
-        sums[each, 3], sums[each, 4] = heap[0] - high, reach.min() - high
-        draw(row, np.float32(0), masses, places, drawn_ids[each], drawn[each])
+            found[row, place], whole[token] = logit, _FOUND
+        sums[row, 0], sums[row, 1], sums[row, 2] = total_of(masses), total_of(weighted), less
+        sums[row, 3], sums[row, 4] = heap[0] - less, ends[0] - less
+        choose_groups(masses, places[0], drawn_ids[row])
+        for each in range(places.shape[1]):
+            group = drawn_ids[row, each]
+            there = 0
+            for token in range(group, vocabulary, number):
+                logit = _logit(whole[token], scale * scales[token], bias, token) - less
+                members[there] = lowest if whole[token] == _FOUND else logit
+                there += 1
+            member = choose_member(members[:there], places[1, each], inside)
+            drawn_ids[row, each] = member * number + group if member >= 0 else -1
+            drawn[row, each] = members[member]
         if len(kept):
-            bits = kept[each]
+            bits = kept[row]
             for token in range(vocabulary):
-                bits[token] = bfloat16_of(row[token])
+                bits[token] = bfloat16_of(_logit(whole[token], scale * scales[token], bias, token) - less)
+            for place in range(count):
+                bits[tokens[place]] = bfloat16_of(lowest)

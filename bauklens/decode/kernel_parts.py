@@ -103,13 +103,22 @@ def power_of_e(nats: Any) -> Any:
     return _exponential((nats - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def total_of(numbers: Array) -> Any:
-    """Their sum, in float64."""
+    """Their sum, in float64; in any order, so that a processor adds many at once."""
     total = np.float64(0)
     for place in range(len(numbers)):
         total += numbers[place]
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "nnan"})
+def ends_of(numbers: Array) -> Any:
+    """The least and the largest of numbers that are none of them NaN."""
+    least, largest = numbers[0], numbers[0]
+    for place in range(1, len(numbers)):
+        least, largest = min(least, numbers[place]), max(largest, numbers[place])
+    return least, largest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -147,9 +156,15 @@ def _count(numbers: Array, least: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def least_reached(largest: Array, high: Any, count: int) -> Any:
-    """A number that the largest logits of so many groups reach, and those of few others: found by halving."""
-    low = max(largest.min(), high - _RANGE)
+def least_reached(largest: Array, ends: Any, count: int) -> Any:
+    """A number that the largest logits of so many groups reach, and those of few others: found by halving.
+
+    Args:
+        largest: (group,) float32.
+        ends: the least and the largest of these.
+        count: of groups.
+    """
+    low, high = max(ends[0], ends[1] - _RANGE), ends[1]
     if _count(largest, low) < count:
         return np.float32(-np.inf)
     for _ in range(_HALVINGS):
@@ -165,33 +180,36 @@ def least_reached(largest: Array, high: Any, count: int) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def draw(row: Array, less: Any, masses: Array, places: Array, ids: Array, drawn: Array) -> None:
-    """Draws tokens of a row, each as often as its power has it.
+def choose_groups(masses: Array, places: Array, chosen: Array) -> None:
+    """Draws groups, each as often as its mass has it.
 
     Args:
-        row: (vocabulary,), logits in bits, or the bits of bfloat16; what lies very low is left out.
-        less: what is taken from all logits.
-        masses: (group,) float32, the sums of their powers.
-        places: (2, draw) float32, 0..1: where to draw, along the mass of the groups, rising, and inside each group.
-        ids: (draw,) int64, to write to, where a token is drawn.
-        drawn: (draw,) float32, likewise: its logit.
+        masses: (group,) float32.
+        places: (draw,) float32, 0..1, along the mass of all groups, rising.
+        chosen: (draw,) int64, to write to.
     """
-    number, total = len(masses), total_of(masses)
-    inside = np.empty(-(-len(row) // number), np.float32)
-    group, along = 0, np.float64(masses[0])
-    for each in range(len(ids)):
-        while group < number - 1 and along < places[0, each] * total:
+    total, group, along = total_of(masses), 0, np.float64(masses[0])
+    for each in range(len(places)):
+        while group < len(masses) - 1 and along < places[each] * total:
             group += 1
             along += masses[group]
-        mass, members = np.float32(0), 0
-        for token in range(group, len(row), number):
-            logit = float_of(row[token])
-            mass += power_of_two(max(logit - less, SMALLEST)) if logit > LEFT_OUT else np.float32(0)
-            inside[members] = mass
-            members += 1
-        member = 0
-        while member < members - 1 and inside[member] < places[1, each] * mass:
-            member += 1
-        if mass > 0:
-            ids[each] = member * number + group
-            drawn[each] = float_of(row[ids[each]])
+        chosen[each] = group
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def choose_member(logits: Array, place: float, sums: Array) -> Any:
+    """Draws one of the members of a group, as often as its power has it; -1 if there is nothing to draw.
+
+    Args:
+        logits: (member,) float32, in bits; what lies very low is left out.
+        place: 0..1, along the mass of all members.
+        sums: (member,) float32, to be used.
+    """
+    mass = np.float32(0)
+    for member in range(len(logits)):
+        mass += power_of_two(max(logits[member], SMALLEST)) if logits[member] > LEFT_OUT else np.float32(0)
+        sums[member] = mass
+    member = 0
+    while member < len(logits) - 1 and sums[member] < place * mass:
+        member += 1
+    return member if mass > 0 else -1

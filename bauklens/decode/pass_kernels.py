@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from bauklens.decode.kernel_parts import (
     LOWEST,
     SMALLEST,
-    draw,
+    choose_groups,
+    choose_member,
+    ends_of,
     float_of,
     least_reached,
     power_of_e,
@@ -73,10 +75,12 @@ def survey(
     """
     number, count = logits.shape[1] // _GROUP, found.shape[1]
     largest, masses, weighted = np.empty(number, np.float32), np.empty(number, np.float32), np.empty(number, np.float32)
+    members, inside = np.empty(_GROUP, np.float32), np.empty(_GROUP, np.float32)
     for row in range(len(logits)):
         bits, less = logits[row], np.float32(0)
         are_numbers = _sums(bits, less, largest, masses, weighted)
-        high = largest.max()
+        ends = ends_of(largest)
+        high = ends[1]
         found[row], ids[row], drawn_ids[row], drawn[row] = -np.inf, 0, -1, 0
         if not are_numbers or high == np.inf:
             sums[row] = np.nan
@@ -84,8 +88,8 @@ def survey(
         if high > _FARTHEST:
             less = high - _FARTHEST
             _sums(bits, less, largest, masses, weighted)
-        sums[row, 2], sums[row, 3], sums[row, 4] = less, high, largest.min()
-        best, tokens, least = found[row], ids[row], least_reached(largest, high, count)
+        sums[row, 2], sums[row, 3], sums[row, 4] = less, high, ends[0]
+        best, tokens, least = found[row], ids[row], least_reached(largest, ends, count)
         for group in range(number):
             if largest[group] >= least:
                 for token in range(group, len(bits), number):
@@ -100,7 +104,14 @@ def survey(
             weighted[group] -= power * low
             bits[tokens[each]] = lowest
         sums[row, 0], sums[row, 1] = total_of(masses), total_of(weighted)
-        draw(bits, less, masses, places, drawn_ids[row], drawn[row])
+        choose_groups(masses, places[0], drawn_ids[row])
+        for each in range(places.shape[1]):
+            group = drawn_ids[row, each]
+            for member in range(_GROUP):
+                members[member] = float_of(bits[member * number + group]) - less
+            member = choose_member(members, places[1, each], inside)
+            drawn_ids[row, each] = member * number + group if member >= 0 else -1
+            drawn[row, each] = members[member] + less
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
@@ -165,8 +176,8 @@ def summarize(logits: Array, number: int, found: Array, ids: Array, sums: Array)
     for row in range(len(logits)):
         values, best, tokens = logits[row], found[row], ids[row]
         are_numbers = _maxima(values, largest)
-        high = largest.max()
-        least = least_reached(largest, high, len(best))
+        ends = ends_of(largest)
+        high, least = ends[1], least_reached(largest, ends, len(best))
         best[:], tokens[:] = -np.inf, -1
         for group in range(number):
             if largest[group] >= least:

@@ -172,7 +172,8 @@ def _whole(turned: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _norm(rows: torch.Tensor) -> torch.Tensor:
     """(row, width) -> (row,), the L2 norms, and what may be missing of them as squares are too small for float32."""
-    return torch.linalg.vector_norm(rows, dim=-1) + LOST_SQUARE * rows.shape[1] ** 0.5
+    norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=-1) + LOST_SQUARE * rows.shape[1] ** 0.5
+    return norms
 
 
 def _block(filled: int) -> int:

@@ -33,12 +33,13 @@ class Int8Product:
 
     Args:
         head: the head's weights.
+        is_new: whether they were converted just now.
     """
 
     name = "int8"
 
-    def __init__(self, head: QuantizedHead) -> None:
-        self._head, self._places = head, places(head.weights.device)
+    def __init__(self, head: QuantizedHead, is_new: bool) -> None:
+        self.is_new, self._head, self._places = is_new, head, places(head.weights.device)
         self._buffer = torch.empty(_AT_ONCE, len(head.weights), dtype=torch.int32, device=head.weights.device)
 
     @property
@@ -104,5 +105,5 @@ def int8_product(owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) 
     if weight.shape[1] > _WIDEST:
         return None
     bits = BITS * bias
-    head = remembered(owner, weight, bits, "int8", lambda: quantized_head(weight, bits))
-    return None if head is None else Int8Product(head)
+    head, is_new = remembered(owner, weight, bits, "int8", lambda: quantized_head(weight, bits))
+    return None if head is None else Int8Product(head, is_new)

@@ -65,6 +65,11 @@ class LowPrecisionHead:
         """The numbers that are multiplied."""
         return self._product.name
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the head was converted just now, and not before, for other rows."""
+        return self._product.is_new
+
     def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> tuple[Values, torch.Tensor]:
         """Reads rows.
 

@@ -12,6 +12,7 @@ import torch
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
+from bauklens.decode.remembered_heads import forget
 from bauklens.decode.tiles import Some, Tile
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.result.measures import MEASURES
@@ -63,6 +64,11 @@ class LowPrecision:
         """The numbers that are multiplied."""
         return self._head.precision
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no row was read with this head before."""
+        return self._head.is_new
+
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, not all of which may be certain."""
         return self._head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
@@ -88,14 +94,19 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
-    """Whether most rows of a trial are certain, and a few of these are what they are in full precision."""
+    """Whether most rows of a trial are certain; and, with a new head, a few of these what they are in full precision."""
     values, certain = low.read(trial, reading)
     sure = certain.nonzero()[:, 0]
     if 2 * len(sure) < trial.count:
         return False
+    if not low.is_new:
+        return True
     some = sure[:: max(1, len(sure) // _TRIED)]
     right, _ = exact.read(exact.unembed.scattered(trial, some), reading)
-    return bool((values["top_probs"][some] - right["top_probs"]).abs().max() <= TOLERANCE)
+    if (values["top_probs"][some] - right["top_probs"]).abs().max() <= TOLERANCE:
+        return True
+    forget(exact.unembed.head.weight)  # so that the next one is compared as well
+    return False
 
 
 def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:

@@ -32,7 +32,7 @@ _known = WeakIdKeyDictionary()
 
 def remembered(
     owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, kind: str, made: Callable[[], Converted]
-) -> Converted:
+) -> tuple[Converted, bool]:
     """A converted head, made now or before.
 
     Args:
@@ -41,17 +41,26 @@ def remembered(
         bias: (vocabulary,) float32.
         kind: what it is converted to.
         made: converts it.
+
+    Returns:
+        It, and whether it is new.
     """
     products = weight @ _vector(weight)
     by_kind: dict[tuple[int, str], _Known] = _known.get(owner, {})  # type: ignore[no-untyped-call]
     known = by_kind.pop((len(weight), kind), None)
-    if known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias)):
+    is_new = known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias))
+    if known is None or is_new:
         del known  # first, so that there are never two
         known = _Known(products, bias.clone(), made())
     by_kind[len(weight), kind] = known
     _known[owner] = by_kind
     converted: Converted = known.converted
-    return converted
+    return converted, is_new
+
+
+def forget(owner: torch.Tensor) -> None:
+    """Forgets a head: what was made of it did not do."""
+    _known.pop(owner, None)  # type: ignore[no-untyped-call]
 
 
 def _vector(weight: torch.Tensor) -> torch.Tensor:

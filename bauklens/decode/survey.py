@@ -65,6 +65,10 @@ class Product(Protocol):
         """The numbers that are multiplied."""
 
     @property
+    def is_new(self) -> bool:
+        """Whether the head was converted just now."""
+
+    @property
     def mean(self) -> torch.Tensor:
         """(width,), what is left out of all tokens' weights."""
 

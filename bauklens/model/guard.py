@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from bauklens.model.shell import HOOKS, original, shell_of
+from bauklens.model.walk import modules_of, named_modules_of
 from bauklens.signals import take, unbroken
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -77,7 +78,7 @@ def locked(*models: nn.Module) -> Iterator[None]:
 
 def is_hooked(model: nn.Module) -> bool:
     """Whether any module carries hooks of the caller, or all modules there are do."""
-    return _hooks_are_everywhere() or any(has_hooks(module) for module in model.modules())
+    return _hooks_are_everywhere() or any(has_hooks(module) for module in modules_of(model))
 
 
 def hooked_modules(model: nn.Module) -> str:
@@ -99,7 +100,9 @@ def has_hooks(module: nn.Module) -> bool:
 def is_sharded(model: nn.Module) -> bool:
     """Whether FSDP shards a model's weights, which are whole only while it runs, so that they cannot be kept."""
     return any(
-        _origin(hook).startswith(_SHARDING) for module in model.modules() for hook in module._forward_pre_hooks.values()
+        _origin(hook).startswith(_SHARDING)
+        for module in modules_of(model)
+        for hook in module._forward_pre_hooks.values()
     )
 
 
@@ -140,7 +143,7 @@ def _eager(model: nn.Module) -> AbstractContextManager[Any]:
     """Runs what was compiled in place as it was written, as compiled code would be compiled again for every hook."""
     compiled = any(
         module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
-        for module in model.modules()
+        for module in modules_of(model)
     )
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
@@ -150,7 +153,7 @@ def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[No
     """Puts other modules in the places of a model that the dotted names name; afterwards the model's own are back."""
     standing_in = {id(model.get_submodule(name)): module for name, module in replacements.items()}
     originals = {  # under each of its names, as one module may stand in several places
-        name: module for name, module in model.named_modules(remove_duplicate=False) if id(module) in standing_in
+        name: module for name, module in named_modules_of(model, under_each_name=True) if id(module) in standing_in
     }
     try:
         for name, module in originals.items():

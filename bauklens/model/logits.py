@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bauklens.errors import LensError
+from bauklens.model.walk import named_modules_of
 
 DECODER_IDS = "decoder_input_ids"
 """What a forward calls the ids of a decoder beside an encoder."""
@@ -69,7 +70,7 @@ def require_flag(model: nn.Module) -> None:
     """
     config: Any = getattr(model, "config", None)
     known = bool(getattr(type(config), "is_encoder_decoder", False)) and not is_encoder_decoder(model)
-    decodes = any(name.rpartition(".")[2] == "decoder" for name, _ in model.named_modules())  # T5Gemma may have none
+    decodes = any(name.rpartition(".")[2] == "decoder" for name, _ in named_modules_of(model))  # T5Gemma may have none
     if known and decodes and DECODER_IDS in inspect.signature(type(model).forward).parameters:
         raise LensError(
             f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, as one "

@@ -16,6 +16,7 @@ from bauklens.model.inputs import Inputs, output_embeddings
 from bauklens.model.logits import DECODER_IDS
 from bauklens.model.shell import original
 from bauklens.model.sublayers import Sublayers, find_sublayers
+from bauklens.model.walk import named_modules_of
 
 _REMEMBERED = 16
 """Ways to look at one model that are remembered, the oldest forgotten first."""
@@ -153,9 +154,11 @@ def _fingerprint(model: nn.Module) -> int:
     """Changes with a module, a forward or a hook, the configuration, the head's size, and dtypes and devices."""
     weight = getattr(output_embeddings(model), "weight", None)
     head = (type(weight), tuple(weight.shape), weight.dtype) if isinstance(weight, torch.Tensor) else ()
-    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in model.parameters()}
+    named = named_modules_of(model)
+    parameters = (each for _, module in named for each in module._parameters.values() if each is not None)
+    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in parameters}
     modules = (
         (name, id(module), id(vars(module).get("forward")), *module._forward_hooks, *module._forward_pre_hooks)
-        for name, module in model.named_modules()
+        for name, module in named
     )
     return hash((head, frozenset(kinds), repr(getattr(model, "config", None)), *modules))

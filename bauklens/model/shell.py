@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.model.walk import modules_of
+
 _OWN = frozenset(vars(nn.Module()))
 HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
 """The attributes of a module that hold hooks, or what goes with them."""
@@ -23,7 +25,7 @@ _ORIGINAL = "_bauklens_original"
 
 def shell_of(model: nn.Module) -> nn.Module | None:
     """A shell of a model, all of it in evaluation mode; None if some module is not made of attributes (TorchScript)."""
-    originals = list(model.modules())
+    originals = modules_of(model)
     if any(isinstance(module, torch.jit.ScriptModule) for module in originals):
         return None
     copies = {id(module): _copy_of(module) for module in originals}

@@ -23,6 +23,7 @@ from bauklens.model.layout import Layout
 from bauklens.model.memory import out_of_memory
 from bauklens.model.proof import NotProvedError
 from bauklens.model.stand_in import StandIn
+from bauklens.model.walk import named_modules_of
 from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -276,7 +277,9 @@ def replaying(
             functions[name] = lambda states: tail.frozen(frozen, states)
         if to_head or through is not None or shard is not None:
             functions[layout.head] = tail.at_head
-        outer = {name: vars(module)["original"] for name, module in own.named_modules() if isinstance(module, StandIn)}
+        outer = {
+            name: vars(module)["original"] for name, module in named_modules_of(own) if isinstance(module, StandIn)
+        }
         stand_ins = {name: StandIn(own.get_submodule(name), each) for name, each in functions.items()}
         with swapped(own, outer | stand_ins):
             yield tail

@@ -174,3 +174,20 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def _numbers_that_do_not_depend_on_the_tests_before(request):
+    """Compiled code is otherwise used once a process has read much; a test that wants it says so."""
+    compiled = sys.modules.get("bauklens.decode.compiled")
+    if compiled is not None:
+        request.getfixturevalue("monkeypatch").setattr(compiled, "READ_BEFORE", 10**9)
+
+
+@pytest.fixture
+def numbers(request, monkeypatch):
+    """What heads are multiplied in if that is faster: "int8", which takes compiled code, or "bfloat16"."""
+    from bauklens.decode import compiled
+
+    monkeypatch.setattr(compiled, "READ_BEFORE", -1 if request.param == "int8" else 10**9)
+    return request.param

@@ -1,4 +1,4 @@
-"""Decoding in bfloat16: what is vouched for is what the exact way gives, and what is not is decoded by that."""
+"""Decoding in low precision: what is vouched for is what the exact way gives, and what is not is decoded by that."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bauklens.decode import low_head, low_precision
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.result.measures import DEFAULT
+from tests.low_numbers import NUMBERS
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
@@ -77,6 +78,9 @@ HEADS = {
 }
 
 
+pytestmark = [pytest.mark.usefixtures("numbers"), pytest.mark.parametrize("numbers", NUMBERS, indirect=True)]
+
+
 def states(seed=1):
     torch.manual_seed(seed)
     return torch.randn(ROWS, WIDTH) * torch.logspace(-1, 0.4, ROWS)[:, None] + 0.8
@@ -102,11 +106,11 @@ def assert_same_of(exact, top, ids, probabilities, k):
 @pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [0.15, 1.0], ids=["uncertain", "sure"])
 @pytest.mark.parametrize("change", HEADS)
-def test_what_is_vouched_for_is_right(change, scale, k):
+def test_what_is_vouched_for_is_right(numbers, change, scale, k):
     head = random_head(bias=True, scale=scale)
     HEADS[change](head)
     inputs = states()
-    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, k)
+    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs, numbers), inputs, k)
     logits = head(inputs)
     found, sure = found
     if sure.any():
@@ -114,16 +118,16 @@ def test_what_is_vouched_for_is_right(change, scale, k):
 
 
 @pytest.mark.parametrize("change", ["plain", "common offset", "two equal best", "dominant"])
-def test_most_rows_are_vouched_for(change):
+def test_most_rows_are_vouched_for(numbers, change):
     head = random_head(bias=True)
     HEADS[change](head)
-    assert read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5)[1].float().mean() > 0.6
+    assert read(LowPrecisionHead(head, VOCABULARY, 1.0, states(), numbers), states(), 5)[1].float().mean() > 0.6
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_scale_and_the_padding_of_a_head_count(bias):
+def test_the_scale_and_the_padding_of_a_head_count(numbers, bias):
     head = random_head(bias)
-    found = read(LowPrecisionHead(head, 9_000, 0.25, states()), states(), 3)
+    found = read(LowPrecisionHead(head, 9_000, 0.25, states(), numbers), states(), 3)
     found, sure = found
     assert sure.float().mean() > 0.5
     assert_same(found["top_ids"][sure], found["top_probs"][sure], 0.25 * head(states())[sure, :9_000], 3)
@@ -135,8 +139,8 @@ def head_of(weight):
     return head
 
 
-def assert_what_is_vouched_for_is_right(head, inputs, k):
-    found = read(LowPrecisionHead(head, head.out_features, 1.0, inputs), inputs, k)
+def assert_what_is_vouched_for_is_right(numbers, head, inputs, k):
+    found = read(LowPrecisionHead(head, head.out_features, 1.0, inputs, numbers), inputs, k)
     found, sure = found
     if sure.any():
         assert_same(found["top_ids"][sure], found["top_probs"][sure], head(inputs)[sure], k)
@@ -144,7 +148,7 @@ def assert_what_is_vouched_for_is_right(head, inputs, k):
 
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("length", [30, 100])
-def test_errors_that_the_rest_has_in_common_and_the_best_have_not(length, k):
+def test_errors_that_the_rest_has_in_common_and_the_best_have_not(numbers, length, k):
     """All tokens but 200 share a long component that the inputs do not see; its rounding moves them together."""
     torch.manual_seed(0)
     weight = torch.randn(VOCABULARY, WIDTH) * 0.3
@@ -152,11 +156,11 @@ def test_errors_that_the_rest_has_in_common_and_the_best_have_not(length, k):
     shared = nn.functional.normalize(torch.randn(WIDTH), dim=0)
     inputs -= (inputs @ shared)[:, None] * shared
     weight[200:] += length * shared
-    assert_what_is_vouched_for_is_right(head_of(weight), inputs, k)
+    assert_what_is_vouched_for_is_right(numbers, head_of(weight), inputs, k)
 
 
 @pytest.mark.parametrize("size", [30, 300, 1000])
-def test_a_token_that_two_large_inputs_decide(size):
+def test_a_token_that_two_large_inputs_decide(numbers, size):
     """It is the best by half a logit, and rounding of two activations hides it."""
     torch.manual_seed(0)
     weight = torch.randn(VOCABULARY, WIDTH) * 0.3
@@ -167,43 +171,43 @@ def test_a_token_that_two_large_inputs_decide(size):
     best = inputs[:, 2:] @ weight[:, 2:].T
     inputs[:, 1] = size + torch.rand(ROWS)
     inputs[:, 0] = inputs[:, 1] + (best.amax(dim=-1) + 0.5) / 1.5
-    assert_what_is_vouched_for_is_right(head_of(weight), inputs, 1)
-    assert_what_is_vouched_for_is_right(head_of(weight), inputs, 5)
+    assert_what_is_vouched_for_is_right(numbers, head_of(weight), inputs, 1)
+    assert_what_is_vouched_for_is_right(numbers, head_of(weight), inputs, 5)
 
 
-def test_a_rest_far_below_what_was_expected():
+def test_a_rest_far_below_what_was_expected(numbers):
     """A sample that lies far above the rest, or far below, hides none of it."""
     torch.manual_seed(0)
     head = random_head(bias=True, scale=0.05)
     head.bias[torch.randperm(VOCABULARY)[:1000]] -= 97
-    assert_what_is_vouched_for_is_right(head, states(), 5)
+    assert_what_is_vouched_for_is_right(numbers, head, states(), 5)
 
 
 @pytest.mark.parametrize("mask", [-torch.inf, torch.finfo(torch.float32).min, -1e4])
-def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(mask):
+def test_masked_tokens_do_not_keep_rows_from_being_vouched_for(numbers, mask):
     head = random_head(bias=True)
     head.bias[100:600] = mask
-    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, states()), states(), 5)
+    found = read(LowPrecisionHead(head, VOCABULARY, 1.0, states(), numbers), states(), 5)
     assert found[1].float().mean() > 0.7
-    assert_what_is_vouched_for_is_right(head, states(), 5)
+    assert_what_is_vouched_for_is_right(numbers, head, states(), 5)
 
 
-def test_the_callers_default_dtype_changes_nothing():
+def test_the_callers_default_dtype_changes_nothing(numbers):
     head, inputs = random_head(), states()
-    plain = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, 5)
+    plain = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs, numbers), inputs, 5)
     torch.set_default_dtype(torch.bfloat16)
     try:
-        other = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs), inputs, 5)
+        other = read(LowPrecisionHead(head, VOCABULARY, 1.0, inputs, numbers), inputs, 5)
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(plain[0]["top_probs"], other[0]["top_probs"])
 
 
-def test_states_that_are_not_finite_are_not_vouched_for():
+def test_states_that_are_not_finite_are_not_vouched_for(numbers):
     inputs = states()
     inputs[7] = torch.nan
     inputs[8] = torch.inf
-    certain = read(LowPrecisionHead(random_head(), VOCABULARY, 1.0, states()), inputs, 3)[1]
+    certain = read(LowPrecisionHead(random_head(), VOCABULARY, 1.0, states(), numbers), inputs, 3)[1]
     assert not certain[[7, 8]].any()
     assert certain.any()
 
@@ -242,7 +246,7 @@ def wide_model(name, change):
 
 @pytest.fixture
 def always_pays(monkeypatch):
-    """Bfloat16 is chosen whether or not this machine multiplies it faster."""
+    """Bfloat16, if int8 is not, is chosen whether or not this machine multiplies it faster."""
     monkeypatch.setattr(low_precision, "pays", lambda device, dtype: True)
     monkeypatch.setattr(low_precision, "FEWEST_ROWS", 100)
 
@@ -251,17 +255,15 @@ class TestALens:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", MODELS)
     @pytest.mark.parametrize("change", HEADS)
-    def test_auto_against_exact_against_plain(self, always_pays, name, change):
+    def test_auto_against_exact_against_plain(self, numbers, always_pays, name, change):
         model = wide_model(name, change)
         if change == "past 1e4":
             assert model(input_ids=torch.tensor([PROMPT])).logits.abs().max() > 1e4
         auto = bauklens.logit_lens(model, None, PROMPT)
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
-        assert auto.provenance["decoding"]["precision"] == ("float32" if change in DOUBTFUL else "bfloat16")
+        assert auto.provenance["decoding"]["precision"] == ("float32" if change in DOUBTFUL else numbers)
         assert exact.provenance["decoding"]["precision"] == "float32"
-        said = (
-            "Decoded in bfloat16: the top 5 of each row are proved to be those of float32; probabilities are estimated"
-        )
+        said = f"Decoded in {numbers}: the top 5 of each row are proved to be those of float32; probabilities are estimated"
         assert auto.decoded.startswith("" if change in DOUBTFUL else said)
         assert set(auto.measures) == set(exact.measures) == {*DEFAULT}
         for measure in ("entropy", "kl", "surprisal"):
@@ -279,14 +281,14 @@ class TestALens:
             probabilities = torch.tensor(lens.top_probs[1:].copy()).flatten(0, 1)
             assert_same(ids, probabilities, logits, 5)
 
-    def test_rows_in_doubt_are_decoded_again(self, always_pays, monkeypatch):
+    def test_rows_in_doubt_are_decoded_again(self, numbers, always_pays, monkeypatch):
         model = wide_model("llama", "plain")
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         monkeypatch.setattr(low_head, "TOLERANCE", -1.0)
         monkeypatch.setattr(low_precision, "is_worth_it", lambda *_: True)
         again = bauklens.logit_lens(model, None, PROMPT, chunk_rows=50)
         assert again.provenance["decoding"] == {
-            "precision": "bfloat16",
+            "precision": numbers,
             "by": "product",
             "rows": 420,
             "decoded again": 354,  # the last column was decoded in float32 first
@@ -419,14 +421,14 @@ def test_bad_arguments(argument, message):
         bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT, **argument)
 
 
-def test_the_demo_model_on_a_page_of_text(always_pays, demo):
+def test_the_demo_model_on_a_page_of_text(numbers, always_pays, demo):
     """Against the exact way and against a plain softmax of every logit, at every place."""
     model, tokenizer = demo
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     prompt = tokenizer(text)["input_ids"][: 200 if low_precision.cpu_features() else 48]  # in software it takes minutes
     auto = bauklens.logit_lens(model, tokenizer, prompt)
     exact = bauklens.logit_lens(model, tokenizer, prompt, precision="exact")
-    assert auto.provenance["decoding"]["precision"] == "bfloat16"
+    assert auto.provenance["decoding"]["precision"] == numbers
     assert auto.provenance["decoding"]["decoded again"] < 0.2 * auto.provenance["decoding"]["rows"]
     hidden = bauklens.get_hidden_states(model, tokenizer, prompt)[:, 0]
     for row, state in enumerate(hidden, 1):

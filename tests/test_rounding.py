@@ -4,16 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from bauklens.decode import compiled
-from bauklens.decode.int8_product import has_int8
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.decode.rounding import BITS, rounded_head
-
-NUMBERS = [
-    pytest.param("int8", marks=pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply int8")),
-    "bfloat16",
-]
+from tests.low_numbers import NUMBERS
 
 WIDTH, VOCABULARY, ROWS = 48, 3_001, 12
 DOWN = 1 + 2.0**-8 * (1 - 2.0**-7)
@@ -154,13 +148,6 @@ def made(family, seed):
     return head, inputs * torch.logspace(-1, 0.7, ROWS)[:, None], (1.0, 0.25)[seed % 2]
 
 
-@pytest.fixture
-def numbers(request, monkeypatch):
-    """What a head's product is computed in; int8 is otherwise used once much has been read."""
-    monkeypatch.setattr(compiled, "READ_BEFORE", -1 if request.param == "int8" else 10**9)
-    return request.param
-
-
 def in_float64(head, inputs, scale=1.0):
     """(row, vocabulary), and how far off float32 may be."""
     bias = 0 if head.bias is None else head.bias.double()
@@ -169,15 +156,15 @@ def in_float64(head, inputs, scale=1.0):
     return logits, 2.0**-24 * (WIDTH + 3) * (sizes.amax(dim=-1) + logits.amax(dim=-1).abs())
 
 
-def read(head, inputs, k, scale=1.0):
-    low = LowPrecisionHead(head, head.out_features, scale, inputs)
-    assert low.precision == ("int8" if compiled.READ_BEFORE < 0 else "bfloat16")
+def read(head, inputs, k, scale=1.0, numbers="bfloat16"):
+    low = LowPrecisionHead(head, head.out_features, scale, inputs, numbers)
+    assert low.precision == numbers
     return low.read(inputs, Reading(k), torch.zeros(len(inputs), dtype=torch.int64))
 
 
-def assert_what_is_certain_is_right(head, inputs, k, scale=1.0):
+def assert_what_is_certain_is_right(head, inputs, k, scale=1.0, numbers="bfloat16"):
     """The top k in order, but for what float32 cannot tell apart, and probabilities; returns which rows are certain."""
-    found, certain = read(head, inputs, k, scale)
+    found, certain = read(head, inputs, k, scale, numbers)
     logits, slack = in_float64(head, inputs, scale)
     chosen, best = logits.gather(1, found["top_ids"]), logits.topk(k).values
     assert (((chosen - best).abs() <= 2 * slack[:, None]) | ~certain[:, None]).all()
@@ -192,13 +179,13 @@ def assert_what_is_certain_is_right(head, inputs, k, scale=1.0):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_certain_is_right_in_thirty_heads_of_each_family(family, numbers):
     for seed in range(30):
-        assert_what_is_certain_is_right(*made(family, seed)[:2], (1, 5, 20)[seed % 3], made(family, seed)[2])
+        assert_what_is_certain_is_right(*made(family, seed)[:2], (1, 5, 20)[seed % 3], made(family, seed)[2], numbers)
 
 
 @pytest.mark.parametrize("numbers", NUMBERS, indirect=True)
 @pytest.mark.parametrize("family", [gaussian, sparse, sorted_lengths, tiny, common_direction])
 def test_many_rows_are_certain(family, numbers):
-    certain = [assert_what_is_certain_is_right(*made(family, seed)[:2], 5) for seed in range(4)]
+    certain = [assert_what_is_certain_is_right(*made(family, seed)[:2], 5, numbers=numbers) for seed in range(4)]
     assert torch.cat(certain).float().mean() > 0.3
 
 

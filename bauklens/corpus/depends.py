@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from bauklens.corpus.texts import Corpus
 from bauklens.decoders.fingerprint import weights_hash
 from bauklens.model.provenance import model_name
 
-_PACKAGES = ("torch", "transformers")
+_PACKAGES = ("torch", "transformers", "numba")
 
 _TOKENIZED = 20
 """Prompts whose ids tell one tokenizer from another."""
@@ -42,9 +42,16 @@ def manifest_of(corpus: Corpus, model: nn.Module, tokenizer: Any, asked: Asked) 
         },
         "options": asked.described(),
         "layout": {**asked.layout, "threads": torch.get_num_threads()},
-        "versions": {"bauklens": __version__, **{name: version(name) for name in _PACKAGES}},
+        "versions": {"bauklens": __version__, **{name: _version(name) for name in _PACKAGES}},
     }
     return Manifest(json.loads(json.dumps(about)))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _tokenizer_hash(tokenizer: Any, corpus: Corpus) -> str:

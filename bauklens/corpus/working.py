@@ -18,6 +18,7 @@ from bauklens.corpus.manifest import RUNS, Manifest, begun
 from bauklens.corpus.shards import Sweeper
 from bauklens.corpus.texts import Corpus
 from bauklens.corpus.workers import Worker
+from bauklens.decode.compiled import at_once
 from bauklens.errors import LensError
 from bauklens.files import write_atomically
 from bauklens.model.in_hand import in_hand
@@ -138,11 +139,12 @@ def prepared(
 
 @contextmanager
 def computing_with(threads: int) -> Iterator[None]:
-    """So many threads, as those who began the sweep had: the last digits of a product depend on them."""
+    """With what the last digits of a row depend on: as many threads as those who began the sweep had, and one code."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with at_once():
+            yield
     finally:
         torch.set_num_threads(before)
 

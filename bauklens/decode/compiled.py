@@ -6,8 +6,9 @@ a process that reads little does without.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -17,7 +18,7 @@ import torch
 READ_BEFORE = 4_096
 """Rows that a process looks at with torch's operators before it starts numba."""
 
-_rows_seen = 0
+_rows_seen, _at_once = 0, False
 
 
 def ready(logits: torch.Tensor) -> bool:
@@ -30,7 +31,18 @@ def starts(rows: int) -> bool:
     """Whether compiled code is there for so many rows more; they count among those of the process."""
     global _rows_seen
     _rows_seen += rows
-    return _rows_seen > READ_BEFORE and _kernels() is not None
+    return (_at_once or _rows_seen > READ_BEFORE) and _kernels() is not None
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Uses compiled code from the first row on, so that what is read does not depend on what was read before."""
+    global _at_once
+    before, _at_once = _at_once, True
+    try:
+        yield
+    finally:
+        _at_once = before
 
 
 def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

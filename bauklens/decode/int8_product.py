@@ -17,7 +17,7 @@ _AT_ONCE = 128
 _CONVERTED = 8_192
 """Tokens whose weights are converted back at once."""
 
-_WIDEST = 1 << 16
+WIDEST = 1 << 16
 """The widest rows whose products are below 2^31."""
 
 
@@ -102,8 +102,6 @@ def int8_product(owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) 
         weight: (vocabulary, width) float32, its first rows.
         bias: (vocabulary,) float32, nats.
     """
-    if weight.shape[1] > _WIDEST:
-        return None
     bits = BITS * bias
     head, is_new = remembered(owner, weight, bits, "int8", lambda: quantized_head(weight, bits))
     return None if head is None else Int8Product(head, is_new)

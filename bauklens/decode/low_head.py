@@ -15,7 +15,7 @@ from torch import nn
 
 from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.bfloat16_product import Bfloat16Product
-from bauklens.decode.int8_product import has_int8, int8_product
+from bauklens.decode.int8_product import int8_product
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
@@ -49,14 +49,16 @@ class LowPrecisionHead:
         vocabulary: tokens that count; further rows of a padded head are left out.
         scale: what the model multiplies its head's logits by.
         inputs: (row, width), a few of the head's, which tell whether its logits have much in common.
-        rows: about how many will be read.
+        numbers: what is multiplied: ``"int8"``, for which there is compiled code, or ``"bfloat16"``.
     """
 
-    def __init__(self, head: nn.Linear, vocabulary: int, scale: float, inputs: torch.Tensor, rows: int = 0) -> None:
+    def __init__(
+        self, head: nn.Linear, vocabulary: int, scale: float, inputs: torch.Tensor, numbers: str = "bfloat16"
+    ) -> None:
         weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
-        low = int8_product(head.weight, weight, self._bias) if has_int8() and compiled.starts(rows) else None
+        low = int8_product(head.weight, weight, self._bias) if numbers == "int8" else None
         self._product: Product = low or Bfloat16Product(head.weight, weight, self._bias, inputs * scale)
         self._counting = Counting()
 

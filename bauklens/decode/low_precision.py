@@ -1,7 +1,7 @@
-"""The readout in bfloat16: when it is used, and which rows it leaves to the exact one.
+"""The readout in low precision: when it is used, and which rows it leaves to the exact one.
 
-It is used if the CPU multiplies bfloat16 in hardware and the table is large enough, which is known beforehand, and if a
-trial on a few of its rows shows that most of them are certain.
+It is used if the CPU multiplies int8 or bfloat16 in hardware and the table is large enough, which is known beforehand,
+and if a trial on a few of its rows shows that most of them are certain. Int8 also needs compiled code.
 """
 
 import platform
@@ -9,6 +9,8 @@ from functools import cache
 
 import torch
 
+from bauklens.decode import compiled
+from bauklens.decode.int8_product import WIDEST, has_int8
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
@@ -52,12 +54,12 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class LowPrecision:
-    """Rows in bfloat16, the best tokens of each scored again in float32; made by :func:`low_precision`."""
+    """Rows in low precision, the best tokens of each scored again in float32; made by :func:`low_precision`."""
 
-    def __init__(self, exact: Exact, trial: Tile, rows: int) -> None:
-        self.unembed = exact.unembed
-        anatomy, inputs = self.unembed.anatomy, self.unembed.head_inputs(trial)
-        self._head = LowPrecisionHead(self.unembed.head, anatomy.vocabulary, self.unembed.post_ops.scale, inputs, rows)
+    def __init__(self, exact: Exact, trial: Tile, numbers: str) -> None:
+        unembed = self.unembed = exact.unembed
+        scale, inputs = unembed.post_ops.scale, unembed.head_inputs(trial)
+        self._head = LowPrecisionHead(unembed.head, unembed.anatomy.vocabulary, scale, inputs, numbers)
 
     @property
     def precision(self) -> str:
@@ -79,12 +81,13 @@ class LowPrecision:
 
 
 def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecision | None:
-    """The readout in bfloat16, if it is faster for these rows, and right for most of them; else None."""
-    if not _may_pay(exact, everything.count, reading):
+    """The readout in low precision, if it is faster for these rows, and right for most of them; else None."""
+    numbers = _numbers(exact, everything.count) if _may_pay(exact, everything.count, reading) else None
+    if numbers is None:
         return None
     trial = everything.some(_TRIAL)
     try:
-        low = LowPrecision(exact, trial, everything.count)
+        low = LowPrecision(exact, trial, numbers)
         return low if is_worth_it(low, exact, trial, reading) else None
     except (RuntimeError, MemoryError) as error:  # no memory for a second head
         if not out_of_memory(error):
@@ -94,7 +97,7 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
-    """Whether most rows of a trial are certain; and, with a new head, a few of these what they are in full precision."""
+    """Whether most rows of a trial are certain, and, if the head is new, a few of these right in full precision."""
     values, certain = low.read(trial, reading)
     sure = certain.nonzero()[:, 0]
     if 2 * len(sure) < trial.count:
@@ -110,7 +113,7 @@ def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) 
 
 
 def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
-    """Whether bfloat16 is faster here, its errors are those of a product alone, and nothing needs every logit."""
+    """Whether it can be faster here, its errors are those of a product alone, and nothing needs every logit."""
     unembed = exact.unembed
     return (
         unembed.is_linear
@@ -120,5 +123,13 @@ def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
         and reading.topk <= MOST_K
         and not any(MEASURES[name].exact for name in reading.measures)
         and not len(reading.targets)
-        and pays(unembed.rows.states.device, unembed.head.weight.dtype)
     )
+
+
+def _numbers(exact: Exact, rows: int) -> str | None:
+    """What is multiplied faster than float32 here; None if nothing is."""
+    unembed = exact.unembed
+    device, dtype = unembed.rows.states.device, unembed.head.weight.dtype
+    if device.type == "cpu" and has_int8() and unembed.head.weight.shape[1] <= WIDEST and compiled.starts(rows):
+        return "int8"
+    return "bfloat16" if pays(device, dtype) else None

@@ -38,7 +38,7 @@ def result_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]
     """
     values = decoded.values | _of_states(run, rows, how)
     token_ids = run.inputs.ids[0, rows.positions].tolist()
-    predicted = [*values["top_ids"].unique().tolist(), *decoded.tracked]
+    predicted = [*np.unique(values["top_ids"].numpy()).tolist(), *decoded.tracked]
     read = token_texts(run.tokenizer, token_ids)
     classes = run.anatomy.classes
     vocabulary = token_texts(run.tokenizer, predicted) | read if classes is None else _label_texts(classes, predicted)

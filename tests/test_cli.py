@@ -255,7 +255,8 @@ def test_doctor(doctor, tmp_path):
     for name in ("torch", "transformers", "numpy", "pandas", "plotly"):
         assert said[name] == importlib.metadata.version(name)
     assert re.fullmatch(
-        r"\d+ threads; (.+: float32 models are decoded in bfloat16 from 512 rows .*|decodes in float32)", said["cpu"]
+        r"\d+ threads; (.+: float32 models are decoded in .*(bf|i)[^ ]+.*, from 512 rows .*|decodes in float32)",
+        said["cpu"],
     )
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         assert said["accelerators"] == "none"

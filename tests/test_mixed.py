@@ -263,7 +263,7 @@ class TestALens:
         exact = bauklens.logit_lens(model, None, PROMPT, precision="exact")
         assert auto.provenance["decoding"]["precision"] == ("float32" if change in DOUBTFUL else numbers)
         assert exact.provenance["decoding"]["precision"] == "float32"
-        said = f"Decoded in {numbers}: the top 5 of each row are proved to be those of float32; probabilities are estimated"
+        said = f"Decoded in {numbers}: the top 5 of each row are proved to be those of float32; probabilities are "
         assert auto.decoded.startswith("" if change in DOUBTFUL else said)
         assert set(auto.measures) == set(exact.measures) == {*DEFAULT}
         for measure in ("entropy", "kl", "surprisal"):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import bauklens
@@ -71,11 +72,17 @@ def _package(name: str, remedy: str) -> str:
 def _cpu() -> str:
     import torch
 
+    from bauklens.decode.compiled import READ_BEFORE
+    from bauklens.decode.int8_product import has_int8
     from bauklens.decode.low_precision import FEWEST_ROWS, FEWEST_TOKENS, cpu_features
 
-    features = " and ".join(cpu_features())
+    features = cpu_features()
+    numbers = ["bfloat16"] if features else []
+    if has_int8() and find_spec("numba") is not None:
+        features, numbers = (*features, "VNNI"), [*numbers, f"int8 once {READ_BEFORE:,} rows were read"]
     table = f"from {FEWEST_ROWS} rows and {FEWEST_TOKENS:,} tokens of vocabulary on"
-    how = f"{features}: float32 models are decoded in bfloat16 {table}" if features else "decodes in float32"
+    found = f"{' and '.join(features)}: float32 models are decoded in {', and in '.join(numbers)}, {table}"
+    how = found if numbers else "decodes in float32"
     return f"{torch.get_num_threads()} threads; {how}"
 
 

@@ -33,6 +33,9 @@ NATS = 0.02
 _CANDIDATES = 64
 """The fewest tokens of a row to score again; four times k where that is more."""
 
+_CANDIDATES_TO_RANK = 128
+"""Likewise, if tokens are ranked: among these, and the others whose logits are far lower, ranks are exact."""
+
 _SAFETY = 3.0
 """Standard errors of the mean over what is drawn: what the log of the rest's mass may be off by at most."""
 
@@ -85,7 +88,7 @@ class LowPrecisionHead:
         """
         own_inputs, inputs = inputs, inputs * self._scale
         common = inputs @ self._product.mean[:, None]  # (row, 1)
-        count = max(_CANDIDATES, 4 * reading.topk)
+        count = max(_CANDIDATES_TO_RANK if len(reading.tracked) else _CANDIDATES, 4 * reading.topk)
         kept = bool(len(reading.tracked) or len(reading.mass))
         seen = self._product.survey(inputs, common, Wanted(count, "entropy" in reading.measures, kept))
         ids, expected = seen.ids, seen.expected

@@ -87,10 +87,11 @@ def logit_lens(
         missing (str): what to do with rows that the decoder has no map for: ``"skip"`` leaves them out, ``"plain"``
             shows the states as they are, and marks the rows.
         precision (str): ``"exact"``: the model's own dtype throughout. ``"auto"``: for a float32 model on a CPU that
-            multiplies bfloat16 in hardware, the logits are computed in bfloat16, and the best of each row again in
-            float32. A row is decoded again in float32 unless its top k is proved to be the same, and its probabilities
-            are estimated to be within 1e-3 (:mod:`bauklens.decode.low_head`). The result's provenance says which
-            was used, and how many rows were decoded again.
+            multiplies int8 or bfloat16 in hardware, the logits are computed in that, and the best of each row again in
+            float32. Int8 needs numba, and is used once a process has read some thousand rows. A row is decoded again in
+            float32 unless its top k is proved to be the same, and its probabilities are estimated to be within 1e-3
+            (:mod:`bauklens.decode.low_head`). The result's provenance says which was used, and how many rows were
+            decoded again.
         chunk_rows (int | None): the most rows to decode at once; by default as many as make 128 MiB of logits, and
             fewer if memory runs out.
         edit_output (Callable | None): ``fn(output, layer)``, called with what each block returns and the block's name;
@@ -110,8 +111,8 @@ def logit_lens(
             the sum of its members' probabilities.
         mass (dict | None): ``{"en": ids, "zh": ids, ...}``, sets of any number of token ids, such as those of
             :func:`bauklens.scripts_of`, whose share of the probability is summed at every layer and position:
-            ``lens.mass["en"]``, and the measure ``"mass:en"``. Sets may overlap. If rows are decoded in bfloat16, a
-            share is within about 0.005; ``precision="exact"`` has it to float32.
+            ``lens.mass["en"]``, and the measure ``"mass:en"``. Sets may overlap. If rows are decoded in int8 or
+            bfloat16, a share is within about 0.005; ``precision="exact"`` has it to float32.
         track (int): the most tokens whose probability and rank are kept in every cell beside the top k, so that they
             can be pinned in the viewer: those that the model itself says at any position, those that lead anywhere at
             the last one, and those of the text (:class:`bauklens.Tracked`). Fewer are kept if they would take more than

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bauklens.decode.int8_product import has_int8
+from bauklens.decode.cpu import has_int8
 
 NUMBERS = [
     pytest.param("int8", marks=pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply int8")),

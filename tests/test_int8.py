@@ -1,6 +1,9 @@
 """A head in int8: its products, margins of its logits, what one look at them finds, and heads that are remembered."""
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from functools import partial
 
@@ -11,7 +14,8 @@ from torch import nn
 
 import bauklens
 from bauklens.decode import compiled, compiled_pass, low_head
-from bauklens.decode.int8_product import has_int8, int8_product
+from bauklens.decode.cpu import has_int8
+from bauklens.decode.int8_product import int8_product
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.quantizing import quantized_head, turned_back
 from bauklens.decode.reading import Reading
@@ -299,3 +303,13 @@ def test_a_survey_needs_no_multiple_of_a_group():
         best = products.topk(64).values.float() * 0.001
         found = (into.found + into.sums[:, 2:3]).sort(descending=True).values
         assert torch.allclose(found, best, atol=1e-5)
+
+
+@needs_int8
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
+def test_a_cpu_whose_products_are_not_exact_does_without(instructions):
+    """Instructions that are older add pairs of products in two bytes, which cannot hold them."""
+    code = "from bauklens.decode.cpu import has_int8; print(has_int8())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -1,10 +1,9 @@
 """Logits from int8: half the work of bfloat16 on a CPU that multiplies it in hardware, and about as accurate."""
 
-from functools import cache
-
 import torch
 
 from bauklens.decode import compiled_pass
+from bauklens.decode.cpu import has_bfloat16
 from bauklens.decode.quantizing import QuantizedHead, quantized_head, turned_back
 from bauklens.decode.remembered_heads import remembered
 from bauklens.decode.rest import LEAST, drawn_of
@@ -19,13 +18,6 @@ _CONVERTED = 8_192
 
 WIDEST = 1 << 16
 """The widest rows whose products are below 2^31."""
-
-
-@cache
-def has_int8() -> bool:
-    """Whether this CPU multiplies int8 in hardware, and torch uses that."""
-    ask = getattr(torch.cpu, "_is_vnni_supported", None)
-    return bool(ask and ask() and hasattr(torch, "_int_mm"))
 
 
 class Int8Product:
@@ -84,13 +76,14 @@ class Int8Product:
         return seen.lowest.double() + self._head.beside(BITS * inputs, absolute)
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """As :meth:`bauklens.decode.survey.Product.mean_weights`: int8 is exact in bfloat16."""
+        """As :meth:`bauklens.decode.survey.Product.mean_weights`: int8 is exact in bfloat16, and in float32."""
         head, width = self._head, len(self.mean)
+        dtype = torch.bfloat16 if has_bfloat16() else torch.float32
         total = probabilities.new_zeros(len(probabilities), head.weights.shape[1])
         for start in range(0, probabilities.shape[1], _CONVERTED):
             some = slice(start, start + _CONVERTED)
-            shares = (probabilities[:, some] * head.scales[some]).bfloat16()
-            total += (shares @ head.weights[some].bfloat16()).float()
+            shares = (probabilities[:, some] * head.scales[some]).to(dtype)
+            total += (shares @ head.weights[some].to(dtype)).float()
         return turned_back(total * head.block, width)
 
 

@@ -4,13 +4,11 @@ It is used if the CPU multiplies int8 or bfloat16 in hardware and the table is l
 and if a trial on a few of its rows shows that most of them are certain. Int8 also needs compiled code.
 """
 
-import platform
-from functools import cache
-
 import torch
 
 from bauklens.decode import compiled
-from bauklens.decode.int8_product import WIDEST, has_int8
+from bauklens.decode.cpu import has_bfloat16, has_int8
+from bauklens.decode.int8_product import WIDEST
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
@@ -35,22 +33,12 @@ _TRIED = 4
 """Of these, how many are compared with full precision."""
 
 
-@cache
-def cpu_features() -> tuple[str, ...]:
-    """What this CPU multiplies bfloat16 with, two to three times as fast as float32; empty if it does not."""
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        return ("BF16",) if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
-    known = {"AVX512-BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
-    return tuple(name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
-
-
 def pays(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a bfloat16 product is so much faster than one in this dtype that it pays.
 
     On a CPU only: on other devices no one has run this yet.
     """
-    return device.type == "cpu" and dtype == torch.float32 and bool(cpu_features())
+    return device.type == "cpu" and dtype == torch.float32 and bool(has_bfloat16())
 
 
 class LowPrecision:
@@ -82,18 +70,19 @@ class LowPrecision:
 
 def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecision | None:
     """The readout in low precision, if it is faster for these rows, and right for most of them; else None."""
-    numbers = _numbers(exact, everything.count) if _may_pay(exact, everything.count, reading) else None
-    if numbers is None:
+    if not _may_pay(exact, everything.count, reading):
         return None
     trial = everything.some(_TRIAL)
     try:
-        low = LowPrecision(exact, trial, numbers)
-        return low if is_worth_it(low, exact, trial, reading) else None
+        for numbers in _numbers(exact, everything.count):
+            low = LowPrecision(exact, trial, numbers)
+            if is_worth_it(low, exact, trial, reading):
+                return low
     except (RuntimeError, MemoryError) as error:  # no memory for a second head
         if not out_of_memory(error):
             raise
         free_memory(error)
-        return None
+    return None
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
@@ -126,10 +115,8 @@ def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
     )
 
 
-def _numbers(exact: Exact, rows: int) -> str | None:
-    """What is multiplied faster than float32 here; None if nothing is."""
-    unembed = exact.unembed
-    device, dtype = unembed.rows.states.device, unembed.head.weight.dtype
-    if device.type == "cpu" and has_int8() and unembed.head.weight.shape[1] <= WIDEST and compiled.starts(rows):
-        return "int8"
-    return "bfloat16" if pays(device, dtype) else None
+def _numbers(exact: Exact, rows: int) -> list[str]:
+    """What is multiplied faster than float32 here, the fastest first."""
+    weight, device = exact.unembed.head.weight, exact.unembed.rows.states.device
+    has = device.type == "cpu" and has_int8() and weight.shape[1] <= WIDEST and compiled.starts(rows)
+    return [*(["int8"] if has else []), *(["bfloat16"] if pays(device, weight.dtype) else [])]

@@ -65,6 +65,7 @@ class QuantizedHead:
         weights: (vocabulary, filled width) int8, d.
         scales: (vocabulary,) float32, s / b.
         margins: (vocabulary,) float32, g.
+        largest_scale: of the scales.
         ratio: r.
         bias: (vocabulary,) float32 bits; empty if there is none.
         mean: (width,) float32, m.
@@ -76,6 +77,7 @@ class QuantizedHead:
     weights: torch.Tensor
     scales: torch.Tensor
     margins: torch.Tensor
+    largest_scale: float
     ratio: float
     bias: torch.Tensor
     mean: torch.Tensor
@@ -95,7 +97,8 @@ class QuantizedHead:
         size, used, lost = (_norm(each) for each in (turned, whole * step, turned - whole * step))
         lost = lost + _turning(width) * size
         margin = torch.maximum(lost / self.ratio, used) * (1 + (width + 32) * 2.0**-22)
-        return whole.to(torch.int8), step[:, 0], margin
+        products = step[:, 0] * self.largest_scale * width * _STEPS**2  # no product is larger, and it is to be finite
+        return whole.to(torch.int8), step[:, 0], torch.where(products.isfinite(), margin, torch.inf)
 
     def beside(self, inputs: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
         """(row,) float64, bits: the numbers of item 4.
@@ -141,6 +144,7 @@ def quantized_head(weight: torch.Tensor, bias: torch.Tensor) -> QuantizedHead | 
         weights=numbers,
         scales=scales / block,
         margins=margins,
+        largest_scale=float(scales.amax()) / block,
         ratio=ratio,
         bias=bias.clone() if bool(bias.any()) else bias[:0],
         mean=mean,

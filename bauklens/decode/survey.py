@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-DRAWN = 16
+DRAWN = 32
 """Tokens that are drawn from the rest of a row."""
 
 

@@ -9,11 +9,13 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 
 import numpy as np
 import torch
+
+from bauklens.progress import bar
 
 READ_BEFORE = 4_096
 """Rows that a process looks at with torch's operators before it starts numba."""
@@ -178,11 +180,17 @@ def _kernels() -> ModuleType | None:
     try:
         from numba import config
 
-        from bauklens.decode import kernels
+        from bauklens.decode import compiled_pass, kernels
 
         if getattr(config, "DISABLE_JIT", 0):  # by who debugs; loops would take hours
             return None
-        kernels.count(*(np.zeros((1, 1), dtype) for dtype in (np.uint16, np.int32, np.int32, np.int32)))
+        loops = [partial(_counted, kernels), *compiled_pass.runs()]
+        for run in bar("Compiling loops, once on this machine", "loop", loops):
+            run()
     except Exception:  # numba is not there, or does not work with this Python, numpy, processor or folder
         return None
     return kernels
+
+
+def _counted(kernels: ModuleType) -> None:
+    kernels.count(*(np.zeros((1, 1), dtype) for dtype in (np.uint16, np.int32, np.int32, np.int32)))

@@ -1,5 +1,6 @@
 """Looking at logits in compiled code: what :mod:`bauklens.decode.pass_kernels` and its kin find, as tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,3 +135,17 @@ def summarize(logits: torch.Tensor, count: int, groups: int) -> tuple[torch.Tens
 
     side_by_side(run, len(logits))
     return found, ids, sums
+
+
+def runs() -> list[Callable[[], object]]:
+    """Each of these loops run on next to nothing, so that it is compiled."""
+    rows, one = torch.zeros(1, 64, device="cpu", dtype=torch.float32), torch.ones(64, device="cpu", dtype=torch.float32)
+    low, ids = rows.bfloat16(), torch.zeros(1, 1, device="cpu", dtype=torch.int64)
+    into, places = Surveyed.of(1, 1, 1), torch.full((2, 1), 0.5, device="cpu", dtype=torch.float32)
+    products = rows.to(torch.int32), one[:1], one[:1]
+    return [
+        lambda: survey(low, places, -1.0, into),
+        lambda: survey_int8(products, (one, one, one[:0]), places, -1.0, into, low[:0]),
+        lambda: score(rows, rows, one[:1], ids),
+        lambda: summarize(rows, 1, 4),
+    ]

@@ -414,7 +414,7 @@ class TestBadInput:
             (["lens", "large.txt"], ["large.txt is a file: did you mean bauklens report large.txt -o report.html?"]),
             (["lens", "half.json"], ["half.json is a file: did you mean bauklens lens --messages half.json"]),
             (["lens", "the", "-o", "loop"], ["cannot write loop", "symbolic links"]),
-            (["lens", "the", "--json", "pipe"], ["cannot write pipe"]),
+            (["report", "prompts.txt", "-o", "pipe"], ["cannot write pipe"]),
             (["lens", "the", "--device", "xpu"], ["there is no device 'xpu' here"]),
             (["lens", "the", "--target", os.fsdecode(b"\xfe")], ["is not valid Unicode"]),
         ],
@@ -425,6 +425,7 @@ class TestBadInput:
         (tmp_path / "digits.json").write_text("[" + "4" * 5_500 + "]")
         (tmp_path / "half.json").write_text(r'[{"role": "user", "content": "a\udead"}]')
         (tmp_path / "page.html").write_text("<table>")
+        (tmp_path / "prompts.txt").write_text("the")
         (tmp_path / "loop").symlink_to("loop")
         os.mkfifo(tmp_path / "pipe")
         with (tmp_path / "large.txt").open("w") as file:
@@ -817,6 +818,14 @@ def test_a_table_is_printed_before_the_page_is_written(watched, tmp_path):
     assert (status.result(), b"top 1" in table, b"<table" in written) == (0, True, True)
     for each in (page, ours, theirs):
         os.close(each)
+
+
+def test_a_file_that_cannot_be_written_after_all_is_one_line_below_the_table(command, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    ran = command("lens", "the city", "--json", "pipe")
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines() == ["Error: cannot write pipe: No such device or address"]
+    assert "top 1" in ran.stdout
 
 
 def test_files_are_written_though_no_one_reads_the_table(watched, tmp_path):

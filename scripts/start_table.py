@@ -33,6 +33,9 @@ def of_the_start(found: dict[str, Any]) -> str:
 
 def _parts(parts: dict[str, float]) -> list[str]:
     return [
+        "A lens can take less than bare, as the command imports torch and transformers without Python's search for "
+        "garbage, and leaves them out of it afterwards.",
+        "",
         "What `bauklens lens` does, part by part. Imports of torch and transformers are those of any program that "
         "loads the model.",
         "",

@@ -25,6 +25,7 @@ from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
 from rich.console import Console
 from rich.table import Table
+from start_table import of_the_start
 from tqdm import tqdm
 from viewer_table import of_the_viewer
 
@@ -42,6 +43,9 @@ TEXT = ROOT / "README.md"
 
 VIEWER = "performance_viewer.json"
 """In docs/: what scripts/benchmark_viewer.py measured."""
+
+START = "performance_start.json"
+"""In docs/: what scripts/benchmark_start.py measured."""
 
 SHAPES = {
     "gpt2-xl": lambda: _config("gpt2", n_embd=1600, n_layer=48, n_head=25),
@@ -367,6 +371,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
     if (folder / SWEEP).exists():
         parts.append(of_sweeps(json.loads((folder / SWEEP).read_text(encoding="utf-8"))))
+    if (folder / START).exists():
+        parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ from bauklens.cli.prompt_files import read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
 from tests.made import made
-from tests.processes import python
+from tests.processes import python, status_of
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # each starts a process
@@ -414,7 +415,7 @@ class TestBadInput:
             (["lens", "large.txt"], ["large.txt is a file: did you mean bauklens report large.txt -o report.html?"]),
             (["lens", "half.json"], ["half.json is a file: did you mean bauklens lens --messages half.json"]),
             (["lens", "the", "-o", "loop"], ["cannot write loop", "symbolic links"]),
-            (["lens", "the", "--json", "pipe"], ["cannot write pipe"]),
+            (["report", "prompts.txt", "-o", "pipe"], ["cannot write pipe"]),
             (["lens", "the", "--device", "xpu"], ["there is no device 'xpu' here"]),
             (["lens", "the", "--target", os.fsdecode(b"\xfe")], ["is not valid Unicode"]),
         ],
@@ -425,6 +426,7 @@ class TestBadInput:
         (tmp_path / "digits.json").write_text("[" + "4" * 5_500 + "]")
         (tmp_path / "half.json").write_text(r'[{"role": "user", "content": "a\udead"}]')
         (tmp_path / "page.html").write_text("<table>")
+        (tmp_path / "prompts.txt").write_text("the")
         (tmp_path / "loop").symlink_to("loop")
         os.mkfifo(tmp_path / "pipe")
         with (tmp_path / "large.txt").open("w") as file:
@@ -774,3 +776,63 @@ def test_on_a_terminal_what_is_printed_on_standard_error_is_seen_while_the_comma
     os.close(ours)
     os.close(theirs)
     assert seen.strip() == b"a terminal"
+
+
+@pytest.fixture
+def watched(tmp_path, folder):
+    """Runs ``bauklens lens`` with these files as its standard output and error -> its status, when it is known."""
+    with ThreadPoolExecutor() as others, open(os.devnull, "r+b") as file:
+        nothing = file.fileno()
+
+        def run(*words, output=nothing, errors=nothing):
+            words = ["-m", "bauklens", "lens", "the city", "--model", str(folder), *words]
+            return others.submit(status_of, {"words": words, "folder": str(tmp_path)}, (nothing, output, errors))
+
+        yield run
+
+
+def read_until(file, text):
+    """What comes from a file, as long as something comes, to this text."""
+    seen = b""
+    while text not in seen and select.select([file], [], [], 60)[0]:
+        seen += os.read(file, 1 << 16)
+    return seen
+
+
+def test_on_a_terminal_the_first_line_says_what_is_loaded(watched, folder):
+    ours, theirs = os.openpty()
+    status = watched(errors=theirs)
+    assert read_until(ours, b"\n").decode().splitlines()[0] == f"loading {folder}"
+    assert status.result() == 0
+    for each in (ours, theirs):
+        os.close(each)
+
+
+def test_a_table_is_printed_before_the_page_is_written(watched, tmp_path):
+    """The page is a pipe that is read only once the table is there, and cannot hold a page before that."""
+    os.mkfifo(tmp_path / "page.html")
+    page = os.open(tmp_path / "page.html", os.O_RDONLY | os.O_NONBLOCK)
+    ours, theirs = os.pipe()
+    status = watched("-o", "page.html", output=theirs)
+    table = read_until(ours, b"Check:")
+    written = read_until(page, b"</html>")
+    assert (status.result(), b"top 1" in table, b"<table" in written) == (0, True, True)
+    for each in (page, ours, theirs):
+        os.close(each)
+
+
+def test_a_file_that_cannot_be_written_after_all_is_one_line_below_the_table(command, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    ran = command("lens", "the city", "--json", "pipe")
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines() == ["Error: cannot write pipe: No such device or address"]
+    assert "top 1" in ran.stdout
+
+
+def test_files_are_written_though_no_one_reads_the_table(watched, tmp_path):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    assert watched("-o", "page.html", "--csv", "table.csv", output=theirs).result() == 1
+    os.close(theirs)
+    assert (tmp_path / "page.html").exists()
+    assert (tmp_path / "table.csv").exists()

@@ -14,6 +14,7 @@ import bauklens
 from bauklens.lens import logit_lens
 from bauklens.result import LensResult
 from tests.made import made
+from tests.tiny import tiny_model, tiny_tokenizer
 
 OTHERS_NAMES = {"_fields", "_forward_hooks", "_forward_pre_hooks", "_name_or_path", "_python_dispatch"}
 """Underscored names of Python's, torch's and transformers' own, which tests look at."""
@@ -38,6 +39,75 @@ def test_what_reads_a_result_loads_no_torch():
     loaded = modules_loaded("-c", f"import {modules}")
     assert "bauklens.show.rankings" in loaded
     assert not {name.partition(".")[0] for name in loaded} & {"torch", "transformers"}
+
+
+def test_what_needs_no_model_loads_no_torch(tmp_path):
+    """A saved lens as HTML, two of them compared, completion."""
+    made().save(tmp_path / "lens.json")
+    saved = f'import bauklens; bauklens.LensResult.load("{tmp_path}/lens.json").to_html("{tmp_path}/lens.html")'
+    lens = str(tmp_path / "lens.json")
+    compared = ["-m", "bauklens", "compare", lens, lens, "-o", str(tmp_path / "both.html")]
+    for arguments in (["-c", saved], compared, ["-m", "bauklens", "completion", "bash"]):
+        loaded = {name.partition(".")[0] for name in modules_loaded(*arguments)}
+        assert "bauklens" in loaded
+        assert not loaded & {"torch", "transformers", "pandas", "matplotlib"}
+
+
+def test_large_modules_are_imported_without_a_search_for_garbage(tmp_path):
+    """Which goes on afterwards, without them, also after a module that cannot be imported; and is left alone if off."""
+    (tmp_path / "large.py").write_text("import gc\nsearched = gc.isenabled()\n", encoding="utf-8")
+    (tmp_path / "broken.py").write_text("raise OSError\n", encoding="utf-8")
+    program = (
+        "import contextlib, gc\n"
+        "from bauklens.cli.importing import imported\n"
+        "assert gc.get_freeze_count() == 0\n"
+        "assert not imported('large').searched\n"
+        "assert gc.isenabled() and gc.get_freeze_count()\n"
+        "gc.unfreeze()\n"
+        "imported('large')\n"
+        "assert gc.get_freeze_count() == 0\n"
+        "with contextlib.suppress(OSError):\n"
+        "    imported('broken')\n"
+        "assert gc.isenabled()\n"
+        "gc.disable()\n"
+        "imported('decimal')\n"
+        "assert not gc.isenabled()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_lens_on_the_command_line_loads_one_class_of_a_model_and_nothing_that_draws_or_counts(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    program = (
+        "import gc, runpy, sys\n"
+        "try:\n"
+        "    runpy.run_module('bauklens', run_name='__main__', alter_sys=True)\n"
+        "finally:\n"
+        "    print(*sys.modules)\n"
+        "    print(gc.isenabled(), gc.get_freeze_count())\n"
+    )
+    words = ["lens", "the city of", "--model", str(tmp_path / "tiny"), "-o", str(tmp_path / "lens.html")]
+    ran = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    *_, loaded, collected = (line.split() for line in ran.stdout.splitlines())
+    assert collected[0] == "True"
+    assert int(collected[1]) > 100_000, "torch and transformers are not left alone by the search for garbage"
+    models = {each for each in loaded if re.fullmatch(r"transformers\.models\.(\w+)\.modeling_\1", each)}
+    assert models == {f"transformers.models.{each}.modeling_{each}" for each in ("auto", "llama")}
+    others = {
+        "pandas",
+        "pyarrow",
+        "xarray",
+        "matplotlib",
+        "plotly",
+        "IPython",
+        "datasets",
+        "ray",
+        "numba",
+        "peft",
+    }
+    assert not {each.partition(".")[0] for each in loaded} & others
 
 
 def test_making_a_lens_loads_no_transformers_and_looking_for_models_no_torch():

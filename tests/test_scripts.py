@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.start_imports import large_imports
 from tests.processes import python
 from tests.sweeps import write_model
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -95,6 +96,33 @@ def test_benchmark_of_sweeps(tmp_path):
     assert len(run["prompts a second"]) == 5
     assert all(each > 0 for each in run["prompts a second"].values())
     assert "| sweep, 2 workers, every cell |" in ran.stdout
+
+
+def test_benchmark_of_the_start(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    figures = tmp_path / "figures.json"
+    cases = ["--case", "bauklens --help", "--case", "parts"]
+    words = ["--model", tmp_path / "tiny", "--prompt", "the city of", "--rounds", 0, *cases, "--json", figures]
+    ran = python(SCRIPTS / "benchmark_start.py", *words)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    assert list(found["commands"]) == ["bauklens --help", found["bare"]]
+    assert all(each["seconds"] > 0 for each in found["commands"].values())
+    parts = list(found["parts"])
+    assert (parts[0], parts[-1]) == ("Python and the command's options", "end the process")
+    for text in ("| bauklens --help |", "| write the page |"):
+        assert text in ran.stdout
+
+
+def test_who_imports_a_large_package():
+    """As Python tells it: a module below what it imports, which is indented more."""
+    told = (("torch._dynamo.a", 3, 50), ("torch.b", 2, 60), ("transformers.c", 1, 90), ("scipy", 2, 7), ("ours", 1, 9))
+    lines = [f"import time: {1:9} | {spent:10} | {'  ' * depth}{name}\n" for name, depth, spent in told]
+    assert large_imports("".join(lines)) == {
+        "torch._dynamo": ("transformers.c", 50e-6),
+        "scipy": ("ours", 7e-6),
+    }
 
 
 def test_benchmark_of_a_model_over_ranks():

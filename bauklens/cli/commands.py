@@ -15,7 +15,7 @@ from bauklens.cli.fits import fit, merge
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.option_values import lens_arguments, load_model, template_of
 from bauklens.cli.options import lens_options, model_options, target_options, template_option
-from bauklens.cli.output import print_values, require_each_writable, require_page, say, write
+from bauklens.cli.output import print_values, require_each_writable, require_page, say, shown_first, write
 from bauklens.cli.prompt_files import read_messages, read_prompts, require_prompt
 from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.scores import score
@@ -33,7 +33,7 @@ _MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content":
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 @click.option(
-    "-q", "--quiet", is_flag=True, help="Hide progress bars and the names of written files; still show errors."
+    "-q", "--quiet", is_flag=True, help="Hide progress bars, and what is loaded and written; still show errors."
 )
 @click.pass_context
 def main(context: click.Context, quiet: bool) -> None:
@@ -143,24 +143,30 @@ def lens(
     results: list[LensResult] = found if isinstance(found, list) else [found]
     wanted = results[0].main_position if position is None else position
     (shown,) = chosen_positions(len(results[0].tokens), wanted)
-    written = [] if output is None else [str(output)]
-    if output is not None:
-        from bauklens.show.page import save_report
 
-        save_report(results, output, look=look)
-    if csv_path is not None:
-        write(csv_path, as_csv(results))
-    if json_path is not None:
-        written += write_json(json_path, results)
-    if "-" not in (csv_path, json_path):
-        from bauklens.show.terminal import print_decoders, print_position
+    def show() -> None:
+        if "-" not in (csv_path, json_path):
+            from bauklens.show.terminal import print_decoders, print_position
 
-        if results[1:]:
-            print_decoders(results, shown)
-        else:
-            print_position(results[0], shown)
-    for each in written:
-        say(f"wrote {each}")
+            if results[1:]:
+                print_decoders(results, shown)
+            else:
+                print_position(results[0], shown)
+
+    def write_files() -> None:
+        written = [] if output is None else [str(output)]
+        if output is not None:
+            from bauklens.show.page import save_report
+
+            save_report(results, output, look=look)
+        if csv_path is not None:
+            write(csv_path, as_csv(results))
+        if json_path is not None:
+            written += write_json(json_path, results)
+        for each in written:
+            say(f"wrote {each}")
+
+    shown_first(show, write_files)
 
 
 @main.command()

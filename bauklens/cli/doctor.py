@@ -3,13 +3,13 @@
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import bauklens
 from bauklens import __version__
+from bauklens.cli.importing import imported
 from bauklens.errors import LensError
 from bauklens.model.caches import (
     DEMO,
@@ -63,7 +63,7 @@ def _package(name: str, remedy: str) -> str:
     except PackageNotFoundError:
         return f"not installed: {remedy}"
     try:
-        import_module(name)
+        imported(name)
     except Exception as error:
         return f"{found}, but importing it fails: {type(error).__name__}: {error}"
     return found

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bauklens.cli.importing import imported
 from bauklens.errors import LensError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,6 +48,7 @@ def edits_of(options: dict[str, Any], decoder: Any) -> Any:
         if given["edit_layers"] or given["edit_positions"]:
             raise LensError("there is nothing to edit: pass --swap, --steer or --ablate as well")
         return None
+    imported("torch")
     from bauklens import edits
 
     several = decoder if isinstance(decoder, list) else [decoder]

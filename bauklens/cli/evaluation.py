@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bauklens.cli.importing import imported
 from bauklens.cli.option_values import load_model
 from bauklens.cli.options import model_options
 from bauklens.cli.output import require_each_writable, say, write
@@ -100,6 +101,7 @@ def evaluate(
     from bauklens.decoders.evaluation_sets import item_sets
 
     sets = item_sets(files, read=read, forms=forms)
+    imported("torch")
     from bauklens.decoders.chosen import chosen_decoders
     from bauklens.decoders.evaluate import evaluate as evaluated
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bauklens.cli.importing import imported
 from bauklens.cli.option_values import load_model, loading_quietly
 from bauklens.cli.options import model_options, window_options
 from bauklens.cli.output import require_each_writable, say
@@ -196,6 +197,7 @@ def merge(files: tuple[Path, ...], output: Path, file: Path | None, name: str | 
     if not files[1:]:
         raise LensError("merge takes two decoders or more")
     texts = None if file is None else read_texts(file)
+    imported("torch")
     from bauklens.decoders.learned import LearnedDecoder
     from bauklens.decoders.loading import load_decoder
 

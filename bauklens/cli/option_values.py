@@ -1,14 +1,14 @@
 """What the values of options mean: the arguments of `logit_lens`, the switches of a chat template, and the model."""
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from bauklens.cli.output import is_quiet
+from bauklens.cli.importing import imported
+from bauklens.cli.output import is_quiet, say
 from bauklens.errors import LensError
 from bauklens.reading_files import parse_json
-from bauklens.signals import finished
+from bauklens.result.tokens import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,15 +18,17 @@ _WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
 
 
 def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
-    """The model and the tokenizer that a command's options name."""
-    loading = loading_quietly()
+    """The model and the tokenizer that a command's options name; on a terminal, the first line says which."""
     wanted = {name: value for name, value in options.items() if value}
+    if sys.stderr is not None and sys.stderr.isatty():
+        say(f"loading {printable(wanted['model'])}")
+    loading = loading_quietly()
     return cast("tuple[nn.Module, Any]", loading.load(wanted.pop("model"), **wanted))
 
 
 def loading_quietly() -> ModuleType:
     """The module that loads models, which shows no bars if --quiet is given or there is no terminal."""
-    loading = finished(import_module, "bauklens.model.loading")  # an interrupt within an import can be swallowed there
+    loading = imported("bauklens.model.loading")
     if is_quiet():
         from bauklens.progress import hide_bars
 
@@ -78,6 +80,7 @@ def _decoders(names: tuple[str, ...], *, force: bool) -> Any:
     """The decoders that are named: one, or a list of several; None if none is."""
     if not names:
         return None
+    imported("torch")
     from bauklens.decoders.chosen import chosen_decoders
 
     found = chosen_decoders(names, force=force)

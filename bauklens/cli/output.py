@@ -1,6 +1,6 @@
 """What the commands print, and the files that they write."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -29,6 +29,18 @@ def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
     console = Console()
     for name, value in values:
         console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
+
+
+def shown_first(show: Callable[[], object], write_files: Callable[[], object]) -> None:
+    """Prints what a command found, and then writes its files, also if no one reads what is printed."""
+    unread: BaseException | None = None
+    try:
+        show()
+    except (OSError, SystemExit) as error:  # a disk is full, or the reader of a pipe is gone, which rich ends with
+        unread = error
+    write_files()
+    if unread is not None:
+        raise unread
 
 
 def write(path: str, text: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bauklens.cli.importing import imported
 from bauklens.cli.option_values import load_model
 from bauklens.cli.options import model_options, window_options
 from bauklens.cli.output import require_each_writable, say, write
@@ -78,6 +79,7 @@ def score(
     form = None if plot is None else _drawn_as(plot)
     files = _files_to_store(names, force_decoder) if store else {}
     texts = read_texts(file)
+    imported("torch")
     from bauklens.decoders.chosen import chosen_decoders, told_apart
 
     decoders = chosen_decoders(names, force=force_decoder)

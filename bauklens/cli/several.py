@@ -7,7 +7,7 @@ import click
 
 from bauklens.cli.option_values import lens_arguments, load_model
 from bauklens.cli.options import lens_options, model_options, target_options
-from bauklens.cli.output import require_each_writable, require_page, say, write
+from bauklens.cli.output import require_each_writable, require_page, say, shown_first, write
 from bauklens.cli.prompt_files import read_prompts, require_prompt
 from bauklens.errors import LensError, PromptError
 from bauklens.files import is_file
@@ -58,15 +58,21 @@ def compare(
     if isinstance(arguments["decoder"], list):
         raise LensError("compare takes one --decoder: to see several beside each other, use bauklens lens")
     comparison = _compared(one, other, other_model, arguments, options)
-    if output is not None:
-        comparison.to_html(output)
-        say(f"wrote {output}")
-    if csv_path is not None:
-        write(csv_path, csv_text(comparison.to_frame()))
-    if csv_path != "-":
-        from bauklens.show.terminal import print_comparison
 
-        print_comparison(comparison, position)
+    def show() -> None:
+        if csv_path != "-":
+            from bauklens.show.terminal import print_comparison
+
+            print_comparison(comparison, position)
+
+    def write_files() -> None:
+        if output is not None:
+            comparison.to_html(output)
+            say(f"wrote {output}")
+        if csv_path is not None:
+            write(csv_path, csv_text(comparison.to_frame()))
+
+    shown_first(show, write_files)
 
 
 def _compared(

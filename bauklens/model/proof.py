@@ -19,12 +19,20 @@ class NotProvedError(LensError):
     """What was decoded is not what the model says."""
 
 
-def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch.dtype) -> float:
+def prove(
+    layout: Layout,
+    decoded: torch.Tensor,
+    own: torch.Tensor,
+    dtype: torch.dtype,
+    *,
+    allowed: torch.Tensor | None = None,
+) -> float:
     """The largest difference between decoded logits and the model's own.
 
     Args:
         decoded, own: (..., vocabulary).
         dtype: that of the states.
+        allowed: (...,), by how much they may differ, if :func:`allowed_difference` has said it of them before.
 
     Raises:
         NotProvedError: the difference is more than rounding, so that nothing decoded in this way could be trusted.
@@ -38,7 +46,7 @@ def prove(layout: Layout, decoded: torch.Tensor, own: torch.Tensor, dtype: torch
     if not (left_out_alike and real.any()):
         raise not_proved(layout, "other tokens are left out")
     differences = torch.where(real, decoded - own, 0).abs().amax(dim=-1)
-    allowed = allowed_difference(own, dtype)
+    allowed = allowed_difference(own, dtype) if allowed is None else allowed
     if not (differences <= allowed).all():
         worst = (differences - allowed).argmax()
         raise not_proved(

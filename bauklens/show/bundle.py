@@ -22,6 +22,7 @@ _TYPE = re.compile(r"/\*\* @type \{[^}]*\} \*/ ")
 _INDENT = re.compile(r"^ +", re.MULTILINE)
 
 
+@cache
 def joined(folder: Path, entry: str) -> str:
     """The module ``entry`` and all that it imports, as one text without imports, exports, comments and indents.
 

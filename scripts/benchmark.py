@@ -21,6 +21,8 @@ from unittest import mock
 
 import click
 import torch
+from benchmark_paths import PATHS, of_paths, paths
+from benchmark_paths import measure as measure_paths
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
 from rich.console import Console
@@ -371,6 +373,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
     if (folder / SWEEP).exists():
         parts.append(of_sweeps(json.loads((folder / SWEEP).read_text(encoding="utf-8"))))
+    if (folder / PATHS).exists():
+        parts.append(of_paths(json.loads((folder / PATHS).read_text(encoding="utf-8"))))
     if (folder / START).exists():
         parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
@@ -433,6 +437,7 @@ the process above that of the forward pass alone, the hidden states included.
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")
 @click.option("--sweep", is_flag=True, help="Measure sweeps of many prompts instead, by one worker and by two.")
+@click.option("--paths", "by_path", is_flag=True, help="Measure each path through the package instead.")
 @click.option("--prompts", default=256, show_default=True, help="With --sweep: how many.")
 def main(
     model: str,
@@ -444,11 +449,19 @@ def main(
     json_path: Path | None,
     docs: bool,
     sweep: bool,
+    by_path: bool,
     prompts: int,
 ) -> None:
     """Prints the tables."""
     loaded, tokenizer = load(model, shape, device, dtype)
     runs = []
+    if by_path:
+        runs.append(_of_paths(model, loaded, tokenizer, tokens, rounds))
+        print(of_paths(runs[-1]))
+        if docs:
+            (DOCS / PATHS).write_text(json.dumps(runs[-1], indent=1) + "\n", encoding="utf-8")
+            write_docs([], DOCS)
+        tokens = ()
     if sweep:
         about = {"machine": machine(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch.")}
         runs.append(measure_sweep(model, loaded, tokenizer, prompts, max(rounds, 1), about))
@@ -465,6 +478,18 @@ def main(
             write_docs(runs[-1:], DOCS)
     if json_path is not None:
         json_path.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+
+
+def _of_paths(name: str, model: Any, tokenizer: Any, tokens: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """Each path on a prompt of the first of some lengths."""
+    decoder = bauklens.load_decoder("demo") if name == "demo" else None
+    cases = Cases(model, tokenizer, prompt_of(tokenizer, model.config.vocab_size, tokens[0]), decoder)
+    every = paths(model, tokenizer, cases.prompt, cases.decoder, cases.forward)
+    command = (
+        f".venv/bin/python scripts/benchmark.py --model {name} --paths --tokens {tokens[0]} --rounds {rounds} --docs"
+    )
+    about = {"machine": machine(model.device), "tokens": tokens[0], "command": command}
+    return measure_paths(name, every, max(rounds, 1), about)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import click
 import torch
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
+from peers.table import PEERS, of_the_peers
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -367,6 +368,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
     if (folder / SWEEP).exists():
         parts.append(of_sweeps(json.loads((folder / SWEEP).read_text(encoding="utf-8"))))
+    if (folder / PEERS).exists():
+        parts.append(of_the_peers(json.loads((folder / PEERS).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ from benchmark_paths import PATHS, of_paths, paths
 from benchmark_paths import measure as measure_paths
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
+from peers.table import PEERS, of_the_peers
 from rich.console import Console
 from rich.table import Table
 from start_table import of_the_start
@@ -377,6 +378,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_paths(json.loads((folder / PATHS).read_text(encoding="utf-8"))))
     if (folder / START).exists():
         parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
+    if (folder / PEERS).exists():
+        parts.append(of_the_peers(json.loads((folder / PEERS).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 

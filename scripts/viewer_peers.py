@@ -54,7 +54,7 @@ class Peers:
         assert self.d3 is not None
         assert lens.tracked is not None
         sys.path.insert(0, str(self.jlens))
-        from jlens import vis  # type: ignore[import-not-found]
+        from jlens import vis
 
         script = f"<script>{self.d3.read_text(encoding='utf-8')}</script>"
         vis._TEMPLATE_FOR_MODE["embed"] = vis.PAGE_TEMPLATE.replace("__D3__", script)

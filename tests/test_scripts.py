@@ -4,9 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from scripts.start_imports import large_imports
 from tests.processes import python
@@ -142,6 +147,80 @@ def test_benchmark_of_effects(tmp_path):
     ran = python(SCRIPTS / "benchmark_effects.py", *arguments)
     assert ran.returncode == 0, ran.stderr
     assert re.findall(r", (hidden|mlp), 50 tokens: .* ratio [\d.]+;", ran.stdout) == ["hidden", "mlp"]
+
+
+def test_benchmark_of_peers(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    (tmp_path / "docs").mkdir()
+    kept = ("--json", tmp_path / "figures.json", "--docs", tmp_path / "docs")
+    ways = ("--way", "NNsight, its recipe", "--way", "nnterp")
+    words = ("--model", tmp_path / "tiny", "--tokens", 12, "--rounds", 1, *ways, "--cache", tmp_path / "cache", *kept)
+    ran = python(SCRIPTS / "benchmark_peers.py", *words, "--no-install")
+    assert ran.returncode == 0, ran.stderr
+    (run,) = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    measured = [name for name, each in run["ways"].items() if "reason" not in each]
+    installed = bool(find_spec("nnsight")) and version("nnsight") == "0.8.1"
+    assert measured[:2] == ["floor: and a bfloat16 product a layer", "bauklens"]
+    assert measured[2:] == (["NNsight, its recipe"] if installed else [])
+    assert run["ways"]["nnterp"] == {"reason": "not installed: nnterp, nnsight"}
+    assert "nnterp: not installed: nnterp, nnsight" in ran.stdout
+    assert not (tmp_path / "cache").exists()
+    for name in measured:
+        assert run["ways"][name]["seconds"] > 0
+    for name in measured[1:]:  # all 3 blocks; bauklens has the embedding too
+        assert run["ways"][name]["same"] == run["ways"][name]["of"] == 12 * (4 if name == "bauklens" else 3)
+        assert run["versions"][name]["torch"] == torch.__version__
+    page = (tmp_path / "docs" / "PERFORMANCE.md").read_text(encoding="utf-8")
+    assert "## Other tools" in page
+    assert "- nnterp: not installed: nnterp, nnsight" in page
+    assert json.loads((tmp_path / "docs" / "performance_peers.json").read_text(encoding="utf-8")) == [run]
+
+
+def test_the_tools_are_measured_in_the_versions_that_are_tested(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    named = {wanted for way in import_module("peers.ways").WAYS for wanted in way.packages}
+    pinned = (SCRIPTS.parent / "constraints.txt").read_text(encoding="utf-8").split()
+    assert named.difference(pinned) == {"nnterp==1.3.0", "nnsight==0.7.0"}  # in an environment of their own
+
+
+class TestComparedPeers:
+    """What benchmark_peers.py does with an answer."""
+
+    @pytest.fixture
+    def peers(self, monkeypatch):
+        monkeypatch.syspath_prepend(SCRIPTS)
+        return import_module("peers.measuring"), import_module("peers.prompts").Told
+
+    @staticmethod
+    def answer(told, layers, shift=0, positions=50):
+        ids = np.arange(len(layers) * positions * 5).reshape(len(layers), positions, 5) + shift
+        return told(layers, ids, np.full(ids.shape, 0.1, dtype=np.float32))
+
+    def test_rows_are_matched_by_their_layers(self, peers):
+        measuring, told = peers
+        ours = self.answer(told, ["embed", "0", "1"])
+        theirs = told(["1", "0"], ours.top_ids[[2, 1]], ours.top_probs[[2, 1]] + np.float32(0.02))
+        found = measuring.compared(theirs, ours)
+        assert (found["same"], found["of"]) == (100, 100)
+        assert found["difference"] == pytest.approx(0.02, abs=1e-6)
+
+    def test_another_answer_is_not_measured(self, peers):
+        measuring, told = peers
+        ours = self.answer(told, ["0", "1"])
+        with pytest.raises(measuring.NotMeasuredError, match="is that of bauklens in 0 of 100 rows"):
+            measuring.compared(self.answer(told, ["0", "1"], shift=1), ours)
+
+    def test_layers_that_are_off_by_one_are_not_measured(self, peers):
+        measuring, told = peers
+        ours = self.answer(told, ["embed", "0", "1"])
+        with pytest.raises(measuring.NotMeasuredError, match="in 0 of 100 rows"):
+            measuring.compared(told(["0", "1"], ours.top_ids[:2], ours.top_probs[:2]), ours)
+
+    def test_other_tokens_are_not_measured(self, peers):
+        measuring, told = peers
+        with pytest.raises(measuring.NotMeasuredError, match=r"reads 51 tokens .* where bauklens reads 50"):
+            measuring.compared(self.answer(told, ["0"], positions=51), self.answer(told, ["0"]))
 
 
 class TestBenchmarkOfDecoders:

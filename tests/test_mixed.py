@@ -15,7 +15,6 @@ from bauklens.decode.cpu import has_bfloat16
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.result.measures import DEFAULT
-from tests.low_numbers import NUMBERS
 
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
@@ -77,9 +76,6 @@ HEADS = {
     "left out": left_out,
     "masked": finite_mask,
 }
-
-
-pytestmark = [pytest.mark.usefixtures("numbers"), pytest.mark.parametrize("numbers", NUMBERS, indirect=True)]
 
 
 def states(seed=1):

@@ -7,7 +7,6 @@ from torch import nn
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.decode.rounding import BITS, rounded_head
-from tests.low_numbers import NUMBERS
 
 WIDTH, VOCABULARY, ROWS = 48, 3_001, 12
 DOWN = 1 + 2.0**-8 * (1 - 2.0**-7)
@@ -175,14 +174,12 @@ def assert_what_is_certain_is_right(head, inputs, k, scale=1.0, numbers="bfloat1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("numbers", NUMBERS, indirect=True)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_certain_is_right_in_thirty_heads_of_each_family(family, numbers):
     for seed in range(30):
         assert_what_is_certain_is_right(*made(family, seed)[:2], (1, 5, 20)[seed % 3], made(family, seed)[2], numbers)
 
 
-@pytest.mark.parametrize("numbers", NUMBERS, indirect=True)
 @pytest.mark.parametrize("family", [gaussian, sparse, sorted_lengths, tiny, common_direction])
 def test_many_rows_are_certain(family, numbers):
     certain = [assert_what_is_certain_is_right(*made(family, seed)[:2], 5, numbers=numbers) for seed in range(4)]

@@ -23,8 +23,8 @@ PATHS = "performance_paths.json"
 NEW_TOKENS = 16
 """Tokens that are generated."""
 
-WORDS = (" city", " river", " country", " mountain", " language", " king", " year", " water")
-"""Words that are followed."""
+FOLLOWED = 8
+"""Tokens that are followed, the prompt's first."""
 
 KEPT = (49, 1_024)
 """Layers and positions of the lens that is saved and loaded."""
@@ -78,6 +78,8 @@ def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forwar
     def lens(**arguments: Any) -> Any:
         return bauklens.logit_lens(model, tokenizer, prompt, **{"track": 0, **arguments})
 
+    followed = list(dict.fromkeys(prompt.tolist()))[:FOLLOWED]
+    half = range(len(head) // 2)
     one = lens(layers=[0, -1])
     other = lens(layers=[0, -1], measures=[])
     parts = [prompt[start : start + len(prompt) // 4] for start in range(0, len(prompt), len(prompt) // 4)]
@@ -93,8 +95,8 @@ def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forwar
     return {
         "a lens": (lens, least(), "forward, product"),
         "tracked tokens (256)": (lambda: lens(track=256), least(), "forward, product"),
-        "a set of 1,500 tokens": (lambda: lens(mass={"set": range(300, 1_800)}), least(), "forward, product"),
-        "eight words followed": (lambda: lens(targets=list(WORDS)), least(), "forward, product"),
+        "a set of thousands of tokens": (lambda: lens(mass={"set": half}), least(), "forward, product"),
+        "eight tokens followed": (lambda: lens(targets=followed), least(), "forward, product"),
         "measures of every kind": (lambda: lens(measures=list(bauklens.MEASURES)), least(), "forward, product"),
         "streams hidden, attention, mlp": (
             lambda: lens(stream=["hidden", "attention", "mlp"]),
@@ -132,7 +134,7 @@ def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forwar
             "forward",
         ),
         "nearest tokens": (
-            lambda: bauklens.nearest_tokens(model, tokenizer, " city"),
+            lambda: bauklens.nearest_tokens(model, tokenizer, prompt[:1].tolist()),
             least(forwards=0, tables=1 / (layers * len(prompt))),
             "a product of one row",
         ),

@@ -103,6 +103,20 @@ def test_benchmark_of_sweeps(tmp_path):
     assert "| sweep, 2 workers, every cell |" in ran.stdout
 
 
+def test_benchmark_of_paths(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    figures = tmp_path / "figures.json"
+    words = ["--model", tmp_path / "tiny", "--paths", "--tokens", 12, "--rounds", 1, "--json", figures]
+    ran = python(SCRIPTS / "benchmark.py", *words)
+    assert ran.returncode == 0, ran.stderr
+    (run,) = json.loads(figures.read_text(encoding="utf-8"))
+    assert len(run["paths"]) >= 17
+    assert all(each["seconds"] > 0 and each["least"] > 0 for each in run["paths"].values())
+    assert "| save 49 x 1,024 |" in ran.stdout
+    assert "--paths --tokens 12" in ran.stdout
+
+
 def test_benchmark_of_the_start(tmp_path):
     tiny_model("llama").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")

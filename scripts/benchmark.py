@@ -23,6 +23,7 @@ import click
 import torch
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
+from gpu_table import GPU, of_gpus
 from rich.console import Console
 from rich.table import Table
 from start_table import of_the_start
@@ -373,6 +374,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_sweeps(json.loads((folder / SWEEP).read_text(encoding="utf-8"))))
     if (folder / START).exists():
         parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
+    if (folder / GPU).exists():
+        parts.append(of_gpus(json.loads((folder / GPU).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -6,11 +6,13 @@ TRITON_INTERPRET=1 .venv/bin/python scripts/gpu_kernel_check.py --device cpu
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import click
 import torch
-from gpu_kernels import Reduced, by_torch, reduced
+import triton
+from gpu_kernels import BLOCK, GROUP, Reduced, by_torch, reduce_block, reduced
 from gpu_timing import milliseconds
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -22,14 +24,12 @@ TOPK = 5
 
 def equality(device: torch.device) -> list[dict[str, Any]]:
     """Each case: how far the kernel is from float64 on the same logits, and whether its top k are the largest."""
-    return [
-        _compared(f"{name}, {_name(dtype)}", logits)
-        for dtype in DTYPES
-        for name, logits in _logits(dtype, device)
-    ]
+    return [_compared(f"{name}, {_name(dtype)}", logits) for dtype in DTYPES for name, logits in _logits(dtype, device)]
 
 
-def times(device: torch.device, rows: int, vocabulary: int, rounds: int, compiled: bool = False) -> list[dict[str, Any]]:
+def times(
+    device: torch.device, rows: int, vocabulary: int, rounds: int, compiled: bool = False
+) -> list[dict[str, Any]]:
     """Milliseconds for one tile of each dtype, and GB/s of one read of its logits in the kernel's time.
 
     Args:
@@ -39,8 +39,7 @@ def times(device: torch.device, rows: int, vocabulary: int, rounds: int, compile
     for dtype in DTYPES:
         logits = (3 * torch.randn(rows, vocabulary, device=device)).to(dtype)
         other: Callable[[torch.Tensor, int], Reduced] = torch.compile(by_torch) if compiled else reduced
-        ways = {"torch": lambda logits=logits: by_torch(logits, TOPK)}
-        ways["other"] = lambda logits=logits, other=other: other(logits, TOPK)
+        ways = {"torch": partial(by_torch, logits, TOPK), "other": partial(other, logits, TOPK)}
         taken, failed = milliseconds(ways, rounds, device)
         if failed:
             raise RuntimeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
@@ -76,6 +75,30 @@ def _logits(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, tor
     yield "tokens that are left out", left_out
 
 
+def not_finite(device: torch.device) -> bool:
+    """Whether a NaN and an infinite logit make the row's log Z not finite, and no other row's."""
+    logits = torch.zeros(3, 5000, device=device)
+    logits[0, 3], logits[1, 4000] = torch.nan, torch.inf
+    return reduced(logits, TOPK).log_z.isfinite().tolist() == [False, False, True]
+
+
+def machine_code(capability: int) -> dict[str, int]:
+    """Bytes of the kernel's code for GPUs of a capability (90 is an H100's), for each dtype; it takes no GPU."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    numbers = dict.fromkeys(("stride", "vocabulary", "groups", "blocks"), "i32")
+    results = dict.fromkeys(("group_maxima", "maxima", "sums", "weighted"), "*fp32")
+    sizes = {"block_groups": BLOCK // GROUP, "group": GROUP}
+    found = {}
+    for dtype, name in zip(DTYPES, ("fp32", "fp16", "bf16"), strict=True):
+        kinds = {"logits": f"*{name}"} | results | numbers | dict.fromkeys(sizes, "constexpr")
+        source = ASTSource(reduce_block, kinds, constexprs=sizes)
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+        found[_name(dtype)] = len(compiled.asm["cubin"])
+    return found
+
+
 def _compared(name: str, logits: torch.Tensor) -> dict[str, Any]:
     found, wide = reduced(logits, TOPK), logits.double()
     log_z = wide.logsumexp(dim=-1)
@@ -99,11 +122,15 @@ def _name(dtype: torch.dtype) -> str:
 @click.option("--rows", default=640, show_default=True, help="Of the tile that is timed; 0 times none.")
 @click.option("--vocabulary", default=50257, show_default=True)
 @click.option("--rounds", default=20, show_default=True)
-def main(device: str, rows: int, vocabulary: int, rounds: int) -> None:
+@click.option("--compile-for", type=int, help="Only compile for GPUs of this capability, for example 90; takes no GPU.")
+def main(device: str, rows: int, vocabulary: int, rounds: int, compile_for: int | None) -> None:
     """Prints what was found."""
+    if compile_for is not None:
+        print(json.dumps(machine_code(compile_for)))
+        return
     on = torch.device(device)
     timed = times(on, rows, vocabulary, rounds) if rows else []
-    print(json.dumps({"equality": equality(on), "times": timed}, indent=1))
+    print(json.dumps({"equality": equality(on), "not finite": not_finite(on), "times": timed}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """An experiment: softmax, top-k and entropy from one read of the logits, by Triton. The package does not use it.
 
-On a GPU the softmax, the top-k and the measures of a tile wait for memory: each reads all of its logits. Here one kernel
-reads them once. It keeps the sums of each block of tokens, and the maximum of each group of 64; a few small operators
-of torch do the rest. The k largest logits of a row are in the k groups with the largest maxima: what is left out is at
-most as large as each of those k maxima.
+On a GPU the softmax, the top-k and the measures of a tile are limited by memory: each reads all of its logits. Here one
+kernel reads them once. It keeps the sums of each block of tokens, and the maximum of each group of 64; a few small
+operators of torch do the rest. The k largest logits of a row are in the k groups with the largest maxima: no other
+logit is larger than any of those k maxima.
 
 Needs Triton, and CUDA, or TRITON_INTERPRET=1 in the environment before Triton is imported.
 """
@@ -21,7 +21,7 @@ BLOCK = 2048
 """Tokens that one program reads, and whose sums are kept."""
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def reduce_block(
     logits: tl.tensor,
     group_maxima: tl.tensor,

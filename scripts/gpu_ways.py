@@ -1,8 +1,5 @@
 """What scripts/gpu_session.py times on one model: the lens, the least that it could cost, and other ways."""
 
-import importlib.util
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +23,8 @@ def build(shape: str, dtype: str, tokens: int, device: torch.device) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if shape == "tiny":
-        config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=3, n_head=4, n_positions=16, vocab_size=700)
+        sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 16, "vocab_size": 700}
+        config = AutoConfig.for_model("gpt2", **sizes, bos_token_id=1, eos_token_id=2)
     else:
         config = SHAPES[shape]()
     config.n_positions = max(config.n_positions, tokens)
@@ -43,8 +41,13 @@ def measure(model: Any, tokens: int, rounds: int, until: float) -> dict[str, Any
     device = cases.token_ids.device
     ways, left_out = _ways(cases)
     taken, failed = milliseconds(ways, rounds, device, until)
-    peaks = {name: peak_bytes(ways[name]) for name in taken}
-    run = {
+    peaks: dict[str, int | None] = {}
+    for name in taken:
+        try:
+            peaks[name] = peak_bytes(ways[name])
+        except Exception as error:
+            peaks[name], failed[f"{name}, memory"] = None, reason(error)
+    run: dict[str, Any] = {
         "dtype": str(cases.head.weight.dtype).removeprefix("torch."),
         "tokens": tokens,
         "layers": len(cases.found.blocks),
@@ -78,13 +81,6 @@ def _ways(cases: Cases) -> tuple[dict[str, Way], dict[str, str]]:
         ways["notebook: softmax of everything"] = cases.notebook
     else:
         left_out["notebook: softmax of everything"] = f"needs {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free"
-    if importlib.util.find_spec("transformer_lens") is None:
-        left_out["TransformerLens"] = "it is not installed"
-    else:
-        try:
-            ways["TransformerLens"] = _transformer_lens(cases)
-        except Exception as error:
-            left_out["TransformerLens"] = reason(error)
     return ways, left_out
 
 
@@ -96,26 +92,6 @@ def _floor(cases: Cases, weight: torch.Tensor) -> None:
     logits = torch.empty(len(cases.prompt), len(weight), dtype=weight.dtype, device=weight.device)
     for _ in range(1 + len(cases.found.blocks)):
         torch.mm(states, weight.T, out=logits)
-
-
-def _transformer_lens(cases: Cases) -> Way:
-    """Its bridge of the same model, and its logit_lens at all positions; it always computes the entropy too."""
-    from tokenizers import Tokenizer, models
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.tools.analysis import logit_lens
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))  # noqa: S106
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="a", eos_token="a", pad_token="b")  # noqa: S106
-    model, device = cases.model, cases.token_ids.device
-    with tempfile.TemporaryDirectory() as folder:  # it wants a name; what it looks up there is the configuration
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        bridge = TransformerBridge.boot_transformers(
-            str(Path(folder)), hf_model=model, tokenizer=tokenizer, device=str(device), dtype=model.dtype
-        )
-    return lambda: logit_lens(bridge, cases.token_ids, positions=None, top_k=5, return_type="probs")
 
 
 def _profile(ways: dict[str, Way], taken: float, device: torch.device) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What only a CUDA device shows; without one these tests are skipped."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ def test_a_lens_on_cuda_is_that_on_the_cpu(model):
     assert np.array_equal(there.top_ids[..., 0], here.top_ids[..., 0])
     assert np.allclose(there.top_probs, here.top_probs, atol=1e-4)
     for name in set(here.measures) & set(there.measures):
-        assert np.allclose(there.measures[name], here.measures[name], atol=1e-3), name
+        assert np.allclose(there.measures[name], here.measures[name], atol=1e-3, equal_nan=True), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -34,15 +36,23 @@ def test_hidden_states_stay_on_the_device(gpt2):
     assert bauklens.get_hidden_states(gpt2.to("cuda"), None, PROMPT).device.type == "cuda"
 
 
+@pytest.fixture
+def scripts(monkeypatch):
+    """Makes scripts import each other, as they do when they are run."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "scripts")
+
+
+@pytest.mark.usefixtures("scripts")
 def test_if_cuda_runs_out_of_memory_tiles_are_halved_and_the_answer_is_the_same():
-    from scripts.gpu_checks import memory_runs_out
+    from gpu_checks import memory_runs_out
 
     found = memory_runs_out(torch.device("cuda"))
     assert found.outcome == "ok", found.line
 
 
+@pytest.mark.usefixtures("scripts")
 def test_a_model_over_two_gpus_has_the_table_of_one():
-    from scripts.gpu_checks import two_gpus
+    from gpu_checks import two_gpus
 
     found = two_gpus()
     if found.outcome == "left out":

@@ -65,9 +65,10 @@ def test_a_session_without_cuda_is_one_clear_line():
     assert "Traceback" not in ran.stderr
 
 
-def test_a_section_of_the_docs(monkeypatch):
+def test_a_section_of_the_docs(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(SCRIPTS)
-    from gpu_table import of_gpus
+    from benchmark import write_docs
+    from gpu_table import GPU, of_gpus
 
     floor = "floor: and a product a layer"
     run = {"shape": "gptj", "dtype": "float16", "tokens": 128, "layers": 28, "state_bytes": 2e6}
@@ -89,6 +90,9 @@ def test_a_section_of_the_docs(monkeypatch):
     ):
         assert line in text.splitlines()
     assert "Left out" not in text
+    (tmp_path / GPU).write_text(json.dumps(found), encoding="utf-8")
+    write_docs([], tmp_path)
+    assert text in (tmp_path / "PERFORMANCE.md").read_text(encoding="utf-8")
 
 
 def test_kernels_are_told_apart_by_their_names(monkeypatch):

@@ -25,6 +25,7 @@ from benchmark_paths import PATHS, of_paths, paths
 from benchmark_paths import measure as measure_paths
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
+from gpu_table import GPU, of_gpus
 from peers.table import PEERS, of_the_peers
 from rich.console import Console
 from rich.table import Table
@@ -380,6 +381,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
     if (folder / PEERS).exists():
         parts.append(of_the_peers(json.loads((folder / PEERS).read_text(encoding="utf-8"))))
+    if (folder / GPU).exists():
+        parts.append(of_gpus(json.loads((folder / GPU).read_text(encoding="utf-8"))))
     (folder / "PERFORMANCE.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -14,8 +14,8 @@ from torch import nn
 
 import bauklens
 from bauklens.decode import compiled, compiled_pass, low_head
-from bauklens.decode.cpu import has_int8
-from bauklens.decode.int8_product import int8_product
+from bauklens.decode import int8_product as products
+from bauklens.decode.cpu import has_int8, int8_product
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.quantizing import quantized_head, turned_back
 from bauklens.decode.reading import Reading
@@ -45,7 +45,7 @@ def logits_of(head, inputs):
 
 def product_of(head, inputs, scale=1.0):
     bias = torch.zeros(head.out_features) if head.bias is None else scale * head.bias
-    product = int8_product(head.weight, head.weight, bias)
+    product = products.product_of(head.weight, head.weight, bias)
     inputs = scale * inputs
     return product, inputs, inputs @ product.mean[:, None]
 
@@ -60,7 +60,7 @@ def test_products_are_exact(rows, extreme):
     )
     if extreme:
         one, other = one.sign() * 127, other.sign() * 127
-    assert torch.equal(torch._int_mm(one, other.T).long(), one.long() @ other.long().T)
+    assert torch.equal(int8_product(one, other).long(), one.long() @ other.long().T)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -19,6 +19,11 @@ def has_bfloat16() -> tuple[str, ...]:
     return tuple(name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
 
 
+def int8_product(one: torch.Tensor, other: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """(row, width) and (token, width) int8 -> (row, token) int32."""
+    return torch._int_mm(one, other.T) if out is None else torch._int_mm(one, other.T, out=out)
+
+
 @cache
 def has_int8() -> bool:
     """Whether this CPU multiplies int8 in hardware, and torch does so exactly, as older instructions do not."""
@@ -29,4 +34,4 @@ def has_int8() -> bool:
     other = torch.full((tokens, width), 127, dtype=torch.int8, device="cpu")
     one[1::2], other[::3, ::2] = -127, -127  # pairs that two bytes cannot hold
     exact = one.double() @ other.double().T
-    return bool(torch.equal(torch._int_mm(one, other.T).double(), exact))
+    return bool(torch.equal(int8_product(one, other).double(), exact))

@@ -3,7 +3,7 @@
 import torch
 
 from bauklens.decode import compiled_pass
-from bauklens.decode.cpu import has_bfloat16
+from bauklens.decode.cpu import has_bfloat16, int8_product
 from bauklens.decode.quantizing import QuantizedHead, quantized_head, turned_back
 from bauklens.decode.remembered_heads import remembered
 from bauklens.decode.rest import LEAST, drawn_of
@@ -21,7 +21,7 @@ WIDEST = 1 << 16
 
 
 class Int8Product:
-    """A product in int8; made by :func:`int8_product`.
+    """A product in int8; made by :func:`product_of`.
 
     Args:
         head: the head's weights.
@@ -50,7 +50,7 @@ class Int8Product:
         for start in range(0, len(inputs), _AT_ONCE):
             some = slice(start, min(start + _AT_ONCE, len(inputs)))
             products = self._buffer[: some.stop - start]
-            torch._int_mm(whole[some], head.weights.T, out=products)
+            int8_product(whole[some], head.weights, products)
             of_rows = products, steps[some], row_margins[some]
             compiled_pass.survey_int8(of_rows, of_tokens, self._places, -LEAST, into.rows(some), kept[some])
         drawn_ids, is_drawn = drawn_of(into.drawn_ids)
@@ -87,7 +87,7 @@ class Int8Product:
         return turned_back(total * head.block, width)
 
 
-def int8_product(owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Int8Product | None:
+def product_of(owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Int8Product | None:
     """A product in int8, or None if the head cannot be rounded to it.
 
     Args:

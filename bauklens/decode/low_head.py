@@ -15,7 +15,7 @@ from torch import nn
 
 from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.bfloat16_product import Bfloat16Product
-from bauklens.decode.int8_product import int8_product
+from bauklens.decode.int8_product import product_of
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
 from bauklens.decode.ranking import Counting
@@ -61,7 +61,7 @@ class LowPrecisionHead:
         weight, bias = head.weight[:vocabulary], getattr(head, "bias", None)
         self._weight, self._scale = weight, scale
         self._bias = weight.new_zeros(vocabulary) if bias is None else scale * bias[:vocabulary]
-        low = int8_product(head.weight, weight, self._bias) if numbers == "int8" else None
+        low = product_of(head.weight, weight, self._bias) if numbers == "int8" else None
         self._product: Product = low or Bfloat16Product(head.weight, weight, self._bias, inputs * scale)
         self._counting = Counting()
 

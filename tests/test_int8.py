@@ -1,11 +1,14 @@
 """A head in int8: its products, margins of its logits, what one look at them finds, and heads that are remembered."""
 
 import gc
+import hashlib
 import os
 import subprocess
 import sys
 import weakref
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,3 +316,11 @@ def test_a_cpu_whose_products_are_not_exact_does_without(instructions):
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["pass_kernels", "int8_kernels"])
+def test_loops_are_compiled_anew_if_what_they_have_in_common_changes(name):
+    """If this fails, put the hash that it shows into both modules."""
+    module = import_module(f"bauklens.decode.{name}")
+    parts = Path(module.__file__).with_name("kernel_parts.py")
+    assert hashlib.sha256(parts.read_bytes()).hexdigest()[:12] == module.PARTS

@@ -16,6 +16,7 @@ import torch
 import bauklens
 from bauklens import LensError, LensResult, Tracked
 from bauklens.decode import compiled, low_precision
+from bauklens.decode.cpu import has_int8
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.rounding import BITS
@@ -307,7 +308,7 @@ def test_of_logits_in_bfloat16_those_that_are_said_to_be_exact_are(demo, monkeyp
     model, tokenizer = demo
     prompt = " ".join([PROMPT_OF_THE_DEMO] * 3)
     lens = bauklens.logit_lens(model, tokenizer, prompt)
-    assert lens.provenance["decoding"]["precision"] == "bfloat16"
+    assert lens.provenance["decoding"]["precision"] == ("int8" if has_int8() and compiled.starts(0) else "bfloat16")
     sample = lens.tracked.token_ids[::10].tolist()
     exact = bauklens.logit_lens(model, tokenizer, prompt, targets=sample, track=0)
     assert exact.provenance["decoding"]["precision"] == "float32"

@@ -24,6 +24,9 @@ from bauklens.decode.kernel_parts import (
 
 Array = NDArray[Any]
 
+PARTS = "5311dcaf5eab"
+"""The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
+
 _GROUP = 16
 """Members of a group, and one more of some if the vocabulary is no multiple of it."""
 

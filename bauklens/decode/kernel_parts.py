@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 SMALLEST = np.float32(-126)
-"""Bits: what lies lower is taken for this, as its power adds nothing."""
-
-LEFT_OUT = np.float32(-1e29)
-"""What lies lower was one of the largest."""
+"""Bits: the power of what lies lower is 0."""
 
 _RANGE = np.float32(86)
 """How far below the highest the largest of many groups are told apart."""
@@ -22,7 +19,7 @@ _HALVINGS, _MORE = 20, 8
 """Of the range of the largest logits of all groups, until no more than so many are left over."""
 
 LOWEST = np.float32(-87)
-"""Nats: what lies lower is taken for this, as its exponential adds nothing."""
+"""Nats: likewise."""
 
 _LOG2E, _LN2 = np.float32(1.4426950408889634), 0.6931471805599453
 _LN2_HIGH = np.float32(0.693359375)
@@ -91,16 +88,20 @@ def _nearest(number: Any) -> Any:
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def power_of_two(bits: Any) -> Any:
-    """2 to this, from -126 to 127."""
-    whole = _nearest(bits)
-    return _exponential((bits - np.float32(whole)) * np.float32(_LN2), whole)
+    """2 to this, up to 127; 0 where that is as small as numbers can be told from it."""
+    safe = max(bits, SMALLEST)
+    whole = _nearest(safe)
+    power = _exponential((safe - np.float32(whole)) * np.float32(_LN2), whole)
+    return power if bits > SMALLEST else np.float32(0)
 
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def power_of_e(nats: Any) -> Any:
-    """E to this, from -87 to 88."""
-    whole = _nearest(nats * _LOG2E)
-    return _exponential((nats - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
+    """E to this, up to 88; 0 where that is as small as numbers can be told from it."""
+    safe = max(nats, LOWEST)
+    whole = _nearest(safe * _LOG2E)
+    power = _exponential((safe - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
+    return power if nats > LOWEST else np.float32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
@@ -201,13 +202,13 @@ def choose_member(logits: Array, place: float, sums: Array) -> Any:
     """Draws one of the members of a group, as often as its power has it; -1 if there is nothing to draw.
 
     Args:
-        logits: (member,) float32, in bits; what lies very low is left out.
+        logits: (member,) float32, in bits; what has no power that counts is left out.
         place: 0..1, along the mass of all members.
         sums: (member,) float32, to be used.
     """
     mass = np.float32(0)
     for member in range(len(logits)):
-        mass += power_of_two(max(logits[member], SMALLEST)) if logits[member] > LEFT_OUT else np.float32(0)
+        mass += power_of_two(logits[member])
         sums[member] = mass
     member = 0
     while member < len(logits) - 1 and sums[member] < place * mass:

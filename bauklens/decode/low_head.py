@@ -40,6 +40,9 @@ _SAFETY = 3.0
 """Standard errors of the mean over what is drawn: what the log of the rest's mass may be off by at most."""
 
 
+_BITS_APART = 128.0
+"""How far logits lie at most from what is taken from them, of those whose powers are not 0."""
+
 _SCORE_BYTES = 64 << 20
 """Weights that are gathered at once to score tokens again."""
 
@@ -111,7 +114,8 @@ class LowPrecisionHead:
             values["max_logit"] = max_logit
         if seen.weighted is not None:
             weighted = torch.linalg.vecdot(weights, (exact - best[:, None]).clamp_min(-LEAST))
-            of_rest = seen.weighted * shift.exp() / BITS + shift * mass
+            most = _BITS_APART * seen.mass  # what is left of sums that should be 0 is not to be made large by the shift
+            of_rest = seen.weighted.clamp(-most, most) * shift.exp() / BITS + shift * mass
             values["entropy"] = entropy(normalizer.log(), (weighted + of_rest) / normalizer)  # less the best
         if "surprisal" in reading.measures:
             values["surprisal"] = surprisal(normalizer.log() + max_logit, self._following(inputs, reading, columns))

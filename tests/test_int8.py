@@ -22,10 +22,12 @@ from bauklens.decode.cpu import has_int8, int8_product
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.quantizing import quantized_head, turned_back
 from bauklens.decode.reading import Reading
+from bauklens.decode.readout import Exact
 from bauklens.decode.remembered_heads import remembered
 from bauklens.decode.rest import LEAST
 from bauklens.decode.rounding import BITS
 from bauklens.decode.survey import DRAWN, Wanted, places
+from tests.test_mixed import PROMPT, wide_model
 from tests.test_rounding import FAMILIES, WIDTH, in_float64, made
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply int8")
@@ -215,10 +217,10 @@ class TestRemembered:
     def test_a_head_is_rounded_once(self):
         head = nn.Linear(WIDTH, 300).requires_grad_(False)
         made_once = []
-        for _ in range(3):
-            remembered(head.weight, head.weight, head.bias, "kind", lambda: made_once.append(1))
+        found = [remembered(head.weight, head.weight, head.bias, "kind", lambda: made_once.append(1)) for _ in range(3)]
         assert made_once == [1]
-        assert remembered(head.weight, head.weight, head.bias, "kind", lambda: None) == (None, False)
+        assert found[0] is found[1] is found[2]
+        assert remembered(head.weight, head.weight, head.bias, "other", lambda: 2).converted == 2
 
     @pytest.mark.parametrize(
         "change",
@@ -233,10 +235,11 @@ class TestRemembered:
     def test_a_head_that_was_changed_in_place_is_rounded_anew(self, change):
         torch.manual_seed(0)
         head = nn.Linear(WIDTH, 300).requires_grad_(False)
-        assert remembered(head.weight, head.weight, head.bias, "kind", lambda: 1) == (1, True)
+        remembered(head.weight, head.weight, head.bias, "kind", lambda: 1).is_right = True
         change(head)
-        assert remembered(head.weight, head.weight, head.bias, "kind", lambda: 2) == (2, True)
-        assert remembered(head.weight, head.weight, head.bias, "kind", lambda: 3) == (2, False)
+        anew = remembered(head.weight, head.weight, head.bias, "kind", lambda: 2)
+        assert (anew.converted, anew.is_right) == (2, False)
+        assert remembered(head.weight, head.weight, head.bias, "kind", lambda: 3) is anew
 
     def test_what_is_remembered_goes_with_the_head(self):
         head = nn.Linear(WIDTH, 300).requires_grad_(False)
@@ -251,22 +254,27 @@ class TestRemembered:
         assert gone() is None
 
     @needs_int8
-    def test_a_trial_that_failed_is_made_again(self, monkeypatch):
-        from tests.test_mixed import PROMPT, wide_model
-
+    def test_rows_are_compared_until_they_were_right_once(self, monkeypatch):
+        """Also if the first trial had too few certain rows, or was not right; afterwards no more."""
         monkeypatch.setattr("bauklens.decode.low_precision.FEWEST_ROWS", 100)
-        model, read = wide_model("llama", "plain"), LowPrecisionHead.read
+        model, read, wrong = wide_model("llama", "plain"), LowPrecisionHead.read, []
 
-        def off(self, inputs, *rest):
+        def changed(self, inputs, *rest):
             values, certain = read(self, inputs, *rest)
+            if wrong[-1] == "uncertain":
+                return values, certain & False
             return values | {"top_probs": values["top_probs"] + 0.01}, certain
 
-        monkeypatch.setattr(LowPrecisionHead, "read", off)
-        for _ in range(2):
-            lens = bauklens.logit_lens(model, None, PROMPT)
-            assert lens.provenance["decoding"]["precision"] == "float32"
+        monkeypatch.setattr(LowPrecisionHead, "read", changed)
+        for each in ("uncertain", "off", "off"):
+            wrong.append(each)
+            assert bauklens.logit_lens(model, None, PROMPT).provenance["decoding"]["precision"] == "float32"
         monkeypatch.setattr(LowPrecisionHead, "read", read)
         assert bauklens.logit_lens(model, None, PROMPT).provenance["decoding"]["precision"] == "int8"
+        exact, rows = Exact.read, []
+        monkeypatch.setattr(Exact, "read", lambda self, some, reading: rows.append(some) or exact(self, some, reading))
+        again = bauklens.logit_lens(model, None, PROMPT, track=0).provenance["decoding"]["decoded again"]
+        assert sum(each.count for each in rows) == again  # nothing but what was in doubt
 
 
 @needs_int8

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GPTJConfig, LlamaConfig
 
 import bauklens
 from bauklens.decode import low_head, low_precision
-from bauklens.decode.cpu import has_bfloat16
+from bauklens.decode.cpu import bfloat16_features
 from bauklens.decode.low_head import LowPrecisionHead
 from bauklens.decode.reading import Reading
 from bauklens.result.measures import DEFAULT
@@ -423,7 +423,7 @@ def test_the_demo_model_on_a_page_of_text(numbers, always_pays, demo):
     """Against the exact way and against a plain softmax of every logit, at every place."""
     model, tokenizer = demo
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    prompt = tokenizer(text)["input_ids"][: 200 if has_bfloat16() else 48]  # in software it takes minutes
+    prompt = tokenizer(text)["input_ids"][: 200 if bfloat16_features() else 48]  # in software it takes minutes
     auto = bauklens.logit_lens(model, tokenizer, prompt)
     exact = bauklens.logit_lens(model, tokenizer, prompt, precision="exact")
     assert auto.provenance["decoding"]["precision"] == numbers

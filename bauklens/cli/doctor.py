@@ -73,10 +73,10 @@ def _cpu() -> str:
     import torch
 
     from bauklens.decode.compiled import READ_BEFORE
-    from bauklens.decode.cpu import has_bfloat16, has_int8
+    from bauklens.decode.cpu import bfloat16_features, has_int8
     from bauklens.decode.low_precision import FEWEST_ROWS, FEWEST_TOKENS
 
-    features = has_bfloat16()
+    features = bfloat16_features()
     numbers = ["bfloat16"] if features else []
     if has_int8() and find_spec("numba") is not None:
         features, numbers = (*features, "VNNI"), [*numbers, f"int8 once {READ_BEFORE:,} rows were read"]

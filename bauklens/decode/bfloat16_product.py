@@ -36,7 +36,8 @@ class Bfloat16Product:
             mean = weight.mean(dim=0) if centred else weight.new_zeros(weight.shape[1])
             return rounded_head(weight, mean, BITS * bias)
 
-        self._rounded, self.is_new = remembered(owner, weight, bias, f"bfloat16 {centred}", made)
+        self.head = remembered(owner, weight, bias, f"bfloat16 {centred}", made)
+        self._rounded = self.head.converted
         self._has_gaps = len(self._rounded.weights) > len(weight) or not bool(bias.isfinite().all())
         self._places = places(weight.device)
         self._buffer = self._rounded.weights.new_empty(0, len(self._rounded.weights))  # as fresh memory is slow

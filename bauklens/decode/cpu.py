@@ -10,7 +10,7 @@ _PROBE = (64, 512, 1_024)
 
 
 @cache
-def has_bfloat16() -> tuple[str, ...]:
+def bfloat16_features() -> tuple[str, ...]:
     """What this CPU multiplies bfloat16 with, two to three times as fast as float32; empty if it does not."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

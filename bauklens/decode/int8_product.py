@@ -1,11 +1,13 @@
 """Logits from int8: half the work of bfloat16 on a CPU that multiplies it in hardware, and about as accurate."""
 
+from typing import cast
+
 import torch
 
 from bauklens.decode import compiled_pass
-from bauklens.decode.cpu import has_bfloat16, int8_product
+from bauklens.decode.cpu import bfloat16_features, int8_product
 from bauklens.decode.quantizing import QuantizedHead, quantized_head, turned_back
-from bauklens.decode.remembered_heads import remembered
+from bauklens.decode.remembered_heads import Remembered, remembered
 from bauklens.decode.rest import LEAST, drawn_of
 from bauklens.decode.rounding import BITS
 from bauklens.decode.survey import Survey, Wanted, places
@@ -24,15 +26,15 @@ class Int8Product:
     """A product in int8; made by :func:`product_of`.
 
     Args:
-        head: the head's weights.
-        is_new: whether they were converted just now.
+        head: the converted head.
     """
 
     name = "int8"
 
-    def __init__(self, head: QuantizedHead, is_new: bool) -> None:
-        self.is_new, self._head, self._places = is_new, head, places(head.weights.device)
-        self._buffer = torch.empty(_AT_ONCE, len(head.weights), dtype=torch.int32, device=head.weights.device)
+    def __init__(self, head: Remembered[QuantizedHead]) -> None:
+        self.head, self._head = head, head.converted
+        self._places, weights = places(self._head.weights.device), self._head.weights
+        self._buffer = torch.empty(_AT_ONCE, len(weights), dtype=torch.int32, device=weights.device)
 
     @property
     def mean(self) -> torch.Tensor:
@@ -78,7 +80,7 @@ class Int8Product:
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.survey.Product.mean_weights`: int8 is exact in bfloat16, and in float32."""
         head, width = self._head, len(self.mean)
-        dtype = torch.bfloat16 if has_bfloat16() else torch.float32
+        dtype = torch.bfloat16 if bfloat16_features() else torch.float32
         total = probabilities.new_zeros(len(probabilities), head.weights.shape[1])
         for start in range(0, probabilities.shape[1], _CONVERTED):
             some = slice(start, start + _CONVERTED)
@@ -96,5 +98,5 @@ def product_of(owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
         bias: (vocabulary,) float32, nats.
     """
     bits = BITS * bias
-    head, is_new = remembered(owner, weight, bits, "int8", lambda: quantized_head(weight, bits))
-    return None if head is None else Int8Product(head, is_new)
+    head = remembered(owner, weight, bits, "int8", lambda: quantized_head(weight, bits))
+    return None if head.converted is None else Int8Product(cast("Remembered[QuantizedHead]", head))

@@ -39,7 +39,6 @@ _CANDIDATES_TO_RANK = 128
 _SAFETY = 3.0
 """Standard errors of the mean over what is drawn: what the log of the rest's mass may be off by at most."""
 
-
 _BITS_APART = 128.0
 """How far logits lie at most from what is taken from them, of those whose powers are not 0."""
 
@@ -74,9 +73,13 @@ class LowPrecisionHead:
         return self._product.name
 
     @property
-    def is_new(self) -> bool:
-        """Whether the head was converted just now, and not before, for other rows."""
-        return self._product.is_new
+    def is_right(self) -> bool:
+        """Whether rows that were read with this head, now or before, have been compared with full precision."""
+        return self._product.head.is_right
+
+    @is_right.setter
+    def is_right(self, is_right: bool) -> None:
+        self._product.head.is_right = is_right
 
     def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> tuple[Values, torch.Tensor]:
         """Reads rows.

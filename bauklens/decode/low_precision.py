@@ -7,12 +7,11 @@ and if a trial on a few of its rows shows that most of them are certain. Int8 al
 import torch
 
 from bauklens.decode import compiled
-from bauklens.decode.cpu import has_bfloat16, has_int8
+from bauklens.decode.cpu import bfloat16_features, has_int8
 from bauklens.decode.int8_product import WIDEST
 from bauklens.decode.low_head import TOLERANCE, LowPrecisionHead
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact
-from bauklens.decode.remembered_heads import forget
 from bauklens.decode.tiles import Some, Tile
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.result.measures import MEASURES
@@ -38,7 +37,7 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 
     On a CPU only: on other devices no one has run this yet.
     """
-    return device.type == "cpu" and dtype == torch.float32 and bool(has_bfloat16())
+    return device.type == "cpu" and dtype == torch.float32 and bool(bfloat16_features())
 
 
 class LowPrecision:
@@ -47,25 +46,20 @@ class LowPrecision:
     def __init__(self, exact: Exact, trial: Tile, numbers: str) -> None:
         unembed = self.unembed = exact.unembed
         scale, inputs = unembed.post_ops.scale, unembed.head_inputs(trial)
-        self._head = LowPrecisionHead(unembed.head, unembed.anatomy.vocabulary, scale, inputs, numbers)
+        self.head = LowPrecisionHead(unembed.head, unembed.anatomy.vocabulary, scale, inputs, numbers)
 
     @property
     def precision(self) -> str:
         """The numbers that are multiplied."""
-        return self._head.precision
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no row was read with this head before."""
-        return self._head.is_new
+        return self.head.precision
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
         """Reads rows, not all of which may be certain."""
-        return self._head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
+        return self.head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.readout.Readout.mean_weights`."""
-        return self._head.mean_weights(probabilities)
+        return self.head.mean_weights(probabilities)
 
 
 def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecision | None:
@@ -86,19 +80,17 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
-    """Whether most rows of a trial are certain, and, if the head is new, a few of these right in full precision."""
+    """Whether most rows of a trial are certain, and a few of these right, which is seen once for each head."""
     values, certain = low.read(trial, reading)
     sure = certain.nonzero()[:, 0]
     if 2 * len(sure) < trial.count:
         return False
-    if not low.is_new:
+    if low.head.is_right:
         return True
     some = sure[:: max(1, len(sure) // _TRIED)]
     right, _ = exact.read(exact.unembed.scattered(trial, some), reading)
-    if (values["top_probs"][some] - right["top_probs"]).abs().max() <= TOLERANCE:
-        return True
-    forget(exact.unembed.head.weight)  # so that the next one is compared as well
-    return False
+    low.head.is_right = bool((values["top_probs"][some] - right["top_probs"]).abs().max() <= TOLERANCE)
+    return low.head.is_right
 
 
 def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:

@@ -9,7 +9,7 @@ last bit of float32, moves logits by no more than float32 rounds, unless someone
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
@@ -17,13 +17,20 @@ from torch.utils.weak import WeakIdKeyDictionary
 Converted = TypeVar("Converted")
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A converted head, and what tells that the weights are still the same."""
+@dataclass
+class Remembered(Generic[Converted]):
+    """A converted head.
 
+    Attributes:
+        converted: it.
+        products, bias: what tells that the weights are still the same.
+        is_right: whether rows that were read with it have been compared with full precision.
+    """
+
+    converted: Converted
     products: torch.Tensor
     bias: torch.Tensor
-    converted: Any
+    is_right: bool = False
 
 
 _known = WeakIdKeyDictionary()
@@ -32,7 +39,7 @@ _known = WeakIdKeyDictionary()
 
 def remembered(
     owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, kind: str, made: Callable[[], Converted]
-) -> tuple[Converted, bool]:
+) -> Remembered[Converted]:
     """A converted head, made now or before.
 
     Args:
@@ -41,26 +48,16 @@ def remembered(
         bias: (vocabulary,) float32.
         kind: what it is converted to.
         made: converts it.
-
-    Returns:
-        It, and whether it is new.
     """
     products = weight @ _vector(weight)
-    by_kind: dict[tuple[int, str], _Known] = _known.get(owner, {})  # type: ignore[no-untyped-call]
+    by_kind: dict[tuple[int, str], Remembered[Converted]] = _known.get(owner, {})  # type: ignore[no-untyped-call]
     known = by_kind.pop((len(weight), kind), None)
-    is_new = known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias))
-    if known is None or is_new:
+    if known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias)):
         del known  # first, so that there are never two
-        known = _Known(products, bias.clone(), made())
+        known = Remembered(made(), products, bias.clone())
     by_kind[len(weight), kind] = known
     _known[owner] = by_kind
-    converted: Converted = known.converted
-    return converted, is_new
-
-
-def forget(owner: torch.Tensor) -> None:
-    """Forgets a head: what was made of it did not do."""
-    _known.pop(owner, None)  # type: ignore[no-untyped-call]
+    return known
 
 
 def _vector(weight: torch.Tensor) -> torch.Tensor:

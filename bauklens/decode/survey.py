@@ -1,9 +1,11 @@
 """What one look at logits in low precision gives, and the ways to make such logits: one protocol."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+
+from bauklens.decode.remembered_heads import Remembered
 
 DRAWN = 32
 """Tokens that are drawn from the rest of a row."""
@@ -65,8 +67,8 @@ class Product(Protocol):
         """The numbers that are multiplied."""
 
     @property
-    def is_new(self) -> bool:
-        """Whether the head was converted just now."""
+    def head(self) -> Remembered[Any]:
+        """The converted head."""
 
     @property
     def mean(self) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What each path through the package costs, as a multiple of the least work that it needs."""
 
+import atexit
 import statistics
 import tempfile
 import time
@@ -160,7 +161,9 @@ def generated(model: Any, prompt: torch.Tensor) -> object:
 def _files() -> Paths:
     """Saving and loading a large lens; the least is to write and read its numbers as they are."""
     lens = lens_of(ViewerCase(*KEPT, 5))
-    folder = Path(tempfile.mkdtemp(prefix="bauklens-paths-"))
+    temporary = tempfile.TemporaryDirectory(prefix="bauklens-paths-")
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name)
     path, arrays = folder / "lens.safetensors", folder / "arrays.safetensors"
     numbers = {"ids": lens.top_ids, "probs": lens.top_probs, **lens.measures}
     if lens.tracked is not None:
@@ -176,7 +179,7 @@ def _files() -> Paths:
 
 
 def measure(name: str, every: Paths, rounds: int, about: dict[str, Any]) -> dict[str, Any]:
-    """Medians of rounds in which each path and its least alternate, each twice, of which the second counts."""
+    """Medians of several rounds. Each path alternates with its least; each runs twice, and the second run counts."""
     taken: dict[str, tuple[list[float], list[float]]] = {path: ([], []) for path in every}
     for _ in tqdm(range(rounds), desc="Rounds", unit="round", disable=None):
         for path, (case, least, _words) in every.items():

@@ -4,7 +4,7 @@
 Times the lens on models of real sizes with random weights, against the least that it could cost, the notebook's way
 and TransformerLens if it is installed; shows where the time goes; lets CUDA's memory run out; runs the tests that need
 CUDA; and compares the experimental kernel of gpu_kernels.py with torch's operators. The most important parts come
-first. A part that fails is a line with the reason, and a part for which there is no time is listed as left out.
+first. A part that fails gives a line with the reason. Parts for which no time is left are listed.
 
 .venv/bin/python scripts/gpu_session.py --json gpu.json --docs
 """

@@ -1,4 +1,4 @@
-"""Importing what takes seconds: torch, transformers, and what stands on them."""
+"""Importing what takes seconds: torch, transformers, and what needs them."""
 
 import gc
 import sys

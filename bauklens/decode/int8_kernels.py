@@ -28,7 +28,7 @@ PARTS = "5311dcaf5eab"
 """The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
 
 _GROUP = 16
-"""Members of a group, and one more of some if the vocabulary is no multiple of it."""
+"""Members of a group; some have one more if the vocabulary is not a multiple of this."""
 
 _SAFE = np.float32(120)
 """Bits above what is taken from all logits, up to which powers are finite."""

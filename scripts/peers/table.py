@@ -114,16 +114,16 @@ def _megabytes(size: int | None) -> str:
 
 
 _INTRODUCTION = (
-    "What it costs to read the top 5 tokens and their probabilities at every layer and position, with bauklens and "
-    "with other tools, each used as its documentation says. Each way runs in a process of its own, and a tool whose "
-    "versions do not fit ours in a virtual environment of its own, with the same torch and transformers. Gradients "
-    "are off for all. In a round every way runs twice, of which the second counts, and the ways alternate. Before "
-    "anything is timed, the first token of every row must be that of bauklens in at least 99 % of the rows.",
+    "The time and memory that it takes to read the top 5 tokens and their probabilities at every layer and position. "
+    "Each tool is used as its documentation says, in a process of its own. A tool that does not work with our versions "
+    "has its own virtual environment, with the same torch and transformers. No tool computes gradients. In a round, "
+    "the tools take turns; each runs twice, and the second run counts. A tool is timed only if its first token is that "
+    "of bauklens in at least 99 % of the rows.",
     "",
-    "*Layers* is how many rows a way gives for each token: some have the embedding too. *Floors* is the time as a "
-    "multiple of the floor. *Times bauklens* is the time as a multiple of that of bauklens with its default measures, "
-    "of which others give the entropy at most; for the Jacobian lens, of bauklens through the same lens. *Above the "
-    "forward pass* is the peak of memory during a call, if all that is freed is given back at once; *kept* is what "
-    "stays in memory between calls, such as a copy of the unembedding.",
+    "*Layers* is how many rows a tool gives for each token; some include the embedding. *Floors* is the time as a "
+    "multiple of the floor. *Times bauklens* is the time as a multiple of that of bauklens with its default measures; "
+    "the other tools compute at most the entropy. The Jacobian lens is compared with bauklens through the same lens. "
+    "*Above the forward pass* is the peak of memory during a call. *Kept* is what stays in memory between calls, such "
+    "as a copy of the unembedding.",
     "",
 )

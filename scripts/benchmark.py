@@ -25,6 +25,7 @@ from benchmark_paths import PATHS, of_paths, paths
 from benchmark_paths import measure as measure_paths
 from benchmark_sweep import SWEEP, of_sweeps
 from benchmark_sweep import measure as measure_sweep
+from cost import main as write_costs
 from gpu_table import GPU, of_gpus
 from peers.table import PEERS, of_the_peers
 from rich.console import Console
@@ -482,6 +483,7 @@ def main(
         show(runs[-1])
         if docs:
             write_docs(runs[-1:], DOCS)
+            write_costs(["--docs"], standalone_mode=False)  # its page sets its formulas beside these figures
     if json_path is not None:
         json_path.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 

@@ -458,13 +458,49 @@ class TestMemory:
         shapes.clear()
         plain = bauklens.logit_lens(model, None, PROMPT)
         assert shapes[0] == (1, len(PROMPT), VOCABULARY)
-        monkeypatch.setattr(states, "LOGIT_BYTES", 4 * VOCABULARY * (len(PROMPT) - 1))
+        monkeypatch.setattr(states, "ALONE_BYTES", 4 * VOCABULARY * (len(PROMPT) - 1))
         shapes.clear()
         lens = bauklens.logit_lens(model, None, PROMPT)
         assert shapes[0] == (1, 1, VOCABULARY)
         assert lens.check["positions"] == len(PROMPT)
         assert np.array_equal(plain.top_ids, lens.top_ids)
         assert np.allclose(plain.top_probs, lens.top_probs, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("read", "rows"),
+        [
+            (lambda model: bauklens.get_hidden_states(model, None, PROMPT), 1),
+            (lambda model: bauklens.get_hidden_state_deltas(model, None, PROMPT), 1),
+            (lambda model: bauklens.logit_lens(model, None, PROMPT, positions=-1), 1),
+            (lambda model: bauklens.logit_lens(model, None, PROMPT, positions=[-2, len(PROMPT) - 1]), 2),
+            (lambda model: bauklens.logit_lens(model, None, PROMPT, positions=slice(3, None)), len(PROMPT) - 3),
+        ],
+        ids=["states", "deltas", "last", "two", "from 3"],
+    )
+    def test_the_forward_pass_makes_no_logits_that_nobody_looks_at(self, read, rows):
+        model = tiny_model("llama")
+        shapes = []
+        resolve(model, Inputs(torch.tensor([PROMPT])))
+        read(model)
+        pass_output_through(model.lm_head, lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        resolve(model, Inputs(torch.tensor([PROMPT])))
+        shapes.clear()
+        read(model)
+        assert shapes[0] == (1, rows, VOCABULARY)
+
+    def test_prompts_that_run_together_are_decoded_together_without_the_other_logits(self):
+        """Of different lengths, so that some of what is kept is of positions that nobody asked for."""
+        model, prompts = tiny_model("llama"), [PROMPT, PROMPT[:-1], PROMPT[1:], PROMPT]
+        alone = [bauklens.logit_lens(model, None, prompt, positions=-1) for prompt in prompts]
+        shapes = []
+        pass_output_through(model.lm_head, lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        together = list(bauklens.lenses(prompts, model, positions=-1))
+        assert (len(prompts), 2, VOCABULARY) in shapes
+        assert not any(shape[:2] == (len(prompts), len(PROMPT)) for shape in shapes)
+        for one, other in zip(alone, together, strict=True):
+            assert np.array_equal(one.top_ids, other.top_ids)
+            assert np.allclose(one.top_probs, other.top_probs, atol=1e-6)
+            assert other.check["positions"] == 1
 
     def test_memory_for_the_logits_of_the_last_position_alone(self):
         """The forward pass is run again, and what it does not hand over is decoded."""

@@ -7,14 +7,14 @@ from itertools import accumulate
 
 import torch
 
-from bauklens.decode.exits import OwnLogits
+from bauklens.decode.exits import OwnLogits, Said
 from bauklens.decode.reading import Values, probabilities_of
 from bauklens.decode.sharded_check import differences_in_shards, prove_in_shards
 from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.proof import NotProvedError, allowed_difference, prove
 from bauklens.model.read_position import position_read
-from bauklens.stream.head_call import HeadCall, checksums_of
+from bauklens.stream.head_call import checksums_of
 from bauklens.stream.run import Run
 
 _LAYERS, _COLUMNS = 2, 6
@@ -60,31 +60,55 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
     Raises:
         NotProvedError: it is more than rounding.
     """
-    dtype = unembed.rows.states.dtype
 
     def difference(some: Some) -> float:
         assert isinstance(some, Tile)
-        logits = own.at(some.positions)
-        if unembed.shard is not None:
-            decoded = unembed.shard.alike(partial(unembed.logits, some))
-            return prove_in_shards(unembed.shard, unembed.anatomy, decoded, logits, dtype)
-        by_parts = _difference_by_parts(unembed, some, own.head(some.positions), logits)
-        return prove(unembed.anatomy, unembed.logits(some), logits, dtype) if by_parts is None else by_parts
+        return _difference(unembed, some, own.at(some.positions))
 
     smallest = tile.count if unembed.anatomy.whole else 1
     return max((each for _, each in in_tiles([tile], difference, limit=limit, smallest=smallest)), default=0.0)
 
 
-def _difference_by_parts(unembed: Unembed, tile: Tile, call: HeadCall | None, own: torch.Tensor) -> float | None:
+class OwnDifferences:
+    """As :func:`own_difference`, of each of several prompts, while what the model says is at hand.
+
+    Args:
+        unembed: how the table is decoded.
+        row: that of the last block.
+        parts: the columns of each prompt.
+    """
+
+    def __init__(self, unembed: Unembed, row: int, parts: Sequence[range]) -> None:
+        self._unembed, self._row, self._parts = unembed, row, parts
+        self.each = [0.0] * len(parts)
+
+    def add(self, columns: range, said: Said) -> None:
+        """Compares some columns; raises as :func:`own_difference` does."""
+        for number, part in enumerate(self._parts):
+            own = range(max(part.start, columns.start), min(part.stop, columns.stop))
+            if own:
+                there = said.of(slice(own.start - columns.start, own.stop - columns.start))
+                found = _difference(self._unembed, Tile(range(self._row, self._row + 1), own), there)
+                self.each[number] = max(self.each[number], found)
+
+
+def _difference(unembed: Unembed, tile: Tile, said: Said) -> float:
+    dtype = unembed.rows.states.dtype
+    if unembed.shard is not None:
+        decoded = unembed.shard.alike(partial(unembed.logits, tile))
+        return prove_in_shards(unembed.shard, unembed.anatomy, decoded, said.logits, dtype)
+    by_parts = _difference_by_parts(unembed, tile, said)
+    return prove(unembed.anatomy, unembed.logits(tile), said.logits, dtype) if by_parts is None else by_parts
+
+
+def _difference_by_parts(unembed: Unembed, tile: Tile, said: Said) -> float | None:
     """As :func:`own_difference`, without the whole product; None if that is needed.
 
     The head's input here must equal its input in the forward pass, bit for bit, and the model must have returned its
     head's output. Only the product between them is left. It is measured for some tokens at every position, and for all
     tokens at the last position of the tile.
-
-    Args:
-        own: (column, vocabulary), the model's own logits.
     """
+    call, own = said.call, said.logits
     if call is None or not unembed.by_product:
         return None
     inputs = unembed.head_inputs(tile)

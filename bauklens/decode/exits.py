@@ -1,12 +1,31 @@
 """What the model itself says: its own logits at every position, and those of an early exit."""
 
+from dataclasses import dataclass
+
 import torch
 
 from bauklens.model.head_shard import HeadShard
 from bauklens.model.read_position import position_read
 from bauklens.model.tail import replaying
-from bauklens.stream.head_call import HeadCall
+from bauklens.stream.head_call import HeadCall, calls_of_head
 from bauklens.stream.run import Run
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model says at some columns.
+
+    Attributes:
+        logits: (column, vocabulary).
+        call: the call of the head that made them, if they are what it returned.
+    """
+
+    logits: torch.Tensor
+    call: HeadCall | None = None
+
+    def of(self, some: slice) -> "Said":
+        """Some of it."""
+        return Said(self.logits[some], None if self.call is None else self.call.of(some))
 
 
 class OwnLogits:
@@ -20,26 +39,28 @@ class OwnLogits:
     def __init__(self, run: Run, positions: list[int], shard: HeadShard | None = None) -> None:
         self._shard = shard
         self._run, self._positions = run, torch.tensor(positions, device="cpu")
-        self._first = own_positions(run)[0]  # of those whose logits were kept
+        self._places = _places_of_kept(run, self._positions)
 
-    @property
-    def _kept(self) -> torch.Tensor:
-        assert self._run.stream.logits is not None
-        return self._run.stream.logits
-
-    def head(self, columns: range) -> HeadCall | None:
-        """The head's call in the forward pass, at some columns, if its logits are the model's."""
-        call = self._run.stream.head
-        places = self._places(columns)
-        return None if call is None or not self._are_kept(places).all() else call.of(places.to(call.checksums.device))
-
-    def at(self, columns: range) -> torch.Tensor:
-        """(column, vocabulary)."""
-        kept, places = self._kept, self._places(columns)
-        known = self._are_kept(places)
+    def at(self, columns: range) -> Said:
+        """What it says at some columns, one after another."""
+        kept, call = self._run.stream.logits, self._run.stream.head
+        assert kept is not None
+        some = slice(columns.start, columns.stop)
+        places, positions = self._places[some], self._positions[some]
+        known = places >= 0
         if known.all():
-            return self._in_shards(_picked(kept, places))
-        anatomy, positions = self._run.anatomy, places + self._first
+            return Said(
+                self._in_shards(_picked(kept, places)), None if call is None else call.of(places.to(kept.device))
+            )
+        said = self._exit(positions)
+        if known.any():  # the very logits of the forward pass
+            said.logits[known.to(kept.device)] = self._in_shards(kept[places[known].to(kept.device)]).to(said.logits)
+        return said
+
+    def _exit(self, positions: torch.Tensor) -> Said:
+        """What it says at some positions, by its own tail after the last block."""
+        anatomy, calls = self._run.anatomy, list[tuple[HeadCall, torch.Tensor]]()
+        final = self._run.final[None]
         with replaying(
             self._run.model,
             anatomy,
@@ -49,11 +70,12 @@ class OwnLogits:
             in_place=anatomy.in_place,
             shard=self._shard,
         ) as tail:
-            final = self._run.final[None]
-            found = (tail(final[:, positions], positions)[0] if anatomy.alone else tail.exit(final, positions)).clone()
-        if known.any():
-            found[known.to(found.device)] = self._in_shards(kept[places[known].to(kept.device)]).to(found)
-        return found
+            if anatomy.alone:
+                return Said(tail(final[:, positions], positions)[0].clone())
+            with calls_of_head(tail.head, anatomy, calls):
+                logits = tail.exit(final, positions).clone()
+        call = calls[0][0].of(0) if len(calls) == 1 else None
+        return Said(logits, call if call is not None and call.checksums.shape == logits.shape[:-1] else None)
 
     def _in_shards(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits that were kept, of the tokens that are wanted: those of a shard, or all."""
@@ -62,21 +84,22 @@ class OwnLogits:
             return logits if self._shard is None else self._shard.part(logits)
         return kept.whole(logits) if self._shard is None else logits
 
-    def _places(self, columns: range) -> torch.Tensor:
-        """(column,) int64, where among the logits that were kept those of some columns are."""
-        return self._positions[columns.start : columns.stop] - self._first
-
-    def _are_kept(self, places: torch.Tensor) -> torch.Tensor:
-        return (places >= 0) & (places < len(self._kept))
-
 
 def own_positions(run: Run) -> range:
-    """The positions of the logits that a forward pass to the end has kept."""
+    """The positions of the logits that a forward pass to the end has kept; of several prompts, those of the first."""
     assert run.stream.logits is not None
     if run.anatomy.alone:
         position = position_read(run.model, run.inputs, run.anatomy.reads)
         return range(position, position + 1)
-    return range(run.inputs.count - len(run.stream.logits), run.inputs.count)
+    return range(run.length - len(run.stream.logits) // run.together, run.length)
+
+
+def _places_of_kept(run: Run, positions: torch.Tensor) -> torch.Tensor:
+    """(column,) int64, where among the logits that were kept those of some positions are; -1 if they were not kept."""
+    kept = own_positions(run)
+    prompts, places = positions // run.length, positions % run.length
+    known = (places >= kept.start) & (places < kept.stop)
+    return torch.where(known, prompts * len(kept) + places - kept.start, -1)
 
 
 def _picked(logits: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

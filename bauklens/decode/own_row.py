@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bauklens.decode.exits import OwnLogits
+from bauklens.decode.exits import OwnLogits, Said
 from bauklens.decode.measure import in_cache
 from bauklens.decode.reading import Mean, Reading, Reference, Values, probabilities_of
 from bauklens.decode.sharded import ShardedReading
@@ -36,7 +36,13 @@ class Own:
 
 
 def own_of(
-    own: OwnLogits, unembed: Unembed, reading: Reading, offset: torch.Tensor | None, limit: int, weigh: Weigh
+    own: OwnLogits,
+    unembed: Unembed,
+    reading: Reading,
+    offset: torch.Tensor | None,
+    limit: int,
+    weigh: Weigh,
+    compare: Callable[[range, Said], None] | None = None,
 ) -> Own:
     """What the model itself says, read as a row, and as what other rows are set against: top k, entropy, for KL and JS.
 
@@ -46,6 +52,7 @@ def own_of(
         offset: (1, vocabulary), what the rows that are set against it leave out of their logits.
         limit: columns to decode at once; fewer if memory runs out.
         weigh: a product with the head's weights, which need not be to their last digit.
+        compare: called with columns and what the model says at them.
 
     Raises:
         LensError: memory runs out for a single row.
@@ -53,7 +60,10 @@ def own_of(
 
     def read(tile: Some) -> Own:
         assert isinstance(tile, Tile)
-        logits = own.at(tile.positions)
+        said = own.at(tile.positions)
+        logits = said.logits
+        if compare is not None:
+            compare(tile.positions, said)
         found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions, device="cpu"))
         if isinstance(reading, ShardedReading):
             reference = reading.reference_of(logits, torch.tensor(tile.positions, device="cpu"))

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from bauklens.decode.check import Check, compared_cells, own_difference
+from bauklens.decode.check import Check, OwnDifferences, compared_cells, own_difference
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.low_head import TOLERANCE
@@ -119,8 +119,12 @@ def decode_parts(
         may_round = way.precision == "auto" and offset is None and shard is None
         low = low_precision(exact, rows.everything, reading) if may_round else None
         readout: Readout = low or exact
+        compared = None
+        if own_row is not None and says is not None and not (run.anatomy.alone or run.anatomy.whole):
+            compared = OwnDifferences(unembed, own_row, parts)
         if says is not None and (needs_own or own_row is not None):
-            own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights)
+            compare = None if compared is None else compared.add
+            own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights, compare)
             reading = replace(reading, reference=own.reference) if needs_own else reading
         table = Table(rows, rows_done)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
@@ -128,20 +132,16 @@ def decode_parts(
             tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
-        differences = None
         if own is not None and own_row is not None and says is not None:
             values = own.values
             if reading.tracked:
                 values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
             table.keep(rows.everything.layer(own_row), values)
-            if not run.anatomy.alone:
-                each_own = [Tile(range(own_row, own_row + 1), part) for part in parts]
-                differences = [own_difference(unembed, each, says, _beside(limit)) for each in each_own]
         again = _fill(table, readout, exact, reading, tiles, limit)
         values = table.values()
         checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
     if says is not None:
-        differences = differences or _differences_of_last(run, rows, parts, limit)
+        differences = _differences_of_last(run, rows, parts, limit) if compared is None else compared.each
         only = own_positions(run)[0] if run.anatomy.alone else None
         checks = [
             replace(check, positions=len(part) if only is None else 1, logits=difference, only=only)

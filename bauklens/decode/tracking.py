@@ -73,7 +73,7 @@ def own_tracked(reading: Reading, says: OwnLogits, columns: int, limit: int) -> 
 
     def read(tile: Some) -> Values:
         assert isinstance(tile, Tile)
-        return tracked_only(reading, reading.tracked, says.at(tile.positions))
+        return tracked_only(reading, reading.tracked, says.at(tile.positions).logits)
 
     parts = [part for _, part in in_tiles([everything], read, limit=limit)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -28,6 +28,7 @@ from bauklens.model.resolving import resolve
 from bauklens.model.tail import replaying
 from bauklens.progress import bar
 from bauklens.stream.states import trace_stream
+from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 
 SHARE = 0.3
@@ -93,7 +94,7 @@ def moved_by(
     counts = np.zeros((len(prompts), 1))
     for number, inputs in enumerate(bar("Steering", "text", list(prompts))):
         anatomy = resolve(model, inputs)
-        prompt = Passed(model, anatomy, inputs, trace_stream(model, anatomy, inputs))
+        prompt = Passed(model, anatomy, inputs, trace_stream(model, anatomy, inputs, Tracing(positions=-1)))
         chosen = _drawn(frequency, prompt.top, tokens, np.random.default_rng([seed, 1, number]))
         counts[number] = len(chosen)
         found = _sums(asked, prompt, chosen, [seed, 2, number])

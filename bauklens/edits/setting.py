@@ -95,14 +95,13 @@ class Setting:
     @cached_property
     def clean(self) -> Stream:
         """What the prompt leaves without an edit."""
-        return trace_stream(self.model, self.anatomy, self.inputs)
+        return trace_stream(self.model, self.anatomy, self.inputs, Tracing(positions=-1))
 
     def stream_of(self, inputs: Inputs, wheres: Sequence[str | int]) -> Stream:
         """What another prompt leaves, with what its sublayers write if that is wanted."""
         heads = self.heads if any(isinstance(each, int) for each in wheres) else None
-        return trace_stream(
-            self.model, self.anatomy, inputs, Tracing(sublayers=self.sublayers_for(wheres), heads=heads)
-        )
+        tracing = Tracing(sublayers=self.sublayers_for(wheres), heads=heads, positions=-1)
+        return trace_stream(self.model, self.anatomy, inputs, tracing)
 
     def decoder(self, given: Any) -> Decoder:
         """The decoder that a caller names, which fits the model."""

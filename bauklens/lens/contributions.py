@@ -80,9 +80,9 @@ def contributions(
     kept = checked_count("neurons", neurons) if neurons else 0
     tracing, notes = _tracing(model, anatomy, inputs)
     with _without_advice():
-        stream = trace_stream(model, anatomy, inputs, tracing)
+        stream = trace_stream(model, anatomy, inputs, replace(tracing, positions=column))
     run = Run(model, tokenizer, prompt, inputs, anatomy, stream, inputs.count)
-    ids = chosen or [int(OwnLogits(run, [column]).at(range(1))[0].argmax())]
+    ids = chosen or [int(OwnLogits(run, [column]).at(range(1)).logits[0].argmax())]
     rows: list[tuple[str, str, str]] = []
     values: list[torch.Tensor] = []
     logits, own = _logits(run, column, ids)
@@ -282,7 +282,7 @@ def _logits(run: Run, column: int, ids: list[int]) -> tuple[torch.Tensor, torch.
         rows, bias = _of_head(tail.head, anatomy, ids)
         inputs = tail.head_inputs(run.final[None, column, None], positions)[0, 0].float()
     scaled = rows @ inputs + bias
-    own = OwnLogits(run, [column]).at(range(1))[:, ids].float()
+    own = OwnLogits(run, [column]).at(range(1)).logits[:, ids].float()
     prove(anatomy, replace(anatomy.post_ops, scale=1.0)(scaled)[None].to(own), own, run.final.dtype)
     return scaled, own[0]
 

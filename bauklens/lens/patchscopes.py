@@ -26,6 +26,7 @@ from bauklens.result.tokens import token_texts
 from bauklens.stream.changes import Spot
 from bauklens.stream.copies import Copied, Place, acting_on_copies, run_copies
 from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 
 IDENTITY = "cat -> cat; 1135 -> 1135; hello -> hello; x"
@@ -95,7 +96,7 @@ def patchscope(
         at = [named[one_layer(named, "into_layer", into_layer, anatomy.idle)]] * len(rows)
     k = checked_topk(topk, anatomy.vocabulary)
     lens = _lens(model, tokenizer, prompt, layers, here, decoder, k)
-    states = trace_stream(model, anatomy, source).states
+    states = trace_stream(model, anatomy, source, Tracing(positions=-1)).states
     places = [Place(Spot(label), there, states[row, here]) for row, label in zip(rows, at, strict=True)]
     top = _first(setting, places, setting.clean, k)
     clean, said = _said(setting, places, count)

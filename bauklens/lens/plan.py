@@ -207,7 +207,15 @@ def planned(
     sublayers = _sublayers(model, anatomy, inputs, options.streams)
     for decoder in decoders:
         require_capture(decoder, model, sublayers)
-    tracing = Tracing("delta" in options.streams, sublayers, heads, options.edit_output, blocks, in_shards=True)
+    tracing = Tracing(
+        "delta" in options.streams,
+        sublayers,
+        heads,
+        options.edit_output,
+        blocks,
+        in_shards=True,
+        positions=options.positions,
+    )
     return Plan(options, anatomy, tracing, hows)
 
 

@@ -61,7 +61,8 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
     )
     anatomy = ways(run.anatomy)[result.provenance["decoding"]["by"]]
     probability = target.probability.copy()
-    streams = traced(run.model, anatomy, texts, plan.tracing)
+    tracing = replace(plan.tracing, positions=range(1 - len(word), 0))
+    streams = traced(run.model, anatomy, texts, tracing)
     for column, stream in bar("Following words", "position", streams, total=len(texts)):
         if isinstance(stream, LensError):
             raise stream

@@ -1,11 +1,16 @@
 """What the head was given in a forward pass, and checksums of what it returned, which show whether that was changed."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
+
+from bauklens.model.anatomy import Anatomy
+from bauklens.signals import unbroken
 
 _ROWS = 16
 """Rows whose checksums are computed at once. More would take more memory."""
@@ -26,6 +31,25 @@ class HeadCall:
     def of(self, place: Any) -> "HeadCall":
         """Some of it."""
         return HeadCall(self.inputs[place], self.checksums[place])
+
+
+@unbroken
+def calls_of_head(head: nn.Module, anatomy: Anatomy, calls: list[tuple[HeadCall, torch.Tensor]]) -> Iterator[None]:
+    """Adds what the model's head is given and returns, if its logits are what the model returns."""
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], logits: torch.Tensor) -> None:
+        if len(inputs) == 1 and not calls:
+            checksums = checksums_of(logits[..., : anatomy.vocabulary])
+            calls.append((HeadCall(inputs[0].clone(), checksums), logits))
+
+    if anatomy.whole or anatomy.post_ops is None or not anatomy.post_ops.changes_nothing:
+        yield
+        return
+    hook = head.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def checksums_of(logits: torch.Tensor) -> torch.Tensor:

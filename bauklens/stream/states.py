@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bauklens.arguments import chosen_positions
 from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
@@ -26,7 +27,10 @@ from bauklens.stream.tracing import Passed, Tracing, run_traced
 from bauklens.vocabulary import EMBED
 
 LOGIT_BYTES = 512 << 20
-"""Of the model's own logits that are kept of one forward pass, at most, in float32."""
+"""Of the model's own logits that are kept of several prompts that run together, at most, in float32."""
+
+ALONE_BYTES = 128 << 20
+"""Of those of one prompt, at most. More are computed again, a few at a time, when they are looked at."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ class Stream:
         states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
             model's dtype, on the device of the last block's output. If the model's states are not
             (1, position, hidden), they are here in their own shape: (1 + layer, ...).
-        logits: (position, vocabulary), the model's own, at all positions or, if these would take too much memory, at
-            the last ones; at one, if the model returns no others; None if the pass ended before them.
+        logits: (position, vocabulary), the model's own, at all positions or at the last ones, if no others are wanted
+            or they would take too much memory; at one, if the model returns no others; None if the pass ended before
+            them.
         head: the head's call at the same positions, if its logits are the model's.
         written: what the sublayers wrote, if that was asked for.
         heads: (layer,), what each head of a block's attention wrote, if that was asked for, and if it has heads that
@@ -79,7 +84,8 @@ class Batch:
     Attributes:
         streams: those of each prompt.
         inputs: the prompts end to end, each padded to the length of the longest, as if they were one.
-        whole: the stream of that; None if the logits of some position were not kept, or states are of another shape.
+        whole: the stream of that, with the logits of the same last positions of each; None if logits that are wanted
+            were not kept, or states are of another shape.
     """
 
     streams: list[Stream]
@@ -116,15 +122,19 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
     lengths = [prompt.count for prompt in prompts]
     longest = max(lengths)
     inputs, options = _batch(prompts, lengths)
-    few = {} if anatomy.hooked else last_logits_only(model, longest - min(lengths) + 1)
+    firsts = [min(chosen_positions(length, tracing.positions)) for length in lengths]
+    wanted, least = longest - min(firsts), longest - min(lengths) + 1  # logits at so many of the last positions
+    few = {} if anatomy.hooked else last_logits_only(model, least)
+    enough = last_logits_only(model, wanted) if few and wanted < longest else {}
     named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
     with explaining_out_of_memory(inputs.ids.numel()), named:
         gathers = anatomy.shards is not None and not tracing.in_shards
-        if few and (gathers or inputs.ids.numel() > most_with_logits(anatomy)):
+        most = most_with_logits(anatomy, len(prompts))
+        if few and (gathers or len(prompts) * wanted > most):
             passed = run_traced(model, anatomy, inputs, tracing, options | few)
         else:
             try:
-                passed = run_traced(model, anatomy, inputs, tracing, options)
+                passed = run_traced(model, anatomy, inputs, tracing, options | enough)
             except (RuntimeError, MemoryError) as error:
                 if not few or not out_of_memory(error):
                     raise
@@ -147,13 +157,13 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
         given = {block: state[place, :length] for block, state in kept.given.items()}
         streams.append(Stream(own, own_logits, own_head, wrote, heads, given, shard))
     end_to_end = replace(inputs, ids=inputs.ids.flatten()[None])
-    return Batch(streams, end_to_end, _as_one(states, passed))
+    return Batch(streams, end_to_end, _as_one(states, passed, wanted))
 
 
-def _as_one(states: torch.Tensor, passed: Passed) -> Stream | None:
+def _as_one(states: torch.Tensor, passed: Passed, wanted: int) -> Stream | None:
     """The stream of a batch as of one long prompt, without a copy; None if logits of some positions are missing."""
     logits, head = passed.logits, passed.head
-    if logits is not None and logits.shape[1] != states.shape[2]:
+    if logits is not None and logits.shape[1] < wanted:
         return None
     flat = {block: state.flatten(0, 1) for block, state in passed.kept.given.items()}
     call = None if head is None else HeadCall(head.inputs.flatten(0, 1), head.checksums.flatten(0, 1))
@@ -183,7 +193,7 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
     """
-    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.states[1:])
+    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.states[1:], Tracing(positions=-1))
 
 
 def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
@@ -203,12 +213,12 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
     Raises:
         LensError: see :func:`bauklens.logit_lens`.
     """
-    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas, Tracing(inputs=True))
+    return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas, Tracing(True, positions=-1))
 
 
-def most_with_logits(anatomy: Anatomy) -> int:
-    """The most positions whose logits are kept of one forward pass."""
-    return max(1, LOGIT_BYTES // (4 * anatomy.vocabulary))
+def most_with_logits(anatomy: Anatomy, prompts: int = 2) -> int:
+    """The most positions whose logits are kept of one forward pass, of so many prompts."""
+    return max(1, (ALONE_BYTES if prompts == 1 else LOGIT_BYTES) // (4 * anatomy.vocabulary))
 
 
 def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
@@ -236,7 +246,7 @@ def _as_handed_over(
     tokenizer: Any,
     prompt: Prompt,
     part: Callable[[Stream], torch.Tensor],
-    tracing: Tracing | None = None,
+    tracing: Tracing,
 ) -> torch.Tensor:
     """A part of a prompt's stream with the batch axis that the model's states have."""
     model, tokenizer = in_hand(model, tokenizer)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from bauklens.arguments import Edit
+from bauklens.arguments import Edit, Positions
 from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
@@ -26,7 +26,7 @@ from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
 from bauklens.signals import unbroken
 from bauklens.stream.acting import Acting
-from bauklens.stream.head_call import HeadCall, checksums_of
+from bauklens.stream.head_call import HeadCall, calls_of_head
 from bauklens.stream.kept import Kept
 from bauklens.vocabulary import EMBED
 
@@ -45,6 +45,7 @@ class Tracing:
         acting: edits, which act before ``edit_output``.
         in_shards: whether each of several ranks keeps the logits of the tokens whose part of the head it holds, if they
             can be decoded so; otherwise all ranks keep all.
+        positions: those whose logits are wanted, as of :func:`bauklens.logit_lens`; None wants all.
     """
 
     inputs: bool = False
@@ -54,6 +55,7 @@ class Tracing:
     blocks: int | None = None
     acting: Acting | None = None
     in_shards: bool = False
+    positions: Positions = None
 
 
 class Passed(NamedTuple):
@@ -122,7 +124,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         _keeping_inputs(running, wanted if tracing.inputs else wanted[:1], anatomy.takes, kept),
         _keeping_heads(running, heads, joined),
         _refusing_idle(running, anatomy),
-        _tracing_head(running, anatomy, calls),
+        calls_of_head(running.get_submodule(anatomy.head), anatomy, calls),
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
         logits = model_logits(running, inputs, **options)
@@ -212,25 +214,6 @@ def _refusing_idle(model: nn.Module, anatomy: Anatomy) -> Iterator[None]:
             block = model.get_submodule(f"{anatomy.blocks_path}.{label}")
             hooks.callback(block.register_forward_pre_hook(refuse).remove)
         yield
-
-
-@unbroken
-def _tracing_head(model: nn.Module, anatomy: Anatomy, calls: list[tuple[HeadCall, torch.Tensor]]) -> Iterator[None]:
-    """Adds what the head is given and returns, if its logits are what the model returns."""
-
-    def keep(_module: nn.Module, inputs: tuple[Any, ...], logits: torch.Tensor) -> None:
-        if len(inputs) == 1 and not calls:
-            checksums = checksums_of(logits[..., : anatomy.vocabulary])
-            calls.append((HeadCall(inputs[0].clone(), checksums), logits))
-
-    if anatomy.whole or anatomy.post_ops is None or not anatomy.post_ops.changes_nothing:
-        yield
-        return
-    hook = model.get_submodule(anatomy.head).register_forward_hook(keep)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _require_alike(state: torch.Tensor, edited: torch.Tensor, layer: str) -> None:

@@ -11,6 +11,7 @@ from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.low_head import TOLERANCE
 from bauklens.decode.low_precision import low_precision
+from bauklens.decode.of_states import OfStates
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
@@ -57,8 +58,9 @@ class Decoded:
     """The decoded rows.
 
     Attributes:
-        values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, every measure that is one
-            of logits, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were followed.
+        values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, ``magnitude``, every
+            measure that was asked for, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were
+            followed.
         precision: the dtype of the logits: the model's own; or "bfloat16", if their best were scored again in it.
         redone: rows of which bfloat16 was not certain, and that were decoded again in the model's own.
         check: what was compared with the model itself.
@@ -126,7 +128,7 @@ def decode_parts(
             compare = None if compared is None else compared.add
             own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights, compare)
             reading = replace(reading, reference=own.reference) if needs_own else reading
-        table = Table(rows, rows_done)
+        table, of_states = Table(rows, rows_done), OfStates(run, rows, reading.measures)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
         if run.together > 1:
             tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
@@ -138,7 +140,8 @@ def decode_parts(
                 values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
             table.keep(rows.everything.layer(own_row), values)
         again = _fill(table, readout, exact, reading, tiles, limit)
-        values = table.values()
+        of_states.read(rows.everything.layers)
+        values = table.values() | of_states.values()
         checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
     if says is not None:
         differences = _differences_of_last(run, rows, parts, limit) if compared is None else compared.each

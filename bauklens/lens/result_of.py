@@ -8,8 +8,6 @@ import numpy as np
 import torch
 
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
-from bauklens.decode.measure import cosine, magnitude, whole_magnitude
-from bauklens.decode.reading import Values
 from bauklens.decode.rows import Decoded
 from bauklens.decode.unembed import Rows
 from bauklens.lens.how import How
@@ -36,7 +34,7 @@ def result_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]
         by: how they were decoded, in words.
         arguments: those that the caller gave, for the provenance.
     """
-    values = decoded.values | _of_states(run, rows, how)
+    values = decoded.values
     token_ids = run.inputs.ids[0, rows.positions].tolist()
     predicted = [*np.unique(values["top_ids"].numpy()).tolist(), *decoded.tracked]
     read = token_texts(run.tokenizer, token_ids)
@@ -60,7 +58,7 @@ def result_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]
         layers=tuple(rows.labels),
         top_ids=values["top_ids"].numpy(),
         top_probs=values["top_probs"].numpy(),
-        magnitude=_magnitude(run, rows).cpu().numpy(),
+        magnitude=values["magnitude"].numpy(),
         vocabulary=vocabulary,
         check={
             "max_abs_logit_difference": decoded.check.logits,
@@ -129,35 +127,6 @@ def _quality(decoder: Decoder, labels: Sequence[str]) -> dict[str, np.ndarray]:
     known = getattr(decoder, "quality", None) or {}
     names = dict.fromkeys(name for each in known.values() for name in each)
     return {name: np.array([known.get(block_of(label), {}).get(name, math.nan) for label in labels]) for name in names}
-
-
-def _of_states(run: Run, rows: Rows, how: How) -> Values:
-    """The measures that are of states alone, (layer, position); of states that are not (position, hidden), none."""
-    if not run.anatomy.plain:
-        return {}
-    columns, each = rows.everything.positions, rows.everything.layers
-
-    def state(row: int) -> torch.Tensor:
-        return rows.at(range(row, row + 1), columns)[0]
-
-    values = {}  # a layer at a time, as a copy of all states is as large as all else together
-    if "cosine_to_final" in how.measures:
-        final = run.final[rows.positions]
-        values["cosine_to_final"] = torch.stack([cosine(state(row), final) for row in each])
-    if "cosine_to_previous" in how.measures:
-        none = torch.full_like(state(0)[:, 0], torch.nan, dtype=torch.float32)
-        values["cosine_to_previous"] = torch.stack([none, *(cosine(state(row), state(row - 1)) for row in each[1:])])
-    return {name: value.cpu() for name, value in values.items()}
-
-
-def _magnitude(run: Run, rows: Rows) -> torch.Tensor:
-    """(layer, position) float32."""
-    every = rows.everything
-    if run.anatomy.plain:
-        return torch.cat([magnitude(rows.at(range(row, row + 1), every.positions)) for row in every.layers])
-    count = run.inputs.count
-    assert isinstance(rows.states, torch.Tensor)
-    return whole_magnitude(rows.states, run.anatomy.position_axis, count, run.anatomy.streams)[:, rows.positions]
 
 
 def _prompt_text(run: Run) -> str:

@@ -30,7 +30,7 @@ from bauklens.model.forward import last_logits_only
 from bauklens.model.frozen_norm import FrozenNorm
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import resolve
-from bauklens.stream import states
+from bauklens.stream import passes
 from tests import NAMES
 from tests.tiny import (
     CONFIGS,
@@ -458,7 +458,7 @@ class TestMemory:
         shapes.clear()
         plain = bauklens.logit_lens(model, None, PROMPT)
         assert shapes[0] == (1, len(PROMPT), VOCABULARY)
-        monkeypatch.setattr(states, "ALONE_BYTES", 4 * VOCABULARY * (len(PROMPT) - 1))
+        monkeypatch.setattr(passes, "ALONE_BYTES", 4 * VOCABULARY * (len(PROMPT) - 1))
         shapes.clear()
         lens = bauklens.logit_lens(model, None, PROMPT)
         assert shapes[0] == (1, 1, VOCABULARY)

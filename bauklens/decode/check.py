@@ -160,7 +160,7 @@ def compared_cells(
     columns = torch.tensor([column for each in each_columns for column in each], dtype=torch.int64, device="cpu")
     if not len(columns):
         return [Check() for _ in parts]
-    layers = _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
+    layers = compared_layers(run, rows)
     positions = torch.tensor(rows.positions, device="cpu")[columns]
 
     def of_some(row: int, at: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
@@ -181,6 +181,11 @@ def compared_cells(
     return [
         Check(cells=len(layers) * count, probability=largest) for count, largest in zip(counts, each_worst, strict=True)
     ]
+
+
+def compared_layers(run: Run, rows: Rows) -> list[int]:
+    """The layers of a table whose cells are compared."""
+    return _spread([row for row, label in enumerate(rows.labels) if not _is_last(rows, label, run)], _LAYERS)
 
 
 def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:

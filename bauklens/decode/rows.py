@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from bauklens.decode.check import Check, OwnDifferences, compared_cells, own_difference
+from bauklens.decode.check import Check, OwnDifferences, compared_cells, compared_layers, own_difference
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.low_head import TOLERANCE
@@ -139,8 +139,14 @@ def decode_parts(
             if reading.tracked:
                 values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
             table.keep(rows.everything.layer(own_row), values)
-        again = _fill(table, readout, exact, reading, tiles, limit)
-        of_states.read(rows.everything.layers)
+        redone: list[torch.Tensor] = []
+
+        def read(layers: range) -> None:
+            of_states.read(layers)
+            own_tiles = [tile for tile in (each.of_layers(layers) for each in tiles) if tile.layers]
+            redone.append(_fill(table, readout, exact, reading, own_tiles, limit))
+
+        rows.read(tiles, limit, read, compared_layers(run, rows))
         values = table.values() | of_states.values()
         checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
     if says is not None:
@@ -152,7 +158,7 @@ def decode_parts(
         ]
     values = _with_own(values, own if needs_own else None)
     precision = readout.precision or _name_of(own)
-    columns = again % len(rows.positions)
+    columns = torch.cat(redone) % len(rows.positions)
     return [
         Decoded(
             {name: value[:, part.start : part.stop] for name, value in values.items()},

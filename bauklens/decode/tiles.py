@@ -48,6 +48,16 @@ class Tile:
         parts = self.layers[:row], self.layers[row + 1 :]
         return [Tile(layers, self.positions) for layers in parts if layers]
 
+    def of_layers(self, layers: range) -> "Tile":
+        """What it has of some layers."""
+        return Tile(range(max(self.layers.start, layers.start), min(self.layers.stop, layers.stop)), self.positions)
+
+    def whole_layers(self, limit: int) -> list[range]:
+        """Its layers, those together that are decoded at once, or one by one if each has more rows than that."""
+        if self.count <= limit or len(self.layers) == 1:
+            return [self.layers]
+        return [each for half in self.halves() for each in half.whole_layers(limit)]
+
     def pieces(self, columns: int) -> list["Tile"]:
         """Tiles of at most so many columns that make up this one."""
         starts = range(0, len(self.positions), columns)

@@ -1,5 +1,6 @@
 """Some rows -> their logits: by the model's own forward, or by the product with its head if that is proved."""
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +14,7 @@ from bauklens.model.head_shard import HeadShard
 from bauklens.model.post_ops import PostOps
 from bauklens.model.tail import Tail
 from bauklens.stream.heads import HeadStates
+from bauklens.stream.passing import PassingStates
 
 _BLOCK = 1024
 """Tokens of a float32 head that are multiplied at once on a CPU, so that their weights stay in its cache."""
@@ -31,7 +33,7 @@ class Rows:
     """
 
     stream: str
-    states: torch.Tensor | HeadStates
+    states: torch.Tensor | HeadStates | PassingStates
     labels: list[str]
     positions: list[int]
 
@@ -45,18 +47,34 @@ class Rows:
         positions = self.positions[columns.start : columns.stop]
         start, stop = positions[0], positions[-1] + 1
         some = slice(start, stop) if positions == list(range(start, stop)) else positions
-        if isinstance(self.states, HeadStates):
-            return torch.stack([self.states.of(row, some) for row in layers])
-        return self.states[layers.start : layers.stop, some]
+        if isinstance(self.states, torch.Tensor):
+            return self.states[layers.start : layers.stop, some]
+        return torch.stack([self.states.of(row, some) for row in layers])
 
     def whole(self, row: int) -> torch.Tensor:
         """(1, position, hidden) or (1, ...), one row at all positions of the prompt."""
-        return self.states.of(row)[None] if isinstance(self.states, HeadStates) else self.states[row : row + 1]
+        return self.states[row : row + 1] if isinstance(self.states, torch.Tensor) else self.states.of(row)[None]
 
     def cells(self, row: int, columns: torch.Tensor) -> torch.Tensor:
         """(column, hidden), one row at some columns, (column,) int64."""
         positions = torch.tensor(self.positions, device="cpu")[columns.cpu()].to(self.states.device)
-        return self.states.of(row, positions) if isinstance(self.states, HeadStates) else self.states[row, positions]
+        return self.states[row, positions] if isinstance(self.states, torch.Tensor) else self.states.of(row, positions)
+
+    def read(self, tiles: Sequence[Tile], limit: int, visit: Callable[[range], None], stay: Collection[int]) -> None:
+        """Calls a function with layers whose states are at hand: with all, or with some after others, in order.
+
+        Args:
+            tiles: what is decoded of them.
+            limit: rows to decode at once.
+            stay: layers that are at hand afterwards, too.
+        """
+        if not isinstance(self.states, PassingStates):
+            visit(self.everything.layers)
+            return
+        pieces = [piece for tile in tiles for piece in tile.whole_layers(limit)]
+        others = set(self.everything.layers).difference(*pieces)
+        groups = sorted([*pieces, *(range(row, row + 1) for row in others)], key=lambda group: group.start)
+        self.states.read(groups, visit, stay)
 
 
 class Unembed:
@@ -138,8 +156,9 @@ class Unembed:
 
     def constant_logits(self) -> torch.Tensor | None:
         """(1, vocabulary), what the tail gives for nothing (the head's bias); None if that is nothing."""
-        first = self.rows.whole(0)
-        nothing = torch.zeros_like(first if self.anatomy.whole else first[:, :1])
+        states = self.rows.states
+        shape = self.rows.whole(0).shape if self.anatomy.whole else (1, 1, self.anatomy.width)
+        nothing = torch.zeros(shape, dtype=states.dtype, device=states.device)
         somewhere = self._positions[:1]
         logits = (
             self.after_inputs(self.tail.head_inputs(nothing, somewhere))

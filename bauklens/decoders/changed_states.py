@@ -24,7 +24,8 @@ from bauklens.model.inputs import Inputs, text_config
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.model.proof import allowed_difference
 from bauklens.model.tracing import TraceDict
-from bauklens.stream.states import Stream, most_with_logits
+from bauklens.stream.passes import most_with_logits
+from bauklens.stream.stream import Stream
 
 _AT_ONCE = 32
 """States that are changed in one forward pass, each in a copy of the prompt."""

@@ -26,7 +26,7 @@ from bauklens.row_labels import block_of
 from bauklens.stream.changes import Spot
 from bauklens.stream.copies import Copied, Place, run_copies
 from bauklens.stream.heads import head_places
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 from bauklens.vocabulary import CLEAN, CORRUPTED, EMBED, PATCHED, PROMPTS
 
 

@@ -13,7 +13,7 @@ from bauklens.errors import LensError
 from bauklens.model.encoding import Prompt, encode
 from bauklens.stream.changes import Change
 from bauklens.stream.heads import HeadStates
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 from bauklens.vocabulary import EMBED
 
 

@@ -21,7 +21,8 @@ from bauklens.model.sublayers import Sublayers
 from bauklens.model.weights import weights_of
 from bauklens.result.targets import SET, Wanted, wanted_targets
 from bauklens.result.tokens import token_texts
-from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.states import trace_stream
+from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
 
 Token = str | int

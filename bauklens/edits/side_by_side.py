@@ -14,7 +14,7 @@ from bauklens.model.guard import evaluating, is_hooked
 from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.model.proof import allowed_difference
 from bauklens.stream.changes import Change
-from bauklens.stream.states import most_with_logits
+from bauklens.stream.passes import most_with_logits
 
 POSITIONS = 2048
 """Of all copies in one forward pass."""

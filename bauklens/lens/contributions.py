@@ -28,7 +28,8 @@ from bauklens.result.targets import SET, wanted_targets
 from bauklens.result.tokens import token_texts
 from bauklens.signals import unbroken
 from bauklens.stream.run import Run
-from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.states import trace_stream
+from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 

@@ -33,7 +33,7 @@ OneDecoder = str | PathLike[str] | Callable[..., Any] | None
 
 _OF_PROMPTS = (
     *("messages", "template", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error"),
-    "attention",
+    *("attention", "keep_states"),
 )
 """Options about prompts and their runs, and not about how one is decoded."""
 
@@ -82,6 +82,7 @@ class PromptOptions(RowOptions, total=False):
     max_new_tokens: int
     seed: int | None
     attention: bool | str
+    keep_states: bool | None
     on_error: str
     do_sample: bool
     temperature: float
@@ -165,6 +166,7 @@ class Options:
     max_new_tokens: int = 0
     seed: int | None = None
     attention: bool | str = False
+    keep_states: bool | None = None
     on_error: str = "raise"
     results: str = "first"
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -212,6 +214,7 @@ class Options:
         one_of("on_error", self.on_error, ON_ERROR)
         one_of("results", self.results, RESULTS)
         one_of("attention", self.attention, ATTENTION)
+        one_of("keep_states", self.keep_states, (None, True, False))
         if self.attention and self.edit_output is not None:
             raise LensError("attention= takes another run, in which edit_output would act again: pass edits= instead")
         if self.norm is not None and not isinstance(self.norm, str):
@@ -262,7 +265,7 @@ class Options:
         """
         edit = self.edit_output
         apart = {"edit_output", "edits", "messages", "images", "audio", "logits", "inputs", "generate"}
-        apart |= {"on_error", "results"}
+        apart |= {"on_error", "results", "keep_states"}
         named = {name: value for name, value in vars(self).items() if name not in apart}
         return {
             **named,

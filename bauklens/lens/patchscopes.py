@@ -25,7 +25,8 @@ from bauklens.result.result import LensResult
 from bauklens.result.tokens import token_texts
 from bauklens.stream.changes import Spot
 from bauklens.stream.copies import Copied, Place, acting_on_copies, run_copies
-from bauklens.stream.states import Stream, trace_stream
+from bauklens.stream.states import trace_stream
+from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 

@@ -16,6 +16,7 @@ from bauklens.decoders.fits import require_capture, require_fit
 from bauklens.errors import LensError
 from bauklens.lens.attention import attended
 from bauklens.lens.how import How
+from bauklens.lens.keeping import keeps_states
 from bauklens.lens.options import Options
 from bauklens.lens.prompted import Prompted, named_norm
 from bauklens.lens.run import lens_of, lenses_of, near_top
@@ -33,7 +34,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.stream.acting import Acting
 from bauklens.stream.run import Run
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
 
 
@@ -215,6 +216,7 @@ def planned(
         blocks,
         in_shards=True,
         positions=options.positions,
+        keep_states=keeps_states(model, anatomy, options, targets),
     )
     return Plan(options, anatomy, tracing, hows)
 

@@ -76,6 +76,8 @@ def rows_of(run: Run, stream: str, layers: Layers, positions: Positions, how: Ho
         of_heads = HeadStates(run.stream, [places[label] for label in chosen])
         of_heads.require_sums(run.anatomy.labels, columns)
         return Rows(stream, of_heads, chosen, columns)
+    if run.stream.passing is not None:
+        return Rows(stream, run.stream.passing.rows(rows), chosen, columns)
     states = run.stream.named(stream)
     return Rows(stream, states if len(rows) == len(named) and layers is None else states[rows], chosen, columns)
 

@@ -88,7 +88,8 @@ def _run(
     given = prompted(model, tokenizer, prompt, options)
     plan = planned(model, tokenizer, given.inputs, options, decoders)
     plan.require_positions(given.inputs)
-    stream = trace_stream(model, plan.anatomy, given.inputs, plan.tracing)
+    tracing = replace(plan.tracing, keep_states=True)  # both tables are read again, side by side
+    stream = trace_stream(model, plan.anatomy, given.inputs, tracing)
     return plan.run(model, tokenizer, prompt, given, stream), plan
 
 

@@ -17,7 +17,7 @@ from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
 from bauklens.stream.batches import are_alike, traced
 from bauklens.stream.run import Run
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 
 
 def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> LensResult:

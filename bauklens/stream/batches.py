@@ -12,7 +12,9 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import Batch, Stream, most_with_logits, require_finite, trace_batch, trace_streams
+from bauklens.stream.passes import most_with_logits
+from bauklens.stream.states import Batch, trace_batch, trace_streams
+from bauklens.stream.stream import Stream, require_finite
 from bauklens.stream.tracing import Tracing
 
 _STATE_BYTES = 256 << 20
@@ -68,7 +70,7 @@ def traced_together(
     """
     hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
-    together = together and tracing.acting is None
+    together = together and tracing.acting is None and tracing.keep_states is not False
     together = together and not anatomy.alone and not any(each.extra for each in prompts)
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]

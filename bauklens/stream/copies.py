@@ -25,7 +25,7 @@ from bauklens.model.proof import allowed_difference
 from bauklens.model.sublayers import Sublayers
 from bauklens.stream.acting import Acting
 from bauklens.stream.changes import Acted, Change, Columns, Spot
-from bauklens.stream.states import most_with_logits
+from bauklens.stream.passes import most_with_logits
 
 _AT_ONCE = 64
 """Copies in one forward pass."""

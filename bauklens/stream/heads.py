@@ -8,7 +8,7 @@ import torch
 from bauklens.errors import LensError
 from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.row_labels import head_label
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 
 Place = tuple[int, int | None]
 """The number of a block, and that of a head; None is what its attention writes that is of no head."""

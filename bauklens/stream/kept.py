@@ -1,5 +1,6 @@
 """The states of a forward pass, each written to its place as it comes, so that none is held twice."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs
 
+HandOn = Callable[[int, torch.Tensor], None]
+"""Called with the number of a state and the state, in its own shape, which is overwritten by the next."""
+
 
 class Kept:
     """Copies of the states.
@@ -16,6 +20,7 @@ class Kept:
     Args:
         names: what hands them over, in order.
         inputs: what runs.
+        hand_on: called with each state as it comes; then only the last one is kept.
 
     Attributes:
         count: how many were handed over.
@@ -23,7 +28,8 @@ class Kept:
         editing: whether a function of the caller's is running, which may call the model.
     """
 
-    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs) -> None:
+    def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs, hand_on: HandOn | None = None) -> None:
+        self._hand_on, self._room = hand_on, len(names) if hand_on is None else 1
         self.count, self.editing = 0, False
         self.given: dict[int, torch.Tensor] = {}
         self._names, self._anatomy = names, anatomy
@@ -54,25 +60,28 @@ class Kept:
         if not self.count:
             self._shape = self._shape or tuple(state.shape)
             last = state_of(self._anatomy.block_output, self._anatomy.parts)
-            self._states = torch.empty(len(self._names), *self._shape, dtype=last.dtype, device=last.device)
+            self._states = torch.empty(self._room, *self._shape, dtype=last.dtype, device=last.device)
         if self.count < len(self._names):
             if state.shape != self._shape:
                 raise LensError(
                     f"{self._names[self.count]} returns a state of shape {tuple(state.shape)}; a lens needs "
                     f"{self._shape}"
                 )
-            self._states[self.count] = state.detach()
+            place = min(self.count, self._room - 1)
+            self._states[place] = state.detach()
+            if self._hand_on is not None:
+                self._hand_on(self.count, self._states[place])
         self.count += 1
 
     def enter(self, state: torch.Tensor) -> None:
         """Keeps the state that a block is given, if it is another one than what was handed over last."""
         if 0 < self.count < len(self._names):
-            before = self._states[self.count - 1]
+            before = self._states[min(self.count, self._room) - 1]
             if state.shape != before.shape or not torch.equal(state.to(before), before):
                 self.given[self.count - 1] = state.detach().to(before.device, copy=True)
 
     def whole(self) -> torch.Tensor:
-        """(name, *shape), on the device of the last block's output.
+        """(name, *shape), or (1, *shape) if only the last is kept; on the device of the last block's output.
 
         Raises:
             LensError: more or fewer were handed over than there are names.

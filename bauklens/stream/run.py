@@ -10,7 +10,7 @@ from torch import nn
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt
 from bauklens.model.inputs import Inputs
-from bauklens.stream.states import Stream
+from bauklens.stream.stream import Stream
 
 if TYPE_CHECKING:
     from bauklens.result.pictures import Picture

@@ -1,80 +1,23 @@
 """The residual stream of prompts: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from bauklens.arguments import chosen_positions
-from bauklens.errors import NotFiniteError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
-from bauklens.model.forward import last_logits_only
-from bauklens.model.head_shard import HeadShard
-from bauklens.model.heads import HeadOutputs
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
-from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
 from bauklens.model.resolving import resolve
-from bauklens.model.run_errors import naming_what_it_needs
-from bauklens.model.sublayers import Written, written
+from bauklens.model.sublayers import written
 from bauklens.stream.head_call import HeadCall
-from bauklens.stream.tracing import Passed, Tracing, run_traced
-from bauklens.vocabulary import EMBED
-
-LOGIT_BYTES = 512 << 20
-"""Of the model's own logits that are kept of several prompts that run together, at most, in float32."""
-
-ALONE_BYTES = 128 << 20
-"""Of those of one prompt, at most. More are computed again, a few at a time, when they are looked at."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What one forward pass left of a prompt.
-
-    Attributes:
-        states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
-            model's dtype, on the device of the last block's output. If the model's states are not
-            (1, position, hidden), they are here in their own shape: (1 + layer, ...).
-        logits: (position, vocabulary), the model's own, at all positions or at the last ones, if no others are wanted
-            or they would take too much memory; at one, if the model returns no others; None if the pass ended before
-            them.
-        head: the head's call at the same positions, if its logits are the model's.
-        written: what the sublayers wrote, if that was asked for.
-        heads: (layer,), what each head of a block's attention wrote, if that was asked for, and if it has heads that
-            can be told apart.
-        given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
-            block before, as the model works between blocks.
-        shard: the part of the head whose tokens the logits are of, if each of several ranks has some.
-    """
-
-    states: torch.Tensor
-    logits: torch.Tensor | None
-    head: HeadCall | None = None
-    written: Written | None = None
-    heads: tuple[HeadOutputs | None, ...] = ()
-    given: Mapping[int, torch.Tensor] = field(default_factory=lambda: MappingProxyType({}))
-    shard: HeadShard | None = None
-
-    def named(self, name: str) -> torch.Tensor:
-        """``"hidden"``, ``"delta"``, or one of what the sublayers wrote: ``"attention"``, ``"mid"``, ``"mlp"``."""
-        if name in ("hidden", "delta"):
-            return self.states if name == "hidden" else self.deltas
-        assert self.written is not None
-        return {"attention": self.written.attention, "mid": self.written.mid, "mlp": self.written.mlp}[name]
-
-    @property
-    def deltas(self) -> torch.Tensor:
-        """(layer, position, hidden) or (layer, ...), each block's output minus its input."""
-        deltas = self.states.diff(dim=0)
-        for block, state in self.given.items():
-            deltas[block] = self.states[block + 1] - state
-        return deltas
+from bauklens.stream.passes import forward_pass
+from bauklens.stream.passing import are_passed_on, passing_stream
+from bauklens.stream.stream import Stream, require_finite
+from bauklens.stream.tracing import Passed, Tracing
 
 
 @dataclass(frozen=True)
@@ -119,27 +62,12 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
             :func:`require_finite` to refuse.
     """
     tracing = tracing or Tracing()
+    if len(prompts) == 1 and are_passed_on(anatomy, prompts[0], tracing):
+        return Batch([passing_stream(model, anatomy, prompts[0], tracing)], prompts[0], None)
     lengths = [prompt.count for prompt in prompts]
     longest = max(lengths)
     inputs, options = _batch(prompts, lengths)
-    firsts = [min(chosen_positions(length, tracing.positions)) for length in lengths]
-    wanted, least = longest - min(firsts), longest - min(lengths) + 1  # logits at so many of the last positions
-    few = {} if anatomy.hooked else last_logits_only(model, least)
-    enough = last_logits_only(model, wanted) if few and wanted < longest else {}
-    named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
-    with explaining_out_of_memory(inputs.ids.numel()), named:
-        gathers = anatomy.shards is not None and not tracing.in_shards
-        most = most_with_logits(anatomy, len(prompts))
-        if few and (gathers or len(prompts) * wanted > most):
-            passed = run_traced(model, anatomy, inputs, tracing, options | few)
-        else:
-            try:
-                passed = run_traced(model, anatomy, inputs, tracing, options | enough)
-            except (RuntimeError, MemoryError) as error:
-                if not few or not out_of_memory(error):
-                    raise
-                free_memory(error)
-                passed = run_traced(model, anatomy, inputs, tracing, options | few)
+    passed, wanted = forward_pass(model, anatomy, inputs, tracing, lengths, options)
     kept, logits, head, sums, heads, shard = passed
     states = kept.whole()
     if not anatomy.plain:
@@ -214,31 +142,6 @@ def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) ->
         LensError: see :func:`bauklens.logit_lens`.
     """
     return _as_handed_over(model, tokenizer, prompt, lambda stream: stream.deltas, Tracing(True, positions=-1))
-
-
-def most_with_logits(anatomy: Anatomy, prompts: int = 2) -> int:
-    """The most positions whose logits are kept of one forward pass, of so many prompts."""
-    return max(1, (ALONE_BYTES if prompts == 1 else LOGIT_BYTES) // (4 * anatomy.vocabulary))
-
-
-def require_finite(states: torch.Tensor, anatomy: Anatomy) -> None:
-    """Names the first place at which a state (1 + layer, ...) is NaN or infinite.
-
-    Raises:
-        NotFiniteError: there is one.
-    """
-    if states.sum(dtype=torch.float32).isfinite():  # a pass without memory; a sum that overflows is looked at again
-        return
-    names = (EMBED, *(f"layer {label}" for label in anatomy.labels))
-    bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position), or more axes
-    if bad.any():
-        row, *place = bad.nonzero()[0].tolist()
-        position = place[0] if len(place) == 1 else tuple(place)
-        overflow = " (float16 overflows at 65,504: load the model with dtype='bfloat16' or 'float32')"
-        raise NotFiniteError(
-            f"the hidden state of {names[row]} at position {position} contains NaN or infinity"
-            + (overflow if states.dtype == torch.float16 else "")
-        )
 
 
 def _as_handed_over(

@@ -27,7 +27,7 @@ from bauklens.model.tracing import TraceDict
 from bauklens.signals import unbroken
 from bauklens.stream.acting import Acting
 from bauklens.stream.head_call import HeadCall, calls_of_head
-from bauklens.stream.kept import Kept
+from bauklens.stream.kept import HandOn, Kept
 from bauklens.vocabulary import EMBED
 
 
@@ -46,6 +46,8 @@ class Tracing:
         in_shards: whether each of several ranks keeps the logits of the tokens whose part of the head it holds, if they
             can be decoded so; otherwise all ranks keep all.
         positions: those whose logits are wanted, as of :func:`bauklens.logit_lens`; None wants all.
+        keep_states: whether all states are kept; False passes them on, and None does so if they are large.
+        hand_on: called with each state as it comes; then only the last one is kept.
     """
 
     inputs: bool = False
@@ -56,6 +58,8 @@ class Tracing:
     acting: Acting | None = None
     in_shards: bool = False
     positions: Positions = None
+    keep_states: bool | None = True
+    hand_on: HandOn | None = None
 
 
 class Passed(NamedTuple):
@@ -77,7 +81,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     """One forward pass."""
     wanted = anatomy.blocks[: tracing.blocks]
     sublayers = None if tracing.sublayers is None else tracing.sublayers.first(tracing.blocks)
-    kept = Kept((EMBED, *wanted), anatomy, inputs)
+    kept = Kept((EMBED, *wanted), anatomy, inputs, tracing.hand_on)
     outputs: dict[str, torch.Tensor] = {}
     heads = () if tracing.heads is None else tracing.heads[: tracing.blocks]
     joined: dict[str, torch.Tensor] = {}

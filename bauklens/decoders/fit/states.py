@@ -14,7 +14,8 @@ from bauklens.errors import LensError
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs, input_device
-from bauklens.stream.states import require_finite, trace_streams
+from bauklens.stream.states import trace_streams
+from bauklens.stream.stream import require_finite
 from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 

@@ -14,13 +14,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import torch
+from benchmark_parts import of_parts, parts_of
 from benchmark_paths import PATHS, of_paths, paths
 from benchmark_paths import measure as measure_paths
 from benchmark_sweep import SWEEP, of_sweeps
@@ -35,8 +34,6 @@ from tqdm import tqdm
 from viewer_table import of_the_viewer
 
 import bauklens
-from bauklens.decode import check as checking
-from bauklens.decode import rows as decoding
 from bauklens.model import resolving
 from bauklens.model.block_output import state_of
 from bauklens.model.forward import model_logits
@@ -52,6 +49,9 @@ VIEWER = "performance_viewer.json"
 
 START = "performance_start.json"
 """In docs/: what scripts/benchmark_start.py measured."""
+
+FLOOR = "floor: and a bfloat16 product a layer"
+LENS = "bauklens, with its measures"
 
 SHAPES = {
     "gpt2-xl": lambda: _config("gpt2", n_embd=1600, n_layer=48, n_head=25),
@@ -117,12 +117,12 @@ class Cases:
 
     def all(self) -> dict[str, Case]:
         """Name -> case, the forward pass first."""
-        cases: dict[str, Case] = {"forward pass": self.forward, "floor: and a bfloat16 product a layer": self.floor}
+        cases: dict[str, Case] = {"forward pass": self.forward, FLOOR: self.floor}
         if self.notebook_bytes < 0.6 * _free_bytes(self.token_ids.device):
             cases["notebook: softmax of everything"] = self.notebook
         cases |= {
             "bauklens, top-k alone": lambda: self._lens(measures=[]),
-            "bauklens, with its measures": lambda: self._lens(),
+            LENS: lambda: self._lens(),
             "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder, missing="plain"),
             "bauklens, with tracked tokens": lambda: self._lens(measures=[], track=200),
             "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
@@ -209,36 +209,6 @@ def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
-def share_of_check(case: Case, rounds: int) -> float:
-    """The part of a case's time that is spent on comparing the table with the model itself; the median of some runs."""
-    checks = ((decoding, "own_difference"), (decoding, "compared_cells"), (checking.OwnDifferences, "add"))
-    spent = 0.0
-
-    def timed(check: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any) -> Any:
-            nonlocal spent
-            _synchronize()
-            started = time.perf_counter()
-            found = check(*given)
-            _synchronize()
-            spent += time.perf_counter() - started
-            return found
-
-        return run
-
-    shares = []
-    with ExitStack() as patches:
-        for holder, name in checks:
-            patches.enter_context(mock.patch.object(holder, name, timed(getattr(holder, name))))
-        for _ in range(max(1, rounds)):
-            spent = 0.0
-            started = time.perf_counter()
-            case()
-            _synchronize()
-            shares.append(spent / (time.perf_counter() - started))
-    return statistics.median(shares)
-
-
 def peak_bytes(case: Case) -> int | None:
     """The most memory that a case has beyond what is there before it; None where the system does not tell."""
     gc.collect()
@@ -291,7 +261,7 @@ def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> 
         "machine": machine(cases.token_ids.device),
         "torch": torch.__version__,
         "decoding": dict(cases.lens.provenance["decoding"]),
-        "check": share_of_check(every["bauklens, with its measures"], rounds),
+        "parts": parts_of(every[LENS], cases.head.weight, rounds),
         "state_bytes": cases.state_bytes,
         "notebook_bytes": cases.notebook_bytes,
         "seconds": taken,
@@ -341,8 +311,6 @@ def notes(run: dict[str, Any]) -> str:
         f"{decoding['rows']:,} rows in {decoding['precision']}, {decoding['decoded again']:,} of them again in "
         f"{run['dtype']}; the hidden states, which every way keeps, are {states:,.0f} MB of its memory."
     )
-    if "check" in run:
-        text += f" With its measures, {100 * run['check']:.1f} % of the time went into the check."
     if "notebook: softmax of everything" in run["seconds"]:
         return text
     return f"{text} The notebook's way would need {run['notebook_bytes'] / 1e9:,.0f} GB here, and was left out."
@@ -373,7 +341,7 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         lines = [" | ".join(row) for row in [list(COLUMNS), ["---", *["---:"] * (len(COLUMNS) - 1)], *rows_of(run)]]
         table = "\n".join(f"| {line} |" for line in lines)
         parts.append(f"## {heading(run)}\n\n{table}\n\n{notes(run)}\n\n`{_command(run)}`\n")
-    parts.append(growth(ordered))
+    parts += [growth(ordered), of_parts(ordered, LENS, FLOOR)]
     if (folder / VIEWER).exists():
         parts.append(of_the_viewer(json.loads((folder / VIEWER).read_text(encoding="utf-8"))))
     if (folder / SWEEP).exists():

@@ -127,10 +127,7 @@ def of_parts(runs: Sequence[dict[str, Any]], case: str, floor: str) -> str:
     rows = [
         ["", *(f"{run['model']}, {run['tokens']:,}" for run in measured)],
         ["---", *["---:"] * len(measured)],
-        *(
-            [name, *(f"{each:.3f}" for each in row)]
-            for name, row in zip(names, zip(*columns, strict=True), strict=True)
-        ),
+        *([name, *(f"{each:.3f}" for each in row)] for name, row in each_row),
         ["all", *(f"{sum(each):.3f}" for each in columns)],
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
+from threading import Barrier
 from types import ModuleType
 
 import numpy as np
@@ -156,19 +157,39 @@ def _counting() -> ModuleType:
 
 
 def side_by_side(run: Callable[[slice], None], rows: int) -> None:
-    """Runs a kernel on slices of rows, as many at once as torch has threads."""
+    """Runs a function on slices of rows, as many at once as torch has threads; within it torch has one."""
     step = -(-rows // torch.get_num_threads())
-    slices = [slice(start, start + step) for start in range(0, rows, step)] if rows else []
+    slices = [slice(start, min(start + step, rows)) for start in range(0, rows, step)] if rows else []
     if len(slices) == 1:
         run(slices[0])
         return
-    for done in [_pool(torch.get_num_threads()).submit(run, some) for some in slices]:
+    is_inference = torch.is_inference_mode_enabled()
+
+    def run_here(some: slice) -> None:
+        with torch.inference_mode(is_inference), torch.no_grad():
+            run(some)
+
+    for done in [_pool(torch.get_num_threads()).submit(run_here, some) for some in slices]:
         done.result()
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="bauklens-count")
+    """Threads that each compute by themselves: those of torch's own operators would wait for each other.
+
+    The number that is set in one of them is also that of threads which torch meets later, until it is set again.
+    """
+    pool = ThreadPoolExecutor(threads, "bauklens-rows", _compute_alone)
+    started = Barrier(threads)
+    for done in [pool.submit(started.wait) for _ in range(threads)]:
+        done.result()
+    torch.set_num_threads(threads)
+    return pool
+
+
+def _compute_alone() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # torch takes what is set for all threads when it first meets one, which is now
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads

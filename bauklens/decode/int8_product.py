@@ -1,10 +1,11 @@
 """Logits from int8: half the work of bfloat16 on a CPU that multiplies it in hardware, and about as accurate."""
 
+from threading import get_ident
 from typing import cast
 
 import torch
 
-from bauklens.decode import compiled_pass
+from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.cpu import bfloat16_features, int8_product
 from bauklens.decode.quantizing import QuantizedHead, quantized_head, turned_back
 from bauklens.decode.remembered_heads import Remembered, remembered
@@ -33,8 +34,8 @@ class Int8Product:
 
     def __init__(self, head: Remembered[QuantizedHead]) -> None:
         self.head, self._head = head, head.converted
-        self._places, weights = places(self._head.weights.device), self._head.weights
-        self._buffer = torch.empty(_AT_ONCE, len(weights), dtype=torch.int32, device=weights.device)
+        self._places = places(self._head.weights.device)
+        self._buffers: dict[int, torch.Tensor] = {}
 
     @property
     def mean(self) -> torch.Tensor:
@@ -49,12 +50,17 @@ class Int8Product:
         tokens = len(head.weights)
         kept = torch.empty(len(inputs) if wanted.kept else 0, tokens, dtype=torch.bfloat16, device=head.weights.device)
         of_tokens = head.scales, head.margins, head.bias
-        for start in range(0, len(inputs), _AT_ONCE):
-            some = slice(start, min(start + _AT_ONCE, len(inputs)))
-            products = self._buffer[: some.stop - start]
-            int8_product(whole[some], head.weights, products)
-            of_rows = products, steps[some], row_margins[some]
-            compiled_pass.survey_int8(of_rows, of_tokens, self._places, -LEAST, into.rows(some), kept[some])
+
+        def read(rows: slice) -> None:
+            buffer = self._buffer_here()
+            for start in range(rows.start, rows.stop, _AT_ONCE):
+                some = slice(start, min(start + _AT_ONCE, rows.stop))
+                products = buffer[: some.stop - start]
+                int8_product(whole[some], head.weights, products)
+                of_rows = products, steps[some], row_margins[some]
+                compiled_pass.survey_int8(of_rows, of_tokens, self._places, -LEAST, into.rows(some), kept[some])
+
+        compiled.side_by_side(read, len(inputs))
         drawn_ids, is_drawn = drawn_of(into.drawn_ids)
         mass, weighted, high, lowest, middle = into.sums.unbind(dim=1)
         return Survey(
@@ -71,6 +77,14 @@ class Int8Product:
             is_drawn=is_drawn,
             logits=kept if wanted.kept else None,
         )
+
+    def _buffer_here(self) -> torch.Tensor:
+        """(row, token) int32, the products of this thread, as fresh memory costs as much as its use."""
+        weights = self._head.weights
+        if get_ident() not in self._buffers:
+            shape = _AT_ONCE, len(weights)
+            self._buffers[get_ident()] = torch.empty(shape, dtype=torch.int32, device=weights.device)
+        return self._buffers[get_ident()]
 
     def above(self, inputs: torch.Tensor, seen: Survey, score: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.survey.Product.above`."""

@@ -34,7 +34,8 @@ def result_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]
         by: how they were decoded, in words.
         arguments: those that the caller gave, for the provenance.
     """
-    values = decoded.values
+    values = dict(decoded.values)
+    magnitude = values.pop("magnitude").numpy()
     token_ids = run.inputs.ids[0, rows.positions].tolist()
     predicted = [*np.unique(values["top_ids"].numpy()).tolist(), *decoded.tracked]
     read = token_texts(run.tokenizer, token_ids)
@@ -58,7 +59,7 @@ def result_of(run: Run, rows: Rows, how: How, by: str, arguments: dict[str, Any]
         layers=tuple(rows.labels),
         top_ids=values["top_ids"].numpy(),
         top_probs=values["top_probs"].numpy(),
-        magnitude=values["magnitude"].numpy(),
+        magnitude=magnitude,
         vocabulary=vocabulary,
         check={
             "max_abs_logit_difference": decoded.check.logits,

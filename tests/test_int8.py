@@ -9,6 +9,7 @@ import weakref
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -32,6 +33,50 @@ from tests.test_rounding import FAMILIES, WIDTH, in_float64, made
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply int8")
 WANTED = Wanted(count=64, weighted=True, kept=True)
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def two_threads(self):
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        yield
+        torch.set_num_threads(before)
+
+    def test_each_computes_by_itself_and_those_of_torch_are_as_many_as_before(self):
+        within, later = [], []
+        compiled.side_by_side(lambda some: within.append((some, torch.get_num_threads())), 101)
+        assert sorted(within, key=str) == [(slice(0, 51), 1), (slice(51, 101), 1)]
+        other = Thread(target=lambda: later.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert (torch.get_num_threads(), later) == (2, [2])
+
+    def test_a_slice_can_have_slices_of_its_own(self):
+        counted = []
+        compiled.side_by_side(lambda _: compiled.side_by_side(lambda some: counted.append(some.stop), 7), 4)
+        assert counted == [7, 7]
+
+    def test_what_one_raises_is_raised(self):
+        with pytest.raises(ValueError, match="slice"):
+            compiled.side_by_side(lambda some: (_ for _ in ()).throw(ValueError("slice")), 10)
+
+    @needs_int8
+    def test_tensors_of_inference_mode_can_be_written_there(self):
+        torch.manual_seed(0)
+        head, inputs = nn.Linear(64, 9_000, bias=False).requires_grad_(False), torch.randn(300, 64)
+        columns = torch.arange(300)
+
+        def read():
+            return LowPrecisionHead(head, 9_000, 1.0, inputs, "int8").read(inputs, Reading(3), columns)[0]
+
+        plain = read()
+        with torch.inference_mode():
+            within = read()
+        assert torch.equal(plain["top_ids"], within["top_ids"])
+        assert torch.equal(plain["top_probs"], within["top_probs"])
+        torch.set_num_threads(1)
+        assert torch.equal(plain["top_probs"], read()["top_probs"])
 
 
 @pytest.fixture(autouse=True)

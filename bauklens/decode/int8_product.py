@@ -14,7 +14,10 @@ from bauklens.decode.rounding import BITS
 from bauklens.decode.survey import Survey, Wanted, places
 
 _AT_ONCE = 128
-"""Rows that are multiplied at once, so that what comes out is still in cache when it is looked at."""
+"""Rows that a thread multiplies at once, so that what comes out is still in cache when it is looked at."""
+
+_BUFFER_BYTES = 128 << 20
+"""What comes out in all threads together; with many threads each multiplies fewer rows."""
 
 _CONVERTED = 8_192
 """Tokens whose weights are converted back at once."""
@@ -50,11 +53,12 @@ class Int8Product:
         tokens = len(head.weights)
         kept = torch.empty(len(inputs) if wanted.kept else 0, tokens, dtype=torch.bfloat16, device=head.weights.device)
         of_tokens = head.scales, head.margins, head.bias
+        at_once = max(1, min(_AT_ONCE, _BUFFER_BYTES // (4 * tokens * torch.get_num_threads())))
 
         def read(rows: slice) -> None:
-            buffer = self._buffer_here()
-            for start in range(rows.start, rows.stop, _AT_ONCE):
-                some = slice(start, min(start + _AT_ONCE, rows.stop))
+            buffer = self._buffer_here(at_once)
+            for start in range(rows.start, rows.stop, at_once):
+                some = slice(start, min(start + at_once, rows.stop))
                 products = buffer[: some.stop - start]
                 int8_product(whole[some], head.weights, products)
                 of_rows = products, steps[some], row_margins[some]
@@ -78,13 +82,13 @@ class Int8Product:
             logits=kept if wanted.kept else None,
         )
 
-    def _buffer_here(self) -> torch.Tensor:
+    def _buffer_here(self, rows: int) -> torch.Tensor:
         """(row, token) int32, the products of this thread, as fresh memory costs as much as its use."""
-        weights = self._head.weights
-        if get_ident() not in self._buffers:
-            shape = _AT_ONCE, len(weights)
-            self._buffers[get_ident()] = torch.empty(shape, dtype=torch.int32, device=weights.device)
-        return self._buffers[get_ident()]
+        weights, buffer = self._head.weights, self._buffers.get(get_ident())
+        if buffer is None or len(buffer) != rows:
+            buffer = torch.empty(rows, len(weights), dtype=torch.int32, device=weights.device)
+            self._buffers[get_ident()] = buffer
+        return buffer
 
     def above(self, inputs: torch.Tensor, seen: Survey, score: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.survey.Product.above`."""

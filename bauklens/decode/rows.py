@@ -148,7 +148,8 @@ def decode_parts(
 
         rows.read(tiles, limit, read, compared_layers(run, rows))
         values = table.values() | of_states.values()
-        checks = compared_cells(run, unembed, offset, values, 0.0 if low is None else TOLERANCE, parts, _beside(limit))
+        promised = 0.0 if low is None else TOLERANCE
+        checks = compared_cells(run, unembed, offset, values, promised, parts, max(1, limit // 4))
     if says is not None:
         differences = _differences_of_last(run, rows, parts, limit) if compared is None else compared.each
         only = own_positions(run)[0] if run.anatomy.alone else None
@@ -256,7 +257,7 @@ def _name_of(own: Own | None) -> str:
 
 def _beside(limit: int) -> int:
     """Rows to decode at once beside the logits of others that are kept."""
-    return max(1, limit // 4)
+    return max(1, limit // 8)
 
 
 def _most_at_once(run: Run) -> int:

@@ -37,6 +37,10 @@ _GRAINS = 8
 """Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
 
 
+_AT_ONCE = 1_024
+"""States of parts that are read in one run of the model's end."""
+
+
 @together
 def contributions(
     model: nn.Module,
@@ -86,6 +90,7 @@ def contributions(
     ids = chosen or [int(OwnLogits(run, [column]).at(range(1)).logits[0].argmax())]
     rows: list[tuple[str, str, str]] = []
     values: list[torch.Tensor] = []
+    waiting: list[torch.Tensor] = []
     logits, own = _logits(run, column, ids)
     with (
         _without_advice(),
@@ -94,9 +99,14 @@ def contributions(
     ):
         for part in _parts(anatomy, stream, column):
             rows += part.named
-            values.append(read(part.states))
+            waiting.append(part.states)
+            if sum(map(len, waiting)) >= _AT_ONCE:
+                values.append(read(torch.cat(waiting)))
+                waiting.clear()
             done.update(part.blocks)
-        (of_final,) = read(run.final[None, column])
+        last = read(torch.cat([*waiting, run.final[None, column]]))
+        values.append(last[:-1])
+        of_final = last[-1]
         named, said = _neurons(run, tracing, column, read, kept)
     logit = _difference(logits)
     found = torch.cat([*values, (logit - of_final)[None]]).cpu()
@@ -162,13 +172,12 @@ def _parts(anatomy: Anatomy, stream: Stream, column: int) -> Iterator[_Part]:
 
 def _by_head(label: str, heads: HeadOutputs, attention: torch.Tensor, column: int) -> _Part:
     """What the heads of an attention write."""
-    if not heads.add_up_to(attention, [column]):
+    parts = heads.all_of([column])
+    if not heads.add_up_to(attention, [column], parts):
         raise LensError(f"the heads of layer {label} do not add up to what its attention writes at position {column}")
-    which: list[int | None] = [*range(heads.heads.count), *([None] if heads.heads.biased else [])]
-    named = [
-        (f"{label}.bias", "bias", label) if each is None else (f"{label}.h{each}", "head", label) for each in which
-    ]
-    return _Part(named, torch.cat([heads.of(each, [column]) for each in which]).to(attention))
+    named = [(f"{label}.h{head}", "head", label) for head in range(heads.heads.count)]
+    named += [(f"{label}.bias", "bias", label)] if heads.heads.biased else []
+    return _Part(named, parts[: len(named), 0].to(attention))
 
 
 def _neurons(

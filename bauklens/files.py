@@ -63,8 +63,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         LensError: the path cannot be written.
     """
     path = require_writable(path)
-    mode = _mode_of(path)
-    if mode is None or stat.S_ISREG(mode):
+    if is_replaced(path):
         with replacing(path) as beside:
             beside.write_bytes(content)
         return
@@ -72,6 +71,12 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         _write_to_device(path, content)
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror}") from None
+
+
+def is_replaced(path: Path) -> bool:
+    """Whether a new file takes the place of what is at a path; not if it is a device or a pipe, which is written to."""
+    mode = _mode_of(path)
+    return mode is None or stat.S_ISREG(mode)
 
 
 @contextmanager

@@ -23,11 +23,12 @@ _PART = 1 << 20
 _NO_MEMORY = "it is too large for the memory of this machine"
 
 
-def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
+def read_bytes(path: str | Path, largest: int = LARGEST_FILE, most: int | None = None) -> bytes:
     """The content of a regular file; of anything else, such as a pipe or a device, nothing is read.
 
     Args:
         largest: the most bytes that it may have.
+        most: how many of its bytes are read, from the first on; all if None.
 
     Raises:
         LensError: the file is not there, is not a regular file, is larger, or cannot be read; the message does not name
@@ -46,7 +47,7 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
     with os.fdopen(opened, "rb") as file:
         if found.st_size > largest:
             raise LensError(_too_large(largest))
-        return _content(file, largest)
+        return _content(file, largest) if most is None else _first(file, most)
 
 
 def require_regular(path: str | Path) -> None:
@@ -130,6 +131,14 @@ def _require_shallow(value: Any) -> None:
         if not level:
             return
     raise LensError(f"it is nested more than {DEEPEST} deep")
+
+
+def _first(file: BinaryIO, most: int) -> bytes:
+    """So many bytes of a file, or all if it has fewer."""
+    try:
+        return file.read(most)
+    except OSError as error:
+        raise LensError(str(error.strerror)) from None
 
 
 def _content(file: BinaryIO, largest: int) -> bytes:

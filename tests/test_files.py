@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 import stat
 import threading
@@ -67,6 +68,26 @@ class TestWriting:
         with pytest.raises(LensError, match=r"cannot write .*old: Input/output error"):
             write_atomically(tmp_path / "old", b"new")
         assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]
+
+    def test_a_result_for_which_the_disk_has_no_room_leaves_the_old_file_and_nothing_else(self, tmp_path):
+        made().save(tmp_path / "old.safetensors")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(LensError, match=r"cannot write .*old\.safetensors: .*File too large") as error:
+                made(100, 400, 4).save(tmp_path / "old.safetensors")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert len(str(error.value).splitlines()) == 1
+        assert [LensResult.load(each) for each in tmp_path.iterdir()] == [made()]
+
+    def test_a_result_goes_into_a_pipe_as_into_a_file(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.safetensors")
+        reader = os.open(tmp_path / "pipe.safetensors", os.O_RDONLY | os.O_NONBLOCK)
+        made().save(tmp_path / "pipe.safetensors")
+        made().save(tmp_path / "file.safetensors")
+        assert os.read(reader, 1 << 20) == (tmp_path / "file.safetensors").read_bytes()
+        os.close(reader)
 
     def test_a_loop_of_links_is_refused(self, tmp_path):
         (tmp_path / "one").symlink_to(tmp_path / "other")

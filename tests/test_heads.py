@@ -137,6 +137,9 @@ def test_what_a_head_writes_is_its_part_of_the_product(name, dtype):
         bias = whole.float() - total
         assert torch.allclose(written.of(None).float().expand_as(bias), bias, atol=grain * whole.abs().max())
         assert torch.allclose(written.of(1, [2, -1]), written.of(1)[:, [2, -1]], atol=grain)
+        apart = torch.cat([written.of(head, [2, -1]) for head in (*range(HEADS), None)])
+        at_once = HeadOutputs(model, heads, given.flatten(0, -2)).all_of([2, -1])
+        assert torch.allclose(at_once, apart, atol=grain * whole.float().abs().max())
         assert written.add_up_to(whole)
         assert not written.add_up_to(whole * 1.01 if dtype == torch.float32 else whole * 1.5)
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import bauklens
 from bauklens import LensError, LensResult
@@ -45,6 +47,34 @@ def test_what_was_saved_loads_equal(result, tmp_path, suffix):
         assert before.dtype == after.dtype
         assert before.tobytes() == after.tobytes()
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"track": 0, "measures": []}, {"targets": [5]}, {"track": 3, "mass": {"a/b": [1, 2]}, "attention": True}],
+)
+def test_the_header_of_a_file_of_arrays_is_to_dict_without_them(gpt2, tmp_path, options):
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, **options)
+    lens.save(tmp_path / "lens.safetensors")
+    with safe_open(tmp_path / "lens.safetensors", "numpy") as file:
+        header, names = file.metadata()["bauklens.lens"], set(file.keys())
+    whole = lens.to_dict()
+    rest = {name: value for name, value in whole.items() if name not in names}
+    for name in {each.partition("/")[0] for each in names} - names:
+        rest[name] = {part: value for part, value in whole[name].items() if f"{name}/{part}" not in names}
+        if name == "measures":
+            assert not rest.pop(name)
+    assert header == json.dumps(rest)
+
+
+def test_a_loaded_result_does_not_change_with_its_file(result, tmp_path):
+    path = tmp_path / "lens.safetensors"
+    result.save(path)
+    loaded, size = LensResult.load(path), path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * (size // 2))
+    assert loaded == result
 
 
 @given(hnp.arrays(np.float32, (2, 3), elements=st.floats(0, 2.0**100, width=32)))
@@ -96,8 +126,9 @@ def test_a_result_can_be_copied_and_pickled(result):
     assert copy.deepcopy(result) == pickle.loads(pickle.dumps(result)) == result
 
 
-def test_json_may_begin_with_a_line_end(result, tmp_path):
-    (tmp_path / "lens.json").write_text("\n" + result.to_json(), encoding="utf-8")
+@pytest.mark.parametrize("lines", [1, 1_000])
+def test_json_may_begin_with_line_ends(result, tmp_path, lines):
+    (tmp_path / "lens.json").write_text("\n" * lines + result.to_json(), encoding="utf-8")
     assert LensResult.load(tmp_path / "lens.json") == result
 
 
@@ -203,6 +234,9 @@ class TestDamage:
             ("top_ids", [[[]] * 4] * 3),
             ("top_ids", [[[0.7, 0.2]] * 4] * 3),
             ("top_ids", [[[10**30, 0]] * 4] * 3),
+            ("top_ids", [[[2**62, 0]] * 4] * 3),
+            ("top_ids", [[[-1, 0]] * 4] * 3),
+            ("top_ids", [[[4, 0]] * 4] * 3),
             ("top_probs", [[[25, 0]] * 4] * 3),
             ("magnitude", [[float("nan")] * 4] * 3),
             ("positions", [-1, 0, 1, 2]),
@@ -361,9 +395,6 @@ class TestOfFiles:
         ],
     )
     def test_arrays_that_do_not_fit_their_header_are_one_clear_error(self, tmp_path, arrays):
-        from safetensors import safe_open
-        from safetensors.numpy import load_file, save_file
-
         path = tmp_path / "lens.safetensors"
         made().save(path)
         with safe_open(path, "numpy") as file:

@@ -12,6 +12,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import bauklens
 from bauklens import LensError, LensResult, Tracked
@@ -24,6 +26,7 @@ from bauklens.decode.tracking import Tracking
 from bauklens.result import tracked as tracked_module
 from bauklens.show.bundle import VIEWER
 from bauklens.show.tracked_payload import LIMIT, coded, tracked_payload
+from tests.made import made
 from tests.tiny import PROMPT, TEXT, VOCABULARY, tiny_model, tiny_tokenizer
 
 PROMPT_OF_THE_DEMO = "The Eiffel Tower is located in the city of"
@@ -427,6 +430,42 @@ def test_damage_is_one_line(change, message):
     data = lens.to_dict()
     with pytest.raises(LensError, match=message):
         LensResult.from_dict(data | {"tracked": data["tracked"] | change})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("log_probability", 2.0**-24, "log_probability is above 0"),
+        ("log_probability", np.inf, "log_probability is above 0"),
+        ("log_probability", np.nan, "is not a number"),
+        ("log_probability", -np.nan, "is not a number"),
+        ("rank", 0, "a tracked rank is 0"),
+        ("log_probability", -np.inf, None),
+        ("log_probability", -0.0, None),
+        ("log_probability", 0.0, None),
+        ("log_probability", -(2.0**-24), None),
+        ("rank", 65_535, None),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_a_file(tmp_path, name, value, message):
+    arrays = {
+        "log_probability": np.full((2, 1, 2), -1, dtype=np.float16),
+        "rank": np.full((2, 1, 2), 3, dtype=np.uint16),
+        "exact_to": np.full((1, 2), 64, dtype=np.uint32),
+    }
+    lens = made(1, 2, tracked=Tracked(np.arange(2), **arrays))
+    lens.save(tmp_path / "lens.safetensors")
+    arrays[name][1, 0, 1] = value
+    with safe_open(tmp_path / "lens.safetensors", "numpy") as file:
+        header = file.metadata()
+    changed = load_file(tmp_path / "lens.safetensors") | {f"tracked/{name}": arrays[name]}
+    save_file(changed, tmp_path / "lens.safetensors", metadata=header)
+    if message is None:
+        again = getattr(LensResult.load(tmp_path / "lens.safetensors").tracked, name)
+        assert again.tobytes() == arrays[name].tobytes()
+    else:
+        with pytest.raises(LensError, match=message):
+            LensResult.load(tmp_path / "lens.safetensors")
 
 
 @pytest.mark.parametrize(

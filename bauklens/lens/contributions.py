@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -11,10 +11,10 @@ from torch import nn
 from bauklens.arguments import checked_count, listed, one_position
 from bauklens.decode.exits import OwnLogits
 from bauklens.errors import LensError
+from bauklens.lens.contribution_parts import parts_of
 from bauklens.lens.neuron_parts import neuron_inputs, neuron_parts
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import Prompt, encode
-from bauklens.model.heads import HeadOutputs
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.proof import NotProvedError, prove
@@ -29,12 +29,13 @@ from bauklens.result.tokens import token_texts
 from bauklens.signals import unbroken
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
-from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
-from bauklens.vocabulary import EMBED
 
 _GRAINS = 8
 """Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
+
+_AT_ONCE = 1_024
+"""States of parts that are read in one run of the model's end."""
 
 
 @together
@@ -86,17 +87,23 @@ def contributions(
     ids = chosen or [int(OwnLogits(run, [column]).at(range(1)).logits[0].argmax())]
     rows: list[tuple[str, str, str]] = []
     values: list[torch.Tensor] = []
+    waiting: list[torch.Tensor] = []
     logits, own = _logits(run, column, ids)
     with (
         _without_advice(),
         _reading(run, column, ids) as read,
         bar("Contributions", "block", total=len(anatomy.blocks)) as done,
     ):
-        for part in _parts(anatomy, stream, column):
+        for part in parts_of(anatomy, stream, column):
             rows += part.named
-            values.append(read(part.states))
+            waiting.append(part.states)
+            if sum(map(len, waiting)) >= _AT_ONCE:
+                values.append(read(torch.cat(waiting)))
+                waiting.clear()
             done.update(part.blocks)
-        (of_final,) = read(run.final[None, column])
+        last = read(torch.cat([*waiting, run.final[None, column]]))
+        values.append(last[:-1])
+        of_final = last[-1]
         named, said = _neurons(run, tracing, column, read, kept)
     logit = _difference(logits)
     found = torch.cat([*values, (logit - of_final)[None]]).cpu()
@@ -126,49 +133,6 @@ def contributions(
         neurons=named,
         provenance=provenance(model, stream.states, {"target": list(ids), "position": column, "neurons": kept}),
     )
-
-
-class _Part(NamedTuple):
-    """States that are decoded together.
-
-    Attributes:
-        named: (row,), name, kind and layer.
-        states: (row, hidden).
-        blocks: how many blocks are done with it.
-    """
-
-    named: list[tuple[str, str, str]]
-    states: torch.Tensor
-    blocks: int = 0
-
-
-def _parts(anatomy: Anatomy, stream: Stream, column: int) -> Iterator[_Part]:
-    """All parts of the last block's output at one position, block by block."""
-    yield _Part([(EMBED, "embed", "")], stream.states[0, None, column])
-    for row, label in enumerate(anatomy.labels):
-        if row in stream.given:  # what the model does between blocks
-            between = stream.given[row][column] - stream.states[row, column]
-            yield _Part([(f"before {label}", "between", label)], between[None])
-        if stream.written is None:
-            yield _Part([(label, "block", label)], stream.deltas[row, None, column], 1)
-            continue
-        attention, heads = stream.written.attention[row], stream.heads[row] if stream.heads else None
-        if heads is None:
-            yield _Part([(f"{label}.attention", "attention", label)], attention[None, column])
-        else:
-            yield _by_head(label, heads, attention, column)
-        yield _Part([(f"{label}.mlp", "mlp", label)], stream.written.mlp[row, None, column], 1)
-
-
-def _by_head(label: str, heads: HeadOutputs, attention: torch.Tensor, column: int) -> _Part:
-    """What the heads of an attention write."""
-    if not heads.add_up_to(attention, [column]):
-        raise LensError(f"the heads of layer {label} do not add up to what its attention writes at position {column}")
-    which: list[int | None] = [*range(heads.heads.count), *([None] if heads.heads.biased else [])]
-    named = [
-        (f"{label}.bias", "bias", label) if each is None else (f"{label}.h{each}", "head", label) for each in which
-    ]
-    return _Part(named, torch.cat([heads.of(each, [column]) for each in which]).to(attention))
 
 
 def _neurons(

@@ -85,6 +85,31 @@ class HeadOutputs:
         part = part if self.heads.scale == 1 else part * self.heads.scale
         return part if head is None or head not in self._added else part + self._added[head][..., columns, :].to(part)
 
+    @torch.no_grad()
+    def all_of(self, columns: Any) -> torch.Tensor:
+        """(head + 1, position, hidden), what every head writes at a few positions, and last what is of none.
+
+        The projection is called once. Only for what it is given of one prompt, (position, heads x size).
+
+        Args:
+            columns: which positions, as an index.
+        """
+        given, count = self.given[columns], self.heads.count
+        size = given.shape[-1] // count
+        masked = given.new_zeros(count, *given.shape)
+        for head in range(count):
+            own = slice(head * size, (head + 1) * size)
+            masked[head, :, own] = given[:, own]
+        parts = self._projection.forward(masked.flatten(0, 1)) - self._nothing
+        parts = torch.cat([parts, self._nothing.expand(len(given), -1)])
+        if self._frozen is not None:
+            parts = self._frozen(parts, self._numbers[columns].repeat(count + 1))
+            parts[count * len(given) :] += self._frozen.bias
+        parts = (parts if self.heads.scale == 1 else parts * self.heads.scale).view(count + 1, len(given), -1)
+        for head, change in self._added.items():
+            parts[head] += change[columns].to(parts)
+        return parts
+
     @property
     def _numbers(self) -> torch.Tensor:
         """(..., position), the numbers of all positions."""
@@ -106,18 +131,20 @@ class HeadOutputs:
         return FrozenNorm(self._norm, output, without_hooks=True)
 
     @torch.no_grad()
-    def add_up_to(self, attention: torch.Tensor, columns: Any = slice(None)) -> bool:
+    def add_up_to(self, attention: torch.Tensor, columns: Any = slice(None), parts: torch.Tensor | None = None) -> bool:
         """Whether what the heads write, and what is of none, make up what the attention writes, to rounding.
 
         Args:
             attention: (..., position, hidden), at all positions.
+            columns: which positions, as an index.
+            parts: what :meth:`all_of` found there, if it is at hand.
         """
         whole = attention[..., columns, :].float()
         found, largest = torch.zeros_like(whole), whole.abs()
         for change in self._added.values():
             largest = torch.maximum(largest, change[..., columns, :].to(whole).abs())
         for head in (None, *range(self.heads.count)):
-            part = self.of(head, columns).to(whole)
+            part = (self.of(head, columns) if parts is None else parts[-1 if head is None else head]).to(whole)
             found, largest = found + part, torch.maximum(largest, part.abs())
         allowed = (_GRAINS + self.heads.count) * torch.finfo(attention.dtype).eps * largest.amax(dim=-1)
         return bool(((found - whole).abs().amax(dim=-1) <= allowed + 1e-9).all())

@@ -20,6 +20,9 @@ _OWN = frozenset(vars(nn.Module()))
 HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
 """The attributes of a module that hold hooks, or what goes with them."""
 
+_PLAIN = frozenset({int, bool, float, str, type(None)})
+"""Kinds of attributes that lead to no module."""
+
 _ORIGINAL = "_bauklens_original"
 
 
@@ -34,7 +37,8 @@ def shell_of(model: nn.Module) -> nn.Module | None:
         children = held["_modules"].items()
         held["_modules"] = {name: child and copies[id(child)] for name, child in children}
         for name in held.keys() - _OWN:
-            held[name] = _with_copies(held[name], copies)
+            if type(held[name]) not in _PLAIN:
+                held[name] = _with_copies(held[name], copies)
     shell = copies[id(model)]
     vars(shell)[_ORIGINAL] = model
     return shell
@@ -48,9 +52,13 @@ def original(model: nn.Module) -> nn.Module:
 
 def _copy_of(module: nn.Module) -> nn.Module:
     held = vars(module).copy()
-    held |= {name: held[name].copy() if held[name] else OrderedDict() for name in HOOKS}
-    held |= {name: held[name].copy() for name in ("_parameters", "_buffers") if isinstance(held[name], dict)}
-    held |= {"training": False, "_compiled_call_impl": None}  # compiled code would be compiled again for every hook
+    for name in HOOKS:
+        held[name] = held[name].copy() if held[name] else OrderedDict()
+    for name in ("_parameters", "_buffers"):
+        if isinstance(held[name], dict):
+            held[name] = held[name].copy()
+    held["training"] = False
+    held["_compiled_call_impl"] = None  # compiled code would be compiled again for every hook
     copy = object.__new__(type(module))
     object.__setattr__(copy, "__dict__", held)
     return copy

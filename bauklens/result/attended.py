@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,16 +101,22 @@ class Attended:
             weights=weights[:, :axis],
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the weights in base64, little-endian."""
-        raw = np.ascontiguousarray(self.weights).astype("<f2").tobytes()
-        return {
+    def to_dict(self, apart: Collection[str] = ()) -> dict[str, Any]:
+        """Plain values, ready for JSON: the weights in base64, little-endian.
+
+        Args:
+            apart: ``"weights"`` in it leaves these out.
+        """
+        data: dict[str, Any] = {
             "layers": list(self.layers),
             "heads": self.heads.tolist(),
             "tokens": list(self.tokens),
             "has_heads": self.has_heads,
-            "weights": base64.b64encode(raw).decode("ascii"),
         }
+        if "weights" not in apart:
+            raw = np.ascontiguousarray(self.weights).astype("<f2").tobytes()
+            data["weights"] = base64.b64encode(raw).decode("ascii")
+        return data
 
     @staticmethod
     def from_dict(data: Any, columns: int) -> "Attended":

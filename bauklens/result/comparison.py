@@ -189,13 +189,19 @@ def compare(one: LensResult, other: LensResult) -> Comparison:
     pairs = [(here, there) for here, there in alignment if here is not None and there is not None]
     if not any(one.token_ids[here] == other.token_ids[there] for here, there in pairs):
         raise LensError("the two prompts have no token in common")
-    whole = one.part(layers, range(len(one.positions))), other.part(layers, range(len(other.positions)))
+    whole = _part(one, layers, [*range(len(one.positions))]), _part(other, layers, [*range(len(other.positions))])
     columns = [[pair[side] for pair in pairs] for side in (0, 1)]
     left_out = tuple(
         tuple(int(position) for column, position in enumerate(lens.positions) if column not in kept)
         for lens, kept in zip(whole, map(set, columns), strict=True)
     )
-    one, other = (lens.part(layers, each) for lens, each in zip(whole, columns, strict=True))
+    one, other = (_part(lens, layers, each) for lens, each in zip(whole, columns, strict=True))
     tops = one.top_ids, other.top_ids
     measures = {"agreement": agreement(*tops), "overlap": overlap(*tops), "js_bound": js_bound(one, other)}
     return Comparison(one, other, (left_out[0], left_out[1]), measures, whole, tuple(alignment))
+
+
+def _part(lens: LensResult, layers: list[str], columns: list[int]) -> LensResult:
+    """The part of a lens; the lens itself if that is all of it."""
+    is_whole = tuple(layers) == lens.layers and columns == [*range(len(lens.positions))]
+    return lens if is_whole else lens.part(layers, columns)

@@ -71,7 +71,8 @@ def _followed(lens: "LensResult") -> list[int]:
 
 def _between(lens: "LensResult", ids: np.ndarray, some: slice) -> _Between:
     """What is known of the probabilities of some tokens in some cells; ``ids`` are sorted."""
-    top_ids, top = (value.reshape(-1, lens.topk)[some] for value in (lens.top_ids, lens.top_probs.astype(np.float64)))
+    top_ids = lens.top_ids.reshape(-1, lens.topk)[some]
+    top = lens.top_probs.reshape(-1, lens.topk)[some].astype(np.float64)
     rest = np.clip(1 - top.sum(axis=-1), 0, top[:, -1])
     low = np.zeros((len(top), len(ids)))
     high = np.repeat(rest[:, None], len(ids), axis=1)
@@ -104,11 +105,13 @@ def _least(one: _Between, other: _Between) -> np.ndarray:
 def _share(one: _Between, other: _Between) -> np.ndarray:
     """The least that tokens add to the divergence, which is 0 if they may be as probable in one as in the other."""
     more = one.low > other.high
-    less = other.low > one.high
-    p = np.where(more, one.low, np.where(less, one.high, 0))
-    q = np.where(more, other.high, np.where(less, other.low, 0))
+    apart = more | (other.low > one.high)
+    more = more[apart]
+    p = np.where(more, one.low[apart], one.high[apart])
+    q = np.where(more, other.high[apart], other.low[apart])
     mean = (p + q) / 2
     with np.errstate(invalid="ignore", divide="ignore"):  # a file's values may be anything
         parts = [each * np.log(np.where(each > 0, each, 1) / np.where(each > 0, mean, 1)) for each in (p, q)]
-    least: np.ndarray = np.maximum(sum(parts) / 2, 0)
+    least = np.zeros(apart.shape)
+    least[apart] = np.maximum(sum(parts) / 2, 0)
     return least

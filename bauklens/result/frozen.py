@@ -34,8 +34,9 @@ def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
         f"{name} contains values that are not numbers",
     )
     with np.errstate(over="ignore", invalid="ignore"):
-        exact: np.ndarray = array.astype(dtype)
-    require(not whole or bool((exact == array).all()), f"{name} contains numbers beyond {np.dtype(dtype).name}")
+        exact: np.ndarray = array.astype(dtype, copy=False)
+    if whole and exact is not array:
+        require(bool((exact == array).all()), f"{name} contains numbers beyond {np.dtype(dtype).name}")
     exact.setflags(write=False)
     return exact
 
@@ -61,7 +62,9 @@ def frozen(value: Any, room: int = _DEEPEST) -> Any:
     if isinstance(value, (Mapping, list, tuple)):
         require(room > 0, f"a value is nested more than {_DEEPEST} deep")
         if isinstance(value, Mapping):
-            return MappingProxyType({key: frozen(item, room - 1) for key, item in value.items()})
+            return MappingProxyType(
+                {key: item if type(item) is str else frozen(item, room - 1) for key, item in value.items()}
+            )
         return tuple(frozen(item, room - 1) for item in value)
     require(not isinstance(value, int) or abs(value) <= sys.float_info.max, "a number has too many digits")
     return value
@@ -78,7 +81,7 @@ def plain(value: Any) -> Any:
         shortest = value.astype(str).astype(np.float64) if value.dtype == np.float32 else value
         return shortest.tolist() if np.isfinite(shortest).all() else _named(shortest.tolist())
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): item if type(item) is str else plain(item) for key, item in value.items()}
     return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 

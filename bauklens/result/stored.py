@@ -1,7 +1,7 @@
 """What a result can be written to, and read from: plain values, JSON, files; a part of :class:`bauklens.LensResult`."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,16 @@ VERSION = 1
 OWN = ("magnitude", "max_probability")
 """Measures that a result holds anyway, and that are not written twice."""
 
-LARGE = ("top_ids", "top_probs", "magnitude", "vocabulary", "measures", "targets", "pictures", "tracked", "attended")
+CELLS = ("top_ids", "top_probs", "magnitude")
+"""The arrays of a result that hold something for every cell."""
+
+LARGE = (*CELLS, "vocabulary", "measures", "targets", "pictures", "tracked", "attended")
 """The parts of a result that hold something for every cell, or a picture."""
 
 NOT_SAVED = ("read_from",)
 """What a result knows of itself here, and no file says."""
 
-ARRAYS = ("token_ids", "positions", "top_ids", "top_probs", "magnitude")
+ARRAYS = ("token_ids", "positions", *CELLS)
 """What a result holds as arrays."""
 
 
@@ -38,23 +41,34 @@ class Stored:
 
         Every float32 is written as the shortest number that reads back as the same float32.
         """
-        own = {name: value for name, value in self.measures.items() if name not in OWN}
-        apart = ("measures", "targets", "pictures", "tracked", "attended")
-        large = {name: plain(getattr(self, name)) for name in LARGE if name not in apart}
-        parts: dict[str, Any] = {
-            name: [each.to_dict() for each in getattr(self, name)] for name in ("targets", "pictures")
-        }
-        for name in ("tracked", "attended"):
-            held = getattr(self, name)
-            parts[name] = None if held is None else held.to_dict()
-        head: dict[str, Any] = self.head()
-        return head | large | {"measures": plain(own)} | parts
+        data: dict[str, Any] = self._without(())
+        return data
 
-    def head(self: Any) -> dict[str, Any]:
-        """What :meth:`to_dict` returns, without the numbers and texts of the cells."""
+    def _without(self: Any, apart: Collection[str]) -> dict[str, Any]:
+        """The same without the entries of these names, which a file holds as arrays; ``"a/b"`` is entry b of a."""
+        own = {name: value for name, value in self.measures.items() if name not in OWN}
+        held = {name: value for name, value in own.items() if f"measures/{name}" not in apart}
+        data: dict[str, Any] = self.head(apart)
+        data |= {name: plain(getattr(self, name)) for name in (*CELLS, "vocabulary") if name not in apart}
+        if held or not own:
+            data["measures"] = plain(held)
+        data |= {name: [each.to_dict() for each in getattr(self, name)] for name in ("targets", "pictures")}
+        for name in ("tracked", "attended"):
+            part = getattr(self, name)
+            leave = {each.removeprefix(f"{name}/") for each in apart if each.startswith(f"{name}/")}
+            data[name] = None if part is None else part.to_dict(leave)
+        return data
+
+    def head(self: Any, apart: Collection[str] = ()) -> dict[str, Any]:
+        """What :meth:`to_dict` returns, without the numbers and texts of the cells.
+
+        Args:
+            apart: names of further entries to leave out.
+        """
         from bauklens.result.result import LensResult
 
-        small = (each.name for each in fields(LensResult) if each.name not in (*LARGE, *NOT_SAVED))
+        left_out = {*LARGE, *NOT_SAVED, *apart}
+        small = (each.name for each in fields(LensResult) if each.name not in left_out)
         return {"format": FORMAT, "version": VERSION} | {name: plain(getattr(self, name)) for name in small}
 
     @classmethod
@@ -64,6 +78,10 @@ class Stored:
         Raises:
             LensError: the format or version is another one, or a part is missing or has the wrong shape.
         """
+        return cls._from(data, "the data it was read from")
+
+    @staticmethod
+    def _from(data: Any, read_from: str) -> "LensResult":
         from bauklens.result.result import LensResult
 
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
@@ -77,7 +95,7 @@ class Stored:
         if missing:
             raise LensError(f"this lens result has no {', '.join(missing)}")
         saved = (each.name for each in fields(LensResult) if each.name not in NOT_SAVED)
-        values = {name: data[name] for name in saved if name in data} | {"read_from": "the data it was read from"}
+        values = {name: data[name] for name in saved if name in data} | {"read_from": read_from}
         try:
             values["vocabulary"] = {int(token_id): text for token_id, text in values["vocabulary"].items()}
             return LensResult(**values)
@@ -94,10 +112,9 @@ class Stored:
         arrays |= {f"measures/{name}": value for name, value in self.measures.items() if name not in OWN}
         if self.tracked is not None:
             arrays |= {f"tracked/{name}": value for name, value in self.tracked.arrays().items()}
-        data = self.to_dict()
         if self.attended is not None:
             arrays["attended/weights"] = self.attended.weights
-        storage.write(path_of(path), data, arrays)
+        storage.write(path_of(path), self._without, arrays)
 
     def to_logitlenskit(self: Any) -> dict[str, Any]:
         """LogitLensKit's JSON, version 2, with all of this result added under ``"bauklens"``.
@@ -137,11 +154,8 @@ class Stored:
         Raises:
             LensError: the file cannot be read, is larger, or is damaged.
         """
-        from bauklens.result.result import LensResult
-
         path = path_of(path)
         try:
-            result = LensResult.from_dict(storage.read(path, largest))
+            return Stored._from(storage.read(path, largest), f"the file {path.name}")
         except LensError as error:
             raise LensError(f"cannot read {path}: {error}") from None
-        return replace(result, read_from=f"the file {path.name}")

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 
 from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_array, require
+
+_MINUS_INFINITY = 0xFC00
+"""Minus infinity, the bits of a float16; with larger ones it is not a number."""
 
 BUDGET = 64 << 20
 """Bytes that tracked tokens take at most, over all results of a call."""
@@ -45,8 +48,8 @@ class Tracked:
             "tracked values do not match their tokens",
         )
         require(len(np.unique(self.token_ids)) == len(self), "a token is tracked twice")
-        require(bool((logs <= 0).all()), "a tracked log_probability is above 0, or is not a number")
-        require(bool((ranks > 0).all()), "a tracked rank is 0: ranks begin at 1")
+        require(_none_positive(logs), "a tracked log_probability is above 0, or is not a number")
+        require(not ranks.size or bool(ranks.min() > 0), "a tracked rank is 0: ranks begin at 1")
         sure = np.asarray(self.exact_to)
         require(sure.dtype == np.uint32 and sure.shape == ranks.shape[1:], "tracked exact_to does not match the cells")
         for name, value in (("log_probability", logs), ("rank", ranks), ("exact_to", sure)):
@@ -76,15 +79,20 @@ class Tracked:
             self.exact_to[np.ix_(list(rows), list(columns))],
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the arrays in base64, little-endian."""
-        return {
-            "token_ids": self.token_ids.tolist(),
-            "log_probability": _written(self.log_probability, "<f2"),
-            "rank": _written(self.rank, f"<u{self.rank.itemsize}"),
-            "rank_bytes": self.rank.itemsize,
-            "exact_to": _written(self.exact_to, "<u4"),
-        }
+    def to_dict(self, apart: Collection[str] = ()) -> dict[str, Any]:
+        """Plain values, ready for JSON: the arrays in base64, little-endian.
+
+        Args:
+            apart: names of arrays to leave out.
+        """
+        size = self.rank.itemsize
+        data: dict[str, Any] = {} if "token_ids" in apart else {"token_ids": self.token_ids.tolist()}
+        for name, dtype in (("log_probability", "<f2"), ("rank", f"<u{size}"), ("exact_to", "<u4")):
+            if name not in apart:
+                data[name] = _written(getattr(self, name), dtype)
+            if name == "rank":
+                data["rank_bytes"] = size
+        return data
 
     @staticmethod
     def from_dict(data: Any, grid: tuple[int, ...]) -> "Tracked":
@@ -105,9 +113,10 @@ class Tracked:
         size = held.itemsize if isinstance(held, np.ndarray) else data.get("rank_bytes", 2)
         require(size in (2, 4), "tracked rank_bytes is neither 2 nor 4")
         shape = (len(token_ids), *grid)
-        logs = _read("log_probability", data, "<f2", shape).astype(np.float16)
-        ranks = _read("rank", data, f"<u{size}", shape).astype(np.uint16 if size == 2 else np.uint32)
-        return Tracked(token_ids, logs, ranks, _read("exact_to", data, "<u4", grid).astype(np.uint32))
+        kind = np.uint16 if size == 2 else np.uint32
+        logs = _read("log_probability", data, "<f2", shape).astype(np.float16, copy=False)
+        ranks = _read("rank", data, f"<u{size}", shape).astype(kind, copy=False)
+        return Tracked(token_ids, logs, ranks, _read("exact_to", data, "<u4", grid).astype(np.uint32, copy=False))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The same as arrays by name, for a file that holds arrays as they are."""
@@ -150,6 +159,14 @@ def most_tracked(most: int, cells: int, vocabulary: int, results: int) -> int:
     """
     size = 4 if vocabulary < 1 << 16 else 6
     return min(most, BUDGET // (size * max(1, cells) * max(1, results)))
+
+
+def _none_positive(logs: np.ndarray) -> bool:
+    """Whether no number of a float16 array is above 0 or NaN, by its bits, as float16 is compared slowly."""
+    if not logs.size:
+        return True
+    signed, unsigned = logs.view(np.int16), logs.view(np.uint16)
+    return bool(signed.max() <= 0 and unsigned.max() <= _MINUS_INFINITY)
 
 
 def _written(array: np.ndarray, dtype: str) -> str:

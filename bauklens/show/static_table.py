@@ -201,30 +201,32 @@ def _rows(
     relative = np.minimum(np.nan_to_num(result.magnitude) / (largest or 1.0), 1.0)
     for row, layer in enumerate(result.layers):
         cells = []
+        ids, probabilities = result.top_ids[row].tolist(), result.top_probs[row].tolist()
+        magnitudes, bars = result.magnitude[row].tolist(), relative[row].tolist()
+        was_edited = result.edited_cells[row].tolist()
         for place, column in zip(shown, columns, strict=True):
             if isinstance(place, Band):
                 cells.append(_band_cell(result, row, place, column, relative[row], texts, hover))
                 continue
             top = [
                 (texts[token_id], probability)
-                for token_id, probability in zip(
-                    result.top_ids[row, place].tolist(), result.top_probs[row, place].tolist(), strict=True
-                )
+                for token_id, probability in zip(ids[place], probabilities[place], strict=True)
             ]
-            lines = [f"layer {layer}, position {column.position}: {column.token}"]
-            edited = bool(result.edited_cells[row, place])
-            lines += ["edited here"] if edited else []
-            lines.append(f"magnitude {readable_magnitude(result.magnitude[row, place])}")
-            lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
+            lines = []
+            if hover:
+                lines.append(f"layer {layer}, position {column.position}: {column.token}")
+                lines += ["edited here"] if was_edited[place] else []
+                lines.append(f"magnitude {readable_magnitude(magnitudes[place])}")
+                lines += [f"{readable_probability(probability)}  {text}" for text, probability in top]
             cells.append(
                 Cell(
                     text=top[0][0],
                     probability=css_number(top[0][1]),
-                    magnitude=css_number(relative[row, place]),
-                    hover="\n".join(lines) if hover else "",
+                    magnitude=css_number(bars[place]),
+                    hover="\n".join(lines),
                     position=column.position,
                     number=f"{top[0][1]:.2f}",
-                    edited=edited,
+                    edited=was_edited[place],
                 )
             )
         yield Row(layer, *_head(result, row), cells)

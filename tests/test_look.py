@@ -5,6 +5,7 @@ import torch
 
 from bauklens.decode import compiled
 from bauklens.decode.look import Scratch, look
+from bauklens.decode.measure import rank_of
 
 
 @pytest.fixture(params=["torch", "numba"], autouse=True)
@@ -71,3 +72,19 @@ def test_logits_of_two_bytes():
     logits = logits_of("plain").bfloat16()
     seen = look(logits, 5, Scratch(), mean=True)
     assert torch.allclose(seen.probabilities(logits), logits.float().softmax(-1), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [1, 8])
+def test_ranks_are_those_of_comparing_every_logit(kind, dtype, tokens):
+    logits = logits_of(kind).to(dtype)
+    chosen = logits[:, 7 : 7 + 500 * tokens : 500]
+    above = (logits[:, None] > chosen[:, :, None]).sum(dim=-1)
+    assert torch.equal(rank_of(logits, chosen), 1 + above.float())
+
+
+def test_ranks_in_a_part_of_every_row():
+    logits = logits_of("plain")
+    part = logits[:, :4_999]
+    assert torch.equal(rank_of(part, part[:, :3]), rank_of(part.clone(), part[:, :3]))

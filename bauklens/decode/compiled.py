@@ -64,6 +64,21 @@ def count(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, tor
     return above, beside
 
 
+def above(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """How many logits of a row are greater than each of some of its logits: (row, token) int32.
+
+    Args:
+        logits: (row, vocabulary) float32 or bfloat16, for which :func:`ready` has said so.
+        values: (row, token), in the same dtype.
+    """
+    if logits.dtype == torch.bfloat16:
+        return count(logits, values.float())[0]
+    counts = torch.empty(values.shape, dtype=torch.int32, device=values.device)
+    arrays = [logits.detach().numpy(), array_of(values), counts.numpy()]
+    side_by_side(lambda some: _counting().above(*(each[some] for each in arrays)), len(logits))
+    return counts
+
+
 def rank_among(
     logits: torch.Tensor,
     ids: torch.Tensor,

@@ -233,6 +233,23 @@ def rank(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def above(logits: Array, values: Array, counts: Array) -> None:
+    """How many numbers of a row are greater than each of some values.
+
+    Args:
+        logits: (row, vocabulary) float32.
+        values: (row, token) float32.
+        counts: (row, token) int32, to write to.
+    """
+    for row in range(logits.shape[0]):
+        counts[row] = 0
+        for start in range(0, logits.shape[1], _AT_ONCE):
+            part = logits[row, start : start + _AT_ONCE]
+            for token in range(values.shape[1]):
+                counts[row, token] += _greater(part, values[row, token])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _greater(logits: Array, value: float) -> Any:
     total = np.int32(0)
     for place in range(len(logits)):

@@ -1,6 +1,6 @@
 """What is read off the logits of each row: its top k, its measures, and tokens that are followed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -211,12 +211,17 @@ class Reading:
 
     def _followed(self, logits: torch.Tensor, seen: Looked) -> Values:
         """What is read of the targets; of one token, log sum exp is its own logit, to the last digit."""
-        each = [logits[:, torch.tensor(ids, device=logits.device)] for ids in self.targets]
-        best = torch.stack([own.amax(dim=-1) for own in each], dim=1)
+        sizes = [len(ids) for ids in self.targets]
+        members = torch.tensor([token for ids in self.targets for token in ids], device=logits.device)
+        own = logits[:, members]
+        logs, probabilities = own.float(), seen.probabilities(own)
+        if max(sizes) > 1:
+            own, logs = _of_each(torch.amax, own, sizes), _of_each(torch.logsumexp, logs, sizes)
+            probabilities = _of_each(torch.sum, probabilities, sizes)
         return {
-            "target_logits": torch.stack([own.float().logsumexp(dim=-1) for own in each], dim=1),
-            "target_probs": torch.stack([seen.probabilities(own).sum(dim=-1) for own in each], dim=1).clamp_max(1),
-            "target_ranks": rank_of(logits, best),
+            "target_logits": logs,
+            "target_probs": probabilities.clamp_max(1),
+            "target_ranks": rank_of(logits, own),
         }
 
     def _tracked(self, logits: torch.Tensor, top: torch.Tensor, normalizer: torch.Tensor) -> Values:
@@ -246,6 +251,11 @@ class _Some(NamedTuple):
     values: Values
     top: torch.Tensor
     normalizer: torch.Tensor
+
+
+def _of_each(combined: Callable[..., torch.Tensor], members: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """(row, member), what is read of the members of several sets, one after another -> (row, set)."""
+    return torch.stack([combined(each, dim=-1) for each in torch.split(members, sizes, dim=1)], dim=1)
 
 
 def probabilities_of(logits: torch.Tensor) -> torch.Tensor:

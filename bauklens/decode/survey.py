@@ -7,7 +7,7 @@ import torch
 
 from bauklens.decode.remembered_heads import Remembered
 
-DRAWN = 32
+DRAWN = 64
 """Tokens that are drawn from the rest of a row."""
 
 
@@ -43,6 +43,7 @@ class Survey:
         drawn: (row, draw) float32, their logits.
         is_drawn: (row, draw) bool, whether there was anything to draw.
         logits: (row, padded vocabulary) bfloat16, those to be scored again very low; None if they are not kept.
+            Good until the next look.
     """
 
     expected: torch.Tensor

@@ -37,8 +37,9 @@ class Int8Product:
 
     def __init__(self, head: Remembered[QuantizedHead]) -> None:
         self.head, self._head = head, head.converted
-        self._places = places(self._head.weights.device)
-        self._buffers: dict[int, torch.Tensor] = {}
+        self._places, weights = places(self._head.weights.device), self._head.weights
+        self._buffers: dict[int, torch.Tensor] = {}  # fresh memory costs as much as its use
+        self._kept = torch.empty(0, len(weights), dtype=torch.bfloat16, device=weights.device)
 
     @property
     def mean(self) -> torch.Tensor:
@@ -50,10 +51,11 @@ class Int8Product:
         head = self._head
         whole, steps, row_margins = head.quantized(BITS * inputs)
         into = compiled_pass.Surveyed.of(len(inputs), wanted.count, self._places.shape[1])
-        tokens = len(head.weights)
-        kept = torch.empty(len(inputs) if wanted.kept else 0, tokens, dtype=torch.bfloat16, device=head.weights.device)
+        if wanted.kept and len(self._kept) < len(inputs):
+            self._kept = self._kept.new_empty(len(inputs), len(head.weights))
+        kept = self._kept[: len(inputs) if wanted.kept else 0]
         of_tokens = head.scales, head.margins, head.bias
-        at_once = max(1, min(_AT_ONCE, _BUFFER_BYTES // (4 * tokens * torch.get_num_threads())))
+        at_once = max(1, min(_AT_ONCE, _BUFFER_BYTES // (4 * len(head.weights) * torch.get_num_threads())))
 
         def read(rows: slice) -> None:
             buffer = self._buffer_here(at_once)
@@ -83,7 +85,7 @@ class Int8Product:
         )
 
     def _buffer_here(self, rows: int) -> torch.Tensor:
-        """(row, token) int32, the products of this thread, as fresh memory costs as much as its use."""
+        """(row, token) int32, the products of this thread."""
         weights, buffer = self._head.weights, self._buffers.get(get_ident())
         if buffer is None or len(buffer) != rows:
             buffer = torch.empty(rows, len(weights), dtype=torch.int32, device=weights.device)

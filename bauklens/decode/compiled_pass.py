@@ -137,6 +137,32 @@ def summarize(logits: torch.Tensor, count: int, groups: int) -> tuple[torch.Tens
     return found, ids, sums
 
 
+def compare(
+    logits: torch.Tensor, scales: torch.Tensor, factor: float, own: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
+    """As :func:`bauklens.decode.pass_kernels.compare`: (row,) float64.
+
+    Args:
+        logits: (row, vocabulary) float32 or bfloat16, for which :func:`ready` has said so.
+        scales: (row, 2) float32.
+        factor: bits for each unit of the logits.
+        own: (column, vocabulary) float32.
+        columns: (row,) int64.
+    """
+    from bauklens.decode import pass_kernels
+
+    sums = torch.empty(len(logits), dtype=torch.float64, device="cpu")
+    rows = bits_of(logits) if logits.dtype == torch.bfloat16 else logits.detach().numpy()
+    by_row, probabilities = [array_of(scales), array_of(columns), sums.numpy()], array_of(own)
+
+    def run(some: slice) -> None:
+        lines, places, into = (each[some] for each in by_row)
+        pass_kernels.compare(rows[some], lines, np.float32(factor), probabilities, places, into)
+
+    side_by_side(run, len(logits))
+    return sums
+
+
 def runs() -> list[Callable[[], object]]:
     """Each of these loops run on next to nothing, so that it is compiled."""
     rows, one = torch.zeros(1, 64, device="cpu", dtype=torch.float32), torch.ones(64, device="cpu", dtype=torch.float32)

@@ -24,7 +24,7 @@ from bauklens.decode.kernel_parts import (
 
 Array = NDArray[Any]
 
-PARTS = "5311dcaf5eab"
+PARTS = "af9cd9b0b6ca"
 """The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
 
 _GROUP = 16

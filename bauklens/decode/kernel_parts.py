@@ -29,6 +29,12 @@ _LN2_LOW = np.float32(_LN2 - 0.693359375)
 _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / factorial) for factorial in (2, 6, 24, 120, 720, 5040))
 """Of the series of e^x, which is off by 5e-9 of it at log(2) / 2, where it ends."""
 
+_ROOT = np.int32(0x3F3504F3)
+"""The bits of the root of 1/2: a number between that and the root of 2 has 0 as the whole part of its logarithm."""
+
+_L1, _L3, _L5, _L7, _L9 = (np.float32(2 / (_LN2 * power)) for power in (1, 3, 5, 7, 9))
+"""Of the series of the logarithm, which is off by 1e-9 where it ends."""
+
 _ONE = np.float32(1)
 
 
@@ -102,6 +108,21 @@ def power_of_e(nats: Any) -> Any:
     whole = _nearest(safe * _LOG2E)
     power = _exponential((safe - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
     return power if nats > LOWEST else np.float32(0)
+
+
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def log_of_two(number: Any) -> Any:
+    """The logarithm to base 2 of a number of at least 2^-126."""
+    bits = _bits_of(number)
+    whole = np.int32(np.int32(bits - _ROOT) >> np.int32(23))
+    part = float_of(np.int32(bits - np.int32(whole << np.int32(23))))
+    ratio = (part - _ONE) / (part + _ONE)
+    square = ratio * ratio
+    series = _L9 * square + _L7
+    series = series * square + _L5
+    series = series * square + _L3
+    series = series * square + _L1
+    return np.float32(whole) + series * ratio
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})

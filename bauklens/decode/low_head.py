@@ -15,6 +15,7 @@ from torch import nn
 
 from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.bfloat16_product import Bfloat16Product
+from bauklens.decode.divergence import Logs, compared, js_of, terms
 from bauklens.decode.int8_product import product_of
 from bauklens.decode.low_ranks import Again, Low
 from bauklens.decode.measure import entropy, in_cache, surprisal
@@ -22,7 +23,7 @@ from bauklens.decode.ranking import Counting
 from bauklens.decode.reading import Reading, Values
 from bauklens.decode.rest import LEAST
 from bauklens.decode.rounding import BITS
-from bauklens.decode.survey import DRAWN, Product, Wanted
+from bauklens.decode.survey import DRAWN, Product, Survey, Wanted
 
 TOLERANCE = 1e-3
 """Of every probability of a row that is certain, in 0..1, as far as its error can be estimated."""
@@ -95,7 +96,7 @@ class LowPrecisionHead:
         own_inputs, inputs = inputs, inputs * self._scale
         common = inputs @ self._product.mean[:, None]  # (row, 1)
         count = max(_CANDIDATES_TO_RANK if len(reading.tracked) else _CANDIDATES, 4 * reading.topk)
-        kept = bool(len(reading.tracked) or len(reading.mass))
+        kept = bool(len(reading.tracked) or len(reading.mass) or reading.has_js)
         seen = self._product.survey(inputs, common, Wanted(count, "entropy" in reading.measures, kept))
         ids, expected = seen.ids, seen.expected
         scores = self._exact(inputs, torch.cat([ids, seen.drawn_ids], dim=1)) - common
@@ -125,6 +126,9 @@ class LowPrecisionHead:
         if reading.has_linear_kl:
             values["kl"] = reading.kl(normalizer.log() + max_logit, own_inputs, columns.to(inputs.device))
 
+        if reading.has_js:
+            values["js"] = self._js(reading, seen, columns, shift - normalizer.log(), weights / normalizer[:, None])
+
         if len(reading.mass):
             assert seen.logits is not None
             of_rest = _sums(seen.logits, seen.excess, reading.mass) * shift.exp()[:, None]
@@ -149,6 +153,26 @@ class LowPrecisionHead:
             & normalizer.isfinite()
         )
         return values, certain
+
+    def _js(
+        self, reading: Reading, seen: Survey, columns: torch.Tensor, shift: torch.Tensor, best: torch.Tensor
+    ) -> torch.Tensor:
+        """JS of rows, (row,), with what the model itself says.
+
+        Args:
+            shift: (row,) nats, from a low logit and its excess to the log of the probability.
+            best: (row, candidate), the probabilities of those that are scored again; among the low logits they are 0.
+        """
+        assert reading.reference is not None
+        assert reading.reference.probabilities is not None
+        assert seen.logits is not None
+        own, columns = reading.reference.probabilities, columns.to(seen.logits.device)
+        logs = Logs(seen.excess, 1.0, -BITS * shift[:, None])
+        sums = compared(seen.logits, logs, own, columns)
+        of_best = own[columns[:, None], seen.ids]
+        nothing = torch.full_like(best, -torch.inf)
+        sums = sums + (terms(best.log2(), of_best) - terms(nothing, of_best)).double()
+        return js_of(sums, reading.reference.entropy[columns])
 
     def _tracked(
         self,

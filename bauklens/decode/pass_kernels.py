@@ -19,6 +19,7 @@ from bauklens.decode.kernel_parts import (
     ends_of,
     float_of,
     least_reached,
+    log_of_two,
     power_of_e,
     power_of_two,
     put,
@@ -28,7 +29,7 @@ from bauklens.decode.kernel_parts import (
 
 Array = NDArray[Any]
 
-PARTS = "5311dcaf5eab"
+PARTS = "af9cd9b0b6ca"
 """The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
 
 _GROUP = 32
@@ -36,6 +37,12 @@ _GROUP = 32
 
 _FARTHEST = np.float32(86)
 """Bits; as :data:`bauklens.decode.rest.FARTHEST`."""
+
+_COMPARED = 2048
+"""Logits whose parts of a sum are added in single precision, and stay in a core's cache."""
+
+_TINY = np.float32(2.0**-126)
+"""The least probability that counts."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -200,3 +207,35 @@ def summarize(logits: Array, number: int, found: Array, ids: Array, sums: Array)
             continue
         _masses(values, high, masses, weighted)
         sums[row, 0], sums[row, 1] = total_of(masses), total_of(weighted)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _compared(logits: Array, less: Any, factor: Any, normalizer: Any, own: Array) -> Any:
+    total = np.float32(0)
+    for place in range(len(logits)):
+        low = max((float_of(logits[place]) - less) * factor - normalizer, SMALLEST)
+        power = power_of_two(low)
+        both = own[place] + power
+        total += power * low - both * (log_of_two(max(both, _TINY)) - np.float32(1))
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compare(logits: Array, scales: Array, factor: float, own: Array, columns: Array, sums: Array) -> None:
+    """Sets each row beside what the model itself says, token by token.
+
+    Args:
+        logits: (row, vocabulary) float32, or uint16, the bits of bfloat16; there may be more tokens than are compared.
+        scales: (row, 2) float32; the log of a token's probability q, in bits, is its logit less the first, times the
+            factor, less the second.
+        factor: float32, bits for each unit of the logits.
+        own: (column, vocabulary) float32, the model's own probabilities p.
+        columns: (row,) int64, which of these a row is set beside.
+        sums: (row,) float64, to write to: the sum of q log q - (p + q) log((p + q) / 2), in bits.
+    """
+    vocabulary = own.shape[1]
+    for row in range(len(logits)):
+        probabilities, sums[row] = own[columns[row]], 0
+        for start in range(0, vocabulary, _COMPARED):
+            some = slice(start, min(start + _COMPARED, vocabulary))
+            sums[row] += _compared(logits[row, some], scales[row, 0], factor, scales[row, 1], probabilities[some])

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import torch
 
+from bauklens.decode.divergence import Logs, compared, js_of
 from bauklens.decode.look import LOWEST, Looked, Scratch, look
-from bauklens.decode.measure import entropy, in_cache, js_divergence, kl_divergence, rank_of, surprisal
+from bauklens.decode.measure import entropy, in_cache, kl_divergence, rank_of, surprisal
 from bauklens.decode.ranking import SURE, Counting
+from bauklens.decode.rounding import BITS
 
 Values = dict[str, torch.Tensor]
 """Name -> (row, ...), whatever was read off some rows."""
@@ -143,8 +145,7 @@ class Reading:
         self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None, scratch: Scratch
     ) -> "_Some":
         most = min(logits.shape[1], max(self.topk, SURE)) if len(self.tracked) else self.topk
-        needs_mean = "entropy" in self.measures or ("js" in self.measures and self._elementwise)
-        seen = look(logits, most, scratch, mean=needs_mean)
+        seen = look(logits, most, scratch, mean="entropy" in self.measures)
         largest = seen.top[:, 0].float()
         top = seen.top[:, : self.topk]
         values = {"top_ids": seen.ids[:, : self.topk], "top_probs": seen.probabilities(top)}
@@ -170,16 +171,23 @@ class Reading:
         self, logits: torch.Tensor, columns: torch.Tensor, seen: Looked, scratch: Scratch
     ) -> Values:
         """KL and JS of rows with what the model itself says, token by token."""
-        own, own_entropy = self._own_probabilities(columns)
-        below = torch.sub(logits, seen.top[:, :1].float(), out=scratch.like(logits, 1)).clamp_min_(LOWEST)
+        assert self.reference is not None
+        assert self.reference.probabilities is not None
+        own, own_entropy = self.reference.probabilities, self.reference.entropy[columns]
+        largest = seen.top[:, :1].float()
         values = {}
         if "kl" in self.measures and not self.has_linear_kl:
-            values["kl"] = kl_divergence(own_entropy, seen.normalizer, torch.linalg.vecdot(own, below))
-        if "js" in self.measures:
-            assert seen.mean is not None
-            between = below.exp_().div_(seen.total[:, None]).add_(own).div_(2)
-            values["js"] = js_divergence(_entropy_of(between), entropy(seen.normalizer, seen.mean), own_entropy)
+            below = torch.sub(logits, largest, out=scratch.like(logits, 1)).clamp_min_(LOWEST)
+            values["kl"] = kl_divergence(own_entropy, seen.normalizer, torch.linalg.vecdot(own[columns], below))
+        if self.has_js:
+            logs = Logs(largest, BITS, BITS * seen.normalizer[:, None])
+            values["js"] = js_of(compared(logits, logs, own, columns), own_entropy)
         return values
+
+    @property
+    def has_js(self) -> bool:
+        """Whether JS is asked for, and there is what it is set against."""
+        return "js" in self.measures and self._elementwise
 
     @property
     def has_linear_kl(self) -> bool:
@@ -262,9 +270,3 @@ def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
     """(row, vocabulary) -> the same, float32; they add up to 1, which softmax's own do to five digits only."""
     found = torch.softmax(logits, dim=-1, dtype=torch.float32)
     return found.div_(found.sum(dim=-1, keepdim=True))
-
-
-def _entropy_of(probabilities: torch.Tensor) -> torch.Tensor:
-    """(row, vocabulary) -> (row,), nats: that of logits which are the probabilities' own logs, so that log Z is 0."""
-    logs = probabilities.log().clamp_min_(LOWEST)
-    return entropy(torch.zeros_like(logs[:, 0]), torch.linalg.vecdot(probabilities, logs))

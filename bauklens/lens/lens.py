@@ -108,8 +108,8 @@ def logit_lens(
         blocks (str | None): dotted name of the list of blocks, if the one that is found by running the model is wrong.
         head (str | None): dotted name of the head, if the one that is found is wrong.
         measures (str | list[str] | None): names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the
-            pass over the logits yields almost for free. Measures that need every logit (``js``, ``rank_of_next``) are
-            decoded exactly.
+            pass over the logits yields almost for free. With ``rank_of_next``, as with targets, all rows are decoded
+            exactly.
         targets (str | int | list | dict | None): texts and token ids to follow at every layer and position, whether or
             not they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`). A mapping
             ``{"en": [" the", 270], ...}``, also as an item of the list, follows sets of tokens by their names, each by

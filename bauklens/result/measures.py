@@ -15,7 +15,7 @@ class Measure:
         unit: the unit of its values; empty if they have none.
         about: what it measures, in one line.
         final: whether it needs the model's own prediction at that position, and so a complete forward pass.
-        exact: whether it needs every logit in the model's own precision.
+        exact: whether it is exact in every result, also where logits are decoded in low precision.
         of_text: whether it is about the next token of the text, which a classifier does not predict.
     """
 
@@ -37,7 +37,7 @@ MEASURES = {
     "kl": Measure(
         "nats", "KL(final row || this row): how much worse this row predicts than the model itself", final=True
     ),
-    "js": Measure("nats", "Jensen-Shannon divergence from the final row, 0 .. log 2", final=True, exact=True),
+    "js": Measure("nats", "Jensen-Shannon divergence from the final row, 0 .. log 2", final=True),
     "surprisal": Measure("nats", "-log p of the next token of the text; none at its last position", of_text=True),
     "rank_of_next": Measure(
         "", "the rank of the next token of the text, from 1; none at its last position", exact=True, of_text=True
@@ -54,7 +54,10 @@ MEASURES = {
 MASS = "mass:"
 """What the names of measures begin with that are the probability of a set of tokens; the set's name follows."""
 
-DEFAULT = tuple(name for name, measure in MEASURES.items() if not measure.exact)
+_MORE = ("js", "rank_of_next")
+"""Those that need a pass over the logits of their own."""
+
+DEFAULT = tuple(name for name in MEASURES if name not in _MORE)
 """The measures of every result: those that need only the pass over the logits that the table takes anyway."""
 
 

@@ -347,6 +347,18 @@ def test_a_page_of_text_with_tracked_tokens_and_sets(demo):
     assert np.quantile(off, 0.99) < 0.025
 
 
+@needs_int8
+@pytest.mark.parametrize("stream", ["attention", "mlp"])
+def test_few_flat_rows_are_in_doubt(demo, stream):
+    """What a sublayer adds predicts next to nothing, so that nearly all of the mass is in tokens that are estimated."""
+    model, tokenizer = demo
+    ids = tokenizer("The Danube flows through ten countries, more than any other river in the world. " * 3)["input_ids"]
+    lens = bauklens.logit_lens(model, tokenizer, ids[:40], stream=stream, measures=[], track=0)
+    decoding = lens.provenance["decoding"]
+    assert decoding["precision"] == "int8"
+    assert decoding["decoded again"] < 0.12 * decoding["rows"]
+
+
 def test_a_survey_needs_no_multiple_of_a_group():
     """Any vocabulary will do, and any number of rows."""
     for vocabulary in (130, 1_023, 1_024, 1_025):

@@ -205,6 +205,21 @@ class TestDamage:
             with pytest.raises(LensError, match="cannot read"):
                 LensResult.load(path)
 
+    @pytest.mark.parametrize("kind", ["F8_E4M3", "BF16", "E8M0", "BOOL", "F64"])
+    def test_an_array_of_another_type_is_one_clear_error(self, tmp_path, kind):
+        made().save(tmp_path / "lens.safetensors")
+        raw = (tmp_path / "lens.safetensors").read_bytes()
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size])
+        start, end = header["top_ids"]["data_offsets"]
+        header["top_ids"] |= {"dtype": kind, "shape": [(end - start) // {"F64": 8, "BF16": 2}.get(kind, 1)]}
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        (tmp_path / "lens.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
+        with pytest.raises(LensError, match=r"cannot read .*lens\.safetensors: ") as error:
+            LensResult.load(tmp_path / "lens.safetensors")
+        assert len(str(error.value).splitlines()) == 1
+
     def test_a_newer_version_is_named(self):
         with pytest.raises(LensError, match="version 2; this bauklens reads version 1"):
             LensResult.from_dict(made().to_dict() | {"version": 2})

@@ -22,6 +22,12 @@ ORDER = "bauklens.order"
 _FIRST = 64
 """Bytes by which a format is recognized: the size of a header, or a ``{`` after some white space."""
 
+_FAILURES = (
+    *(OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError),
+    *(AttributeError, ImportError, RuntimeError),  # of a type of numbers that NumPy has not, such as float8
+)
+"""What reading a damaged file raises."""
+
 
 def as_json(data: dict[str, Any]) -> str:
     """One line of JSON; half a surrogate pair becomes an escape when it is encoded with ``backslashreplace``."""
@@ -71,7 +77,7 @@ def read(path: Path, largest: int) -> Any:
         return _from_safetensors(path) if raw is None else parse_json(raw)
     except LensError as error:
         raise LensError(f"it is damaged, or not a lens result: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError):
+    except _FAILURES:
         raise LensError("it is damaged, or not a lens result") from None
 
 

@@ -36,53 +36,57 @@ Paths = dict[str, tuple[Case, Case, str]]
 
 
 class Least:
-    """The least that a path could do, as work of the model and of one product with its head, in bfloat16.
+    """The least that a path could do, as work of the model and of one product with its head.
 
     Args:
         forward: runs the model on the prompt.
-        low: (vocabulary, width) bfloat16, the head.
+        head: (vocabulary, width), the head's weights.
         rows: those of a table of one stream.
     """
 
-    def __init__(self, forward: Case, low: torch.Tensor, rows: int) -> None:
-        self._forward, self._low, self._rows = forward, low, rows
+    def __init__(self, forward: Case, head: torch.Tensor, rows: int) -> None:
+        self._forward, self._head, self._low, self._rows = forward, head, head.to(torch.bfloat16), rows
 
-    def __call__(self, *, forwards: int = 1, tables: float = 1, also: Case | None = None) -> Case:
-        """So many forward passes and products of whole tables, and something else."""
+    def __call__(self, *, forwards: int = 1, tables: float = 1, exact: bool = False, also: Case | None = None) -> Case:
+        """So many forward passes and products of whole tables, and something else.
+
+        Args:
+            exact: whether every logit is needed in the model's own dtype, as for exact ranks; else bfloat16 does.
+        """
 
         def run() -> None:
             for _ in range(forwards):
                 self._forward()
-            self._products(round(tables * self._rows))
+            self._products(round(tables * self._rows), self._head if exact else self._low)
             if also is not None:
                 also()
 
         return run
 
-    def _products(self, rows: int) -> None:
+    @staticmethod
+    def _products(rows: int, head: torch.Tensor) -> None:
         at_once = min(rows, 512)
         if not at_once:
             return
-        states = torch.zeros(at_once, self._low.shape[1], dtype=torch.bfloat16, device=self._low.device)
-        logits = torch.empty(at_once, len(self._low), dtype=torch.bfloat16, device=self._low.device)
+        states = torch.zeros(at_once, head.shape[1], dtype=head.dtype, device=head.device)
+        logits = torch.empty(at_once, len(head), dtype=head.dtype, device=head.device)
         for start in range(0, rows, at_once):
             count = min(at_once, rows - start)
-            torch.mm(states[:count], self._low.T, out=logits[:count])
+            torch.mm(states[:count], head.T, out=logits[:count])
 
 
 def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forward: Case) -> Paths:
     """What is measured, on one prompt."""
     head = model.get_output_embeddings().weight
     layers = 1 + model.config.num_hidden_layers
-    least = Least(forward, head.to(torch.bfloat16), layers * len(prompt))
+    least = Least(forward, head.detach(), layers * len(prompt))
 
     def lens(**arguments: Any) -> Any:
         return bauklens.logit_lens(model, tokenizer, prompt, **{"track": 0, **arguments})
 
     followed = list(dict.fromkeys(prompt.tolist()))[:FOLLOWED]
     half = range(len(head) // 2)
-    one = lens(layers=[0, -1])
-    other = lens(layers=[0, -1], measures=[])
+    one, other = lens(measures=[]), lens(measures=[], norm=None)
     parts = [prompt[start : start + len(prompt) // 4] for start in range(0, len(prompt), len(prompt) // 4)]
     texts = [tokenizer.decode(part) for part in parts]
     mapped = (layers - 2) * len(prompt)
@@ -97,8 +101,12 @@ def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forwar
         "a lens": (lens, least(), "forward, product"),
         "tracked tokens (256)": (lambda: lens(track=256), least(), "forward, product"),
         "a set of thousands of tokens": (lambda: lens(mass={"set": half}), least(), "forward, product"),
-        "eight tokens followed": (lambda: lens(targets=followed), least(), "forward, product"),
-        "measures of every kind": (lambda: lens(measures=list(bauklens.MEASURES)), least(), "forward, product"),
+        "eight tokens followed": (lambda: lens(targets=followed), least(exact=True), "forward, exact product"),
+        "measures of every kind": (
+            lambda: lens(measures=list(bauklens.MEASURES)),
+            least(exact=True),
+            "forward, exact product",
+        ),
         "streams hidden, attention, mlp": (
             lambda: lens(stream=["hidden", "attention", "mlp"]),
             least(tables=3 - 2 / layers),
@@ -136,15 +144,19 @@ def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forwar
         ),
         "nearest tokens": (
             lambda: bauklens.nearest_tokens(model, tokenizer, prompt[:1].tolist()),
-            least(forwards=0, tables=1 / (layers * len(prompt))),
-            "a product of one row",
+            least(forwards=0, tables=1 / (layers * len(prompt)), exact=True),
+            "an exact product of one row",
         ),
         "contributions to one token": (
             lambda: bauklens.contributions(model, tokenizer, prompt),
             least(tables=0),
             "forward",
         ),
-        "comparison of two results": (lambda: bauklens.compare(one, other), lambda: np.argsort(one.top_ids), "a sort"),
+        "comparison of two results": (
+            lambda: bauklens.compare(one, other),
+            lambda: [np.argsort(each.top_ids) for each in (one, other)],
+            "a sort of the tokens of each cell",
+        ),
         **_files(),
     }
 
@@ -201,8 +213,8 @@ def of_paths(run: dict[str, Any]) -> str:
         "## Paths",
         "",
         f"{run['model']}, {run['tokens']} tokens, {run['machine']}, medians of {run['rounds']}. *Least* is the work "
-        "that a path cannot do without, measured beside it: forward passes, and products with the head in bfloat16, "
-        "whose results no one reads.",
+        "that a path cannot do without, measured beside it: forward passes, and products with the head, whose results "
+        "no one reads. They are in bfloat16, or exact, in the model's own dtype, if exact ranks need every logit.",
         "",
         "| path | milliseconds | least: milliseconds | of | times the least |",
         "| --- | ---: | ---: | --- | ---: |",

@@ -1,5 +1,6 @@
 """Lenses that do not keep hidden states: each row is read as soon as its block has run, and is the same."""
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -202,6 +203,27 @@ def noisy(_module, _inputs, output):
     states = output[0] if isinstance(output, tuple) else output
     noise = states * (1 + 0.01 * torch.rand_like(states))
     return (noise, *output[1:]) if isinstance(output, tuple) else noise
+
+
+def test_one_position_that_is_another_the_second_time_is_found_in_the_last_state():
+    model = tiny_model("llama")
+
+    def noisy_there(_module, _inputs, output):
+        states = output[0] if isinstance(output, tuple) else output
+        states[:, 45] += torch.rand_like(states[:, 45])
+
+    pass_output_through(block_list(model)[-1], noisy_there)
+    with pytest.raises(bauklens.LensError, match="other states when it runs again"):
+        bauklens.logit_lens(model, None, TEXT, keep_states=False)
+
+
+@pytest.mark.parametrize("offload", [accelerate.cpu_offload, None], ids=["offloaded", "half"])
+def test_offloaded_models_and_half_precision(offload):
+    model = tiny_model("gpt2", torch.bfloat16 if offload is None else torch.float32)
+    plain = bauklens.logit_lens(model, None, TEXT)
+    if offload is not None:
+        model = offload(model, execution_device=torch.device("cpu"))
+    assert_same(plain, bauklens.logit_lens(model, None, TEXT, keep_states=False), within=1e-6)
 
 
 def test_a_state_that_is_not_finite_is_named():

@@ -140,6 +140,7 @@ def inline(shell, monkeypatch):
     assert shell.run_cell("%matplotlib inline").success
     from matplotlib import pyplot
 
+    pyplot.close("all")  # a figure of another test would be drawn in, and is not shown
     assert "inline" in pyplot.get_backend()
     yield pyplot
     pyplot.close("all")

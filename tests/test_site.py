@@ -37,7 +37,7 @@ SHOWN = {
     },
     "early-decoding": {
         "lens": r"28 ' D' 0\.14\d\d ' Paris' 0\.08\d\d .*29 ' France' 0\.78\d\d ' Paris' 0\.20\d\d ",
-        "check": r"gives the model's own logits at the one position shown, to within \d",
+        "check": r"gives the model's own logits at the one position shown, to (within \d|the last digit)",
         "streams": r"layer 28, +mid: .*layer 28, +hidden: ' D' ' Paris' .*attention: .*mlp: ",
         "difference": r"layer 28: rank of ' Paris' before its MLP 16, after it 2",
         "neurons": r"<table",

@@ -32,7 +32,10 @@ _LOSSLESS = 200_000
 """If a lens has more numbers, they are rounded to about four digits to keep the page small."""
 
 _LEVEL = 7
-"""How hard zlib tries to find texts and top tokens that were there before."""
+"""How hard zlib tries to find what was there before, in small pages, and in texts and top tokens of large ones."""
+
+_LARGE = 1 << 20
+"""Bytes of a page from which on the rest of its numbers is packed quickly."""
 
 _REPEATING = "top"
 """The first array, in which the same stretches occur again and again, as tokens stay at the top for many layers."""
@@ -241,7 +244,9 @@ def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[s
 
 def _packed(block: bytes, repeating: int) -> bytes:
     """A block in zlib's format, in whose first so many bytes the same stretches occur again."""
-    first, rest = zlib.compressobj(_LEVEL), zlib.compressobj(wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+    if len(block) < _LARGE:
+        return zlib.compress(block, _LEVEL)
     view = memoryview(block)
+    first, rest = zlib.compressobj(_LEVEL), zlib.compressobj(wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
     start = first.compress(view[:repeating]) + first.flush(zlib.Z_FULL_FLUSH)
     return start + rest.compress(view[repeating:]) + rest.flush() + zlib.adler32(block).to_bytes(4, "big")

@@ -260,7 +260,7 @@ def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> 
         "rounds": rounds,
         "machine": machine(cases.token_ids.device),
         "torch": torch.__version__,
-        "decoding": dict(cases.lens.provenance["decoding"]),
+        "decoding": dict(cases._lens().provenance["decoding"]),  # the first lenses of a process are not in int8
         "parts": parts_of(every[LENS], cases.head.weight, rounds),
         "state_bytes": cases.state_bytes,
         "notebook_bytes": cases.notebook_bytes,

@@ -116,7 +116,7 @@ def main(
         PAGE.write_text(f"{before}{BEGINS}\n\n{text}\n{ENDS}{rest.partition(ENDS)[2]}", encoding="utf-8")
     if markdown:
         click.echo(text)
-    else:
+    elif not docs:
         show(tables, notes)
 
 

@@ -187,7 +187,7 @@ class Cases:
         with tempfile.TemporaryDirectory() as folder:
             bauklens.save_report(self.lens, Path(folder) / "lens.html")
 
-    def _lens(self, **arguments: Any) -> object:
+    def _lens(self, **arguments: Any) -> Any:
         return bauklens.logit_lens(self.model, self.tokenizer, self.prompt, **{"track": 0, **arguments})
 
 

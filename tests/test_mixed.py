@@ -19,7 +19,7 @@ from bauklens.result.measures import DEFAULT
 WIDTH, VOCABULARY, ROWS = 64, 10_001, 300
 NEAR_TIE = 1e-5
 OTHERWISE = {("bfloat16", "one giant row"): "float32", ("int8", "past 1e4"): "bfloat16"}
-"""What heads are multiplied in whose rounding can be so large that no row can be vouched for."""
+"""For some heads, another precision than the one asked for: there, rounding is so large that no row is certain."""
 
 
 def random_head(bias=False, scale=1.0):

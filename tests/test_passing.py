@@ -14,7 +14,7 @@ from bauklens.model.resolving import resolve
 from bauklens.stream import passing
 from bauklens.stream.states import trace_stream
 from bauklens.stream.tracing import Tracing
-from tests import encoder_decoders
+from tests import encoder_decoders, test_coverage
 from tests.tiny import PROMPT, block_list, pass_output_through, tiny_model, tiny_tokenizer
 
 TEXT = (PROMPT * 5)[:48]
@@ -178,6 +178,11 @@ def test_what_needs_all_states(options, reason):
 def test_whole_words_need_them():
     with pytest.raises(bauklens.LensError, match=r"followed in longer texts \(pass words='first'\): leave it out"):
         bauklens.logit_lens(tiny_model("llama"), tiny_tokenizer(), "ab cd", targets="abc abc", keep_states=False)
+
+
+def test_states_of_another_shape_are_kept():
+    with pytest.raises(bauklens.LensError, match=r"as the states of \w+ are not \(position, hidden\): leave it out"):
+        bauklens.logit_lens(test_coverage.build("cpmant"), None, PROMPT, keep_states=False)
 
 
 def test_hooks_of_the_caller_need_them():

@@ -40,8 +40,8 @@ class Way:
 
     Attributes:
         norm: as for :func:`bauklens.model.tail.replaying`.
-        precision: ``"exact"``, the model's own; ``"auto"``, bfloat16 if that is faster, of the rows that are certain
-            (:mod:`bauklens.decode.low_head`).
+        precision: ``"exact"``, the model's own; ``"auto"``, int8 or bfloat16 if that is faster, of the rows that are
+            certain (:mod:`bauklens.decode.low_head`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. If memory runs out, it is
             halved and the work goes on. A whole state is decoded at once.
         decoder: maps states to the final basis.
@@ -61,8 +61,9 @@ class Decoded:
         values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, ``magnitude``, every
             measure that was asked for, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were
             followed.
-        precision: the dtype of the logits: the model's own; or "bfloat16", if their best were scored again in it.
-        redone: rows of which bfloat16 was not certain, and that were decoded again in the model's own.
+        precision: the dtype of the logits: the model's own; or "int8" or "bfloat16", if their best were scored again in
+            the model's own.
+        redone: rows of which that was not certain, and that were decoded again in the model's own.
         check: what was compared with the model itself.
         tracked: the ids of the tokens that were tracked; then ``values`` has ``tracked_logs`` and ``tracked_ranks``,
             (layer, position, token), and ``tracked_sure``, (layer, position).

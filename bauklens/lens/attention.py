@@ -22,7 +22,7 @@ from bauklens.result.tokens import token_texts
 from bauklens.row_labels import block_of
 from bauklens.stream.acting import Acting
 from bauklens.stream.attending import watch_attention
-from bauklens.stream.batches import are_alike
+from bauklens.stream.kept import are_alike
 from bauklens.stream.run import Run
 from bauklens.stream.states import trace_stream
 from bauklens.stream.tracing import Tracing

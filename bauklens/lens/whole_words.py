@@ -15,7 +15,8 @@ from bauklens.model.inputs import exceeded_context
 from bauklens.progress import bar
 from bauklens.result.result import LensResult
 from bauklens.result.targets import Target, Wanted
-from bauklens.stream.batches import are_alike, traced
+from bauklens.stream.batches import traced
+from bauklens.stream.kept import are_alike
 from bauklens.stream.run import Run
 from bauklens.stream.stream import Stream
 

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from bauklens.errors import LensError
@@ -12,6 +11,7 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.block_output import state_of
 from bauklens.model.guard import is_hooked
 from bauklens.model.inputs import Inputs
+from bauklens.stream.kept import are_alike
 from bauklens.stream.passes import most_with_logits
 from bauklens.stream.states import Batch, trace_batch, trace_streams
 from bauklens.stream.stream import Stream, require_finite
@@ -22,9 +22,6 @@ _STATE_BYTES = 256 << 20
 
 _LONGER = 1.25
 """How much longer than its shortest prompt a batch's longest may be, and a few tokens more."""
-
-_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
-"""Of a state's size: more than a product of a batch differs from that of one prompt, far less than other experts do."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +89,6 @@ def traced_together(
             else:  # memory ran out
                 middle = len(group) // 2
                 groups = [group[:middle], group[middle:], *groups]
-
-
-def are_alike(alone: torch.Tensor, together: torch.Tensor) -> bool:
-    """Whether states (row, position, hidden) of a prompt are the same in two runs, alone and in a batch, say."""
-    difference = (together.float() - alone.float()).norm(dim=-1)
-    return bool((difference <= _ROUNDING.get(alone.dtype, 0.1) * alone.float().norm(dim=-1)).all())
 
 
 def _finite(stream: Stream, anatomy: Anatomy) -> Stream | LensError:

@@ -20,7 +20,7 @@ from bauklens.model.block_output import state_of
 from bauklens.model.forward import last_logits_only
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory
-from bauklens.stream.kept import HandOn
+from bauklens.stream.kept import HandOn, are_alike
 from bauklens.stream.passes import forward_pass
 from bauklens.stream.stream import Stream, require_finite
 from bauklens.stream.tracing import Tracing, run_traced
@@ -31,17 +31,14 @@ MOST_KEPT = 2 << 30
 _MIDDLE = 32
 """Columns in the middle of a table whose states are kept in the first run."""
 
-_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
-"""Of a state's size, by how much it may be another one when the model runs again."""
-
 
 class PassingStates:
-    """States of rows (row, position, hidden), of which those of few rows and columns are at hand at a time.
+    """States (row, position, hidden). Only a few rows and columns are in memory at a time.
 
     Args:
         again: runs the model once more and hands on the states.
-        last: (position, hidden), the last state, and
-        sample: (state, column, hidden), states at some columns; these are at hand all the time.
+        last: (position, hidden), the last state, which stays in memory.
+        sample: (state, column, hidden), the states at some columns, which stay in memory.
         columns: (column,), the positions of the sample.
         places: (row,), the number of each row's state, in order; by default there is a row for each.
     """
@@ -101,11 +98,9 @@ class PassingStates:
         self._again(take)
 
     def _require_same(self, number: int, state: torch.Tensor) -> None:
-        before, now = self._sample[number].float(), state[self._columns].float()
-        if number == len(self._sample) - 1:
-            before, now = self._last.float(), state.float()
-        difference = (before - now).norm(dim=-1)
-        if not (difference <= _ROUNDING.get(state.dtype, 0.05) * before.norm(dim=-1)).all():
+        is_last = number == len(self._sample) - 1
+        same = are_alike(self._last, state) if is_last else are_alike(self._sample[number], state[self._columns])
+        if not same:
             raise LensError(
                 "the model gives other states when it runs again, as with noise or an edit that remembers: pass "
                 "keep_states=True"

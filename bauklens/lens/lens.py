@@ -98,7 +98,7 @@ def logit_lens(
             soon as its block has run, and keeps only the last, so that memory does not grow with the number of layers.
             The model then runs twice, as rows are compared with the last. None, the default, does so if the states
             would take more than 2 GiB. It takes the stream "hidden" of one process, without ``attention`` or
-            ``edit_output``; the table is the same.
+            ``edit_output``. The table is the same, to the last bit with ``precision="exact"``.
         edit_output (Callable | None): ``fn(output, layer)``, called with what each block returns and the block's name;
             the model goes on with what it returns (None: the output as it is). The check is against the edited model's
             logits.

@@ -15,7 +15,7 @@ class Measure:
         unit: the unit of its values; empty if they have none.
         about: what it measures, in one line.
         final: whether it needs the model's own prediction at that position, and so a complete forward pass.
-        exact: whether it is exact in every result, also where logits are decoded in low precision.
+        exact: whether it is exact in every result, even if logits are decoded in low precision.
         of_text: whether it is about the next token of the text, which a classifier does not predict.
     """
 

@@ -75,9 +75,16 @@ def opened(browser, lab):
 
 def opened_at(browser, address):
     page = browser.new_context(viewport={"width": 1400, "height": 1800}).new_page()
+    page.add_locator_handler(page.locator("dialog.jp-Dialog"), accept)
     page.goto(address)
     page.locator(".jp-NotebookPanel .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=120_000)
     return page
+
+
+def accept(dialog):
+    """Presses the button of a question that Jupyter asks, as on a slow machine, and prints it for a test that fails."""
+    print("Jupyter asked:", dialog.first.inner_text())
+    dialog.first.locator(".jp-mod-accept").click()
 
 
 def run_all(page):

@@ -27,6 +27,8 @@ from .lens.patchscopes import patchscope as patchscope
 from .lens.scripts import scripts_of as scripts_of
 from .lens.two_models import compare_models as compare_models
 from .lens.word_forms import variants as variants
+from .live.serving import Live as Live
+from .live.serving import serve as serve
 from .model.loading import load as load
 from .model.tracing import TraceDict as TraceDict
 from .result.attention import Attention as Attention

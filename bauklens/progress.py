@@ -1,16 +1,52 @@
-"""Progress bars for long work: on a terminal, after two seconds, unless they are turned off."""
+"""Progress of long work: bars on a terminal, after two seconds, unless they are turned off; and whoever watches it."""
 
 import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
 from bauklens.signals import finished, unbroken
 
 _hidden = False
+
+
+class Watcher(Protocol):
+    """Who is told of work as it goes on, in the thread that does it. To stop the work, it raises an error."""
+
+    def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
+        """So many of the total are done: what a bar shows."""
+
+    def found(self, what: str, value: Any) -> None:
+        """A part of a result is there before the whole."""
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("_watcher", default=None)
+
+
+@unbroken
+def watched(by: Watcher) -> Iterator[None]:
+    """Has somebody told of the work that is done meanwhile in this thread."""
+    before = _watcher.set(by)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
+
+
+def is_watched() -> bool:
+    """Whether somebody is told of the work of this thread."""
+    return _watcher.get() is not None
+
+
+def tell(what: str, value: Any) -> None:
+    """Hands a part of a result to whoever watches."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher.found(what, value)
 
 
 def hide_bars() -> None:
@@ -36,7 +72,7 @@ def silence() -> Iterator[None]:
 
 
 class bar:  # noqa: N801 - used like a function
-    """A progress bar over items or up to a total; a bar for a single item is never shown.
+    """A progress bar over items or up to a total; one for a single item is never shown, nor is one that is watched.
 
     An interrupt waits until the bar has given back tqdm's lock, which all bars of a program share.
     """
@@ -46,13 +82,17 @@ class bar:  # noqa: N801 - used like a function
     ) -> None:
         self._items = items
         self._bar: tqdm[Any] | None = None
-        if not (_hidden or hidden) and total != 1 and sys.stderr is not None and sys.stderr.isatty():
-            total = len(items) if total is None and isinstance(items, Sized) else total
+        total = len(items) if total is None and isinstance(items, Sized) and items else total
+        self._what, self._unit, self._done, self._total = what, unit, 0, total
+        self._tell_watcher()
+        if not (_hidden or hidden or is_watched()) and total != 1 and sys.stderr is not None and sys.stderr.isatty():
             shape = None if total else f"{{desc}}: {{n_fmt}} {unit}s [{{elapsed}}, {{rate_fmt}}]"
             self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False, bar_format=shape)
 
     def update(self, count: int = 1) -> None:
         """So many more are done."""
+        self._done += count
+        self._tell_watcher()
         if self._bar is not None:
             finished(self._bar.update, count)
 
@@ -60,6 +100,11 @@ class bar:  # noqa: N801 - used like a function
         """Shows a text at the end of the bar."""
         if self._bar is not None:
             finished(self._bar.set_postfix_str, text, refresh=False)
+
+    def _tell_watcher(self) -> None:
+        watcher = _watcher.get()
+        if watcher is not None:
+            watcher.progressed(self._what, self._unit, self._done, self._total)
 
     def __iter__(self) -> Iterator[Any]:
         with self:

@@ -19,6 +19,7 @@ from bauklens.cli.output import print_values, require_each_writable, require_pag
 from bauklens.cli.prompt_files import read_messages, read_prompts, require_prompt
 from bauklens.cli.results import as_csv, write_json
 from bauklens.cli.scores import score
+from bauklens.cli.serve import serve
 from bauklens.cli.several import compare, summarize
 from bauklens.cli.sweep import sweep
 from bauklens.errors import LensError
@@ -212,6 +213,7 @@ main.add_command(attribute)
 main.add_command(effect)
 main.add_command(evaluate)
 main.add_command(score)
+main.add_command(serve)
 main.add_command(sweep)
 
 

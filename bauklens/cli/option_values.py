@@ -41,7 +41,7 @@ def loading_quietly() -> ModuleType:
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes the arguments of `logit_lens` out of a command's options; the rest are those for loading the model."""
     arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "missing", "precision", "measures")}
-    arguments["decoder"] = _decoders(options.pop("decoders"), force=options.pop("force_decoder"))
+    arguments["decoder"] = decoders_named(options.pop("decoders"), force=options.pop("force_decoder"))
     if "targets" in options:
         sets = [_target_set(each) for each in options.pop("target_sets")]
         arguments |= {
@@ -76,7 +76,7 @@ def _id_or_text(given: str) -> str | int:
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else given
 
 
-def _decoders(names: tuple[str, ...], *, force: bool) -> Any:
+def decoders_named(names: tuple[str, ...], *, force: bool) -> Any:
     """The decoders that are named: one, or a list of several; None if none is."""
     if not names:
         return None

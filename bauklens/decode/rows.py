@@ -17,7 +17,7 @@ from bauklens.decode.reading import Reading, Values
 from bauklens.decode.readout import Exact, Readout
 from bauklens.decode.sharded import InShards, ShardedReading
 from bauklens.decode.table import Table
-from bauklens.decode.tiles import Scattered, Tile, in_tiles
+from bauklens.decode.tiles import Scattered, Tile, beside, in_tiles
 from bauklens.decode.tracking import Tracking, column_first, own_tracked
 from bauklens.decode.unembed import Rows, Unembed
 from bauklens.model.head_shard import HeadShard, shard_of
@@ -127,18 +127,20 @@ def decode_parts(
             compared = OwnDifferences(unembed, own_row, parts)
         if says is not None and (needs_own or own_row is not None):
             compare = None if compared is None else compared.add
-            own = own_of(says, unembed, reading, offset, _beside(limit), readout.mean_weights, compare)
+            own = own_of(says, unembed, reading, offset, beside(limit), readout.mean_weights, compare)
             reading = replace(reading, reference=own.reference) if needs_own else reading
         table, of_states = Table(rows, rows_done), OfStates(run, rows, reading.measures)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
         if run.together > 1:
             tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
+        if own is not None and own_row is not None:
+            table.show(rows.everything.layer(own_row), own.values)
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
         if own is not None and own_row is not None and says is not None:
             values = own.values
             if reading.tracked:
-                values = values | own_tracked(reading, says, len(rows.positions), _beside(limit))
+                values = values | own_tracked(reading, says, len(rows.positions), beside(limit))
             table.keep(rows.everything.layer(own_row), values)
         redone: list[torch.Tensor] = []
 
@@ -245,7 +247,7 @@ def _fill(
         uncertain.append(table.keep(tile, values, certain))
     again = Scattered(torch.cat(uncertain))
     read = partial(exact.read, reading=reading)
-    for some, (values, _) in in_tiles([again] if again.count else [], read, limit=_beside(limit), what=what):
+    for some, (values, _) in in_tiles([again] if again.count else [], read, limit=beside(limit), what=what):
         table.keep(some, values)
     return again.rows
 
@@ -254,11 +256,6 @@ def _name_of(own: Own | None) -> str:
     """The dtype of the logits of a table that is nothing but the model's own row."""
     assert own is not None
     return own.precision
-
-
-def _beside(limit: int) -> int:
-    """Rows to decode at once beside the logits of others that are kept."""
-    return max(1, limit // 8)
 
 
 def _most_at_once(run: Run) -> int:
@@ -280,7 +277,7 @@ def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: in
     columns = [last.everything.positions] if run.anatomy.alone else parts
     with unembedding(run, last, Way()) as unembed:
         own = OwnLogits(run, positions, unembed.shard)
-        return [own_difference(unembed, Tile(range(1), each), own, _beside(limit)) for each in columns]
+        return [own_difference(unembed, Tile(range(1), each), own, beside(limit)) for each in columns]
 
 
 def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:

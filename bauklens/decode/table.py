@@ -1,5 +1,6 @@
 """What was read of a table's rows, put together as it comes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +9,24 @@ from bauklens.decode.reading import Values
 from bauklens.decode.tiles import Some
 from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError, NotFiniteError
+from bauklens.progress import is_watched, tell
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Some cells of a table, for whoever watches it come.
+
+    Attributes:
+        rows: (cell,), the places of their rows.
+        columns: (cell,), the places of their columns.
+        top_ids: (cell, k) int64.
+        top_probs: (cell, k) float32.
+    """
+
+    rows: list[int]
+    columns: list[int]
+    top_ids: torch.Tensor
+    top_probs: torch.Tensor
 
 
 class Table:
@@ -15,6 +34,7 @@ class Table:
 
     def __init__(self, rows: Rows, rows_done: Any) -> None:
         self._rows, self._rows_done, self._found = rows, rows_done, Values()
+        tell("table", rows)
 
     def keep(self, tile: Some, values: Values, certain: torch.Tensor | None = None) -> torch.Tensor:
         """Keeps what was read of some rows, (row, ...), if it is certain, and returns the numbers of the others.
@@ -33,7 +53,19 @@ class Table:
                 )
             self._found[name][numbers[sure]] = value.cpu()[sure]
         self._rows_done.update(int(sure.sum()))
+        self._show(numbers[sure], values, sure)
         return numbers[~sure]
+
+    def show(self, tile: Some, values: Values) -> None:
+        """Shows whoever watches what was read of some rows, all of it certain, before it is kept."""
+        numbers = tile.numbers(len(self._rows.positions))
+        self._show(numbers, values, torch.ones(len(numbers), dtype=torch.bool, device="cpu"))
+
+    def _show(self, numbers: torch.Tensor, values: Values, sure: torch.Tensor) -> None:
+        if is_watched():
+            rows, columns = numbers // len(self._rows.positions), numbers % len(self._rows.positions)
+            tops = (values[name].cpu()[sure] for name in ("top_ids", "top_probs"))
+            tell("cells", Cells(rows.tolist(), columns.tolist(), *tops))
 
     def values(self) -> Values:
         """Name -> (layer, position, ...)."""

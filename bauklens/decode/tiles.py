@@ -100,6 +100,11 @@ Some = Tile | Scattered
 """Some rows of a table."""
 
 
+def beside(limit: int) -> int:
+    """Rows to decode at once beside the logits of others that are kept."""
+    return max(1, limit // 8)
+
+
 def in_tiles(
     tiles: Sequence[Some],
     read: Callable[[Some], Found],

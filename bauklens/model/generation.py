@@ -1,6 +1,6 @@
 """Generation: a prompt or a chat -> its ids, followed by the ids that the model generates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from bauklens.model.inputs import ENCODED, Inputs, exceeded_context
 from bauklens.model.memory import out_of_memory
 from bauklens.model.ranks import ranks_of
 from bauklens.model.time_limit import TookTooLongError, within
+from bauklens.progress import is_watched, tell
 from bauklens.signals import unbroken
 from bauklens.text_ids import some_ids_of
 
@@ -162,6 +163,8 @@ def _generated(
     if not with_prompt:  # Whisper's own generate leaves the prompt out of a plain tensor
         given["return_dict_in_generate"] = True
     given |= unsampled(model, given)
+    if is_watched():
+        given["stopping_criteria"] = [*(given.get("stopping_criteria") or ()), _told_of(inputs.count)]
     with evaluating(model) as own, random_state_kept(inputs.ids.device):
         seed = _drawn_alike(model) if seed is None else whole_number("seed", seed)
         if seed is not None:
@@ -175,6 +178,16 @@ def _generated(
                 raise
             raise LensError(f"{type(model).__name__} cannot generate with {_said(options)}: {error}") from None
     return found if with_prompt else found.sequences
+
+
+def _told_of(prompt: int) -> Callable[..., torch.Tensor]:
+    """What transformers asks after every token whether to stop, which hands what is new to whoever watches."""
+
+    def told(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        tell("generated", ids[0, prompt:].tolist())
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    return told
 
 
 def _drawn_alike(model: nn.Module) -> int | None:

@@ -92,6 +92,17 @@ def viewer_script() -> Markup:
     return Markup("\n".join(lines))  # noqa: S704
 
 
+def live_style() -> Markup:
+    """The style of the live page, beside that of the viewer."""
+    return _style("live")
+
+
+@cache
+def live_script() -> Markup:
+    """The script of the live page, beside that of the viewer."""
+    return Markup("\n".join(["(() => {", '"use strict";', minified_script(joined(VIEWER, "live")), "})();"]))  # noqa: S704
+
+
 def script_source(script: str) -> str:
     """What a content security policy names so that this script runs, and no other."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -76,6 +76,17 @@ def fragment(
     )
 
 
+def figure(results: Shown | Sequence[Shown], *, state: Mapping[str, Any] | None = None) -> str:
+    """The HTML of one viewer alone, for a page that has the script and the style.
+
+    Args:
+        results: one, or several that share a viewer.
+        state: what the viewer begins with, as ``viewer/state.js`` has it.
+    """
+    shown = _figure([results] if isinstance(results, Shown) else results, LOOKS[0], None, state, brief=True)
+    return templates().get_template("figure.html").render(figure=shown)
+
+
 def page(
     results: "Iterable[Shown | tuple[str, Shown]]",
     *,

@@ -24,6 +24,7 @@ from bauklens.model.heads import HeadOutputs, Heads
 from bauklens.model.inputs import Inputs
 from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
+from bauklens.progress import bar
 from bauklens.signals import unbroken
 from bauklens.stream.acting import Acting
 from bauklens.stream.head_call import HeadCall, calls_of_head
@@ -113,6 +114,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
             _require_alike(state_of(output, anatomy.parts), state_of(other, anatomy.parts), layer)
             output = other
         kept.add(state_of(output, anatomy.parts))
+        blocks_done.update()
         return output
 
     embedding = () if anatomy.embedding is None else (anatomy.embedding,)
@@ -122,6 +124,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     if tracing.in_shards and anatomy.shards is not None:
         shard = shard_of(model.get_submodule(anatomy.head), anatomy.vocabulary)
     with (
+        bar("Running the model", "block", total=len(wanted)) as blocks_done,
         evaluating(model, in_place=anatomy.in_place) as running,
         nullcontext() if shard is None else swapped(running, {anatomy.head: shard}),
         nullcontext() if tracing.acting is None else tracing.acting.on(running),

@@ -3,6 +3,7 @@
 import { attentionDetail } from "./attentiondetail.js";
 import { bandDetail } from "./banddetail.js";
 import { cellMeasures } from "./cellmeasures.js";
+import { changeButton } from "./changes.js";
 import { cellOf, isAbsent, keyOf, probabilityAt, rowOf, tokenAt } from "./data.js";
 import { button, make } from "./dom.js";
 import { editedThere } from "./edited.js";
@@ -14,7 +15,7 @@ import { siblings } from "./siblings.js";
 import { placeOfTarget } from "./targets.js";
 import { layerCalled, worded } from "./words.js";
 
-const FOCUSED = ".pin, .term"; // what has the focus again after the cell was drawn
+const FOCUSED = ".pin, .edit, .term"; // what has the focus again after the cell was drawn
 
 /** `{ element, draw() }`: of the cell under the pointer, or of the chosen one. */
 export function detail(view) {
@@ -71,7 +72,7 @@ export function detail(view) {
     const text = lens.shown[token];
     const bar = make("span", { class: "bar", style: { "--p": share.toFixed(4) } });
     const name = make("bdi", { class: "token", title: `${text}${lens.ids ? `, id ${lens.ids[token]}` : ""}` }, text);
-    return make("li", {}, pinButton(lens, token, pins.get(token)), name, bar, make("span", { class: "number" }, number));
+    return make("li", {}, pinButton(lens, token, pins.get(token)), name, bar, make("span", { class: "number" }, number), ...changeButton(view, lens, token));
   }
 
   function pinButton(lens, token, pin) {

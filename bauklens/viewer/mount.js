@@ -2,6 +2,7 @@
 
 import { chosenIn, settled } from "./axes.js";
 import { bandOf, chosenEntry, columnOf, entryIn, foldedOrOpened } from "./bands.js";
+import { tellPage } from "./changes.js";
 import { isAbsent } from "./data.js";
 import { layout } from "./layout.js";
 import { holdState } from "./ownpage.js";
@@ -46,6 +47,7 @@ export function mount(figure, lenses, given = {}, number = 0) {
       if (state.show !== before.show || state.stride !== before.stride) state = changed(settled(active(), state), {});
       draw(before);
       keep(state);
+      tellPage(figure, state);
     },
     choose(lens, row, place, focus = false) {
       [over, last] = [null, lens];

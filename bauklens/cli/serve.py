@@ -1,0 +1,65 @@
+"""The command that serves a live page."""
+
+from typing import Any
+
+import click
+
+from bauklens.cli.option_values import decoders_named, load_model
+from bauklens.cli.options import model_options
+from bauklens.cli.output import say
+
+
+@click.command(short_help="Serve a page on which a model is typed to, looked at and changed.")
+@model_options
+@click.option(
+    "--decoder", "decoders", multiple=True, help="A decoder that the page offers: a file, a hub id or demo; repeatable."
+)
+@click.option("--force-decoder", is_flag=True, help="Use a decoder that was fitted on another model.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port to listen at; 0 takes a free one.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; others need --token.")
+@click.option("--token", help="What lets one in; by default a random one.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="The longest that one request may take; by default 600.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+def serve(
+    decoders: tuple[str, ...],
+    force_decoder: bool,
+    port: int,
+    host: str,
+    token: str | None,
+    seconds: float | None,
+    open_page: bool,
+    **options: Any,
+) -> None:
+    """Serve a page on this machine: type a prompt, look at its layers, change what they say, and look again.
+
+    The page can be reached from this machine only, and only with the token in its address. Ctrl-C ends it.
+
+    \b
+    Example: bauklens serve --model demo --decoder demo --open
+    """
+    found = decoders_named(decoders, force=force_decoder)
+    model, tokenizer = load_model(options)
+    from bauklens.live.serving import serve as served
+
+    live = served(
+        model,
+        tokenizer,
+        decoders=found,
+        host=host,
+        port=port,
+        token=token,
+        name=options["model"],
+        seconds=seconds,
+        open_page=open_page,
+    )
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        say("anyone who reaches this address and has the token can have the model run; the connection is not encrypted")
+    click.echo(live.url)
+    say("Ctrl-C ends it")
+    live.wait()

@@ -1,0 +1,1 @@
+"""The live page: a model in a browser, to type to, look at, change, and look at again."""

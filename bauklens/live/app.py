@@ -1,0 +1,171 @@
+"""The server's addresses: the page, what it may know of the model, and what it may ask for."""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from bauklens.errors import LensError
+from bauklens.live.again import as_command, as_python
+from bauklens.live.asked import Asked
+from bauklens.live.events import Events
+from bauklens.live.fitting import Quick
+from bauklens.live.guard import Guard, TooLargeError
+from bauklens.live.looking import Looking
+from bauklens.live.looks import Looks
+from bauklens.live.page import live_page, policy
+from bauklens.live.told import told
+from bauklens.live.worker import BusyError, Job, Tell, Worker
+from bauklens.result.tokens import token_texts, visible
+from bauklens.show.page import page
+from bauklens.vocabulary import LOGIT, STREAM_CAPTIONS
+
+SECONDS = 600.0
+"""How long one request may take, unless the caller says otherwise."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a server has.
+
+    Attributes:
+        name: of the model, as ``load`` takes it.
+        seconds: how long one request may take.
+    """
+
+    looking: Looking
+    name: str
+    quick: Quick
+    seconds: float = SECONDS
+    worker: Worker = field(default_factory=Worker)
+    looks: Looks = field(default_factory=Looks)
+
+
+def application(serving: Serving, hosts: tuple[str, ...], token: str) -> ASGIApp:
+    """The server.
+
+    Args:
+        hosts: the names that it is called by.
+        token: what a page must know.
+    """
+    pages = _Pages(serving)
+    routes = [
+        Route("/", pages.page),
+        Route("/favicon.ico", _nothing),
+        Route("/about", pages.about),
+        Route("/tokens", pages.tokens, methods=["POST"]),
+        Route("/look", pages.look, methods=["POST"]),
+        Route("/fit", pages.fit, methods=["POST"]),
+        Route("/save", pages.save, methods=["POST"]),
+    ]
+    handlers: dict[Any, Any] = {LensError: _refused, BusyError: _busy, TooLargeError: _too_large}
+    guard = Middleware(Guard, hosts=hosts, token=token, policy=policy())
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
+
+
+class _Pages:
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def page(self, _: Request) -> Response:
+        return HTMLResponse(live_page())
+
+    async def about(self, _: Request) -> Response:
+        looking = self._serving.looking
+        return JSONResponse(
+            {
+                "model": self._serving.name,
+                "decoders": [[LOGIT, "logit lens"], *([name, looking.called(name)] for name in looking.decoders)],
+                "streams": {name: STREAM_CAPTIONS[name] for name in looking.streams},
+                "layers": ["embed", *looking.anatomy.labels],
+                "chats": bool(getattr(looking.tokenizer, "chat_template", None)),
+                "fit": self._serving.quick.offer(looking),
+            }
+        )
+
+    async def tokens(self, request: Request) -> Response:
+        asked = Asked.of(await _json(request))
+        ids = self._serving.looking.tokens(asked)
+        texts = token_texts(self._serving.looking.tokenizer, ids)
+        special = set(getattr(self._serving.looking.tokenizer, "all_special_ids", ()))
+        return JSONResponse({"tokens": [[each, visible(texts[each]), each in special] for each in ids]})
+
+    async def look(self, request: Request) -> Events:
+        data, serving = await _json(request), self._serving
+        asked = serving.looking.in_texts(Asked.of(data))
+
+        def work(job: Job) -> None:
+            looked = serving.looking.look(asked, job, serving.looks.clean(asked))
+            name = serving.looks.add(looked)
+            job.found("done", {"name": name, **self._again(asked)} | ({} if asked.change else {"figure": looked}))
+
+        return Events(self._begins(data, work), told(serving.looking.tokenizer))
+
+    async def fit(self, request: Request) -> Events:
+        data, serving = await _json(request), self._serving
+
+        def work(job: Job) -> None:
+            job.found("fitted", serving.quick.fit(serving.looking))
+
+        return Events(self._begins(data, work), told(serving.looking.tokenizer))
+
+    async def save(self, request: Request) -> Response:
+        data = await _json(request)
+        looked = self._serving.looks.named(str(data.get("name"))[:80])
+        if looked is None:
+            return PlainTextResponse("this look is not kept any more: look again, and save it then", 410)
+        if data.get("form") == "json":
+            return JSONResponse(looked.shown.to_dict())
+        state = data.get("state")
+        html = page([looked.shown], state=state if isinstance(state, dict) else None)
+        return HTMLResponse(html.encode("utf-8", "replace"))
+
+    def _begins(self, data: Any, work: Callable[[Job], None]) -> Callable[[Tell], Job]:
+        given = data.get("page")
+        of = given[:80] if isinstance(given, str) and given else secrets.token_hex()
+
+        def begin(tell: Tell) -> Job:
+            job = Job(of, work, tell, self._serving.seconds)
+            before = self._serving.worker.add(job)
+            tell("queued", before)
+            return job
+
+        return begin
+
+    def _again(self, asked: Asked) -> dict[str, str]:
+        given = asked, self._serving.name, self._serving.looking.sources
+        return {"python": as_python(*given), "command": as_command(*given)}
+
+
+async def _json(request: Request) -> Any:
+    try:
+        data = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise LensError("the request is not JSON") from None
+    if not isinstance(data, dict):
+        raise LensError("the request must be an object with names")
+    return data
+
+
+async def _nothing(_: Request) -> Response:
+    return Response(status_code=204)
+
+
+async def _refused(_: Request, error: LensError) -> Response:
+    return PlainTextResponse(str(error), 400)
+
+
+async def _busy(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("many others are waiting: try again in a minute", 429)
+
+
+async def _too_large(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("the request is too large: send at most 1,024 kB", 413)

@@ -1,0 +1,66 @@
+"""The quick decoder: fitted while the page waits, on texts that the model writes, and kept for the next time."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from bauklens.decoders.fingerprint import weights_hash
+from bauklens.decoders.fit.fitting import fit_decoder
+from bauklens.decoders.loading import load_decoder
+from bauklens.errors import LensError
+from bauklens.live.looking import Looking
+from bauklens.model.caches import cache_folder
+
+METHODS = ("jacobian-mean-field", "ridge")
+"""The quick ways, the better one first; the closed form needs blocks like Llama's."""
+
+NAME = "quick"
+"""What it is called."""
+
+
+class Quick:
+    """The decoder that is fitted for a model if none is there.
+
+    Args:
+        folder: where it is kept; None for the cache of bauklens.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = cache_folder() / "quick" if folder is None else folder
+
+    def take(self, looking: Looking) -> None:
+        """Gives the server the one that was fitted to this model before, if one was and its file can be read."""
+        for method in METHODS:
+            path = self._path(looking, method)
+            if path.is_file():
+                with suppress(LensError):
+                    looking.add(load_decoder(str(path)), str(path))
+                    return
+
+    def offer(self, looking: Looking) -> bool:
+        """Whether the page may offer to fit one."""
+        return not looking.decoders
+
+    def fit(self, looking: Looking) -> dict[str, str]:
+        """Fits one, keeps its file, and gives it to the server; its name.
+
+        Raises:
+            LensError: no quick way works with this model, or the file cannot be written.
+        """
+        refused = ""
+        for method in METHODS:
+            try:
+                decoder = fit_decoder(looking.model, looking.tokenizer, method=method, name=NAME)
+            except LensError as error:
+                refused = str(error)
+                continue
+            path = self._path(looking, method)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            decoder.save(path)
+            looking.add(decoder, str(path))
+            return {"decoder": decoder.name, "called": looking.called(decoder.name)}
+        raise LensError(refused)
+
+    def _path(self, looking: Looking, method: str) -> Path:
+        model = hashlib.sha256(weights_hash(looking.model).encode()).hexdigest()[:16]
+        return self._folder / f"{model}-{method}.safetensors"

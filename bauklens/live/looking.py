@@ -1,0 +1,245 @@
+"""A look: what a page asks for -> tables that fill in while they are computed, and what a change does."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from bauklens import edits
+from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decoders.chosen import told_apart
+from bauklens.decoders.fits import require_fit, require_text_model
+from bauklens.edits.edit import Edit
+from bauklens.edits.generate import generate
+from bauklens.edits.intervene import intervene
+from bauklens.errors import LensError
+from bauklens.lens.lens import logit_lens
+from bauklens.live.answers import answers
+from bauklens.live.asked import Asked, Change, Token
+from bauklens.live.worker import Job
+from bauklens.model.anatomy import Anatomy
+from bauklens.model.encoding import encode
+from bauklens.model.generation import chat_ids
+from bauklens.model.in_hand import in_hand
+from bauklens.model.inputs import Inputs
+from bauklens.model.resolving import resolve
+from bauklens.result.comparison import Comparison, compare
+from bauklens.result.result import LensResult
+from bauklens.result.targets import wanted_targets
+from bauklens.result.tokens import token_texts
+from bauklens.vocabulary import DECODER_KINDS, LOGIT, STREAMS
+
+MOST_TOKENS = 4_096
+"""Tokens of a prompt."""
+
+CONTROLS = 10
+"""Random changes beside one that a page asks for."""
+
+AFTERWARDS = 16
+"""Tokens that the model goes on with, with a change and without it, unless more are asked for."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look found.
+
+    Attributes:
+        shown: the table: a lens, or two compared.
+        clean: the lens without a change.
+    """
+
+    asked: Asked
+    shown: LensResult | Comparison
+    clean: LensResult
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A model that is looked at.
+
+    Attributes:
+        anatomy: the model's.
+        decoders: by name; without the logit lens.
+        sources: the names of those that have a file -> what ``load_decoder`` takes.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    anatomy: Anatomy
+    decoders: dict[str, Decoder] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, model: nn.Module, tokenizer: Any, decoders: Iterable[Decoder]) -> "Looking":
+        """The model, if it can be looked at.
+
+        Raises:
+            LensError: there is no tokenizer, the model is not one that predicts the next token of a text, or a decoder
+                was made for another one.
+        """
+        model, tokenizer = in_hand(model, tokenizer)
+        if tokenizer is None:
+            raise LensError("a live page needs a tokenizer, as people type texts: pass the model's")
+        anatomy = resolve(model, encode(model, tokenizer, "The"))
+        require_text_model(anatomy, "a live page")
+        found = cls(model, tokenizer, anatomy)
+        for each in decoders:
+            if each is not LOGIT_LENS:
+                found.add(each)
+        return found
+
+    def add(self, decoder: Decoder, source: str = "") -> None:
+        """One decoder more.
+
+        Args:
+            source: what ``load_decoder`` takes; what was loaded by a name or from a file says it itself.
+
+        Raises:
+            LensError: it was made for another model.
+        """
+        require_fit(decoder, self.model, self.anatomy, ["hidden"], "own")
+        name = told_apart([*self.decoders, decoder.name])[-1]
+        self.decoders[name] = decoder
+        self.sources[name] = source or str(getattr(decoder, "source", "") or decoder.name)
+
+    def look(self, asked: Asked, job: Job, known: LensResult | None = None) -> Looked:
+        """Does what is asked for, and tells the job what it finds on the way.
+
+        Args:
+            known: the lens without a change, if it is known from a look before.
+
+        Raises:
+            LensError: it cannot be done, in a line that the page shows.
+        """
+        decoder = self._decoder(asked.decoder)
+        inputs = self._encoded(asked)
+        if inputs.count > MOST_TOKENS:
+            raise LensError(f"the prompt has {inputs.count:,} tokens: shorten it to {MOST_TOKENS:,}")
+        clean = known
+        if clean is None:
+            job.found("prompt", inputs.ids[0].tolist())
+            clean = self._lens(asked, decoder, self._prompt(asked))
+        if asked.change is not None:
+            return self._changed(asked, decoder, clean, asked.change, job)
+        if asked.replaced:
+            ids = self._replaced(asked, inputs)
+            job.found("prompt", ids)
+            other = self._lens(replace(asked, messages=(), new_tokens=0), decoder, ids)
+            return Looked(asked, compare(clean, other), clean)
+        return Looked(asked, clean, clean)
+
+    def called(self, name: str) -> str:
+        """What people call a decoder: its kind, and its name."""
+        kind = DECODER_KINDS.get(getattr(self.decoders[name], "kind", ""), "")
+        return f"{kind} {name}".strip()
+
+    @property
+    def streams(self) -> list[str]:
+        """The streams that this model has, but for those of heads, which make tables of hundreds of rows."""
+        return [each for each in STREAMS if each != "heads"]
+
+    def by_text(self, token: Token) -> Token:
+        """A token by its text, if that is one token and this one; else as it is."""
+        if isinstance(token, str):
+            return token
+        text = token_texts(self.tokenizer, [token])[token]
+        try:
+            (found,) = wanted_targets(self.tokenizer, self.anatomy.vocabulary, [text], "first")
+        except LensError:
+            return token
+        return text if found.is_token and found.token_ids == (token,) else token
+
+    def tokens(self, asked: Asked) -> list[int]:
+        """The ids of the prompt, or of the chat in the model's template."""
+        return [int(each) for each in self._encoded(asked).ids[0]]
+
+    def _changed(self, asked: Asked, decoder: Any, clean: LensResult, change: Change, job: Job) -> Looked:
+        edit = self._edit(change, decoder, asked)
+        prompt = self._prompt(asked)
+        job.found("prompt", self.tokens(asked))
+        edited = self._lens(asked, decoder, prompt, edit)
+        told = Looked(asked, compare(clean, edited), clean)
+        job.found("figure", told)
+        ids = self.tokens(asked)
+        next_token = intervene(self.model, self.tokenizer, ids, edit, controls=CONTROLS)
+        job.found("answers", answers(next_token, None))
+        text = generate(self.model, self.tokenizer, ids, edits=edit, max_new_tokens=asked.new_tokens or AFTERWARDS)
+        job.found("answers", answers(next_token, text))
+        return told
+
+    def _lens(self, asked: Asked, decoder: Any, prompt: Any, edit: Edit | None = None) -> LensResult:
+        chat = asked.chat if prompt is None else None
+        found = logit_lens(
+            self.model,
+            self.tokenizer,
+            prompt,
+            messages=chat,
+            stream=asked.stream,
+            topk=asked.topk,
+            decoder=decoder,
+            targets=_targets(asked),
+            words="first",
+            max_new_tokens=0 if asked.change or asked.replaced else asked.new_tokens,
+            edits=edit,
+        )
+        assert isinstance(found, LensResult)
+        return found
+
+    def _decoder(self, name: str) -> Decoder | None:
+        if name == LOGIT:
+            return None
+        if name not in self.decoders:
+            raise LensError(f"there is no decoder {name!r:.80} here: pass one of {', '.join([LOGIT, *self.decoders])}")
+        return self.decoders[name]
+
+    def _encoded(self, asked: Asked) -> Inputs:
+        prompt = asked.prompt if asked.chat is None else chat_ids(self.tokenizer, asked.chat)
+        return encode(self.model, self.tokenizer, prompt)
+
+    def _prompt(self, asked: Asked) -> Any:
+        """What a lens is given: the text; None for a chat."""
+        return asked.prompt if asked.chat is None else None
+
+    def _replaced(self, asked: Asked, inputs: Inputs) -> list[int]:
+        """The ids of the prompt with other tokens in their places."""
+        ids: list[int] = inputs.ids[0].tolist()
+        for position, token in asked.replaced:
+            if not 0 <= position < len(ids):
+                raise LensError(f"there is no position {position}: the prompt has {len(ids)} tokens")
+            (wanted,) = wanted_targets(self.tokenizer, self.anatomy.vocabulary, [token], "first")
+            ids[position] = wanted.token_ids[0]
+        return ids
+
+    def _edit(self, change: Change, decoder: Any, asked: Asked) -> Edit:
+        """The edit of a change.
+
+        Raises:
+            LensError: it needs a token that is not given.
+        """
+        where: Mapping[str, Any] = {
+            "layers": None if change.layers is None else list(change.layers),
+            "positions": None if change.positions is None else list(change.positions),
+        }
+        if change.do == "patch":
+            return edits.patch(asked.other, **where)
+        assert change.token is not None
+        if change.do == "swap":
+            assert change.into is not None
+            return edits.swap(decoder, change.token, change.into, strength=change.strength, **where)
+        if change.do == "strengthen":
+            return edits.steer(decoder, change.token, strength=change.strength, **where)
+        return edits.ablate(decoder, change.token, strength=change.strength, **where)
+
+    def in_texts(self, asked: Asked) -> Asked:
+        """What is asked for, with tokens by their texts if these are exact, as they can be read."""
+        change = asked.change
+        if change is not None:
+            token, into = (None if each is None else self.by_text(each) for each in (change.token, change.into))
+            change = replace(change, token=token, into=into)
+        return replace(asked, targets=tuple(map(self.by_text, asked.targets)), change=change)
+
+
+def _targets(asked: Asked) -> list[Any] | None:
+    found: list[Any] = [*asked.targets, *({name: list(tokens)} for name, tokens in asked.sets)]
+    return found or None

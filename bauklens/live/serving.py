@@ -1,0 +1,190 @@
+"""serve(): a model on a page of one's own machine, to type to, look at, change, and look at again."""
+
+import asyncio
+import logging
+import secrets
+import socket
+import webbrowser
+from threading import Event, Thread
+from typing import Any
+
+from torch import nn
+from typing_extensions import Self
+
+from bauklens.decoders.chosen import chosen_decoders
+from bauklens.errors import LensError
+from bauklens.live.guard import LOOPBACK
+from bauklens.live.looking import Looking
+from bauklens.model.provenance import model_name
+
+HOST = "127.0.0.1"
+"""This machine, which no other can reach."""
+
+_ENDS_WITHIN = 3.0
+"""Seconds for the thread that runs the model to notice that the server ends."""
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """A server that runs; :func:`bauklens.serve` makes one.
+
+    Attributes:
+        url: the address to open, with the token that lets one in after the ``#``.
+    """
+
+    def __init__(self, server: Any, listener: socket.socket, url: str, stopped: Any) -> None:
+        self.url = url
+        self._server, self._listener, self._stopped = server, listener, stopped
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="bauklens-server", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._listener]))
+        finally:
+            self._listener.close()
+            self._ended.set()
+
+    def wait(self) -> None:
+        """Returns when the server has ended; an interrupt ends it."""
+        try:
+            while not self._ended.wait(0.2):
+                pass
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends the server and what it runs; the model is as it was."""
+        self._stopped(_ENDS_WITHIN)
+        self._server.should_exit = True
+        self._server.force_exit = True
+        self._thread.join(_ENDS_WITHIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Live page at {self.url}>" if not self._ended.is_set() else "<Live page, stopped>"
+
+    def _repr_html_(self) -> str:
+        if self._ended.is_set():
+            return "<p>The live page was stopped.</p>"
+        address = self.url.partition("#")[0]
+        return f'<p>The live page: <a href="{self.url}" target="_blank" rel="noopener">{address}</a></p>'
+
+
+def serve(
+    model: nn.Module,
+    tokenizer: Any = None,
+    *,
+    decoders: Any = None,
+    host: str = HOST,
+    port: int = 0,
+    token: str | None = None,
+    name: str | None = None,
+    seconds: float | None = None,
+    open_page: bool = False,
+) -> Live:
+    """Serves a page on which a model is typed to, looked at through lenses, changed, and looked at again.
+
+    It returns at once; the model runs in a thread of its own, one request after another, and is left as it was. Only
+    who has the token can ask, and only this machine can reach it unless ``host`` says otherwise.
+
+    Args:
+        model: as of :func:`bauklens.logit_lens`.
+        tokenizer: its tokenizer.
+        decoders: what :func:`bauklens.logit_lens` takes as ``decoder``, or a list of these. None takes the quick
+            decoder that was fitted on this page before, if one was.
+        host: the address to listen at. Beyond this machine, everybody who can reach it and has the token can have the
+            model run, over a connection that is not encrypted.
+        port: 0 takes one that is free.
+        token: what lets one in; None makes a random one. It is needed if the host is not this machine.
+        name: what the page calls the model, and what the Python and the commands that it shows load.
+        seconds: how long one request may take; by default 600.
+        open_page: whether to open the page in a browser.
+
+    Returns:
+        The server: ``.url``, ``.stop()``; in a ``with`` statement it stops at the end.
+
+    Raises:
+        LensError: starlette and uvicorn are missing, the port is taken, or the model is none that the page can show.
+    """
+    try:
+        import uvicorn
+
+        from bauklens.live.app import SECONDS, Serving, application
+        from bauklens.live.fitting import Quick
+    except ImportError:
+        raise LensError("the live page needs starlette and uvicorn: pip install 'bauklens[serve]'") from None
+    if host not in LOOPBACK and not token:
+        raise LensError(f"host={host!r} can be reached from other machines: pass token= as well, a text hard to guess")
+    token = secrets.token_urlsafe(24) if token is None else _checked_token(token)
+    serving = Serving(
+        Looking.at(model, tokenizer, chosen_decoders(decoders)),
+        name or model_name(model),
+        Quick(),
+        SECONDS if seconds is None else seconds,
+    )
+    if decoders is None:
+        serving.quick.take(serving.looking)
+    listener = _listener(host, port)
+    found = listener.getsockname()[1]
+    hosts = LOOPBACK if host in LOOPBACK else (*LOOPBACK, host, *_names_of(host))
+    config = uvicorn.Config(
+        application(serving, hosts, token),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        h11_max_incomplete_event_size=64 << 10,
+    )
+    url = f"http://{_shown(host)}:{found}/#token={token}"
+    live = Live(uvicorn.Server(config), listener, url, serving.worker.close)
+    if open_page:
+        webbrowser.open(url)
+    return live
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise LensError(
+            f"cannot listen at {host}, port {port}: {error}; pass another port, or 0 for a free one"
+        ) from None
+    listener.listen(128)
+    return listener
+
+
+def _names_of(host: str) -> tuple[str, ...]:
+    """What a server that listens everywhere may be called by."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened at
+        return ()
+    name = socket.gethostname()
+    addresses = {str(each[4][0]) for each in socket.getaddrinfo(name, None)} if name else set()
+    return (name.lower(), *addresses)
+
+
+def _shown(host: str) -> str:
+    """A host as an address has it."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened at
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _checked_token(token: str) -> str:
+    if not isinstance(token, str) or not token.replace("-", "").replace("_", "").isalnum() or not token.isascii():
+        raise LensError("token must be letters, digits, - and _, as it goes into an address")
+    if len(token) < 8:
+        raise LensError("token is shorter than 8 characters: pass one that is hard to guess")
+    return token

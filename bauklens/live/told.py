@@ -1,0 +1,81 @@
+"""What a look finds on its way -> what its page is told: tokens of columns, cells as they come, figures, answers."""
+
+from typing import Any
+
+from bauklens.decode.table import Cells
+from bauklens.decode.unembed import Rows
+from bauklens.live.events import Written
+from bauklens.live.looking import Looked
+from bauklens.result.tokens import column_heads, token_texts, visible
+from bauklens.show.page import figure
+
+COLUMNS = 48
+"""The last columns of a table, which are those that fill in; all are in the figure that comes in the end."""
+
+
+_FILLING = ("prompt", "generated", "table", "cells")
+"""What fills in a table, until its figure is there; the runs after that are of other things."""
+
+
+def told(tokenizer: Any) -> Written:
+    """What makes JSON of the events of one request."""
+    return _Telling(tokenizer)
+
+
+class _Telling:
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._prompt: list[int] = []
+        self._generated: list[int] = []
+        self._first = 0
+        self._drawn: Looked | None = None
+
+    def __call__(self, name: str, value: Any) -> tuple[str, Any] | None:
+        """An event as JSON has it; None if the page need not know."""
+        if name in _FILLING and self._drawn is not None:
+            return None
+        if name == "prompt":
+            self._prompt, self._generated = value, []
+            return name, {"tokens": self._heads(value)}
+        if name == "generated":
+            self._generated = value
+            return name, {"tokens": self._heads(value)}
+        if name == "table":
+            return self._table(value)
+        if name == "cells":
+            return self._cells(value)
+        if name == "figure":
+            return name, self._figure(value)
+        if name == "done" and "figure" in value:
+            return name, value | {"figure": self._figure(value["figure"])}
+        return name, value
+
+    def _heads(self, ids: list[int]) -> list[str]:
+        texts = token_texts(self._tokenizer, ids)
+        return [visible(head) for head, _ in column_heads([texts[each] for each in ids], range(len(ids)))]
+
+    def _table(self, rows: Rows) -> tuple[str, Any] | None:
+        positions = list(rows.positions)
+        self._first = max(0, len(positions) - COLUMNS)
+        ids = [*self._prompt, *self._generated]
+        heads = self._heads([ids[each] for each in positions]) if positions[-1] < len(ids) else map(str, positions)
+        seen = slice(self._first, None)
+        written = {"layers": list(rows.labels), "positions": positions[seen], "tokens": [*heads][seen]}
+        return "table", written | {"generated": len(self._prompt), "left_out": self._first}
+
+    def _cells(self, cells: Cells) -> tuple[str, Any] | None:
+        ids, shares = cells.top_ids[:, 0].tolist(), cells.top_probs[:, 0].tolist()
+        texts = token_texts(self._tokenizer, ids)
+        found = [
+            [row, column - self._first, visible(texts[token])[:40], round(share, 3)]
+            for row, column, token, share in zip(cells.rows, cells.columns, ids, shares, strict=True)
+            if column >= self._first
+        ]
+        return ("cells", found) if found else None
+
+    def _figure(self, looked: Looked) -> str | None:
+        """The HTML of its table; None if the page has it already."""
+        if self._drawn is looked:
+            return None
+        self._drawn = looked
+        return figure(looked.shown)

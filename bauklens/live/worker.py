@@ -1,0 +1,151 @@
+"""One thread that does what pages ask for, one thing after another, and can be told to stop."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Event, Thread
+from typing import Any
+
+from bauklens.errors import LensError
+from bauklens.progress import watched
+
+Tell = Callable[[str, Any], None]
+"""Called with what happened and what is to be said of it; from any thread."""
+
+MOST_WAITING = 64
+"""Requests that may wait at once."""
+
+log = logging.getLogger(__name__)
+
+
+class BusyError(Exception):
+    """There are as many requests as may wait."""
+
+
+class Stopped(BaseException):
+    """Nobody wants the work any more. Like an interrupt, it is nobody's error, and only the worker may catch it."""
+
+
+class Job:
+    """Something to do for a page.
+
+    Args:
+        page: which page asks.
+        work: does it; it is given the job itself.
+        tell: is told what happens.
+        seconds: how long the work may take.
+    """
+
+    def __init__(self, page: str, work: Callable[["Job"], None], tell: Tell, seconds: float) -> None:
+        self.page, self.work, self.tell = page, work, tell
+        self._seconds, self._end = seconds, float("inf")
+        self._unwanted = Event()
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: it is not begun, or stops at its next step."""
+        self._unwanted.set()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it was not cancelled."""
+        return not self._unwanted.is_set()
+
+    def begin(self) -> None:
+        """From now on its time counts."""
+        self._end = time.monotonic() + self._seconds
+
+    def require_wanted(self) -> None:
+        """Stops the work if nobody wants it, or if it has taken too long.
+
+        Raises:
+            Stopped: it was cancelled.
+            LensError: its time is up.
+        """
+        if not self.is_wanted:
+            raise Stopped
+        if time.monotonic() > self._end:
+            raise LensError(
+                f"this took longer than {self._seconds:,.0f} seconds: ask for less, or serve with --seconds"
+            )
+
+    def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
+        """Is called by the work, at each of its steps."""
+        self.require_wanted()
+        self.tell("progress", {"what": what, "unit": unit, "done": done, "total": total})
+
+    def found(self, what: str, value: Any) -> None:
+        """Is called by the work with each part of its result."""
+        self.require_wanted()
+        self.tell(what, value)
+
+
+class Worker:
+    """The thread, and what waits for it: at most one thing for each page, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._changed = Condition()
+        self._is_closed = False
+        self._thread = Thread(target=self._run, name="bauklens-live", daemon=True)
+        self._thread.start()
+
+    def add(self, job: Job) -> int:
+        """Puts a job at the end of the line; what the same page asked for before is cancelled.
+
+        Returns:
+            How many are before it.
+
+        Raises:
+            BusyError: too many wait.
+        """
+        with self._changed:
+            for other in [*self._waiting, *([self._running] if self._running else [])]:
+                if other.page == job.page:
+                    other.cancel()
+            self._waiting = deque(each for each in self._waiting if each.is_wanted)
+            if len(self._waiting) >= MOST_WAITING or self._is_closed:
+                raise BusyError
+            self._waiting.append(job)
+            self._changed.notify()
+            return len(self._waiting) - 1 + (self._running is not None)
+
+    def close(self, seconds: float) -> None:
+        """Cancels everything, and waits until the thread has ended, but no longer than that."""
+        with self._changed:
+            self._is_closed = True
+            for job in [*self._waiting, *([self._running] if self._running else [])]:
+                job.cancel()
+            self._changed.notify()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                while not self._waiting and not self._is_closed:
+                    self._changed.wait()
+                if self._is_closed:
+                    return
+                job = self._running = self._waiting.popleft()
+            if job.is_wanted:
+                _do(job)
+
+
+def _do(job: Job) -> None:
+    """Does a job, and tells how it ended; whatever it raises, the thread goes on."""
+    try:
+        job.begin()
+        with watched(job):
+            job.work(job)
+        job.tell("end", None)
+    except Stopped:
+        job.tell("stopped", None)
+    except LensError as error:
+        job.tell("failed", str(error))
+    except MemoryError:
+        job.tell("failed", "out of memory: ask for less")
+    except Exception as error:  # whatever a model raises; the next page is none the worse for it
+        log.warning("a request failed", exc_info=True)
+        job.tell("failed", str(LensError(f"{type(error).__name__}: {error!s:.300}")))

@@ -1,0 +1,85 @@
+// The live page: what is typed is asked for, and what comes back is shown.
+
+import { askForm } from "./liveask.js";
+import { changing } from "./livechange.js";
+import { fitting } from "./livefit.js";
+import { looks } from "./livelooks.js";
+import { panes } from "./livepanes.js";
+import { server } from "./liveserver.js";
+import { status } from "./livestatus.js";
+
+/** Starts the page. */
+async function begin() {
+  const said = status(document.getElementById("status"), () => running?.abort());
+  const there = server();
+  let running = null;
+  let about;
+  try {
+    about = await there.get("about");
+  } catch (error) {
+    said.failed(error.message);
+    return;
+  }
+  document.getElementById("model").textContent = about.model;
+  document.title = `${about.model} – bauklens`;
+  const form = askForm(about, there, (ask) => look(ask), (place) => change.open(place, form.asked()));
+  const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
+  const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each) });
+  const change = changing(about, look);
+  fitting(about, there, said, form);
+
+  /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
+  async function look(ask, isNew = true) {
+    running?.abort();
+    const own = (running = new AbortController());
+    const each = { ask, html: null, answers: null, done: null };
+    const isCurrent = () => running === own;
+    said.begin();
+    shown.begin(ask);
+    const told = {
+      queued: (before) => said.queued(before),
+      progress: (step) => said.step(step),
+      prompt: shown.prompt,
+      generated: shown.generated,
+      table: shown.table,
+      cells: shown.cells,
+      figure: (html) => shown.figure((each.html = html)),
+      answers: (answers) => shown.answers((each.answers = answers)),
+      done(done) {
+        each.done = done;
+        if (done.figure) shown.figure((each.html = done.figure));
+      },
+    };
+    try {
+      await there.stream("look", ask, (name, value) => isCurrent() && told[name]?.(value), own.signal);
+      if (!isCurrent() || !each.done) return;
+      shown.done(each);
+      if (isNew) history.add(each);
+      else history.fill(each);
+      said.done();
+    } catch (error) {
+      if (isCurrent()) said.failed(own.signal.aborted ? "Stopped." : error.message);
+    } finally {
+      if (isCurrent()) running = null;
+    }
+  }
+
+  /** Shows a look of the history; one that only its link is left of is done again. */
+  function show(each) {
+    form.fill(each.ask);
+    if (!each.html) {
+      look(each.ask, false);
+      return;
+    }
+    running?.abort();
+    running = null;
+    shown.whole(each);
+    said.clear();
+  }
+
+  const linked = history.linked();
+  if (linked) show(linked);
+  else form.focus();
+}
+
+begin();

@@ -1,0 +1,39 @@
+// The line below the form: what the server is doing, how long it took, and what went wrong.
+
+import { button, make } from "./dom.js";
+
+/** `begin()`, `queued(before)`, `step(step)`, `done()`, `failed(text)`, `clear()`; its button calls `stop`. */
+export function status(element, stop) {
+  let since = 0;
+  const seconds = () => `${((performance.now() - since) / 1000).toFixed(1)} s`;
+  const text = make("span");
+  const measure = make("progress", { max: 1, "aria-label": "progress" });
+  const halt = button("Stop", stop, { class: "stop" });
+  element.append(text, measure, halt);
+
+  function say(what, { failed = false, working = false } = {}) {
+    element.classList.toggle("failed", failed);
+    text.textContent = what;
+    measure.hidden = halt.hidden = !working;
+  }
+
+  say("");
+  return {
+    begin() {
+      since = performance.now();
+      measure.removeAttribute("value");
+      say("Asking…", { working: true });
+    },
+    queued: (before) => before > 0 && say(`Waiting for ${before === 1 ? "one other request" : `${before} other requests`}…`, { working: true }),
+    step({ what, unit, done, total }) {
+      if (total) measure.value = done / total;
+      else measure.removeAttribute("value");
+      const count = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${unit}s` : `${done.toLocaleString("en")} ${unit}s`;
+      say(`${what}: ${count}, ${seconds()}`, { working: true });
+    },
+    done: () => say(`Done in ${seconds()}.`),
+    failed: (what) => say(what, { failed: true }),
+    told: (what) => say(what),
+    clear: () => say(""),
+  };
+}

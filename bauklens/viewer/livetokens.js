@@ -1,0 +1,39 @@
+// The tokens of what is typed, as the model will read it: for a chat, with the model's own template around it.
+
+import { button } from "./dom.js";
+
+const PAUSE_TYPING = 250; // ms
+const MOST_SHOWN = 400; // tokens
+
+/** `of(said)`: shows the tokens of a prompt or a chat soon after it was typed; `change(token)` is called with one that is pressed. */
+export function previewOf(element, there, change) {
+  let waiting = null;
+  let asking = null;
+
+  async function show(said) {
+    asking?.abort();
+    const own = (asking = new AbortController());
+    try {
+      const { tokens } = await (await there.ask("tokens", said, own.signal)).json();
+      const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: replace or patch` }));
+      const more = tokens.length > MOST_SHOWN ? `… ${(tokens.length - MOST_SHOWN).toLocaleString("en")} more` : "";
+      element.replaceChildren(...seen, ` ${more} ${tokens.length.toLocaleString("en")} token${tokens.length === 1 ? "" : "s"}`);
+      element.hidden = false;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      element.replaceChildren(error.message);
+      element.hidden = false;
+    }
+  }
+
+  return {
+    of(said) {
+      clearTimeout(waiting);
+      const isEmpty = said.messages ? said.messages.every(({ content }) => !content) : !said.prompt;
+      if (isEmpty) {
+        asking?.abort();
+        element.hidden = true;
+      } else waiting = setTimeout(() => show(said), PAUSE_TYPING);
+    },
+  };
+}

@@ -1,0 +1,531 @@
+"""The live page's server: who may ask, what is told and in which order, and what happens if something goes wrong."""
+
+import json
+import threading
+import time
+from contextlib import suppress
+from http.client import HTTPException
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+
+import bauklens
+from bauklens.errors import LensError
+from bauklens.live.asked import Asked
+from bauklens.live.worker import MOST_WAITING, BusyError, Job, Worker
+from bauklens.result.tokens import visible
+from tests.live import Client, events_in, first
+from tests.tiny import tiny_model, tiny_tokenizer
+
+TEXT = "the tower in the city"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model("gpt2")
+
+
+@pytest.fixture(scope="module")
+def live(model):
+    with bauklens.serve(model, tiny_tokenizer()) as live:
+        yield live
+
+
+@pytest.fixture
+def client(live):
+    return Client(live)
+
+
+def test_the_page_is_there_without_the_token_and_knows_nothing(live):
+    status, html = Client(live, Authorization="").ask("/")
+    assert status == 200
+    assert "GPT2" not in html
+    assert live.url.partition("token=")[2] not in html
+    assert "http:" not in html.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("path", ["/about", "/tokens", "/look", "/fit", "/save", "/nowhere"])
+@pytest.mark.parametrize("token", ["", "Bearer ", "Bearer wrong", "Basic abc", "Bearer \xe9"])
+def test_nothing_else_is_without_the_token(live, path, token):
+    status, text = Client(live, Authorization=token).ask(path, {"prompt": TEXT})
+    assert status == 401
+    assert text.startswith("the token is missing or wrong")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1", "[::2]"])
+def test_another_name_of_this_server_is_refused(client, host):
+    assert client.ask("/about", Host=host)[0] in (400, 421)
+    assert client.ask("/", Host=host)[0] in (400, 421)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://", "http://localhost"])
+def test_another_page_is_refused_although_it_has_the_token(client, origin):
+    status, text = client.ask("/look", {"prompt": TEXT}, Origin=origin)
+    assert (status, text.partition(":")[0]) == (403, "another page asks")
+    assert client.ask("/about", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+
+
+def test_its_own_origin_is_not(live, client):
+    for name in ("127.0.0.1", "localhost"):
+        host = f"{name}:{client.port}"
+        assert client.ask("/tokens", {"prompt": TEXT}, Host=host, Origin=f"http://{host}")[0] == 200
+
+
+def test_answers_say_what_a_browser_may_do_with_them(client):
+    connection, found = client.send("GET", "/")
+    connection.close()
+    policy = found.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'sha256-" in policy
+    assert "unsafe-eval" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert found.headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in found.headers
+    assert client.ask("/look", {}, Origin="http://evil.example")[0] == 403
+
+
+def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(client):
+    large = b"x" * (3 << 20)
+    try:
+        status, text = client.ask("/look", body=large)
+    except (ConnectionError, BrokenPipeError):  # it answered and hung up while we were sending
+        status, text = 413, "the request is too large"
+    assert (status, text[:24]) == (413, "the request is too large")
+    assert client.ask("/look", body=iter([b"x" * 1000] * 1100))[0] == 413  # chunked, without a length
+    assert client.json("/about")["model"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[1]", "must be an object"),
+        ("{}", "the prompt is empty"),
+        ('{"prompt": 3}', "prompt must be a text"),
+        ('{"prompt": "\\ud800"}', "not valid Unicode"),
+        ('{"prompt": "the", "topk": 1000}', "topk must be a whole number from 1 to 50"),
+        ('{"prompt": "the", "topk": true}', "topk must be a whole number"),
+        ('{"prompt": "the", "stream": "../../etc"}', "stream is '../../etc'"),
+        ('{"prompt": "the", "new_tokens": 1e9}', "new_tokens must be a whole number"),
+        ('{"prompt": "the", "change": {"do": "eval"}}', "do is 'eval'"),
+        ('{"prompt": "the", "change": {"do": "swap", "token": 5}}', "a token is a text or an id"),
+        ('{"prompt": "the", "change": {"do": "patch"}}', "no other prompt"),
+        ('{"prompt": "the", "change": {"do": "remove", "token": 5, "strength": NaN}}', "strength must be a number"),
+        ('{"prompt": "the", "messages": [{"role": "user", "content": "a"}]}', "a prompt or a chat"),
+        ('{"messages": [{"role": "root", "content": "a"}]}', "role is 'root'"),
+    ],
+)
+def test_bad_input_gets_one_line(client, body, said):
+    status, text = client.ask("/look", body=body)
+    assert status == 400
+    assert said in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"decoder": "/etc/passwd"}, "there is no decoder '/etc/passwd' here"),
+        ({"decoder": "demo"}, "there is no decoder 'demo' here"),
+        ({"targets": [5000]}, "5000"),
+        ({"replaced": [[99, "a"]]}, "there is no position 99"),
+        ({"change": {"do": "remove", "token": 5, "layers": ["99"]}}, "99"),
+        ({"change": {"do": "remove", "token": 5, "positions": [99]}}, "99"),
+        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "align"),
+        ({"prompt": "the " * 100}, "context"),
+    ],
+)
+def test_what_the_model_cannot_do_fails_in_one_line_and_the_next_look_is_none_the_worse(client, data, said):
+    events = client.events("/look", {"prompt": TEXT, **data})
+    assert events[-1][0] == "failed"
+    assert said in events[-1][1]
+    assert client.events("/look", {"prompt": TEXT})[-1][0] == "end"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = [*Asked.__dataclass_fields__, "page"]
+
+
+@hypothesis.given(st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6))
+@hypothesis.settings(max_examples=400, deadline=None)
+def test_whatever_is_asked_is_understood_or_refused_in_one_line(data):
+    asked, refused = None, ""
+    try:
+        asked = Asked.of(data)
+    except LensError as error:
+        refused = str(error)
+    assert "\n" not in refused
+    assert len(refused) < 400
+    assert asked is None or bool(asked.prompt) != bool(asked.messages)
+
+
+def test_the_tokens_are_those_that_the_model_reads(client):
+    found = client.json("/tokens", {"prompt": TEXT})["tokens"]
+    assert [each[0] for each in found] == tiny_tokenizer()(TEXT).input_ids
+    assert found[1][1].startswith("␣")
+
+
+def test_a_table_is_told_from_below_and_its_cells_are_the_lens(model, client):
+    events = client.events("/look", {"prompt": TEXT, "topk": 3})
+    names = [name for name, _ in events]
+    order = ["queued", "prompt", "table", "cells", "done", "end"]
+    assert [name for name in dict.fromkeys(names) if name != "progress"] == order
+    lens = bauklens.logit_lens(model, tiny_tokenizer(), TEXT, topk=3)
+    assert first(events, "table")["layers"] == list(lens.layers)
+    assert first(events, "table")["tokens"] == [visible(each) for each in lens.tokens]
+    cells = [cell for name, value in events if name == "cells" for cell in value]
+    told = {(row, column): (token, share) for row, column, token, share in cells}
+    assert set(told) == {(row, column) for row in range(len(lens.layers)) for column in range(len(lens.tokens))}
+    for (row, column), (token, share) in told.items():
+        assert token == visible(lens.vocabulary[int(lens.top_ids[row, column, 0])])
+        assert share == pytest.approx(float(lens.top_probs[row, column, 0]), abs=6e-4)
+    assert cells[0][0] == len(lens.layers) - 1  # the model's own answer is there first
+    last = len(lens.layers) - 1, len(lens.tokens) - 1
+    rest = [row for row, column, *_ in cells if row < last[0] and column < last[1]]
+    assert rest == sorted(rest)
+
+
+def test_generated_tokens_are_told_as_they_come(client):
+    events = client.events("/look", {"prompt": TEXT, "new_tokens": 4})
+    told = [len(value["tokens"]) for name, value in events if name == "generated"]
+    assert told == list(range(1, len(told) + 1))
+    table = first(events, "table")
+    assert len(table["tokens"]) == table["generated"] + told[-1]
+    assert table["tokens"][table["generated"] :] == [v for n, v in events if n == "generated"][-1]["tokens"]
+
+
+def test_a_long_table_fills_in_at_its_end(live):
+    events = Client(live).events("/look", {"prompt": "a b " * 14})
+    table = first(events, "table")
+    assert table["left_out"] + len(table["positions"]) == len(first(events, "prompt")["tokens"])
+    assert len(table["positions"]) <= 48
+
+
+@pytest.mark.parametrize("do", ["swap", "strengthen", "remove", "patch"])
+def test_a_change_is_what_the_package_does(model, client, do):
+    tokenizer = tiny_tokenizer()
+    change = {"do": do, "token": " city", "into": " sea", "layers": ["1", "2"], "strength": 2, "positions": [1]}
+    asked = {"prompt": TEXT, "change": change, "other": "the city in the tower"}
+    events = client.events("/look", asked)
+    assert events[-1][0] == "end", events[-1]
+    where = {"layers": ["1", "2"], "positions": [1]}
+    edit = {
+        "swap": lambda: bauklens.edits.swap(None, " city", " sea", strength=2, **where),
+        "strengthen": lambda: bauklens.edits.steer(None, " city", strength=2, **where),
+        "remove": lambda: bauklens.edits.ablate(None, " city", strength=2, **where),
+        "patch": lambda: bauklens.edits.patch("the city in the tower", **where),
+    }[do]()
+    expected = bauklens.intervene(model, tokenizer, TEXT, edit, controls=10)
+    told = [value for name, value in events if name == "answers"]
+    assert [each["done"] for each in told] == [False, True]
+    for row, condition in zip(told[-1]["rows"], ("clean", "edited"), strict=False):
+        assert row["top"] == visible(expected.vocabulary[int(expected.top[condition][0])])
+        assert row["probability"] == pytest.approx(expected.probability[condition][0].tolist(), abs=1e-6)
+    assert told[-1]["controls"] == expected.controls == (0 if do == "patch" else 10)
+    if expected.controls:
+        mean = expected.probability["control"][:, 0].mean(axis=0)
+        assert told[-1]["rows"][2]["probability"] == pytest.approx(mean.tolist(), abs=1e-5)
+    assert told[-1]["rows"][1]["text"] == bauklens.generate(model, tokenizer, TEXT, edits=edit, max_new_tokens=16).text
+
+
+def saved(client, events):
+    return client.json("/save", {"name": first(events, "done")["name"], "form": "json"})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": TEXT, "topk": 4, "stream": "delta"},
+        {"prompt": 'it\'s "quoted" \\ and \n new', "targets": [" city", 7], "new_tokens": 3},
+        {"prompt": TEXT, "sets": [{"name": "places", "tokens": [" city", " sea"]}]},
+        {"prompt": TEXT, "change": {"do": "swap", "token": " city", "into": " sea", "layers": ["1"]}},
+        {"prompt": TEXT, "change": {"do": "patch", "positions": [2]}, "other": "the city in the tower"},
+        {"prompt": TEXT, "replaced": [[1, " sea"]]},
+    ],
+)
+def test_the_python_that_is_shown_makes_the_same_table(model, client, asked, monkeypatch):
+    events = client.events("/look", asked)
+    program = first(events, "done")["python"]
+    monkeypatch.setattr(bauklens, "load", lambda name: (model, tiny_tokenizer()))
+    *lines, last = program.split("\n")
+    names = {}
+    exec("\n".join(lines), names)
+    again = eval(last, names).to_dict()
+    there = saved(client, events)
+    for found in (again, there):
+        for lens in (found, found.get("one", {}), found.get("other", {})):
+            for key in ("provenance", "prompt"):
+                lens.pop(key, None)
+    assert json.loads(json.dumps(again)) == there
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": "-the tower's", "topk": 4, "stream": "delta", "targets": [" city"], "new_tokens": 2},
+        {
+            "prompt": TEXT,
+            "change": {"do": "swap", "token": " city", "into": " sea", "layers": ["1", "2"], "strength": 2},
+        },
+    ],
+)
+def test_the_command_that_is_shown_is_one(client, asked):
+    import shlex
+
+    from bauklens.cli.commands import lens
+
+    command = first(client.events("/look", asked), "done")["command"]
+    words = shlex.split(command)
+    assert words[:2] == ["bauklens", "lens"]
+    context = lens.make_context("lens", words[2:])
+    assert context.params["prompt"] == asked["prompt"]
+    assert context.params["topk"] == asked.get("topk", 5)
+    assert context.params["swap"] == ((" city=> sea",) if "change" in asked else ())
+    assert context.params["edit_strength"] == (2 if "change" in asked else 1)
+
+
+def test_what_no_command_can_say_has_none(client):
+    assert first(client.events("/look", {"prompt": TEXT, "replaced": [[0, " sea"]]}), "done")["command"] == ""
+
+
+def test_a_look_is_saved_as_a_page_that_needs_no_server(client):
+    events = client.events("/look", {"prompt": TEXT})
+    done = first(events, "done")
+    status, html = client.ask("/save", {"name": done["name"], "form": "page", "state": {"colour": "entropy"}})
+    assert status == 200
+    assert '"colour":"entropy"' in html
+    assert f":{client.port}" not in html
+    assert client.ask("/save", {"name": "another", "form": "page"})[0] == 410
+
+
+def test_twenty_pages_are_served_in_turn_and_none_is_lost(model, live):
+    prompts = [
+        f"the {word} in the {word}"
+        for word in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+    ]
+    found = {}
+
+    def ask(number):
+        found[number] = Client(live).events("/look", {"prompt": prompts[number], "page": f"page {number}"})
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    for number, prompt in enumerate(prompts):
+        assert found[number][-1][0] == "end"
+        table = first(found[number], "table")
+        assert table["tokens"] == [
+            visible(each) for each in bauklens.logit_lens(model, tiny_tokenizer(), prompt).tokens
+        ]
+
+
+class Slow(torch.nn.Module):
+    """Lets a test hold up a model's first block."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block, self.open, self.begun = block, threading.Event(), threading.Event()
+
+    def forward(self, *args, **options):
+        self.begun.set()
+        assert self.open.wait(30)
+        return self.block(*args, **options)
+
+
+@pytest.fixture
+def held():
+    """A server whose model waits in its first block until ``open`` is set."""
+    model = tiny_model("gpt2")
+    with bauklens.serve(model, tiny_tokenizer()) as live:
+        Client(live).events("/look", {"prompt": "the"})
+        slow = Slow(model.transformer.h[0].mlp)
+        slow.open.set()
+        model.transformer.h[0].mlp = slow
+        Client(live).events("/look", {"prompt": "the"})  # it is looked at anew
+        slow.begun.clear()
+        slow.open.clear()
+        yield live, slow
+        slow.open.set()
+
+
+def test_the_next_look_of_a_page_cancels_the_one_before(held):
+    live, slow = held
+    client, found = Client(live), {}
+
+    def ask(name, page):
+        found[name] = client.events("/look", {"prompt": f"the {name}", "page": page})
+
+    threads = [threading.Thread(target=ask, args=each) for each in (("sea", "one"), ("city", "two"))]
+    threads[0].start()
+    assert slow.begun.wait(30)
+    threads[1].start()
+    time.sleep(0.5)
+    threads.append(threading.Thread(target=ask, args=("tower", "one")))
+    threads[2].start()
+    time.sleep(0.5)
+    slow.open.set()
+    for each in threads:
+        each.join(60)
+    assert found["sea"][-1] == ("stopped", None)
+    assert found["city"][-1][0] == "end"
+    assert found["tower"][-1][0] == "end"
+
+
+def test_a_page_that_is_closed_frees_its_work(held):
+    live, slow = held
+    connection, answer = Client(live).send("POST", "/look", {"prompt": "the", "new_tokens": 40, "page": "one"})
+    assert answer.readline() == b"event: queued\n"
+    assert slow.begun.wait(30)
+    connection.sock.close()
+    answer.close()
+    connection.close()
+    time.sleep(0.5)
+    slow.open.set()
+    calls = []
+    slow.register_forward_pre_hook(lambda *_: calls.append(1))
+    time.sleep(0.5)
+    assert len(calls) <= 1  # 40 tokens were asked for
+
+
+def test_too_many_at_once_are_told_to_come_again():
+    worker, gate = Worker(), threading.Event()
+    told = []
+    worker.add(Job("first", lambda _: gate.wait(30), lambda *each: told.append(each), 60))
+    time.sleep(0.2)
+    jobs = [
+        Job(f"page {number}", lambda _: None, lambda *each: told.append(each), 60) for number in range(MOST_WAITING)
+    ]
+    assert [worker.add(job) for job in jobs] == list(range(1, MOST_WAITING + 1))
+    with pytest.raises(BusyError):
+        worker.add(Job("one more", lambda _: None, lambda *_: None, 60))
+    gate.set()
+    worker.close(30)
+
+
+def test_what_takes_too_long_ends_with_a_sentence():
+    with bauklens.serve(tiny_model("gpt2"), tiny_tokenizer(), seconds=1e-6) as live:
+        events = Client(live).events("/look", {"prompt": TEXT})
+        assert events[-1][0] == "failed"
+        assert "longer than 0 seconds" in events[-1][1]
+        assert Client(live).json("/about")
+
+
+def test_a_model_that_raises_is_told_of_and_does_not_end_the_server():
+    model, tokenizer = tiny_model("gpt2"), tiny_tokenizer()
+    bad = tokenizer(" sea").input_ids[0]
+
+    class Raises(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.weight = inner, inner.weight
+
+        def forward(self, ids):
+            if (ids == bad).any():
+                raise RuntimeError("it\nis broken")
+            return self.inner(ids)
+
+    model.transformer.wte = Raises(model.transformer.wte)
+    with bauklens.serve(model, tokenizer) as live:
+        events = Client(live).events("/look", {"prompt": "the sea"})
+        assert events[-1][0] == "failed"
+        assert "it is broken" in events[-1][1]
+        assert Client(live).events("/look", {"prompt": "the tower"})[-1][0] == "end"
+
+
+def test_the_model_is_as_it_was_after_a_stop_in_the_middle(held):
+    live, slow = held
+    before = slow.training, len(slow._forward_hooks)
+    thread = threading.Thread(target=lambda: suppressed(live))
+    thread.start()
+    assert slow.begun.wait(30)
+    threading.Timer(0.3, slow.open.set).start()
+    live.stop()
+    thread.join(30)
+    assert (slow.training, len(slow._forward_hooks)) == before
+    with pytest.raises(ConnectionRefusedError):
+        Client(live).ask("/about")
+    assert repr(live) == "<Live page, stopped>"
+
+
+def suppressed(live):
+    """A look whose server ends meanwhile."""
+    with suppress(OSError, HTTPException, AssertionError, ValueError):
+        Client(live).events("/look", {"prompt": "the", "new_tokens": 30})
+
+
+def test_a_quick_decoder_is_fitted_and_is_there_the_next_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    with bauklens.serve(model, tokenizer) as live:
+        client = Client(live)
+        assert client.json("/about")["fit"]
+        events = client.events("/fit", {})
+        assert events[-1][0] == "end", events[-1]
+        assert first(events, "fitted")["decoder"] == "quick"
+        assert any(name == "progress" for name, _ in events)
+        assert client.json("/about")["decoders"] == [["logit", "logit lens"], ["quick", "Jacobian lens quick"]]
+        quick = saved(client, client.events("/look", {"prompt": TEXT, "decoder": "quick"}))
+        assert quick["decoder"] == "quick"
+    with bauklens.serve(model, tokenizer) as live:
+        about = Client(live).json("/about")
+        assert [each[0] for each in about["decoders"]] == ["logit", "quick"]
+        assert not about["fit"]
+    with bauklens.serve(tiny_model("llama", seed=1), tokenizer) as live:
+        assert Client(live).json("/about")["fit"]
+
+
+def test_memory_does_not_grow_with_the_number_of_looks(live):
+    import psutil
+
+    client, process = Client(live), psutil.Process()
+    sizes = []
+    for number in range(300):
+        client.events("/look", {"prompt": f"the tower {number}"})
+        if number in (149, 299):
+            sizes.append(process.memory_info().rss)
+    assert sizes[1] - sizes[0] < 20 << 20
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": "0.0.0.0"}, "pass token="),
+        ({"token": "short"}, "shorter than 8"),
+        ({"token": "has spaces here"}, "letters, digits"),
+        ({"port": 1 << 20}, "cannot listen"),
+        ({"host": "203.0.113.7", "token": "abcdefgh"}, "cannot listen"),
+        ({"decoders": "nowhere.pt"}, "nowhere.pt"),
+    ],
+)
+def test_what_cannot_be_served_says_so(model, options, said):
+    with pytest.raises(LensError, match=said):
+        bauklens.serve(model, tiny_tokenizer(), **options)
+
+
+def test_a_port_that_is_taken_says_so(model, live):
+    with pytest.raises(LensError, match="cannot listen at 127"):
+        bauklens.serve(model, tiny_tokenizer(), port=Client(live).port)
+
+
+def test_without_a_tokenizer_there_is_nothing_to_type_to(model):
+    with pytest.raises(LensError, match="needs a tokenizer"):
+        bauklens.serve(model)
+
+
+def test_in_a_notebook_it_is_a_link(live):
+    assert live.url in live._repr_html_()
+
+
+def test_events_are_read_as_they_are_written():
+    assert events_in('event: a\ndata: "b"\n\nevent: end\ndata: null\n\n') == [("a", "b"), ("end", None)]

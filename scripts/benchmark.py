@@ -29,6 +29,7 @@ from gpu_table import GPU, of_gpus
 from peers.table import PEERS, of_the_peers
 from rich.console import Console
 from rich.table import Table
+from serve_table import SERVE, of_the_live_page
 from start_table import of_the_start
 from tqdm import tqdm
 from viewer_table import of_the_viewer
@@ -350,6 +351,8 @@ def write_docs(runs: list[dict[str, Any]], folder: Path) -> None:
         parts.append(of_paths(json.loads((folder / PATHS).read_text(encoding="utf-8"))))
     if (folder / START).exists():
         parts.append(of_the_start(json.loads((folder / START).read_text(encoding="utf-8"))))
+    if (folder / SERVE).exists():
+        parts.append(of_the_live_page(json.loads((folder / SERVE).read_text(encoding="utf-8"))))
     if (folder / PEERS).exists():
         parts.append(of_the_peers(json.loads((folder / PEERS).read_text(encoding="utf-8"))))
     if (folder / GPU).exists():

@@ -7,6 +7,8 @@ TOGETHER = {
     "tests/test_site.py": "the site is built once, in the checkout's own folder",
     "tests/test_release.py": "the wheel is built once",
     "tests/test_flows.py": "each browser is started once",
+    "tests/test_live.py": "its server is started once",
+    "tests/test_live_page.py": "each browser and the server are started once",
     "tests/test_jupyter.py": "servers share their user's settings",
     "tests/test_large_pages.py": "a page of 32,768 positions is made once",
     "tests/test_sweep_faults.py": "the sweep that the others are compared with is made once",

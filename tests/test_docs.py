@@ -40,6 +40,7 @@ NOT_RUN_HERE = (
     ".venv/bin/python ",
     "torchrun ",  # tests/test_sweep_faults.py, tests/test_parallel.py
     "eval ",  # tests/test_cli.py has bash take the completion
+    "bauklens serve ",  # tests/test_live_command.py
 )
 
 

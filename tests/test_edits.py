@@ -216,6 +216,34 @@ def logits_with(model, other, here, there):
         return logits(model)
 
 
+OTHERS = {
+    "patch": lambda layers: edits.patch(PROMPT[::-1], layers=layers),
+    "mean": lambda layers: edits.mean_ablate("hidden", [PROMPT[::-1], PROMPT[1:]], layers=layers),
+}
+
+
+@pytest.mark.parametrize("edit", OTHERS.values(), ids=OTHERS)
+def test_other_prompts_run_once_however_many_layers_are_edited(model, edit):
+    runs = []
+    model.get_input_embeddings().register_forward_hook(lambda *_: runs.append(1))
+    counts = []
+    for layers in ([1], [1], [0, 1, 2]):  # the first time, the model is looked at
+        runs.clear()
+        bauklens.logit_lens(model, None, PROMPT, edits=edit(layers))
+        counts.append(len(runs))
+    assert counts[1] == counts[2]
+
+
+def test_a_mean_is_over_all_positions_of_the_texts_but_their_first(gpt2):
+    texts = [PROMPT[::-1], PROMPT[1:5]]
+    states = [bauklens.get_hidden_states(gpt2, None, text) for text in texts]
+    mean = torch.cat([each[1, 0, 1:] for each in states]).mean(dim=0)
+    lens = bauklens.logit_lens(gpt2, None, PROMPT, layers=[1], edits=edits.mean_ablate("hidden", texts, layers=1))
+    by_hand = bauklens.decode_states(gpt2, None, mean[None], ["mean"], topk=5)
+    assert lens.top_ids[0].tolist() == [by_hand.top_ids[0, 0].tolist()] * len(PROMPT)
+    assert np.allclose(lens.top_probs[0], by_hand.top_probs[0, 0], atol=1e-5)
+
+
 @pytest.mark.parametrize("where", ["attention", "mlp"])
 def test_what_a_sublayer_writes_is_taken_away(model, where):
     streams = bauklens.logit_lens(model, None, PROMPT, stream=["hidden", "attention", "mlp"], norm=None, track=0)

@@ -25,10 +25,20 @@ class MeanAblate(_Kind):
 
     def at(self, setting: Setting, site: Site) -> Change:
         """The change at one layer."""
-        prompts = [encode(setting.model, setting.tokenizer, text) for text in self.texts] or [setting.inputs]
-        found = [states_at(setting, setting.stream_of(each, [site.where]), site) for each in prompts]
-        mean = torch.cat([each[1:] if len(each) > 1 else each for each in found]).float().mean(dim=0)
+        mean = setting.once(self, site.where, lambda: self._means(setting, site.where))[site.label]
         return lambda states, _: mean.to(states).expand_as(states)
+
+    def _means(self, setting: Setting, where: str | int) -> dict[str, torch.Tensor]:
+        """Of every layer, (hidden,) float32; each text is run once, and let go of."""
+        sites = setting.sites(where)
+        sums, count = dict.fromkeys(sites, torch.zeros((), dtype=torch.float64, device="cpu")), 0
+        for inputs in [encode(setting.model, setting.tokenizer, text) for text in self.texts] or [setting.inputs]:
+            stream = setting.stream_of(inputs, [where])
+            first = int(inputs.count > 1)
+            count += inputs.count - first
+            for site in sites:
+                sums[site] = sums[site] + states_at(setting, stream, site)[first:].cpu().double().sum(dim=0)
+        return {site.label: (total / count).float() for site, total in sums.items()}
 
     def described(self, setting: Setting | None) -> dict[str, Any]:  # noqa: ARG002
         """As plain values."""
@@ -46,7 +56,8 @@ class Patch(_Kind):
         """The change at one layer."""
         source = encode(setting.model, setting.tokenizer, self.prompt)
         places = aligned(setting.inputs.count, source.count, self.align)
-        found = states_at(setting, setting.stream_of(source, [site.where]), site).float()
+        stream = setting.once(self, site.where, lambda: setting.stream_of(source, [site.where]))
+        found = states_at(setting, stream, site).float()
 
         def change(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
             columns = [column for column, position in enumerate(positions.tolist()) if position in places]

@@ -1,8 +1,8 @@
 """Where an edit acts: a model, a prompt, and what directions of tokens are there."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
@@ -24,10 +24,13 @@ from bauklens.result.tokens import token_texts
 from bauklens.stream.states import trace_stream
 from bauklens.stream.stream import Stream
 from bauklens.stream.tracing import Tracing
+from bauklens.vocabulary import EMBED
 
 Token = str | int
 """A text, of which the first token is taken, or a token's id."""
 
+
+Made = TypeVar("Made")
 
 _SAME = 0.999
 """The least cosine between what a head makes of a state and what its weights do."""
@@ -56,6 +59,14 @@ class Setting:
         self.model, self.tokenizer, self.anatomy, self.inputs = model, tokenizer, anatomy, inputs
         self._decoders: dict[int, tuple[Any, Decoder]] = {}
         self._pulled: dict[tuple[int, ...], torch.Tensor] = {}
+        self._made: dict[tuple[int, Hashable], tuple[object, Any]] = {}
+
+    def once(self, owner: object, what: Hashable, make: Callable[[], Made]) -> Made:
+        """What somebody makes for this setting, once: what another run left serves all layers of an edit."""
+        key = id(owner), what
+        if key not in self._made:
+            self._made[key] = owner, make()
+        return cast("Made", self._made[key][1])
 
     @cached_property
     def sublayers(self) -> Sublayers:
@@ -92,6 +103,12 @@ class Setting:
         """How many heads a block's attention has; 0 if they cannot be told apart."""
         found = self.heads[self.anatomy.labels.index(label)]
         return found.count if isinstance(found, Heads) else 0
+
+    def sites(self, where: str | int) -> list[Site]:
+        """Every layer at which that can be changed."""
+        labels = [EMBED, *self.anatomy.labels] if where == "hidden" else list(self.anatomy.labels)
+        has = [label for label in labels if not isinstance(where, int) or where < self.head_count(label)]
+        return [Site(label, where) for label in has]
 
     @cached_property
     def clean(self) -> Stream:

@@ -82,4 +82,4 @@ async function begin() {
   else form.focus();
 }
 
-begin();
+begin().catch((error) => (document.getElementById("status").textContent = `The page could not start: ${error.message}`));

@@ -54,6 +54,7 @@ export function askForm(about, there, look, change) {
   form.addEventListener("submit", send);
   prompt.addEventListener("input", changed);
   form.addEventListener("keydown", (event) => event.key === "Enter" && !event.shiftKey && event.target instanceof HTMLTextAreaElement && send(event));
+  chat.fill([]);
   choose(false);
   return {
     asked,

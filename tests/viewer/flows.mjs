@@ -6,36 +6,15 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import puppeteer from "puppeteer-core";
-
 import { probabilityText } from "../../bauklens/viewer/numbers.js";
+import { launched, runAll, soon } from "./driven.mjs";
 
 const [name, executablePath, folder] = process.argv.slice(2);
-const [TRIES, PAUSE] = [100, 50]; // how often, and after how many ms, what follows an event is looked for again
 const downloads = join(folder, `downloads-${name}`);
 const { tops: texts, probabilities, token } = JSON.parse(await readFile(join(folder, "expected.json"), "utf8"));
 const tops = texts.map((row, down) => row.map((text, across) => `${text}, ${probabilityText(probabilities[down][across])}`));
 
-const browser = await puppeteer.launch({
-  browser: name,
-  executablePath,
-  protocol: "webDriverBiDi",
-  headless: true,
-  args: name === "chrome" ? ["--no-sandbox", "--disable-gpu"] : [],
-});
-
-const downloadBehavior = { type: "allowed", destinationFolder: downloads };
-await browser.connection.send("browser.setDownloadBehavior", { downloadBehavior });
-
-/** What a function returns, as soon as it returns something; else an error. */
-async function soon(value, what) {
-  for (let left = TRIES; left; left -= 1) {
-    const found = await value();
-    if (found) return found;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-  }
-  return assert.fail(what);
-}
+const browser = await launched(name, executablePath, downloads);
 
 /** A page of the folder, and what finds things in it as a screen reader would: by role and name. */
 async function opened(file, fragment = "") {
@@ -180,15 +159,5 @@ const flows = {
 };
 
 const pages = { "several lenses are shown in turn, side by side, and compared": "several.html" };
-for (const [flow, run] of Object.entries(flows)) {
-  const began = Date.now();
-  try {
-    const page = await opened(pages[flow] ?? "one.html");
-    await run(page);
-    await page.end();
-    console.log(JSON.stringify({ flow, error: null, ms: Date.now() - began }));
-  } catch (error) {
-    console.log(JSON.stringify({ flow, error: error.stack, ms: Date.now() - began }));
-  }
-}
+await runAll(flows, (flow) => opened(pages[flow] ?? "one.html"));
 await browser.close();

@@ -1,0 +1,93 @@
+"""The live page in Chromium and in Firefox, over WebDriver BiDi, against the real server and the demo model."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import bauklens
+from tests.test_flows import BROWSERS
+
+VIEWER = Path(__file__).parent / "viewer"
+FLOWS = [
+    "a table fills in, and becomes a viewer",
+    "what is typed is shown as tokens, a chat in the model's template",
+    "a look that runs is stopped, and another is none the worse",
+    "a token is swapped for another, and random changes do not do that",
+    "a token of the prompt is replaced, and states are patched from another prompt",
+    "looks are gone back to, pinned beside another, and opened by their link",
+    "a look is saved as a page and as the lines that make it again",
+    "what is hostile is shown as text",
+    "the keyboard alone is enough",
+    "without the token it says what to open",
+]
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def live(demo):
+    with bauklens.serve(*demo, decoders="demo", name="demo") as live:
+        yield live
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def went(request, tmp_path_factory, live):
+    """What the flows said of themselves in a browser: {flow: error or None}."""
+    path = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)
+    if not path:
+        pytest.skip(f"{BROWSERS[request.param][0]} is not installed")
+    folder = tmp_path_factory.mktemp(request.param)
+    command = ["node", str(VIEWER / "live.mjs"), request.param, path, str(folder), live.url]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {line["flow"]: line["error"] for line in lines}
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_flow(went, flow):
+    assert list(went) == FLOWS
+    assert went[flow] is None, went[flow]
+
+
+@pytest.fixture
+def opened(browser, live):
+    contexts = []
+
+    def open_page(width, scheme):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(live.url)
+        page.get_by_label("prompt", exact=True).fill("The Eiffel Tower is located in the city of")
+        page.get_by_role("button", name="Look").click()
+        page.locator("figure.mounted").wait_for(timeout=60_000)
+        page.get_by_text("Done in").wait_for(timeout=60_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 480])
+def test_it_fits_the_window_and_anyone_can_use_it(opened, width, scheme):
+    page = opened(width, scheme)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    page.evaluate((VIEWER / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'best-practice']})")
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]] == []
+
+
+def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):
+    with bauklens.serve(*demo) as live:
+        page = browser.new_page()
+        page.goto(live.url)
+        page.get_by_label("prompt", exact=True).fill("The sea")
+    page.get_by_role("button", name="Look").click()
+    page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
+    page.close()

@@ -1,0 +1,224 @@
+// The live page in a real browser, against the real server: node live.mjs BROWSER EXECUTABLE FOLDER URL
+
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { launched, runAll, soon } from "./driven.mjs";
+
+const [name, executablePath, folder, url] = process.argv.slice(2);
+const downloads = join(folder, `downloads-${name}`);
+const browser = await launched(name, executablePath, downloads);
+const LONG = 1200; // tries, of 50 ms
+const EIFFEL = "The Eiffel Tower is located in the city of";
+
+/** The live page, and what finds things in it as a screen reader would: by role and name. */
+async function opened(address = url) {
+  const page = await browser.newPage();
+  await page.setViewport({ width: 1400, height: 1000 });
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  await page.goto(address);
+  const every = (role, called) => page.$$(`::-p-aria([role="${role}"]${called ? `[name="${called}"]` : ""})`);
+  const by = (role, called, nth = 0) => soon(async () => (await every(role, called))[nth], `there is no ${role} “${called}” (${nth})`);
+  const text = (selector) => page.$$eval(selector, (found) => found.map((each) => each.textContent));
+  const says = (selector, what, tries = LONG) => soon(async () => (await text(selector)).some((each) => each.includes(what)), `${selector} does not say “${what}”`, tries);
+  return {
+    page, every, by, text, says,
+    click: async (role, called, nth = 0) => (await by(role, called, nth)).click(),
+    /** Types a prompt into the empty box, and looks. */
+    async look(prompt = EIFFEL) {
+      await (await by("textbox", "prompt")).click();
+      await page.keyboard.type(prompt);
+      await page.keyboard.press("Enter");
+    },
+    done: () => says("#status", "Done in"),
+    heading: () => text(".live-head h2"),
+    complaints,
+    end: async () => {
+      assert.deepEqual(complaints, []);
+      await page.close();
+    },
+  };
+}
+
+const answers = ({ text }) => text(".live-answers tbody tr");
+
+const flows = {
+  async "a table fills in, and becomes a viewer"({ page, look, done, by, text }) {
+    await page.evaluate(() => {
+      const seen = { before: 0, coming: 0 };
+      Object.assign(window, { seen });
+      const look = () => {
+        if (document.querySelector("figure.mounted")) return;
+        seen.before = Math.max(seen.before, document.querySelectorAll("figure.filling td:not(.coming)").length);
+        seen.coming = Math.max(seen.coming, document.querySelectorAll("figure.filling td.coming").length);
+      };
+      new MutationObserver(look).observe(document.body, { childList: true, subtree: true, attributes: true });
+    });
+    await look();
+    await done();
+    await by("grid");
+    const { before, coming } = await page.evaluate(() => window["seen"]);
+    if (name === "chrome") assert.ok(coming >= 270, `${coming} cells wait to be filled`); // Firefox hands on all at once
+    assert.equal(before, 310, "all cells are there before the viewer is");
+    assert.ok((await text(".detail .tops li"))[0].includes("␣Paris"));
+    assert.equal(await page.evaluate(() => location.hash.includes("token=")), false);
+  },
+
+  async "what is typed is shown as tokens, a chat in the model's template"({ page, by, click, says, text, look, done }) {
+    await (await by("textbox", "prompt")).click();
+    await page.keyboard.type("The sea");
+    await says("#preview", "2 tokens");
+    await click("button", "Chat");
+    await (await by("textbox", "what is said")).click();
+    await page.keyboard.type("Where is Paris?");
+    await says("#preview", "<|im_start|>");
+    assert.ok((await text("#preview button.special")).includes("<|im_end|>"));
+    await page.keyboard.press("Enter");
+    await done();
+    assert.ok((await text(".live-head h2"))[0].startsWith("Where is Paris?"));
+  },
+
+  async "a look that runs is stopped, and another is none the worse"({ page, by, click, says, look, done, text }) {
+    const generate = await by("spinbutton", "Generate");
+    await generate.click({ count: 3 });
+    await page.keyboard.type("200");
+    await look();
+    await says("figure.filling th.generated", ""); // the first tokens have come
+    await click("button", "Stop");
+    await says("#status", "Stopped.");
+    await (await by("spinbutton", "Generate")).click({ count: 3 });
+    await page.keyboard.type("2");
+    await click("button", "Look");
+    await done();
+    assert.equal((await page.$$(".row.heads:not(.foot) .head.generated")).length, 2);
+    assert.ok((await text(".row.heads .head.generated"))[0].includes("Paris"));
+  },
+
+  async "a token is swapped for another, and random changes do not do that"(tab) {
+    const { page, look, done, click, by, says, heading } = tab;
+    await (await by("combobox", "Decoder")).select("demo");
+    await look();
+    await done();
+    await click("button", "change ␣Paris");
+    await page.keyboard.type("Rome");
+    await page.keyboard.press("Enter");
+    await says(".live-answers", "goes on");
+    await done();
+    const [clean, changed, random] = await answers(tab);
+    assert.ok(clean.startsWith("as it is␣Paris"), clean);
+    assert.ok(changed.startsWith("changed␣Rome"), changed);
+    assert.ok(random.startsWith("random, 10 times␣Paris"), random);
+    assert.match(changed, /Rome, Italy/);
+    await says(".live-answers .told", "in none of 10 random changes");
+    assert.ok((await heading())[0].endsWith("␣Paris → ␣Rome"));
+    await by("button", "side by side");
+  },
+
+  async "a token of the prompt is replaced, and states are patched from another prompt"(tab) {
+    const { page, look, done, click, by, says, heading, text } = tab;
+    await look("The capital of France is");
+    await done();
+    await soon(async () => (await page.$$("#preview button")).length === 5, "there are no tokens");
+    await (await page.$$("#preview button"))[3].click();
+    await page.keyboard.type("Italy");
+    await page.keyboard.press("Enter");
+    await says(".live-head h2", "position 3 replaced");
+    await done();
+    assert.ok((await text(".row.heads .head.position")).some((each) => each.includes("Italy")));
+    await (await page.$("#options summary")).click();
+    await (await by("textbox", "the other prompt")).click();
+    await page.keyboard.type("The capital of Italy is");
+    await (await page.$$("#preview button"))[3].click();
+    await (await by("radio", "Patch its states from the other prompt")).click();
+    await click("button", "Change");
+    await says(".live-answers", "goes on");
+    await done();
+    const [clean, changed, ...rest] = await answers(tab);
+    assert.ok(clean.includes("␣Paris") && changed.includes("␣Rome"), `${clean} / ${changed}`);
+    assert.deepEqual(rest, []);
+    assert.ok((await heading())[0].includes("patched"));
+  },
+
+  async "looks are gone back to, pinned beside another, and opened by their link"({ page, look, done, click, heading, by }) {
+    await look("The sea is");
+    await done();
+    await page.$eval("#prompts textarea", (box) => (/** @type {HTMLTextAreaElement} */ (box).value = ""));
+    await look("The sun is");
+    await done();
+    await page.goBack();
+    await soon(async () => (await heading())[0] === "The sea is", "it did not go back");
+    await by("grid");
+    await click("button", "Pin beside");
+    await page.goForward();
+    await soon(async () => (await heading()).join() === "The sun is,The sea is", "they are not beside each other");
+    await soon(async () => (await page.$$("figure.mounted")).length === 2, "there are not two viewers");
+    await click("button", "the look before");
+    await soon(async () => (await heading())[0] === "The sea is", "the button did not go back");
+    const other = await opened(page.url());
+    await other.done();
+    assert.deepEqual(await other.heading(), ["The sea is"]);
+    assert.equal(await other.page.$eval("#prompts textarea", (box) => /** @type {HTMLTextAreaElement} */ (box).value), "The sea is");
+    await other.end();
+    await click("button", "Unpin");
+    await soon(async () => (await page.$$("figure.mounted")).length === 1, "it is still pinned");
+  },
+
+  async "a look is saved as a page and as the lines that make it again"({ page, look, done, click, says }) {
+    await look("The moon is");
+    await done();
+    await (await page.$(".live-head summary")).click();
+    for (const [what, said] of [["Copy the Python", "Python copied"], ["Copy the command", "command copied"], ["Copy the link", "link copied"]]) {
+      await click("button", what);
+      await says(".live-head .said", said);
+    }
+    await click("button", "Page (HTML)");
+    const file = await soon(async () => (await readdir(downloads).catch(() => [])).find((each) => each.endsWith(".html")), "there is no page");
+    const html = await soon(() => readFile(join(downloads, file), "utf8"), "the page is empty");
+    assert.ok(html.includes("The moon is") && !html.includes(new URL(url).hash.slice(1)));
+  },
+
+  async "what is hostile is shown as text"({ look, done, heading, page }) {
+    const hostile = `<img src=x onerror="window.bad=1"></script><b>&amp;\u202e\u0000`;
+    await look(hostile.replace("\u0000", ""));
+    await done();
+    assert.ok((await heading())[0].startsWith("<img src=x"));
+    assert.equal(await page.evaluate(() => window["bad"]), undefined);
+  },
+
+  async "the keyboard alone is enough"({ page, done, says, by }) {
+    await soon(async () => (await page.evaluate(() => document.activeElement.getAttribute("aria-label"))) === "prompt", "the prompt has no focus");
+    await page.keyboard.type("The cat sat on the");
+    await page.keyboard.press("Enter");
+    await done();
+    await by("grid");
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
+    const seen = [];
+    for (let left = 60; left && !seen.at(-1)?.startsWith("pin "); left -= 1) {
+      await page.keyboard.press("Tab");
+      seen.push(await focused());
+    }
+    for (const each of ["Look", "Decoder", "Stream", "Top", "Generate", "follow", "looks", "Pin beside"]) assert.ok(seen.includes(each), `${each}: ${seen}`);
+    await page.keyboard.press("Tab");
+    assert.match(await focused(), /^change /);
+    await page.keyboard.press("Enter");
+    await by("dialog", "change");
+    await page.keyboard.press("Escape");
+    await soon(async () => /^change /.test(await focused()), "the focus is lost");
+    await says("#status", "Done in");
+  },
+
+  async "without the token it says what to open"({ page, says, complaints }) {
+    await page.evaluate(() => localStorage.clear());
+    await page.goto(new URL("/", url).href);
+    await says("#status", "The token is missing or wrong");
+    complaints.length = 0; // the browser tells of the answer, 401
+    await page.goto(url);
+    await page.reload();
+  },
+};
+
+await runAll(flows, () => opened());
+await browser.close();

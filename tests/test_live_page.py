@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):
     page.get_by_role("button", name="Look").click()
     page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
     page.close()
+
+
+def test_a_server_that_is_killed_in_the_middle_is_said_in_a_line(browser):
+    command = [sys.executable, "-m", "bauklens", "serve", "--model", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        page = browser.new_page()
+        page.goto(server.stdout.readline().strip())
+        page.get_by_label("prompt", exact=True).fill("The sea")
+        page.get_by_label("Generate").fill("200")
+        page.get_by_role("button", name="Look").click()
+        page.locator("figure.filling th.generated").nth(3).wait_for()
+        server.kill()
+        page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
+        page.close()

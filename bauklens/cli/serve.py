@@ -43,7 +43,7 @@ def serve(
     \b
     Example: bauklens serve --model demo --decoder demo --open
     """
-    found = decoders_named(decoders, force=force_decoder)
+    found = decoders_named(decoders, force=True) if force_decoder else list(decoders) or None
     model, tokenizer = load_model(options)
     from bauklens.live.serving import serve as served
 

@@ -71,8 +71,11 @@ class Looking:
     sources: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, model: nn.Module, tokenizer: Any, decoders: Iterable[Decoder]) -> "Looking":
+    def at(cls, model: nn.Module, tokenizer: Any, decoders: Iterable[tuple[Decoder, str]]) -> "Looking":
         """The model, if it can be looked at.
+
+        Args:
+            decoders: each with what ``load_decoder`` takes, or an empty text.
 
         Raises:
             LensError: there is no tokenizer, the model is not one that predicts the next token of a text, or a decoder
@@ -84,16 +87,16 @@ class Looking:
         anatomy = resolve(model, encode(model, tokenizer, "The"))
         require_text_model(anatomy, "a live page")
         found = cls(model, tokenizer, anatomy)
-        for each in decoders:
+        for each, source in decoders:
             if each is not LOGIT_LENS:
-                found.add(each)
+                found.add(each, source)
         return found
 
     def add(self, decoder: Decoder, source: str = "") -> None:
         """One decoder more.
 
         Args:
-            source: what ``load_decoder`` takes; what was loaded by a name or from a file says it itself.
+            source: what ``load_decoder`` takes; empty if it was made here.
 
         Raises:
             LensError: it was made for another model.
@@ -101,7 +104,7 @@ class Looking:
         require_fit(decoder, self.model, self.anatomy, ["hidden"], "own")
         name = told_apart([*self.decoders, decoder.name])[-1]
         self.decoders[name] = decoder
-        self.sources[name] = source or str(getattr(decoder, "source", "") or decoder.name)
+        self.sources[name] = source or decoder.name
 
     def look(self, asked: Asked, job: Job, known: LensResult | None = None) -> Looked:
         """Does what is asked for, and tells the job what it finds on the way.

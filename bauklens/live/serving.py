@@ -5,13 +5,14 @@ import logging
 import secrets
 import socket
 import webbrowser
+from os import PathLike
 from threading import Event, Thread
 from typing import Any
 
 from torch import nn
 from typing_extensions import Self
 
-from bauklens.decoders.chosen import chosen_decoders
+from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
 from bauklens.live.guard import LOOPBACK
 from bauklens.live.looking import Looking
@@ -124,8 +125,10 @@ def serve(
     if host not in LOOPBACK and not token:
         raise LensError(f"host={host!r} can be reached from other machines: pass token= as well, a text hard to guess")
     token = secrets.token_urlsafe(24) if token is None else _checked_token(token)
+    given = list(decoders) if is_several(decoders) else [decoders]
+    named = [str(each) if isinstance(each, (str, PathLike)) else "" for each in given]
     serving = Serving(
-        Looking.at(model, tokenizer, chosen_decoders(decoders)),
+        Looking.at(model, tokenizer, zip(chosen_decoders(given), named, strict=True)),
         name or model_name(model),
         Quick(),
         SECONDS if seconds is None else seconds,

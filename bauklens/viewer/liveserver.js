@@ -1,6 +1,7 @@
 // What the page asks the server: answers of JSON and files, and events that come one after another.
 
 const STORE = "bauklens token";
+const GONE = "The server does not answer: is bauklens serve still running?";
 
 /** The server: `get(what)`, `ask(what, data)`, `stream(what, data, told, signal)`; each has the token that came in the address. */
 export function server() {
@@ -14,7 +15,7 @@ export function server() {
       found = await fetch(`/${what}`, { headers, ...options });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Error("The server does not answer: is bauklens serve still running?");
+      throw new Error(GONE);
     }
     if (!found.ok) throw new Error(sentence(await found.text()));
     return found;
@@ -24,12 +25,15 @@ export function server() {
   return {
     get: async (what) => (await answer(what, {})).json(),
     ask: (what, data, signal = undefined) => answer(what, asking(data, signal)),
+    /** Hands on every event until one of them is the last: "end", or "stopped" if another look took the place of this one. */
     async stream(what, data, told, signal = undefined) {
       const { body } = await answer(what, asking(data, signal));
+      let last = "";
       await eachEvent(body, (name, value) => {
-        if (name === "failed") throw new Error(sentence(value));
+        last = name;
         told(name, value);
       });
+      if (!["end", "stopped", "failed"].includes(last)) throw new Error(GONE);
     },
   };
 }
@@ -44,18 +48,22 @@ function tokenHere() {
   return found ?? localStorage.getItem(STORE) ?? "";
 }
 
-/** Reads server-sent events to the end of an answer. */
+/** Reads server-sent events to the end of an answer; the last of one that failed is thrown. */
 async function eachEvent(body, told) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Error(GONE);
+    });
     if (done) return;
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
       const [, name, data] = /^event: (\w+)\ndata: (.*)$/s.exec(part);
-      told(name, JSON.parse(data));
+      const said = JSON.parse(data);
+      told(name, said);
+      if (name === "failed") throw new Error(sentence(said));
     }
   }
 }

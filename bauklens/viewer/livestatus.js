@@ -6,6 +6,7 @@ import { button, make } from "./dom.js";
 export function status(element, stop) {
   let since = 0;
   const seconds = () => `${((performance.now() - since) / 1000).toFixed(1)} s`;
+  let [doing, began] = ["", 0]; // what is being done, and since when
   const text = make("span");
   const measure = make("progress", { max: 1, "aria-label": "progress" });
   const halt = button("Stop", stop, { class: "stop" });
@@ -15,6 +16,13 @@ export function status(element, stop) {
     element.classList.toggle("failed", failed);
     text.textContent = what;
     measure.hidden = halt.hidden = !working;
+  }
+
+  /** How long a step will take that takes long, by what is done of it so far; empty if nobody can know. */
+  function left(what, done, total) {
+    if (what !== doing) [doing, began] = [what, performance.now()];
+    const passed = (performance.now() - began) / 1000;
+    return total && done && passed > 3 ? `, about ${Math.ceil((passed * (total - done)) / done)} s left` : "";
   }
 
   say("");
@@ -29,7 +37,7 @@ export function status(element, stop) {
       if (total) measure.value = done / total;
       else measure.removeAttribute("value");
       const count = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${unit}s` : `${done.toLocaleString("en")} ${unit}s`;
-      say(`${what}: ${count}, ${seconds()}`, { working: true });
+      say(`${what}: ${count}, ${seconds()}${left(what, done, total)}`, { working: true });
     },
     done: () => say(`Done in ${seconds()}.`),
     failed: (what) => say(what, { failed: true }),

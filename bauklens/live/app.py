@@ -103,7 +103,7 @@ class _Pages:
         asked = serving.looking.in_texts(Asked.of(data))
 
         def work(job: Job) -> None:
-            looked = serving.looking.look(asked, job, serving.looks.clean(asked))
+            looked = serving.looking.look(asked, job)
             name = serving.looks.add(looked)
             job.found("done", {"name": name, **self._again(asked)} | ({} if asked.change else {"figure": looked}))
 

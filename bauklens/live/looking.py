@@ -106,11 +106,8 @@ class Looking:
         self.decoders[name] = decoder
         self.sources[name] = source or decoder.name
 
-    def look(self, asked: Asked, job: Job, known: LensResult | None = None) -> Looked:
+    def look(self, asked: Asked, job: Job) -> Looked:
         """Does what is asked for, and tells the job what it finds on the way.
-
-        Args:
-            known: the lens without a change, if it is known from a look before.
 
         Raises:
             LensError: it cannot be done, in a line that the page shows.
@@ -119,10 +116,8 @@ class Looking:
         inputs = self._encoded(asked)
         if inputs.count > MOST_TOKENS:
             raise LensError(f"the prompt has {inputs.count:,} tokens: shorten it to {MOST_TOKENS:,}")
-        clean = known
-        if clean is None:
-            job.found("prompt", inputs.ids[0].tolist())
-            clean = self._lens(asked, decoder, self._prompt(asked))
+        job.found("prompt", inputs.ids[0].tolist())
+        clean = self._lens(asked, decoder, self._prompt(asked))
         if asked.change is not None:
             return self._changed(asked, decoder, clean, asked.change, job)
         if asked.replaced:

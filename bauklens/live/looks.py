@@ -2,12 +2,9 @@
 
 import secrets
 from collections import OrderedDict
-from dataclasses import replace
 from threading import Lock
 
-from bauklens.live.asked import Asked
 from bauklens.live.looking import Looked
-from bauklens.result.result import LensResult
 
 MOST_KEPT = 64
 """Looks."""
@@ -37,19 +34,6 @@ class Looks:
         with self._lock:
             return self._kept.get(name)
 
-    def clean(self, asked: Asked) -> LensResult | None:
-        """The lens of what is asked for, without its change, if one of the looks has it."""
-        wanted = unchanged(asked)
-        with self._lock:
-            found = (each.clean for each in reversed(self._kept.values()) if unchanged(each.asked) == wanted)
-            return next(found, None)
-
     @property
     def _cells(self) -> int:
         return sum(each.clean.magnitude.size * (1 if each.shown is each.clean else 3) for each in self._kept.values())
-
-
-def unchanged(asked: Asked) -> Asked:
-    """What is asked for, without what is changed; what is changed is not gone on with."""
-    is_changed = bool(asked.change or asked.replaced)
-    return replace(asked, change=None, replaced=(), other="", new_tokens=0 if is_changed else asked.new_tokens)

@@ -43,6 +43,7 @@ def own_of(
     limit: int,
     weigh: Weigh,
     compare: Callable[[range, Said], None] | None = None,
+    show: Callable[[range, Values], None] | None = None,
 ) -> Own:
     """What the model itself says, read as a row, and as what other rows are set against: top k, entropy, for KL and JS.
 
@@ -53,6 +54,7 @@ def own_of(
         limit: columns to decode at once; fewer if memory runs out.
         weigh: a product with the head's weights, which need not be to their last digit.
         compare: called with columns and what the model says at them.
+        show: called with columns and what was read of them, after they were compared.
 
     Raises:
         LensError: memory runs out for a single row.
@@ -65,6 +67,8 @@ def own_of(
         if compare is not None:
             compare(tile.positions, said)
         found = reading.with_measure("entropy").of(logits, torch.tensor(tile.positions, device="cpu"))
+        if show is not None:
+            show(tile.positions, found)
         if isinstance(reading, ShardedReading):
             reference = reading.reference_of(logits, torch.tensor(tile.positions, device="cpu"))
         else:
@@ -74,9 +78,12 @@ def own_of(
         values |= {name: of_itself for name in ("kl", "js") if name in reading.measures}
         return Own(reference, values, str(logits.dtype).removeprefix("torch."))
 
-    everything = Tile(range(1), range(len(unembed.rows.positions)))
+    count = len(unembed.rows.positions)
+    first = max(0, count - limit)  # the last columns come first, as they are looked at first
+    tiles = [Tile(range(1), each) for each in (range(first, count), range(first)) if each]
     what = "for the model's own logits at a single position"
-    parts = [part for _, part in in_tiles([everything], read, limit=limit, what=what)]
+    found = {int(tile.numbers(count)[0]): part for tile, part in in_tiles(tiles, read, limit=limit, what=what)}
+    parts = [found[place] for place in sorted(found)]
     values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
     return Own(_joined([part.reference for part in parts]), values, parts[0].precision)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -120,21 +120,23 @@ def decode_parts(
     with unembedding(run, rows, way) as unembed, bar("Decoding", "row", total=rows.everything.count) as rows_done:
         exact = Exact(unembed, offset) if shard is None else InShards(unembed, offset)
         may_round = way.precision == "auto" and offset is None and shard is None
-        low = low_precision(exact, rows.everything, reading) if may_round else None
-        readout: Readout = low or exact
-        compared = None
+        low = cache(partial(low_precision, exact, rows.everything, reading) if may_round else lambda: None)
+
+        def weigh(probabilities: torch.Tensor) -> torch.Tensor:
+            return (low() or exact).mean_weights(probabilities)
+
+        table, compared = Table(rows, rows_done), None
         if own_row is not None and says is not None and not (run.anatomy.alone or run.anatomy.whole):
             compared = OwnDifferences(unembed, own_row, parts)
         if says is not None and (needs_own or own_row is not None):
             compare = None if compared is None else compared.add
-            own = own_of(says, unembed, reading, offset, beside(limit), readout.mean_weights, compare)
+            show = None if own_row is None else partial(table.show, own_row)
+            own = own_of(says, unembed, reading, offset, beside(limit), weigh, compare, show)
             reading = replace(reading, reference=own.reference) if needs_own else reading
-        table, of_states = Table(rows, rows_done), OfStates(run, rows, reading.measures)
+        of_states = OfStates(run, rows, reading.measures)
         tiles = [rows.everything] if own_row is None or own is None else rows.everything.without_layer(own_row)
         if run.together > 1:
             tiles = [piece for tile in tiles for piece in tile.pieces(_most_at_once(run))]
-        if own is not None and own_row is not None:
-            table.show(rows.everything.layer(own_row), own.values)
         if tracking.most:
             reading, tiles = _tracking(table, exact, reading, tiles, tracking, own, limit)
         if own is not None and own_row is not None and says is not None:
@@ -142,6 +144,7 @@ def decode_parts(
             if reading.tracked:
                 values = values | own_tracked(reading, says, len(rows.positions), beside(limit))
             table.keep(rows.everything.layer(own_row), values)
+        readout: Readout = low() or exact
         redone: list[torch.Tensor] = []
 
         def read(layers: range) -> None:
@@ -151,7 +154,7 @@ def decode_parts(
 
         rows.read(tiles, limit, read, compared_layers(run, rows))
         values = table.values() | of_states.values()
-        promised = 0.0 if low is None else TOLERANCE
+        promised = 0.0 if readout is exact else TOLERANCE
         checks = compared_cells(run, unembed, offset, values, promised, parts, max(1, limit // 4))
     if says is not None:
         differences = _differences_of_last(run, rows, parts, limit) if compared is None else compared.each

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bauklens.decode.reading import Values
-from bauklens.decode.tiles import Some
+from bauklens.decode.tiles import Some, Tile
 from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError, NotFiniteError
 from bauklens.progress import is_watched, tell
@@ -56,9 +56,9 @@ class Table:
         self._show(numbers[sure], values, sure)
         return numbers[~sure]
 
-    def show(self, tile: Some, values: Values) -> None:
-        """Shows whoever watches what was read of some rows, all of it certain, before it is kept."""
-        numbers = tile.numbers(len(self._rows.positions))
+    def show(self, row: int, columns: range, values: Values) -> None:
+        """Shows whoever watches what was read of some columns of a row, all of it certain, before it is kept."""
+        numbers = Tile(range(row, row + 1), columns).numbers(len(self._rows.positions))
         self._show(numbers, values, torch.ones(len(numbers), dtype=torch.bool, device="cpu"))
 
     def _show(self, numbers: torch.Tensor, values: Values, sure: torch.Tensor) -> None:

@@ -72,6 +72,7 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(built):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     """Away from the repository, with nothing but what it asks for itself, on a tiny model in a folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}

@@ -80,6 +80,7 @@ def test_benchmark(tmp_path):
     assert run["decoding"] == {"precision": "float32", "by": "product", "rows": 64, "decoded again": 0}
 
 
+@pytest.mark.long
 def test_benchmark_of_sweeps(tmp_path):
     write_model(tmp_path / "tiny")
     figures = tmp_path / "figures.json"
@@ -144,6 +145,7 @@ def test_who_imports_a_large_package():
     }
 
 
+@pytest.mark.long
 def test_benchmark_of_a_model_over_ranks():
     pytest.importorskip("transformers.distributed", reason="this version of transformers has no DistributedConfig")
     words = [SCRIPTS / "benchmark_ranks.py", "--tokens", "12", "--vocabulary", "300", "--rounds", "1"]
@@ -163,6 +165,7 @@ def test_benchmark_of_effects(tmp_path):
     assert re.findall(r", (hidden|mlp), 50 tokens: .* ratio [\d.]+;", ran.stdout) == ["hidden", "mlp"]
 
 
+@pytest.mark.long
 def test_benchmark_of_peers(tmp_path):
     tiny_model("llama").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")

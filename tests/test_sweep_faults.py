@@ -18,7 +18,7 @@ from tests.processes import ROOT, python
 from tests.sweeps import digests, prompts_of, write_model, write_prompts
 from tests.tiny import tiny_model, tiny_tokenizer
 
-pytestmark = pytest.mark.slow  # processes start: tests/scheduling.py has one worker run all of them
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # tests/scheduling.py has one worker run all of them
 
 PER, COUNT = 60, 720
 OPTIONS = ["--model", "tiny", "--per", str(PER), "--target", " city", "--words", "first", "-o"]

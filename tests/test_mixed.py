@@ -318,6 +318,27 @@ class TestALens:
         lens = bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT)
         assert lens.provenance["decoding"] == {"precision": "float32", "by": "product", "rows": 420, "decoded again": 0}
 
+    def test_a_trial_is_made_once_for_a_kind_of_rows_and_again_after_doubt(self, numbers, always_pays, monkeypatch):
+        model, tried = wide_model("llama", "plain"), []
+        read = LowPrecisionHead.read
+
+        def recorded(self, inputs, *rest):
+            tried.append(len(inputs))
+            return read(self, inputs, *rest)
+
+        monkeypatch.setattr(LowPrecisionHead, "read", recorded)
+
+        def is_tried(**options):
+            tried.clear()
+            assert bauklens.logit_lens(model, None, PROMPT, **options).provenance["decoding"]["precision"] == numbers
+            return tried[0] < 100
+
+        assert [is_tried(), is_tried(), is_tried(stream="delta"), is_tried()] == [True, False, True, False]
+        with monkeypatch.context() as doubting:
+            doubting.setattr(low_head, "TOLERANCE", -1.0)
+            assert not is_tried()
+        assert [is_tried(), is_tried()] == [True, False]
+
     def test_where_a_trial_is_not_right_it_is_exact(self, always_pays, monkeypatch):
         top = LowPrecisionHead.read
 

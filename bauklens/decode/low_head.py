@@ -8,7 +8,7 @@ has it, and computed twice. How far off it still is, and so every probability, i
 tokens that are computed twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import nn
@@ -81,6 +81,11 @@ class LowPrecisionHead:
     @is_right.setter
     def is_right(self, is_right: bool) -> None:
         self._product.head.is_right = is_right
+
+    @property
+    def uncertain(self) -> dict[Hashable, float]:
+        """Kind of rows -> the part of them that was not certain the last time."""
+        return self._product.head.uncertain
 
     def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> tuple[Values, torch.Tensor]:
         """Reads rows.

@@ -28,6 +28,9 @@ MOST_K = 32
 _TRIAL = 32
 """Rows that are tried in low precision first."""
 
+_MOST_UNCERTAIN = 0.25
+"""The part of a table's rows that were not certain, from which on the next table of its kind is tried again."""
+
 _TRIED = 4
 """Of these, how many are compared with full precision."""
 
@@ -57,6 +60,19 @@ class LowPrecision:
         """Reads rows, not all of which may be certain."""
         return self.head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
 
+    def note(self, uncertain: int, count: int) -> None:
+        """Remembers how many of so many rows were not certain, so that others of their kind need no trial."""
+        self.head.uncertain[self._kind] = uncertain / max(1, count)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether most rows of this kind were certain the last time."""
+        return self.head.is_right and self.head.uncertain.get(self._kind, 1.0) < _MOST_UNCERTAIN
+
+    @property
+    def _kind(self) -> tuple[str, str]:
+        return self.unembed.rows.stream, self.unembed.decoder
+
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
         """As :meth:`bauklens.decode.readout.Readout.mean_weights`."""
         return self.head.mean_weights(probabilities)
@@ -80,7 +96,12 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
-    """Whether most rows of a trial are certain, and a few of these right, which is seen once for each head."""
+    """Whether most rows of a trial are certain, and a few of these right, which is seen once for each head.
+
+    There is no trial if most rows of this kind were certain the last time. A row that is not is read exactly anyway.
+    """
+    if low.is_known:
+        return True
     values, certain = low.read(trial, reading)
     sure = certain.nonzero()[:, 0]
     if 2 * len(sure) < trial.count:

@@ -7,8 +7,8 @@ at the weights, a fraction of the time that converting them takes. A change that
 last bit of float32, moves logits by no more than float32 rounds, unless someone made it for that vector.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
@@ -25,12 +25,14 @@ class Remembered(Generic[Converted]):
         converted: it.
         products, bias: what tells that the weights are still the same.
         is_right: whether rows that were read with it have been compared with full precision.
+        uncertain: kind of rows -> the part of them that was not certain the last time.
     """
 
     converted: Converted
     products: torch.Tensor
     bias: torch.Tensor
     is_right: bool = False
+    uncertain: dict[Hashable, float] = field(default_factory=dict)
 
 
 _known = WeakIdKeyDictionary()

@@ -10,7 +10,7 @@ from bauklens.decode.check import Check, OwnDifferences, compared_cells, compare
 from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decode.exits import OwnLogits, own_positions
 from bauklens.decode.low_head import TOLERANCE
-from bauklens.decode.low_precision import low_precision
+from bauklens.decode.low_precision import LowPrecision, low_precision
 from bauklens.decode.of_states import OfStates
 from bauklens.decode.own_row import Own, own_of
 from bauklens.decode.reading import Reading, Values
@@ -164,7 +164,7 @@ def decode_parts(
             for check, part, difference in zip(checks, parts, differences, strict=True)
         ]
     values = _with_own(values, own if needs_own else None)
-    precision = readout.precision or _name_of(own)
+    precision = readout.precision or ("" if own is None else own.precision)  # if all of it is the model's own row
     columns = torch.cat(redone) % len(rows.positions)
     return [
         Decoded(
@@ -249,16 +249,12 @@ def _fill(
     for tile, (values, certain) in in_tiles(tiles, read, limit=limit, smallest=smallest, what=what):
         uncertain.append(table.keep(tile, values, certain))
     again = Scattered(torch.cat(uncertain))
+    if isinstance(readout, LowPrecision):
+        readout.note(again.count, sum(tile.count for tile in tiles))
     read = partial(exact.read, reading=reading)
     for some, (values, _) in in_tiles([again] if again.count else [], read, limit=beside(limit), what=what):
         table.keep(some, values)
     return again.rows
-
-
-def _name_of(own: Own | None) -> str:
-    """The dtype of the logits of a table that is nothing but the model's own row."""
-    assert own is not None
-    return own.precision
 
 
 def _most_at_once(run: Run) -> int:

@@ -85,11 +85,13 @@ class Unembed:
         decoder: maps states to the final basis, where they enter the tail.
 
     Attributes:
+        decoder: the decoder's name.
         precision: the dtype of the model's logits, as text; empty before the first are made.
     """
 
     def __init__(self, tail: Tail, anatomy: Anatomy, rows: Rows, length: int, decoder: Decoder = LOGIT_LENS) -> None:
         self.length, self.tail, self.anatomy, self.rows, self.precision = length, tail, anatomy, rows, ""
+        self.decoder = decoder.name
         self._positions, self._basis = torch.tensor(rows.positions, device="cpu"), Basis(decoder, anatomy)
         self._factors = self._basis.factors(rows.labels)
         self._buffer = torch.empty(

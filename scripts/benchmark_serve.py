@@ -100,7 +100,7 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
         "looks": found,
         "many": {
             "pages": pages,
-            "tokens": 18,
+            "tokens": len(tokenizer(f"{short} 0").input_ids),
             "seconds": together,
             "alone": alone,
             "looks": looks,

@@ -135,6 +135,16 @@ def test_benchmark_of_the_start(tmp_path):
         assert text in ran.stdout
 
 
+def test_benchmark_of_the_live_page(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    words = ["--model", tmp_path / "tiny", "--tokens", 9, "--rounds", 1, "--looks", 4, "--pages", 2]
+    ran = python(SCRIPTS / "benchmark_serve.py", *words)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^\| 9 \| [\d.]+ s \| [\d.]+ s \| [\d.]+ \| [\d.]+ s \|$", ran.stdout, re.MULTILINE), ran.stdout
+    assert "2 pages that ask at once, for" in ran.stdout
+
+
 def test_who_imports_a_large_package():
     """As Python tells it: a module below what it imports, which is indented more."""
     told = (("torch._dynamo.a", 3, 50), ("torch.b", 2, 60), ("transformers.c", 1, 90), ("scipy", 2, 7), ("ours", 1, 9))

@@ -136,7 +136,7 @@ def test_bad_input_gets_one_line(client, body, said):
         ({"replaced": [[99, "a"]]}, "there is no position 99"),
         ({"change": {"do": "remove", "token": 5, "layers": ["99"]}}, "99"),
         ({"change": {"do": "remove", "token": 5, "positions": [99]}}, "99"),
-        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "align"),
+        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "make them equally long"),
         ({"prompt": "the " * 100}, "context"),
     ],
 )

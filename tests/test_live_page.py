@@ -14,6 +14,7 @@ from tests.test_flows import BROWSERS
 VIEWER = Path(__file__).parent / "viewer"
 FLOWS = [
     "a table fills in, and becomes a viewer",
+    "before the first look there are examples, and a number that is too large is not sent",
     "what is typed is shown as tokens, a chat in the model's template",
     "a look that runs is stopped, and another is none the worse",
     "a token is swapped for another, and random changes do not do that",

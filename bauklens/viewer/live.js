@@ -3,6 +3,7 @@
 import { askForm } from "./liveask.js";
 import { changing } from "./livechange.js";
 import { fitting } from "./livefit.js";
+import { hello } from "./livehello.js";
 import { looks } from "./livelooks.js";
 import { panes } from "./livepanes.js";
 import { server } from "./liveserver.js";
@@ -27,6 +28,10 @@ async function begin() {
   const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each) });
   const change = changing(about, look);
   fitting(about, there, said, form);
+  const first = hello(document.getElementById("panes"), (prompt) => {
+    form.fill({ ...form.asked(), messages: null, prompt });
+    look(form.asked());
+  });
 
   /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
   async function look(ask, isNew = true) {
@@ -34,8 +39,10 @@ async function begin() {
     const own = (running = new AbortController());
     const each = { ask, html: null, answers: null, done: null };
     const isCurrent = () => running === own;
+    first.away();
     said.begin();
     shown.begin(ask);
+    document.getElementById("status").scrollIntoView({ block: "nearest" });
     const told = {
       queued: (before) => said.queued(before),
       progress: (step) => said.step(step),
@@ -56,9 +63,11 @@ async function begin() {
       shown.done(each);
       if (isNew) history.add(each);
       else history.fill(each);
-      said.done();
+      said.done(ask.change || ask.replaced?.length ? "" : " To change a token, press ✎ beside it.");
     } catch (error) {
-      if (isCurrent()) said.failed(own.signal.aborted ? "Stopped." : error.message);
+      if (!isCurrent()) return;
+      said.failed(own.signal.aborted ? "Stopped." : error.message);
+      shown.undo(own.signal.aborted);
     } finally {
       if (isCurrent()) running = null;
     }

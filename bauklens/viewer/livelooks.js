@@ -2,7 +2,7 @@
 
 import { button, make } from "./dom.js";
 import { addressOf, askIn } from "./liveaddress.js";
-import { changeCalled } from "./livecalled.js";
+import { changeCalled, textOf } from "./livecalled.js";
 
 const MOST_HELD = 20; // looks whose tables are kept here; older ones are done again
 
@@ -13,7 +13,7 @@ export function looks(element, { show, pin }) {
   const list = make("select", { "aria-label": "looks", onchange: () => go(Number(list.value)) });
   const back = button("←", () => go(place - 1), { "aria-label": "the look before", title: "the look before" });
   const forth = button("→", () => go(place + 1), { "aria-label": "the next look", title: "the next look" });
-  element.append(back, forth, list, button("Pin beside", () => pin(all[place])));
+  element.append(back, forth, list, button("Pin beside", () => pin(all[place]), { title: "keep this look beside those that you make next" }));
 
   function go(to) {
     place = to;
@@ -57,4 +57,4 @@ export function looks(element, { show, pin }) {
   };
 }
 
-const lookNamed = ({ prompt, messages, change, replaced }, number) => `${number + 1}: ${(prompt || messages?.at(-1)?.content || "").slice(0, 50)}${changeCalled({ change, replaced })}`;
+const lookNamed = (ask, number) => `${number + 1}: ${textOf(ask).slice(0, 50)}${changeCalled(ask)}`;

@@ -2,7 +2,7 @@
 
 import { button, make } from "./dom.js";
 
-/** `begin()`, `queued(before)`, `step(step)`, `done()`, `failed(text)`, `clear()`; its button calls `stop`. */
+/** `begin()`, `queued(before)`, `step(step)`, `done(hint)`, `failed(text)`, `clear()`; its button calls `stop`. */
 export function status(element, stop) {
   let since = 0;
   const seconds = () => `${((performance.now() - since) / 1000).toFixed(1)} s`;
@@ -39,7 +39,7 @@ export function status(element, stop) {
       const count = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${unit}s` : `${done.toLocaleString("en")} ${unit}s`;
       say(`${what}: ${count}, ${seconds()}${left(what, done, total)}`, { working: true });
     },
-    done: () => say(`Done in ${seconds()}.`),
+    done: (hint = "") => say(`Done in ${seconds()}.${hint}`),
     failed: (what) => say(what, { failed: true }),
     told: (what) => say(what),
     clear: () => say(""),

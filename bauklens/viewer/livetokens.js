@@ -15,7 +15,7 @@ export function previewOf(element, there, change) {
     const own = (asking = new AbortController());
     try {
       const { tokens } = await (await there.ask("tokens", said, own.signal)).json();
-      const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: replace or patch` }));
+      const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: press to replace it, or to patch its states` }));
       const more = tokens.length > MOST_SHOWN ? `… ${(tokens.length - MOST_SHOWN).toLocaleString("en")} more` : "";
       element.replaceChildren(...seen, ` ${more} ${tokens.length.toLocaleString("en")} token${tokens.length === 1 ? "" : "s"}`);
       element.hidden = false;

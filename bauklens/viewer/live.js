@@ -25,7 +25,7 @@ async function begin() {
   document.title = `${about.model} – bauklens`;
   const form = askForm(about, there, (ask) => look(ask), (place) => change.open(place, form.asked()));
   const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
-  const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each) });
+  const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each), open: (ask) => (form.fill(ask), look(ask)) });
   const change = changing(about, look);
   fitting(about, there, said, form);
   const first = hello(document.getElementById("panes"), (prompt) => {
@@ -66,7 +66,8 @@ async function begin() {
       said.done(ask.change || ask.replaced?.length ? "" : " To change a token, press ✎ beside it.");
     } catch (error) {
       if (!isCurrent()) return;
-      said.failed(own.signal.aborted ? "Stopped." : error.message);
+      if (own.signal.aborted) said.told("Stopped.");
+      else said.failed(error.message);
       shown.undo(own.signal.aborted);
     } finally {
       if (isCurrent()) running = null;

@@ -187,6 +187,18 @@ const flows = {
     await other.end();
     await click("button", "Unpin");
     await soon(async () => (await page.$$("figure.mounted")).length === 1, "it is still pinned");
+    const sea = page.url();
+    await click("button", "the next look");
+    await soon(async () => (await heading())[0] === "The sun is", "the button did not go on");
+    await page.reload();
+    await done();
+    await page.evaluate((address) => (location.href = address), sea); // a link that is pasted into this tab
+    await soon(async () => (await heading())[0] === "The sea is", "the link was not followed");
+    await done();
+    await page.goBack();
+    await soon(async () => (await heading())[0] === "The sun is", "it did not go back after the link");
+    await page.goBack();
+    await soon(async () => (await heading())[0] === "The sea is", "it did not go back to before it was loaded again");
   },
 
   async "a look is saved as a page and as the lines that make it again"({ page, look, done, click, says }) {

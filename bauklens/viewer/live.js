@@ -26,7 +26,7 @@ async function begin() {
   const form = askForm(about, there, (ask) => look(ask), (place) => change.open(place, form.asked()));
   const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
   const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each), open: (ask) => (form.fill(ask), look(ask)) });
-  const change = changing(about, look);
+  const change = changing(about, (ask) => (form.fill(ask), look(ask)));
   fitting(about, there, said, form);
   const first = hello(document.getElementById("panes"), (prompt) => {
     form.fill({ ...form.asked(), messages: null, prompt });
@@ -39,6 +39,7 @@ async function begin() {
     const own = (running = new AbortController());
     const each = { ask, html: null, answers: null, done: null };
     const isCurrent = () => running === own;
+    let prompts = 0; // a change has the model read the prompt once more
     first.away();
     said.begin();
     shown.begin(ask);
@@ -46,12 +47,21 @@ async function begin() {
     const told = {
       queued: (before) => said.queued(before),
       progress: (step) => said.step(step),
-      prompt: shown.prompt,
+      prompt(tokens) {
+        if (prompts++) said.part("With the change");
+        shown.prompt(tokens);
+      },
       generated: shown.generated,
       table: shown.table,
       cells: shown.cells,
-      figure: (html) => shown.figure((each.html = html)),
-      answers: (answers) => shown.answers((each.answers = answers)),
+      figure(html) {
+        if (ask.change) said.part("With random changes");
+        shown.figure((each.html = html));
+      },
+      answers(answers) {
+        said.part("What follows");
+        shown.answers((each.answers = answers));
+      },
       done(done) {
         each.done = done;
         if (done.figure) shown.figure((each.html = done.figure));

@@ -110,6 +110,11 @@ const flows = {
 
   async "a token is swapped for another, and random changes do not do that"(tab) {
     const { page, look, done, click, by, says, heading } = tab;
+    await page.evaluate(() => {
+      const said = [];
+      Object.assign(window, { said });
+      new MutationObserver(() => said.push(document.querySelector("#status span").textContent)).observe(document.querySelector("#status"), { childList: true, subtree: true, characterData: true });
+    });
     await (await by("combobox", "Decoder")).select("demo");
     await look();
     await done();
@@ -127,6 +132,9 @@ const flows = {
     assert.ok((await heading())[0].endsWith("␣Paris → ␣Rome"));
     assert.equal(await page.evaluate(() => document.activeElement.tagName), "H2"); // the button that was pressed is gone
     await by("button", "side by side");
+    const said = await page.evaluate(() => window["said"]);
+    for (const part of ["With the change, ", "With random changes, ", "What follows, "]) assert.ok(said.some((each) => each.startsWith(part)), `${part} is not said: ${said.slice(0, 200)}`);
+    assert.deepEqual(said.filter((each) => each.includes("1 prompts")), []);
   },
 
   async "a token of the prompt is replaced, and states are patched from another prompt"(tab) {

@@ -136,7 +136,7 @@ def test_bad_input_gets_one_line(client, body, said):
         ({"replaced": [[99, "a"]]}, "there is no position 99"),
         ({"change": {"do": "remove", "token": 5, "layers": ["99"]}}, "99"),
         ({"change": {"do": "remove", "token": 5, "positions": [99]}}, "99"),
-        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "align"),
+        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "make them equally long"),
         ({"prompt": "the " * 100}, "context"),
     ],
 )
@@ -259,7 +259,10 @@ def test_the_python_that_is_shown_makes_the_same_table(model, client, asked, mon
     *lines, last = program.split("\n")
     names = {}
     exec("\n".join(lines), names)
-    again = eval(last, names).to_dict()
+    assert last.endswith('in a script, add .to_html("lens.html")')
+    shown = eval(last, names)
+    assert "<html" in shown.to_html()
+    again = shown.to_dict()
     there = saved(client, events)
     for found in (again, there):
         for lens in (found, found.get("one", {}), found.get("other", {})):

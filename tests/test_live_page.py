@@ -14,6 +14,7 @@ from tests.test_flows import BROWSERS
 VIEWER = Path(__file__).parent / "viewer"
 FLOWS = [
     "a table fills in, and becomes a viewer",
+    "before the first look there are examples, and a number that is too large is not sent",
     "what is typed is shown as tokens, a chat in the model's template",
     "a look that runs is stopped, and another is none the worse",
     "a token is swapped for another, and random changes do not do that",
@@ -79,9 +80,35 @@ def opened(browser, live):
 def test_it_fits_the_window_and_anyone_can_use_it(opened, width, scheme):
     page = opened(width, scheme)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    assert complaints(page) == []
+
+
+def complaints(page):
+    """What axe finds wrong."""
     page.evaluate((VIEWER / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'best-practice']})")
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]] == []
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
+
+
+def test_anyone_can_use_it_before_the_first_look_in_the_dialog_and_after_a_change(browser, live):
+    context = browser.new_context(viewport={"width": 480, "height": 900})
+    page = context.new_page()
+    page.goto(live.url)
+    page.get_by_role("button", name="The Eiffel Tower").wait_for()
+    assert complaints(page) == []
+    page.get_by_role("button", name="The Eiffel Tower").click()
+    page.get_by_text("Done in").wait_for(timeout=60_000)
+    page.get_by_role("button", name="change ␣Paris").first.click()
+    assert complaints(page) == []
+    box = page.get_by_role("dialog").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 480
+    page.get_by_label("the other token").fill("Rome")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_text("Random changes have directions").wait_for(timeout=60_000)
+    page.get_by_text("Done in").wait_for(timeout=60_000)
+    assert complaints(page) == []
+    context.close()
 
 
 def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):

@@ -6,6 +6,9 @@ from typing import Any
 from bauklens.live.asked import Asked, Change
 from bauklens.vocabulary import LOGIT
 
+SHOWN = '  # a notebook shows it; in a script, add .to_html("lens.html")'
+"""Behind the last line of a program, which shows nothing elsewhere."""
+
 
 def as_python(asked: Asked, model: str, decoders: dict[str, str]) -> str:
     """A program that makes the table of a look.
@@ -25,11 +28,11 @@ def as_python(asked: Asked, model: str, decoders: dict[str, str]) -> str:
     look = ", ".join(["model", "tokenizer", *prompt, *(f"{name}={value!r}" for name, value in options.items())])
     lines = ["import bauklens", "", f"model, tokenizer = bauklens.load({model!r})"]
     if asked.change is not None:
-        return "\n".join([*lines, *_changed(asked, asked.change, decoder, look)])
+        return "\n".join([*lines, *_changed(asked, asked.change, decoder, look)]) + SHOWN
     if asked.replaced:
-        return "\n".join([*lines, *_replaced(asked, look, prompt)])
+        return "\n".join([*lines, *_replaced(asked, look, prompt)]) + SHOWN
     look += f", max_new_tokens={asked.new_tokens}" if asked.new_tokens else ""
-    return "\n".join([*lines, f"bauklens.logit_lens({look})"])
+    return "\n".join([*lines, f"bauklens.logit_lens({look})"]) + SHOWN
 
 
 def _changed(asked: Asked, change: Change, decoder: str | None, look: str) -> list[str]:

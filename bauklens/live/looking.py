@@ -117,9 +117,10 @@ class Looking:
         if inputs.count > MOST_TOKENS:
             raise LensError(f"the prompt has {inputs.count:,} tokens: shorten it to {MOST_TOKENS:,}")
         job.found("prompt", inputs.ids[0].tolist())
+        edit = None if asked.change is None else self._edit(asked.change, decoder, asked)
         clean = self._lens(asked, decoder, self._prompt(asked))
-        if asked.change is not None:
-            return self._changed(asked, decoder, clean, asked.change, job)
+        if edit is not None:
+            return self._changed(asked, decoder, clean, edit, job)
         if asked.replaced:
             ids = self._replaced(asked, inputs)
             job.found("prompt", ids)
@@ -152,8 +153,7 @@ class Looking:
         """The ids of the prompt, or of the chat in the model's template."""
         return [int(each) for each in self._encoded(asked).ids[0]]
 
-    def _changed(self, asked: Asked, decoder: Any, clean: LensResult, change: Change, job: Job) -> Looked:
-        edit = self._edit(change, decoder, asked)
+    def _changed(self, asked: Asked, decoder: Any, clean: LensResult, edit: Edit, job: Job) -> Looked:
         prompt = self._prompt(asked)
         job.found("prompt", self.tokens(asked))
         edited = self._lens(asked, decoder, prompt, edit)
@@ -220,6 +220,9 @@ class Looking:
             "positions": None if change.positions is None else list(change.positions),
         }
         if change.do == "patch":
+            here, there = len(self.tokens(asked)), encode(self.model, self.tokenizer, asked.other).count
+            if here != there:
+                raise LensError(f"the other prompt has {there:,} tokens and this one {here:,}: make them equally long")
             return edits.patch(asked.other, **where)
         assert change.token is not None
         if change.do == "swap":

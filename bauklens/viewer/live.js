@@ -3,6 +3,7 @@
 import { askForm } from "./liveask.js";
 import { changing } from "./livechange.js";
 import { fitting } from "./livefit.js";
+import { hello } from "./livehello.js";
 import { looks } from "./livelooks.js";
 import { panes } from "./livepanes.js";
 import { server } from "./liveserver.js";
@@ -24,9 +25,13 @@ async function begin() {
   document.title = `${about.model} – bauklens`;
   const form = askForm(about, there, (ask) => look(ask), (place) => change.open(place, form.asked()));
   const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
-  const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each) });
-  const change = changing(about, look);
+  const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each), open: (ask) => (form.fill(ask), look(ask)) });
+  const change = changing(about, (ask) => (form.fill(ask), look(ask)));
   fitting(about, there, said, form);
+  const first = hello(document.getElementById("panes"), (prompt) => {
+    form.fill({ ...form.asked(), messages: null, prompt });
+    look(form.asked());
+  });
 
   /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
   async function look(ask, isNew = true) {
@@ -34,17 +39,29 @@ async function begin() {
     const own = (running = new AbortController());
     const each = { ask, html: null, answers: null, done: null };
     const isCurrent = () => running === own;
+    let prompts = 0; // a change has the model read the prompt once more
+    first.away();
     said.begin();
     shown.begin(ask);
+    document.getElementById("status").scrollIntoView({ block: "nearest" });
     const told = {
       queued: (before) => said.queued(before),
       progress: (step) => said.step(step),
-      prompt: shown.prompt,
+      prompt(tokens) {
+        if (prompts++) said.part("With the change");
+        shown.prompt(tokens);
+      },
       generated: shown.generated,
       table: shown.table,
       cells: shown.cells,
-      figure: (html) => shown.figure((each.html = html)),
-      answers: (answers) => shown.answers((each.answers = answers)),
+      figure(html) {
+        if (ask.change) said.part("With random changes");
+        shown.figure((each.html = html));
+      },
+      answers(answers) {
+        said.part("What follows");
+        shown.answers((each.answers = answers));
+      },
       done(done) {
         each.done = done;
         if (done.figure) shown.figure((each.html = done.figure));
@@ -56,9 +73,12 @@ async function begin() {
       shown.done(each);
       if (isNew) history.add(each);
       else history.fill(each);
-      said.done();
+      said.done(ask.change || ask.replaced?.length ? "" : " To change a token, press ✎ beside it.");
     } catch (error) {
-      if (isCurrent()) said.failed(own.signal.aborted ? "Stopped." : error.message);
+      if (!isCurrent()) return;
+      if (own.signal.aborted) said.told("Stopped.");
+      else said.failed(error.message);
+      shown.undo(own.signal.aborted);
     } finally {
       if (isCurrent()) running = null;
     }

@@ -5,15 +5,15 @@ import { make } from "./dom.js";
 /** The table of answers, with the sentence above it; the random ones are seen when they are asked for. */
 export function answersOf({ targets, rows, told, done, controls }) {
   const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
-  const head = ["", "next token", ...targets.map((target) => `p(${target})`), "and goes on"];
+  const head = ["next token", ...targets.map((target) => `p(${target})`), "and goes on"];
   const line = ({ name, top, share, probability, text }) =>
     make("tr", { class: name.startsWith("random") ? "control" : null },
       make("th", { scope: "row" }, name),
       make("td", {}, make("bdi", {}, top), share ? make("small", {}, ` ${share}`) : ""),
       ...probability.map((each) => make("td", { class: "number" }, percent(each))),
-      make("td", { class: "text" }, make("bdi", {}, text?.trimStart() ?? (done ? "" : "…"))),
+      make("td", { class: "text" }, make("bdi", {}, text?.trimStart().replaceAll("\n", "↵") ?? (done ? "" : "…"))),
     );
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ...head.map((each) => make("th", { scope: "col" }, make("bdi", {}, each))))), make("tbody", {}, ...rows.map(line)));
-  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. What they do as well is no effect of the token." : "This change has no direction, so that there is no random one to compare it with.";
+  const table = make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...head.map((each) => make("th", { scope: "col" }, make("bdi", {}, each))))), make("tbody", {}, ...rows.map(line)));
+  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. What they do as well is no effect of the token. Their row has the commonest next token, the mean probability, and how the first of them goes on." : "This change has no direction, so that there is no random one to compare it with.";
   return make("div", {}, make("p", { class: "told" }, told), make("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "answers" }, table), make("p", { class: "note" }, about));
 }

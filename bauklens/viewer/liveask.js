@@ -6,18 +6,20 @@ import { previewOf } from "./livetokens.js";
 
 /** The form of the page: `asked()`, `fill(ask)`, `focus()`, `offer(decoder)`; `look(ask)` and `change(token)` are called. */
 export function askForm(about, there, look, change) {
-  const form = document.getElementById("ask");
+  const form = /** @type {HTMLFormElement} */ (document.getElementById("ask"));
   const preview = previewOf(document.getElementById("preview"), there, change);
-  const prompt = make("textarea", { "aria-label": "prompt", rows: 2, spellcheck: "false", placeholder: "Type the beginning of a text, such as: The capital of France is" });
+  const prompt = make("textarea", { "aria-label": "prompt", rows: 2, spellcheck: "false", dir: "auto", placeholder: "Type the beginning of a text, such as: The capital of France is" });
   const chat = chatBox(() => changed());
-  const kinds = ["Text", "Chat"].map((name) => button(name, () => choose(name === "Chat"), { "aria-pressed": String(name === "Text") }));
-  const other = make("textarea", { "aria-label": "the other prompt", rows: 1, spellcheck: "false", placeholder: "Another prompt, to patch states from" });
+  const kinds = ["Text", "Chat"].map((name) => button(name, () => (choose(name === "Chat"), focus()), { "aria-pressed": String(name === "Text") }));
   const [decoderLabel, decoder] = choice("Decoder", about.decoders, () => {});
   const [streamLabel, stream] = choice("Stream", Object.entries(about.streams), () => {});
-  const topk = number("Top", 5, 1, 50);
-  const generate = number("Generate", 0, 0, 256);
-  const follow = make("input", { "aria-label": "follow", placeholder: " Paris, cities = Rome, Oslo" });
+  const topk = number("Top", 5, 1, 50, "how many tokens each cell keeps");
+  const generate = number("Generate", 0, 0, 256, "how many tokens the model goes on with; each gets a column");
+  const follow = make("input", { "aria-label": "follow", placeholder: " Paris, cities = Rome, Oslo", title: "tokens whose rank and probability are kept in every cell, with commas between them; a space before a word is part of the token; name = A, B is a set" });
   const submit = make("button", { type: "submit", class: "main" }, "Look");
+  decoderLabel.title = "what turns a layer’s state into words: the model’s own head (the logit lens), or a lens that was fitted";
+  streamLabel.title = "which states are read: those after each layer, or what a layer adds";
+  submit.title = "runs the model on this prompt (Enter)";
   let isChat = false;
 
   document.getElementById("prompts").append(
@@ -28,7 +30,6 @@ export function askForm(about, there, look, change) {
   document.getElementById("options").append(
     submit, decoderLabel, streamLabel, topk.label, generate.label,
     make("label", { class: "wide" }, make("span", {}, "Follow"), follow),
-    make("details", {}, make("summary", {}, "Other prompt"), other),
   );
 
   function choose(chats) {
@@ -44,16 +45,16 @@ export function askForm(about, there, look, change) {
 
   function asked() {
     const followed = followedIn(follow.value);
-    return { ...said(), decoder: decoder.value, stream: stream.value, topk: topk.value(), new_tokens: generate.value(), ...followed, other: other.value };
+    return { ...said(), decoder: decoder.value, stream: stream.value, topk: topk.value(), new_tokens: generate.value(), ...followed };
   }
 
-  const send = (event) => {
-    event?.preventDefault();
+  const focus = () => (isChat ? chat : prompt).focus();
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
     look(asked());
-  };
-  form.addEventListener("submit", send);
+  });
   prompt.addEventListener("input", changed);
-  form.addEventListener("keydown", (event) => event.key === "Enter" && !event.shiftKey && event.target instanceof HTMLTextAreaElement && send(event));
+  form.addEventListener("keydown", (event) => event.key === "Enter" && !event.shiftKey && event.target instanceof HTMLTextAreaElement && (event.preventDefault(), form.requestSubmit()));
   chat.fill([]);
   choose(false);
   return {
@@ -67,10 +68,9 @@ export function askForm(about, there, look, change) {
       topk.fill(ask.topk ?? 5);
       generate.fill(ask.new_tokens ?? 0);
       follow.value = writtenFollowed(ask);
-      other.value = ask.other ?? "";
       changed();
     },
-    focus: () => prompt.focus(),
+    focus,
     offer(name, called) {
       decoder.append(make("option", { value: name }, called));
       decoder.value = name;
@@ -78,9 +78,9 @@ export function askForm(about, there, look, change) {
   };
 }
 
-function number(name, usual, min, max) {
-  const box = make("input", { type: "number", min, max, value: usual, "aria-label": name });
-  return { label: make("label", {}, make("span", {}, name), box), value: () => box.valueAsNumber, fill: (value) => (box.value = value) };
+function number(name, usual, min, max, title) {
+  const box = make("input", { type: "number", min, max, value: usual, required: true, "aria-label": name });
+  return { label: make("label", { title }, make("span", {}, name), box), value: () => box.valueAsNumber, fill: (value) => (box.value = value) };
 }
 
 /** What is followed, as it was typed: tokens with commas between, and after "name =" the tokens of a set. */

@@ -2,27 +2,37 @@
 
 import { button, make } from "./dom.js";
 
-const CELL_ACTS = [["swap", "Swap for"], ["strengthen", "Strengthen"], ["remove", "Remove"]];
-const PROMPT_ACTS = [["replace", "Replace with"], ["patch", "Patch its states from the other prompt"]];
+const CELL_ACTS = [["swap", "Swap"], ["strengthen", "Strengthen"], ["remove", "Remove"]];
+const PROMPT_ACTS = [["replace", "Replace"], ["patch", "Patch states from another prompt"]];
+const HINTS = {
+  swap: "Where a state points to this token, it points to the other instead. Of what you type, the first token is taken.",
+  strengthen: "The states get more of the token: the strength says how much, and a negative one takes it away.",
+  remove: "The states lose what they have of the token.",
+  replace: "The model reads another token there. Of what you type, the first token is taken.",
+  patch: "The states that the other prompt has there are put in. It needs as many tokens as this prompt: change a word of it.",
+};
 
 /** `open({ id, text, layer, position }, ask)`; without an id it is a token of the prompt. `send(ask)` is called with the changed look. */
 export function changing(about, send) {
   const dialog = /** @type {HTMLDialogElement} */ (make("dialog", { class: "live-change", "aria-label": "change" }));
   document.body.append(dialog);
+  let other = ""; // the prompt that was patched from last
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
   function open({ id = null, text, layer = null, position }, ask) {
     const acts = id === null ? PROMPT_ACTS : CELL_ACTS;
-    const into = make("input", { type: "text", "aria-label": "the other token", spellcheck: "false", autocomplete: "off" });
+    const into = make("input", { type: "text", "aria-label": "the other token", placeholder: "a word, such as Rome", spellcheck: "false", autocomplete: "off" });
+    const source = make("textarea", { "aria-label": "the other prompt", rows: 2, spellcheck: "false", dir: "auto" });
+    const hint = make("p", { class: "hint" });
     const strength = make("input", { type: "number", step: "0.1", min: "-100", max: "100", value: "1", "aria-label": "strength" });
     const act = radios("act", acts, acts[0][0]);
-    const from = layer ?? about.layers[0];
-    const where = radios("layers", [["from", `from ${layerNamed(from)} on`], ["here", `only at ${layerNamed(from)}`], ["all", "all layers"]], layer === null || layer === about.layers.at(-1) ? "all" : "from");
-    const at = radios("positions", [["here", `position ${position}`], ["all", "all positions"]], id === null ? "here" : "all");
+    const from = make("select", { "aria-label": "the layer" }, ...about.layers.map((each) => make("option", { value: each, selected: each === layer }, each)));
+    const where = radios("layers", [["all", "all layers"], ["from", "from one on"], ["here", "only one"]], layer === null || layer === about.layers.at(-1) ? "all" : "from");
+    const at = radios("positions", [["here", `only position ${position}`], ["all", "all positions"]], id === null ? "here" : "all");
     const form = make("form", { method: "dialog" },
       make("h2", {}, "Change ", make("bdi", {}, text), make("small", {}, layer === null ? ` position ${position}` : ` ${layerNamed(layer)}, position ${position}`)),
-      make("fieldset", {}, make("legend", {}, "What"), ...act.lines, make("label", { class: "into" }, "to ", into), make("label", { class: "strength" }, "strength ", strength)),
-      make("fieldset", { class: "where" }, make("legend", {}, "Layers"), ...where.lines),
+      make("fieldset", {}, make("legend", {}, "What"), ...act.lines, make("label", { class: "into" }, id === null ? "with " : "for ", into), make("label", { class: "source" }, "Other prompt ", source), make("label", { class: "strength" }, "strength ", strength), hint),
+      make("fieldset", { class: "where" }, make("legend", {}, "Layers"), ...where.lines, make("label", { class: "from" }, "layer ", from)),
       make("fieldset", { class: "where" }, make("legend", {}, "Positions"), ...at.lines),
       make("div", { class: "buttons" }, make("button", { type: "submit", class: "main" }, "Change"), button("Cancel", () => dialog.close())),
     );
@@ -32,21 +42,25 @@ export function changing(about, send) {
       form.querySelector(".strength").hidden = id === null;
       form.querySelectorAll(".where").forEach((each) => (each.hidden = chosen === "replace"));
       into.required = ["swap", "replace"].includes(chosen);
+      form.querySelector(".source").hidden = !(source.required = chosen === "patch");
+      form.querySelector(".from").hidden = where.value() === "all";
+      hint.textContent = HINTS[chosen];
     };
     form.addEventListener("change", draw);
     form.addEventListener("submit", () => send({ ...ask, ...changeOf() }));
     dialog.replaceChildren(form);
+    source.value = ask.other || other || ask.prompt || "";
     draw();
     dialog.showModal();
     into.focus();
 
     function changeOf() {
       const [chosen, token] = [act.value(), spaced(into.value, text)];
-      if (chosen === "replace") return { replaced: [[position, token]], change: null };
-      const from_ = about.layers.indexOf(from);
-      const layers = { from: about.layers.slice(from_), here: [from], all: null }[where.value()];
+      if (chosen === "replace") return { replaced: [[position, token]], change: null, called: text };
+      if (chosen === "patch") other = source.value;
+      const layers = { from: about.layers.slice(from.selectedIndex), here: [from.value], all: null }[where.value()];
       const change = { do: chosen, layers, positions: at.value() === "here" ? [position] : null, strength: strength.valueAsNumber, called: { token: text, into: token.replace(/^ /, "␣") } };
-      return { change: { ...change, token: id, into: chosen === "swap" ? token : null }, replaced: [] };
+      return { change: { ...change, token: id, into: chosen === "swap" ? token : null }, replaced: [], ...(chosen === "patch" ? { other } : {}) };
     }
   }
 

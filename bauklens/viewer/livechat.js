@@ -4,7 +4,7 @@ import { button, make } from "./dom.js";
 
 const CHAT_ROLES = ["user", "assistant", "system"];
 
-/** `element`, `messages()`, `fill(messages)`; `changed()` is called when something is typed. */
+/** `element`, `messages()`, `fill(messages)`, `focus()`; `changed()` is called when something is typed. */
 export function chatBox(changed) {
   const list = make("ol", { class: "live-messages" });
   const more = button("Add a message", () => add(list.children.length % 2 ? "assistant" : "user", "", true));
@@ -12,7 +12,7 @@ export function chatBox(changed) {
 
   function add(role, content, focuses = false) {
     const who = make("select", { "aria-label": "who says it", onchange: changed }, ...CHAT_ROLES.map((each) => make("option", { value: each, selected: each === role }, each)));
-    const what = make("textarea", { "aria-label": "what is said", rows: 1, spellcheck: "false", oninput: changed });
+    const what = make("textarea", { "aria-label": "what is said", rows: 1, spellcheck: "false", dir: "auto", placeholder: "What is said, such as: Where is the Eiffel Tower?", oninput: changed });
     what.value = content;
     const line = make("li", {}, who, what, button("×", () => away(line), { "aria-label": "remove this message", title: "remove this message" }));
     list.append(line);
@@ -29,6 +29,7 @@ export function chatBox(changed) {
   return {
     element,
     messages: () => Array.from(list.children, (line) => ({ role: line.querySelector("select").value, content: line.querySelector("textarea").value })).filter(({ content }, place) => content || place === 0),
+    focus: () => list.querySelector("textarea").focus(),
     fill(messages) {
       list.replaceChildren();
       (messages.length ? messages : [{ role: "user", content: "" }]).forEach(({ role, content }) => add(role, content));

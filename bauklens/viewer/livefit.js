@@ -5,7 +5,7 @@ import { button, make } from "./dom.js";
 /** Puts the offer into the form. */
 export function fitting(about, there, said, form) {
   if (!about.fit) return;
-  const offer = make("p", { class: "live-offer" }, "Only the logit lens is here. ", button("Fit a quick decoder", fit), " takes a minute or two for a small model, and is kept.");
+  const offer = make("p", { class: "live-offer" }, "Only the logit lens is here, and what it shows of the middle layers is often noise. ", button("Fit a quick decoder", fit), " It takes a minute or two for a small model, and is kept.");
   document.getElementById("options").after(offer);
 
   async function fit() {

@@ -2,18 +2,18 @@
 
 import { button, make } from "./dom.js";
 import { addressOf, askIn } from "./liveaddress.js";
-import { changeCalled } from "./livecalled.js";
+import { changeCalled, textOf } from "./livecalled.js";
 
 const MOST_HELD = 20; // looks whose tables are kept here; older ones are done again
 
-/** `add(look)`, `fill(look)`, `now`, `linked()`; `show(look)`, `pin(look)` and `unpin()` are called. */
-export function looks(element, { show, pin }) {
+/** `add(look)`, `fill(look)`, `now`, `linked()`; `show(look)`, `pin(look)` and `open(ask)` are called. */
+export function looks(element, { show, pin, open }) {
   const all = [];
   let place = -1;
   const list = make("select", { "aria-label": "looks", onchange: () => go(Number(list.value)) });
   const back = button("←", () => go(place - 1), { "aria-label": "the look before", title: "the look before" });
   const forth = button("→", () => go(place + 1), { "aria-label": "the next look", title: "the next look" });
-  element.append(back, forth, list, button("Pin beside", () => pin(all[place])));
+  element.append(back, forth, list, button("Pin beside", () => pin(all[place]), { title: "keep this look beside those that you make next" }));
 
   function go(to) {
     place = to;
@@ -32,7 +32,11 @@ export function looks(element, { show, pin }) {
 
   window.addEventListener("popstate", (event) => {
     const to = event.state?.place;
-    if (!(to in all)) return;
+    if (!(to in all) || addressOf(all[to].ask) !== location.hash) {
+      const found = askIn(location.hash); // a link that was pasted into this tab, or one of before the page was loaded again
+      if (found) open(found.ask);
+      return;
+    }
     place = to;
     draw();
     show(all[place]);
@@ -44,7 +48,7 @@ export function looks(element, { show, pin }) {
     add(each) {
       all.push(each);
       place = all.length - 1;
-      history[place ? "pushState" : "replaceState"]({ place }, "", addressOf(each.ask));
+      history[place && addressOf(each.ask) !== location.hash ? "pushState" : "replaceState"]({ place }, "", addressOf(each.ask));
       draw();
     },
     /** A look that was done again, or that its address asked for. */
@@ -57,4 +61,4 @@ export function looks(element, { show, pin }) {
   };
 }
 
-const lookNamed = ({ prompt, messages, change, replaced }, number) => `${number + 1}: ${(prompt || messages?.at(-1)?.content || "").slice(0, 50)}${changeCalled({ change, replaced })}`;
+const lookNamed = (ask, number) => `${number + 1}: ${textOf(ask).slice(0, 50)}${changeCalled(ask)}`;

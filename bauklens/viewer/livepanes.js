@@ -33,13 +33,14 @@ export function panes(element, there, said, changes) {
 
 /** One pane: a heading, a table that fills in or a viewer, and what a change does. */
 function pane(there, said, changes, ...buttons) {
-  const heading = make("h2");
+  const heading = make("h2", { tabindex: "-1" });
   const tools = make("div", { class: "live-tools" });
   const stage = make("div", { class: "live-stage" });
   const below = make("div", { class: "live-answers", "aria-live": "polite" });
   const element = make("section", { class: "live-pane" }, make("div", { class: "live-head" }, heading, tools), below, stage);
   const table = filling();
   let asked = null;
+  let last = null; // the look that is there, until another comes
   let state = {}; // what was chosen in the viewer that was there before
 
   element.addEventListener("bauklens-state", (event) => (state = JSON.parse(/** @type {CustomEvent} */ (event).detail)));
@@ -57,16 +58,26 @@ function pane(there, said, changes, ...buttons) {
 
   function fresh(shown) {
     stage.classList.remove("old");
-    if (!stage.contains(shown)) stage.replaceChildren(shown);
+    if (stage.contains(shown)) return;
+    if (stage.contains(document.activeElement)) heading.focus({ preventScroll: true }); // what has the focus goes away
+    stage.replaceChildren(shown);
   }
 
   function figure(html) {
-    fresh(make("div"));
-    stage.replaceChildren(mounted(html, state));
+    fresh(mounted(html, state));
   }
 
   function done(each) {
+    last = each;
     tools.replaceChildren(...buttons, saving(each, there, said, () => state));
+  }
+
+  /** What stands around the table of a look. */
+  function around(each) {
+    asked = each.ask;
+    heading.replaceChildren(titled(asked));
+    below.replaceChildren(...(each.answers ? [answersOf(each.answers)] : []));
+    done(each);
   }
 
   return {
@@ -82,8 +93,15 @@ function pane(there, said, changes, ...buttons) {
     whole(each) {
       begin(each.ask);
       figure(each.html);
-      if (each.answers) below.replaceChildren(answersOf(each.answers));
-      done(each);
+      around(each);
+    },
+    /** A look that failed leaves the one before it as it was; of one that was stopped, what came of it stays. */
+    undo(isStopped) {
+      const isOld = stage.classList.contains("old");
+      stage.classList.remove("old");
+      if (isOld && last) around(last);
+      else if (last && !isStopped) this.whole(last);
+      else if (!stage.children.length) heading.replaceChildren();
     },
   };
 }

@@ -2,11 +2,12 @@
 
 import { button, make, menu } from "./dom.js";
 import { addressOf } from "./liveaddress.js";
+import { textOf } from "./livecalled.js";
 import { copy, download, fileName } from "./share.js";
 
 /** The menu of a look that is done; `state()` is what is chosen in its viewer. */
 export function saving({ ask, done }, there, said, state) {
-  const named = (suffix) => fileName(ask.prompt || ask.messages?.at(-1)?.content || "lens", "", suffix);
+  const named = (suffix) => fileName(textOf(ask), "", suffix);
   const told = make("p", { class: "said", role: "status" });
   const put = async (text, what) => (told.textContent = (await copy(text, told.parentElement)) ? `${what} copied` : "the browser did not allow copying");
 

@@ -2,9 +2,10 @@
 
 import { button, make } from "./dom.js";
 
-/** `begin()`, `queued(before)`, `step(step)`, `done()`, `failed(text)`, `clear()`; its button calls `stop`. */
+/** `begin()`, `queued(before)`, `part(name)`, `step(step)`, `done(hint)`, `failed(text)`, `clear()`; its button calls `stop`. */
 export function status(element, stop) {
   let since = 0;
+  let part = ""; // of what is done in several parts
   const seconds = () => `${((performance.now() - since) / 1000).toFixed(1)} s`;
   let [doing, began] = ["", 0]; // what is being done, and since when
   const text = make("span");
@@ -29,17 +30,20 @@ export function status(element, stop) {
   return {
     begin() {
       since = performance.now();
+      part = "";
       measure.removeAttribute("value");
       say("Asking…", { working: true });
     },
     queued: (before) => before > 0 && say(`Waiting for ${before === 1 ? "one other request" : `${before} other requests`}…`, { working: true }),
+    part: (name) => (part = name),
     step({ what, unit, done, total }) {
+      if (unit === "prompt" && total === 1) return; // there is one, as everyone knows
       if (total) measure.value = done / total;
       else measure.removeAttribute("value");
       const count = total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${unit}s` : `${done.toLocaleString("en")} ${unit}s`;
-      say(`${what}: ${count}, ${seconds()}${left(what, done, total)}`, { working: true });
+      say(`${part ? `${part}, ${what.toLowerCase()}` : what}: ${count}, ${seconds()}${left(what, done, total)}`, { working: true });
     },
-    done: () => say(`Done in ${seconds()}.`),
+    done: (hint = "") => say(`Done in ${seconds()}.${hint}`),
     failed: (what) => say(what, { failed: true }),
     told: (what) => say(what),
     clear: () => say(""),

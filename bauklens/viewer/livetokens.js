@@ -1,6 +1,6 @@
 // The tokens of what is typed, as the model will read it: for a chat, with the model's own template around it.
 
-import { button } from "./dom.js";
+import { button, make } from "./dom.js";
 
 const PAUSE_TYPING = 250; // ms
 const MOST_SHOWN = 400; // tokens
@@ -15,9 +15,9 @@ export function previewOf(element, there, change) {
     const own = (asking = new AbortController());
     try {
       const { tokens } = await (await there.ask("tokens", said, own.signal)).json();
-      const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: replace or patch` }));
+      const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: press to replace it, or to patch its states` }));
       const more = tokens.length > MOST_SHOWN ? `… ${(tokens.length - MOST_SHOWN).toLocaleString("en")} more` : "";
-      element.replaceChildren(...seen, ` ${more} ${tokens.length.toLocaleString("en")} token${tokens.length === 1 ? "" : "s"}`);
+      element.replaceChildren(make("span", {}, `${tokens.length.toLocaleString("en")} token${tokens.length === 1 ? "" : "s"}`), ...seen, more);
       element.hidden = false;
     } catch (error) {
       if (error.name === "AbortError") return;

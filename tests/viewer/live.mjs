@@ -66,12 +66,24 @@ const flows = {
     assert.equal(await page.evaluate(() => location.hash.includes("token=")), false);
   },
 
+  async "before the first look there are examples, and a number that is too large is not sent"({ page, click, done, heading, by, text }) {
+    assert.ok((await text(".live-hello"))[0].includes("Press ✎ beside a token"));
+    await click("button", "The opposite of hot is");
+    await done();
+    assert.deepEqual([...(await heading()), ...(await text(".live-hello"))], ["The opposite of hot is"]);
+    assert.equal(await page.$eval("#prompts textarea", (box) => /** @type {HTMLTextAreaElement} */ (box).value), "The opposite of hot is");
+    await (await by("spinbutton", "Top")).click({ count: 3 });
+    await page.keyboard.type("999");
+    await (await by("textbox", "prompt")).click();
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Top");
+  },
+
   async "what is typed is shown as tokens, a chat in the model's template"({ page, by, click, says, text, look, done }) {
     await (await by("textbox", "prompt")).click();
     await page.keyboard.type("The sea");
     await says("#preview", "2 tokens");
-    await click("button", "Chat");
-    await (await by("textbox", "what is said")).click();
+    await click("button", "Chat"); // and the focus is where one types
     await page.keyboard.type("Where is Paris?");
     await says("#preview", "<|im_start|>");
     assert.ok((await text("#preview button.special")).includes("<|im_end|>"));
@@ -98,6 +110,11 @@ const flows = {
 
   async "a token is swapped for another, and random changes do not do that"(tab) {
     const { page, look, done, click, by, says, heading } = tab;
+    await page.evaluate(() => {
+      const said = [];
+      Object.assign(window, { said });
+      new MutationObserver(() => said.push(document.querySelector("#status span").textContent)).observe(document.querySelector("#status"), { childList: true, subtree: true, characterData: true });
+    });
     await (await by("combobox", "Decoder")).select("demo");
     await look();
     await done();
@@ -113,25 +130,40 @@ const flows = {
     assert.match(changed, /Rome, Italy/);
     await says(".live-answers .told", "in none of 10 random changes");
     assert.ok((await heading())[0].endsWith("␣Paris → ␣Rome"));
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), "H2"); // the button that was pressed is gone
     await by("button", "side by side");
+    const said = await page.evaluate(() => window["said"]);
+    for (const part of ["With the change, ", "With random changes, ", "What follows, "]) assert.ok(said.some((each) => each.startsWith(part)), `${part} is not said: ${said.slice(0, 200)}`);
+    assert.deepEqual(said.filter((each) => each.includes("1 prompts")), []);
   },
 
   async "a token of the prompt is replaced, and states are patched from another prompt"(tab) {
-    const { page, look, done, click, by, says, heading, text } = tab;
+    const { page, look, done, click, by, says, heading, text, complaints } = tab;
     await look("The capital of France is");
     await done();
     await soon(async () => (await page.$$("#preview button")).length === 5, "there are no tokens");
     await (await page.$$("#preview button"))[3].click();
     await page.keyboard.type("Italy");
     await page.keyboard.press("Enter");
-    await says(".live-head h2", "position 3 replaced");
+    await says(".live-head h2", "␣France → ␣Italy (position 3 replaced)");
     await done();
     assert.ok((await text(".row.heads .head.position")).some((each) => each.includes("Italy")));
-    await (await page.$("#options summary")).click();
-    await (await by("textbox", "the other prompt")).click();
-    await page.keyboard.type("The capital of Italy is");
     await (await page.$$("#preview button"))[3].click();
-    await (await by("radio", "Patch its states from the other prompt")).click();
+    await (await by("radio", "Patch states from another prompt")).click();
+    const other = await by("textbox", "the other prompt");
+    assert.equal(await other.evaluate((box) => /** @type {HTMLTextAreaElement} */ (box).value), "The capital of France is");
+    await other.click({ count: 3 });
+    await page.keyboard.type("It is");
+    await click("button", "Change");
+    await says("#status", "The other prompt has 2 tokens and this one 5: make them equally long.");
+    complaints.length = 0; // the browser tells of the answer, 400
+    assert.ok((await heading())[0].endsWith("position 3 replaced)")); // the look that was there stays
+    assert.deepEqual(await page.$$(".live-stage.old"), []);
+    await by("grid");
+    await (await page.$$("#preview button"))[3].click();
+    await (await by("radio", "Patch states from another prompt")).click();
+    await (await by("textbox", "the other prompt")).click({ count: 3 });
+    await page.keyboard.type("The capital of Italy is");
     await click("button", "Change");
     await says(".live-answers", "goes on");
     await done();
@@ -163,6 +195,18 @@ const flows = {
     await other.end();
     await click("button", "Unpin");
     await soon(async () => (await page.$$("figure.mounted")).length === 1, "it is still pinned");
+    const sea = page.url();
+    await click("button", "the next look");
+    await soon(async () => (await heading())[0] === "The sun is", "the button did not go on");
+    await page.reload();
+    await done();
+    await page.evaluate((address) => (location.href = address), sea); // a link that is pasted into this tab
+    await soon(async () => (await heading())[0] === "The sea is", "the link was not followed");
+    await done();
+    await page.goBack();
+    await soon(async () => (await heading())[0] === "The sun is", "it did not go back after the link");
+    await page.goBack();
+    await soon(async () => (await heading())[0] === "The sea is", "it did not go back to before it was loaded again");
   },
 
   async "a look is saved as a page and as the lines that make it again"({ page, look, done, click, says }) {

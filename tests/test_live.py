@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import bauklens
 from bauklens.errors import LensError
+from bauklens.live.again import as_command
 from bauklens.live.asked import Asked
 from bauklens.live.worker import MOST_WAITING, BusyError, Job, Worker
 from bauklens.result.tokens import visible
@@ -291,6 +292,78 @@ def test_the_command_that_is_shown_is_one(client, asked):
     assert context.params["topk"] == asked.get("topk", 5)
     assert context.params["swap"] == ((" city=> sea",) if "change" in asked else ())
     assert context.params["edit_strength"] == (2 if "change" in asked else 1)
+
+
+TEMPLATE = "{% for each in messages %}{{ each.content }} {% endfor %}{% if add_generation_prompt %}the{% endif %}"
+
+
+@pytest.mark.parametrize("roles", [["user"], ["user", "assistant"]])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"replaced": [[1, " sea"]], "topk": 3, "targets": [" city"]},
+        {"replaced": [[1, " sea"], [0, 7]], "stream": "delta"},
+        {"change": {"do": "swap", "token": " city", "into": " sea", "strength": 1.23456789}, "new_tokens": 3},
+    ],
+)
+def test_the_python_of_a_chat_makes_the_same_table(model, roles, asked, monkeypatch):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    with bauklens.serve(model, tokenizer) as live:
+        client = Client(live)
+        chat = [{"role": role, "content": text} for role, text in zip(roles, (TEXT, "a sea"), strict=False)]
+        events = client.events("/look", {"messages": chat, **asked})
+        there = saved(client, events)
+    monkeypatch.setattr(bauklens, "load", lambda name: (model, tokenizer))
+    *lines, last = first(events, "done")["python"].split("\n")
+    names = {}
+    exec("\n".join(lines), names)
+    again = json.loads(json.dumps(eval(last, names).to_dict()))
+    for lens in (again["one"], again["other"], there["one"], there["other"]):
+        lens.pop("provenance")
+        lens.pop("prompt")
+    assert again == there
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"targets": [" city", "-x", "the tower"]},
+        {"sets": [{"name": "digits", "tokens": ["1", "2"]}]},
+        {"sets": [{"name": "digits", "tokens": [5, "6", 7]}]},
+        {"sets": [{"name": "marks", "tokens": ["[", "]"]}, {"name": "commas", "tokens": [",", " a, b"]}]},
+        {"sets": [{"name": "a=b", "tokens": ["c"]}]},
+        {"change": {"do": "swap", "token": "=>", "into": " sea"}},
+        {"change": {"do": "swap", "token": "a=", "into": ">b"}},
+        {"change": {"do": "swap", "token": "a", "into": "b=>c"}},
+        {"change": {"do": "strengthen", "token": " city", "strength": 1.23456789}},
+        {"change": {"do": "remove", "token": " city, sea", "strength": -0.1, "positions": [-1, 2]}},
+        {"prompt": "a\0b"},
+        {"prompt": "a\n'b\" $HOME"},
+    ],
+)
+def test_a_command_that_is_shown_is_read_as_what_was_asked(asked):
+    import shlex
+
+    from bauklens.cli.commands import lens
+    from bauklens.cli.edits import _pair
+    from bauklens.cli.option_values import _target_set
+
+    asked = Asked.of({"prompt": TEXT, **asked})
+    command = as_command(asked, "demo", {})
+    if not command:
+        assert "=" in str(asked.sets) or "=>" in str(asked.change) or "\0" in asked.prompt
+        return
+    given = lens.make_context("lens", shlex.split(command)[2:]).params
+    assert given["prompt"] == asked.prompt
+    assert given["targets"] == asked.targets
+    assert given["words"] == ("first" if asked.targets or asked.sets else "whole")
+    assert [_target_set(each) for each in given["target_sets"]] == [{name: list(ids)} for name, ids in asked.sets]
+    if asked.change:
+        assert given["edit_strength"] == asked.change.strength
+        assert [_pair(each) for each in given["swap"]] == (
+            [(asked.change.token, asked.change.into)] if asked.change.do == "swap" else []
+        )
 
 
 def test_what_no_command_can_say_has_none(client):

@@ -19,6 +19,8 @@ FLOWS = [
     "a token is swapped for another, and random changes do not do that",
     "a token of the prompt is replaced, and states are patched from another prompt",
     "looks are gone back to, pinned beside another, and opened by their link",
+    "a link on another page makes the model run only if one says so",
+    "a link with a wrong token does not take the right one away",
     "a look is saved as a page and as the lines that make it again",
     "what is hostile is shown as text",
     "the keyboard alone is enough",

@@ -80,8 +80,9 @@ class _Pages:
     def __init__(self, serving: Serving) -> None:
         self._serving, self._apart = serving, Apart()
 
-    async def page(self, _: Request) -> Response:
-        return HTMLResponse(live_page())
+    async def page(self, request: Request) -> Response:
+        came_from = request.headers.get("sec-fetch-site", "none")
+        return HTMLResponse(live_page(linked=came_from in ("cross-site", "same-site")))
 
     async def about(self, _: Request) -> Response:
         looking = self._serving.looking

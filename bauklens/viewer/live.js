@@ -1,5 +1,6 @@
 // The live page: what is typed is asked for, and what comes back is shown.
 
+import { button, make } from "./dom.js";
 import { askForm } from "./liveask.js";
 import { changing } from "./livechange.js";
 import { fitting } from "./livefit.js";
@@ -78,8 +79,16 @@ async function begin() {
   }
 
   const linked = history.linked();
-  if (linked) show(linked);
+  if (linked && document.body.dataset.linked) offer(linked);
+  else if (linked) show(linked);
   else form.focus();
+
+  /** Asks before a look is done that another page led to: it may take long, and nobody here has asked for it. */
+  function offer(each) {
+    form.fill(each.ask);
+    const line = make("p", { class: "live-offer" }, "Another page has led here. ", button("Look at this", () => (line.remove(), show(each))));
+    document.getElementById("options").after(line);
+  }
 }
 
 begin().catch((error) => (document.getElementById("status").textContent = `The page could not start: ${error.message}`));

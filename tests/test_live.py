@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bauklens
 from bauklens.errors import LensError
-from bauklens.live import app, connections, looks
+from bauklens.live import app, connections, looking, looks
 from bauklens.live.again import as_command
 from bauklens.live.asked import Asked
 from bauklens.live.looking import Looking
@@ -785,9 +785,9 @@ def test_a_server_that_cannot_start_leaves_no_thread(model, live):
 
 
 def test_the_looks_that_are_kept_are_counted_in_bytes(model, monkeypatch):
-    looking = Looking.at(model, tiny_tokenizer(), [])
+    there = Looking.at(model, tiny_tokenizer(), [])
     asked = Asked.of({"prompt": TEXT, "topk": 50, "targets": [" city"]})
-    looked = looking.look(asked, Job("", lambda _: None, lambda *_: None, 60))
+    looked = there.look(asked, Job("", lambda _: None, lambda *_: None, 60))
     lens = looked.clean
     arrays = (lens.top_ids, lens.top_probs, lens.magnitude, lens.targets[0].rank, lens.tracked.rank)
     assert looks._bytes_of(looked, set()) > sum(each.nbytes for each in arrays)
@@ -803,3 +803,14 @@ def test_a_decoder_that_is_there_is_not_fitted_again(tmp_path, monkeypatch):
         found = [first(Client(live).events("/fit", {}), "fitted") for _ in range(2)]
         assert found[0] == found[1]
         assert [name for name, _ in Client(live).json("/about")["decoders"]] == ["logit", "quick"]
+
+
+def test_neither_prompt_may_be_longer_than_what_is_said(client, monkeypatch):
+    monkeypatch.setattr(looking, "MOST_TOKENS", 5)
+    longer = "a b c d e f g h"
+    patch = {"prompt": "the", "change": {"do": "patch"}, "other": longer}
+    for asked, which in (({"prompt": longer}, "the prompt"), (patch, "the other prompt")):
+        events = client.events("/look", asked)
+        assert events[-1][0] == "failed"
+        assert events[-1][1].startswith(f"{which} has ")
+        assert events[-1][1].endswith(": shorten it to 5")

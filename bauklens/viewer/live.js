@@ -27,14 +27,19 @@ async function begin() {
   const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
   const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each) });
   const change = changing(about, look);
-  fitting(about, there, said, form);
+  fitting(about, there, said, form, begins);
+
+  /** Gives up what is running, as something else begins. */
+  function begins() {
+    running?.abort();
+    const own = (running = new AbortController());
+    return { signal: own.signal, isCurrent: () => running === own };
+  }
 
   /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
   async function look(ask, isNew = true) {
-    running?.abort();
-    const own = (running = new AbortController());
+    const { signal, isCurrent } = begins();
     const each = { ask, html: null, answers: null, done: null };
-    const isCurrent = () => running === own;
     said.begin();
     shown.begin(ask);
     const told = {
@@ -52,14 +57,14 @@ async function begin() {
       },
     };
     try {
-      await there.stream("look", ask, (name, value) => isCurrent() && told[name]?.(value), own.signal);
+      await there.stream("look", ask, (name, value) => isCurrent() && told[name]?.(value), signal);
       if (!isCurrent() || !each.done) return;
       shown.done(each);
       if (isNew) history.add(each);
       else history.fill(each);
       said.done();
     } catch (error) {
-      if (isCurrent()) said.failed(own.signal.aborted ? "Stopped." : error.message);
+      if (isCurrent()) said.failed(signal.aborted ? "Stopped." : error.message);
     } finally {
       if (isCurrent()) running = null;
     }

@@ -1,9 +1,11 @@
 """The live page's server: who may ask, what is told and in which order, and what happens if something goes wrong."""
 
 import json
+import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPException
 
 import hypothesis
@@ -13,7 +15,10 @@ from hypothesis import strategies as st
 
 import bauklens
 from bauklens.errors import LensError
+from bauklens.live import app, connections, looking, looks
+from bauklens.live.again import as_command
 from bauklens.live.asked import Asked
+from bauklens.live.looking import Looking
 from bauklens.live.worker import MOST_WAITING, BusyError, Job, Worker
 from bauklens.result.tokens import visible
 from tests.live import Client, events_in, first
@@ -296,6 +301,78 @@ def test_the_command_that_is_shown_is_one(client, asked):
     assert context.params["edit_strength"] == (2 if "change" in asked else 1)
 
 
+TEMPLATE = "{% for each in messages %}{{ each.content }} {% endfor %}{% if add_generation_prompt %}the{% endif %}"
+
+
+@pytest.mark.parametrize("roles", [["user"], ["user", "assistant"]])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"replaced": [[1, " sea"]], "topk": 3, "targets": [" city"]},
+        {"replaced": [[1, " sea"], [0, 7]], "stream": "delta"},
+        {"change": {"do": "swap", "token": " city", "into": " sea", "strength": 1.23456789}, "new_tokens": 3},
+    ],
+)
+def test_the_python_of_a_chat_makes_the_same_table(model, roles, asked, monkeypatch):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    with bauklens.serve(model, tokenizer) as live:
+        client = Client(live)
+        chat = [{"role": role, "content": text} for role, text in zip(roles, (TEXT, "a sea"), strict=False)]
+        events = client.events("/look", {"messages": chat, **asked})
+        there = saved(client, events)
+    monkeypatch.setattr(bauklens, "load", lambda name: (model, tokenizer))
+    *lines, last = first(events, "done")["python"].split("\n")
+    names = {}
+    exec("\n".join(lines), names)
+    again = json.loads(json.dumps(eval(last, names).to_dict()))
+    for lens in (again["one"], again["other"], there["one"], there["other"]):
+        lens.pop("provenance")
+        lens.pop("prompt")
+    assert again == there
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"targets": [" city", "-x", "the tower"]},
+        {"sets": [{"name": "digits", "tokens": ["1", "2"]}]},
+        {"sets": [{"name": "digits", "tokens": [5, "6", 7]}]},
+        {"sets": [{"name": "marks", "tokens": ["[", "]"]}, {"name": "commas", "tokens": [",", " a, b"]}]},
+        {"sets": [{"name": "a=b", "tokens": ["c"]}]},
+        {"change": {"do": "swap", "token": "=>", "into": " sea"}},
+        {"change": {"do": "swap", "token": "a=", "into": ">b"}},
+        {"change": {"do": "swap", "token": "a", "into": "b=>c"}},
+        {"change": {"do": "strengthen", "token": " city", "strength": 1.23456789}},
+        {"change": {"do": "remove", "token": " city, sea", "strength": -0.1, "positions": [-1, 2]}},
+        {"prompt": "a\0b"},
+        {"prompt": "a\n'b\" $HOME"},
+    ],
+)
+def test_a_command_that_is_shown_is_read_as_what_was_asked(asked):
+    import shlex
+
+    from bauklens.cli.commands import lens
+    from bauklens.cli.edits import _pair
+    from bauklens.cli.option_values import _target_set
+
+    asked = Asked.of({"prompt": TEXT, **asked})
+    command = as_command(asked, "demo", {})
+    if not command:
+        assert "=" in str(asked.sets) or "=>" in str(asked.change) or "\0" in asked.prompt
+        return
+    given = lens.make_context("lens", shlex.split(command)[2:]).params
+    assert given["prompt"] == asked.prompt
+    assert given["targets"] == asked.targets
+    assert given["words"] == ("first" if asked.targets or asked.sets else "whole")
+    assert [_target_set(each) for each in given["target_sets"]] == [{name: list(ids)} for name, ids in asked.sets]
+    if asked.change:
+        assert given["edit_strength"] == asked.change.strength
+        assert [_pair(each) for each in given["swap"]] == (
+            [(asked.change.token, asked.change.into)] if asked.change.do == "swap" else []
+        )
+
+
 def test_what_no_command_can_say_has_none(client):
     assert first(client.events("/look", {"prompt": TEXT, "replaced": [[0, " sea"]]}), "done")["command"] == ""
 
@@ -532,3 +609,211 @@ def test_in_a_notebook_it_is_a_link(live):
 
 def test_events_are_read_as_they_are_written():
     assert events_in('event: a\ndata: "b"\n\nevent: end\ndata: null\n\n') == [("a", "b"), ("end", None)]
+
+
+def test_each_request_has_an_end_although_the_next_of_its_page_takes_its_place():
+    worker, gate, told = Worker(), threading.Event(), []
+    worker.add(Job("one", lambda _: gate.wait(30), lambda *_: None, 60))
+    for name in ("first", "second"):
+        worker.add(Job("two", lambda _: None, lambda what, _, name=name: told.append((name, what)), 60))
+    assert told == [("first", "stopped")]
+    gate.set()
+    worker.close(30)
+    last = Job("three", lambda _: None, lambda *_: None, 60)
+    with pytest.raises(BusyError):
+        worker.add(last)
+    assert told[0] == ("first", "stopped")
+    assert [name for name, _ in told] == ["first", "second"]
+
+
+class NoTextError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("error", [NoTextError(), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()])
+def test_whatever_a_model_raises_the_next_request_is_done(error):
+    worker, told = Worker(), []
+
+    def raises(_):
+        raise error
+
+    for work in (raises, lambda _: None):
+        worker.add(Job(str(work), work, lambda *each: told.append(each), 60))
+    until(lambda: len(told) == 2)
+    worker.close(30)
+    assert [name for name, _ in told] == ["failed", "end"]
+    assert told[0][1]
+    assert "\n" not in told[0][1]
+
+
+def until(is_so):
+    """Waits for something."""
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://a@b", "http://\uff0f"])
+def test_an_origin_that_is_no_address_is_refused(client, origin):
+    assert client.ask("/about", Origin=origin.encode("utf-8"))[0] == 403
+    assert client.ask("/", Origin=origin.encode("utf-8"))[0] == 403
+
+
+NOTES = [5, None, {"a": 1}, ["a"], [None], [[1]], [[1, 1, "a"]], [["1", 1, 5]], [["1", True, "a"]], [["1", 1, " "]]]
+
+
+@pytest.mark.parametrize("notes", [*NOTES, [["1", 99, "a"]], [["99", 1, "a"]], [[{}, [], "a"]], [["1", {}, "a"]]])
+def test_a_page_is_saved_whatever_its_state_is(client, notes):
+    name = first(client.events("/look", {"prompt": TEXT}), "done")["name"]
+    good = ["1", 1, "</script><script>alert(1)</script>"]
+    given = [*notes, good] if isinstance(notes, list) else notes
+    status, html = client.ask("/save", {"name": name, "form": "page", "state": {"notes": given, "x": "<!--<script>"}})
+    assert status == 200, html
+    assert "<script>alert(1)" not in html
+    assert "<!--<script>" not in html
+    assert ("alert(1)" in html) == isinstance(notes, list)
+
+
+@pytest.mark.parametrize("state", ['{"a": NaN}', '{"a": [1e999]}', '{"a": ' + "[" * 500 + "]" * 500 + "}"])
+def test_a_state_that_is_not_json_is_refused_in_a_line(client, state):
+    name = first(client.events("/look", {"prompt": TEXT}), "done")["name"]
+    status, text = client.ask("/save", body=f'{{"name": "{name}", "form": "page", "state": {state}}}')
+    assert status == 400
+    assert "not JSON" in text
+
+
+def test_a_tokenizer_that_raises_is_told_of_in_a_line(model, caplog):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    with bauklens.serve(model, tokenizer) as live:
+
+        class Odd(type(tokenizer)):
+            @property
+            def all_special_ids(self):
+                raise KeyError("of\nsomebody")
+
+        tokenizer.__class__ = Odd
+        connection, found = Client(live).send("POST", "/tokens", {"prompt": TEXT})
+        text = found.read().decode()
+        connection.close()
+        assert (found.status, text) == (500, "KeyError: 'of\\nsomebody'")
+        assert "content-security-policy" in found.headers
+        assert Client(live).json("/about")["model"]
+
+
+def test_a_body_that_ends_in_the_middle_is_no_error(live, client, caplog):
+    with half_a_body(client):
+        time.sleep(0.1)
+    time.sleep(0.3)
+    assert client.json("/about")["model"]
+    assert "Traceback" not in caplog.text
+    assert not caplog.records
+
+
+def half_a_body(client, sent=None):
+    """A connection that sends a part of a request."""
+    head = f"POST /look HTTP/1.1\r\nHost: {client.host}\r\nAuthorization: {client.headers['Authorization']}\r\n"
+    found = socket.create_connection((client.host, client.port), timeout=30)
+    found.sendall((f"{head}Content-Length: 100\r\n\r\n{{" if sent is None else sent).encode())
+    return found
+
+
+@pytest.mark.parametrize("sent", ["", "GET / HT", "GET / HTTP/1.1\r\nHost: local"])
+def test_a_connection_that_asks_for_nothing_is_closed(client, sent, monkeypatch):
+    monkeypatch.setattr(connections, "SECONDS", 0.5)
+    with half_a_body(client, sent) as idle:
+        assert idle.recv(100) == b""
+    whole = f"GET /favicon.ico HTTP/1.1\r\nHost: {client.host}\r\n\r\n"
+    with half_a_body(client, whole) as idle:
+        assert b" 204 " in idle.recv(4096)
+        idle.sendall(b"GET / HT")
+        assert idle.recv(4096) == b""
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(client, monkeypatch):
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.3)
+    with half_a_body(client) as slow:
+        slow.settimeout(10)
+        answer = slow.makefile("rb").read()  # the server hangs up after it
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.endswith(b"the request did not come within 0 seconds")
+
+
+def test_a_long_look_is_not_cut_off_by_what_closes_connections(held, monkeypatch):
+    live, slow = held
+    monkeypatch.setattr(connections, "SECONDS", 0.3)
+    threading.Timer(1, slow.open.set).start()
+    assert Client(live).events("/look", {"prompt": "the"})[-1][0] == "end"
+
+
+def test_another_page_that_asks_for_a_socket_gets_none_and_no_log(client, caplog):
+    key = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "eA==", "Sec-WebSocket-Version": "13"}
+    assert client.ask("/", Origin="http://evil.example", **key)[0] == 403
+    assert not caplog.records
+
+
+def test_a_slow_tokenizer_holds_up_nobody_else(model):
+    tokenizer, gate, begun = tiny_tokenizer(), threading.Event(), threading.Event()
+    with bauklens.serve(model, tokenizer) as live:
+
+        class Slow(type(tokenizer)):
+            @property
+            def all_special_ids(self):
+                begun.set()
+                gate.wait(30)
+                return []
+
+        tokenizer.__class__ = Slow
+        found = []
+        thread = threading.Thread(target=lambda: found.append(Client(live).ask("/tokens", {"prompt": TEXT})[0]))
+        thread.start()
+        assert begun.wait(30)
+        before = time.monotonic()
+        assert Client(live).json("/about")["model"]
+        assert Client(live).events("/look", {"prompt": TEXT})[-1][0] == "end"
+        assert time.monotonic() - before < 20
+        gate.set()
+        thread.join(30)
+        assert found == [200]
+
+
+def test_a_server_that_cannot_start_leaves_no_thread(model, live):
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(LensError):
+            bauklens.serve(model, tiny_tokenizer(), port=Client(live).port)
+    assert threading.active_count() == before
+
+
+def test_the_looks_that_are_kept_are_counted_in_bytes(model, monkeypatch):
+    there = Looking.at(model, tiny_tokenizer(), [])
+    asked = Asked.of({"prompt": TEXT, "topk": 50, "targets": [" city"]})
+    looked = there.look(asked, Job("", lambda _: None, lambda *_: None, 60))
+    lens = looked.clean
+    arrays = (lens.top_ids, lens.top_probs, lens.magnitude, lens.targets[0].rank, lens.tracked.rank)
+    assert looks._bytes_of(looked, set()) > sum(each.nbytes for each in arrays)
+    monkeypatch.setattr(looks, "MOST_BYTES", 3 * looks._bytes_of(looked, set()))
+    kept = looks.Looks()
+    names = [kept.add(replace(looked)) for _ in range(5)]
+    assert [kept.named(each) is not None for each in names] == [False, False, True, True, True]
+
+
+def test_a_decoder_that_is_there_is_not_fitted_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
+    with bauklens.serve(tiny_model("llama"), tiny_tokenizer()) as live:
+        found = [first(Client(live).events("/fit", {}), "fitted") for _ in range(2)]
+        assert found[0] == found[1]
+        assert [name for name, _ in Client(live).json("/about")["decoders"]] == ["logit", "quick"]
+
+
+def test_neither_prompt_may_be_longer_than_what_is_said(client, monkeypatch):
+    monkeypatch.setattr(looking, "MOST_TOKENS", 5)
+    longer = "a b c d e f g h"
+    patch = {"prompt": "the", "change": {"do": "patch"}, "other": longer}
+    for asked, which in (({"prompt": longer}, "the prompt"), (patch, "the other prompt")):
+        events = client.events("/look", asked)
+        assert events[-1][0] == "failed"
+        assert events[-1][1].startswith(f"{which} has ")
+        assert events[-1][1].endswith(": shorten it to 5")

@@ -4,12 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import bauklens
+from bauklens.decoders.fit.fitting import fit_decoder
+from bauklens.live import fitting
+from bauklens.progress import bar
 from tests.test_flows import BROWSERS
+from tests.tiny import tiny_model, tiny_tokenizer
 
 VIEWER = Path(__file__).parent / "viewer"
 FLOWS = [
@@ -20,6 +25,8 @@ FLOWS = [
     "a token is swapped for another, and random changes do not do that",
     "a token of the prompt is replaced, and states are patched from another prompt",
     "looks are gone back to, pinned beside another, and opened by their link",
+    "a link on another page makes the model run only if one says so",
+    "a link with a wrong token does not take the right one away",
     "a look is saved as a page and as the lines that make it again",
     "what is hostile is shown as text",
     "the keyboard alone is enough",
@@ -132,4 +139,36 @@ def test_a_server_that_is_killed_in_the_middle_is_said_in_a_line(browser):
         page.locator("figure.filling th.generated").nth(3).wait_for()
         server.kill()
         page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
+        page.close()
+
+
+def test_a_fit_can_be_stopped_and_a_look_takes_its_place(browser, monkeypatch, tmp_path):
+    monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
+    done = threading.Event()
+
+    def slow(model, tokenizer, **options):
+        for _ in bar("Fitting", "text", range(2_000)):
+            done.wait(0.02)
+        return fit_decoder(model, tokenizer, **options)
+
+    monkeypatch.setattr(fitting, "fit_decoder", slow)
+    with bauklens.serve(tiny_model("llama"), tiny_tokenizer()) as live:
+        page = browser.new_page()
+        page.goto(live.url)
+        fit = page.get_by_role("button", name="Fit a quick decoder")
+        fit.click()
+        page.get_by_text("Fitting: ").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        fit.click()
+        page.get_by_text("Fitting: ").wait_for()
+        page.get_by_label("prompt", exact=True).fill("the city")
+        page.get_by_role("button", name="Look").click()
+        page.get_by_text("Done in").wait_for(timeout=20_000)
+        page.locator("figure.mounted").wait_for()
+        done.set()
+        fit.click()  # it is offered still, as no decoder was fitted
+        page.get_by_text("Done in").wait_for()
+        fit.wait_for(state="detached")
+        assert page.get_by_label("Decoder").input_value() == "quick"
         page.close()

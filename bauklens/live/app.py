@@ -1,5 +1,6 @@
 """The server's addresses: the page, what it may know of the model, and what it may ask for."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable
@@ -15,16 +16,20 @@ from starlette.types import ASGIApp
 
 from bauklens.errors import LensError
 from bauklens.live.again import as_command, as_python
+from bauklens.live.apart import Apart
 from bauklens.live.asked import Asked
+from bauklens.live.connections import BODY_SECONDS
 from bauklens.live.events import Events
 from bauklens.live.fitting import Quick
 from bauklens.live.guard import Guard, TooLargeError
-from bauklens.live.looking import Looking
+from bauklens.live.looking import Looked, Looking
 from bauklens.live.looks import Looks
 from bauklens.live.page import live_page, policy
 from bauklens.live.told import told
 from bauklens.live.worker import BusyError, Job, Tell, Worker
+from bauklens.reading_files import parse_json
 from bauklens.result.tokens import token_texts, visible
+from bauklens.show.cell_notes import with_notes
 from bauklens.show.page import page
 from bauklens.vocabulary import LOGIT, STREAM_CAPTIONS
 
@@ -73,10 +78,11 @@ def application(serving: Serving, hosts: tuple[str, ...], token: str) -> ASGIApp
 
 class _Pages:
     def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+        self._serving, self._apart = serving, Apart()
 
-    async def page(self, _: Request) -> Response:
-        return HTMLResponse(live_page())
+    async def page(self, request: Request) -> Response:
+        came_from = request.headers.get("sec-fetch-site", "none")
+        return HTMLResponse(live_page(linked=came_from in ("cross-site", "same-site")))
 
     async def about(self, _: Request) -> Response:
         looking = self._serving.looking
@@ -92,17 +98,22 @@ class _Pages:
         )
 
     async def tokens(self, request: Request) -> Response:
-        asked = Asked.of(await _json(request))
-        ids = self._serving.looking.tokens(asked)
-        texts = token_texts(self._serving.looking.tokenizer, ids)
-        special = set(getattr(self._serving.looking.tokenizer, "all_special_ids", ()))
-        return JSONResponse({"tokens": [[each, visible(texts[each]), each in special] for each in ids]})
+        asked, looking = Asked.of(await _json(request)), self._serving.looking
+
+        def tokens() -> list[tuple[int, str, bool]]:
+            ids = looking.tokens(asked)
+            texts = token_texts(looking.tokenizer, ids)
+            special = set(getattr(looking.tokenizer, "all_special_ids", ()))
+            return [(each, visible(texts[each]), each in special) for each in ids]
+
+        return JSONResponse({"tokens": await self._apart.do(tokens)})
 
     async def look(self, request: Request) -> Events:
         data, serving = await _json(request), self._serving
-        asked = serving.looking.in_texts(Asked.of(data))
+        given = Asked.of(data)
 
         def work(job: Job) -> None:
+            asked = serving.looking.in_texts(given)
             looked = serving.looking.look(asked, job)
             name = serving.looks.add(looked)
             job.found("done", {"name": name, **self._again(asked)} | ({} if asked.change else {"figure": looked}))
@@ -122,11 +133,12 @@ class _Pages:
         looked = self._serving.looks.named(str(data.get("name"))[:80])
         if looked is None:
             return PlainTextResponse("this look is not kept any more: look again, and save it then", 410)
+        shown, state = looked.shown, None
         if data.get("form") == "json":
-            return JSONResponse(looked.shown.to_dict())
-        state = data.get("state")
-        html = page([looked.shown], state=state if isinstance(state, dict) else None)
-        return HTMLResponse(html.encode("utf-8", "replace"))
+            return await self._apart.do(lambda: JSONResponse(shown.to_dict()))
+        if isinstance(data.get("state"), dict):
+            state = _state(looked, data["state"])
+        return await self._apart.do(lambda: HTMLResponse(page([shown], state=state).encode("utf-8", "replace")))
 
     def _begins(self, data: Any, work: Callable[[Job], None]) -> Callable[[Tell], Job]:
         given = data.get("page")
@@ -145,10 +157,23 @@ class _Pages:
         return {"python": as_python(*given), "command": as_command(*given)}
 
 
+def _state(looked: Looked, given: dict[str, Any]) -> dict[str, Any]:
+    """What was chosen in a viewer, as a page may hold it."""
+    try:
+        json.dumps(given, allow_nan=False)
+    except ValueError:
+        raise LensError("the state is not JSON: it has a number that is not finite") from None
+    return with_notes(looked.clean, given)
+
+
 async def _json(request: Request) -> Any:
     try:
-        data = json.loads(await request.body())
-    except (ValueError, RecursionError):
+        body = await asyncio.wait_for(request.body(), BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise LensError(f"the request did not come within {BODY_SECONDS:.0f} seconds") from None
+    try:
+        data = parse_json(body)
+    except LensError:
         raise LensError("the request is not JSON") from None
     if not isinstance(data, dict):
         raise LensError("the request must be an object with names")

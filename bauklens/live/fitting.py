@@ -47,6 +47,8 @@ class Quick:
         Raises:
             LensError: no quick way works with this model, or the file cannot be written.
         """
+        if NAME in looking.decoders:  # another page was before
+            return {"decoder": NAME, "called": looking.called(NAME)}
         refused = ""
         for method in METHODS:
             try:

@@ -6,12 +6,15 @@ request but that for the page itself needs the token, which no other site's scri
 """
 
 import hmac
+import logging
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bauklens.live.worker import told_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of this machine that lead nowhere else."""
@@ -21,6 +24,8 @@ MOST_BYTES = 1 << 20
 
 OPEN = ("/", "/favicon.ico")
 """What is there without the token: the page, which knows nothing."""
+
+log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -51,7 +56,11 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def guarded(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             if message["type"] == "http.response.start":
                 message["headers"] = [
                     *message.get("headers", []),
@@ -63,7 +72,14 @@ class Guard:
         if refused is not None:
             await PlainTextResponse(refused[1], refused[0])(scope, receive, guarded)
             return
-        await self._app(scope, _limited(receive), guarded)
+        try:
+            await self._app(scope, _limited(receive), guarded)
+        except ClientDisconnect:  # in the middle of its body
+            return
+        except Exception as error:  # of a tokenizer, which anyone can have made
+            log.warning("a request failed", exc_info=True)
+            if not has_begun:
+                await PlainTextResponse(told_of(error), 500)(scope, receive, guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """Why a request is not answered: a status and a sentence; None if it is."""
@@ -71,7 +87,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if _name_in(host) not in self._hosts:
             return 421, "this server is not called by that name: open the address that bauklens serve printed"
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return 403, "another page asks: open the address that bauklens serve printed"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] not in OPEN:
             return 403, "another page asks: open the address that bauklens serve printed"

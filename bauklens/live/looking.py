@@ -114,8 +114,9 @@ class Looking:
         """
         decoder = self._decoder(asked.decoder)
         inputs = self._encoded(asked)
-        if inputs.count > MOST_TOKENS:
-            raise LensError(f"the prompt has {inputs.count:,} tokens: shorten it to {MOST_TOKENS:,}")
+        _require_short("the prompt", inputs)
+        if asked.change is not None and asked.change.do == "patch":
+            _require_short("the other prompt", encode(self.model, self.tokenizer, asked.other))
         job.found("prompt", inputs.ids[0].tolist())
         edit = None if asked.change is None else self._edit(asked.change, decoder, asked)
         clean = self._lens(asked, decoder, self._prompt(asked))
@@ -239,6 +240,11 @@ class Looking:
             token, into = (None if each is None else self.by_text(each) for each in (change.token, change.into))
             change = replace(change, token=token, into=into)
         return replace(asked, targets=tuple(map(self.by_text, asked.targets)), change=change)
+
+
+def _require_short(what: str, inputs: Inputs) -> None:
+    if inputs.count > MOST_TOKENS:
+        raise LensError(f"{what} has {inputs.count:,} tokens: shorten it to {MOST_TOKENS:,}")
 
 
 def _targets(asked: Asked) -> list[Any] | None:

@@ -2,38 +2,57 @@
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from threading import Lock
+from typing import Any
+
+import numpy as np
 
 from bauklens.live.looking import Looked
 
 MOST_KEPT = 64
 """Looks."""
 
-MOST_CELLS = 4_000_000
-"""Cells of all of them together, of about 60 bytes each."""
+MOST_BYTES = 256 << 20
+"""Of the tables of all of them together."""
 
 
 class Looks:
     """The newest looks, by names that nobody can guess."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Looked] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Looked, int]] = OrderedDict()
         self._lock = Lock()
 
     def add(self, looked: Looked) -> str:
         """Keeps a look, and lets go of the oldest ones if there are too many; its name."""
-        name = secrets.token_urlsafe(12)
+        name, size = secrets.token_urlsafe(12), _bytes_of(looked, set())
         with self._lock:
-            self._kept[name] = looked
-            while len(self._kept) > 1 and (len(self._kept) > MOST_KEPT or self._cells > MOST_CELLS):
+            self._kept[name] = looked, size
+            while len(self._kept) > 1 and (len(self._kept) > MOST_KEPT or self._bytes > MOST_BYTES):
                 self._kept.popitem(last=False)
         return name
 
     def named(self, name: str) -> Looked | None:
         """The look of a name; None if it is not there, or not any more."""
         with self._lock:
-            return self._kept.get(name)
+            return self._kept.get(name, (None, 0))[0]
 
     @property
-    def _cells(self) -> int:
-        return sum(each.clean.magnitude.size * (1 if each.shown is each.clean else 3) for each in self._kept.values())
+    def _bytes(self) -> int:
+        return sum(size for _, size in self._kept.values())
+
+
+def _bytes_of(value: Any, counted: set[int]) -> int:
+    """Those of all arrays in a result, each of which counts once."""
+    if id(value) in counted or isinstance(value, str):
+        return 0
+    counted.add(id(value))
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(_bytes_of(each, counted) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_bytes_of(each, counted) for each in value)
+    return sum(_bytes_of(each, counted) for each in vars(value).values()) if is_dataclass(value) else 0

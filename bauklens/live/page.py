@@ -7,11 +7,15 @@ from bauklens.show.static_table import templates
 
 
 @cache
-def live_page() -> str:
-    """The HTML of the page, which is the same for every model."""
+def live_page(*, linked: bool = False) -> str:
+    """The HTML of the page, which is the same for every model.
+
+    Args:
+        linked: whether another page has led to it, so that it asks before it does what its address says.
+    """
     style = page_style() + live_style()
     scripts = [viewer_script(), live_script()]
-    return templates().get_template("live.html").render(style=style, scripts=scripts)
+    return templates().get_template("live.html").render(style=style, scripts=scripts, linked=linked)
 
 
 @cache

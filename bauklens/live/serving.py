@@ -119,6 +119,7 @@ def serve(
         import uvicorn
 
         from bauklens.live.app import SECONDS, Serving, application
+        from bauklens.live.connections import Connection
         from bauklens.live.fitting import Quick
     except ImportError:
         raise LensError("the live page needs starlette and uvicorn: pip install 'bauklens[serve]'") from None
@@ -127,15 +128,12 @@ def serve(
     token = secrets.token_urlsafe(24) if token is None else _checked_token(token)
     given = list(decoders) if is_several(decoders) else [decoders]
     named = [str(each) if isinstance(each, (str, PathLike)) else "" for each in given]
-    serving = Serving(
-        Looking.at(model, tokenizer, zip(chosen_decoders(given), named, strict=True)),
-        name or model_name(model),
-        Quick(),
-        SECONDS if seconds is None else seconds,
-    )
+    looking = Looking.at(model, tokenizer, zip(chosen_decoders(given), named, strict=True))
+    quick = Quick()
     if decoders is None:
-        serving.quick.take(serving.looking)
+        quick.take(looking)
     listener = _listener(host, port)
+    serving = Serving(looking, name or model_name(model), quick, SECONDS if seconds is None else seconds)
     found = listener.getsockname()[1]
     hosts = LOOPBACK if host in LOOPBACK else (*LOOPBACK, host, *_names_of(host))
     config = uvicorn.Config(
@@ -143,6 +141,8 @@ def serve(
         log_level="warning",
         access_log=False,
         lifespan="off",
+        http=Connection,
+        ws="none",
         timeout_graceful_shutdown=1,
         server_header=False,
         h11_max_incomplete_event_size=64 << 10,

@@ -104,7 +104,7 @@ class Worker:
             for other in [*self._waiting, *([self._running] if self._running else [])]:
                 if other.page == job.page:
                     other.cancel()
-            self._waiting = deque(each for each in self._waiting if each.is_wanted)
+            self._let_go()
             if len(self._waiting) >= MOST_WAITING or self._is_closed:
                 raise BusyError
             self._waiting.append(job)
@@ -117,8 +117,16 @@ class Worker:
             self._is_closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 job.cancel()
+            self._let_go()
             self._changed.notify()
         self._thread.join(seconds)
+
+    def _let_go(self) -> None:
+        """Those that wait and were cancelled are told so: each answer has an end."""
+        for job in self._waiting:
+            if not job.is_wanted:
+                job.tell("stopped", None)
+        self._waiting = deque(each for each in self._waiting if each.is_wanted)
 
     def _run(self) -> None:
         while True:
@@ -129,13 +137,13 @@ class Worker:
                 if self._is_closed:
                     return
                 job = self._running = self._waiting.popleft()
-            if job.is_wanted:
-                _do(job)
+            _do(job)
 
 
 def _do(job: Job) -> None:
     """Does a job, and tells how it ended; whatever it raises, the thread goes on."""
     try:
+        job.require_wanted()
         job.begin()
         with watched(job):
             job.work(job)
@@ -146,6 +154,14 @@ def _do(job: Job) -> None:
         job.tell("failed", str(error))
     except MemoryError:
         job.tell("failed", "out of memory: ask for less")
-    except Exception as error:  # whatever a model raises; the next page is none the worse for it
+    except BaseException as error:  # whatever a model raises, also to end a thread; the next page is none the worse
         log.warning("a request failed", exc_info=True)
-        job.tell("failed", str(LensError(f"{type(error).__name__}: {error!s:.300}")))
+        job.tell("failed", told_of(error))
+
+
+def told_of(error: BaseException) -> str:
+    """A line on an error of a model or a tokenizer, whose text can fail as well."""
+    try:
+        return str(LensError(f"{type(error).__name__}: {error!s:.300}".removesuffix(": ")))
+    except Exception:
+        return type(error).__name__

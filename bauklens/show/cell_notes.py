@@ -44,6 +44,21 @@ def checked_notes(results: Sequence[LensResult], wanted: "Mapping[Cell, str] | N
     return [[layer, position, text] for (layer, position), text in found.items()]
 
 
+def with_notes(lens: LensResult, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state that comes from anywhere, with those of its notes that are notes on cells of the table.
+
+    As the viewer itself reads a state; the rest of it, the viewer checks.
+    """
+    given = state.get("notes")
+    found: list[Note] = []
+    for each in given if isinstance(given, list) else ():
+        layer, position, text = each if isinstance(each, list) and len(each) == 3 else (None, None, None)
+        is_cell = isinstance(layer, str) and layer in lens.layers and type(position) is int
+        if is_cell and position in lens.positions.tolist() and isinstance(text, str) and text.strip():
+            found.append([layer, position, text[:LONGEST]])
+    return {**state, "notes": found[:MOST]} if "notes" in state else dict(state)
+
+
 def notes_on_cells(lens: LensResult, notes: Sequence[Note]) -> list[tuple[str, str]]:
     """Notes for a page without script: what each is on, and its text."""
     positions = lens.positions.tolist()

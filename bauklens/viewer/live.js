@@ -1,5 +1,6 @@
 // The live page: what is typed is asked for, and what comes back is shown.
 
+import { button, make } from "./dom.js";
 import { askForm } from "./liveask.js";
 import { changing } from "./livechange.js";
 import { fitting } from "./livefit.js";
@@ -27,18 +28,23 @@ async function begin() {
   const shown = panes(document.getElementById("panes"), there, said, (place, ask) => change.open(place, ask));
   const history = looks(document.getElementById("history"), { show: (each) => show(each), pin: (each) => shown.pin(each), open: (ask) => (form.fill(ask), look(ask)) });
   const change = changing(about, (ask) => (form.fill(ask), look(ask)));
-  fitting(about, there, said, form);
+  fitting(about, there, said, form, begins);
   const first = hello(document.getElementById("panes"), (prompt) => {
     form.fill({ ...form.asked(), messages: null, prompt });
     look(form.asked());
   });
 
-  /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
-  async function look(ask, isNew = true) {
+  /** Gives up what is running, as something else begins. */
+  function begins() {
     running?.abort();
     const own = (running = new AbortController());
+    return { signal: own.signal, isCurrent: () => running === own };
+  }
+
+  /** Has the server look, and shows what comes as it comes; a look that is running is given up. */
+  async function look(ask, isNew = true) {
+    const { signal, isCurrent } = begins();
     const each = { ask, html: null, answers: null, done: null };
-    const isCurrent = () => running === own;
     let prompts = 0; // a change has the model read the prompt once more
     first.away();
     said.begin();
@@ -68,7 +74,7 @@ async function begin() {
       },
     };
     try {
-      await there.stream("look", ask, (name, value) => isCurrent() && told[name]?.(value), own.signal);
+      await there.stream("look", ask, (name, value) => isCurrent() && told[name]?.(value), signal);
       if (!isCurrent() || !each.done) return;
       shown.done(each);
       if (isNew) history.add(each);
@@ -76,9 +82,9 @@ async function begin() {
       said.done(ask.change || ask.replaced?.length ? "" : " To change a token, press ✎ beside it.");
     } catch (error) {
       if (!isCurrent()) return;
-      if (own.signal.aborted) said.told("Stopped.");
+      if (signal.aborted) said.told("Stopped.");
       else said.failed(error.message);
-      shown.undo(own.signal.aborted);
+      shown.undo(signal.aborted);
     } finally {
       if (isCurrent()) running = null;
     }
@@ -98,8 +104,16 @@ async function begin() {
   }
 
   const linked = history.linked();
-  if (linked) show(linked);
+  if (linked && document.body.dataset.linked) offer(linked);
+  else if (linked) show(linked);
   else form.focus();
+
+  /** Asks before a look is done that another page led to: it may take long, and nobody here has asked for it. */
+  function offer(each) {
+    form.fill(each.ask);
+    const line = make("p", { class: "live-offer" }, "Another page has led here. ", button("Look at this", () => (line.remove(), show(each))));
+    document.getElementById("options").after(line);
+  }
 }
 
 begin().catch((error) => (document.getElementById("status").textContent = `The page could not start: ${error.message}`));

@@ -2,26 +2,32 @@
 
 import { button, make } from "./dom.js";
 
-/** Puts the offer into the form. */
-export function fitting(about, there, said, form) {
+/** Puts the offer into the form; `begins()` gives up what is running, and says whether the fit is still what runs. */
+export function fitting(about, there, said, form, begins) {
   if (!about.fit) return;
   const offer = make("p", { class: "live-offer" }, "Only the logit lens is here, and what it shows of the middle layers is often noise. ", button("Fit a quick decoder", fit), " It takes a minute or two for a small model, and is kept.");
   document.getElementById("options").after(offer);
 
   async function fit() {
+    const { signal, isCurrent } = begins();
+    let isThere = false;
     said.begin();
     offer.querySelector("button").disabled = true;
     try {
       await there.stream("fit", {}, (name, value) => {
+        if (name === "fitted") {
+          isThere = true;
+          form.offer(value.decoder, value.called);
+        }
+        if (!isCurrent()) return;
         if (name === "queued") said.queued(value);
         if (name === "progress") said.step(value);
-        if (name === "fitted") form.offer(value.decoder, value.called);
-      });
-      offer.remove();
-      said.done();
+      }, signal);
+      if (isCurrent()) said.done();
     } catch (error) {
-      offer.querySelector("button").disabled = false;
-      said.failed(error.message);
+      if (isCurrent()) said.failed(signal.aborted ? "Stopped." : error.message);
     }
+    if (isThere) offer.remove();
+    else offer.querySelector("button").disabled = false; // a look has taken its place, or it was stopped
   }
 }

@@ -18,6 +18,7 @@ export function server() {
       throw new Error(GONE);
     }
     if (!found.ok) throw new Error(sentence(await found.text()));
+    if (localStorage.getItem(STORE) !== token) localStorage.setItem(STORE, token);
     return found;
   }
 
@@ -38,11 +39,10 @@ export function server() {
   };
 }
 
-/** The token of the address, which is taken out of it and kept for this tab, and for links that are opened in others. */
+/** The token of the address, which is taken out of it; one that is right is kept, for links that are opened in other tabs. */
 function tokenHere() {
   const found = /[#&]token=([\w-]+)/.exec(location.hash)?.[1];
   if (found) {
-    localStorage.setItem(STORE, found);
     history.replaceState(null, "", location.hash.replace(/([#&])token=[\w-]+&?/, "$1").replace(/[#&]$/, "") || location.pathname);
   }
   return found ?? localStorage.getItem(STORE) ?? "";

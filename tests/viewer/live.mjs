@@ -209,6 +209,30 @@ const flows = {
     await soon(async () => (await heading())[0] === "The sea is", "it did not go back to before it was loaded again");
   },
 
+  async "a link on another page makes the model run only if one says so"({ page, look, done, click, by, heading, text }) {
+    await look("The sea is");
+    await done();
+    const link = page.url();
+    await page.goto(new URL("/", link.replace("127.0.0.1", "localhost")).href); // another site, to a browser
+    await Promise.all([page.waitForNavigation(), page.evaluate((to) => (location.href = to), link)]);
+    await by("button", "Look at this");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.deepEqual(await heading(), [""]);
+    assert.deepEqual(await text("#status span"), [""]);
+    await click("button", "Look at this");
+    await done();
+    assert.deepEqual(await heading(), ["The sea is"]);
+  },
+
+  async "a link with a wrong token does not take the right one away"({ page, says, by }) {
+    await page.goto("about:blank");
+    await page.goto(`${new URL("/", url).href}#token=wrong-wrong`);
+    await says("#status", "The token is missing or wrong");
+    await page.goto("about:blank");
+    await page.goto(new URL("/", url).href);
+    await by("textbox", "prompt");
+  },
+
   async "a look is saved as a page and as the lines that make it again"({ page, look, done, click, says }) {
     await look("The moon is");
     await done();

@@ -9,6 +9,7 @@ from dataclasses import replace
 from http.client import HTTPException
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -141,7 +142,7 @@ def test_bad_input_gets_one_line(client, body, said):
         ({"replaced": [[99, "a"]]}, "there is no position 99"),
         ({"change": {"do": "remove", "token": 5, "layers": ["99"]}}, "99"),
         ({"change": {"do": "remove", "token": 5, "positions": [99]}}, "99"),
-        ({"change": {"do": "patch", "layers": ["1"]}, "other": "the"}, "make them equally long"),
+        ({"change": {"do": "patch", "positions": [0]}, "other": "the"}, "no counterpart"),
         ({"prompt": "the " * 100}, "context"),
     ],
 )
@@ -215,6 +216,33 @@ def test_a_long_table_fills_in_at_its_end(live):
     assert len(table["positions"]) <= 48
 
 
+@pytest.mark.parametrize(
+    ("other", "align"),
+    [
+        ("a city in the tower in the sea", lambda here, there: {2: 2 + there - here}),
+        ("the sea", lambda here, there: {here - 1: there - 1}),
+    ],
+    ids=["longer", "shorter"],
+)
+def test_a_patch_from_a_prompt_of_another_length_counts_from_the_end(model, client, other, align):
+    tokenizer = tiny_tokenizer()
+    here, there = (len(tokenizer(each).input_ids) for each in (TEXT, other))
+    assert here != there
+    aligned = align(here, there)
+    asked = {"prompt": TEXT, "other": other, "change": {"do": "patch", "positions": list(aligned)}}
+    events = client.events("/look", asked)
+    expected = bauklens.logit_lens(model, tokenizer, TEXT, edits=bauklens.edits.patch(other, align=aligned))
+    found = client.json("/save", {"name": first(events, "done")["name"], "form": "json"})["other"]
+    assert np.allclose(found["top_probs"], expected.top_probs, atol=1e-6)
+    assert found["top_ids"] == expected.top_ids.tolist()
+
+
+def test_a_position_without_a_counterpart_is_said(client):
+    asked = {"prompt": TEXT, "other": "the sea", "change": {"do": "patch", "positions": [0]}}
+    [(name, said)] = client.events("/look", asked)[-1:]
+    assert (name, "position 0 has no counterpart: make the other one longer" in said) == ("failed", True)
+
+
 @pytest.mark.parametrize("do", ["swap", "strengthen", "remove", "patch"])
 def test_a_change_is_what_the_package_does(model, client, do):
     tokenizer = tiny_tokenizer()
@@ -254,6 +282,7 @@ def saved(client, events):
         {"prompt": TEXT, "sets": [{"name": "places", "tokens": [" city", " sea"]}]},
         {"prompt": TEXT, "change": {"do": "swap", "token": " city", "into": " sea", "layers": ["1"]}},
         {"prompt": TEXT, "change": {"do": "patch", "positions": [2]}, "other": "the city in the tower"},
+        {"prompt": TEXT, "change": {"do": "patch"}, "other": "a city in the tower"},
         {"prompt": TEXT, "replaced": [[1, " sea"]]},
     ],
 )
@@ -311,6 +340,7 @@ TEMPLATE = "{% for each in messages %}{{ each.content }} {% endfor %}{% if add_g
         {"replaced": [[1, " sea"]], "topk": 3, "targets": [" city"]},
         {"replaced": [[1, " sea"], [0, 7]], "stream": "delta"},
         {"change": {"do": "swap", "token": " city", "into": " sea", "strength": 1.23456789}, "new_tokens": 3},
+        {"change": {"do": "patch", "layers": ["1"], "positions": [4]}, "other": "a sea is in the tower"},
     ],
 )
 def test_the_python_of_a_chat_makes_the_same_table(model, roles, asked, monkeypatch):

@@ -12,12 +12,13 @@ SHOWN = '  # a notebook shows it; in a script, add .to_html("lens.html")'
 """Behind the last line of a program, which shows nothing elsewhere."""
 
 
-def as_python(asked: Asked, model: str, decoders: dict[str, str]) -> str:
+def as_python(asked: Asked, model: str, decoders: dict[str, str], align: dict[int, int] | None = None) -> str:
     """A program that makes the table of a look.
 
     Args:
         model: what ``load`` is given.
         decoders: the names that a page knows -> what ``load_decoder`` is given.
+        align: which position of another prompt is patched into which.
     """
     decoder = None if asked.decoder == LOGIT else decoders.get(asked.decoder, asked.decoder)
     options: dict[str, Any] = {} if asked.chat is None else {"messages": asked.chat}
@@ -31,7 +32,7 @@ def as_python(asked: Asked, model: str, decoders: dict[str, str]) -> str:
     look = ", ".join(["model", "tokenizer", *prompt, *given])
     lines = ["import bauklens", "", f"model, tokenizer = bauklens.load({model!r})"]
     if asked.change is not None:
-        return "\n".join([*lines, *_changed(asked, asked.change, decoder, look)]) + SHOWN
+        return "\n".join([*lines, *_changed(asked, asked.change, decoder, look, align)]) + SHOWN
     if asked.replaced:
         of_ids = ["model", "tokenizer", "ids", *given[0 if asked.chat is None else 1 :]]
         return "\n".join([*lines, *_replaced(asked, look, ", ".join(of_ids))]) + SHOWN
@@ -39,15 +40,17 @@ def as_python(asked: Asked, model: str, decoders: dict[str, str]) -> str:
     return "\n".join([*lines, f"bauklens.logit_lens({look})"]) + SHOWN
 
 
-def _changed(asked: Asked, change: Change, decoder: str | None, look: str) -> list[str]:
+def _changed(asked: Asked, change: Change, decoder: str | None, look: str, align: dict[int, int] | None) -> list[str]:
     where = f", layers={_listed(change.layers)}" if change.layers is not None else ""
     where += f", positions={_listed(change.positions)}" if change.positions is not None else ""
     strength = f", strength={_number(change.strength)}" if change.strength != 1 else ""
+    other = repr(asked.other) if asked.chat is None else _ids(asked.of_other)
+    aligned = "" if align is None else f", align={align!r}"
     edit = {
         "swap": f"swap({decoder!r}, {change.token!r}, {change.into!r}{strength}{where})",
         "strengthen": f"steer({decoder!r}, {change.token!r}{strength}{where})",
         "remove": f"ablate({decoder!r}, {change.token!r}{strength}{where})",
-        "patch": f"patch({asked.other!r}{where})",
+        "patch": f"patch({other}{aligned}{where})",
     }[change.do]
     prompt = "" if asked.chat is not None else f", {asked.prompt!r}"
     goes_on = f"edits=edit, max_new_tokens={asked.new_tokens or AFTERWARDS}"

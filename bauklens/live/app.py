@@ -154,7 +154,7 @@ class _Pages:
 
     def _again(self, asked: Asked) -> dict[str, str]:
         given = asked, self._serving.name, self._serving.looking.sources
-        return {"python": as_python(*given), "command": as_command(*given)}
+        return {"python": as_python(*given, self._serving.looking.aligned(asked)), "command": as_command(*given)}
 
 
 def _state(looked: Looked, given: dict[str, Any]) -> dict[str, Any]:

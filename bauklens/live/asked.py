@@ -1,7 +1,7 @@
 """What a page asks for, checked: it is text from anywhere, and names no file, no path and no code."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bauklens.errors import LensError
@@ -108,6 +108,16 @@ class Asked:
         if asked.change is not None and asked.change.do == "patch" and not asked.other:
             raise LensError("there is no other prompt to patch from: type one")
         return asked
+
+    @property
+    def of_other(self) -> "Asked":
+        """The same look at the other prompt; in a chat it takes the place of what the user said last."""
+        if not self.messages:
+            return replace(self, prompt=self.other, change=None)
+        said = [place for place, (role, _) in enumerate(self.messages) if role == "user"] or [len(self.messages) - 1]
+        messages = list(self.messages)
+        messages[said[-1]] = (messages[said[-1]][0], self.other)
+        return replace(self, messages=tuple(messages), change=None)
 
     @property
     def chat(self) -> list[dict[str, str]] | None:

@@ -221,10 +221,8 @@ class Looking:
             "positions": None if change.positions is None else list(change.positions),
         }
         if change.do == "patch":
-            here, there = len(self.tokens(asked)), encode(self.model, self.tokenizer, asked.other).count
-            if here != there:
-                raise LensError(f"the other prompt has {there:,} tokens and this one {here:,}: make them equally long")
-            return edits.patch(asked.other, **where)
+            other = asked.other if asked.chat is None else self.tokens(asked.of_other)
+            return edits.patch(other, align=self.aligned(asked), **where)
         assert change.token is not None
         if change.do == "swap":
             assert change.into is not None
@@ -232,6 +230,26 @@ class Looking:
         if change.do == "strengthen":
             return edits.steer(decoder, change.token, strength=change.strength, **where)
         return edits.ablate(decoder, change.token, strength=change.strength, **where)
+
+    def aligned(self, asked: Asked) -> dict[int, int] | None:
+        """Position of the prompt -> position of the other one, counted from the end; None if they are equally long.
+
+        Raises:
+            LensError: a position that is to be changed has no counterpart.
+        """
+        if asked.change is None or asked.change.do != "patch":
+            return None
+        here, there = len(self.tokens(asked)), len(self.tokens(asked.of_other))
+        if here == there:
+            return None
+        found = {position: position + there - here for position in range(max(0, here - there), here)}
+        missing = [each for each in asked.change.positions or () if each not in found]
+        if missing:
+            raise LensError(
+                f"the other prompt has {there:,} tokens and this one {here:,}, so that, counted from the end, position "
+                f"{missing[0]} has no counterpart: make the other one longer"
+            )
+        return found
 
     def in_texts(self, asked: Asked) -> Asked:
         """What is asked for, with tokens by their texts if these are exact, as they can be read."""

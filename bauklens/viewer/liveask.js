@@ -56,6 +56,7 @@ export function askForm(about, there, look, change) {
   prompt.addEventListener("input", changed);
   form.addEventListener("keydown", (event) => event.key === "Enter" && !event.shiftKey && event.target instanceof HTMLTextAreaElement && (event.preventDefault(), form.requestSubmit()));
   chat.fill([]);
+  decoder.value = about.decoders[1]?.[0] ?? "logit"; // who gives a decoder wants to look through it
   choose(false);
   return {
     asked,

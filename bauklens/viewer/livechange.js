@@ -9,7 +9,7 @@ const HINTS = {
   strengthen: "The states get more of the token: the strength says how much, and a negative one takes it away.",
   remove: "The states lose what they have of the token.",
   replace: "The model reads another token there. Of what you type, the first token is taken.",
-  patch: "The states that the other prompt has there are put in. It needs as many tokens as this prompt: change a word of it.",
+  patch: "The states that the other prompt has there are put in. If it has more or fewer tokens than this prompt, positions are counted from the end.",
 };
 
 /** `open({ id, text, layer, position }, ask)`; without an id it is a token of the prompt. `send(ask)` is called with the changed look. */
@@ -49,7 +49,7 @@ export function changing(about, send) {
     form.addEventListener("change", draw);
     form.addEventListener("submit", () => send({ ...ask, ...changeOf() }));
     dialog.replaceChildren(form);
-    source.value = ask.other || other || ask.prompt || "";
+    source.value = ask.other || other || ask.prompt || ask.messages?.findLast(({ role }) => role === "user")?.content || "";
     draw();
     dialog.showModal();
     into.focus();

@@ -138,7 +138,7 @@ const flows = {
   },
 
   async "a token of the prompt is replaced, and states are patched from another prompt"(tab) {
-    const { page, look, done, click, by, says, heading, text, complaints } = tab;
+    const { page, look, done, click, by, says, heading, text } = tab;
     await look("The capital of France is");
     await done();
     await soon(async () => (await page.$$("#preview button")).length === 5, "there are no tokens");
@@ -148,15 +148,14 @@ const flows = {
     await says(".live-head h2", "␣France → ␣Italy (position 3 replaced)");
     await done();
     assert.ok((await text(".row.heads .head.position")).some((each) => each.includes("Italy")));
-    await (await page.$$("#preview button"))[3].click();
+    await (await page.$$("#preview button"))[0].click();
     await (await by("radio", "Patch states from another prompt")).click();
     const other = await by("textbox", "the other prompt");
     assert.equal(await other.evaluate((box) => /** @type {HTMLTextAreaElement} */ (box).value), "The capital of France is");
     await other.click({ count: 3 });
     await page.keyboard.type("It is");
     await click("button", "Change");
-    await says("#status", "The other prompt has 2 tokens and this one 5: make them equally long.");
-    complaints.length = 0; // the browser tells of the answer, 400
+    await says("#status", "position 0 has no counterpart: make the other one longer.");
     assert.ok((await heading())[0].endsWith("position 3 replaced)")); // the look that was there stays
     assert.deepEqual(await page.$$(".live-stage.old"), []);
     await by("grid");

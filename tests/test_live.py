@@ -383,8 +383,7 @@ def test_a_command_that_is_shown_is_read_as_what_was_asked(asked):
     import shlex
 
     from bauklens.cli.commands import lens
-    from bauklens.cli.edits import _pair
-    from bauklens.cli.option_values import _target_set
+    from bauklens.cli.option_values import lens_arguments
 
     asked = Asked.of({"prompt": TEXT, **asked})
     command = as_command(asked, "demo", {})
@@ -393,14 +392,13 @@ def test_a_command_that_is_shown_is_read_as_what_was_asked(asked):
         return
     given = lens.make_context("lens", shlex.split(command)[2:]).params
     assert given["prompt"] == asked.prompt
-    assert given["targets"] == asked.targets
-    assert given["words"] == ("first" if asked.targets or asked.sets else "whole")
-    assert [_target_set(each) for each in given["target_sets"]] == [{name: list(ids)} for name, ids in asked.sets]
+    arguments = lens_arguments(dict(given))
+    assert arguments["words"] == ("first" if asked.targets or asked.sets else "whole")
+    assert (arguments["targets"] or []) == [*asked.targets, *({name: list(ids)} for name, ids in asked.sets)]
     if asked.change:
         assert given["edit_strength"] == asked.change.strength
-        assert [_pair(each) for each in given["swap"]] == (
-            [(asked.change.token, asked.change.into)] if asked.change.do == "swap" else []
-        )
+        wanted = [[asked.change.token, "=>", asked.change.into]] if asked.change.do == "swap" else []
+        assert [[*each.partition("=>")] for each in given["swap"]] == wanted
 
 
 def test_what_no_command_can_say_has_none(client):
@@ -823,8 +821,8 @@ def test_the_looks_that_are_kept_are_counted_in_bytes(model, monkeypatch):
     looked = there.look(asked, Job("", lambda _: None, lambda *_: None, 60))
     lens = looked.clean
     arrays = (lens.top_ids, lens.top_probs, lens.magnitude, lens.targets[0].rank, lens.tracked.rank)
-    assert looks._bytes_of(looked, set()) > sum(each.nbytes for each in arrays)
-    monkeypatch.setattr(looks, "MOST_BYTES", 3 * looks._bytes_of(looked, set()))
+    assert looks.bytes_of(looked, set()) > sum(each.nbytes for each in arrays)
+    monkeypatch.setattr(looks, "MOST_BYTES", 3 * looks.bytes_of(looked, set()))
     kept = looks.Looks()
     names = [kept.add(replace(looked)) for _ in range(5)]
     assert [kept.named(each) is not None for each in names] == [False, False, True, True, True]

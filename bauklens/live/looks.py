@@ -27,7 +27,7 @@ class Looks:
 
     def add(self, looked: Looked) -> str:
         """Keeps a look, and lets go of the oldest ones if there are too many; its name."""
-        name, size = secrets.token_urlsafe(12), _bytes_of(looked, set())
+        name, size = secrets.token_urlsafe(12), bytes_of(looked, set())
         with self._lock:
             self._kept[name] = looked, size
             while len(self._kept) > 1 and (len(self._kept) > MOST_KEPT or self._bytes > MOST_BYTES):
@@ -44,7 +44,7 @@ class Looks:
         return sum(size for _, size in self._kept.values())
 
 
-def _bytes_of(value: Any, counted: set[int]) -> int:
+def bytes_of(value: Any, counted: set[int]) -> int:
     """Those of all arrays in a result, each of which counts once."""
     if id(value) in counted or isinstance(value, str):
         return 0
@@ -52,7 +52,7 @@ def _bytes_of(value: Any, counted: set[int]) -> int:
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, Mapping):
-        return sum(_bytes_of(each, counted) for each in value.values())
+        return sum(bytes_of(each, counted) for each in value.values())
     if isinstance(value, (list, tuple)):
-        return sum(_bytes_of(each, counted) for each in value)
-    return sum(_bytes_of(each, counted) for each in vars(value).values()) if is_dataclass(value) else 0
+        return sum(bytes_of(each, counted) for each in value)
+    return sum(bytes_of(each, counted) for each in vars(value).values()) if is_dataclass(value) else 0

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -38,38 +39,51 @@ class Address:
         self.url = url
 
 
+@contextmanager
 def started(folder, *options):
     command = [sys.executable, "-m", "bauklens", "serve", "--model", str(folder), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also if the tests run in the background
+    ) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 def test_it_serves_until_ctrl_c(folder):
-    server = started(folder)
-    url = server.stdout.readline().strip()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#token=[\w-]{32}", url), server.communicate()[1]
-    client = Client(Address(url))
-    assert client.json("/about")["model"] == str(folder)
-    events = client.events("/look", {"prompt": "the tower"})
-    assert events[-1][0] == "end"
-    assert str(folder) in dict(events)["done"]["command"]
-    server.send_signal(signal.SIGINT)
-    _, said = server.communicate(timeout=30)
-    assert server.returncode == 130
-    assert "Traceback" not in said
+    with started(folder) as server:
+        url = server.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#token=[\w-]{32}", url), server.communicate()[1]
+        client = Client(Address(url))
+        assert client.json("/about")["model"] == str(folder)
+        events = client.events("/look", {"prompt": "the tower"})
+        assert events[-1][0] == "end"
+        assert str(folder) in dict(events)["done"]["command"]
+        server.send_signal(signal.SIGINT)
+        _, said = server.communicate(timeout=30)
+        assert server.returncode == 130
+        assert "Traceback" not in said
 
 
 def test_ctrl_c_while_a_page_waits_ends_it_too(folder):
-    server = started(folder, "--token", "abcdefgh12")
-    url = server.stdout.readline().strip()
-    assert url.endswith("#token=abcdefgh12")
-    connection, answer = Client(Address(url)).send("POST", "/look", {"prompt": "the", "new_tokens": 50})
-    assert answer.readline()
-    server.send_signal(signal.SIGINT)
-    _, said = server.communicate(timeout=30)
-    connection.close()
-    answer.close()
-    assert server.returncode == 130
-    assert "Traceback" not in said
+    with started(folder, "--token", "abcdefgh12") as server:
+        url = server.stdout.readline().strip()
+        assert url.endswith("#token=abcdefgh12")
+        connection, answer = Client(Address(url)).send("POST", "/look", {"prompt": "the", "new_tokens": 50})
+        try:
+            assert answer.readline()
+            server.send_signal(signal.SIGINT)
+            _, said = server.communicate(timeout=30)
+        finally:
+            connection.close()
+            answer.close()
+        assert server.returncode == 130
+        assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -82,7 +96,8 @@ def test_ctrl_c_while_a_page_waits_ends_it_too(folder):
     ],
 )
 def test_bad_options_get_a_line(folder, options, said):
-    _, errors = (server := started(folder, *options)).communicate(timeout=60)
+    with started(folder, *options) as server:
+        _, errors = server.communicate(timeout=60)
     assert server.returncode == 2
     assert said in errors
     assert "Traceback" not in errors

@@ -14,6 +14,6 @@ export function answersOf({ targets, rows, told, done, controls }) {
       make("td", { class: "text" }, make("bdi", {}, text?.trimStart().replaceAll("\n", "↵") ?? (done ? "" : "…"))),
     );
   const table = make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...head.map((each) => make("th", { scope: "col" }, make("bdi", {}, each))))), make("tbody", {}, ...rows.map(line)));
-  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. What they do as well is no effect of the token. Their row has the commonest next token, the mean probability, and how the first of them goes on." : "This change has no direction, so that there is no random one to compare it with.";
+  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. If they have the same effect, it is not an effect of the token. Their row shows the most common next token, the mean probability, and how the first of them goes on." : "This change has no direction, so there is no random one to compare it with.";
   return make("div", {}, make("p", { class: "told" }, told), make("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "answers" }, table), make("p", { class: "note" }, about));
 }

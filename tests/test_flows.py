@@ -41,7 +41,7 @@ def lenses():
     ]
 
 
-@pytest.fixture(scope="module", params=BROWSERS)
+@pytest.fixture(scope="module", params=["chrome", pytest.param("firefox", marks=pytest.mark.long)])
 def went(request, tmp_path_factory):
     """What the flows said of themselves in a browser -> ({flow: error or None}, the folder with its pages)."""
     path = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)

@@ -163,6 +163,7 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     fresh.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_notebook_7(browser, folder):
     """It looks at keys before the viewer does, and would delete a cell upon "d", "d"."""

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from http.client import HTTPException
 
@@ -344,7 +345,7 @@ TEMPLATE = "{% for each in messages %}{{ each.content }} {% endfor %}{% if add_g
     ],
 )
 def test_the_python_of_a_chat_makes_the_same_table(model, roles, asked, monkeypatch):
-    tokenizer = tiny_tokenizer()
+    tokenizer = deepcopy(tiny_tokenizer())
     tokenizer.chat_template = TEMPLATE
     with bauklens.serve(model, tokenizer) as live:
         client = Client(live)
@@ -713,7 +714,7 @@ def test_a_state_that_is_not_json_is_refused_in_a_line(client, state):
 
 
 def test_a_tokenizer_that_raises_is_told_of_in_a_line(model, caplog):
-    tokenizer = tiny_tokenizer()
+    tokenizer = deepcopy(tiny_tokenizer())
     tokenizer.chat_template = TEMPLATE
     with bauklens.serve(model, tokenizer) as live:
 

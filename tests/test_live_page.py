@@ -42,7 +42,7 @@ def live(demo):
         yield live
 
 
-@pytest.fixture(scope="module", params=BROWSERS)
+@pytest.fixture(scope="module", params=["chrome", pytest.param("firefox", marks=pytest.mark.long)])
 def went(request, tmp_path_factory, live):
     """What the flows said of themselves in a browser: {flow: error or None}."""
     path = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)

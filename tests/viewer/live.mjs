@@ -142,13 +142,14 @@ const flows = {
     await look("The capital of France is");
     await done();
     await soon(async () => (await page.$$("#preview button")).length === 5, "there are no tokens");
-    await (await page.$$("#preview button"))[3].click();
+    const press = (place) => page.locator(`#preview button:nth-of-type(${place + 1})`).click();
+    await press(3);
     await page.keyboard.type("Italy");
     await page.keyboard.press("Enter");
     await says(".live-head h2", "␣France → ␣Italy (position 3 replaced)");
     await done();
     assert.ok((await text(".row.heads .head.position")).some((each) => each.includes("Italy")));
-    await (await page.$$("#preview button"))[0].click();
+    await press(0);
     await (await by("radio", "Patch states from another prompt")).click();
     const other = await by("textbox", "the other prompt");
     assert.equal(await other.evaluate((box) => /** @type {HTMLTextAreaElement} */ (box).value), "The capital of France is");
@@ -159,7 +160,7 @@ const flows = {
     assert.ok((await heading())[0].endsWith("position 3 replaced)")); // the look that was there stays
     assert.deepEqual(await page.$$(".live-stage.old"), []);
     await by("grid");
-    await (await page.$$("#preview button"))[3].click();
+    await press(3);
     await (await by("radio", "Patch states from another prompt")).click();
     await (await by("textbox", "the other prompt")).click({ count: 3 });
     await page.keyboard.type("The capital of Italy is");

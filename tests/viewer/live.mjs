@@ -277,7 +277,8 @@ const flows = {
     await says("#status", "Done in");
   },
 
-  async "without the token it says what to open"({ page, says, complaints }) {
+  async "without the token it says what to open"({ page, by, says, complaints }) {
+    await by("textbox", "prompt"); // the token was taken, and is kept now
     await page.evaluate(() => localStorage.clear());
     await page.goto(new URL("/", url).href);
     await says("#status", "The token is missing or wrong");

@@ -11,7 +11,7 @@ export function status(element, stop) {
   const text = make("span");
   const measure = make("progress", { max: 1, "aria-label": "progress" });
   const halt = button("Stop", stop, { class: "stop" });
-  element.append(text, measure, halt);
+  element.append(halt, measure, text); // so that the button stays in its place while the text changes
 
   function say(what, { failed = false, working = false } = {}) {
     element.classList.toggle("failed", failed);

@@ -98,7 +98,7 @@ const flows = {
     await page.keyboard.type("200");
     await look();
     await says("figure.filling th.generated", ""); // the first tokens have come
-    await click("button", "Stop");
+    await page.locator("#status .stop").click();
     await says("#status", "Stopped.");
     await (await by("spinbutton", "Generate")).click({ count: 3 });
     await page.keyboard.type("2");

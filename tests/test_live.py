@@ -121,7 +121,7 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(client):
         ('{"prompt": "the", "new_tokens": 1e9}', "new_tokens must be a whole number"),
         ('{"prompt": "the", "change": {"do": "eval"}}', "do is 'eval'"),
         ('{"prompt": "the", "change": {"do": "swap", "token": 5}}', "a token is a text or an id"),
-        ('{"prompt": "the", "change": {"do": "patch"}}', "no other prompt"),
+        ('{"prompt": "the", "change": {"do": "patch"}}', "the other prompt is empty"),
         ('{"prompt": "the", "change": {"do": "remove", "token": 5, "strength": NaN}}', "strength must be a number"),
         ('{"prompt": "the", "messages": [{"role": "user", "content": "a"}]}', "a prompt or a chat"),
         ('{"messages": [{"role": "root", "content": "a"}]}', "role is 'root'"),

@@ -103,9 +103,24 @@ def test_bad_options_get_a_line(folder, options, said):
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_the_packages_it_needs_it_says_so_in_a_line(folder, package):
+    program = f"import sys; sys.modules[{package!r}] = None; from bauklens.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--model", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1].endswith("needs starlette and uvicorn: pip install 'bauklens[serve]'")
+    assert "Traceback" not in ran.stderr
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_lines_of_the_documentation_are_commands(line):
-    serve.make_context("serve", shlex.split(line)[2:])
+    assert serve.make_context("serve", shlex.split(line)[2:]).params["model"] == "demo"
 
 
 def test_there_are_such_lines():

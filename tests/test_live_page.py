@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 import bauklens
 from bauklens.decoders.fit.fitting import fit_decoder
@@ -124,7 +125,7 @@ def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):
         page.goto(live.url)
         page.get_by_label("prompt", exact=True).fill("The sea")
     page.get_by_role("button", name="Look").click()
-    page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
+    expect(page.locator("#status")).to_contain_text("The server does not answer: is bauklens serve still running?")
     page.close()
 
 
@@ -138,7 +139,7 @@ def test_a_server_that_is_killed_in_the_middle_is_said_in_a_line(browser):
         page.get_by_role("button", name="Look").click()
         page.locator("figure.filling th.generated").nth(3).wait_for()
         server.kill()
-        page.get_by_text("The server does not answer: is bauklens serve still running?").first.wait_for()
+        expect(page.locator("#status")).to_contain_text("The server does not answer: is bauklens serve still running?")
         page.close()
 
 

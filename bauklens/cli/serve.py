@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from bauklens.cli.importing import imported
 from bauklens.cli.option_values import decoders_named, load_model
 from bauklens.cli.options import model_options
 from bauklens.cli.output import say
@@ -44,10 +45,12 @@ def serve(
     Example: bauklens serve --model demo --decoder demo --open
     """
     found = decoders_named(decoders, force=True) if force_decoder else list(decoders) or None
+    serving = imported("bauklens.live.serving")
+    serving.require_installed()
     model, tokenizer = load_model(options)
-    from bauklens.live.serving import serve as served
+    from bauklens.live.hosts import LOOPBACK
 
-    live = served(
+    live = serving.serve(
         model,
         tokenizer,
         decoders=found,
@@ -58,8 +61,8 @@ def serve(
         seconds=seconds,
         open_page=open_page,
     )
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        say("anyone who reaches this address and has the token can have the model run; the connection is not encrypted")
+    if host not in LOOPBACK:
+        say("anyone who can reach this address and has the token can run the model; the connection is not encrypted")
     click.echo(live.url)
     say("Ctrl-C ends it")
     live.wait()

@@ -98,7 +98,7 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
     """Whether most rows of a trial are certain, and a few of these right, which is seen once for each head.
 
-    There is no trial if most rows of this kind were certain the last time. A row that is not is read exactly anyway.
+    If most rows of this kind were certain the last time, no trial is made. Rows that are not certain are read exactly.
     """
     if low.is_known:
         return True

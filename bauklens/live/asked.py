@@ -28,7 +28,7 @@ DOING = ("swap", "strengthen", "remove", "patch")
 _ROLES = ("system", "user", "assistant")
 
 Token = str | int
-"""A token by its text, of which the first token is taken, or by its id."""
+"""A token, by its id or its text; if the text has several tokens, the first."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Asked:
         if sum(len(content) for _, content in asked.messages) > LONGEST:
             raise LensError(f"the chat is longer than {LONGEST:,} characters: shorten it")
         if asked.change is not None and asked.change.do == "patch" and not asked.other:
-            raise LensError("there is no other prompt to patch from: type one")
+            raise LensError("the other prompt is empty: type the prompt to patch from")
         return asked
 
     @property

@@ -16,9 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bauklens.live.worker import told_of
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine that lead nowhere else."""
-
 MOST_BYTES = 1 << 20
 """Of a request's body."""
 

@@ -116,7 +116,7 @@ class Looking:
         inputs = self._encoded(asked)
         _require_short("the prompt", inputs)
         if asked.change is not None and asked.change.do == "patch":
-            _require_short("the other prompt", encode(self.model, self.tokenizer, asked.other))
+            _require_short("the other prompt", self._encoded(asked.of_other))
         job.found("prompt", inputs.ids[0].tolist())
         edit = None if asked.change is None else self._edit(asked.change, decoder, asked)
         clean = self._lens(asked, decoder, self._prompt(asked))

@@ -1,10 +1,10 @@
 """serve(): a model on a page of one's own machine, to type to, look at, change, and look at again."""
 
 import asyncio
-import logging
 import secrets
 import socket
 import webbrowser
+from importlib import import_module
 from os import PathLike
 from threading import Event, Thread
 from typing import Any
@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
-from bauklens.live.guard import LOOPBACK
+from bauklens.live.hosts import LOOPBACK, address_of, listener_at, names_of
 from bauklens.live.looking import Looking
 from bauklens.model.provenance import model_name
 
@@ -23,8 +23,6 @@ HOST = "127.0.0.1"
 
 _ENDS_WITHIN = 3.0
 """Seconds for the thread that runs the model to notice that the server ends."""
-
-log = logging.getLogger(__name__)
 
 
 class Live:
@@ -115,14 +113,13 @@ def serve(
     Raises:
         LensError: starlette and uvicorn are missing, the port is taken, or the model is none that the page can show.
     """
-    try:
-        import uvicorn
+    require_installed()
+    import uvicorn
 
-        from bauklens.live.app import SECONDS, Serving, application
-        from bauklens.live.connections import Connection
-        from bauklens.live.fitting import Quick
-    except ImportError:
-        raise LensError("the live page needs starlette and uvicorn: pip install 'bauklens[serve]'") from None
+    from bauklens.live.app import SECONDS, Serving, application
+    from bauklens.live.connections import Connection
+    from bauklens.live.fitting import Quick
+
     if host not in LOOPBACK and not token:
         raise LensError(f"host={host!r} can be reached from other machines: pass token= as well, a text hard to guess")
     token = secrets.token_urlsafe(24) if token is None else _checked_token(token)
@@ -132,12 +129,11 @@ def serve(
     quick = Quick()
     if decoders is None:
         quick.take(looking)
-    listener = _listener(host, port)
+    listener = listener_at(host, port)
     serving = Serving(looking, name or model_name(model), quick, SECONDS if seconds is None else seconds)
     found = listener.getsockname()[1]
-    hosts = LOOPBACK if host in LOOPBACK else (*LOOPBACK, host, *_names_of(host))
     config = uvicorn.Config(
-        application(serving, hosts, token),
+        application(serving, names_of(host), token),
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -147,42 +143,24 @@ def serve(
         server_header=False,
         h11_max_incomplete_event_size=64 << 10,
     )
-    url = f"http://{_shown(host)}:{found}/#token={token}"
+    url = f"http://{address_of(host)}:{found}/#token={token}"
     live = Live(uvicorn.Server(config), listener, url, serving.worker.close)
     if open_page:
         webbrowser.open(url)
     return live
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def require_installed() -> None:
+    """Refuses to serve without the packages that it takes, before a model is loaded.
+
+    Raises:
+        LensError: one is missing.
+    """
     try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise LensError(
-            f"cannot listen at {host}, port {port}: {error}; pass another port, or 0 for a free one"
-        ) from None
-    listener.listen(128)
-    return listener
-
-
-def _names_of(host: str) -> tuple[str, ...]:
-    """What a server that listens everywhere may be called by."""
-    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened at
-        return ()
-    name = socket.gethostname()
-    addresses = {str(each[4][0]) for each in socket.getaddrinfo(name, None)} if name else set()
-    return (name.lower(), *addresses)
-
-
-def _shown(host: str) -> str:
-    """A host as an address has it."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened at
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+        import_module("starlette")
+        import_module("uvicorn")
+    except ImportError:
+        raise LensError("the live page needs starlette and uvicorn: pip install 'bauklens[serve]'") from None
 
 
 def _checked_token(token: str) -> str:

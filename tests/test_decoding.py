@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -174,3 +175,13 @@ class TestTail:
                 whole = tail(ran.stream.states, torch.arange(len(PROMPT)))
                 apart = tail(ran.stream.states[layers, positions][:, None], positions[:, None])
             assert torch.allclose(apart[:, 0], whole[layers, positions], atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [8, 17, 30])
+def test_the_model_s_own_row_is_in_order_in_parts_of_any_size(gpt2, rows):
+    """Its last columns are read first."""
+    whole, parts = (bauklens.logit_lens(gpt2, None, PROMPT, measures="all", chunk_rows=each) for each in (None, rows))
+    assert np.array_equal(whole.top_ids, parts.top_ids)
+    assert np.allclose(whole.top_probs, parts.top_probs, atol=1e-6)
+    for name, values in whole.measures.items():
+        assert np.allclose(values, parts.measures[name], atol=1e-3, equal_nan=True), name

@@ -676,6 +676,57 @@ def test_whatever_a_model_raises_the_next_request_is_done(error):
     assert "\n" not in told[0][1]
 
 
+def test_whoever_waits_runs_the_model_until_the_server_is_stopped():
+    model = tiny_model("gpt2")
+    ran = []
+    model.register_forward_pre_hook(lambda *_: ran.append(threading.current_thread()))
+    live = bauklens.serve(model, tiny_tokenizer())
+    client = Client(live)
+    ran.clear()
+    assert client.events("/look", {"prompt": TEXT})[-1][0] == "end"
+    (before,) = set(ran)
+    assert before.name == "bauklens-live"
+    waiting = threading.Thread(target=live.wait)
+    waiting.start()
+    until(lambda: not before.is_alive())
+    ran.clear()
+    assert client.events("/look", {"prompt": TEXT})[-1][0] == "end"
+    assert set(ran) == {waiting}
+    live.stop()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_stop_waits_for_what_another_thread_runs():
+    worker, begun, ended = Worker(), threading.Event(), []
+    runner = threading.Thread(target=worker.run)
+    runner.start()
+
+    def work(job):
+        begun.set()
+        while job.is_wanted:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        ended.append(threading.current_thread())
+
+    worker.add(Job("one", work, lambda *_: None, 60))
+    assert begun.wait(30)
+    worker.close(30)
+    assert ended == [runner]
+    runner.join(30)
+    assert not runner.is_alive()
+
+
+def test_progress_is_told_at_both_ends_and_now_and_then_between():
+    told = []
+    job = Job("one", lambda _: None, lambda what, value: told.append(value["done"]), 60)
+    for done in range(1001):
+        job.progressed("Reading", "row", done, 1000)
+    assert told[0] == 0
+    assert told[-1] == 1000
+    assert len(told) < 100
+
+
 def until(is_so):
     """Waits for something."""
     end = time.monotonic() + 30

@@ -16,6 +16,7 @@ from bauklens.decoders.chosen import chosen_decoders, is_several
 from bauklens.errors import LensError
 from bauklens.live.hosts import LOOPBACK, address_of, listener_at, names_of
 from bauklens.live.looking import Looking
+from bauklens.live.worker import Worker
 from bauklens.model.provenance import model_name
 
 HOST = "127.0.0.1"
@@ -32,9 +33,9 @@ class Live:
         url: the address to open, with the token that lets one in after the ``#``.
     """
 
-    def __init__(self, server: Any, listener: socket.socket, url: str, stopped: Any) -> None:
+    def __init__(self, server: Any, listener: socket.socket, url: str, worker: Worker) -> None:
         self.url = url
-        self._server, self._listener, self._stopped = server, listener, stopped
+        self._server, self._listener, self._worker = server, listener, worker
         self._ended = Event()
         self._thread = Thread(target=self._run, name="bauklens-server", daemon=True)
         self._thread.start()
@@ -45,18 +46,18 @@ class Live:
         finally:
             self._listener.close()
             self._ended.set()
+            self._worker.close(0)
 
     def wait(self) -> None:
-        """Returns when the server has ended; an interrupt ends it."""
+        """Runs the model in this thread, and returns when the server has ended; an interrupt ends it."""
         try:
-            while not self._ended.wait(0.2):
-                pass
+            self._worker.run()
         finally:
             self.stop()
 
     def stop(self) -> None:
         """Ends the server and what it runs; the model is as it was."""
-        self._stopped(_ENDS_WITHIN)
+        self._worker.close(_ENDS_WITHIN)
         self._server.should_exit = True
         self._server.force_exit = True
         self._thread.join(_ENDS_WITHIN)
@@ -144,7 +145,7 @@ def serve(
         h11_max_incomplete_event_size=64 << 10,
     )
     url = f"http://{address_of(host)}:{found}/#token={token}"
-    live = Live(uvicorn.Server(config), listener, url, serving.worker.close)
+    live = Live(uvicorn.Server(config), listener, url, serving.worker)
     if open_page:
         webbrowser.open(url)
     return live

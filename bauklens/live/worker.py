@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Thread, current_thread, main_thread
 from typing import Any
 
 from bauklens.errors import LensError
@@ -15,6 +15,9 @@ Tell = Callable[[str, Any], None]
 
 MOST_WAITING = 64
 """Requests that may wait at once."""
+
+_BETWEEN = 0.1
+"""Seconds from one word on the progress of a step to the next: the thread that sends it takes time from the work."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Job:
     def __init__(self, page: str, work: Callable[["Job"], None], tell: Tell, seconds: float) -> None:
         self.page, self.work, self.tell = page, work, tell
         self._seconds, self._end = seconds, float("inf")
+        self._told = 0.0
         self._unwanted = Event()
 
     def cancel(self) -> None:
@@ -72,7 +76,10 @@ class Job:
     def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
         """Is called by the work, at each of its steps."""
         self.require_wanted()
-        self.tell("progress", {"what": what, "unit": unit, "done": done, "total": total})
+        now = time.monotonic()
+        if done == 0 or done == total or now > self._told + _BETWEEN:
+            self._told = now
+            self.tell("progress", {"what": what, "unit": unit, "done": done, "total": total})
 
     def found(self, what: str, value: Any) -> None:
         """Is called by the work with each part of its result."""
@@ -88,8 +95,20 @@ class Worker:
         self._running: Job | None = None
         self._changed = Condition()
         self._is_closed = False
-        self._thread = Thread(target=self._run, name="bauklens-live", daemon=True)
+        self._thread = self._runner = Thread(target=self._run, name="bauklens-live", daemon=True)
         self._thread.start()
+
+    def run(self) -> None:
+        """Does the work in the calling thread from now on, until :meth:`close`.
+
+        OpenMP keeps a pool for every thread that runs torch, and with more of them than CPUs it puts them to sleep
+        after each operation: a short forward pass takes 1.2 times as long in a thread beside the one that loaded it.
+        """
+        with self._changed:
+            self._runner = current_thread()
+            self._changed.notify_all()
+        self._thread.join()
+        self._run()
 
     def add(self, job: Job) -> int:
         """Puts a job at the end of the line; what the same page asked for before is cancelled.
@@ -108,18 +127,19 @@ class Worker:
             if len(self._waiting) >= MOST_WAITING or self._is_closed:
                 raise BusyError
             self._waiting.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
             return len(self._waiting) - 1 + (self._running is not None)
 
     def close(self, seconds: float) -> None:
-        """Cancels everything, and waits until the thread has ended, but no longer than that."""
+        """Cancels everything, and waits until nothing runs, but no longer than that."""
         with self._changed:
             self._is_closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 job.cancel()
             self._let_go()
-            self._changed.notify()
-        self._thread.join(seconds)
+            self._changed.notify_all()
+            if self._runner is not current_thread():
+                self._changed.wait_for(lambda: self._running is None, seconds)
 
     def _let_go(self) -> None:
         """Those that wait and were cancelled are told so: each answer has an end."""
@@ -129,15 +149,22 @@ class Worker:
         self._waiting = deque(each for each in self._waiting if each.is_wanted)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._running = None
-                while not self._waiting and not self._is_closed:
-                    self._changed.wait()
-                if self._is_closed:
-                    return
-                job = self._running = self._waiting.popleft()
+        while job := self._next():
             _do(job)
+
+    def _next(self) -> Job | None:
+        """The next job, once there is one; None when another thread is to do the work, or nobody."""
+        with self._changed:
+            self._running = None
+            self._changed.notify_all()
+            while not self._waiting and self._goes_on():
+                self._changed.wait()
+            if self._goes_on():
+                self._running = self._waiting.popleft()
+            return self._running
+
+    def _goes_on(self) -> bool:
+        return not self._is_closed and self._runner is current_thread()
 
 
 def _do(job: Job) -> None:
@@ -155,6 +182,9 @@ def _do(job: Job) -> None:
     except MemoryError:
         job.tell("failed", "out of memory: ask for less")
     except BaseException as error:  # whatever a model raises, also to end a thread; the next page is none the worse
+        if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+            job.tell("stopped", None)
+            raise
         log.warning("a request failed", exc_info=True)
         job.tell("failed", told_of(error))
 

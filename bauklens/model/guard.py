@@ -93,6 +93,8 @@ def _hooks_are_everywhere() -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a module carries hooks of the caller."""
+    if not module._forward_pre_hooks and not module._forward_hooks:
+        return False
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
     return not all(_origin(hook).startswith((_COLLECTING, *_SPREADING)) for hook in hooks)
 

@@ -5,7 +5,14 @@ from torch import nn
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
     """As ``list(model.modules())``."""
-    return [module for _, module in named_modules_of(model)]
+    found: dict[int, nn.Module] = {}
+    pending = [model]
+    while pending:
+        module = pending.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            pending += [child for child in reversed(module._modules.values()) if child is not None]
+    return list(found.values())
 
 
 def named_modules_of(model: nn.Module, *, under_each_name: bool = False) -> list[tuple[str, nn.Module]]:

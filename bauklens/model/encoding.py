@@ -19,6 +19,7 @@ from bauklens.model.prompt_notes import outside_vocabulary
 from bauklens.model.ranks import ranks_of
 from bauklens.model.reads import require_source, require_taken
 from bauklens.model.unwrap import not_a_model
+from bauklens.model.walk import modules_of
 from bauklens.model.weights import is_plain
 from bauklens.text_ids import ids_of, some_ids_of
 
@@ -216,8 +217,11 @@ def _require_known(
 
 def _require_weights(model: nn.Module) -> None:
     """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
-    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
-    if empty is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
+    modules = modules_of(model)
+    if not any(each is not None and each.is_meta for module in modules for each in module._parameters.values()):
+        return
+    if not any(hasattr(module, "_hf_hook") for module in modules):
+        empty = next(name for name, parameter in model.named_parameters() if parameter.is_meta)
         raise LensError(
             f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
         )

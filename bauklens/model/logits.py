@@ -70,8 +70,9 @@ def require_flag(model: nn.Module) -> None:
     """
     config: Any = getattr(model, "config", None)
     known = bool(getattr(type(config), "is_encoder_decoder", False)) and not is_encoder_decoder(model)
-    decodes = any(name.rpartition(".")[2] == "decoder" for name, _ in named_modules_of(model))  # T5Gemma may have none
-    if known and decodes and DECODER_IDS in inspect.signature(type(model).forward).parameters:
+    if not known or DECODER_IDS not in inspect.signature(type(model).forward).parameters:
+        return
+    if any(name.rpartition(".")[2] == "decoder" for name, _ in named_modules_of(model)):  # T5Gemma may have none
         raise LensError(
             f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, as one "
             "that an encoder model such as T5EncoderModel shares has: set model.config.is_encoder_decoder = True"

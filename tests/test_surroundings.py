@@ -320,6 +320,19 @@ class TestOpening:
         page.set_viewport_size({"width": 1400, "height": 900})
         expect(page.locator(".frame").nth(1)).to_have_attribute("style", re.compile("--lead: 22px"))
 
+    def test_layers_lie_beside_each_other_if_some_are_left_out(self, shown):
+        whole, part = made(7, 5, 2), made(6, 5, 2, layers=["0", "1", "2", "3", "4", "5"])
+        page = shown([whole, part])
+        page.get_by_role("button", name="side by side").click()
+        for stride in ("2", "3"):
+            page.locator("summary", has_text="View").click()
+            page.get_by_label("Layers", exact=True).select_option(stride)
+            page.locator("summary", has_text="View").click()
+            tops = "all => all.map((each) => each.getBoundingClientRect().top)"
+            for layer in ("5", "2" if stride == "3" else "1"):
+                one, other = page.get_by_role("rowheader", name=layer, exact=True).evaluate_all(tops)
+                assert one == other
+
     def test_a_table_of_ten_tokens_opens_at_its_start(self, shown):
         page = shown([ten()], width=900)
         assert page.get_by_role("grid").evaluate("each => [each.scrollLeft, each.scrollWidth > each.clientWidth]") == [

@@ -15,6 +15,9 @@ const changesPlaces = (state, before) => ["stride", "bottomUp", "layersAcross", 
 /** Whether a table is so little wider than its box that it is read from its start. */
 const isNearlySeen = ({ scrollWidth, clientWidth }) => scrollWidth <= 2 * clientWidth;
 
+/** The last layer that all lenses have, which has a row or column of its own however many layers are left out. */
+const lastShared = (lenses) => lenses[0].layers.filter((each) => lenses.every((lens) => rowOf(lens, each) >= 0)).at(-1);
+
 /** `{ element, draw(before, moved), reveal(focused), lenses(), seen() }`. */
 export function stage(view) {
   const element = make("div", { class: "stage" });
@@ -41,7 +44,7 @@ export function stage(view) {
   /** The same layers stand beside each other, if one table has more rows above them; below each other, tables need not. */
   function align() {
     const isBeside = new Set([...element.children].map((pane) => /** @type {HTMLElement} */ (pane).offsetTop)).size === 1;
-    const shared = panes[0].table.lenses[0].layers.find((each) => panes.every(({ table }) => rowOf(table.lenses[0], each) >= 0));
+    const shared = lastShared(panes.map(({ table }) => table.lenses[0]));
     const tops = panes.map(({ table }) => (shared === undefined || !isBeside ? 0 : table.startOf(shared)[1]));
     const lowest = range(tops)[1];
     panes.forEach(({ table }, place) => table.element.parentElement.style.setProperty("--lead", `${lowest - tops[place]}px`));
@@ -66,7 +69,7 @@ export function stage(view) {
   /** Scrolls one table as another was, so that the same layers stand beside each other. */
   function follow(one, other) {
     if (one === other) return;
-    const layer = one.lenses[0].layers.find((each) => other.lenses[0].layers.includes(each));
+    const layer = lastShared([one.lenses[0], other.lenses[0]]);
     const [[left], [otherLeft]] = [one.startOf(layer), other.startOf(layer)];
     const before = [other.element.scrollLeft, other.element.scrollTop];
     other.element.scrollLeft = one.element.scrollLeft + otherLeft - left;

@@ -1,3 +1,4 @@
+from . import edits as edits
 from .corpus.opened import Sweep as Sweep
 from .corpus.opened import open_sweep as open_sweep
 from .corpus.sweep import sweep as sweep

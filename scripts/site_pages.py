@@ -1,12 +1,14 @@
-"""What mkdocs adds to docs/ when it builds the site: CONTRIBUTING.md, CHANGELOG.md, and the notebooks' pages."""
+"""What mkdocs adds to docs/ in the site: CONTRIBUTING.md, CHANGELOG.md, and live pages of notebooks and the gallery."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+from gallery_cases import CASES, IMAGE, fragment_of, page_of
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
+GALLERY = {**CASES, "image": IMAGE}
 RENDERED = ROOT / "build" / "notebooks"
 """Where scripts/make_site.py leaves the pages of the notebooks that it has run."""
 
@@ -18,6 +20,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, name.lower(), content=text))
     for page in sorted(RENDERED.glob("*.html")):
         files.append(File.generated(config, f"gallery/{page.name}", abs_src_path=str(page)))
+    for name, case in GALLERY.items():
+        files.append(File.generated(config, f"gallery/live-{name}.html", content=page_of(case)))
     return files
 
 
@@ -25,4 +29,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links that lead out of docs/ in the repository lead to what the site has in their place."""
     up = "../" * page.file.src_uri.count("/")
     markdown = re.sub(r"\(\.\./notebooks/([\w-]+)\.ipynb\)", rf"({up}gallery/\1.html)", markdown)
+    if page.file.src_uri == "gallery/README.md":
+        for name, case in GALLERY.items():
+            live = f"[Open it, and explore it](live-{name}.html#{fragment_of(case)})"
+            markdown = re.sub(rf"(!\[.*\]\({name}\.\w+\))", rf"\1\n\n{live}", markdown)
     return markdown.replace("(../CONTRIBUTING.md)", f"({up}contributing.md)")

@@ -93,6 +93,14 @@ def outputs(name):
     return said
 
 
+def test_each_picture_of_the_gallery_has_a_live_page(site):
+    gallery = (site / "gallery" / "index.html").read_text(encoding="utf-8")
+    pages = re.findall(r'href="(live-[\w-]+\.html)#lens-0=[\w-]+"', gallery)
+    assert len(pages) == len(re.findall("<img", gallery)) > 5
+    for page in pages:
+        assert "function mount(" in (site / "gallery" / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_notebook_shows_what_it_speaks_of(site, name):
     said = outputs(name)

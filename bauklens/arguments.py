@@ -1,4 +1,4 @@
-"""What a caller asks for -> the rows, columns and tokens meant, or one line that says what there is."""
+"""Turns what a caller asks for into rows, columns and tokens, or raises an error of one line that lists what exists."""
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -11,11 +11,11 @@ Layers = int | str | Iterable[int | str] | None
 Positions = int | slice | Iterable[int] | None
 
 Edit = Callable[[Any, str], Any]
-"""``fn(output, layer)``: what a block returns and its name -> what the model goes on with."""
+"""``fn(output, layer)``: what a block returns and its name -> what the model continues with."""
 
 
 def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    """Raises a LensError if a value is not one of those known.
+    """Raises a LensError if a value is not one of the known ones.
 
     >>> one_of("stream", "hiden", ("hidden", "delta"))
     Traceback (most recent call last):
@@ -26,7 +26,7 @@ def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
 
 
 def as_lists(wanted: Any) -> Any:
-    """What was asked for, with every collection but mappings as a list: it can be read twice, and written to a file.
+    """The value with every collection except mappings as a list, so that it can be read twice and written to a file.
 
     >>> as_lists({"en": range(3), "fr": " le"})
     {'en': [0, 1, 2], 'fr': ' le'}
@@ -111,7 +111,7 @@ def one_position(count: int, wanted: Any, name: str = "position") -> int:
 
 
 def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
-    """A number of things to keep, checked to be in 1 .. most."""
+    """The number of things to keep, checked to be in 1 .. most."""
     count = whole_number(name, topk)
     if not 1 <= count <= most:
         raise LensError(f"{name} is {count}: pass a number from 1 to {most:,}")
@@ -119,7 +119,7 @@ def checked_topk(topk: Any, most: int, name: str = "topk") -> int:
 
 
 def checked_count(name: str, value: Any, *, least: int = 1) -> int:
-    """A number of things, checked to be at least so many."""
+    """The number of things, checked to be at least ``least``."""
     count = whole_number(name, value)
     if count < least:
         raise LensError(f"{name} is {count}: pass {least} or more")
@@ -149,7 +149,7 @@ def _rows(labels: Sequence[str], wanted: int | str, idle: Sequence[str]) -> list
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Rows in words: runs of blocks by their ends, and of blocks with other names than numbers the first and the last.
+    """Rows in words: only the ends of a run of blocks, and only the first and last of blocks that are not numbered.
 
     >>> _listed(["embed", "0", "1", "2"])
     "'embed', 0 .. 2"
@@ -162,14 +162,14 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """A whole number of Python, numpy or torch as an int."""
+    """A whole number from Python, numpy or torch, as an int."""
     if not is_whole_number(value):
         raise LensError(f"{name} is {value!r}: pass a whole number")
     return int(operator.index(value))
 
 
 def is_whole_number(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number of Python, numpy or torch; True and False, which count as 1 and 0, are not.
+    """Whether a value is a whole number from Python, numpy or torch; True and False are not, though they equal 1 and 0.
 
     >>> [is_whole_number(each) for each in (1, 1.0, "1", True)]
     [True, False, False, False]
@@ -184,7 +184,7 @@ def is_whole_number(value: Any) -> TypeGuard[int]:
 
 
 def listed(labels: Any) -> str:
-    """Layers in words: runs of numbers by their ends.
+    """Layers in words: only the ends of a run of numbers.
 
     >>> listed(["embed", "0", "1", "2", "5"])
     'embed, 0 .. 2, 5'

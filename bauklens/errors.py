@@ -29,4 +29,4 @@ class PromptError(LensError):
 
 
 class NotFiniteError(LensError):
-    """What a model makes of a text is NaN or infinite."""
+    """The model's output for a text is NaN or infinite."""

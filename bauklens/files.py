@@ -11,7 +11,7 @@ from bauklens.errors import LensError
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether there is a file or folder of this name; a text that no path can be is none.
+    """Whether a file or folder of this name exists; False for a text that cannot be a path.
 
     >>> is_there("x" * 10_000), is_there("a\\0b"), is_there("/")
     (False, False, True)
@@ -23,31 +23,31 @@ def is_there(path: str | Path) -> bool:
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:
-    """A path, or a LensError if it is none."""
+    """The value as a path; raises a LensError if it is not one."""
     if not isinstance(path, (str, os.PathLike)):
         raise LensError(f"a file's path must be text; got {path!r:.80}")
     return Path(path)
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether there is something of this name that is not a folder."""
+    """Whether something of this name exists that is not a folder."""
     return is_there(path) and not Path(path).is_dir()
 
 
 def require_writable(path: str | Path) -> Path:
-    """Checks, before any long work, that a file can be written.
+    """Checks that a file can be written, before any long work.
 
     Raises:
         LensError: the path is a folder or a loop of links, or its folder does not exist or cannot be written.
     """
     path = path_of(path)
     if "\0" in str(path):
-        raise LensError(f"cannot write {str(path)!r}: there is a NUL in its name")
+        raise LensError(f"cannot write {str(path)!r}: its name contains a NUL character")
     mode = _mode_of(path)
     if mode is not None and stat.S_ISDIR(mode):
         raise LensError(f"cannot write {path}: it is a folder; pass the name of a file")
     if not path.parent.is_dir():
-        raise LensError(f"cannot write {path}: there is no folder {path.parent}")
+        raise LensError(f"cannot write {path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK) or (mode is not None and not os.access(path, os.W_OK)):
         raise LensError(f"cannot write {path}: permission denied")
     return path
@@ -56,8 +56,8 @@ def require_writable(path: str | Path) -> Path:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Writes a file next to its destination and moves it there, so that readers see the old file or all of the new one.
 
-    The new file is on the disk before the old one goes. It keeps the old one's permissions; if there was none, it has
-    those that the system gives to new files. A device or a pipe stays what it is; a pipe that nothing reads is refused.
+    The new file is on the disk before the old one is removed. It keeps the old one's permissions; without an old
+    file, it gets the system's default. Devices and pipes are written to directly; a pipe without a reader is refused.
 
     Raises:
         LensError: the path cannot be written.
@@ -74,17 +74,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def is_replaced(path: Path) -> bool:
-    """Whether a new file takes the place of what is at a path; not if it is a device or a pipe, which is written to."""
+    """Whether a new file replaces what is at a path; False for a device or a pipe, which is written to directly."""
     mode = _mode_of(path)
     return mode is None or stat.S_ISREG(mode)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """The path of a new, empty file beside another one, whose place it takes when this is left without an error.
+    """Yields the path of a new, empty file, which replaces another one when this ends without an error.
 
-    It is on the disk before the old file goes, whose permissions it keeps; if there was none, it has those that the
-    system gives to new files.
+    It is on the disk before the old file is removed, and keeps its permissions; without an old file, it gets the
+    system's default.
 
     Raises:
         LensError: the path cannot be written.
@@ -118,7 +118,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _write_to_device(path: Path, content: bytes) -> None:
-    """Writes to a device or a pipe; opening a pipe that nothing reads is an error, where it would wait otherwise."""
+    """Writes to a device or a pipe; opening a pipe without a reader is an error, as it would wait otherwise."""
     device = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(device, True)
     with os.fdopen(device, "wb") as file:

@@ -1,4 +1,4 @@
-"""Columns -> a pandas data frame or a data set of xarray, and figures of plotly, if these are installed."""
+"""The libraries that may be installed: pandas for data frames, xarray for data sets, plotly for figures, and others."""
 
 import io
 import re
@@ -32,7 +32,7 @@ def data_frame(columns: dict[str, Any]) -> "pandas.DataFrame":
 
 
 def joined_frames(frames: "Sequence[pandas.DataFrame]") -> "pandas.DataFrame":
-    """Data frames below one another."""
+    """Data frames, one below the other."""
     import pandas
 
     return pandas.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
@@ -42,7 +42,7 @@ def csv_text(frame: "pandas.DataFrame") -> str:
     """A data frame as CSV that is harmless in a spreadsheet: no text in it is a formula.
 
     A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, or with apostrophes and then one of
-    these, has one more apostrophe before it. To have the texts as they were, take that off again:
+    these, gets one more apostrophe before it. To get the original texts back, remove it again:
     ``column.str.replace(r"^'(?='*[=+\\-@\\t\\r])", "", regex=True)``.
     """
     safe = frame.copy()
@@ -59,7 +59,7 @@ def _not_a_formula(text: Any) -> Any:
 
 
 def _column(values: Any) -> Any:
-    """A column whose texts pandas can hold: of half a surrogate pair, its escape."""
+    """A column whose texts pandas can hold: half a surrogate pair becomes its escape."""
     kind = getattr(getattr(values, "dtype", None), "kind", "O")
     return list(map(whole_text, values)) if kind == "O" else values
 

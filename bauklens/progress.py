@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, after two seconds, unless they are turned off; and whoever watches it."""
+"""Progress of long work: bars on a terminal, after two seconds, unless they are turned off; and calls to a watcher."""
 
 import logging
 import sys
@@ -15,13 +15,13 @@ _hidden = False
 
 
 class Watcher(Protocol):
-    """Who is told of work as it goes on, in the thread that does it. To stop the work, it raises an error."""
+    """Is called as work progresses, in the thread that does the work. To stop the work, it raises an error."""
 
     def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
-        """So many of the total are done: what a bar shows."""
+        """Receives how many of the total are done, as a bar shows it."""
 
     def found(self, what: str, value: Any) -> None:
-        """A part of a result is there before the whole."""
+        """Receives a part of a result before the whole is complete."""
 
 
 _watcher: ContextVar[Watcher | None] = ContextVar("_watcher", default=None)
@@ -29,7 +29,7 @@ _watcher: ContextVar[Watcher | None] = ContextVar("_watcher", default=None)
 
 @unbroken
 def watched(by: Watcher) -> Iterator[None]:
-    """Has somebody told of the work that is done meanwhile in this thread."""
+    """While this lasts, a watcher is told of the work in this thread."""
     before = _watcher.set(by)
     try:
         yield
@@ -38,12 +38,12 @@ def watched(by: Watcher) -> Iterator[None]:
 
 
 def is_watched() -> bool:
-    """Whether somebody is told of the work of this thread."""
+    """Whether a watcher is told of the work in this thread."""
     return _watcher.get() is not None
 
 
 def tell(what: str, value: Any) -> None:
-    """Hands a part of a result to whoever watches."""
+    """Passes a part of a result to the watcher, if there is one."""
     watcher = _watcher.get()
     if watcher is not None:
         watcher.found(what, value)
@@ -57,7 +57,7 @@ def hide_bars() -> None:
 
 @unbroken
 def silence() -> Iterator[None]:
-    """Turns progress bars, messages and warnings off meanwhile, as another process shows them."""
+    """While this lasts, progress bars, messages and warnings are off, because another process shows them."""
     global _hidden
     log = logging.getLogger("bauklens")
     before, level, _hidden = _hidden, log.level, True
@@ -72,9 +72,9 @@ def silence() -> Iterator[None]:
 
 
 class bar:  # noqa: N801 - used like a function
-    """A progress bar over items or up to a total; one for a single item is never shown, nor is one that is watched.
+    """A progress bar over items or up to a total; not shown for a single item, or if there is a watcher.
 
-    An interrupt waits until the bar has given back tqdm's lock, which all bars of a program share.
+    An interrupt waits until the bar has released tqdm's lock, which all bars of a program share.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class bar:  # noqa: N801 - used like a function
             self._bar = finished(tqdm, total=total, desc=what, unit=unit, delay=2, leave=False, bar_format=shape)
 
     def update(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Adds to the number of items that are done."""
         self._done += count
         self._tell_watcher()
         if self._bar is not None:

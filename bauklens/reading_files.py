@@ -1,4 +1,4 @@
-"""Reading files that anyone may have written: only regular files, within a size, and JSON within a depth."""
+"""Reads files from untrusted sources: only regular files, up to a size, and JSON up to a depth."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 from bauklens.errors import LensError
 
 LARGEST_FILE = 10**9
-"""The most bytes that are read of a file."""
+"""The most bytes that are read from a file."""
 
 DEEPEST = 100
-"""The most lists and objects inside one another that are read."""
+"""The most levels of nested lists and objects that are read."""
 
 STANDARD_INPUT = "-"
 
@@ -24,7 +24,7 @@ _NO_MEMORY = "it is too large for the memory of this machine"
 
 
 def read_bytes(path: str | Path, largest: int = LARGEST_FILE, most: int | None = None) -> bytes:
-    """The content of a regular file; of anything else, such as a pipe or a device, nothing is read.
+    """The content of a regular file; anything else, such as a pipe or a device, is refused.
 
     Args:
         largest: the most bytes that it may have.
@@ -51,10 +51,10 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE, most: int | None =
 
 
 def require_regular(path: str | Path) -> None:
-    """Refuses what is not a regular file, such as a folder, a pipe or a device, which could hang whoever opens it.
+    """Refuses anything but a regular file; opening a pipe or a device could hang.
 
     Raises:
-        LensError: there is no such file, or it is something else; the message does not name it.
+        LensError: the file does not exist, or is not a regular file; the message does not name it.
     """
     try:
         mode = Path(path).stat().st_mode
@@ -98,11 +98,11 @@ def is_pipe(path: str | Path) -> bool:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text holds.
+    """The value of a JSON text.
 
     Raises:
-        LensError: it is not JSON, is nested more than :data:`DEEPEST` deep, or has a number of more digits than Python
-            reads.
+        LensError: it is not JSON, is nested more than :data:`DEEPEST` deep, or has a number with more digits than
+            Python reads.
     """
     try:
         value = json.loads(text)
@@ -121,7 +121,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _require_shallow(value: Any) -> None:
-    """Refuses what :data:`DEEPEST` does not allow."""
+    """Refuses JSON that is nested deeper than :data:`DEEPEST`."""
     level = [value]
     for _ in range(DEEPEST):
         holders = [
@@ -134,7 +134,7 @@ def _require_shallow(value: Any) -> None:
 
 
 def _first(file: BinaryIO, most: int) -> bytes:
-    """So many bytes of a file, or all if it has fewer."""
+    """The first bytes of a file, or all if it has fewer."""
     try:
         return file.read(most)
     except OSError as error:
@@ -142,7 +142,7 @@ def _first(file: BinaryIO, most: int) -> bytes:
 
 
 def _content(file: BinaryIO, largest: int) -> bytes:
-    """All that is left of a file that may have no end."""
+    """The rest of a file, which may be endless."""
     parts, size = [], 0
     try:
         while part := file.read(_PART):

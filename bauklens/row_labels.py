@@ -1,4 +1,4 @@
-"""What the rows of attention heads are called."""
+"""The labels of the rows of attention heads."""
 
 import re
 
@@ -6,7 +6,7 @@ _HEAD = re.compile(r"(.+)\.(h\d+|bias)")
 
 
 def head_label(block: str, head: int | None) -> str:
-    """What the row of an attention head is called; of None, that of what its attention writes that is of no head.
+    """The label of an attention head's row; for None, that of the bias, which belongs to no head.
 
     >>> head_label("20", 3), head_label("20", None)
     ('20.h3', '20.bias')

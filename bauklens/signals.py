@@ -30,7 +30,7 @@ _came: dict[int, _Handler] = {}
 
 
 def unbroken(function: Callable[_P, Iterator[_T]]) -> Callable[_P, AbstractContextManager[_T]]:
-    """Like :func:`contextlib.contextmanager`, but no signal is handled while the manager is entered or left.
+    """Like :func:`contextlib.contextmanager`, but no signal is handled while the manager is being entered or left.
 
     A manager that opens one of these must be one too: otherwise an interrupt at its exit leaves the inner one open.
     """

@@ -1,4 +1,4 @@
-"""A text -> its token ids, by a tokenizer that anyone may have made. Needs no torch."""
+"""Turns a text into token ids with a tokenizer from any source. Needs no torch."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
 
     Args:
         tokenizer: a transformers tokenizer.
-        what: the text, as an error calls it.
+        what: the name of the text in an error.
         special: whether the tokenizer adds its special tokens, as it does by default.
 
     Raises:
@@ -28,17 +28,17 @@ def ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
 
 
 def some_ids_of(tokenizer: Any, what: str, text: str, *, special: bool) -> Any:
-    """As :func:`ids_of`, at least one of them.
+    """Like :func:`ids_of`, but returns at least one id.
 
     Raises:
-        LensError: also if the tokenizer makes no ids of the text.
+        LensError: also if the tokenizer returns no ids for the text.
     """
     found = ids_of(tokenizer, what, text, special=special)
     if len(found) == 0:
         size = getattr(tokenizer, "vocab_size", None)
         knows = f", a {type(tokenizer).__name__} of {size:,} tokens," if isinstance(size, int) else ""
         raise LensError(
-            f"the tokenizer{knows} makes no token ids of {what}: pass the model's own tokenizer, or token ids"
+            f"the tokenizer{knows} returns no token ids for {what}: pass the model's own tokenizer, or token ids"
         )
     return found
 
@@ -53,5 +53,5 @@ def is_unicode(text: str) -> bool:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether this is what a library in Rust raises when it fails in a way that it did not foresee."""
+    """Whether an exception is a panic of a library written in Rust."""
     return type(error).__name__ == "PanicException"

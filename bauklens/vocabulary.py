@@ -14,17 +14,17 @@ STREAMS = {
 """Streams that can be decoded -> their captions."""
 
 WHERES = ("hidden", "mid", "attention", "mlp")
-"""What of a block may be changed: the stream after it, the stream between its sublayers, what these write."""
+"""The parts of a block that can be changed: the stream after it, between its sublayers, or what these write."""
 
 PATCHED = (*WHERES, "heads")
-"""What of one prompt may be put into another: the same, or what each head of the attentions writes."""
+"""The parts of one prompt that can be put into another: the same, or what each attention head writes."""
 
 CORRUPTED, CLEAN = "corrupted", "clean"
 PROMPTS = (CORRUPTED, CLEAN)
-"""Two prompts of which one is run, with states of the other."""
+"""Two prompts, one of which is run with states of the other."""
 
 GIVEN = "given"
-"""The stream of states that the caller handed over."""
+"""The stream of states that the caller passed."""
 
 STREAM_CAPTIONS = {**STREAMS, GIVEN: "Given states"}
 
@@ -33,10 +33,10 @@ NORMS = {
     "final": "the final norm, with the scale of the final state",
     None: "no norm, only the head",
 }
-"""What a state goes through before the head -> its caption; the name of a module is another."""
+"""What a state goes through before the head -> its caption; the name of a module is also possible."""
 
 SOURCE = "the source, which the encoder reads"
-"""What the provenance of an encoder-decoder's result says that its prompt is."""
+"""How the provenance of an encoder-decoder's result describes its prompt."""
 
 LOGIT = "logit"
 """The decoder that leaves a state as it is."""
@@ -46,9 +46,9 @@ DECODER_KINDS = {
     "tuned": "tuned lens",
     "ridge": "ridge lens",
     "mean": "constant",
-    "function": "map of one’s own",
+    "function": "custom map",
 }
-"""What brings a state to the final basis before that -> what a caption calls it."""
+"""What maps a state to the final basis before that -> its name in a caption."""
 
 FIT_METHODS = ("jacobian", "jacobian-mean-field", "ridge", "tuned")
 """How a decoder can be fitted."""
@@ -60,16 +60,16 @@ MISSING = ("skip", "plain")
 """What to do with a row that a decoder has no map for: leave it out, or show the state as it is, and say so."""
 
 PRECISIONS = ("auto", "exact")
-"""The dtype of the logits: bfloat16 if that is faster and certain, or the model's own throughout."""
+"""The dtype of the logits: bfloat16 if that is faster and certain, or always the model's own."""
 
 WORDS = ("whole", "first")
 """For a target of several tokens: the probability of all of them, or only of the first."""
 
 ON_ERROR = ("raise", "skip")
-"""What to do about a prompt of a list that cannot be run."""
+"""What to do when one prompt of a list cannot be run."""
 
 RESULTS = ("first", "all")
-"""Which ranks are handed the results of a model that is spread over ranks."""
+"""Which ranks receive the results of a model that is spread over ranks."""
 
 ATTENTION = (False, True, "heads")
 """What a lens keeps of attention weights: nothing, the mean over heads, or each head."""
@@ -82,13 +82,13 @@ READ_RULES = {
     "last": "at the last token of the prompt",
     "last newline": "at the last token of the prompt that holds a newline",
 }
-"""Where an evaluation reads the lens -> the same in words."""
+"""The positions at which an evaluation reads the lens -> the same in words."""
 
 SPELLED = {
     "single": "words that need several tokens are left out",
-    "first": "of words that need several tokens, the first is followed",
+    "first": "for words that need several tokens, the first token is followed",
 }
-"""What an evaluation does about words of several tokens -> the same in words."""
+"""How an evaluation treats words of several tokens -> the same in words."""
 
 FORMS = {
     "plain": "words as they are given",
@@ -96,13 +96,13 @@ FORMS = {
 }
 """Which further forms of a word an evaluation counts as that word -> the same in words."""
 
-_VIDEOS = "videos are not read: images= and audio= are; of a video, pass what the processor returns as the prompt"
+_VIDEOS = "only images= and audio= are supported; for a video, pass what the processor returns as the prompt"
 MEANT = {
     **dict.fromkeys(("image", "picture", "pictures", "img", "imgs"), "did you mean images=?"),
     **dict.fromkeys(("audios", "sound", "sounds", "speech"), "did you mean audio=?"),
     **dict.fromkeys(("video", "videos"), _VIDEOS),
 }
-"""Keywords that there are not, and that no model's ``generate`` takes -> what to pass instead."""
+"""Keywords that do not exist, and that no model's ``generate`` takes -> what to pass instead."""
 
 TOKENS, LABELS = "tokens", "labels"
 PREDICTED = (TOKENS, LABELS)
@@ -112,10 +112,10 @@ MOST_TRACKED = 256
 """Tokens that are tracked unless another number is asked for."""
 
 ROWS = ("layer", "cell")
-"""What a row of a sweep's files is of."""
+"""What one row of a sweep's files describes."""
 
 FAILED_PROMPTS = ("row", "raise")
-"""What a sweep does if a prompt fails: write its error in its place, or end."""
+"""What a sweep does when a prompt fails: write the error in its place, or stop."""
 
 PER_SHARD = 4096
 """Prompts of a shard of a sweep."""

@@ -172,9 +172,9 @@ class TestANamedNorm:
             ),
             (
                 "transformer.h.0.mlp.c_fc",
-                r"norm='transformer\.h\.0\.mlp\.c_fc' does not lead from a state to the logits",
+                r"norm='transformer\.h\.0\.mlp\.c_fc' does not turn a state into logits",
             ),
-            ("transformer.h.0.attn", "does not lead from a state to the logits"),
+            ("transformer.h.0.attn", "does not turn a state into logits"),
             (5, "unknown norm 5: pass 'own', 'final' or None, or the name of a module"),
         ],
     )

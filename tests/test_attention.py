@@ -166,9 +166,9 @@ class TestRefused:
         model = with_random_weights(
             MambaConfig(hidden_size=WIDTH, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4)
         )
-        with pytest.raises(LensError, match="gives no attention weights"):
+        with pytest.raises(LensError, match="returns no attention weights"):
             logit_lens(model, None, PROMPT, attention=True)
-        with pytest.raises(LensError, match="gives no attention weights"):
+        with pytest.raises(LensError, match="returns no attention weights"):
             attention(model, None, PROMPT, 0)
 
     def test_weights_that_take_too_much_memory(self, gpt2, monkeypatch):
@@ -240,7 +240,7 @@ class TestRefused:
                     state = block(state)
                 return SimpleNamespace(logits=self.head(self.norm(state)))
 
-        with pytest.raises(LensError, match="gives no attention weights"):
+        with pytest.raises(LensError, match="returns no attention weights"):
             attention(Own(), None, [1, 2, 3], 0)
 
 

@@ -55,7 +55,7 @@ def test_names_that_several_owners_have_are_all_offered(hub):
 
 
 def test_a_name_that_no_file_can_have(hub):
-    with pytest.raises(bauklens.LensError, match="no local folder or file of that name"):
+    with pytest.raises(bauklens.LensError, match="no local folder or file has that name"):
         bauklens.load("a" * 300)
 
 

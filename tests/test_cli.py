@@ -123,20 +123,20 @@ def test_an_encoder_decoder_is_told_what_it_has_written(command, tmp_path):
 def test_an_image_needs_a_model_that_reads_images(command, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     assert_one_line(
-        command("lens", "the city", "--image", "a.png"), "GPT2LMHeadModel reads no images: leave --image out"
+        command("lens", "the city", "--image", "a.png"), "GPT2LMHeadModel does not read images: leave --image out"
     )
 
 
 def test_a_sound_needs_a_model_that_reads_sounds(command, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"no sound")
     assert_one_line(
-        command("lens", "the city", "--audio", "a.wav"), "GPT2LMHeadModel reads no sounds: leave --audio out"
+        command("lens", "the city", "--audio", "a.wav"), "GPT2LMHeadModel does not read sounds: leave --audio out"
     )
 
 
 def test_an_error_names_the_options_of_the_command(command):
     ran = command("lens", "the city", "--text-target", "of the sea")
-    assert_one_line(ran, "--text-target is what the decoder of an encoder-decoder has written, and GPT2LMHeadModel")
+    assert_one_line(ran, "--text-target is what the decoder of an encoder-decoder has written, but GPT2LMHeadModel")
 
 
 def test_a_pipe_is_given_every_column_and_no_progress_bar(command):
@@ -364,15 +364,15 @@ class TestBadInput:
             (["lens", "the", "--position", "1"], ["unknown position 1", "1 token"]),
             (["lens", "the", "--look", "loud"], ["--look"]),
             (["lens", "the", "--dtype", "int8"], ["unknown dtype 'int8'"]),
-            (["lens", "the", "--device", "quantum"], ["no device 'quantum'"]),
+            (["lens", "the", "--device", "quantum"], ["device 'quantum' is not available"]),
             (
                 ["lens", "the", "-o", "x.png"],
                 ["-o writes a page of HTML: call it x.html, not 'x.png'", "lens.figure()"],
             ),
             (["report", "prompts.txt", "-o", "x.csv"], ["call it x.html, not 'x.csv'"]),
             (["lens", "the", "-o", "."], ["cannot write .", "it is a folder"]),
-            (["lens", "the", "-o", "none/lens.html"], ["there is no folder none"]),
-            (["lens", "the", "--json", "none/lens.json"], ["there is no folder none"]),
+            (["lens", "the", "-o", "none/lens.html"], ["the folder none does not exist"]),
+            (["lens", "the", "--json", "none/lens.json"], ["the folder none does not exist"]),
             (["report", "none.txt", "-o", "r.html"], ["cannot read none.txt"]),
             (["report", "bad.jsonl", "-o", "r.html"], ["bad.jsonl, line 2: it is not JSON"]),
             (["report", "odd.jsonl", "-o", "r.html"], ["odd.jsonl, line 1", '"prompt"']),
@@ -416,7 +416,7 @@ class TestBadInput:
             (["lens", "half.json"], ["half.json is a file: did you mean bauklens lens --messages half.json"]),
             (["lens", "the", "-o", "loop"], ["cannot write loop", "symbolic links"]),
             (["report", "prompts.txt", "-o", "pipe"], ["cannot write pipe"]),
-            (["lens", "the", "--device", "xpu"], ["there is no device 'xpu' here"]),
+            (["lens", "the", "--device", "xpu"], ["device 'xpu' is not available here"]),
             (["lens", "the", "--target", os.fsdecode(b"\xfe")], ["is not valid Unicode"]),
         ],
     )
@@ -461,8 +461,8 @@ class TestBadInput:
         [
             ("no-such-model", "pass a hub id, a local folder, a .gguf file, or 'demo'"),
             ("some/model", "pass a hub id"),
-            ("./none", "there is no folder ./none"),
-            ("none.gguf", "there is no file none.gguf"),
+            ("./none", "the folder ./none does not exist"),
+            ("none.gguf", "the file none.gguf does not exist"),
             (".", "looked for config.json"),
         ],
     )

@@ -153,8 +153,8 @@ class TestFit:
         [
             (["--method", "ridge", "-o", "r.pt"], "cannot save a decoder as 'r.pt': its name must end in .safetensors"),
             (["-o", "jacobian.bin"], "its name must end in .safetensors or .pt"),
-            (["-o", "none/r.pt"], "there is no folder none"),
-            (["--checkpoint", "none/c.safetensors", "-o", "r.pt"], "there is no folder none"),
+            (["-o", "none/r.pt"], "the folder none does not exist"),
+            (["--checkpoint", "none/c.safetensors", "-o", "r.pt"], "the folder none does not exist"),
             (["--texts", "none.txt", "-o", "r.pt"], "cannot read none.txt: No such file"),
             (["--texts", ".", "-o", "r.pt"], "cannot read .: it is a folder"),
             (["--method", "lasso", "-o", "r.pt"], "'lasso' is not one of"),

@@ -135,7 +135,7 @@ def test_a_text_beyond_the_context_is_read_as_the_model_reads_it(rope):
     reach = {"default": 16, "linear": 32, "dynamic": 32, "yarn": 64, "llama3": 32, "longrope": 32}[rope["rope_type"]]
     assert context_length(model) == reach
     said = (
-        f"The text has 24 tokens, but the model was made for at most {reach}: its predictions after these may be poor."
+        f"The text has 24 tokens, but the model was made for at most {reach}: its predictions beyond that may be poor."
     )
     assert lens.notes == ((said,) if reach < 24 else ())
 

@@ -361,7 +361,7 @@ class TestFunctions:
         assert lens.decoder == "same"
         assert ((3, 2, WIDTH), MAPPED) in seen or {label for _, labels in seen for label in labels} == set(MAPPED)
         assert all(shape[0] == len(layers) and shape[2] == WIDTH for shape, layers in seen)
-        assert lens.mapped == "States were mapped by the map of one’s own “same”."
+        assert lens.mapped == "States were mapped by the custom map “same”."
 
     def test_any_float_dtype_and_layout_may_come_back(self, gpt2):
         expected = logit_lens(gpt2, None, PROMPT, decoder=jacobian())

@@ -576,7 +576,7 @@ class TestCommand:
             (["set.json", "set.json"], "two sets are called 'set'"),
             (["set.json", "--plot", "x.txt"], "a plot is written as one of .png, .svg, .pdf"),
             (["set.json", "--json", "-", "--csv", "-"], "cannot both go to standard output"),
-            (["set.json", "-o", "none/page.html"], "there is no folder none"),
+            (["set.json", "-o", "none/page.html"], "the folder none does not exist"),
         ],
     )
     def test_what_is_wrong_is_told_before_the_model_loads(self, tmp_path, monkeypatch, words, message):

@@ -147,7 +147,7 @@ class TestChats:
         loop = "{% for i in range(99999) %}"
         chat_tokenizer.chat_template = f"{loop * 4}{{{{ i }}}}{'{% endfor %}' * 4}"
         before = time.monotonic()
-        with pytest.raises(bauklens.LensError, match="chat template did not end within 1 seconds"):
+        with pytest.raises(bauklens.LensError, match="chat template did not finish within 1 seconds"):
             bauklens.logit_lens(gpt2, chat_tokenizer, messages=CHAT)
         assert time.monotonic() - before < 20
         time.sleep(0.5)
@@ -201,7 +201,7 @@ class TestSettings:
         said = lens.token_ids[len(PROMPT) :] == lens.top_ids[-1, len(PROMPT) - 1 : -1, 0]
         assert not said.all()
         assert lens.notes == (
-            "The model's generation settings: repetition_penalty 8.0. A generated token may therefore be another than "
+            "The model's generation settings: repetition_penalty 8.0. A generated token may therefore differ from "
             "the most probable one.",
         )
         assert lens.provenance["generation settings"] == {"repetition_penalty": 8.0}

@@ -283,7 +283,7 @@ class TestTheLens:
     def test_a_text_without_a_place_is_given_one_and_it_is_said(self, name):
         model, processor = family(name)
         lens = bauklens.logit_lens(model, processor, "the tower in the city", images=picture(), precision="exact")
-        put = f"so one {processor.image_token} was put at the beginning of the text."
+        put = f"so {processor.image_token} was added at the beginning of the text."
         assert lens.notes == (f"The prompt had no place for its image, {put}",)
         assert off(lens, own_rows(model, plain(processor, lens.prompt, [picture()]))) < 1e-5
 
@@ -335,7 +335,7 @@ class TestChats:
         lens = bauklens.logit_lens(model, with_template(processor), messages=chat, images=[picture(), picture(1)])
         assert lens.prompt == "is<image><image>the tower"
         assert lens.notes == (
-            "The prompt had no place for its images, so 2 times <image> was put at the beginning of the first user's "
+            "The prompt had no place for its images, so <image> was added 2 times at the beginning of the first user's "
             "message.",
         )
 
@@ -353,26 +353,38 @@ class TestChats:
     @pytest.mark.parametrize(
         ("parts", "images", "said"),
         [
-            ([{"type": "image"}], None, "have one part that is an image, but no image is given: pass one"),
-            ([{"type": "image"}] * 2, [picture()], "have 2 parts that are images, but one image is given: pass one"),
+            ([{"type": "image"}], None, "have one image part, but no image is given: pass one"),
+            ([{"type": "image"}] * 2, [picture()], "have 2 image parts, but one image is given: pass one"),
             ([{"type": "image", "image": picture()}], [picture()], "in the messages and in images="),
             (
                 [{"type": "image", "image": picture()}, {"type": "image"}],
                 None,
-                "only one of them holds one: put",
+                "only one of them holds its image: put",
             ),
-            ([{"type": "image", "url": "https://example.org/a.png"}], None, "is an address, and nothing is fetched"),
+            (
+                [{"type": "image", "url": "https://example.org/a.png"}],
+                None,
+                "is a web address, and nothing is downloaded",
+            ),
             (
                 [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}],
                 None,
-                r'download it, and pass the file, in a message as \{"type": "image", "image": FILE\}',
+                r'download it yourself and pass the file, in a message as \{"type": "image", "image": FILE\}',
             ),
-            ([{"type": "image", "url": "file://server/a.png"}], None, "is a file on server: pass one of this machine"),
-            ([{"type": "image"}, {"type": "video", "video": "a.mp4"}], [picture()], "is a video, and only images and"),
+            (
+                [{"type": "image", "url": "file://server/a.png"}],
+                None,
+                "is a file on server: pass a file on this machine",
+            ),
+            (
+                [{"type": "image"}, {"type": "video", "video": "a.mp4"}],
+                [picture()],
+                "contain a video, but only images and",
+            ),
             (
                 [{"type": "image"}, {"type": "input_audio"}],
                 [picture()],
-                "reads no sounds: leave the parts",
+                "does not read sounds: leave the sounds in the messages",
             ),
             ([{"type": "image", "url": "data:image/png;base64,?"}], None, "not in base64"),
         ],
@@ -477,9 +489,9 @@ class TestPictures:
                 bauklens.logit_lens(model, tokenizer, PROMPTS["llava"], images=picture())
         with pytest.raises(LensError, match="images and audio go with one prompt"):
             bauklens.logit_lens(model, processor, ["the", "tower"], images=picture())
-        with pytest.raises(LensError, match="go with a text"):
+        with pytest.raises(LensError, match="need a text as the prompt"):
             bauklens.logit_lens(model, processor, [5, 6], images=picture())
-        with pytest.raises(LensError, match=r"LlavaForConditionalGeneration reads no sounds: leave audio= out"):
+        with pytest.raises(LensError, match=r"LlavaForConditionalGeneration does not read sounds: leave audio= out"):
             bauklens.logit_lens(model, processor, "the", audio=np.zeros(9))
         with pytest.raises(LensError, match="audio needs a processor"):
             bauklens.logit_lens(qwen2_audio()[0], processor, "the", audio=np.zeros(9))
@@ -487,11 +499,11 @@ class TestPictures:
     @pytest.mark.parametrize("tokenizer", [None, tiny_tokenizer(), tiny_tokenizer])
     def test_a_model_that_reads_none_says_so_first(self, tokenizer):
         tokenizer = processor_of("llava") if tokenizer is tiny_tokenizer else tokenizer
-        said = r"GPT2LMHeadModel reads no images: leave {} out, or load a model that does"
+        said = r"GPT2LMHeadModel does not read images: leave {} out, or load a model that does"
         with pytest.raises(LensError, match=said.format("images=")):
             bauklens.logit_lens(tiny_model("gpt2"), tokenizer, "the tower", images="a.png")
         chat = [{"role": "user", "content": [{"type": "image", "image": picture()}]}]
-        with pytest.raises(LensError, match=said.format("the parts of the messages that are images")):
+        with pytest.raises(LensError, match=said.format("the images in the messages")):
             bauklens.logit_lens(tiny_model("gpt2"), tokenizer, messages=chat)
 
     @pytest.mark.slow
@@ -505,7 +517,7 @@ class TestPictures:
             ("image", r"did you mean images=\?"),
             ("pictures", r"did you mean images=\?"),
             ("audios", r"did you mean audio=\?"),
-            ("videos", "videos are not read: images= and audio= are; of a video, pass what the processor returns"),
+            ("videos", "only images= and audio= are supported; for a video, pass what the processor returns"),
         ],
     )
     @pytest.mark.parametrize("more", [{}, {"max_new_tokens": 2}])
@@ -698,7 +710,7 @@ class TestSounds:
             (b"RIFF....WAVEfmt ", "is a damaged WAV file"),
             (b"RIFF....WAVEdata\x04\0\0\0abcd", "is a damaged WAV file"),
             ("<i2 44100", "has 44,100 samples a second, and the processor takes 16,000: convert it"),
-            ("a law", "is a WAV file of a kind that is not read: convert it"),
+            ("a law", "is a WAV file of an unsupported kind: convert it"),
             ("empty", "has no samples"),
             ("not numbers", "has samples that are not numbers"),
         ],
@@ -728,7 +740,7 @@ class TestSounds:
     def test_a_sound_in_a_message_is_told_to_be_passed_beside_it(self):
         model, processor = qwen2_audio()
         chat = [{"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]}]
-        with pytest.raises(LensError, match="is a sound, which is read only from audio=: pass a WAV file"):
+        with pytest.raises(LensError, match="contain a sound, but sounds are read only from audio=: pass a WAV file"):
             bauklens.logit_lens(model, processor, messages=chat)
 
     def test_places_for_a_sound_that_is_missing(self):
@@ -739,6 +751,6 @@ class TestSounds:
     @pytest.mark.parametrize("given", ["https://example.org/a.wav", b"RIFF", 3, [], np.zeros((2, 9)), [b"RIFF"]])
     def test_only_files_and_arrays_are_taken(self, given):
         model, processor = qwen2_audio()
-        expected = "audio 1 is (an address, and nothing is fetched|.*: pass a WAV file, or an array)"
+        expected = "audio 1 is (a web address, and nothing is downloaded|.*: pass a WAV file, or an array)"
         with pytest.raises(LensError, match=expected):
             bauklens.logit_lens(model, processor, self.TEXT, audio=given)

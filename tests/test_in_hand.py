@@ -167,9 +167,7 @@ class TestWrappers:
         assert bauklens.logit_lens(trainer, None, "the city").tokens == ("the", " city")
 
     def test_pyvene_is_refused(self):
-        with pytest.raises(
-            bauklens.LensError, match=r"acts on its model only in a forward pass of its own.*pass \.model"
-        ):
+        with pytest.raises(bauklens.LensError, match=r"changes its model only in its own forward pass.*pass \.model"):
             bauklens.logit_lens(BaseModel(tiny_model("gpt2")), None, PROMPT)
 
     def test_a_forward_pass_of_another_kind_is_refused_by_the_name_to_pass(self):
@@ -193,7 +191,9 @@ class TestWrappers:
             bauklens.logit_lens(both, None, PROMPT)
 
     def test_embeddings_of_texts_have_no_head(self):
-        with pytest.raises(bauklens.LensError, match="SentenceTransformer makes embeddings of texts: pass a language"):
+        with pytest.raises(
+            bauklens.LensError, match="SentenceTransformer computes embeddings of texts: pass a language"
+        ):
             bauklens.logit_lens(SentenceTransformer(tiny_model("llama").model), None, PROMPT)
 
     @pytest.mark.parametrize("name", ["llama", "gpt2"])
@@ -460,10 +460,10 @@ class TestTokenizers:
         ("given", "message"),
         [
             (5, "the tokenizer is a int: pass a tokenizer or processor of transformers, a tokenizers.Tokenizer"),
-            (PreTrainedTokenizerFast, r"the tokenizer is the class \w+: pass an object of it"),
+            (PreTrainedTokenizerFast, r"the tokenizer is the class \w+: pass an instance"),
             ("gpt2", "the tokenizer is missing: got a text in its place"),
             (PROMPT, "the tokenizer is missing: got a list in its place"),
-            (CLIPImageProcessor(), r"the processor, a CLIPImageProcessor\w*, holds no tokenizer: pass a whole one"),
+            (CLIPImageProcessor(), r"the processor, a CLIPImageProcessor\w*, holds no tokenizer: pass a complete one"),
             (WhisperFeatureExtractor(), "the processor, a WhisperFeatureExtractor, holds no tokenizer"),
             (hollow_processor(), "the processor, a LlavaProcessor, holds no tokenizer"),
             (len, "the tokenizer is a builtin_function_or_method: pass a tokenizer or processor"),
@@ -478,7 +478,7 @@ class TestTokenizers:
         if words("the city")["input_ids"]:
             pytest.skip("this version of transformers adds a token to every text")
         with pytest.raises(
-            bauklens.LensError, match=r"the tokenizer, a LlamaTokenizer of \d+ tokens, makes no token ids of"
+            bauklens.LensError, match=r"the tokenizer, a LlamaTokenizer of \d+ tokens, returns no token ids for"
         ):
             bauklens.logit_lens(model, words, "the city")
 

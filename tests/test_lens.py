@@ -558,7 +558,7 @@ class TestBadInput:
             ([PROMPT, [1, 320]], "prompt 2: token id 320 is not in"),
             ([PROMPT, [1.5]], "prompt 2: a prompt must be a string"),
             ([True, 5], r"a prompt must be a string, a list of token ids, .*; got \[True, 5\]"),
-            ({"tokens": [1]}, "there are no input_ids among the inputs: tokens"),
+            ({"tokens": [1]}, "the inputs contain no input_ids: got tokens"),
         ],
     )
     def test_prompts(self, gpt2, prompt, message):

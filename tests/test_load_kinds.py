@@ -99,7 +99,7 @@ class TestAdapters:
         adapted = trained(base)
         (base / "base").rename(base / "moved")
         with pytest.raises(
-            bauklens.LensError, match=r"is an adapter for \S+/base, which does not load: .*; pass base="
+            bauklens.LensError, match=r"is an adapter for \S+/base, which cannot be loaded: .*; pass base="
         ):
             bauklens.load(base / "run" / "checkpoint-10", device="cpu")
         model, _ = bauklens.load(base / "run" / "checkpoint-10", base=base / "moved", device="cpu")
@@ -109,7 +109,7 @@ class TestAdapters:
         trained(base)
         changed(base / "run" / "checkpoint-10", base_model_name_or_path="someone/model")
         with pytest.raises(
-            bauklens.LensError, match=r"an adapter for someone/model, which does not load: it is neither"
+            bauklens.LensError, match=r"an adapter for someone/model, which cannot be loaded: it is neither"
         ):
             bauklens.load(base / "run" / "checkpoint-10", device="cpu")
 
@@ -137,7 +137,7 @@ class TestAdapters:
         model, _ = bauklens.load(base / "both", device="cpu")
         assert torch.equal(logits_of(model), logits_of(adapted))
         monkeypatch.setitem(sys.modules, "peft", None)
-        with pytest.raises(bauklens.LensError, match="holds an adapter, and reading it needs the package peft"):
+        with pytest.raises(bauklens.LensError, match="is an adapter, and loading it needs the package peft"):
             bauklens.load(base / "both", device="cpu")
 
     def test_more_tokens_than_the_base_model_has(self, base):
@@ -176,7 +176,7 @@ class TestAdapters:
             "model.norm": "cpu",
             "model.rotary_emb": "cpu",
         }
-        with pytest.raises(bauklens.LensError, match="PEFT does not put it on a model that is offloaded"):
+        with pytest.raises(bauklens.LensError, match="PEFT cannot apply to an offloaded model"):
             bauklens.load(
                 base / "run" / "checkpoint-10",
                 device_map=device_map | {"lm_head": "cpu"},
@@ -224,7 +224,7 @@ class TestAdapters:
     def test_without_peft(self, base, monkeypatch):
         trained(base)
         monkeypatch.setitem(sys.modules, "peft", None)
-        with pytest.raises(bauklens.LensError, match="holds an adapter, and reading it needs the package peft"):
+        with pytest.raises(bauklens.LensError, match="is an adapter, and loading it needs the package peft"):
             bauklens.load(base / "run" / "checkpoint-10", device="cpu")
 
     def test_pickled_weights_run_nothing(self, base):
@@ -287,7 +287,7 @@ class TestFoldersWithoutAModel:
     def test_weights_alone(self, tmp_path):
         (tmp_path / "consolidated.00.pth").write_bytes(b"")
         with pytest.raises(
-            bauklens.LensError, match=r"it holds consolidated\.00\.pth, weights without the config\.json"
+            bauklens.LensError, match=r"it holds weights, consolidated\.00\.pth, without the config\.json"
         ):
             bauklens.load(tmp_path)
 

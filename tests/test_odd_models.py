@@ -89,7 +89,7 @@ def test_blocks_that_nothing_can_stand_in_for_are_refused():
 
 
 def test_a_list_that_only_looks_like_blocks_is_refused_if_it_is_named():
-    with pytest.raises(bauklens.LensError, match="is not its blocks"):
+    with pytest.raises(bauklens.LensError, match="is not the list of blocks"):
         bauklens.logit_lens(odd_models.Drafts(), None, PROMPT, blocks="drafts")
-    with pytest.raises(bauklens.LensError, match="is not its blocks"):
+    with pytest.raises(bauklens.LensError, match="is not the list of blocks"):
         bauklens.logit_lens(odd_models.Probes(), None, PROMPT, blocks="probes")

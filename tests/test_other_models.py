@@ -260,9 +260,9 @@ class TestEncoderDecoders:
 
     def test_what_was_written_is_given_once(self, t5):
         source = torch.tensor([IDS])
-        with pytest.raises(bauklens.LensError, match="both say what the decoder has written"):
+        with pytest.raises(bauklens.LensError, match="both give what the decoder has written"):
             bauklens.logit_lens(t5, None, source, text_target=[0, 7], decoder_input_ids=[[0, 8]])
-        with pytest.raises(bauklens.LensError, match="labels are not read"):
+        with pytest.raises(bauklens.LensError, match="labels are not used"):
             bauklens.logit_lens(t5, None, {"input_ids": source, "labels": source})
 
     def test_one_without_an_encoder_has_no_text_target(self):
@@ -287,9 +287,9 @@ class TestEncoderDecoders:
     def test_a_sound_is_missing(self):
         model = randomised(WhisperForConditionalGeneration(WhisperConfig(**WHISPER))).eval()
         need = "pass audio= and the processor in the tokenizer's place, or input_features= as the processor returns it"
-        with pytest.raises(bauklens.LensError, match=f"reads a sound, and none is given: {need}"):
+        with pytest.raises(bauklens.LensError, match=f"reads a sound, but none is given: {need}"):
             bauklens.logit_lens(model, None, None, text_target=[1, 30])
-        with pytest.raises(bauklens.LensError, match=f"reads a sound and no text, and a text is given: {need}"):
+        with pytest.raises(bauklens.LensError, match=f"reads a sound and no text, but a text is given: {need}"):
             bauklens.logit_lens(model, None, IDS)
 
     @pytest.mark.parametrize("name", sorted(encoder_decoders.SPOKEN))
@@ -302,14 +302,14 @@ class TestEncoderDecoders:
 
     def test_ids_without_the_token_that_the_decoder_starts_with(self, t5, tokenizer):
         start = tokenizer.convert_ids_to_tokens(0)
-        said = f"What the decoder has written lacks {start} (token 0), which it starts every text with: put that first"
+        said = f"What the decoder has written lacks {start} (token 0), with which it starts every text: put that first"
         for given in ({"text_target": [7, 8]}, {"decoder_input_ids": [[7, 8]]}):
             (note,) = bauklens.logit_lens(t5, tokenizer, "the city", **given).notes
             assert note.startswith(said)
         for given in ({"text_target": [0, 7]}, {"text_target": "of"}, {}):
             assert bauklens.logit_lens(t5, tokenizer, "the city", **given).notes == ()
         (note,) = bauklens.logit_lens(t5, None, IDS, text_target=[7]).notes
-        assert note.startswith("What the decoder has written lacks token 0, which")
+        assert note.startswith("What the decoder has written lacks token 0, with which")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", sorted(set(encoder_decoders.SPECS) - encoder_decoders.DECODER_ONLY))
@@ -427,7 +427,7 @@ class TestClassifiers:
         with torch.no_grad():
             score = float(model(input_ids=torch.tensor([IDS])).logits)
         assert lens.measures["max_logit"][-1, 0] == pytest.approx(score, abs=1e-5)
-        assert any("has one label" in note for note in lens.notes)
+        assert any("has only one label" in note for note in lens.notes)
 
     def test_what_is_not_about_labels_is_left_out(self, bert):
         lens = bauklens.logit_lens(bert, None, IDS, measures="all")
@@ -566,7 +566,7 @@ class TestOwnCode:
 
     def test_logits_of_the_last_position_are_read_at_others_only_on_request(self):
         model = own_model(lambda logits: {"logits": logits}, last=True)
-        with pytest.raises(bauklens.LensError, match="the logits of one of 7 positions only"):
+        with pytest.raises(bauklens.LensError, match="the logits of only one of 7 positions"):
             bauklens.logit_lens(model, None, IDS)
         lens = bauklens.logit_lens(model, None, IDS, logits=lambda output: output["logits"])
         assert lens.check["only_position"] == len(IDS) - 1
@@ -580,7 +580,7 @@ class TestOwnCode:
             bauklens.logit_lens(model, None, IDS * 2)
 
     def test_a_function_that_fails(self):
-        with pytest.raises(bauklens.LensError, match="logits= fails on what Own returns: IndexError"):
+        with pytest.raises(bauklens.LensError, match="logits= fails on the output of Own: IndexError"):
             bauklens.logit_lens(own_model(lambda logits: (logits,)), None, IDS, logits=lambda output: output[4])
 
     def test_logits_is_a_function(self):
@@ -624,7 +624,7 @@ class TestPadding:
     def test_a_cache_is_refused(self):
         model = tiny_model("llama")
         cache = model(torch.tensor([IDS]), use_cache=True).past_key_values
-        with pytest.raises(bauklens.LensError, match="past_key_values holds a text that ran before"):
+        with pytest.raises(bauklens.LensError, match="past_key_values holds the cache of an earlier run"):
             bauklens.logit_lens(model, None, {"input_ids": torch.tensor([[8, 9]]), "past_key_values": cache})
 
     @pytest.mark.parametrize(
@@ -645,9 +645,9 @@ class TestPadding:
     @pytest.mark.parametrize(
         ("mask", "message"),
         [
-            ([1, 0, 1, 1, 1, 1, 1], "leaves out positions in the middle"),
-            ([0] * 7, "leaves out all positions"),
-            ([1] * 6, r"has shape \(1, 6\), but there are ids of shape \(1, 7\)"),
+            ([1, 0, 1, 1, 1, 1, 1], "masks positions in the middle"),
+            ([0] * 7, "masks all positions"),
+            ([1] * 6, r"has shape \(1, 6\), but the ids have shape \(1, 7\)"),
         ],
     )
     def test_masks_that_make_no_sense(self, mask, message):
@@ -683,7 +683,7 @@ class TestImagesThatAreMissing:
     def test_a_model_that_cannot_run_on_text(self):
         model = image_text.build("blip-2")
         with pytest.raises(
-            bauklens.LensError, match=r"does not run on input_ids alone: .*; pass what else its forward needs"
+            bauklens.LensError, match=r"does not run on only input_ids: .*; pass what else its forward needs"
         ):
             bauklens.logit_lens(model, None, IDS)
 
@@ -742,13 +742,13 @@ class TestIdleBlocks:
 
     def test_no_block_runs_unseen_in_a_list_of_prompts(self):
         torch.manual_seed(0)
-        with pytest.raises(bauklens.LensError, match="prompt 2: a block of Skipping runs on this prompt that did not"):
+        with pytest.raises(bauklens.LensError, match="prompt 2: this prompt runs a block of Skipping that did not"):
             bauklens.logit_lens(Skipping(None).eval(), None, [[6, 7, 8], [5, 7, 8]])
 
     def test_blocks_that_do_not_run_are_named(self):
         lens = bauklens.logit_lens(image_text.build("mllama"), None, IDS)
         assert lens.layers == ("embed", "0", "2")
-        assert "Block 1 of model.language_model.layers did not run on this prompt, and so has no row." in lens.notes
+        assert "Block 1 of model.language_model.layers did not run on this prompt, so it has no row." in lens.notes
 
     def test_their_rows_cannot_be_asked_for(self):
         with pytest.raises(

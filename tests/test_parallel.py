@@ -162,7 +162,7 @@ def test_a_rank_that_calls_by_itself_is_told_so_after_a_while(spread, alone):
     ranks, _ = spread
     error, seconds = ranks[0]["alone"]
     others = "rank 1" if len(ranks) == 2 else "ranks 1, 2"
-    assert error.startswith(f"LensError: logit_lens() was called on rank 0, and not on {others} within 1 seconds")
+    assert error.startswith(f"LensError: logit_lens() was called on rank 0, but not on {others} within 1 seconds")
     assert PATIENCE <= seconds < PATIENCE + 10
     for found in ranks:  # and the next call of all of them is fine
         require_alike(found["again"], alone["tables"]["llama", "defaults"])
@@ -280,8 +280,8 @@ def test_hooks_that_split_a_model_are_not_the_caller_s(spread, alone):
 
 def test_what_would_make_a_wrong_table_is_refused(spread):
     for found in spread[0]:
-        assert "tokens on each rank, as its head is split and they are not gathered" in found["apart"]
-        assert "is cut into stages of a pipeline (pp_size)" in found["stages"]
+        assert "tokens on each rank, because its head is split and they are not gathered" in found["apart"]
+        assert "is split into pipeline stages (pp_size)" in found["stages"]
 
 
 def test_experts_of_their_own_and_sharded_weights(spread, alone):

@@ -200,7 +200,10 @@ def test_neither_true_nor_false():
 def test_a_model_that_does_something_else_the_second_time_is_refused():
     model = tiny_model("llama")
     pass_output_through(block_list(model)[1], noisy)
-    with pytest.raises(bauklens.LensError, match="as with noise or an edit that remembers: pass keep_states=True"):
+    with pytest.raises(
+        bauklens.LensError,
+        match="because of noise or an edit that keeps its own state, for example: pass keep_states=True",
+    ):
         bauklens.logit_lens(model, None, TEXT, keep_states=False)
 
 
@@ -218,7 +221,7 @@ def test_one_position_that_is_another_the_second_time_is_found_in_the_last_state
         states[:, 45] += torch.rand_like(states[:, 45])
 
     pass_output_through(block_list(model)[-1], noisy_there)
-    with pytest.raises(bauklens.LensError, match="other states when it runs again"):
+    with pytest.raises(bauklens.LensError, match="the states differ when the model runs again"):
         bauklens.logit_lens(model, None, TEXT, keep_states=False)
 
 

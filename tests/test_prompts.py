@@ -58,8 +58,8 @@ class TestSpecialTokens:
         assert lens.token_ids.tolist() == tokenizer(text)["input_ids"]  # nothing is changed
         (note,) = lens.notes
         assert note == (
-            "The prompt begins with ! twice, as the text has it and the tokenizer adds it: pass the text without it, "
-            "or a chat as messages."
+            "The prompt begins with ! twice, because the text has it and the tokenizer adds it: pass the text without "
+            "it, or a chat as messages."
         )
         assert bauklens.logit_lens(gpt2, tokenizer, messages=CHAT).notes == ()
 
@@ -89,7 +89,7 @@ class TestSpecialTokens:
         lens = bauklens.logit_lens(gpt2, tokenizer, "the city")
         assert lens.token_ids[-1] == EOS
         assert lens.notes == (
-            "The tokenizer ends the prompt with ?, so the model reads a text that is finished: to see how it goes on, "
+            "The tokenizer ends the prompt with ?, so the model reads a finished text: to see how it would go on, "
             "pass token ids without it.",
         )
         ids = tokenizer("the city")["input_ids"]
@@ -128,7 +128,7 @@ class TestChats:
         lens = bauklens.logit_lens(gpt2, tokenizer, messages=BEGUN)
         assert lens.prompt == "".join(lens.tokens) == "!<|user|>the city?<|assistant|>is in"
         (note,) = lens.notes
-        assert "the model goes on with it" in note
+        assert "the model continues it" in note
         again = bauklens.logit_lens(gpt2, tokenizer, messages=BEGUN, template={"continue_final_message": True})
         assert (again.prompt, again.notes) == (lens.prompt, ())  # as it was asked for
 

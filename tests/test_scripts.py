@@ -39,7 +39,7 @@ def test_export_report_says_what_is_wrong(tmp_path):
     arguments = ["--model", "./none", "-o", str(tmp_path / "report.html")]
     ran = python(SCRIPTS / "export_report.py", *arguments)
     assert ran.returncode == 2
-    assert "there is no folder ./none" in ran.stderr
+    assert "the folder ./none does not exist" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -66,7 +66,7 @@ def test_an_adapter_that_the_prompt_invokes_is_refused():
     config = peft.LoraConfig(
         r=2, task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False, alora_invocation_tokens=[5, 5]
     )
-    with pytest.raises(bauklens.LensError, match="acts only from where the prompt invokes it"):
+    with pytest.raises(bauklens.LensError, match="acts only after the prompt invokes it"):
         bauklens.logit_lens(peft.get_peft_model(tiny_model("llama"), config), None, PROMPT)
 
 

@@ -1,4 +1,4 @@
-"""Hidden states to logits, and what is read off them."""
+"""Turns hidden states into logits, and reads results from them."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Logits in bfloat16: the head rounded to it, a few rows more accurate around what is expected of the largest."""
+"""Logits in bfloat16: the head is rounded to it, and logits near the expected largest one are the most accurate."""
 
 import torch
 from torch import nn
@@ -9,10 +9,10 @@ from bauklens.decode.rounding import BITS, RoundedHead, rounded_head
 from bauklens.decode.survey import Survey, Wanted, places
 
 _SAMPLE = 256
-"""Tokens, about so many, all over the vocabulary, that tell how large logits are."""
+"""About how many tokens, from all over the vocabulary, are used to estimate the size of logits."""
 
 _MUCH = 6.0
-"""Standard deviations that the mean of a row's logits lies from 0 where their common part is to be left out."""
+"""If the mean of a row's logits is this many standard deviations from 0, their common part is left out."""
 
 
 class Bfloat16Product:
@@ -22,7 +22,7 @@ class Bfloat16Product:
         owner: the tensor that holds the weights.
         weight: (vocabulary, width) float32, its first rows.
         bias: (vocabulary,) float32, nats.
-        inputs: (row, width), a few scaled ones, which tell whether logits have much in common.
+        inputs: (row, width), a few scaled ones, which show whether logits have much in common.
     """
 
     name = "bfloat16"
@@ -44,11 +44,11 @@ class Bfloat16Product:
 
     @property
     def mean(self) -> torch.Tensor:
-        """As :attr:`bauklens.decode.survey.Product.mean`."""
+        """See :attr:`bauklens.decode.survey.Product.mean`."""
         return self._rounded.mean
 
     def survey(self, inputs: torch.Tensor, common: torch.Tensor, wanted: Wanted) -> Survey:
-        """As :meth:`bauklens.decode.survey.Product.survey`."""
+        """See :meth:`bauklens.decode.survey.Product.survey`."""
         low = self._rounded.weights
         if len(self._buffer) < len(inputs):
             self._buffer = low.new_empty(len(inputs), len(low))
@@ -57,25 +57,25 @@ class Bfloat16Product:
         return survey(logits, expected, wanted, self._places, has_gaps=self._has_gaps)
 
     def above(self, inputs: torch.Tensor, seen: Survey, score: torch.Tensor) -> torch.Tensor:
-        """As :meth:`bauklens.decode.survey.Product.above`."""
+        """See :meth:`bauklens.decode.survey.Product.above`."""
         error = self._rounded.largest_error(inputs, seen.expected[:, 0], seen.lowest, score)
         return seen.lowest.double() + error
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """As :meth:`bauklens.decode.survey.Product.mean_weights`."""
+        """See :meth:`bauklens.decode.survey.Product.mean_weights`."""
         vocabulary, width = probabilities.shape[1], len(self.mean)
         return (probabilities.bfloat16() @ self._rounded.weights[:vocabulary, :width]).float()
 
     def _expected(self, inputs: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
-        """(row, 1) bits, a bfloat16 number: about the largest logit, so that bfloat16 is finest there."""
+        """(row, 1) bits, a bfloat16 number near the largest logit, so that bfloat16 is most precise there."""
         sample = nn.functional.linear(inputs, self._sample, self._sample_bias) - common
         return (BITS * sample.amax(dim=-1, keepdim=True)).bfloat16().float()
 
 
 def _have_much_in_common(weights: torch.Tensor, inputs: torch.Tensor) -> bool:
-    """Whether the logits lie far from 0 together, as GPT-2's around -100, or the weights do.
+    """Whether all logits are far from 0, like GPT-2's, which are around -100, or all weights are.
 
-    Bfloat16 is coarse beside that; where it is not so, what the weights' rounding has in common is better kept so.
+    Bfloat16 is too coarse for that. Otherwise the common part is kept, because its rounding errors are common too.
     """
     logits = nn.functional.linear(inputs, weights)
     far = (logits.mean(dim=-1).abs() > _MUCH * logits.std(dim=-1)).float().mean() > 0.5
@@ -84,5 +84,5 @@ def _have_much_in_common(weights: torch.Tensor, inputs: torch.Tensor) -> bool:
 
 
 def _largest_magnitudes(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """(row, width), (width,) -> (width,), how far from the mean the weights of each dimension lie at most."""
+    """(row, width), (width,) -> (width,), the largest distance of the weights of each dimension from the mean."""
     return torch.maximum(weights.amax(dim=0) - mean, mean - weights.amin(dim=0))

@@ -1,4 +1,4 @@
-"""Whether what is shown is what the model says: the last row at every position, and some cells of the others."""
+"""Checks a table against the model itself: the last row at every position, and some cells of the other rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from bauklens.stream.head_call import checksums_of
 from bauklens.stream.run import Run
 
 _LAYERS, _COLUMNS = 2, 6
-"""Of the rows and columns of a table, those whose cells are compared with an early exit."""
+"""How many rows and columns of a table have cells that are compared with an early exit."""
 
 _FEW = 3
 """Columns of each prompt, if several are decoded together."""
 
 _SUMS = 1e-6
-"""The part of a probability that sums over the vocabulary may differ by, as they are added in another order."""
+"""The part of a probability by which sums over the vocabulary may differ, because of another order of addition."""
 
 TOKENS = 2048
-"""The first tokens of the vocabulary, whose logits are compared at every position."""
+"""How many of the first tokens of the vocabulary have their logits compared at every position."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Check:
     """What was compared with the model itself.
 
     Attributes:
-        positions: those at which the last block's logits were decoded and compared with the model's own.
+        positions: the positions at which the last block's logits were decoded and compared with the model's own.
         logits: the largest difference there; None if the forward pass ended before the model's own logits.
-        cells: those of earlier rows that were compared with an early exit.
-        probability: the largest difference there of a probability that is shown; None if none was compared.
+        cells: the number of cells in earlier rows that were compared with an early exit.
+        probability: the largest difference of a probability in these cells; None if none was compared.
         only: the one position whose logits the model returns; None if it returns those of each.
     """
 
@@ -50,7 +50,7 @@ class Check:
 
 
 def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> float:
-    """The largest difference of the logits of the last block's output from the model's own, at every column.
+    """The largest difference, over all columns, between the logits of the last block's output and the model's own.
 
     Args:
         unembed: how the table is decoded.
@@ -70,7 +70,7 @@ def own_difference(unembed: Unembed, tile: Tile, own: OwnLogits, limit: int) -> 
 
 
 class OwnDifferences:
-    """As :func:`own_difference`, of each of several prompts, while what the model says is at hand.
+    """Like :func:`own_difference`, for each of several prompts, while the model's own logits are available.
 
     Args:
         unembed: how the table is decoded.
@@ -83,7 +83,7 @@ class OwnDifferences:
         self.each = [0.0] * len(parts)
 
     def add(self, columns: range, said: Said) -> None:
-        """Compares some columns; raises as :func:`own_difference` does."""
+        """Compares some columns; raises the errors of :func:`own_difference`."""
         for number, part in enumerate(self._parts):
             own = range(max(part.start, columns.start), min(part.stop, columns.stop))
             if own:
@@ -102,7 +102,7 @@ def _difference(unembed: Unembed, tile: Tile, said: Said) -> float:
 
 
 def _difference_by_parts(unembed: Unembed, tile: Tile, said: Said) -> float | None:
-    """As :func:`own_difference`, without the whole product; None if that is needed.
+    """Like :func:`own_difference`, but without the whole product; None if that is needed.
 
     The head's input here must equal its input in the forward pass, bit for bit, and the model must have returned its
     head's output. Only the product between them is left. It is measured for some tokens at every position, and for all
@@ -136,20 +136,20 @@ def compared_cells(
     parts: Sequence[range],
     limit: int,
 ) -> list[Check]:
-    """Compares the top tokens of some cells with those that an early exit gives for the whole prompt.
+    """Compares the top tokens of some cells with those of an early exit for the whole prompt.
 
-    If states are decoded whole, there is nothing to compare, as that is how an early exit decodes them.
+    If states are decoded whole, there is nothing to compare, because an early exit decodes them in the same way.
 
     Args:
         unembed: how the table was decoded.
         offset: (1, vocabulary), what was left out of all logits.
-        values: what was read, (layer, column, ...).
+        values: the results, (layer, column, ...).
         promised: by how much a probability may be off, beyond rounding.
         parts: the columns of each prompt, if several ran as one.
         limit: positions to decode at once, of several prompts.
 
     Returns:
-        What was compared of each part.
+        The comparison for each part.
 
     Raises:
         NotProvedError: a cell shows other tokens or probabilities.
@@ -189,7 +189,7 @@ def compared_layers(run: Run, rows: Rows) -> list[int]:
 
 
 def _at_once(run: Run, each_columns: Sequence[list[int]], limit: int) -> list[slice]:
-    """Which columns exit together: those of a prompt, or of as many prompts as have so many positions."""
+    """Which columns exit together: those of one prompt, or of as many prompts as fit into a limit of positions."""
     prompts = max(1, limit // run.length)
     ends = [0, *accumulate(map(len, each_columns))]
     starts = range(0, len(each_columns), prompts)
@@ -202,7 +202,7 @@ def _largest(differences: torch.Tensor) -> float | None:
 
 def _exiting(run: Run, positions: list[int], part: range) -> list[int]:
     """The columns of a part at which the model can exit early: all, or the one whose logits it returns."""
-    if not run.anatomy.alone:
+    if not run.anatomy.single:
         return list(part)
     read = position_read(run.model, run.inputs, run.anatomy.reads)
     return [column for column in part if positions[column] == read]
@@ -213,7 +213,7 @@ def _is_last(rows: Rows, label: str, run: Run) -> bool:
 
 
 def _spread(numbers: list[int], count: int) -> list[int]:
-    """So many of some numbers, evenly, the first and the last among them."""
+    """Some of the numbers, evenly spread, including the first and the last."""
     if len(numbers) <= count:
         return numbers
     return [numbers[place * (len(numbers) - 1) // (count - 1)] for place in range(count)]
@@ -222,7 +222,7 @@ def _spread(numbers: list[int], count: int) -> list[int]:
 def _differences(
     run: Run, label: str, values: Values, row: int, columns: torch.Tensor, logits: torch.Tensor, promised: float
 ) -> torch.Tensor:
-    """(column,), the largest difference of a probability shown in each of some cells of a row."""
+    """(column,), the largest difference of a probability in each of some cells of a row."""
     ids, shown = values["top_ids"][row, columns], values["top_probs"][row, columns]
     if not logits.isfinite().any(dim=-1).all() or logits.isnan().any():
         raise NotProvedError(f"the logits of row {label} are not finite in an early exit")
@@ -232,7 +232,7 @@ def _differences(
     right_order = logits.topk(ids.shape[1]).values - logits.gather(1, ids) <= 2 * allowed
     if (differences > promised + 2 * allowed + _SUMS * shown).any() or not right_order.all():
         raise NotProvedError(
-            f"row {label} of {run.anatomy.model_class} is not what an early exit of the model gives: a probability "
-            f"differs by {differences.max():.3g}"
+            f"row {label} of {run.anatomy.model_class} differs from an early exit of the model: a probability is off "
+            f"by {differences.max():.3g}"
         )
     return differences.amax(dim=1)

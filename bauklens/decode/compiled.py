@@ -1,8 +1,8 @@
-"""Compiled code, if numba is installed: when it is used, and counting among logits in it.
+"""Compiled code, if numba is installed: when it is used, and how it counts among logits.
 
-It gives what torch's operators give (:mod:`bauklens.decode.ranking`), but for rounding. Among logits in bfloat16,
-ranks that are proved are the same, and the others are estimated more finely. Numba takes most of a second to start, so
-a process that reads little does without.
+Except for rounding, it gives the results of torch's operators (:mod:`bauklens.decode.ranking`). Among logits in
+bfloat16, ranks that are proved are the same, and the others are estimated more finely. Numba takes most of a second to
+start, so a process that reads little does not use it.
 """
 
 import os
@@ -19,19 +19,19 @@ import torch
 from bauklens.progress import bar
 
 READ_BEFORE = 4_096
-"""Rows that a process looks at with torch's operators before it starts numba."""
+"""How many rows a process reads with torch's operators before it starts numba."""
 
 _rows_seen, _at_once = 0, False
 
 
 def ready(logits: torch.Tensor) -> bool:
-    """Whether compiled code is used for these rows, (row, any); they count among those of the process."""
+    """Whether compiled code is used for these rows, (row, any); they are added to the count of the process."""
     can = logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.bfloat16) and logits.stride(-1) == 1
     return can and starts(len(logits))
 
 
 def starts(rows: int) -> bool:
-    """Whether compiled code is there for so many rows more; they count among those of the process."""
+    """Whether compiled code is used for this many more rows; they are added to the count of the process."""
     global _rows_seen
     _rows_seen += rows
     return (_at_once or _rows_seen > READ_BEFORE) and _kernels() is not None
@@ -39,7 +39,7 @@ def starts(rows: int) -> bool:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Uses compiled code from the first row on, so that what is read does not depend on what was read before."""
+    """Uses compiled code from the first row on, so that results do not depend on what was read before."""
     global _at_once
     before, _at_once = _at_once, True
     try:
@@ -88,16 +88,16 @@ def rank_among(
     proved: torch.Tensor,
     bits: tuple[float, torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranks tokens by their float32 numbers, among others that have these too, and the rest in bfloat16.
+    """Ranks tokens by their float32 numbers, among others that also have float32 numbers, and the rest in bfloat16.
 
     Args:
         logits: (row, vocabulary) bfloat16, for which :func:`ready` has said so; of the others they are very low.
         ids: (token,) int64.
-        values: (row, token) float32, the tokens' own; tokens that are among the others take theirs.
+        values: (row, token) float32, those of the tokens; a token that is among the others takes its score instead.
         others: (row, candidate) int64, their ids.
         scores: (row, candidate) float32.
         proved: (row, 1) float32, above which none of the rest lies, on the scale of the logits.
-        bits: by which numbers come to that scale: times the first, less the second, (row, 1).
+        bits: how numbers are brought to that scale: times the first, less the second, (row, 1).
 
     Returns:
         (row, token) int32, from 1; and bool, whether a rank is proved.
@@ -172,7 +172,7 @@ def _counting() -> ModuleType:
 
 
 def side_by_side(run: Callable[[slice], None], rows: int) -> None:
-    """Runs a function on slices of rows, as many at once as torch has threads; within it torch has one."""
+    """Runs a function on slices of rows, as many at once as torch has threads; inside it, torch has one thread."""
     step = -(-rows // torch.get_num_threads())
     slices = [slice(start, min(start + step, rows)) for start in range(0, rows, step)] if rows else []
     if len(slices) == 1:
@@ -192,7 +192,7 @@ def side_by_side(run: Callable[[slice], None], rows: int) -> None:
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that each compute by themselves: those of torch's own operators would wait for each other.
 
-    The number that is set in one of them is also that of threads which torch meets later, until it is set again.
+    The number that is set in one of them also applies to threads that torch meets later, until it is set again.
     """
     pool = ThreadPoolExecutor(threads, "bauklens-rows", _compute_alone)
     started = Barrier(threads)

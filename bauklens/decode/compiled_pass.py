@@ -1,4 +1,4 @@
-"""Looking at logits in compiled code: what :mod:`bauklens.decode.pass_kernels` and its kin find, as tensors."""
+"""Reads logits in compiled code: the results of :mod:`bauklens.decode.pass_kernels` and similar modules as tensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bauklens.decode.compiled import array_of, bits_of, side_by_side
 
 @dataclass(frozen=True)
 class Surveyed:
-    """Where what is found in some rows is written to, as the kernels name it."""
+    """The memory for the results of some rows, with the names that the kernels use."""
 
     found: torch.Tensor
     ids: torch.Tensor
@@ -21,18 +21,18 @@ class Surveyed:
 
     @staticmethod
     def of(rows: int, count: int, draws: int) -> "Surveyed":
-        """Room for so many rows, tokens that are found, and tokens that are drawn."""
+        """Memory for a number of rows, of tokens that are found, and of tokens that are drawn."""
         found, sums, drawn = (torch.empty(rows, each, dtype=torch.float32, device="cpu") for each in (count, 5, draws))
         ids, drawn_ids = (torch.empty(rows, each, dtype=torch.int64, device="cpu") for each in (count, draws))
         return Surveyed(found, ids, sums, drawn_ids, drawn)
 
     def rows(self, some: slice) -> "Surveyed":
-        """Some of it."""
+        """The part for some rows."""
         return Surveyed(*(each[some] for each in self._all))
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """The same memory."""
+        """The same memory as arrays."""
         return [each.numpy() for each in self._all]
 
     @property
@@ -41,7 +41,7 @@ class Surveyed:
 
 
 def survey(logits: torch.Tensor, places: torch.Tensor, lowest: float, into: Surveyed) -> None:
-    """As :func:`bauklens.decode.pass_kernels.survey`.
+    """See :func:`bauklens.decode.pass_kernels.survey`.
 
     Args:
         logits: (row, padded vocabulary) bfloat16, for which :func:`ready` has said so.
@@ -68,7 +68,7 @@ def survey_int8(
     into: Surveyed,
     kept: torch.Tensor,
 ) -> None:
-    """As :func:`bauklens.decode.int8_kernels.survey`.
+    """See :func:`bauklens.decode.int8_kernels.survey`.
 
     Args:
         of_rows: products (row, vocabulary) int32, for which :func:`ready` has said so, scales and margins (row,).
@@ -164,7 +164,7 @@ def compare(
 
 
 def runs() -> list[Callable[[], object]]:
-    """Each of these loops run on next to nothing, so that it is compiled."""
+    """Runs each of these loops on tiny inputs, so that it is compiled."""
     rows, one = torch.zeros(1, 64, device="cpu", dtype=torch.float32), torch.ones(64, device="cpu", dtype=torch.float32)
     low, ids = rows.bfloat16(), torch.zeros(1, 1, device="cpu", dtype=torch.int64)
     into, places = Surveyed.of(1, 1, 1), torch.full((2, 1), 0.5, device="cpu", dtype=torch.float32)

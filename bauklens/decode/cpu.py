@@ -1,4 +1,4 @@
-"""What this CPU multiplies in hardware beside float32."""
+"""The number formats, besides float32, that this CPU multiplies in hardware."""
 
 import platform
 from functools import cache
@@ -11,7 +11,7 @@ _PROBE = (64, 512, 1_024)
 
 @cache
 def bfloat16_features() -> tuple[str, ...]:
-    """What this CPU multiplies bfloat16 with, two to three times as fast as float32; empty if it does not."""
+    """The CPU features that multiply bfloat16 two to three times as fast as float32; empty if there are none."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         return ("BF16",) if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()

@@ -1,4 +1,4 @@
-"""What maps a state to the final basis before the model's own tail decodes it, and how that is applied to a table."""
+"""Decoders map a state to the final basis before the model's own tail decodes it; here they are applied to a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from bauklens.row_labels import block_of
 class Decoder(Protocol):
     """A map of hidden states to the basis of the last block's output, applied a few rows at a time.
 
-    More attributes are used if a decoder has them. ``temperatures``: label -> the positive number that the logits of
-    that row are divided by. ``stream``: ``"attention"`` or ``"mlp"``, if it maps what these add to the stream, and no
-    state. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to what a layer
-    adds. ``about``: a mapping of plain values that a result's provenance keeps.
+    A decoder may have more attributes, which are then used. ``temperatures``: label -> the positive number that the
+    logits of that row are divided by. ``stream``: ``"attention"`` or ``"mlp"``, if it maps what these add to the stream
+    instead of states. ``is_linear``: whether the map of a sum is the sum of the maps, so that it can be applied to what
+    a layer adds. ``about``: a mapping of plain values that a result's provenance keeps.
     """
 
     @property
     def name(self) -> str:
-        """What a result calls it."""
+        """Its name in a result."""
 
     @property
     def layers(self) -> Sequence[str] | None:
@@ -33,7 +33,7 @@ class Decoder(Protocol):
         """States in the final basis.
 
         Args:
-            states: (layer, position, hidden). Which positions of the prompt these are is not said: a state is mapped by
+            states: (layer, position, hidden). Their positions in the prompt are not passed: each state is mapped by
                 itself.
             layers: (layer,), the labels of the rows: ``"embed"``, ``"0"``, ``"1"``, ...
 
@@ -59,27 +59,27 @@ LOGIT_LENS = LogitLens()
 
 @dataclass(frozen=True)
 class Basis:
-    """A decoder, brought to a model: which of its rows are mapped, and how.
+    """A decoder, adapted to a model: which of its rows are mapped, and how.
 
-    The last block's output is in the final basis already, so that its row is the model's own whatever the decoder. What
-    the last block's attention or MLP adds is not, for a decoder that was made for that (``stream``). The rows of
-    attention heads are mapped as their block is.
+    The last block's output is already in the final basis, so its row is the model's own with any decoder. What the last
+    block's attention or MLP adds is mapped by a decoder that was made for that (``stream``). The rows of attention
+    heads are mapped like their block.
     """
 
     decoder: Decoder
     layout: Layout
 
     def maps(self, label: str) -> bool:
-        """Whether a row of this label is mapped."""
+        """Whether a row with this label is mapped."""
         known = self.decoder.layers
         return not self._is_final(label) and (known is None or block_of(label) in known)
 
     def covers(self, label: str) -> bool:
-        """Whether a row of this label is decoded as this decoder has it: mapped, or the last block's."""
+        """Whether this decoder supports a row with this label: it is mapped, or is the last block's."""
         return self._is_final(label) or self.maps(label)
 
     def _is_final(self, label: str) -> bool:
-        """Whether what this decoder takes is in the final basis already at a label."""
+        """Whether this decoder's input at a label is already in the final basis."""
         return block_of(label) == self.layout.labels[-1] and getattr(self.decoder, "stream", "hidden") == "hidden"
 
     def __call__(self, states: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
@@ -90,7 +90,7 @@ class Basis:
             labels: (layer,).
 
         Raises:
-            LensError: the decoder returned something else than states of this shape, or NaN or infinity.
+            LensError: the decoder did not return states of this shape, or returned NaN or infinity.
         """
         places = [place for place, label in enumerate(labels) if self.maps(label)]
         if self.decoder is LOGIT_LENS or not places:
@@ -114,7 +114,7 @@ class Basis:
         return self._checked(apart, [label], shape)[0]
 
     def factors(self, labels: Sequence[str]) -> torch.Tensor | None:
-        """(layer,) float32, what the logits of each row are multiplied by; None if nothing is."""
+        """(layer,) float32, the factor for the logits of each row; None if all are 1."""
         temperatures: Mapping[str, float] = getattr(self.decoder, "temperatures", None) or {}
         found = [1 / temperatures.get(block_of(label), 1.0) if self.maps(label) else 1.0 for label in labels]
         return None if set(found) <= {1.0} else torch.tensor(found, dtype=torch.float32, device="cpu")

@@ -1,4 +1,4 @@
-"""The Jensen-Shannon divergence of rows from what the model itself says, from their logits in whatever precision.
+"""The Jensen-Shannon divergence of rows from what the model itself says, computed from logits in any precision.
 
 With p what the model says and q a row, ``JS = (sum p log p + sum q log q - sum (p + q) log((p + q) / 2)) / 2``. The
 first sum is known, and the rest is summed token by token. There an error e of the log of q counts for
@@ -14,7 +14,7 @@ from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.measure import in_cache
 
 _LEAST = -126.0
-"""Bits: the power of what lies lower adds nothing, and many CPUs are slow with smaller numbers."""
+"""Bits: powers of lower numbers add nothing, and many CPUs are slow with smaller results."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Logs:
     normalizer: torch.Tensor
 
     def of(self, logits: torch.Tensor, some: slice) -> torch.Tensor:
-        """(row, any) float32, of some rows."""
+        """(row, any) float32, for some rows."""
         logs = logits[some].float() - self.less[some]
         return logs.mul_(self.factor).sub_(self.normalizer[some])
 
 
 def compared(logits: torch.Tensor, logs: Logs, own: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """What JS is made of: (row,) float64 bits, ``sum q log q - (p + q) log((p + q) / 2)``.
+    """The sum that JS needs: (row,) float64 bits, ``sum q log q - (p + q) log((p + q) / 2)``.
 
     Args:
-        logits: (row, vocabulary or more); what is more is passed over.
+        logits: (row, vocabulary or more); numbers beyond the vocabulary are ignored.
         logs: how they become logs of q.
         own: (column, vocabulary) float32, p.
         columns: (row,) int64, the column of each row.
@@ -64,5 +64,5 @@ def terms(logs: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 
 def js_of(sums: torch.Tensor, own_entropy: torch.Tensor) -> torch.Tensor:
-    """(row,) float32 nats, 0 .. log 2, of the sums (row,) in bits and H(p), (row,) nats."""
+    """(row,) float32 nats, 0 .. log 2, from the sums (row,) in bits and H(p), (row,) nats."""
     return ((math.log(2) * sums - own_entropy) / 2).clamp_min(0).float()

@@ -17,23 +17,23 @@ class Said:
 
     Attributes:
         logits: (column, vocabulary).
-        call: the call of the head that made them, if they are what it returned.
+        call: the call of the head that returned them, if they are its output.
     """
 
     logits: torch.Tensor
     call: HeadCall | None = None
 
     def of(self, some: slice) -> "Said":
-        """Some of it."""
+        """The same at some columns."""
         return Said(self.logits[some], None if self.call is None else self.call.of(some))
 
 
 class OwnLogits:
-    """The model's own logits at some positions of a prompt that it ran to its end; of a shard's tokens, if it is given.
+    """The model's own logits at some positions of a prompt that it ran to its end; for a shard, only its tokens.
 
-    They are those of the forward pass. If it kept only the last few, as all would take too much memory, the others are
-    those of an early exit after the last block. If the model returns the logits of one position only, the others are
-    read as that one is.
+    They are those of the forward pass. If the pass kept only the last few, because all would take too much memory, the
+    others come from an early exit after the last block. If the model returns the logits of only one position, the
+    others are read like that one.
     """
 
     def __init__(self, run: Run, positions: list[int], shard: HeadShard | None = None) -> None:
@@ -42,7 +42,7 @@ class OwnLogits:
         self._places = _places_of_kept(run, self._positions)
 
     def at(self, columns: range) -> Said:
-        """What it says at some columns, one after another."""
+        """What the model says at some columns, one after another."""
         kept, call = self._run.stream.logits, self._run.stream.head
         assert kept is not None
         some = slice(columns.start, columns.stop)
@@ -58,7 +58,7 @@ class OwnLogits:
         return said
 
     def _exit(self, positions: torch.Tensor) -> Said:
-        """What it says at some positions, by its own tail after the last block."""
+        """What the model says at some positions, from its own tail after the last block."""
         anatomy, calls = self._run.anatomy, list[tuple[HeadCall, torch.Tensor]]()
         final = self._run.final[None]
         with replaying(
@@ -66,11 +66,11 @@ class OwnLogits:
             anatomy,
             self._run.inputs,
             through=anatomy.norm,
-            whole=not anatomy.alone,
+            whole=not anatomy.single,
             in_place=anatomy.in_place,
             shard=self._shard,
         ) as tail:
-            if anatomy.alone:
+            if anatomy.single:
                 return Said(tail(final[:, positions], positions)[0].clone())
             with calls_of_head(tail.head, anatomy, calls):
                 logits = tail.exit(final, positions).clone()
@@ -78,7 +78,7 @@ class OwnLogits:
         return Said(logits, call if call is not None and call.checksums.shape == logits.shape[:-1] else None)
 
     def _in_shards(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits that were kept, of the tokens that are wanted: those of a shard, or all."""
+        """Logits that were kept, for the tokens that are wanted: those of a shard, or all."""
         kept = self._run.stream.shard
         if kept is None:
             return logits if self._shard is None else self._shard.part(logits)
@@ -86,16 +86,16 @@ class OwnLogits:
 
 
 def own_positions(run: Run) -> range:
-    """The positions of the logits that a forward pass to the end has kept; of several prompts, those of the first."""
+    """The positions of the logits that a forward pass to the end has kept; for several prompts, those of the first."""
     assert run.stream.logits is not None
-    if run.anatomy.alone:
+    if run.anatomy.single:
         position = position_read(run.model, run.inputs, run.anatomy.reads)
         return range(position, position + 1)
     return range(run.length - len(run.stream.logits) // run.together, run.length)
 
 
 def _places_of_kept(run: Run, positions: torch.Tensor) -> torch.Tensor:
-    """(column,) int64, where among the logits that were kept those of some positions are; -1 if they were not kept."""
+    """(column,) int64, the places of some positions among the logits that were kept; -1 if they were not kept."""
     kept = own_positions(run)
     prompts, places = positions // run.length, positions % run.length
     known = (places >= kept.start) & (places < kept.stop)

@@ -1,7 +1,7 @@
 """One pass over products of int8, which numba compiles; imported by :mod:`bauklens.decode.compiled_pass` only.
 
-As :mod:`bauklens.decode.pass_kernels`, but logits are made of whole numbers on the way, and each has a margin: how far
-it may lie below the truth.
+Like :mod:`bauklens.decode.pass_kernels`, but logits are computed from whole numbers, and each has a margin: how far it
+may lie below the truth.
 """
 
 from typing import Any
@@ -24,17 +24,17 @@ from bauklens.decode.kernel_parts import (
 
 Array = NDArray[Any]
 
-PARTS = "af9cd9b0b6ca"
-"""The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
+PARTS = "386c6cd03600"
+"""The hash of kernel_parts.py, to change with it: numba recompiles a module only if its own file changes."""
 
 _GROUP = 16
 """Members of a group; some have one more if the vocabulary is not a multiple of this."""
 
 _SAFE = np.float32(120)
-"""Bits above what is taken from all logits, up to which powers are finite."""
+"""Bits above the number that is subtracted from all logits, up to which powers are finite."""
 
 _FARTHEST = np.float32(86)
-"""Bits: the largest logit, if what is taken from all of them is chosen by it."""
+"""Bits: the largest logit, if it determines the number that is subtracted from all logits."""
 
 _FOUND = np.int32(-(1 << 31))
 """The product of a token that was found; no other is as low."""
@@ -72,7 +72,7 @@ def _sums(
     masses: Array,
     weighted: Array,
 ) -> None:
-    """Of every group the largest logit with its margin, the powers' sum, and that of powers times logits."""
+    """For every group: the largest logit with its margin, the sum of powers, and that of powers times logits."""
     number = len(reach)
     reach[:], masses[:], weighted[:] = -np.inf, 0, 0
     for start in range(0, len(products), number):
@@ -111,13 +111,13 @@ def survey(
     Args:
         products: (row, vocabulary) int32; those of tokens that are found are overwritten.
         row_scales: (row,) float32; a logit is the product times the row's and the token's scale, and the bias.
-        row_margins: (row,) float32; a token's logit in truth is higher by no more than the product of both margins.
+        row_margins: (row,) float32; a token's true logit is higher by at most the product of both margins.
         scales: (vocabulary,) float32.
         margins: (vocabulary,) float32.
         bias: (vocabulary,) float32, bits; empty if there is none.
-        places: (2, draw) float32, 0..1: where to draw, along the mass of the groups, rising, and inside each group.
+        places: (2, draw) float32, 0..1, the places to draw: along the mass of the groups, rising, and in each group.
         lowest: what the logits that are found become among those that are kept.
-        found: (row, count) float32, to write to: the logits that reach highest with their margins.
+        found: (row, count) float32, to write to: the logits that are highest with their margins added.
         ids: (row, count) int64, to write to: theirs.
         sums: (row, 5) float32, to write to: the mass of the rest; the rest's logits weighted with it; what is taken
             from all logits, here and in all other results; what no other token reaches with its margin; and the least

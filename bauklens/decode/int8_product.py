@@ -14,10 +14,10 @@ from bauklens.decode.rounding import BITS
 from bauklens.decode.survey import Survey, Wanted, places
 
 _AT_ONCE = 128
-"""Rows that a thread multiplies at once, so that what comes out is still in cache when it is looked at."""
+"""Rows that a thread multiplies at once, so that the products are still in cache when they are read."""
 
 _BUFFER_BYTES = 128 << 20
-"""What comes out in all threads together; with many threads each multiplies fewer rows."""
+"""The most products of all threads together; with many threads, each multiplies fewer rows."""
 
 _CONVERTED = 8_192
 """Tokens whose weights are converted back at once."""
@@ -43,11 +43,11 @@ class Int8Product:
 
     @property
     def mean(self) -> torch.Tensor:
-        """As :attr:`bauklens.decode.survey.Product.mean`."""
+        """See :attr:`bauklens.decode.survey.Product.mean`."""
         return self._head.mean
 
     def survey(self, inputs: torch.Tensor, common: torch.Tensor, wanted: Wanted) -> Survey:  # noqa: ARG002
-        """As :meth:`bauklens.decode.survey.Product.survey`."""
+        """See :meth:`bauklens.decode.survey.Product.survey`."""
         head = self._head
         whole, steps, row_margins = head.quantized(BITS * inputs)
         into = compiled_pass.Surveyed.of(len(inputs), wanted.count, self._places.shape[1])
@@ -93,7 +93,7 @@ class Int8Product:
         return buffer
 
     def above(self, inputs: torch.Tensor, seen: Survey, score: torch.Tensor) -> torch.Tensor:
-        """As :meth:`bauklens.decode.survey.Product.above`."""
+        """See :meth:`bauklens.decode.survey.Product.above`."""
         absolute = score.double() + seen.expected[:, 0].double()
         return seen.lowest.double() + self._head.beside(BITS * inputs, absolute)
 

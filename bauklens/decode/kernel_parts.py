@@ -1,4 +1,4 @@
-"""What passes over logits have in common: exponentials, the largest numbers, and draws; numba compiles it."""
+"""The common parts of passes over logits: exponentials, the largest numbers, and draws; numba compiles them."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 SMALLEST = np.float32(-126)
-"""Bits: the power of what lies lower is 0."""
+"""Bits: powers of lower numbers are 0."""
 
 _RANGE = np.float32(86)
 """How far below the highest the largest of many groups are told apart."""
@@ -94,7 +94,7 @@ def _nearest(number: Any) -> Any:
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def power_of_two(bits: Any) -> Any:
-    """2 to this, up to 127; 0 where that is as small as numbers can be told from it."""
+    """2 to this power, up to 127; 0 if the result is too small to tell from 0."""
     safe = max(bits, SMALLEST)
     whole = _nearest(safe)
     power = _exponential((safe - np.float32(whole)) * np.float32(_LN2), whole)
@@ -103,7 +103,7 @@ def power_of_two(bits: Any) -> Any:
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def power_of_e(nats: Any) -> Any:
-    """E to this, up to 88; 0 where that is as small as numbers can be told from it."""
+    """E to this power, up to 88; 0 if the result is too small to tell from 0."""
     safe = max(nats, LOWEST)
     whole = _nearest(safe * _LOG2E)
     power = _exponential((safe - np.float32(whole) * _LN2_HIGH) - np.float32(whole) * _LN2_LOW, whole)
@@ -127,7 +127,7 @@ def log_of_two(number: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def total_of(numbers: Array) -> Any:
-    """Their sum, in float64; in any order, so that a processor adds many at once."""
+    """The sum of numbers, in float64; in any order, so that a processor adds many at once."""
     total = np.float64(0)
     for place in range(len(numbers)):
         total += numbers[place]
@@ -136,7 +136,7 @@ def total_of(numbers: Array) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "nnan"})
 def ends_of(numbers: Array) -> Any:
-    """The least and the largest of numbers that are none of them NaN."""
+    """The least and the largest of numbers, none of which is NaN."""
     least, largest = numbers[0], numbers[0]
     for place in range(1, len(numbers)):
         least, largest = min(least, numbers[place]), max(largest, numbers[place])
@@ -145,7 +145,7 @@ def ends_of(numbers: Array) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def put(heap: Array, ids: Array, logit: Any, token: Any) -> None:
-    """Puts a logit in the place of the least of a heap, which comes first."""
+    """Replaces the least logit of a heap, which comes first, by another."""
     place, child = 0, 1
     while child < len(heap):
         if child + 1 < len(heap) and heap[child + 1] < heap[child]:
@@ -159,7 +159,7 @@ def put(heap: Array, ids: Array, logit: Any, token: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def sort(heap: Array, ids: Array) -> None:
-    """Largest first."""
+    """Sorts a heap, largest first."""
     for place in range(1, len(heap)):
         logit, token, before = heap[place], ids[place], place
         while before > 0 and heap[before - 1] < logit:
@@ -170,7 +170,7 @@ def sort(heap: Array, ids: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(numbers: Array, least: Any) -> Any:
-    """How many are no less."""
+    """How many numbers are at least as large."""
     total = np.int32(0)
     for place in range(len(numbers)):
         total += np.int32(numbers[place] >= least)
@@ -179,7 +179,7 @@ def _count(numbers: Array, least: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def least_reached(largest: Array, ends: Any, count: int) -> Any:
-    """A number that the largest logits of so many groups reach, and those of few others: found by halving.
+    """A number that the largest logits of ``count`` groups reach, and those of few others; found by bisection.
 
     Args:
         largest: (group,) float32.
@@ -203,7 +203,7 @@ def least_reached(largest: Array, ends: Any, count: int) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def choose_groups(masses: Array, places: Array, chosen: Array) -> None:
-    """Draws groups, each as often as its mass has it.
+    """Draws groups in proportion to their masses.
 
     Args:
         masses: (group,) float32.
@@ -220,10 +220,10 @@ def choose_groups(masses: Array, places: Array, chosen: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def choose_member(logits: Array, place: float, sums: Array) -> Any:
-    """Draws one of the members of a group, as often as its power has it; -1 if there is nothing to draw.
+    """Draws one member of a group, in proportion to its power; -1 if there is nothing to draw.
 
     Args:
-        logits: (member,) float32, in bits; what has no power that counts is left out.
+        logits: (member,) float32, in bits; those whose power is too small to count are left out.
         place: 0..1, along the mass of all members.
         sums: (member,) float32, to be used.
     """

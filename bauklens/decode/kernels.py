@@ -1,4 +1,4 @@
-"""Loops over logits that numba compiles; imported by :mod:`bauklens.decode.compiled` only, if numba is there.
+"""Loops over logits that numba compiles; only :mod:`bauklens.decode.compiled` imports them, if numba is installed.
 
 They release Python's lock and use no threads of their own, so that several threads of ours can run them side by side.
 """
@@ -58,10 +58,9 @@ def rank_among(
     ranks: Array,
     sure: Array,
 ) -> None:
-    """Ranks tokens by numbers of four bytes, among some others that have these too, and the rest in two bytes.
+    """Ranks tokens by numbers of four bytes, among some others that also have these, and the rest in two bytes.
 
-    Of those of the rest that are rounded to the same number of two bytes, so many count as greater as if they were
-    spread evenly.
+    Tokens of the rest that are rounded to the same number of two bytes count as if they were spread evenly around it.
 
     Args:
         logits: (row, vocabulary) uint16, the bits of bfloat16; of the others they are very low.

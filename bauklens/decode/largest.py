@@ -1,19 +1,19 @@
-"""The largest logits of each row, without a look at every logit twice."""
+"""The largest logits of each row, without reading every logit twice."""
 
 import torch
 
 GROUP = 64
-"""Logits that are looked at together: a token's id is ``member * groups + group``."""
+"""How many logits form a group: a token's id is ``member * groups + group``."""
 
 _FEW = 4
-"""Groups, times k, from which on few of them hold the k largest."""
+"""The number of groups, in multiples of k, from which only few of them hold the k largest."""
 
 
 def top_of(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest logits of each row, largest first, and their ids: (row, k) each, as ``torch.topk`` gives them.
+    """The k largest logits of each row, largest first, and their ids: (row, k) each, as ``torch.topk`` returns them.
 
-    A CPU takes three times as long to find them among all. One of the k largest logits lies in one of the k groups
-    whose largest are largest, so that no other group is looked into.
+    A CPU takes three times as long to find them among all logits. Each of the k largest logits is in one of the k
+    groups with the largest maxima, so the other groups need not be searched.
 
     Args:
         logits: (row, vocabulary), any float dtype.

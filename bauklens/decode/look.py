@@ -1,4 +1,4 @@
-"""One look at all logits of some rows: the largest, the log of the softmax's denominator, and the mean logit."""
+"""One pass over all logits of some rows: the largest, the log of the softmax's denominator, and the mean logit."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,22 @@ from bauklens.decode import compiled, compiled_pass
 from bauklens.decode.largest import GROUP, top_of
 
 LOWEST = -1e30
-"""Of a logit, less the largest of its row, where it is to be multiplied: a token that is left out has -inf."""
+"""The lowest logit, less the largest of its row, before it is multiplied: a token that is left out has -inf."""
 
 _MOST = 128
-"""Tokens at the top that compiled code finds one by one."""
+"""The most top tokens that compiled code finds one by one."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What one look at the logits of some rows gives.
+    """The results of one pass over the logits of some rows.
 
     Attributes:
         top: (row, token), the largest logits, largest first.
-        ids: (row, token) int64, theirs.
+        ids: (row, token) int64, their ids.
         total: (row,) float32, the sum of exp(logit - largest) over all logits.
-        mean: (row,) float32 nats, the mean of the logits under their own softmax, less the largest; None if it is not
-            asked for.
+        mean: (row,) float32 nats, the mean of the logits under their own softmax, less the largest; None if it was not
+            requested.
     """
 
     top: torch.Tensor
@@ -37,28 +37,28 @@ class Looked:
         return self.total.log()
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(row, any) -> (row, any) float32, of some logits of each row."""
+        """(row, any) -> (row, any) float32, the probabilities of some logits of each row."""
         return (logits.float() - self.top[:, :1].float()).exp_().div_(self.total[:, None])
 
 
 class Scratch:
-    """Memory that is used for a few rows after another, as fresh memory costs as much as its use."""
+    """Memory that is reused for a few rows at a time, because new memory costs as much as the work in it."""
 
     def __init__(self) -> None:
         self._buffers: dict[int, torch.Tensor] = {}
 
     def like(self, logits: torch.Tensor, place: int) -> torch.Tensor:
-        """One of several tensors of float32 in the shape of some rows' logits, holding whatever it held."""
+        """One of several float32 tensors in the shape of some rows' logits, with undefined content."""
         if place not in self._buffers:
             self._buffers[place] = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
         return self._buffers[place][: len(logits)]
 
 
 def look(logits: torch.Tensor, count: int, scratch: Scratch, *, mean: bool) -> Looked:
-    """Looks at rows: in compiled code if there is some, else with torch's operators, which need several passes.
+    """Reads rows: in compiled code if it is available, else with torch's operators, which need several passes.
 
     Args:
-        logits: (row, vocabulary), any float dtype; all is computed in float32.
+        logits: (row, vocabulary), any float dtype; everything is computed in float32.
         count: how many of the largest to find.
         mean: whether to find the mean logit.
     """

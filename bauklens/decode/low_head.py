@@ -1,11 +1,11 @@
-"""A head's product in low precision, the best tokens scored again in full, and for each row whether that is right.
+"""A head's product in low precision, the best tokens scored again in full, and for each row whether that is certain.
 
 Only the top of a row needs full precision. So all logits are computed in int8 or bfloat16, the best of them again with
-the model's own weights, and the rest serves the normalizer alone. That no other token is among the top k is proved
-(:mod:`bauklens.decode.quantizing`, :mod:`bauklens.decode.rounding`), and these are in the order of their logits in full
-precision. The normalizer is corrected by some tokens that are drawn from the rest, each as often as its own probability
-has it, and computed twice. How far off it still is, and so every probability, is **estimated**, from the errors of all
-tokens that are computed twice.
+the model's own weights, and the rest is used only for the normalizer. It is proved that no other token is among the
+top k (:mod:`bauklens.decode.quantizing`, :mod:`bauklens.decode.rounding`), and these are in the order of their logits
+in full precision. The normalizer is corrected with some tokens that are drawn from the rest, each with its own
+probability, and computed twice. The remaining error of the normalizer, and so of every probability, is **estimated**
+from the errors of all tokens that are computed twice.
 """
 
 from collections.abc import Hashable, Sequence
@@ -26,22 +26,22 @@ from bauklens.decode.rounding import BITS
 from bauklens.decode.survey import DRAWN, Product, Survey, Wanted
 
 TOLERANCE = 1e-3
-"""Of every probability of a row that is certain, in 0..1, as far as its error can be estimated."""
+"""The largest error of a probability, in 0..1, in a row that is certain, as far as it can be estimated."""
 
 NATS = 0.02
-"""Of the log of the normalizer of such a row, and so of surprisal, KL and (about) entropy."""
+"""The same for the log of the normalizer, and so for surprisal, KL and (about) entropy."""
 
 _CANDIDATES = 64
-"""The fewest tokens of a row to score again; four times k where that is more."""
+"""The fewest tokens of a row to score again; four times k if that is more."""
 
 _CANDIDATES_TO_RANK = 128
 """Likewise, if tokens are ranked: among these, and the others whose logits are far lower, ranks are exact."""
 
 _SAFETY = 3.0
-"""Standard errors of the mean over what is drawn: what the log of the rest's mass may be off by at most."""
+"""How many standard errors of the mean over drawn tokens the log of the rest's mass may be off by."""
 
 _BITS_APART = 128.0
-"""How far logits lie at most from what is taken from them, of those whose powers are not 0."""
+"""The largest distance of logits from the number subtracted from them, for those whose powers are not 0."""
 
 _SCORE_BYTES = 64 << 20
 """Weights that are gathered at once to score tokens again."""
@@ -52,10 +52,10 @@ class LowPrecisionHead:
 
     Args:
         head: the head.
-        vocabulary: tokens that count; further rows of a padded head are left out.
-        scale: what the model multiplies its head's logits by.
-        inputs: (row, width), a few of the head's, which tell whether its logits have much in common.
-        numbers: what is multiplied: ``"int8"``, for which there is compiled code, or ``"bfloat16"``.
+        vocabulary: the number of real tokens; further rows of a padded head are left out.
+        scale: the factor that the model applies to its head's logits.
+        inputs: (row, width), a few of the head's, which show whether its logits have much in common.
+        numbers: the format: ``"int8"``, which needs compiled code, or ``"bfloat16"``.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LowPrecisionHead:
 
     @property
     def precision(self) -> str:
-        """The numbers that are multiplied."""
+        """The format of the numbers that are multiplied."""
         return self._product.name
 
     @property
@@ -84,7 +84,7 @@ class LowPrecisionHead:
 
     @property
     def uncertain(self) -> dict[Hashable, float]:
-        """Kind of rows -> the part of them that was not certain the last time."""
+        """Kind of rows -> the share of them that was not certain the last time."""
         return self._product.head.uncertain
 
     def read(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> tuple[Values, torch.Tensor]:
@@ -93,10 +93,10 @@ class LowPrecisionHead:
         Args:
             inputs: (row, width), the head's.
             reading: what to read; nothing that needs every logit in full precision.
-            columns: (row,), where in the table the rows are.
+            columns: (row,), the columns of the rows in the table.
 
         Returns:
-            What was read, (row, ...), and (row,) bool, whether it is certain.
+            The results, (row, ...), and (row,) bool, whether they are certain.
         """
         own_inputs, inputs = inputs, inputs * self._scale
         common = inputs @ self._product.mean[:, None]  # (row, 1)
@@ -166,7 +166,7 @@ class LowPrecisionHead:
 
         Args:
             shift: (row,) nats, from a low logit and its excess to the log of the probability.
-            best: (row, candidate), the probabilities of those that are scored again; among the low logits they are 0.
+            best: (row, candidate), the probabilities of tokens that are scored again; among the low logits they are 0.
         """
         assert reading.reference is not None
         assert reading.reference.probabilities is not None
@@ -188,7 +188,7 @@ class LowPrecisionHead:
         common: torch.Tensor,
         normalizer: torch.Tensor,
     ) -> Values:
-        """What is read of tracked tokens: their logits are computed in full precision, and counted among the others'.
+        """The results of tracked tokens: their logits are computed in full precision, and counted among the others'.
 
         Args:
             again: the candidates.
@@ -202,12 +202,12 @@ class LowPrecisionHead:
         return {"tracked_logs": logs, "tracked_ranks": ranked.ranks, "tracked_sure": ranked.exact_to}
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(row, vocabulary) -> (row, width), the mean of the head's weights, each token's as probable as it is."""
+        """(row, vocabulary) -> (row, width), the mean of the head's weights, weighted by the tokens' probabilities."""
         common = probabilities.sum(dim=-1, keepdim=True) * self._product.mean
         return self._product.mean_weights(probabilities) + common
 
     def _following(self, inputs: torch.Tensor, reading: Reading, columns: torch.Tensor) -> torch.Tensor:
-        """(row,), the logits of the tokens that follow in the text; NaN where none does."""
+        """(row,), the logits of the tokens that follow in the text; NaN if none does."""
         ids = reading.next_ids.to(inputs.device)[columns.to(inputs.device)]
         weights = self._weight[ids.clamp_min(0)]
         logits: torch.Tensor = torch.linalg.vecdot(inputs, weights) + self._bias[ids.clamp_min(0)]
@@ -216,7 +216,7 @@ class LowPrecisionHead:
     def _exact(self, inputs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """The logits of some tokens of each row, (row, width) and (row, candidate) -> (row, candidate) float32.
 
-        Where the rows share tokens, every row is scored with all of them.
+        If the rows share tokens, every row is scored with all of them.
         """
         if compiled.ready(inputs):
             return compiled_pass.score(inputs, self._weight, self._bias, ids)

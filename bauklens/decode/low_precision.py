@@ -1,7 +1,7 @@
 """The readout in low precision: when it is used, and which rows it leaves to the exact one.
 
-It is used if the CPU multiplies int8 or bfloat16 in hardware and the table is large enough, which is known beforehand,
-and if a trial on a few of its rows shows that most of them are certain. Int8 also needs compiled code.
+It is used if the CPU multiplies int8 or bfloat16 in hardware, the table is large enough, and a trial on a few of its
+rows shows that most of them are certain. Int8 also needs compiled code.
 """
 
 import torch
@@ -17,10 +17,10 @@ from bauklens.model.memory import free_memory, out_of_memory
 from bauklens.result.measures import MEASURES
 
 FEWEST_ROWS = 512
-"""Rows from which on the conversion of the weights pays."""
+"""The number of rows from which the conversion of the weights pays off."""
 
 FEWEST_TOKENS = 8_192
-"""Vocabulary from which on its groups are many more than the candidates."""
+"""The size of a vocabulary from which its groups are many more than the candidates."""
 
 MOST_K = 32
 """The largest top-k whose candidates are few enough."""
@@ -29,16 +29,16 @@ _TRIAL = 32
 """Rows that are tried in low precision first."""
 
 _MOST_UNCERTAIN = 0.25
-"""The part of a table's rows that were not certain, from which on the next table of its kind is tried again."""
+"""The share of uncertain rows in a table from which the next table of its kind is tried again."""
 
 _TRIED = 4
-"""Of these, how many are compared with full precision."""
+"""How many of these are compared with full precision."""
 
 
 def pays(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a bfloat16 product is so much faster than one in this dtype that it pays.
+    """Whether a bfloat16 product is so much faster than one in this dtype that it pays off.
 
-    On a CPU only: on other devices no one has run this yet.
+    Only on a CPU: this has not been run on other devices yet.
     """
     return device.type == "cpu" and dtype == torch.float32 and bool(bfloat16_features())
 
@@ -53,7 +53,7 @@ class LowPrecision:
 
     @property
     def precision(self) -> str:
-        """The numbers that are multiplied."""
+        """The format of the numbers that are multiplied."""
         return self.head.precision
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
@@ -61,7 +61,7 @@ class LowPrecision:
         return self.head.read(self.unembed.head_inputs(tile), reading, self.unembed.columns(tile))
 
     def note(self, uncertain: int, count: int) -> None:
-        """Remembers how many of so many rows were not certain, so that others of their kind need no trial."""
+        """Remembers what share of the rows was not certain, so that others of their kind need no trial."""
         self.head.uncertain[self._kind] = uncertain / max(1, count)
 
     @property
@@ -74,7 +74,7 @@ class LowPrecision:
         return self.unembed.rows.stream, self.unembed.decoder
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """As :meth:`bauklens.decode.readout.Readout.mean_weights`."""
+        """See :meth:`bauklens.decode.readout.Readout.mean_weights`."""
         return self.head.mean_weights(probabilities)
 
 
@@ -96,7 +96,7 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
 
 
 def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) -> bool:
-    """Whether most rows of a trial are certain, and a few of these right, which is seen once for each head.
+    """Whether most rows of a trial are certain, and a few of these are right, which is checked once for each head.
 
     If most rows of this kind were certain the last time, no trial is made. Rows that are not certain are read exactly.
     """
@@ -115,7 +115,7 @@ def is_worth_it(low: LowPrecision, exact: Exact, trial: Tile, reading: Reading) 
 
 
 def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
-    """Whether it can be faster here, its errors are those of a product alone, and nothing needs every logit."""
+    """Whether it can be faster here, only the product has errors, and nothing needs every logit."""
     unembed = exact.unembed
     return (
         unembed.is_linear
@@ -129,7 +129,7 @@ def _may_pay(exact: Exact, rows: int, reading: Reading) -> bool:
 
 
 def _numbers(exact: Exact, rows: int) -> list[str]:
-    """What is multiplied faster than float32 here, the fastest first."""
+    """The formats that are multiplied faster than float32 here, the fastest first."""
     weight, device = exact.unembed.head.weight, exact.unembed.rows.states.device
     has = device.type == "cpu" and has_int8() and weight.shape[1] <= WIDEST and compiled.starts(rows)
     return [*(["int8"] if has else []), *(["bfloat16"] if pays(device, weight.dtype) else [])]

@@ -9,7 +9,7 @@ from bauklens.decode.ranking import Counting, Ranks, sure_up_to
 from bauklens.decode.rounding import BITS
 
 _BINS = 1 << 12
-"""Bins in which the others are counted: narrower ones than bfloat16's own errors would be of no use."""
+"""The number of bins for the other tokens: bins narrower than bfloat16's own errors would be useless."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Again:
     scores: torch.Tensor
 
     def scores_of(self, ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """(row, token), the scores of tokens (token,) that are among them, and of all others the ones given."""
+        """(row, token), the scores of tokens (token,) that are among them, and the given ones for all others."""
         in_order, order = self.ids.sort(dim=-1)
         wanted = ids.expand(len(in_order), -1).contiguous()
         places = torch.searchsorted(in_order, wanted).clamp_max(in_order.shape[1] - 1)
@@ -40,8 +40,8 @@ class Low:
     Attributes:
         logits: (row, padded vocabulary); those that are scored again are overwritten by a very low number.
         expected: (row, 1) bits.
-        proved: (row, 1) bits, above which no token lies that is not scored again.
-        bounds: (row, 1) bits each, between which the logits are counted; what lies lower counts as the lowest.
+        proved: (row, 1) bits; every token above this is scored again.
+        bounds: (row, 1) bits each, between which the logits are counted; lower ones count as the lowest.
     """
 
     logits: torch.Tensor
@@ -52,8 +52,8 @@ class Low:
     def ranks(self, ids: torch.Tensor, own: torch.Tensor, again: Again, counting: Counting) -> Ranks:
         """Ranks tokens.
 
-        A token is compared with those that are scored again, and counted among the rest in bfloat16. If it lies above
-        all that the rest can be, its rank is sure; otherwise it is an estimate.
+        A token is compared with those that are scored again, and counted among the rest in bfloat16. If it is above the
+        upper bound of the rest, its rank is exact; otherwise it is an estimate.
 
         Args:
             ids: (token,).

@@ -1,7 +1,7 @@
 """The formulas of the measures, each written once, and norms and cosines of states.
 
-Those of logits are functions of what a pass over the vocabulary gives: the log of the softmax's denominator, ``log Z``,
-and mean logits. So the exact pass and the one in bfloat16 share them.
+The formulas for logits are functions of the results of a pass over the vocabulary: the log of the softmax's
+denominator, ``log Z``, and mean logits. So the exact pass and the one in bfloat16 share them.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from torch import nn
 from bauklens.decode import compiled
 
 _CACHE = 4 << 20
-"""Bytes of a few rows of float32 that stay in the caches of most CPUs."""
+"""How many bytes of float32 rows stay in the caches of most CPUs."""
 
 
 def in_cache(rows: torch.Tensor) -> Iterator[slice]:
-    """Slices of (row, vocabulary): on a CPU so few rows that they stay in its cache, elsewhere all."""
+    """Slices of (row, vocabulary): on a CPU, few enough rows to stay in its cache; elsewhere, all rows."""
     count = len(rows) if rows.device.type != "cpu" else max(1, _CACHE // (4 * rows.shape[-1]))
     return (slice(start, start + count) for start in range(0, len(rows), max(1, count)))
 
@@ -67,12 +67,12 @@ def js_divergence(entropy_of_mean: torch.Tensor, one: torch.Tensor, other: torch
 
 
 def surprisal(normalizer: torch.Tensor, logit: torch.Tensor) -> torch.Tensor:
-    """``-log p(token) = log Z - x(token)``, the cross-entropy with what came: (row,) twice -> (row,), nats."""
+    """``-log p(token) = log Z - x(token)``, the cross-entropy with the actual token: (row,) twice -> (row,), nats."""
     return normalizer - logit
 
 
 def rank_of(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """1 + how many tokens have a larger logit; tokens with the very same logit share the better rank.
+    """1 + the number of tokens with a larger logit; tokens with exactly the same logit share the better rank.
 
     Args:
         logits: (row, vocabulary).
@@ -103,8 +103,8 @@ def whole_magnitude(states: torch.Tensor, axis: int, positions: int, streams: in
 
     Args:
         states: (layer, *shape).
-        axis: which axis of the shape runs along the positions; what it has before them (a prefix) is left out.
-        positions: how many there are.
+        axis: which axis of the shape runs along the positions; a prefix before them is left out.
+        positions: the number of positions.
         streams: places along the axis for each position, one stream after another.
 
     Returns:

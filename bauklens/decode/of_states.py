@@ -1,4 +1,4 @@
-"""What is read off states themselves, and not off their logits: how large they are, and which way they point."""
+"""Measures of the states themselves, not of their logits: their size and their direction."""
 
 from collections.abc import Collection
 
@@ -11,11 +11,11 @@ from bauklens.stream.run import Run
 
 
 class OfStates:
-    """The measures of a table's states, a layer at a time, as a copy of all states is as large as all else together.
+    """The measures of a table's states, one layer at a time, because a copy of all states would double the memory.
 
     Args:
-        run: the run that they are of.
-        measures: those that are asked for. Cosines are only of states that are (position, hidden).
+        run: the run that the states come from.
+        measures: those that are wanted. Cosines need states that are (position, hidden).
     """
 
     def __init__(self, run: Run, rows: Rows, measures: Collection[str]) -> None:
@@ -26,7 +26,7 @@ class OfStates:
         self._before: torch.Tensor | None = None
 
     def read(self, layers: range) -> None:
-        """Reads some layers; all of them are to be read, in order."""
+        """Reads some layers; all of them must be read, in order."""
         if not self._run.anatomy.plain:
             return
         columns = self._rows.everything.positions

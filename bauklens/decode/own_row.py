@@ -1,4 +1,4 @@
-"""What the model itself says at every column of a table, which some measures set the rows against."""
+"""What the model itself says at every column of a table, with which some measures compare the rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,7 @@ from bauklens.decode.tiles import Some, Tile, in_tiles
 from bauklens.decode.unembed import Unembed
 
 _MOST = 64
-"""The most probable tokens of each column, whose part in its mean is taken apart, and so to a digit more."""
+"""How many of the most probable tokens of each column are averaged separately, which gains one digit of accuracy."""
 
 Weigh = Callable[[torch.Tensor], torch.Tensor]
 """Probabilities (column, vocabulary) -> the mean of the head's weights (column, head width)."""
@@ -25,8 +25,8 @@ class Own:
     """What the model itself says at every column, decoded once.
 
     Attributes:
-        reference: what rows are set against.
-        values: what is read off it as off any row, (column, ...).
+        reference: what rows are compared with.
+        values: the same results as for any row, (column, ...).
         precision: the dtype of its logits, as text.
     """
 
@@ -45,16 +45,16 @@ def own_of(
     compare: Callable[[range, Said], None] | None = None,
     show: Callable[[range, Values], None] | None = None,
 ) -> Own:
-    """What the model itself says, read as a row, and as what other rows are set against: top k, entropy, for KL and JS.
+    """What the model itself says, read like a row, and as the reference for the KL and JS of other rows.
 
     Args:
-        unembed: how the rows that are set against it are decoded.
-        reading: what is read off every row.
-        offset: (1, vocabulary), what the rows that are set against it leave out of their logits.
+        unembed: how the rows that are compared with it are decoded.
+        reading: what is read from every row.
+        offset: (1, vocabulary), what the rows that are compared with it leave out of their logits.
         limit: columns to decode at once; fewer if memory runs out.
-        weigh: a product with the head's weights, which need not be to their last digit.
+        weigh: a product with the head's weights, which need not be exact to the last digit.
         compare: called with columns and what the model says at them.
-        show: called with columns and what was read of them, after they were compared.
+        show: called with columns and their results, after they were compared.
 
     Raises:
         LensError: memory runs out for a single row.
@@ -89,7 +89,7 @@ def own_of(
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Parts of columns as one; tensors end to end, in whatever holds them."""
+    """Joins the parts of columns; tensors are put end to end, also inside other objects."""
     first = parts[0]
     if isinstance(first, torch.Tensor):
         return torch.cat(parts)
@@ -137,7 +137,7 @@ def _reference(
 
 
 def _constant(unembed: Unembed, vocabulary: int, offset: torch.Tensor | None) -> torch.Tensor:
-    """(vocabulary,), what a row's logits have that is no function of its state; nothing of a token that is left out."""
+    """(vocabulary,), the part of a row's logits that does not depend on its state; 0 for a token that is left out."""
     bias = getattr(unembed.head, "bias", None)
     constant = unembed.head.weight.new_zeros(vocabulary) if bias is None else unembed.post_ops.scale * bias[:vocabulary]
     constant = constant if offset is None else constant - offset[0]

@@ -1,8 +1,8 @@
 """One pass over the logits of a row, which numba compiles; imported by :mod:`bauklens.decode.compiled` only.
 
-What is read of most rows is found while their logits are in a core's cache. The vocabulary is looked at in groups: a
-token's id is ``member * groups + group``, so that what is summed or compared of all groups lies side by side in memory,
-and a processor does it for many of them at once.
+Most rows are read while their logits are in a core's cache. The vocabulary is split into groups: a token's id is
+``member * groups + group``, so that the numbers of all groups are next to each other in memory, and a processor sums or
+compares many of them at once.
 """
 
 from typing import Any
@@ -29,8 +29,8 @@ from bauklens.decode.kernel_parts import (
 
 Array = NDArray[Any]
 
-PARTS = "af9cd9b0b6ca"
-"""The hash of kernel_parts.py, to change with it: numba compiles a module anew only if its own file changes."""
+PARTS = "386c6cd03600"
+"""The hash of kernel_parts.py, to change with it: numba recompiles a module only if its own file changes."""
 
 _GROUP = 32
 """Members of a group; as :data:`bauklens.decode.rounding.GROUP`."""
@@ -39,7 +39,7 @@ _FARTHEST = np.float32(86)
 """Bits; as :data:`bauklens.decode.rest.FARTHEST`."""
 
 _COMPARED = 2048
-"""Logits whose parts of a sum are added in single precision, and stay in a core's cache."""
+"""How many logits are added in single precision, so that they stay in a core's cache."""
 
 _TINY = np.float32(2.0**-126)
 """The least probability that counts."""
@@ -47,7 +47,7 @@ _TINY = np.float32(2.0**-126)
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _sums(row: Array, less: Any, largest: Array, masses: Array, weighted: Array) -> Any:
-    """Of every group the largest logit, the powers' sum, and that of powers times logits; whether all are numbers."""
+    """For every group: the largest logit, the sum of powers, and of powers times logits; whether all are numbers."""
     number = len(largest)
     largest[:], masses[:], weighted[:] = -np.inf, 0, 0
     odd = np.uint16(0)
@@ -74,7 +74,7 @@ def survey(
 
     Args:
         logits: (row, padded vocabulary) uint16, the bits of bfloat16; those of the largest are overwritten.
-        places: (2, draw) float32, 0..1: where to draw, along the mass of the groups, rising, and inside each group.
+        places: (2, draw) float32, 0..1, the places to draw: along the mass of the groups, rising, and in each group.
         lowest: uint16, the bits of what the largest become.
         found: (row, count) float32, to write to: the largest, largest first.
         ids: (row, count) int64, to write to: theirs.

@@ -1,18 +1,18 @@
-"""A head's weights in int8, and how far below the truth this can put a logit at most. A proof, not an estimate.
+"""A head's weights in int8, and how far below its true value this can put a logit at most. A proof, not an estimate.
 
-Rows and weights are turned first, so that no dimension sticks out, as one large number makes the steps of all others
+Rows and weights are rotated first, so that no dimension dominates: one large number makes the steps of all others
 coarse (Ashkboos et al. 2024, QuaRot). H has blocks of a Hadamard matrix of size b on its diagonal, all of whose numbers
-are 1 or -1, so that H'H = b exactly, and ``y . c = (H y) . (H c) / b``; dimensions are filled up with zeros to a
-multiple of 64.
+are 1 or -1, so that H'H = b exactly, and ``y . c = (H y) . (H c) / b``; dimensions are padded with zeros to a multiple
+of 64.
 
 For one row, with y its input in bits, w a token's weights, m the mean of all tokens' weights, c = w - m, and b_v the
 token's bias in bits, in truth a token has t = y . c + b_v. Be Y = H y and C = H c as computed, Q = p q the row in
 int8 (q, whole numbers) times its step p, and D = s d the weights likewise. Computed is
 
-    x = p (s / b) (q . d) + b_v,
+    x = p (s / b) (q . d) + b_v.
 
-where q . d is a whole number below 2^31 and exact. Norms are L2. With E = Y - Q and F = C - D, which are known, and u
-and v what the computation of Y and C loses,
+The product q . d is a whole number below 2^31 and exact. Norms are L2. With E = Y - Q and F = C - D, which are known,
+and u and v the errors in the computation of Y and C,
 
     b y . c = (Q + E + u) . (D + F + v),  so  b |y . c - Q . D / b| <= (|E| + |u|) (|C| + |v|) + |Q| (|F| + |v|).
 
@@ -48,7 +48,7 @@ _FILLED = 64
 """Dimensions are filled up to a multiple of this."""
 
 _MOST = 256
-"""The largest block that is turned."""
+"""The largest block that is rotated."""
 
 _LEAST = 2.0**-100
 """The smallest step, so that it can be divided by."""
@@ -59,7 +59,7 @@ _AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class QuantizedHead:
-    """A head's weights in int8, turned, less their mean.
+    """A head's weights in int8, rotated, less their mean.
 
     Attributes:
         weights: (vocabulary, filled width) int8, d.
@@ -155,7 +155,7 @@ def quantized_head(weight: torch.Tensor, bias: torch.Tensor) -> QuantizedHead | 
 
 
 def turned_back(turned: torch.Tensor, width: int) -> torch.Tensor:
-    """(row, filled width) -> (row, width): the numbers that were turned."""
+    """(row, filled width) -> (row, width): the numbers before the rotation."""
     block = _block(turned.shape[1])
     blocks = turned.view(len(turned), -1, block) @ _hadamard(block, turned) / block
     return blocks.flatten(1)[:, :width]
@@ -169,24 +169,24 @@ def _turned(rows: torch.Tensor, filled: int) -> torch.Tensor:
 
 
 def _whole(turned: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whole numbers, as float32, and the steps that they count, (row, 1)."""
+    """Whole numbers, as float32, and the step size of each row, (row, 1)."""
     step = (turned.abs().amax(dim=-1, keepdim=True) / _STEPS).clamp_min(_LEAST)
     return (turned / step).round_().clamp_(-_STEPS, _STEPS), step
 
 
 def _norm(rows: torch.Tensor) -> torch.Tensor:
-    """(row, width) -> (row,), the L2 norms, and what may be missing of them as squares are too small for float32."""
+    """(row, width) -> (row,), the L2 norms, plus what they may lack because squares are too small for float32."""
     norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=-1) + LOST_SQUARE * rows.shape[1] ** 0.5
     return norms
 
 
 def _block(filled: int) -> int:
-    """The largest power of two that divides it, but no more than there is use for."""
+    """The largest power of two that divides the width, up to a limit."""
     return min(filled & -filled, _MOST)
 
 
 def _turning(filled: int) -> float:
-    """The part of a row's norm that turning it loses at most."""
+    """The largest part of a row's norm that the rotation loses."""
     return float(_block(filled) ** 1.5 * 2.0**-23)
 
 

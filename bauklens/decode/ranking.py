@@ -1,11 +1,11 @@
 """Ranks of many tokens of every row, from one pass over the row's logits.
 
-To compare every token with every logit would take as many passes as there are tokens. Instead a row's logits are
-counted in narrow bins, and a token's rank is 1 + how many logits lie in higher bins + how many of its own bin are
-greater. That last number is known if nothing else lies in its bin; otherwise half of the others are taken, and the rank
-is not sure, but off by no more than that. If that is more than :data:`WITHIN` of the rank, the token is compared with
-every logit after all. Logits of two bytes are counted one bin for each number that there is, so that every rank is
-sure. If numba is there, the same is done in compiled code (:mod:`bauklens.decode.compiled`).
+Comparing every token with every logit would take one pass per token. Instead a row's logits are counted in narrow bins,
+and a token's rank is 1 + the number of logits in higher bins + the number of greater ones in its own bin. That last
+number is known if the bin holds nothing else; otherwise half of the others are counted, and the rank is not exact, but
+off by at most that much. If that is more than :data:`WITHIN` of the rank, the token is compared with every logit after
+all. Logits of two bytes have one bin for each possible number, so that every rank is exact. If numba is installed, the
+same is done in compiled code (:mod:`bauklens.decode.compiled`).
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ _CODES = 1 << 16
 """Bins of logits of two bytes: one for each."""
 
 _AT_ONCE = 8
-"""Rows that are counted at once on a CPU, so that they and their bins stay in its cache."""
+"""How many rows are counted at once on a CPU, so that they and their bins stay in its cache."""
 
 COMPARED = 16
-"""Tokens of a row that are compared with every logit; with more it is faster to sort the row, and all are sure."""
+"""The most tokens of a row that are compared with every logit; with more, sorting the row is faster, and exact."""
 
 SURE = 64
-"""The largest logits of a row, so many, are in their order, so that ranks up to this one are sure."""
+"""How many of the largest logits of a row are sorted, so that ranks up to this one are exact."""
 
 WITHIN = 0.02
-"""The part of a rank that it is off by at most."""
+"""The largest relative error of a rank."""
 
 LEAST = 1e29
-"""How far below 0 a logit lies that is left out."""
+"""A logit this far below 0 is left out."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Ranks:
     """The ranks of some tokens.
 
     Attributes:
-        ranks: (row, token) int32, from 1; tokens with the very same logit share the better rank.
-        exact_to: (row,) int32, up to which rank they are sure.
+        ranks: (row, token) int32, from 1; tokens with exactly the same logit share the better rank.
+        exact_to: (row,) int32, up to which rank they are exact.
     """
 
     ranks: torch.Tensor
@@ -50,7 +50,7 @@ class Ranks:
 
 
 class Counting:
-    """Counts logits in bins, some rows after others, in the same memory, as fresh memory costs as much as its use."""
+    """Counts logits in bins, some rows at a time, in the same memory, because new memory costs as much as the work."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
@@ -61,7 +61,7 @@ class Counting:
         Args:
             logits: (row, vocabulary).
             ids: (token,) int64.
-            top: (row, k), the largest logits of each row, largest first; a token that is among them has a sure rank.
+            top: (row, k), the largest logits of each row, largest first; a token that is among them has an exact rank.
         """
         own = logits[:, ids]
         if logits.element_size() == 2:
@@ -102,8 +102,8 @@ class Counting:
             logits: (row, vocabulary).
             values: (row, token).
             bins: how many, at most 32,768.
-            bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; what lies beyond is
-                counted in these bins.
+            bounds: (row, 1) each, the lower end of the lowest bin and the upper end of the highest; logits beyond them
+                are counted in these bins.
         """
         if logits.dtype == torch.bfloat16 and compiled.ready(logits):
             return compiled.count(logits, values.float())
@@ -151,7 +151,7 @@ def _at_once(logits: torch.Tensor) -> int:
 
 
 def _sorted_ranks(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """(row, token) int32, exactly, from the sorted logits of each row."""
+    """(row, token) int32, exact ranks from the sorted logits of each row."""
     in_order = logits.sort(dim=-1).values
     return (1 + logits.shape[1] - torch.searchsorted(in_order, own, right=True)).int()
 
@@ -159,14 +159,14 @@ def _sorted_ranks(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 def best_of(
     ranks: torch.Tensor, sure: torch.Tensor, own: torch.Tensor, top: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranks, with those of tokens that are among the largest by comparison with these: sure."""
+    """Ranks in which those of tokens among the largest come from comparing them with these, and so are exact."""
     is_top = own >= top[:, -1:]
     among = 1 + torch.searchsorted(-top, -own).int()
     return torch.where(is_top, among, ranks), sure | is_top
 
 
 def sure_up_to(ranks: torch.Tensor, sure: torch.Tensor) -> Ranks:
-    """Ranks, and up to which one all are sure: those below the first that is not."""
+    """Ranks, and the one up to which all are exact: below the first that is not."""
     most = torch.iinfo(torch.int32).max
     first = torch.where(sure, most, ranks).amin(dim=-1)
     return Ranks(ranks.int(), torch.where(first == most, most, first - 1).int())

@@ -1,4 +1,4 @@
-"""What is read off the logits of each row: its top k, its measures, and tokens that are followed."""
+"""Reads results from the logits of each row: its top k, its measures, and tokens that are followed."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from bauklens.decode.ranking import SURE, Counting
 from bauklens.decode.rounding import BITS
 
 Values = dict[str, torch.Tensor]
-"""Name -> (row, ...), whatever was read off some rows."""
+"""Name -> (row, ...), the results of some rows."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Mean:
     """The mean logits of some tokens of every column, as a function of the head's input x: ``x . weights + constant``.
 
     Attributes:
-        weights: (column, head width) float64, the mean of the head's weights, each token's as probable as it is.
+        weights: (column, head width) float64, the mean of the head's weights, weighted by the tokens' probabilities.
         constant: (column,).
     """
 
@@ -40,9 +40,9 @@ class Reference:
 
     Attributes:
         entropy: (column,), nats.
-        probabilities: (column, vocabulary) float32; None where they are not needed as such.
-        most_ids, most_probs: (column, token), the most probable tokens, where logits are linear in the head's input.
-        most, rest: what the model makes of a state's logits in the mean: of those tokens, and of all others.
+        probabilities: (column, vocabulary) float32; None if they are not needed as such.
+        most_ids, most_probs: (column, token), the most probable tokens, if logits are linear in the head's input.
+        most, rest: a state's mean logit under the model's own prediction: for those tokens, and for all others.
     """
 
     entropy: torch.Tensor
@@ -54,19 +54,19 @@ class Reference:
 
     @staticmethod
     def elementwise(logits: torch.Tensor) -> "Reference":
-        """What KL and JS of other rows need, of the logits that these are set against, (column, vocabulary)."""
+        """What KL and JS of other rows need, from the logits that these are compared with, (column, vocabulary)."""
         values = Reading(1, ("entropy",)).of(logits, torch.arange(len(logits), device="cpu"))
         return Reference(values["entropy"], probabilities_of(logits))
 
     def mean_logits(
         self, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(row,) float64, the mean of rows' logits, each token's as probable as the model itself has it.
+        """(row,) float64, the mean of rows' logits, weighted by the model's own probabilities.
 
         Args:
             inputs: (row, head width).
             columns: (row,).
-            logits: (row, vocabulary), where they are at hand: the mean of these, to their last digit.
+            logits: (row, vocabulary), if they are available: then their mean is exact to the last digit.
         """
         assert self.rest is not None
         assert self.most is not None
@@ -84,13 +84,13 @@ class Reading:
     """What to read.
 
     Attributes:
-        topk: tokens to keep of each row.
-        measures: names of :data:`bauklens.result.measures.MEASURES`; those that are not of logits are passed over.
+        topk: tokens to keep for each row.
+        measures: names of :data:`bauklens.result.measures.MEASURES`; those that do not use logits are ignored.
         next_ids: (column,) int64, the token that follows in the text; -1 if none does, or if it has no logit.
-        targets: the ids of tokens to follow, of each target one or more; several are followed together, as a set.
-        reference: what the model itself says; None where no measure needs it.
-        tracked: the ids of tokens whose log-probabilities and ranks are read beside.
-        mass: of each set whose probability is summed, the ids of its tokens, (token,) int64, each once.
+        targets: the ids of tokens to follow, one or more per target; several are followed together, as a set.
+        reference: what the model itself says; None if no measure needs it.
+        tracked: the ids of tokens whose log-probabilities and ranks are read too.
+        mass: the ids of the tokens of each set whose probability is summed, (token,) int64, each once.
     """
 
     topk: int
@@ -102,29 +102,29 @@ class Reading:
     mass: Sequence[torch.Tensor] = ()
 
     def with_measure(self, name: str) -> "Reading":
-        """The same, and one measure more."""
+        """The same, with one more measure."""
         return self if name in self.measures else replace(self, measures=(*self.measures, name))
 
     def only_tracked(self, tokens: Sequence[int]) -> "Reading":
-        """The same tokens at the top, and nothing else but some tokens that are tracked."""
+        """The same number of top tokens, some tracked tokens, and nothing else."""
         nothing = self.next_ids[:0]
         return replace(self, measures=(), next_ids=nothing, targets=(), reference=None, tracked=tokens, mass=())
 
     def nearest(self, logits: torch.Tensor, count: int) -> torch.Tensor:
-        """(row, count), the ids of so many tokens at the top of each row."""
+        """(row, count), the ids of the top tokens of each row."""
         return logits.topk(count, dim=-1).indices
 
     def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:
         """Reads rows.
 
         Args:
-            logits: (row, vocabulary), any float dtype; all is computed in float32.
-            columns: (row,) int64, where in the table the rows stand.
-            inputs: (row, head width), where the reference has weights.
+            logits: (row, vocabulary), any float dtype; everything is computed in float32.
+            columns: (row,) int64, the columns of the rows in the table.
+            inputs: (row, head width), if the reference has weights.
 
         Returns:
-            ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and where there
-            are targets ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32: of a set, log
+            ``top_ids`` (row, k) int64, ``top_probs`` (row, k) float32, every measure (row,) float32, and, if there are
+            targets, ``target_logits``, ``target_probs`` and ``target_ranks`` (row, target) float32: for a set, log
             sum exp of its members' logits, the sum of their probabilities, and the rank of the best of them. If
             tokens are tracked, ``tracked_logs`` (row, token) float16, the logs of their probabilities,
             ``tracked_ranks`` (row, token) int32 and ``tracked_sure`` (row,) int32, up to which rank these are exact.
@@ -170,7 +170,7 @@ class Reading:
     def _compared_elementwise(
         self, logits: torch.Tensor, columns: torch.Tensor, seen: Looked, scratch: Scratch
     ) -> Values:
-        """KL and JS of rows with what the model itself says, token by token."""
+        """KL and JS between rows and what the model itself says, token by token."""
         assert self.reference is not None
         assert self.reference.probabilities is not None
         own, own_entropy = self.reference.probabilities, self.reference.entropy[columns]
@@ -186,18 +186,18 @@ class Reading:
 
     @property
     def has_js(self) -> bool:
-        """Whether JS is asked for, and there is what it is set against."""
+        """Whether JS is wanted, and its reference is available."""
         return "js" in self.measures and self._elementwise
 
     @property
     def has_linear_kl(self) -> bool:
-        """Whether KL is asked for, and :meth:`kl` gives it."""
+        """Whether KL is wanted, and :meth:`kl` can compute it."""
         return "kl" in self.measures and self.reference is not None and self.reference.rest is not None
 
     def kl(
         self, normalizer: torch.Tensor, inputs: torch.Tensor, columns: torch.Tensor, logits: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """KL(final row || row) by the mean of the row's logits, which is linear in the head's input: (row,), nats.
+        """KL(final row || row) from the mean of the row's logits, which is linear in the head's input: (row,), nats.
 
         Args:
             normalizer: (row,), log sum exp of the rows' logits.
@@ -218,7 +218,7 @@ class Reading:
         return self.reference.probabilities[columns], self.reference.entropy[columns]
 
     def _followed(self, logits: torch.Tensor, seen: Looked) -> Values:
-        """What is read of the targets; of one token, log sum exp is its own logit, to the last digit."""
+        """The results of the targets; for a single token, log sum exp is its own logit, to the last digit."""
         sizes = [len(ids) for ids in self.targets]
         members = torch.tensor([token for ids in self.targets for token in ids], device=logits.device)
         own = logits[:, members]
@@ -254,7 +254,7 @@ class Reading:
 
 
 class _Some(NamedTuple):
-    """What was read of a few rows; their largest logits (row, k), largest first, and the logs of Z (row, 1)."""
+    """The results of a few rows; their largest logits (row, k), largest first, and the logs of Z (row, 1)."""
 
     values: Values
     top: torch.Tensor
@@ -262,11 +262,11 @@ class _Some(NamedTuple):
 
 
 def _of_each(combined: Callable[..., torch.Tensor], members: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """(row, member), what is read of the members of several sets, one after another -> (row, set)."""
+    """(row, member), the results of the members of several sets, one after another -> (row, set)."""
     return torch.stack([combined(each, dim=-1) for each in torch.split(members, sizes, dim=1)], dim=1)
 
 
 def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
-    """(row, vocabulary) -> the same, float32; they add up to 1, which softmax's own do to five digits only."""
+    """(row, vocabulary) -> the same, float32; they add up to 1, which those of softmax do only to five digits."""
     found = torch.softmax(logits, dim=-1, dtype=torch.float32)
     return found.div_(found.sum(dim=-1, keepdim=True))

@@ -10,7 +10,7 @@ from bauklens.decode.unembed import Unembed
 
 
 class Readout(Protocol):
-    """A way from some rows to what is read off their logits."""
+    """A way to read results from the logits of some rows."""
 
     @property
     def precision(self) -> str:
@@ -20,11 +20,11 @@ class Readout(Protocol):
         """Reads rows.
 
         Returns:
-            What was read, (row, ...), and (row,) bool, whether it is certain; a row that is not is to be read exactly.
+            The results, (row, ...), and (row,) bool, whether they are certain; other rows must be read exactly.
         """
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(row, vocabulary) -> (row, head width), the mean of the head's weights, each token's as probable as it is."""
+        """(row, vocabulary) -> (row, head width), the mean of the head's weights, weighted by the probabilities."""
 
 
 class Exact:
@@ -39,7 +39,7 @@ class Exact:
 
     @property
     def precision(self) -> str:
-        """As :attr:`Readout.precision`."""
+        """See :attr:`Readout.precision`."""
         return self.unembed.precision
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
@@ -49,10 +49,10 @@ class Exact:
         return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
 
     def logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """As :meth:`bauklens.decode.unembed.Unembed.inputs_and_logits`, without what is left out."""
+        """Like :meth:`bauklens.decode.unembed.Unembed.inputs_and_logits`, but without the offset."""
         inputs, logits = self.unembed.inputs_and_logits(tile)
         return inputs, logits if self._offset is None else logits - self._offset
 
     def mean_weights(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """As :meth:`Readout.mean_weights`."""
+        """See :meth:`Readout.mean_weights`."""
         return probabilities @ self.unembed.head.weight[: probabilities.shape[1]]

@@ -1,10 +1,10 @@
 """Heads in low precision, remembered as long as their weights do not change.
 
-To convert a head takes longer than to decode a short prompt, so the result is kept until the head is gone. Weights may
-be changed in ways that leave no mark (``weight.data.mul_(2)``). So before a converted head is used again, the product
-of all weights with a fixed random vector is compared with what it was, bit for bit, and the bias with itself: one look
-at the weights, a fraction of the time that converting them takes. A change that leaves every product as it was, to the
-last bit of float32, moves logits by no more than float32 rounds, unless someone made it for that vector.
+Converting a head takes longer than decoding a short prompt, so the result is kept until the head is gone. Weights can
+be changed without leaving a mark (``weight.data.mul_(2)``). So before a converted head is used again, the product of
+all weights with a fixed random vector is compared with the earlier one, bit for bit, and so is the bias: one pass over
+the weights, a fraction of the time that converting them takes. A change that leaves every product the same, to the last
+bit of float32, moves logits only by the rounding of float32, unless someone made it for that vector.
 """
 
 from collections.abc import Callable, Hashable
@@ -22,10 +22,10 @@ class Remembered(Generic[Converted]):
     """A converted head.
 
     Attributes:
-        converted: it.
-        products, bias: what tells that the weights are still the same.
+        converted: the converted head.
+        products, bias: what shows that the weights are still the same.
         is_right: whether rows that were read with it have been compared with full precision.
-        uncertain: kind of rows -> the part of them that was not certain the last time.
+        uncertain: kind of rows -> the share of them that was not certain the last time.
     """
 
     converted: Converted
@@ -36,7 +36,7 @@ class Remembered(Generic[Converted]):
 
 
 _known = WeakIdKeyDictionary()
-"""The tensor that holds the weights -> (vocabulary, kind) -> what is known."""
+"""The tensor that holds the weights -> (vocabulary, kind) -> what is remembered."""
 
 
 def remembered(
@@ -45,10 +45,10 @@ def remembered(
     """A converted head, made now or before.
 
     Args:
-        owner: the tensor that holds the weights as long as there is the head.
+        owner: the tensor that holds the weights as long as the head exists.
         weight: (vocabulary, width) float32, its first rows.
         bias: (vocabulary,) float32.
-        kind: what it is converted to.
+        kind: the format that it is converted to.
         made: converts it.
     """
     products = weight @ _vector(weight)

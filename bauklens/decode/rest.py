@@ -1,8 +1,8 @@
 """Logits in bfloat16, in bits: the largest of each row, and sums over the rest with tokens drawn from it.
 
-The vocabulary is looked at in groups: a token's id is ``member * groups + group``. One pass gives the largest logit and
-the mass of each group, and only the groups that may hold one of the largest are looked into. If numba is there, all of
-it is one pass in compiled code (:mod:`bauklens.decode.pass_kernels`).
+The vocabulary is split into groups: a token's id is ``member * groups + group``. One pass gives the largest logit and
+the mass of each group, and only the groups that may hold one of the largest are searched. If numba is installed, all of
+this is one pass in compiled code (:mod:`bauklens.decode.pass_kernels`).
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from bauklens.decode.rounding import GROUP
 from bauklens.decode.survey import Survey, Wanted
 
 FARTHEST = 86.0
-"""Bits: the largest logit whose power is safe; where one lies higher, all of its row are taken lower."""
+"""Bits: the largest logit whose power is safe; if one is higher, all logits of its row are lowered."""
 
 LEAST = 1e30
-"""How far below the others a logit lies that adds nothing."""
+"""A logit this far below the others adds nothing."""
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """What one pass over logits gives.
+    """The results of one pass over logits.
 
     Attributes:
         largest: (row, group) float32, the largest logit.
         masses: (row, group) float32, the sum of the powers of two of the logits, less the excess.
-        excess: (row, 1), taken from all logits, so that their powers are finite.
-        weighted: (row,), the sum of all powers times their logits less the excess; None if it is not asked for.
+        excess: (row, 1), subtracted from all logits, so that their powers are finite.
+        weighted: (row,), the sum of all powers times their logits less the excess; None if it was not requested.
     """
 
     largest: torch.Tensor
@@ -41,15 +41,16 @@ class _Groups:
 def survey(
     logits: torch.Tensor, expected: torch.Tensor, wanted: Wanted, places: torch.Tensor, *, has_gaps: bool
 ) -> Survey:
-    """Looks at rows: in compiled code if there is some, else with torch's operators, which need several passes.
+    """Reads rows: in compiled code if it is available, else with torch's operators, which need several passes.
 
-    Both find the same logits, and the same sums but for rounding; of tokens that have the same logit, perhaps others.
+    Both find the same logits, and the same sums except for rounding, but they may choose different tokens with the same
+    logit.
 
     Args:
         logits: (row, padded vocabulary) bfloat16; those of the largest are overwritten.
         expected: (row, 1), what is left out of them.
         wanted: what is looked for.
-        places: (2, draw), 0..1: where to draw, along the mass of the groups, and inside each group.
+        places: (2, draw), 0..1, the places to draw: along the mass of the groups, and inside each group.
         has_gaps: whether logits may be -inf.
     """
     if compiled.ready(logits):
@@ -72,7 +73,7 @@ def survey(
 
 
 def drawn_of(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids of what was drawn in compiled code, -1 if nothing was -> ids that may be looked up, and whether it was."""
+    """Ids drawn in compiled code, -1 for nothing -> ids that can be looked up, and whether each was drawn."""
     return ids.clamp_min(0), ids >= 0
 
 
@@ -102,7 +103,7 @@ def _grouped(logits: torch.Tensor, *, weighted: bool, has_gaps: bool) -> _Groups
 
 
 def _largest(logits: torch.Tensor, groups: _Groups, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest logits of each row, largest first, and their ids; among the groups whose largest are largest."""
+    """The largest logits of each row, largest first, and their ids; from the groups with the largest maxima."""
     chosen = groups.largest.topk(count, dim=-1, sorted=False).indices  # (row, count)
     members = _in_groups(logits).gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
     found = members.topk(count, dim=-1)
@@ -113,7 +114,7 @@ def _largest(logits: torch.Tensor, groups: _Groups, count: int) -> tuple[torch.T
 def _rest(
     logits: torch.Tensor, groups: _Groups, found: torch.Tensor, ids: torch.Tensor, places: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What is left without the largest, whose logits are overwritten: mass, weighted, drawn_ids, drawn, is_drawn."""
+    """The rest without the largest, whose logits are overwritten: mass, weighted, drawn_ids, drawn, is_drawn."""
     count, padded = logits.shape
     number = padded // GROUP
     powers = (found - groups.excess).exp2()

@@ -1,4 +1,4 @@
-"""A head's weights rounded to bfloat16, and how far off this can put a logit at most. A proof, not an estimate.
+"""A head's weights rounded to bfloat16, and the largest error of a logit that this can cause. A proof, not an estimate.
 
 A bfloat16 has 8 significant bits: between 2^e and 2^(e+1) its neighbours are 2^(e-7) apart, so that rounding to the
 nearest moves a number by at most 2^(e-8), which is at most **2^-8 of it**, before or after.

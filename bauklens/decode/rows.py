@@ -1,4 +1,4 @@
-"""decode(): states -> what is read off their logits, a tile of rows at a time."""
+"""decode(): states -> the results that are read from their logits, one tile of rows at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from bauklens.signals import unbroken
 from bauklens.stream.run import Run
 
 _LOGIT_BYTES = 128 << 20
-"""Size of one tile's logits in float32; about one such tensor is alive at a time."""
+"""Size of one tile's logits in float32; about one such tensor exists at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Way:
 
     Attributes:
         norm: as for :func:`bauklens.model.tail.replaying`.
-        precision: ``"exact"``, the model's own; ``"auto"``, int8 or bfloat16 if that is faster, of the rows that are
+        precision: ``"exact"``, the model's own; ``"auto"``, int8 or bfloat16 if that is faster, for the rows that are
             certain (:mod:`bauklens.decode.low_head`).
         chunk_rows: most rows to decode at once; by default as many as make 128 MiB of logits. If memory runs out, it is
-            halved and the work goes on. A whole state is decoded at once.
+            halved and decoding continues. A whole state is decoded at once.
         decoder: maps states to the final basis.
     """
 
@@ -58,12 +58,12 @@ class Decoded:
     """The decoded rows.
 
     Attributes:
-        values: what was read, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, ``magnitude``, every
-            measure that was asked for, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were
+        values: the results, (layer, position, ...), on the CPU: ``top_ids``, ``top_probs``, ``magnitude``, every
+            measure that was requested, and ``target_logits``, ``target_probs`` and ``target_ranks`` if tokens were
             followed.
-        precision: the dtype of the logits: the model's own; or "int8" or "bfloat16", if their best were scored again in
-            the model's own.
-        redone: rows of which that was not certain, and that were decoded again in the model's own.
+        precision: the dtype of the logits: the model's own; or "int8" or "bfloat16", if the best of them were scored
+            again in the model's own.
+        redone: the number of rows that were not certain, and were decoded again in the model's own dtype.
         check: what was compared with the model itself.
         tracked: the ids of the tokens that were tracked; then ``values`` has ``tracked_logs`` and ``tracked_ranks``,
             (layer, position, token), and ``tracked_sure``, (layer, position).
@@ -77,14 +77,14 @@ class Decoded:
 
 
 def decode(run: Run, rows: Rows, reading: Reading, way: Way | None = None, tracking: Tracking | None = None) -> Decoded:
-    """Decodes states to what is read off their logits.
+    """Decodes states and reads results from their logits.
 
     Args:
-        run: the run that the states are of.
-        reading: what to read; the reference that it needs is made here, and the tokens to track are chosen.
+        run: the run that the states come from.
+        reading: what to read; its reference is computed here, and the tokens to track are chosen.
 
     Raises:
-        NotProvedError: what was decoded is not what the model says.
+        NotProvedError: the decoded result is not what the model says.
         LensError: logits are NaN or infinite, or memory runs out for a single row.
     """
     (found,) = decode_parts(run, rows, reading, way, [rows.everything.positions], tracking)
@@ -99,13 +99,13 @@ def decode_parts(
     parts: Sequence[range],
     tracking: Tracking | None = None,
 ) -> list[Decoded]:
-    """Decodes the states of several prompts that ran together; as :func:`decode`.
+    """Decodes the states of several prompts that ran together, like :func:`decode`.
 
     Args:
         parts: the columns of each prompt, one after another.
 
     Returns:
-        What was read of each, and checked at it.
+        The results and the check of each prompt.
     """
     way, tracking = way or Way(), tracking or Tracking()
     smallest = len(rows.positions) if run.anatomy.whole else 1
@@ -126,7 +126,7 @@ def decode_parts(
             return (low() or exact).mean_weights(probabilities)
 
         table, compared = Table(rows, rows_done), None
-        if own_row is not None and says is not None and not (run.anatomy.alone or run.anatomy.whole):
+        if own_row is not None and says is not None and not (run.anatomy.single or run.anatomy.whole):
             compared = OwnDifferences(unembed, own_row, parts)
         if says is not None and (needs_own or own_row is not None):
             compare = None if compared is None else compared.add
@@ -158,7 +158,7 @@ def decode_parts(
         checks = compared_cells(run, unembed, offset, values, promised, parts, max(1, limit // 4))
     if says is not None:
         differences = _differences_of_last(run, rows, parts, limit) if compared is None else compared.each
-        only = own_positions(run)[0] if run.anatomy.alone else None
+        only = own_positions(run)[0] if run.anatomy.single else None
         checks = [
             replace(check, positions=len(part) if only is None else 1, logits=difference, only=only)
             for check, part, difference in zip(checks, parts, differences, strict=True)
@@ -180,7 +180,7 @@ def decode_parts(
 
 @unbroken
 def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
-    """From rows to their logits; the model's blocks are bypassed as long as this is open."""
+    """The way from rows to their logits; the model's blocks are bypassed while this lasts."""
     anatomy = run.anatomy
     reduces = Basis(way.decoder, anatomy).reduces
     with replaying(
@@ -201,7 +201,7 @@ def unembedding(run: Run, rows: Rows, way: Way) -> Iterator[Unembed]:
 
 
 def _shard(run: Run) -> HeadShard | None:
-    """The part of the head that this rank holds, if the run is to be decoded in shards."""
+    """The part of the head that this rank holds, if the run is decoded in shards."""
     anatomy = run.anatomy
     if anatomy.shards is None or anatomy.post_ops is None:
         return None
@@ -209,7 +209,7 @@ def _shard(run: Run) -> HeadShard | None:
 
 
 def _require_reduction(tail: Tail, run: Run) -> None:
-    """Proves that what the final norm is given decides the logits, so that a decoder may put something in its place."""
+    """Proves that the final norm's input determines the logits, so that a decoder may replace it."""
     everywhere = torch.arange(run.inputs.count, device="cpu")
     final = run.final[None]
     found = tail.after_reduction(tail.reduced(final), final, everywhere)
@@ -225,7 +225,7 @@ def _tracking(
     own: Own | None,
     limit: int,
 ) -> tuple[Reading, list[Tile]]:
-    """With the tokens to track, and the tiles that are left if the last column was read to choose them."""
+    """The reading with the tokens to track, and the tiles that are left if the last column was read to choose them."""
     tops = None if own is None else own.values["top_ids"]
     if len(tiles) != 1:
         return replace(reading, tracked=tracking.tokens(exact.unembed.anatomy.vocabulary, tops, None)), tiles
@@ -240,7 +240,7 @@ def _tracking(
 def _fill(
     table: Table, readout: Readout, exact: Exact, reading: Reading, tiles: list[Tile], limit: int
 ) -> torch.Tensor:
-    """Reads tiles, and then once more, exactly, the rows that are not certain; (row,), the numbers of these."""
+    """Reads tiles, and then reads the rows that are not certain again, exactly; returns their numbers, (row,)."""
     rows, whole = exact.unembed.rows, exact.unembed.anatomy.whole
     smallest = len(rows.positions) if whole else 1
     what = f"on {rows.states.device} for the logits of a single {'layer' if whole else 'row'}"
@@ -258,22 +258,22 @@ def _fill(
 
 
 def _most_at_once(run: Run) -> int:
-    """Positions that the model can surely be given at once."""
+    """How many positions the model can certainly take at once."""
     return max(run.length, context_length(run.model) or 0)
 
 
 def _own_row(run: Run, rows: Rows, way: Way) -> int | None:
-    """Which of the rows is what the model itself says, if one is."""
+    """Which of the rows is what the model itself says, if any."""
     last = run.anatomy.labels[-1]
     is_own = rows.stream == "hidden" and way.norm == "own"
     return rows.labels.index(last) if is_own and last in rows.labels else None
 
 
 def _differences_of_last(run: Run, rows: Rows, parts: Sequence[range], limit: int) -> list[float]:
-    """As :func:`bauklens.decode.check.own_difference` of each part, of the last block's output apart from the table."""
-    positions = list(own_positions(run)) if run.anatomy.alone else rows.positions
+    """Like :func:`bauklens.decode.check.own_difference` for each part, with the last block outside of the table."""
+    positions = list(own_positions(run)) if run.anatomy.single else rows.positions
     last = Rows("hidden", run.final[None], [run.anatomy.labels[-1]], positions)
-    columns = [last.everything.positions] if run.anatomy.alone else parts
+    columns = [last.everything.positions] if run.anatomy.single else parts
     with unembedding(run, last, Way()) as unembed:
         own = OwnLogits(run, positions, unembed.shard)
         return [own_difference(unembed, Tile(range(1), each), own, beside(limit)) for each in columns]
@@ -285,7 +285,7 @@ def _constant_logits(run: Run, rows: Rows, way: Way) -> torch.Tensor | None:
 
 
 def _with_own(values: Values, own: Own | None) -> Values:
-    """With what is told of top tokens and those of the model itself."""
+    """The options with a function that shows top tokens, and those of the model itself."""
     if own is None:
         return values
     ids, own_ids = values["top_ids"].numpy(), own.values["top_ids"].cpu().numpy()

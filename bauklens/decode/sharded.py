@@ -1,10 +1,9 @@
-"""What is read off rows whose logits the ranks of a model hold in parts: each those of its own tokens.
+"""Reads rows whose logits are split over the ranks of a model: each has those of its own tokens.
 
-No rank ever has all logits of a row. Each makes those of its tokens, and tells the others a few numbers of each row:
-its k best tokens, the largest logit, and sums over all others relative to that, as an online softmax has them (Milakov
-and Gimelshein 2018). What is merged from these is the same on all ranks, to the last bit, so that they decide alike.
-Ranks of tokens take a second pass: a token's logit is known on all ranks first, and each then counts how many of its
-own are larger.
+No rank ever has all logits of a row. Each computes those of its tokens, and tells the others a few numbers of each row:
+its k best tokens, the largest logit, and sums over all others relative to that, as in an online softmax (Milakov and
+Gimelshein 2018). The merged results are the same on all ranks, to the last bit, so that they decide alike. Ranks of
+tokens take a second pass: first all ranks learn a token's logit, and then each counts how many of its own are larger.
 """
 
 from collections.abc import Sequence
@@ -27,13 +26,13 @@ class InShards(Exact):
     """Every row in the model's own precision, each rank with the part of the head that it holds."""
 
     def read(self, tile: Some, reading: Reading) -> tuple[Values, torch.Tensor]:
-        """As :meth:`bauklens.decode.readout.Readout.read`."""
+        """See :meth:`bauklens.decode.readout.Readout.read`."""
         _, logits = self.logits(tile)
         values = reading.of(logits, self.unembed.columns(tile))
         return values, torch.ones(len(logits), dtype=torch.bool, device="cpu")
 
     def logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Those of own tokens; if memory runs out on one rank, it does so on all."""
+        """The logits of own tokens; if memory runs out on one rank, all raise an error."""
         assert self.unembed.shard is not None
         inputs, logits = self.unembed.shard.alike(partial(super().logits, tile))
         if inputs is not None:
@@ -43,7 +42,7 @@ class InShards(Exact):
 
 @dataclass(frozen=True)
 class ShardedReading(Reading):
-    """As :class:`Reading`, of logits (row, own token), on all ranks at once.
+    """Like :class:`Reading`, for logits (row, own token), on all ranks at once.
 
     Attributes:
         shard: the part of the head that this rank holds.
@@ -57,7 +56,7 @@ class ShardedReading(Reading):
         return self.shard
 
     def of(self, logits: torch.Tensor, columns: torch.Tensor, inputs: torch.Tensor | None = None) -> Values:  # noqa: ARG002
-        """Reads rows; what is returned is as of :meth:`Reading.of`, and the same on all ranks."""
+        """Reads rows; returns the same as :meth:`Reading.of`, on all ranks."""
         columns, slices = columns.to(logits.device), list(in_cache(logits))
         own = self._shard.alike(lambda: _joined([self._told(logits[some], columns[some]) for some in slices]))
         merged = self._merged(self._gathered(own))
@@ -78,15 +77,15 @@ class ShardedReading(Reading):
         return {name: value.float() if value.dtype == torch.float64 else value for name, value in values.items()}
 
     def nearest(self, logits: torch.Tensor, count: int) -> torch.Tensor:
-        """As :meth:`Reading.nearest`."""
+        """See :meth:`Reading.nearest`."""
         return replace(self.only_tracked(()), topk=count).of(logits, torch.arange(len(logits), device="cpu"))["top_ids"]
 
     def reference_of(self, logits: torch.Tensor, columns: torch.Tensor) -> Reference:
-        """What other rows are set against, of the model's own logits: of each column the probabilities of own tokens.
+        """The reference for other rows, from the model's own logits: the probabilities of own tokens at each column.
 
         Args:
             logits: (column, own token).
-            columns: (column,), where in the table they are.
+            columns: (column,), their places in the table.
         """
         values = replace(self.only_tracked(()), topk=1, measures=("entropy", "max_logit")).of(logits, columns)
         elementwise = {"kl", "js"} & set(self.measures)
@@ -104,7 +103,7 @@ class ShardedReading(Reading):
         return "js" in self.measures and self._elementwise
 
     def _told(self, logits: torch.Tensor, columns: torch.Tensor) -> Values:
-        """What this rank tells of its part of some rows, (row, any) each."""
+        """What this rank tells the others about its part of some rows, (row, any) each."""
         largest = logits.amax(dim=-1, keepdim=True).float().clamp_min(LOWEST)
         below = (logits - largest).clamp_min_(LOWEST)
         weights = below.exp()
@@ -144,14 +143,14 @@ class ShardedReading(Reading):
         }
 
     def _tracked_logits(self, logits: torch.Tensor) -> torch.Tensor:
-        """(row, most), of the tracked tokens that are its own, and nothing after them."""
+        """(row, most), the logits of the tracked tokens that are its own, padded at the end."""
         held = self._held()
         places = held[self._shard.first // self._shard.most].to(logits.device) - self._shard.first
         most = max(map(len, held))
         return torch.nn.functional.pad(logits[:, places], (0, most - len(places)))
 
     def _held(self) -> list[torch.Tensor]:
-        """Of the tracked tokens, those of each rank."""
+        """The tracked tokens of each rank."""
         ids = torch.tensor(self.tracked, dtype=torch.int64, device="cpu")
         return [self._shard.held_by(ids, rank) for rank in range(self._shard.size)]
 
@@ -159,7 +158,7 @@ class ShardedReading(Reading):
         return self._shard.places(torch.as_tensor(ids, dtype=torch.int64, device="cpu")).to(device)
 
     def _following(self, columns: torch.Tensor) -> torch.Tensor | None:
-        """(row,), the tokens that follow, if something is asked of them."""
+        """(row,), the tokens that follow, if a measure needs them."""
         if not self.next_ids.numel() or not {"surprisal", "rank_of_next"} & set(self.measures):
             return None
         return self.next_ids.to(columns.device)[columns]
@@ -172,7 +171,7 @@ class ShardedReading(Reading):
         return dict(zip(own, parts, strict=True))
 
     def _merged(self, parts: Values) -> "_Merged":
-        """What the parts of all ranks, (rank, row, any), make together."""
+        """Merges the parts of all ranks, (rank, row, any)."""
         largest = parts["largest"].amax(dim=0)[:, 0]  # (row,)
         shift = parts["largest"][..., 0].double() - largest.double()  # (rank, row)
         scale, sums = shift.exp(), parts["sum"][..., 0].double()
@@ -225,7 +224,7 @@ class ShardedReading(Reading):
         return torch.cat([merged.best, *([merged.following] if "rank_of_next" in self.measures else [])], dim=1)
 
     def _compared(self, logits: torch.Tensor, columns: torch.Tensor, chosen: torch.Tensor, merged: "_Merged") -> Values:
-        """How many of the own logits of some rows are larger than others, and the part of JS that is of own tokens."""
+        """How many of the own logits of some rows are larger than others, and the part of JS from own tokens."""
         values = {}
         if chosen.shape[1]:
             values["chosen"] = rank_of(logits, chosen) - 1
@@ -237,7 +236,7 @@ class ShardedReading(Reading):
         return values
 
     def _after_count(self, counted: Values, merged: "_Merged", columns: torch.Tensor) -> Values:
-        """Ranks, from how many logits are larger, (row, any), and JS."""
+        """Ranks, from the numbers of larger logits, (row, any), and JS."""
         values, following = Values(), self._following(columns)
         if "chosen" in counted:
             ranks = (1 + counted["chosen"]).float()
@@ -254,13 +253,13 @@ class ShardedReading(Reading):
 
 @dataclass(frozen=True)
 class _Merged:
-    """What all parts make together: values that are complete, and what more is read by.
+    """The merged parts: values that are complete, and what the second pass needs.
 
     Attributes:
         top: (row, k), the largest logits, largest first.
         largest, normalizer: (row,), the largest logit, and log sum exp of all less that.
         entropy: (row,).
-        own_mean: (row,), the mean of the logits less the largest, each as probable as the model itself has it.
+        own_mean: (row,), the mean of the logits less the largest, weighted by the model's own probabilities.
         best: (row, target), following: (row, 1 or 0), tracked: (row, token), logits.
     """
 
@@ -275,7 +274,7 @@ class _Merged:
     tracked: torch.Tensor
 
     def of(self, some: slice) -> "_Merged":
-        """What is needed of some rows to compare their logits."""
+        """What is needed to compare the logits of some rows."""
         values = {"top_probs": self.values["top_probs"][some]}
         return replace(self, values=values, largest=self.largest[some])
 
@@ -285,6 +284,6 @@ def _joined(parts: list[Values]) -> Values:
 
 
 def _best_of(logits: torch.Tensor) -> torch.Tensor:
-    """(row, any) -> (row,), the largest; -inf of none."""
+    """(row, any) -> (row,), the largest; -inf if there are none."""
     none = logits.new_full((len(logits), 1), -torch.inf)
     return torch.cat([logits, none], dim=1).amax(dim=-1)

@@ -1,4 +1,4 @@
-"""The checks of a table, if each of several ranks has the logits of some tokens only; all ranks find the same."""
+"""The checks of a table, if each of several ranks has the logits of only some tokens; all ranks get the same result."""
 
 import torch
 
@@ -12,7 +12,7 @@ from bauklens.stream.run import Run
 def prove_in_shards(
     shard: HeadShard, anatomy: Anatomy, decoded: torch.Tensor, own: torch.Tensor, dtype: torch.dtype
 ) -> float:
-    """As :func:`bauklens.model.proof.prove`, of logits (row, own token).
+    """Like :func:`bauklens.model.proof.prove`, for logits (row, own token).
 
     Raises:
         NotProvedError: on all ranks, if they differ on one by more than rounding.
@@ -27,7 +27,7 @@ def prove_in_shards(
     if over == torch.inf:
         raise not_proved(anatomy, "other tokens are left out")
     if not over <= 0:
-        raise not_proved(anatomy, f"they differ by {largest:.3g}, which is {over:.3g} more than rounding makes")
+        raise not_proved(anatomy, f"they differ by {largest:.3g}, which is {over:.3g} more than rounding explains")
     return largest
 
 
@@ -63,13 +63,13 @@ def differences_in_shards(
         raise NotProvedError(f"the logits of row {label} are not finite in an early exit")
     if (differences > 2 * allowed).any() or not (in_order - own <= 2 * allowed).all():
         raise NotProvedError(
-            f"row {label} of {run.anatomy.model_class} is not what an early exit of the model gives: a probability "
-            f"differs by {differences.max():.3g}"
+            f"row {label} of {run.anatomy.model_class} differs from an early exit of the model: a probability is off "
+            f"by {differences.max():.3g}"
         )
     return differences.amax(dim=1)
 
 
 def _allowed(shard: HeadShard, own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(row,), as :func:`bauklens.model.proof.allowed_difference` has it, of the part of which it is most."""
+    """(row,), from :func:`bauklens.model.proof.allowed_difference`, for the part for which it is largest."""
     part = allowed_difference(own, dtype)
     return shard.gathered(part).amax(dim=0)

@@ -1,4 +1,4 @@
-"""Ranks of many tokens among logits that several ranks of a model hold in parts: each counts its own."""
+"""Ranks of many tokens among logits that are split over the ranks of a model: each counts its own."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from bauklens.model.head_shard import HeadShard
 
 
 def ranks_in_shards(shard: HeadShard, logits: torch.Tensor, values: torch.Tensor, top: torch.Tensor) -> Ranks:
-    """Ranks logits among all of each row, as :meth:`bauklens.decode.ranking.Counting.ranks`; the same on all ranks.
+    """Ranks logits among all of each row, like :meth:`bauklens.decode.ranking.Counting.ranks`; the same on all ranks.
 
     Args:
         logits: (row, own token).

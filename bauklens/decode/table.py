@@ -1,4 +1,4 @@
-"""What was read of a table's rows, put together as it comes."""
+"""The results of a table's rows, collected as they are read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from bauklens.progress import is_watched, tell
 
 @dataclass(frozen=True)
 class Cells:
-    """Some cells of a table, for whoever watches it come.
+    """Some cells of a table, for a watcher of its progress.
 
     Attributes:
         rows: (cell,), the places of their rows.
@@ -30,17 +30,17 @@ class Cells:
 
 
 class Table:
-    """What was read of all rows, each put to its place as it comes."""
+    """The results of all rows, each put in its place when it is read."""
 
     def __init__(self, rows: Rows, rows_done: Any) -> None:
         self._rows, self._rows_done, self._found = rows, rows_done, Values()
         tell("table", rows)
 
     def keep(self, tile: Some, values: Values, certain: torch.Tensor | None = None) -> torch.Tensor:
-        """Keeps what was read of some rows, (row, ...), if it is certain, and returns the numbers of the others.
+        """Keeps the results of some rows, (row, ...), if they are certain, and returns the numbers of the others.
 
         Raises:
-            LensError: it is not finite.
+            LensError: a result is not finite.
         """
         numbers = tile.numbers(len(self._rows.positions))
         sure = torch.ones(len(numbers), dtype=torch.bool, device="cpu") if certain is None else certain.cpu()
@@ -57,7 +57,7 @@ class Table:
         return numbers[~sure]
 
     def show(self, row: int, columns: range, values: Values) -> None:
-        """Shows whoever watches what was read of some columns of a row, all of it certain, before it is kept."""
+        """Shows a watcher the results of some columns of a row, which are all certain, before they are kept."""
         numbers = Tile(range(row, row + 1), columns).numbers(len(self._rows.positions))
         self._show(numbers, values, torch.ones(len(numbers), dtype=torch.bool, device="cpu"))
 

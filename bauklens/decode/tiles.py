@@ -21,11 +21,11 @@ class Tile:
 
     @property
     def count(self) -> int:
-        """How many rows it has."""
+        """The number of its rows."""
         return len(self.layers) * len(self.positions)
 
     def numbers(self, columns: int) -> torch.Tensor:
-        """(row,) int64, the numbers of its rows in a table of so many columns."""
+        """(row,) int64, the numbers of its rows in a table with this many columns."""
         layers, positions = (torch.tensor(each, device="cpu") for each in (self.layers, self.positions))
         return (layers[:, None] * columns + positions).flatten()
 
@@ -44,22 +44,22 @@ class Tile:
         return Tile(self.layers, self.positions[place : place + 1])
 
     def without_layer(self, row: int) -> list["Tile"]:
-        """What is left of it without one of its layers."""
+        """The rest of it without one of its layers."""
         parts = self.layers[:row], self.layers[row + 1 :]
         return [Tile(layers, self.positions) for layers in parts if layers]
 
     def of_layers(self, layers: range) -> "Tile":
-        """What it has of some layers."""
+        """The part of it with some layers."""
         return Tile(range(max(self.layers.start, layers.start), min(self.layers.stop, layers.stop)), self.positions)
 
     def whole_layers(self, limit: int) -> list[range]:
-        """Its layers, those together that are decoded at once, or one by one if each has more rows than that."""
+        """Its layers, grouped as they are decoded at once, or one by one if a single layer exceeds the limit."""
         if self.count <= limit or len(self.layers) == 1:
             return [self.layers]
         return [each for half in self.halves() for each in half.whole_layers(limit)]
 
     def pieces(self, columns: int) -> list["Tile"]:
-        """Tiles of at most so many columns that make up this one."""
+        """Tiles with a limited number of columns that make up this one."""
         starts = range(0, len(self.positions), columns)
         return [Tile(self.layers, self.positions[start : start + columns]) for start in starts]
 
@@ -83,7 +83,7 @@ class Scattered:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return len(self.rows)
 
     def numbers(self, columns: int) -> torch.Tensor:  # noqa: ARG002
@@ -101,7 +101,7 @@ Some = Tile | Scattered
 
 
 def beside(limit: int) -> int:
-    """Rows to decode at once beside the logits of others that are kept."""
+    """How many rows to decode at once while the logits of others are kept."""
     return max(1, limit // 8)
 
 
@@ -113,16 +113,16 @@ def in_tiles(
     smallest: int = 1,
     what: str = "for the logits of a single row",
 ) -> Iterator[tuple[Some, Found]]:
-    """Reads tiles in order, in parts of at most so many rows; if memory runs out, the parts are halved.
+    """Reads tiles in order, in parts with a limited number of rows; if memory runs out, the parts are halved.
 
     Args:
         read: called with each part.
-        limit: rows of a part.
-        smallest: rows that cannot be parted.
-        what: is being read, as an error says it after "out of memory".
+        limit: the most rows of a part.
+        smallest: the number of rows that cannot be split.
+        what: the text of an error after "out of memory".
 
     Yields:
-        (part, what was read of it).
+        (part, its results).
 
     Raises:
         LensError: memory runs out for the smallest part.

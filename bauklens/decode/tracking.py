@@ -1,4 +1,4 @@
-"""Which tokens are tracked: those that a reader is likely to ask for, known in every cell from the ordinary pass."""
+"""Chooses the tokens to track: those that a reader is likely to ask for, known in every cell from the ordinary pass."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bauklens.decode.readout import Exact
 from bauklens.decode.tiles import Some, Tile, in_tiles
 
 NEAR = 16
-"""Tokens of each row at the last column that are near the top."""
+"""How many tokens of each row at the last column count as near the top."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Tracking:
     """What to track.
 
     Attributes:
-        most: how many tokens at most; 0 for none.
+        most: the most tokens; 0 for none.
         wanted: ids of tokens that come first.
         text: ids of the tokens of the text.
-        shared: ids of tokens that lenses beside this one track, the most important first.
+        shared: ids of tokens that other lenses track too, the most important first.
     """
 
     most: int = 0
@@ -33,10 +33,9 @@ class Tracking:
     def tokens(self, vocabulary: int, own: torch.Tensor | None, last: torch.Tensor | None) -> tuple[int, ...]:
         """The ids of the tokens to track, the most important first.
 
-        Those that are wanted; what the model itself says at the last column, and what leads there in some layer; what
-        the model says at the other columns; the text; what is shared; what is near the top at the last column, the
-        nearest first; and
-        the rest of what the model says.
+        The order is: tokens that are wanted; what the model itself says at the last column, and the top tokens of other
+        layers there; what the model says at the other columns; the text; shared tokens; tokens near the top at the last
+        column, the nearest first; and the rest of what the model says.
 
         Args:
             own: (column, k), the model's own top tokens, if they are known.
@@ -62,13 +61,13 @@ class Tracking:
 
 
 def tracked_only(reading: Reading, tokens: Sequence[int], logits: torch.Tensor) -> Values:
-    """What is read of tracked tokens, of logits (row, vocabulary) that are at hand."""
+    """The results of tracked tokens, from logits (row, vocabulary) that are available."""
     found = reading.only_tracked(tokens).of(logits, torch.arange(len(logits), device="cpu"))
     return {name: value for name, value in found.items() if name.startswith("tracked_")}
 
 
 def own_tracked(reading: Reading, says: OwnLogits, columns: int, limit: int) -> Values:
-    """The same of the model itself, at every column."""
+    """The same for the model itself, at every column."""
     everything = Tile(range(1), range(columns))
 
     def read(tile: Some) -> Values:
@@ -82,15 +81,15 @@ def own_tracked(reading: Reading, says: OwnLogits, columns: int, limit: int) -> 
 def column_first(
     exact: Exact, column: Tile, reading: Reading, tracking: Tracking, own: torch.Tensor | None, limit: int
 ) -> tuple[Values | None, tuple[int, ...]]:
-    """Reads the last column and chooses the tokens to track by what is at the top there.
+    """Reads the last column and chooses the tokens to track from the top tokens there.
 
     Args:
-        column: the rows of the last column that are still to be read.
+        column: the rows of the last column that have not been read yet.
         own: as for :meth:`Tracking.tokens`.
-        limit: rows to decode at once; with more rows than that, or if memory runs out, the tokens are chosen without.
+        limit: rows to decode at once; with more rows, or if memory runs out, the tokens are chosen without them.
 
     Returns:
-        What was read, tracked tokens among it, or None; and the tokens.
+        The results, including tracked tokens, or None; and the tokens.
     """
     vocabulary = exact.unembed.anatomy.vocabulary
     without = tracking.tokens(vocabulary, own, None)

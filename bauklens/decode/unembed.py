@@ -1,4 +1,4 @@
-"""Some rows -> their logits: by the model's own forward, or by the product with its head if that is proved."""
+"""Computes the logits of rows: with the model's own forward, or by the product with its head if that is proved."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bauklens.stream.heads import HeadStates
 from bauklens.stream.passing import PassingStates
 
 _BLOCK = 1024
-"""Tokens of a float32 head that are multiplied at once on a CPU, so that their weights stay in its cache."""
+"""How many tokens of a float32 head are multiplied at once on a CPU, so that their weights stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Rows:
 
     Attributes:
         stream: its name.
-        states: (layer, position, hidden), of the whole prompt, as a tensor or as what makes parts of one; or
+        states: (layer, position, hidden), of the whole prompt, as a tensor or an object that computes parts of one; or
             (layer, ...), if the model's have another shape.
-        labels: (layer,), what the rows are called.
+        labels: (layer,), the labels of the rows.
         positions: (column,), which of the positions are columns of the table.
     """
 
@@ -61,12 +61,12 @@ class Rows:
         return self.states[row, positions] if isinstance(self.states, torch.Tensor) else self.states.of(row, positions)
 
     def read(self, tiles: Sequence[Tile], limit: int, visit: Callable[[range], None], stay: Collection[int]) -> None:
-        """Calls a function with layers whose states are at hand: with all, or with some after others, in order.
+        """Calls a function with layers whose states are available: all at once, or some after others, in order.
 
         Args:
-            tiles: what is decoded of them.
+            tiles: the parts that are decoded.
             limit: rows to decode at once.
-            stay: layers that are at hand afterwards, too.
+            stay: layers that remain available afterwards.
         """
         if not isinstance(self.states, PassingStates):
             visit(self.everything.layers)
@@ -82,7 +82,7 @@ class Unembed:
 
     Args:
         length: positions of a prompt; the states of several may be end to end.
-        decoder: maps states to the final basis, where they enter the tail.
+        decoder: maps states to the final basis, before they enter the tail.
 
     Attributes:
         decoder: the decoder's name.
@@ -100,22 +100,22 @@ class Unembed:
 
     @property
     def shard(self) -> HeadShard | None:
-        """The part of the head that this rank holds, if all logits here are of its tokens only."""
+        """The part of the head that this rank holds, if all logits here cover only its tokens."""
         return self.tail.head if isinstance(self.tail.head, HeadShard) else None
 
     @property
     def by_product(self) -> bool:
-        """Whether the product with the head's weights is what decodes."""
+        """Whether states are decoded by the product with the head's weights."""
         return not self.anatomy.whole and self.anatomy.post_ops is not None
 
     @property
     def head(self) -> nn.Linear:
-        """The head, if its product is what decodes."""
+        """The head, if states are decoded by its product."""
         return cast("nn.Linear", self.tail.head)
 
     @property
     def post_ops(self) -> PostOps:
-        """What follows the head, if its product is what decodes."""
+        """What follows the head, if states are decoded by its product."""
         assert self.anatomy.post_ops is not None
         return self.anatomy.post_ops
 
@@ -142,11 +142,11 @@ class Unembed:
         return Scattered(self.numbers(tile)[places])
 
     def columns(self, tile: Some) -> torch.Tensor:
-        """(row,) int64, where among the positions a tile's rows are."""
+        """(row,) int64, the places of a tile's rows among the positions."""
         return self.numbers(tile) % len(self._positions)
 
     def inputs_and_logits(self, tile: Some) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """(row, head width), if the head's product is what decodes, and (row, vocabulary)."""
+        """(row, head width), if states are decoded by the head's product, and (row, vocabulary)."""
         inputs = self.head_inputs(tile) if self.by_product else None
         logits = self._replayed(tile) if inputs is None else self.after_inputs(inputs)
         self.precision = str(logits.dtype).removeprefix("torch.")
@@ -157,7 +157,7 @@ class Unembed:
         return self.inputs_and_logits(tile)[1]
 
     def constant_logits(self) -> torch.Tensor | None:
-        """(1, vocabulary), what the tail gives for nothing (the head's bias); None if that is nothing."""
+        """(1, vocabulary), the tail's output for zeros (the head's bias); None if that is zero."""
         states = self.rows.states
         shape = self.rows.whole(0).shape if self.anatomy.whole else (1, 1, self.anatomy.width)
         nothing = torch.zeros(shape, dtype=states.dtype, device=states.device)
@@ -174,7 +174,7 @@ class Unembed:
         return logits if any_at_all else None
 
     def exit(self, row: int, positions: torch.Tensor) -> torch.Tensor:
-        """(position, vocabulary), a row's logits in an early exit of the model with the whole prompt of each."""
+        """(position, vocabulary), a row's logits in an early exit of the model, each with its whole prompt."""
         label, states = self.rows.labels[row], self.rows.whole(row)
         if not self.anatomy.plain or states.shape[1] == self.length:
             logits = self.tail.exit(self._basis(states, [label]), positions)
@@ -190,7 +190,7 @@ class Unembed:
         return self._scaled(inputs, tile) if self._scales_inputs else inputs
 
     def after_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(..., head width) -> (..., vocabulary), which is good until this is called again."""
+        """(..., head width) -> (..., vocabulary), which is valid until this is called again."""
         rows, weight, bias = inputs.flatten(0, -2), self.head.weight, getattr(self.head, "bias", None)
         if self._buffer.dtype != inputs.dtype or len(self._buffer) < len(rows):
             self._buffer = inputs.new_empty(len(rows), len(weight))
@@ -215,14 +215,14 @@ class Unembed:
         return self.tail(*self._entering(tile)).flatten(0, 1)
 
     def _scaled(self, values: torch.Tensor, tile: Some) -> torch.Tensor:
-        """(row, any), logits or what they are proportional to, divided by their rows' temperatures."""
+        """(row, any), logits or numbers that they are proportional to, divided by their rows' temperatures."""
         if self._factors is None:
             return values
         factors = self._factors[self.numbers(tile) // len(self._positions)]
         return values.float() * factors[:, None].to(values.device)
 
     def _entering(self, tile: Some) -> tuple[torch.Tensor, torch.Tensor]:
-        """The states of a tile in the final basis, (layer, position, hidden), and where they are in the prompt.
+        """The states of a tile in the final basis, (layer, position, hidden), and their positions in the prompt.
 
         Scattered rows are (row, 1, hidden), as the tail treats each row by itself.
         """

@@ -28,7 +28,7 @@ def require_text_model(anatomy: Anatomy, what: str) -> None:
     Args:
         what: is done with texts, as an error begins, such as ``"fitting"``.
     """
-    if anatomy.classes is not None or anatomy.alone:
+    if anatomy.classes is not None or anatomy.single:
         predicts = "labels" if anatomy.classes is not None else "at its last position only"
         raise LensError(
             f"{what} needs a model that predicts the next token at each position; {anatomy.model_class} predicts "

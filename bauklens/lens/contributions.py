@@ -157,7 +157,7 @@ def _neurons(
 
 def _require_parts(anatomy: Anatomy) -> None:
     """Refuses a model whose logits are not a product with its head's weights, after one norm."""
-    if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.alone:
+    if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.single:
         raise LensError(
             f"{anatomy.model_class} makes its logits by more than one norm and a head, or each of several ranks has a "
             "part of its head, so that they are not a sum of what its parts write"

@@ -33,7 +33,7 @@ def _why_kept(model: nn.Module, anatomy: Anatomy, options: Options, targets: Seq
     reasons = {
         f"the stream {', '.join(map(repr, others))} is made of what blocks are given and return": bool(others),
         f"the states of {kind} are not (position, hidden)": not anatomy.plain or anatomy.whole,
-        f"{kind} returns logits of one position only": anatomy.alone,
+        f"{kind} returns logits of one position only": anatomy.single,
         f"{kind} is spread over several ranks": anatomy.shards is not None or is_sharded(model),
         f"modules of {kind} have hooks of yours, or are changed while they run": is_hooked(model) or anatomy.in_place,
         "attention= looks at the states again": bool(options.attention),

@@ -1,4 +1,4 @@
-"""A folder of PEFT, with an adapter and no model -> the base model that it names, with the adapter in place."""
+"""Adapters of PEFT: a folder with an adapter and no model -> its base model, with the adapter in place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SHARED = ("vblora_vector_bank", "tinylora_v", "unilora_theta_d")
 """Weights that PEFT keeps once and lists once per layer."""
 
 _LABELS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
-"""What the last weight of a classifier's head is called."""
+"""Names of the last weight of a classifier's head."""
 
 _WHERE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
@@ -31,9 +31,9 @@ class Adapter:
 
     Attributes:
         source: the folder or hub id.
-        base: the model that it is for: a folder or hub id.
-        revision: that model's revision, if it is named.
-        task: PEFT's name of what it was trained for, such as ``"CAUSAL_LM"``.
+        base: its base model: a folder or hub id.
+        revision: the revision of the base model, if the adapter names one.
+        task: PEFT's name of the task it was trained for, such as ``"CAUSAL_LM"``.
         weights: name in the base model -> weight.
         where: options of the hub that say where the adapter's files are.
     """
@@ -47,22 +47,22 @@ class Adapter:
 
     @property
     def labels(self) -> int | None:
-        """How many labels the head of a classifier has that comes with the adapter."""
+        """The number of labels of a classifier's head that comes with the adapter."""
         return next((len(each) for name, each in self.weights.items() if name.endswith(_LABELS)), None)
 
     def put_on(self, model: Any) -> nn.Module:
         """The model, with the adapter in it.
 
         Raises:
-            LensError: the adapter has weights for which the model has no place, or lacks some that it needs; or it acts
+            LensError: the adapter has weights that do not fit the model, or lacks some that it needs; or it acts
                 outside the model's modules.
         """
         import peft
 
         if any(parameter.is_meta for parameter in model.parameters()):
             raise LensError(
-                f"{self.source} is an adapter, and PEFT does not put it on a model that is offloaded: leave out "
-                "device_map, or merge the adapter into its model"
+                f"{self.source} is an adapter, which PEFT cannot apply to an offloaded model: leave out device_map, "
+                "or merge the adapter into its model"
             )
         self._make_room(model)
         where = dict(self.where) | {"torch_device": "cpu"}
@@ -71,7 +71,7 @@ class Adapter:
         found = adapted.load_adapter(self.source, _NAME, **where)  # once more, as only this says what does not fit
         lacking = [name for name in found.missing_keys if _NAME in name.split(".") and not _is_shared(name)]
         strange = [name for name in found.unexpected_keys if not self._is_repeated(name)]
-        for names, what in ((strange, "has weights for {}, of which {} has none"), (lacking, "has no {}")):
+        for names, what in ((strange, "has weights for {}, which {} does not have"), (lacking, "lacks {}")):
             if names:
                 first = names[0].removeprefix(_PREFIX).replace(f".{_NAME}", "")
                 more = f" and {len(names) - 1} others" if names[1:] else ""
@@ -80,7 +80,7 @@ class Adapter:
         return inner
 
     def _is_repeated(self, name: str) -> bool:
-        """Whether a weight is there under its plain name too, as PEFT saves a whole embedding twice."""
+        """Whether a weight also exists under its plain name, as PEFT saves a whole embedding twice."""
         plain = name.removeprefix(_PREFIX).replace(".modules_to_save.", ".").replace(".original_module.", ".")
         return plain != name.removeprefix(_PREFIX) and plain in self.weights
 
@@ -94,7 +94,7 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole model."""
+    """Whether a folder holds only an adapter, and not a whole model."""
     whole = (folder / CONFIGURATION).is_file() and any(
         each.suffix in (".safetensors", ".bin") and each.name.startswith(("model", "pytorch_model"))
         for each in folder.iterdir()
@@ -103,23 +103,23 @@ def is_adapter(folder: Path) -> bool:
 
 
 def require_peft(source: str) -> None:
-    """Refuses an adapter without the package that puts it in place; transformers would leave it out silently.
+    """Refuses an adapter if PEFT is missing; transformers would silently load the model without the adapter.
 
     Raises:
         LensError: PEFT is not installed.
     """
     if find_spec("peft") is None:
-        raise LensError(f"{source} holds an adapter, and reading it needs the package peft: pip install peft")
+        raise LensError(f"{source} is an adapter, and loading it needs the package peft: pip install peft")
 
 
 def read_adapter(source: str, file: Path, options: Mapping[str, Any], base: str | None = None) -> Adapter:
-    """What an adapter's configuration says, and its weights.
+    """Reads an adapter's configuration and weights.
 
     Args:
         source: the folder or hub id.
         file: its ``adapter_config.json``.
         options: those of ``from_pretrained``.
-        base: the model that it is for, if that is elsewhere now.
+        base: its base model, if that has moved.
 
     Raises:
         LensError: the file cannot be read or names no model.
@@ -149,7 +149,7 @@ def _weights(source: str, where: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _beside(folder: Path, named: str) -> str:
-    """A path that leads on from the folder of training, or else from the adapter's own."""
+    """A path relative to the folder of training, or else to the adapter's own folder."""
     leads_on = named.startswith(("./", "../")) and not Path(named).is_dir()
     return str(folder / named) if leads_on and (folder / named).is_dir() else named
 

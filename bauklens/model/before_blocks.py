@@ -1,4 +1,4 @@
-"""What runs before the blocks (an encoder of pictures, say) is run once for a prompt that is replayed several times."""
+"""Modules before the blocks (such as an image encoder) run only once for a prompt that is replayed several times."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 @dataclass
 class _Begun:
-    """A module that runs, and the number of the results that were there when it began."""
+    """A module that is running, and the number of results when it began."""
 
     name: str
     results: int
@@ -24,14 +24,14 @@ class BeforeBlocks:
 
     Attributes:
         results: (name, what it returned).
-        complete: whether the first block has begun, so that these are all.
+        complete: whether the first block has begun, so that no more follow.
     """
 
     results: list[tuple[str, Any]] = field(default_factory=list)
     complete: bool = False
 
     def recording(self, model: nn.Module, first_block: str) -> ExitStack:
-        """Hooks that record a run of the model; closed, they are gone."""
+        """Hooks that record a run of the model; closing removes them."""
         begun: list[_Begun] = []
 
         def begin_of(name: str) -> Callable[..., None]:
@@ -54,7 +54,7 @@ class BeforeBlocks:
         return hooks
 
     def functions(self, model: nn.Module) -> dict[str, Callable[..., Any]]:
-        """Module -> a function in its place, which returns what it returned, call by call, and then runs it."""
+        """Module -> a function that replaces it: it returns the recorded results, call by call, and then runs it."""
         each: dict[str, list[Any]] = {}
         for name, returned in self.results:
             each.setdefault(name, []).append(returned)

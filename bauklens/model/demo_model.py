@@ -11,7 +11,7 @@ from bauklens.model.located import require_gguf
 
 
 def converted_demo() -> str:
-    """The folder of the demo model as safetensors, which is written the first time."""
+    """The folder of the demo model as safetensors, written on first use."""
     folder = demo_folder()
     if not is_demo_converted():
         require_gguf()

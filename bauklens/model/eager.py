@@ -1,7 +1,6 @@
-"""A model that computes its attention step by step ("eager"), so that the weights can be seen, as long as that lasts.
+"""Makes a model compute its attention step by step ("eager") for a while, so that the weights can be read.
 
-Nothing of the configuration that the caller holds is changed: the modules of what runs are given copies of it, and
-their own back afterwards.
+The caller's configuration is not changed: the modules that run get copies of it, and their own back afterwards.
 """
 
 import copy
@@ -15,10 +14,10 @@ from bauklens.signals import unbroken
 EAGER = "eager"
 
 _KEPT_IN = "_attn_implementation_internal"
-"""The attribute of transformers' configurations that says how attention is computed."""
+"""The attribute of transformers' configurations that selects how attention is computed."""
 
 _CACHED_IN = "_attn_implementation"
-"""What some modules call their own copy of it."""
+"""The name of some modules' own copy of it."""
 
 
 @unbroken
@@ -45,7 +44,7 @@ def computing_attention_eagerly(running: nn.Module) -> Iterator[None]:
 
 
 def implementation_of(model: nn.Module) -> str | None:
-    """How a model computes its attention, as its configuration calls it; None if it does not say."""
+    """How a model computes its attention, by its name in the configuration; None if there is none."""
     found = getattr(getattr(model, "config", None), _KEPT_IN, None)
     return found if isinstance(found, str) else None
 

@@ -1,4 +1,4 @@
-"""The inputs of an encoder-decoder: what its encoder returned for a source, and what its decoder has written so far."""
+"""The inputs of an encoder-decoder: the encoder's output for a source, and what the decoder has written so far."""
 
 import inspect
 import logging
@@ -22,15 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], written: Any) -> dict[str, Any]:
-    """The inputs of a decoder: :data:`DECODER_IDS`, the source, and what the encoder returned for it.
+    """The inputs of a decoder: :data:`DECODER_IDS`, the source, and the encoder's output for it.
 
     Args:
         source: the inputs of the encoder.
-        written: what the decoder has written: a text, or a tensor of ids (1, position); None: nothing but the token
-            that it starts with.
+        written: what the decoder has written: a text, or a tensor of ids (1, position); None: only its start token.
 
     Raises:
-        LensError: the encoder does not run on the source; or there is no token that the decoder starts with.
+        LensError: the encoder does not run on the source; or the decoder's start token is unknown.
     """
     given = dict(source)
     ids = given.pop(DECODER_IDS, None)
@@ -44,11 +43,11 @@ def written_by(model: nn.Module, tokenizer: Any, source: Mapping[str, Any], writ
 
 
 _apart: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
-"""Model -> the names of inputs -> whether its encoder makes the same of them by itself; found once."""
+"""Model -> the names of inputs -> whether its encoder gives the same result when it runs by itself; found once."""
 
 
 def _encodes_apart(model: nn.Module, given: Mapping[str, Any]) -> bool:
-    """Whether a forward pass gives the same logits if it is handed what the encoder returned by itself."""
+    """Whether a forward pass gives the same logits from the output of an encoder that ran by itself."""
     known, names = _apart.setdefault(original(model), {}), tuple(sorted(given))
     if names not in known:
         found = _gives_the_same(model, given)
@@ -59,7 +58,7 @@ def _encodes_apart(model: nn.Module, given: Mapping[str, Any]) -> bool:
 
 
 def _gives_the_same(model: nn.Module, given: Mapping[str, Any]) -> bool | None:
-    """Whether it does; None if it does not run at all on what it is given."""
+    """Whether it does; None if the model does not run on these inputs at all."""
     encoded = _encoded(model, given)
     extra = {name: value for name, value in given.items() if name != DECODER_IDS}
     with evaluating(model) as own:
@@ -81,10 +80,10 @@ def _gives_the_same(model: nn.Module, given: Mapping[str, Any]) -> bool | None:
 
 
 def start_token(model: nn.Module) -> int:
-    """The id that a decoder starts with.
+    """The id of a decoder's start token.
 
     Raises:
-        LensError: the model names none.
+        LensError: the model does not name one.
     """
     for config in (getattr(model, "generation_config", None), getattr(model, "config", None)):
         for name in ("decoder_start_token_id", "bos_token_id"):
@@ -94,16 +93,16 @@ def start_token(model: nn.Module) -> int:
             if isinstance(found, int):
                 return found
     raise LensError(
-        f"{type(model).__name__} names no token that its decoder starts with: pass decoder_input_ids with the ids that "
-        "it has written"
+        f"{type(model).__name__} does not name the start token of its decoder: pass decoder_input_ids with the ids "
+        "that the decoder has written"
     )
 
 
 def missing_start(model: nn.Module, ids: Sequence[int]) -> int | None:
-    """The token that a decoder is known to start with, if what it has written lacks it; else None.
+    """The decoder's start token, if it is known and missing from what the decoder has written; else None.
 
     Args:
-        ids: those that the decoder is given.
+        ids: the decoder's ids.
     """
     configs = getattr(model, "generation_config", None), getattr(model, "config", None)
     named = [start for each in configs if isinstance(start := getattr(each, "decoder_start_token_id", None), int)]
@@ -122,20 +121,20 @@ def missing_start(model: nn.Module, ids: Sequence[int]) -> int | None:
 
 
 def _end_token(model: nn.Module, tokenizer: Any) -> int | None:
-    """The id that ends a text, as the tokenizer or the model names it."""
+    """The id that ends a text, according to the tokenizer or the model."""
     named = (getattr(tokenizer, "eos_token_id", None), getattr(getattr(model, "config", None), "eos_token_id", None))
     return next((each for each in named if isinstance(each, int)), None)
 
 
 def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
-    """(1, position), from the token that a decoder starts with on; a text's own end is left out."""
+    """(1, position), beginning with the decoder's start token; the end token of a text is left out."""
     start = start_token(model)
     if written is None or (isinstance(written, str) and not written):
         return torch.tensor([[start]], device="cpu")
     if not isinstance(written, str):
         return written  # type: ignore[no-any-return]
     if tokenizer is None:
-        raise LensError("a text that the decoder has written needs a tokenizer: pass one, or its ids")
+        raise LensError("the decoder's text needs a tokenizer: pass one, or pass the text as token ids")
     labels = torch.tensor([tokenizer(text_target=written)["input_ids"]], device="cpu")
     ends = _end_token(model, tokenizer)
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
@@ -148,7 +147,7 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
 
 
 def _encoded(model: nn.Module, source: Mapping[str, Any]) -> Any:
-    """What the encoder returns; None if the model makes something else of a source before it is encoded."""
+    """The encoder's output; None if the model transforms a source before it is encoded."""
     with evaluating(model) as own:
         encoder: nn.Module = own.get_encoder()  # type: ignore[operator]
         parameters = inspect.signature(type(encoder).forward).parameters

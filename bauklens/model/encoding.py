@@ -1,4 +1,4 @@
-"""A prompt -> what the model is given, checked before anything runs."""
+"""Turns a prompt into the model's inputs, and checks them before anything runs."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -37,7 +37,7 @@ def encode(
     extra: Mapping[str, Any] | None = None,
     logits: Callable[[Any], Any] | None = None,
 ) -> Inputs:
-    """Turns a prompt into what the model is given: ids as the tokenizer makes them by default, and what goes with them.
+    """Turns a prompt into the model's inputs: ids, as the tokenizer makes them by default, and what goes with them.
 
     Args:
         model: a model whose forward takes token ids; its vocabulary and context limit them.
@@ -46,7 +46,7 @@ def encode(
             For an encoder-decoder it is the source.
         written: what the decoder of an encoder-decoder has written, as a text or ids.
         extra: further inputs of the forward.
-        logits: finds the logits in what the forward returns; None looks for them.
+        logits: finds the logits in the forward's output; None looks for them.
 
     Returns:
         The inputs of one prompt, on the device of the model's embedding.
@@ -74,8 +74,8 @@ def encode(
         inputs = _inputs(model, given)
     else:
         raise LensError(
-            f"text_target is what the decoder of an encoder-decoder has written, and {type(model).__name__} is not "
-            "one: pass the whole text as the prompt"
+            "text_target is what the decoder of an encoder-decoder has written, but "
+            f"{type(model).__name__} is not an encoder-decoder: pass the whole text as the prompt"
         )
     _require_all_blocks(model)
     checked = replace(_checked(model, tokenizer, inputs), logits=logits)
@@ -87,20 +87,20 @@ def encode(
 
 
 def _require_all_blocks(model: nn.Module) -> None:
-    """Refuses a model that is cut into stages of a pipeline.
+    """Refuses a model that is split into pipeline stages.
 
     Raises:
-        LensError: this rank has some of its blocks only.
+        LensError: this rank has only some of its blocks.
     """
     if getattr(model, "_pp_stage", None) is not None:
         raise LensError(
-            f"{type(model).__name__} is cut into stages of a pipeline (pp_size), of which a rank has the blocks of one "
-            "only: load it with tp_size=, fsdp_size= or device_map= instead"
+            f"{type(model).__name__} is split into pipeline stages (pp_size), so each rank has only some of its "
+            "blocks: load it with tp_size=, fsdp_size= or device_map= instead"
         )
 
 
 def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], written: Any) -> Inputs:
-    """Of an encoder-decoder: what its decoder has written, beside a source."""
+    """For an encoder-decoder: what its decoder has written, beside a source."""
     _require_one_text(given, written)
     require_source(model, given)
     for name in {"input_ids", DECODER_IDS} & set(given):
@@ -113,42 +113,42 @@ def _of_a_source(model: nn.Module, tokenizer: Any, given: dict[str, Any], writte
 
 
 def _of_one_run(given: dict[str, Any]) -> dict[str, Any]:
-    """Refuses what is left of another run, which each of several runs would change.
+    """Refuses a cache from an earlier run, because each of several runs would change it.
 
     Raises:
-        LensError: there is a cache.
+        LensError: the inputs contain a cache.
     """
     for name in ("past_key_values", "cache_params"):
         if name in given:
-            raise LensError(f"{name} holds a text that ran before: leave it out, and pass all ids of the text")
+            raise LensError(f"{name} holds the cache of an earlier run: leave it out, and pass all ids of the text")
     return given
 
 
 def _require_one_text(given: Mapping[str, Any], written: Any) -> None:
-    """Refuses what a decoder has written if it is given in two ways, or as labels.
+    """Refuses a decoder's text that is given in two ways, or as labels.
 
     Raises:
-        LensError: it is.
+        LensError: it is given so.
     """
     if written is not None and DECODER_IDS in given:
-        raise LensError(f"text_target and {DECODER_IDS} both say what the decoder has written: pass one of them")
+        raise LensError(f"text_target and {DECODER_IDS} both give what the decoder has written: pass only one of them")
     if "labels" in given:
-        raise LensError(f"labels are not read: pass text_target= or {DECODER_IDS}= with what the decoder has written")
+        raise LensError(f"labels are not used: pass text_target= or {DECODER_IDS}= with what the decoder has written")
 
 
 def _written_inputs(given: dict[str, Any]) -> Inputs:
-    """Of an encoder-decoder: the ids of its decoder, without padding."""
+    """For an encoder-decoder: the ids of its decoder, without padding."""
     ids, mask = _token_ids(None, given.pop(DECODER_IDS)), given.pop("decoder_attention_mask", None)
     ids, extra = without_padding(ids, given, mask, DECODER_IDS)
     return Inputs(ids, extra, DECODER_IDS)
 
 
 def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
-    """Of a model without an encoder of its own: ids without padding."""
+    """For a model without its own encoder: ids without padding."""
     given.pop("labels", None)  # of a loss, which a lens does not need
     ids = given.pop("input_ids", None)
     if ids is None:
-        raise LensError(f"there are no input_ids among the inputs: {', '.join(given) or 'there are none at all'}")
+        raise LensError(f"the inputs contain no input_ids: got {', '.join(given) or 'nothing'}")
     mask = given.pop("attention_mask", None)
     ids, extra = without_padding(_token_ids(None, ids), given, mask)
     apart = [name for name, value in extra.items() if not along(name, value, ids)]
@@ -166,7 +166,7 @@ def _may_fill(value: Any) -> bool:
 
 
 def _of_text(model: nn.Module) -> dict[str, int]:
-    """What inputs along the positions say of text that follows pictures.
+    """The values of inputs along the positions for text that follows pictures.
 
     In PaliGemma a prompt is seen in both directions, unless it is marked as what is to be written.
     """
@@ -175,7 +175,7 @@ def _of_text(model: nn.Module) -> dict[str, int]:
 
 
 def _keyword(model: nn.Module) -> str:
-    """What a forward calls the ids: its first input, if none of that name can be passed."""
+    """The forward's name for the ids: ``input_ids``, or else its first input."""
     parameters = inspect.signature(type(model).forward).parameters
     named = [each.name for each in parameters.values() if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
@@ -216,14 +216,14 @@ def _require_known(
 
 
 def _require_weights(model: nn.Module) -> None:
-    """Refuses a model with weights on ``meta``, unless a hook of accelerate brings them in when they are needed."""
+    """Refuses a model with weights on ``meta``, unless a hook of accelerate loads them when they are needed."""
     modules = modules_of(model)
     if not any(each is not None and each.is_meta for module in modules for each in module._parameters.values()):
         return
     if not any(hasattr(module, "_hf_hook") for module in modules):
         empty = next(name for name, parameter in model.named_parameters() if parameter.is_meta)
         raise LensError(
-            f"the model has no weights yet: {empty} is on the device meta; load them, as load() or from_pretrained does"
+            f"the model has no weights yet: {empty} is on the device meta; load them with load() or from_pretrained"
         )
 
 

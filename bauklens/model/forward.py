@@ -20,10 +20,9 @@ class Call:
 
     Attributes:
         name: its dotted name.
-        began, ended: when, as places in one count.
-        given: the tensors that it was given, in order; these very tensors, so that they can be followed from module to
-            module.
-        returned: what it returned, likewise; a later module may have changed it in place.
+        began, ended: the steps at which it began and ended, on one count for all modules.
+        given: its input tensors, in order; the same objects, so that they can be followed from module to module.
+        returned: its output tensors, likewise; a later module may have changed them in place.
         inputs, result: copies of ``given`` and ``returned`` as they were then; none without ``copies``.
     """
 
@@ -37,7 +36,7 @@ class Call:
 
     @property
     def output(self) -> torch.Tensor | None:
-        """The first tensor of ``result``; None where the module returned none there."""
+        """The first tensor of ``result``; None if the module returned none there."""
         first = self.result[0] if isinstance(self.result, (tuple, list)) and self.result else self.result
         return first if isinstance(first, torch.Tensor) else None
 
@@ -45,11 +44,11 @@ class Call:
 def model_logits(model: nn.Module, inputs: Inputs, **options: Any) -> torch.Tensor:
     """Runs a model without a cache -> logits (prompt, position, vocabulary).
 
-    They are of one position if the model returns no others, as a classifier of whole texts. A model of several
+    Some models, such as classifiers of whole texts, return only the logits of one position. A model with several
     codebooks (MusicGen) is given the ids in each of them, and the logits are those of the first.
 
     Raises:
-        LensError: the model has a head of another kind, or returns no logits of positions.
+        LensError: the model has another kind of head, or does not return logits for positions.
     """
     require_readable(model, inputs.keyword)
     codebooks = getattr(text_config(model), "num_codebooks", 1) if inputs.keyword == "input_ids" else 1
@@ -61,7 +60,7 @@ def model_logits(model: nn.Module, inputs: Inputs, **options: Any) -> torch.Tens
 
 
 def _switches(model: nn.Module) -> dict[str, bool]:
-    """What a forward pass is told, if it takes that: no cache, and an output with names."""
+    """Options of a forward pass, if it takes them: no cache, and an output with names."""
     parameters = inspect.signature(type(model).forward).parameters
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     told = {"use_cache": False, "return_dict": True}
@@ -69,7 +68,7 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
-    """What a forward pass is told so that it computes the logits of the last few positions alone, if it can."""
+    """Options with which a forward pass computes the logits of only the last few positions, if it can."""
     supports = getattr(model, "_supports_logits_to_keep", None)  # of all models of transformers that generate
     can = "logits_to_keep" in inspect.signature(model.forward).parameters if supports is None else supports()
     return {"logits_to_keep": count} if can else {}
@@ -81,7 +80,7 @@ def record(
     """Runs the model and lists the calls of its modules, in the order in which they began, with the logits.
 
     Args:
-        copies: whether to keep copies of the tensors that a module of this name is given and returns.
+        copies: whether to keep copies of the input and output tensors of a module with this name.
     """
     calls: list[Call] = []
     running: list[tuple[int, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]] = []
@@ -113,5 +112,5 @@ def record(
 
 
 def tensors_in(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-    """The tensors that a module is given, in order."""
+    """The input tensors of a module, in order."""
     return tuple(each for each in (*inputs, *keywords.values()) if isinstance(each, torch.Tensor))

@@ -1,4 +1,4 @@
-"""A final norm at the scale that it has for the last block's output, so that contributions add up."""
+"""A final norm with the scale that it has for the last block's output, so that contributions add up."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _EPSILON_NAMES = ("eps", "epsilon", "variance_epsilon")
 _USUAL_EPSILON = 1e-5
 
 _MOVED = 0.1
-"""Of the largest normed value: a shift of all by one scale moves a LayerNorm by rounding, an RMSNorm by more."""
+"""Relative to the largest normed value: shifting all inputs by one scale moves a LayerNorm by rounding only."""
 
 
 class FrozenNorm:
@@ -25,10 +25,10 @@ class FrozenNorm:
     Args:
         norm: the model's own final norm.
         final: (prompt, hidden), the last block's output.
-        without_hooks: whether its forward is called as such, as a hook on it is running.
+        without_hooks: whether its forward is called directly, because a hook on it is running.
 
     Raises:
-        LensError: the norm is neither, shown by two parts of the final state that do not add up to the whole.
+        LensError: the norm is neither of these: two parts of the final state do not add up to the whole.
     """
 
     def __init__(self, norm: nn.Module, final: torch.Tensor, *, without_hooks: bool = False) -> None:
@@ -58,7 +58,7 @@ class FrozenNorm:
         return normed * (self.scale(states) / self.final_scale[positions]).to(normed)
 
     def _epsilon(self, state: torch.Tensor) -> float:
-        """What a norm adds to the mean square that has it written in its code only, of what it does to a small state.
+        """What a norm adds to the mean square, measured on a small state if only the norm's code contains it.
 
         With m the mean square and N the norm less its bias: ``|N(c x)|^2 / |N(x)|^2 = c^2 (m + e) / (c^2 m + e)``.
         """

@@ -1,4 +1,4 @@
-"""Generation: a prompt or a chat -> its ids, followed by the ids that the model generates."""
+"""Generation: a prompt or a chat -> its ids, followed by those that the model generates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,15 +26,15 @@ SECONDS = 10
 
 
 def chat_ids(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> list[int]:
-    """The ids of a chat's text; as :func:`chat_text`."""
+    """The ids of a chat's text; see :func:`chat_text`."""
     return list(some_ids_of(tokenizer, "the chat", chat_text(tokenizer, messages, template), special=False))
 
 
 def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None = None) -> str:
     """A chat, formatted with the tokenizer's chat template, up to where the model's answer begins.
 
-    If the last message is the assistant's, the model goes on with it, unless ``template`` says otherwise. The text
-    holds the special tokens that it needs: the tokenizer is to add none.
+    If the last message is the assistant's, the model continues it, unless ``template`` says otherwise. The text
+    contains the special tokens that it needs: the tokenizer must not add any.
 
     Args:
         tokenizer: one with a chat template.
@@ -42,8 +42,8 @@ def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None 
         template: switches of ``apply_chat_template`` and of the template, such as ``{"enable_thinking": False}``.
 
     Raises:
-        LensError: the tokenizer has no template, the messages do not have this form, the switches are not the
-            template's, or the template rejects them, or does not end within 10 seconds.
+        LensError: the tokenizer has no template; the messages do not have this form; the template does not know the
+            switches, rejects the messages, or does not finish within 10 seconds.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise LensError(
@@ -55,7 +55,7 @@ def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None 
         text = within(SECONDS, lambda: tokenizer.apply_chat_template(chat, **switches, tokenize=False))
     except TookTooLongError:
         raise LensError(
-            f"the tokenizer's chat template did not end within {SECONDS} seconds: pass a prompt, or another tokenizer"
+            f"the tokenizer's chat template did not finish within {SECONDS} seconds: pass a prompt or another tokenizer"
         ) from None
     except Exception as error:  # the template's own, written by anyone
         close = '; to close the last message, pass template={"continue_final_message": False}'
@@ -64,22 +64,22 @@ def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None 
             f"{close if chat_notes(messages, template) else ''}"
         ) from None
     if not isinstance(text, str):
-        raise LensError(f"the tokenizer's chat template gives {type(text).__name__} and not a text{_with(template)}")
+        raise LensError(f"the tokenizer's chat template returns {type(text).__name__} instead of text{_with(template)}")
     return text
 
 
 def chat_notes(messages: Any, template: Mapping[str, Any] | None = None) -> list[str]:
-    """What is to be said of how a chat was formatted."""
+    """Notes about how a chat was formatted."""
     if not _switches(messages, template).get("continue_final_message") or "continue_final_message" in (template or {}):
         return []
     return [
-        "The last message is the assistant's, so the model goes on with it: pass "
-        'template={"continue_final_message": False} to close it, and begin another answer.'
+        "The last message is the assistant's, so the model continues it: pass "
+        'template={"continue_final_message": False} to close it and begin a new answer.'
     ]
 
 
 def _switches(messages: Any, template: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a chat is formatted with: an assistant's last message is gone on with, as in transformers' pipelines."""
+    """The switches of a chat's template: an assistant's last message is continued, as in transformers' pipelines."""
     given = dict(template or {})
     goes_on = given.get("continue_final_message")
     if goes_on is None and "add_generation_prompt" not in given:
@@ -101,7 +101,7 @@ def continued(
     seed: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Inputs:
-    """A prompt, and after it what the model generates; greedily unless the options say otherwise.
+    """A prompt followed by what the model generates; greedily, unless the options say otherwise.
 
     Args:
         inputs: one prompt.
@@ -119,17 +119,17 @@ def continued(
 
 
 def continued_copies(model: nn.Module, tokenizer: Any, inputs: Inputs, copies: int, count: int) -> list[list[int]]:
-    """What a model goes on with, greedily, after copies of one prompt that are run as a batch.
+    """What a model generates, greedily, after copies of one prompt that run as a batch.
 
     Args:
-        inputs: one prompt of token ids and nothing else.
+        inputs: one prompt, which is token ids only.
         count: the most tokens.
 
     Returns:
         The ids of each, up to the one that ends the text.
 
     Raises:
-        LensError: as of :func:`continued`.
+        LensError: see :func:`continued`.
     """
     found = _generated(model, tokenizer, Inputs(inputs.ids.expand(copies, -1)), count, None, None)
     settings = getattr(model, "generation_config", None)
@@ -148,7 +148,7 @@ def _generated(
     seed: int | None,
     options: Mapping[str, Any] | None,
 ) -> Any:
-    """(prompt, position), the ids of one prompt or of copies of it and of what the model generates after them."""
+    """(prompt, position), the ids of one prompt, or of copies of it, followed by those that the model generates."""
     count = checked_count("max_new_tokens", max_new_tokens)
     context = exceeded_context(model, inputs.count + count)
     if context is not None:
@@ -181,7 +181,7 @@ def _generated(
 
 
 def _told_of(prompt: int) -> Callable[..., torch.Tensor]:
-    """What transformers asks after every token whether to stop, which hands what is new to whoever watches."""
+    """A stopping criterion, called by transformers after every token, that passes new tokens to the watcher."""
 
     def told(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
         tell("generated", ids[0, prompt:].tolist())
@@ -191,7 +191,7 @@ def _told_of(prompt: int) -> Callable[..., torch.Tensor]:
 
 
 def _drawn_alike(model: nn.Module) -> int | None:
-    """A random seed that is the same on all ranks of a model, which would each draw tokens of their own; or None."""
+    """A random seed that is the same on all ranks of a model, which would otherwise draw different tokens; or None."""
     ranks = ranks_of(model)
     if ranks is None:
         return None
@@ -201,7 +201,7 @@ def _drawn_alike(model: nn.Module) -> int | None:
 
 @unbroken
 def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Like ``torch.random.fork_rng``, which an interrupt can keep from restoring the random state."""
+    """Like ``torch.random.fork_rng``, but restores the random state even after an interrupt."""
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     before = torch.get_rng_state()
     try:
@@ -213,7 +213,7 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
 
 
 def _padding(model: nn.Module, tokenizer: Any) -> int:
-    """The padding token for generate: a single prompt needs no padding, but without a token generate warns."""
+    """The padding token for ``generate``: one prompt needs no padding, but ``generate`` warns without a token."""
     known = [getattr(tokenizer, "pad_token_id", None), getattr(getattr(model, "config", None), "pad_token_id", None)]
     return next((each for each in known if isinstance(each, int)), 0)
 

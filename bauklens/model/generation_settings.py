@@ -1,4 +1,4 @@
-"""A model's own generation settings: those under which it generates another token than the most probable one."""
+"""A model's own generation settings that make it generate a token other than the most probable one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ _NEUTRAL: Mapping[str, Any] = {
     "penalty_alpha": 0,
     "dola_layers": None,
 }
-"""Settings that change what is generated without sampling -> the value with which they change nothing."""
+"""Settings that change what is generated without sampling -> the value that has no effect."""
 
 _OF_SAMPLING: Mapping[str, Any] = {
     "temperature": 1.0,
@@ -39,7 +39,7 @@ _OF_SAMPLING: Mapping[str, Any] = {
     "epsilon_cutoff": 0.0,
     "eta_cutoff": 0.0,
 }
-"""Settings of sampling -> the value of which transformers does not warn if nothing is sampled."""
+"""Settings of sampling -> the value for which transformers does not warn if nothing is sampled."""
 
 _LONGEST = 60
 
@@ -57,7 +57,7 @@ def own_settings(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def unsampled(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What turns off the settings of sampling of a model that is not sampled, about which transformers would warn."""
+    """Options that turn off a model's sampling settings, about which transformers would warn without sampling."""
     config = getattr(model, "generation_config", None)
     if options.get("do_sample") or "generation_config" in options:
         return {}
@@ -69,18 +69,18 @@ def unsampled(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def generation_notes(model: nn.Module, options: Mapping[str, Any]) -> list[str]:
-    """Why generated tokens may be others than the most probable ones; empty if they are these."""
+    """Why generated tokens may differ from the most probable ones; empty if they do not."""
     own = own_settings(model, options)
     asked = {name: _plain(value) for name, value in options.items() if _matters(name, value) or name == "do_sample"}
     asked = {} if not options.get("do_sample") and set(asked) <= {"do_sample"} else asked
     if options.get("do_sample"):
         asked |= {name: _plain(options[name]) for name in _OF_SAMPLING if name in options}
-    said = [("the model's generation settings", own), ("options of generate", asked)]
+    said = [("the model's generation settings", own), ("the options of generate", asked)]
     parts = [f"{whose}: {_listed(settings)}" for whose, settings in said if settings]
     if not parts:
         return []
     whole = "; ".join(parts)
-    return [f"{whole[0].upper()}{whole[1:]}. A generated token may therefore be another than the most probable one."]
+    return [f"{whole[0].upper()}{whole[1:]}. A generated token may therefore differ from the most probable one."]
 
 
 def _first(sources: list[Any], name: str) -> Any:

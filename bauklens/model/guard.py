@@ -18,23 +18,23 @@ _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_lock = Lock()
 
 _COLLECTING = "transformers.utils.output_capturing"
-"""Where transformers' own hooks are from, which do not look at the module that they are called with."""
+"""The modules that define transformers' own hooks, which do not use the module that they are called with."""
 
 _SPREADING = ("torch.distributed.", "transformers.distributed.", "transformers.integrations.tensor_parallel")
-"""Where hooks are from that spread a module over ranks: they act on any prompt, whatever is run in its place."""
+"""The modules that define hooks which spread a module over ranks: they work for any prompt, and in a copy."""
 
 _SHARDING = "torch.distributed.fsdp."
-"""And those of FSDP, which fetch the weights of the very modules that they were put on."""
+"""The same for FSDP, whose hooks fetch the weights of the very modules that they were put on."""
 
 
 @unbroken
 def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Module]:
-    """What to run in the place of a model: in evaluation mode, without gradients, by one thread at a time.
+    """Yields what to run instead of a model: in evaluation mode, without gradients, by one thread at a time.
 
     It is a shell (:mod:`bauklens.model.shell`), so that the model itself is not touched. It is the model itself if that
-    carries hooks of the caller, which may look for its very modules, or if a shell of it does not run as it does. Then
-    its modes, hooks and modules are changed meanwhile and put back afterwards, whatever happens; calls of the model in
-    another thread meanwhile are wrong.
+    carries hooks of the caller, which may expect its very modules, or if a shell of it behaves differently. Then its
+    modes, hooks and modules are changed for that time and always restored; calls of the model in another thread
+    give wrong results until then.
 
     Args:
         model: the model, or what an outer call has yielded, which is then yielded again.
@@ -61,7 +61,7 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
 
 @unbroken
 def locked(*models: nn.Module) -> Iterator[None]:
-    """Keeps other threads from running lenses of models, which are taken in one order, whoever asks."""
+    """Keeps other threads from running lenses of some models; locks are always taken in the same order."""
     if not models:
         yield
         return
@@ -77,14 +77,14 @@ def locked(*models: nn.Module) -> Iterator[None]:
 
 
 def is_hooked(model: nn.Module) -> bool:
-    """Whether any module carries hooks of the caller, or all modules there are do."""
+    """Whether any module carries hooks of the caller, or global hooks exist."""
     return _hooks_are_everywhere() or any(has_hooks(module) for module in modules_of(model))
 
 
 def hooked_modules(model: nn.Module) -> str:
     """The names of the modules that carry hooks of the caller, as text."""
     names = [name or "the model itself" for name, module in model.named_modules() if has_hooks(module)]
-    return ", ".join([*(["all modules there are"] if _hooks_are_everywhere() else []), *names]) or "none"
+    return ", ".join([*(["all modules"] if _hooks_are_everywhere() else []), *names]) or "none"
 
 
 def _hooks_are_everywhere() -> bool:
@@ -100,7 +100,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether FSDP shards a model's weights, which are whole only while it runs, so that they cannot be kept."""
+    """Whether FSDP shards a model's weights, which are whole only while it runs and so cannot be kept."""
     return any(
         _origin(hook).startswith(_SHARDING)
         for module in modules_of(model)
@@ -114,14 +114,14 @@ def _origin(hook: Any) -> str:
 
 
 class _Before:
-    """How a module was."""
+    """The state of a module before a change."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.training, self.children = module, module.training, module._modules.copy()
         self.hooks = {name: set(vars(module)[name]) for name in HOOKS}
 
     def restore(self) -> None:
-        """Makes it so again."""
+        """Restores it."""
         module = self.module
         module.training = self.training
         module._modules.update(self.children)
@@ -132,7 +132,7 @@ class _Before:
 
 @unbroken
 def _without_gradients() -> Iterator[None]:
-    """Like ``torch.no_grad()``, which an interrupt can keep from giving them back."""
+    """Like ``torch.no_grad()``, but enables gradients again even after an interrupt."""
     before = torch.is_grad_enabled()
     torch.set_grad_enabled(False)
     try:
@@ -142,7 +142,7 @@ def _without_gradients() -> Iterator[None]:
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:
-    """Runs what was compiled in place as it was written, as compiled code would be compiled again for every hook."""
+    """Runs modules that were compiled in place without compilation, which would be repeated for every hook."""
     compiled = any(
         module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
         for module in modules_of(model)
@@ -152,7 +152,7 @@ def _eager(model: nn.Module) -> AbstractContextManager[Any]:
 
 @unbroken
 def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
-    """Puts other modules in the places of a model that the dotted names name; afterwards the model's own are back."""
+    """Replaces the modules with these dotted names by others; afterwards the model has its own again."""
     standing_in = {id(model.get_submodule(name)): module for name, module in replacements.items()}
     originals = {  # under each of its names, as one module may stand in several places
         name: module for name, module in named_modules_of(model, under_each_name=True) if id(module) in standing_in

@@ -1,4 +1,4 @@
-"""The part of a head that one rank holds, if it is split by tokens over the ranks of a model (tensor parallelism)."""
+"""The part of a head that one rank holds, if the head is split by tokens over ranks (tensor parallelism)."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,19 +15,19 @@ from bauklens.model.weights import is_plain
 _T = TypeVar("_T")
 
 _SAME = 64
-"""Roundings of a state's numbers by which the sums of these may differ between ranks."""
+"""By how many roundings the sum of a state's numbers may differ between ranks."""
 
 
 class HeadShard(nn.Module):
-    """A head of the tokens that this rank holds, which it is called as: states -> the logits of these.
+    """A head for the tokens that this rank holds, called like the whole head: states -> the logits of these tokens.
 
     Attributes:
         weight: (own token, width).
         bias: (own token,), or None.
-        first: the id of the first of them.
+        first: the id of the first own token.
         vocabulary: how many tokens the model has.
-        most: how many of them a rank holds at most.
-        size: how many ranks there are.
+        most: the most tokens that a rank holds.
+        size: the number of ranks.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, vocabulary: int, most: int, mesh: Any) -> None:
@@ -41,7 +41,7 @@ class HeadShard(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device that the ranks tell each other something from."""
+        """The device that the ranks use to communicate."""
         return torch.device(self.weight.device)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -54,50 +54,50 @@ class HeadShard(nn.Module):
         return logits[..., self.first : self.first + len(self.weight)]
 
     def places(self, ids: torch.Tensor) -> torch.Tensor:
-        """(any,) ids -> (fewer,), where among its own tokens those are that this rank holds."""
+        """(any,) ids -> (fewer,), the places among its own tokens of those that this rank holds."""
         return self.held_by(ids, self.first // self.most) - self.first
 
     def held_by(self, ids: torch.Tensor, rank: int) -> torch.Tensor:
-        """(any,) ids -> (fewer,), those that a rank holds."""
+        """(any,) ids -> (fewer,), the ids that a rank holds."""
         return ids[ids // self.most == rank]
 
     def gathered(self, own: torch.Tensor) -> torch.Tensor:
-        """(...) of each rank -> (rank, ...), the same on all."""
+        """(...) from each rank -> (rank, ...), the same on all ranks."""
         own = own.contiguous()
         found = [torch.empty_like(own) for _ in range(self.size)]
         distributed.all_gather(found, own, group=self._group)
         return torch.stack(found)
 
     def largest(self, own: float) -> float:
-        """The largest of a number on each rank; NaN if one is."""
+        """The largest of one number per rank; NaN if one of them is NaN."""
         numbers = torch.tensor([own], dtype=torch.float64, device=self.device)
         return float(self.gathered(numbers).max())
 
     def require_same(self, inputs: torch.Tensor) -> None:
-        """Refuses rows, (row, width), that are not the same on all ranks, whose logits would be mixed.
+        """Refuses rows, (row, width), that differ between ranks, because their logits would be mixed.
 
         Raises:
-            LensError: on all ranks, if they differ on one by more than rounding.
+            LensError: on all ranks, if those of one rank differ by more than rounding.
         """
         sums = [each.sum(dim=-1, dtype=torch.float64) for each in (inputs, inputs.abs())]
         found, sizes = self.gathered(torch.stack(sums)).unbind(dim=1)  # (rank, row) each
         allowed = _SAME * torch.finfo(inputs.dtype).eps / inputs.shape[-1] ** 0.5
         if (found.amax(dim=0) - found.amin(dim=0) > allowed * sizes.amax(dim=0)).any():
             raise LensError(
-                "the ranks of this model have different states: a function of yours (edit_output=, a decoder, a hook) "
-                "gave each rank something else; if it draws random numbers, seed them alike on every rank"
+                "the ranks of this model have different states: one of your functions (edit_output=, a decoder, a "
+                "hook) returned something different on each; if it is random, use the same seed on every rank"
             )
 
     def whole(self, own: torch.Tensor) -> torch.Tensor:
-        """(..., own token) -> (..., vocabulary); for a few rows, as a lens never needs it of many."""
+        """(..., own token) -> (..., vocabulary); for a few rows, as a lens never needs it for many."""
         padded = nn.functional.pad(own, (0, self.most - own.shape[-1]))
         return torch.cat(list(self.gathered(padded)), dim=-1)[..., : self.vocabulary]
 
     def alike(self, function: Callable[[], _T]) -> _T:
-        """Calls a function on each rank; if memory runs out on one, that is raised on all.
+        """Calls a function on each rank; if memory runs out on one rank, all raise an error.
 
         Raises:
-            MemoryError: on another rank.
+            MemoryError: memory ran out on another rank.
         """
         found, failed = None, None
         try:
@@ -112,13 +112,13 @@ class HeadShard(nn.Module):
 
 
 def require_gathered(head: nn.Module, model_class: str, count: int) -> None:
-    """Refuses a model that returns on each rank the logits of that rank's tokens only.
+    """Refuses a model that returns on each rank only the logits of that rank's tokens.
 
     Args:
-        count: of how many tokens it returns logits.
+        count: for how many tokens it returns logits.
 
     Raises:
-        LensError: they are those of a part of the head.
+        LensError: the logits are those of a part of the head.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return
@@ -127,16 +127,16 @@ def require_gathered(head: nn.Module, model_class: str, count: int) -> None:
     weight = getattr(head, "weight", None)
     if isinstance(weight, DTensor) and len(weight.to_local()) == count < len(weight):
         raise LensError(
-            f"{model_class} returns the logits of {count:,} of its {len(weight):,} tokens on each rank, as its head is "
-            "split and they are not gathered: load it with a plan that gathers them ('colwise_gather_output')"
+            f"{model_class} returns the logits of {count:,} of its {len(weight):,} tokens on each rank, because its "
+            "head is split and they are not gathered: load it with a plan that gathers them ('colwise_gather_output')"
         )
 
 
 def shard_of(head: nn.Module, vocabulary: int) -> HeadShard | None:
-    """The part of a head that this rank holds; None if the head is not split by tokens, or in another way.
+    """The part of a head that this rank holds; None if the head is not split, or not by tokens.
 
     Args:
-        vocabulary: tokens that count; further rows of a padded head are left out.
+        vocabulary: the number of real tokens; further rows of a padded head are left out.
     """
     if not (distributed.is_available() and distributed.is_initialized()) or type(head) is not nn.Linear:
         return None

@@ -1,7 +1,7 @@
-"""The heads of every block's attention, found by running, and what each of them writes into the stream.
+"""The heads of every block's attention, found by running the model, and what each of them writes into the stream.
 
-The output projection of an attention is given what its heads return, one beside the other. It is linear but for its
-bias, so that what it writes is the sum of what it makes of each head, and the bias.
+The output projection of an attention takes the concatenated outputs of its heads. It is linear except for its bias, so
+its output is the sum of its outputs for each head, plus the bias.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from bauklens.model.sublayers import Sublayer, Sublayers, fits
 from bauklens.model.weights import has_packed
 
 _GRAINS = 4
-"""Rounding of one dtype that each term of a sum may show."""
+"""How many roundings of the dtype each term of a sum may be off by."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Heads:
     """The heads of one block's attention.
 
     Attributes:
-        projection: the module that is given what the heads return, side by side, and whose output is written.
-        count: how many heads there are.
-        norm: the module that the block applies to that output before it adds it; None if there is none.
-        scale: what the block multiplies by before it adds.
-        biased: whether something is written that is of no head: the projection's bias, or the norm's.
+        projection: the module whose input is the concatenated outputs of the heads, and whose output is written.
+        count: the number of heads.
+        norm: the module that the block applies to that output before adding it; None if there is none.
+        scale: the factor that the block applies before adding.
+        biased: whether something is written that belongs to no head: the bias of the projection or of the norm.
     """
 
     projection: str
@@ -47,12 +47,12 @@ class Heads:
 
 
 class HeadOutputs:
-    """What each head of one attention writes at some positions, computed when it is asked for.
+    """What each head of one attention writes at some positions, computed on demand.
 
     Args:
         model: the model, or its shell, whose modules are kept.
-        given: (..., position, heads x size), what the projection is given.
-        added: number of a head -> (..., position, hidden), what an edit adds to what it writes.
+        given: (..., position, heads x size), the projection's input.
+        added: number of a head -> (..., position, hidden), what an edit adds to the head's output.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class HeadOutputs:
 
     @torch.no_grad()
     def of(self, head: int | None, columns: Any = slice(None)) -> torch.Tensor:
-        """(..., position, hidden), what a head writes; of None, what is of no head.
+        """(..., position, hidden), what a head writes; for None, what belongs to no head.
 
         Args:
             columns: which positions, as an index.
@@ -87,9 +87,9 @@ class HeadOutputs:
 
     @torch.no_grad()
     def all_of(self, columns: Any) -> torch.Tensor:
-        """(head + 1, position, hidden), what every head writes at a few positions, and last what is of none.
+        """(head + 1, position, hidden), what every head writes at a few positions, and last what belongs to none.
 
-        The projection is called once. Only for what it is given of one prompt, (position, heads x size).
+        The projection is called once. This is only for the input of one prompt, (position, heads x size).
 
         Args:
             columns: which positions, as an index.
@@ -118,13 +118,13 @@ class HeadOutputs:
 
     @cached_property
     def _nothing(self) -> torch.Tensor:
-        """(hidden,), what the projection makes of nothing: its bias."""
+        """(hidden,), the projection's output for zeros: its bias."""
         found: torch.Tensor = self._projection.forward(torch.zeros_like(self.given.flatten(0, -2)[:1]))
         return found[0]
 
     @cached_property
     def _frozen(self) -> FrozenNorm | None:
-        """The norm at the scale that it has at each position."""
+        """The norm with the scale that it has at each position."""
         if self._norm is None:
             return None
         output = self._projection.forward(self.given).flatten(0, -2)
@@ -132,12 +132,12 @@ class HeadOutputs:
 
     @torch.no_grad()
     def add_up_to(self, attention: torch.Tensor, columns: Any = slice(None), parts: torch.Tensor | None = None) -> bool:
-        """Whether what the heads write, and what is of none, make up what the attention writes, to rounding.
+        """Whether the heads' outputs, and what belongs to none, add up to the attention's output, to rounding.
 
         Args:
             attention: (..., position, hidden), at all positions.
             columns: which positions, as an index.
-            parts: what :meth:`all_of` found there, if it is at hand.
+            parts: what :meth:`all_of` found there, if it has been called.
         """
         whole = attention[..., columns, :].float()
         found, largest = torch.zeros_like(whole), whole.abs()
@@ -153,10 +153,10 @@ class HeadOutputs:
 def find_heads(
     model: nn.Module, layout: Layout, sublayers: Sublayers, inputs: Inputs, calls: list[Call]
 ) -> tuple[Heads | str, ...]:
-    """The heads of every block, or a sentence that says why those of a block cannot be told apart.
+    """The heads of every block, or a sentence that explains why those of a block cannot be told apart.
 
-    How many there are is read off the attention itself (:mod:`bauklens.model.joined`), and that they and the bias add
-    up to what it writes is proved.
+    Their number is found from the attention itself (:mod:`bauklens.model.joined`). It is proved that the heads and the
+    bias add up to what the attention writes.
 
     Args:
         inputs: what was run.
@@ -173,12 +173,12 @@ def find_heads(
 
 
 def heads_over_ranks(model: nn.Module) -> int | None:
-    """How many heads an attention has in all, if a model is spread over ranks, each of which may have fewer."""
+    """The total number of an attention's heads, if the model is spread over ranks, which may each have fewer."""
     return None if ranks_of(model) is None else getattr(text_config(model), "num_attention_heads", None)
 
 
 def _all_of(found: Heads | str, whole: int | None, block: str) -> Heads | str:
-    """The heads, if these are all."""
+    """The heads, if this rank has all of them; else a sentence."""
     if isinstance(found, str) or whole is None or found.count == whole:
         return found
     return f"each rank has {found.count} of the {whole} attention heads of {block}"
@@ -197,16 +197,16 @@ class _Place:
         self.candidates = [] if sublayer.names[1:] else list(self._candidates())
 
     def heads(self, sizes: dict[str, int]) -> Heads | str:
-        """The heads, given the size of those that each candidate is given."""
+        """The heads, given the head size of each candidate."""
         if self._sublayer.names[1:]:
-            return f"{self._sublayer} are added up in {self.block}, so that there is no one projection of heads"
+            return f"{self._sublayer} are added up in {self.block}, so no single module projects all heads"
         for call in self.candidates:
             if call.name not in sizes:
                 continue
             found = self._proved(call, sizes[call.name])
             if found is not None:
                 return found
-        return f"what {self._sublayer} writes is not the output of a projection that is given heads side by side"
+        return f"what {self._sublayer} writes is not the output of a projection of concatenated heads"
 
     def _candidates(self) -> Iterator[Call]:
         """The modules with a matrix that may be the projection, the outermost first."""
@@ -216,7 +216,7 @@ class _Place:
                 yield call
 
     def _leads_on(self, call: Call) -> bool | None:
-        """Whether what a module returns goes through a norm; None if it does not lead to what the attention writes."""
+        """Whether a module's output goes through a norm; None if it does not lead to what the attention writes."""
         output = self._as_state(call.output)
         if self._sublayer.adds:
             part = self._wrote

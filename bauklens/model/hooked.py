@@ -1,4 +1,4 @@
-"""A HookedTransformer of TransformerLens, called as a causal language model of transformers is."""
+"""A HookedTransformer from TransformerLens that is called like a causal language model from transformers."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +14,8 @@ class HookedModel(nn.Module):
 
     Attributes:
         model: the HookedTransformer.
-        config: what a lens asks of a configuration: the context's length, and names.
-        ends_with_its_context: it has no positions beyond the context, whatever their kind.
+        config: the parts of a configuration that a lens needs: the context's length, and names.
+        ends_with_its_context: True, as it has no positions beyond the context, whatever their kind.
     """
 
     ends_with_its_context = True
@@ -31,7 +31,7 @@ class HookedModel(nn.Module):
         )
 
     def get_input_embeddings(self) -> Any:
-        """The module that the token ids go to."""
+        """The module that takes the token ids."""
         return self.model.embed
 
     def get_output_embeddings(self) -> Any:
@@ -39,12 +39,12 @@ class HookedModel(nn.Module):
         return self.model.unembed
 
     def forward(self, input_ids: Any, **_: Any) -> SimpleNamespace:
-        """The logits of token ids (prompt, position), to which no token is added."""
+        """The logits for token ids (prompt, position); no token is added to them."""
         return SimpleNamespace(logits=self.model(input_ids, return_type="logits", prepend_bos=False))
 
 
 def as_language_model(model: nn.Module) -> HookedModel:
-    """The same one for a model for as long as it is in use, as lenses lock the model that they run."""
+    """Always the same one for a model that is in use, because lenses lock the model that they run."""
     found = _made.get(id(model))
     if found is None:
         found = _made[id(model)] = HookedModel(model)

@@ -1,4 +1,4 @@
-"""Pictures in whatever form they are at hand (files, arrays, tensors) -> what processors take. Files are hostile."""
+"""Turns pictures in any form (files, arrays, tensors) into what processors take. Files are treated as hostile."""
 
 import base64
 import binascii
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Kinds of files that are read: of pixels alone, without a language of their own."""
+"""Kinds of files that are read: only those that hold nothing but pixels, and no code."""
 
 LARGEST = 1 << 28
-"""Bytes of a file, at most."""
+"""The most bytes of a file."""
 
 THINNEST = 200
-"""How many times as long as the shorter side the longer one may be: processors scale the shorter one up."""
+"""The largest ratio of the longer side to the shorter one: processors scale the shorter one up."""
 
 _KINDS = "a file, an image of PIL, or an array or a tensor of shape (height, width, 3) or (3, height, width)"
 
@@ -47,13 +47,13 @@ def pictures_of(given: Any) -> "list[Image]":
 
 
 def picture_of(given: Any, name: str) -> "Image":
-    """A picture in red, green and blue, turned upright if its file says how.
+    """A picture in red, green and blue, turned upright if its file has an orientation.
 
     Args:
         given: a path; the bytes of a file; a ``file:`` or ``data:`` address; an image of PIL; or numbers: an array or a
             tensor of whole numbers 0 .. 255, or of numbers 0 .. 1, of shape (height, width), (height, width, 1, 3 or
             4), or with the channels first.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
         LensError: it is none of these, is not a regular file, is damaged, or has more pixels than PIL allows.
@@ -65,8 +65,8 @@ def picture_of(given: Any, name: str) -> "Image":
         return _opened(_decoded(given, name), name)
     if isinstance(given, str) and given.startswith(("http:", "https:")):
         raise LensError(
-            f"{name} is an address, and nothing is fetched: download it, and pass the file, in a message as "
-            '{"type": "image", "image": FILE}'
+            f"{name} is a web address, and nothing is downloaded: download it yourself and pass the file, in a message "
+            'as {"type": "image", "image": FILE}'
         )
     if isinstance(given, str) and given.startswith("file:"):
         given = _local(given, name)
@@ -82,7 +82,7 @@ def picture_of(given: Any, name: str) -> "Image":
 
 
 def in_message(part: Mapping[str, Any], name: str) -> "Image | None":
-    """The picture that a part of a message holds itself; None if it only says that there is one.
+    """The picture inside a part of a message; None if the part only marks the place of one.
 
     Raises:
         LensError: as :func:`picture_of`.
@@ -100,7 +100,7 @@ def _local(address: str, name: str) -> str:
     """The path in a ``file:`` address of this machine."""
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
-        raise LensError(f"{name} is a file on {parts.netloc:.80}: pass one of this machine")
+        raise LensError(f"{name} is a file on {parts.netloc:.80}: pass a file on this machine")
     return url2pathname(parts.path)
 
 

@@ -1,6 +1,6 @@
 """Which positions of a prompt read which picture, video or sound, and which part of a picture each of them reads.
 
-A place is only given if the layout of the type of model is known, and the positions are exactly as many as it takes.
+A place is only given if the layout of the model type is known, and the number of positions is exactly right.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from bauklens.model.inputs import Inputs
 from bauklens.model.placeholders import placeholders_of
 
 _FRAMES = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"}
-"""Types of models that give a video's positions frame by frame, and within one row by row."""
+"""Types of models that order a video's positions frame by frame, and within a frame row by row."""
 
 _LOOKED_AT = {"mllama"}
-"""Types of models whose placeholder says where a picture is, but is not filled by it."""
+"""Types of models whose placeholder marks the place of a picture, but is not filled by it."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Something that a prompt holds beside its text: a picture, a part of one, a frame of a video, a sound.
+    """A part of a prompt other than text: a picture, a part of one, a frame of a video, a sound.
 
     Attributes:
         name: such as ``"image 1"`` or ``"image 2, tile 3"``.
         positions: (position,) int64, those that it fills.
-        grid: (row, column) int64, the positions that read its patches; (0, 0) if that is not known.
-        image: the number of the picture, from 0; None if it is not one, or not known which.
-        frame: the number of the pixels that the grid covers; None if that is the whole picture.
+        grid: (row, column) int64, the positions that read its patches; (0, 0) if they are not known.
+        image: the number of the picture, from 0; None if it is not a picture, or its number is not known.
+        frame: the number of the frame that the grid covers; None if it covers the whole picture.
         shown: whether the picture, or its pixels, can be shown under the grid.
     """
 
@@ -45,12 +45,12 @@ class View:
 
 
 def views_of(model: nn.Module, inputs: Inputs, tokenizer: Any = None, images: int | None = None) -> list[View]:
-    """What a prompt holds beside its text, in the order of its positions.
+    """The parts of a prompt other than text, in the order of their positions.
 
     Args:
-        inputs: of one prompt; of what a picture fills, none if these are no positions of it (in an encoder-decoder).
-        tokenizer: tells the tokens apart that name tiles of a picture; may be None.
-        images: how many pictures there are, if that is known.
+        inputs: those of one prompt; empty result if pictures fill no positions of it (as in an encoder-decoder).
+        tokenizer: distinguishes the tokens that name tiles of a picture; may be None.
+        images: the number of pictures, if it is known.
     """
     if inputs.keyword != "input_ids" or getattr(getattr(model, "config", None), "model_type", "") in _LOOKED_AT:
         return []
@@ -66,7 +66,7 @@ def views_of(model: nn.Module, inputs: Inputs, tokenizer: Any = None, images: in
 
 
 def _filled(model: nn.Module, inputs: Inputs) -> dict[str, list[int]]:
-    """Kind -> the positions that are filled by it."""
+    """Kind -> the positions that it fills."""
     filled = inputs.filled.nonzero()[:, 0].tolist()
     kinds = placeholders_of(model)
     named = [kinds.get(int(inputs.ids[0, position]), "image") for position in filled]
@@ -105,7 +105,7 @@ def _parts(given: Given) -> list[Part] | None:
 
 
 def _placed(parts: Sequence[Part], positions: list[int]) -> list[View] | None:
-    """Parts with their positions, in order; None unless these are as many, and follow one another in each part."""
+    """Parts with their positions, in order; None unless the counts match and each part's positions are contiguous."""
     if not parts or sum(part.count for part in parts) != len(positions) or any(part.rows < 1 for part in parts):
         return None
     views, start = [], 0
@@ -140,12 +140,12 @@ def _videos(model: nn.Module, inputs: Inputs, positions: list[int]) -> list[View
 
 
 def _frames_said(first: int, last: int) -> str:
-    """The frames that are read together, counted from 1."""
+    """The frames that are read together, counted from 1, in words."""
     return f"frame {first}" if first == last else f"frames {first} to {last}"
 
 
 def _in_order(kind: str, positions: list[int], count: int | None) -> list[View]:
-    """Positions of which it is not known what they read: a run for each thing, or all of them together."""
+    """Positions whose content is not known in detail: one run per thing, or all of them together."""
     runs = _runs(positions)
     if count == 1 or len(runs) == 1:
         return [View(f"{kind} 1", np.array(positions), image=0 if kind == "image" else None)]
@@ -158,7 +158,7 @@ def _in_order(kind: str, positions: list[int], count: int | None) -> list[View]:
 
 
 def _count(inputs: Inputs) -> int | None:
-    """How many pictures there are of pixels, if that can be told from their shape."""
+    """The number of pictures in the pixels, if their shape shows it."""
     pixels = inputs.extra.get("pixel_values")
     if not isinstance(pixels, torch.Tensor) or pixels.dim() != 4 or pixels.shape[1] != 3:
         return None
@@ -166,7 +166,7 @@ def _count(inputs: Inputs) -> int | None:
 
 
 def _runs(positions: Sequence[int]) -> list[list[int]]:
-    """Positions that follow one another, as one list each."""
+    """Runs of contiguous positions, one list each."""
     runs: list[list[int]] = []
     for position in positions:
         if runs and runs[-1][-1] == position - 1:
@@ -177,7 +177,7 @@ def _runs(positions: Sequence[int]) -> list[list[int]]:
 
 
 def _preceding(inputs: Inputs, runs: list[list[int]], tokenizer: Any) -> list[str]:
-    """The token before each run, as its vocabulary writes it; empty if there is no tokenizer."""
+    """The token before each run, as its vocabulary writes it; empty without a tokenizer."""
     if tokenizer is None:
         return []
     before = [int(inputs.ids[0, run[0] - 1]) if run[0] else None for run in runs]

@@ -1,7 +1,7 @@
-"""How types of models lay out what they read of pictures in a prompt: only those whose layout was seen by running them.
+"""How types of models lay out pictures in a prompt: only types whose layout was checked by running them.
 
-A layout is a function of the configuration and of the inputs. It gives the parts of all pictures in the order of their
-positions, or None if it is not known; :mod:`bauklens.model.image_grid` gives them positions, if their count is right.
+A layout is a function of the configuration and the inputs. It returns the parts of all pictures in the order of their
+positions, or None if they are not known; :mod:`bauklens.model.image_grid` adds the positions, if their count is right.
 """
 
 from bauklens.model.image_parts import Given, Layout, Part, patch_size, side_of, whole_root
@@ -25,7 +25,7 @@ def _llava(given: Given) -> list[Part] | None:
 
 
 def _downscaled(given: Given) -> int:
-    """By how much a VQ-VAE's encoder makes a picture smaller."""
+    """The factor by which a VQ-VAE's encoder makes a picture smaller."""
     return int(2 ** (len(given.config.vq_config.channel_multiplier) - 1))
 
 
@@ -50,12 +50,12 @@ def _by_strides(given: Given) -> int:
 
 
 def _convolved(given: Given) -> int:
-    """Of patches that two convolutions of stride 2 follow: pixels to a position."""
+    """For patches that are followed by two convolutions of stride 2: pixels per position."""
     return patch_size(given) * 4
 
 
 def _sam(given: Given) -> int:
-    """The same of a SAM tower, in front of another one."""
+    """The same for a SAM tower in front of another one."""
     return side_of(given.vision.sam_config.patch_size) * 4
 
 

@@ -1,4 +1,4 @@
-"""Layouts of pictures that are one grid of patches each: of sizes among the inputs, or of the shape of the pixels."""
+"""Layouts of pictures that are one grid of patches each, found from sizes in the inputs or the shape of the pixels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from bauklens.model.image_parts import Given, Layout, Part, frames, numbered, pa
 
 
 def grid_thw(field: str = "spatial_merge_size", **ends: Any) -> Layout:
-    """Of ``image_grid_thw``, in patches: a field of the vision tower says how many are one position each way."""
+    """From ``image_grid_thw``, in patches; a field of the vision tower says how many make one position each way."""
 
     def layout(given: Given) -> list[Part] | None:
         return _of_grid_thw(given, [getattr(given.vision, field, None)] * len(given.table("image_grid_thw")), **ends)
@@ -18,17 +18,17 @@ def grid_thw(field: str = "spatial_merge_size", **ends: Any) -> Layout:
 
 
 def merged_grid_thw(given: Given) -> list[Part] | None:
-    """Of ``image_grid_thw``, in positions."""
+    """From ``image_grid_thw``, in positions."""
     return _of_grid_thw(given, [1] * len(given.table("image_grid_thw")))
 
 
 def grid_thw_each(given: Given) -> list[Part] | None:
-    """Of ``image_grid_thw``, in patches, and of how many ``image_merge_sizes`` merges each way, picture by picture."""
+    """From ``image_grid_thw``, in patches, and ``image_merge_sizes``: how many are merged each way, per picture."""
     return _of_grid_thw(given, [row[0] for row in given.table("image_merge_sizes")])
 
 
 def _of_grid_thw(given: Given, merge: Sequence[Any], **ends: Any) -> list[Part] | None:
-    """Of ``image_grid_thw``, in patches, of which so many, for each picture, are merged to one position each way."""
+    """From ``image_grid_thw``, in patches, and the number that each picture merges into one position each way."""
     parts = []
     for image, (size, each) in enumerate(zip(given.table("image_grid_thw"), merge, strict=False)):
         by = side_of(each)
@@ -41,13 +41,13 @@ def _of_grid_thw(given: Given, merge: Sequence[Any], **ends: Any) -> list[Part] 
 def listed_sizes(
     name: str, divisor: Callable[[Given], int], *, up: bool = False, cut: bool = False, **rest: Any
 ) -> Layout:
-    """Of an input (picture, 2) with heights and widths.
+    """From an input (picture, 2) with heights and widths.
 
     Args:
-        divisor: by how much they are divided.
-        up: whether a rest counts as one.
+        divisor: what they are divided by.
+        up: whether to round up.
         cut: whether a picture may be cut into several that this input lists.
-        rest: of each part.
+        rest: further fields of each part.
     """
 
     def layout(given: Given) -> list[Part] | None:
@@ -61,7 +61,7 @@ def listed_sizes(
 
 
 def patch_places(pooling: Callable[[Given], int]) -> Layout:
-    """Of ``image_position_ids`` (picture, patch, 2): column and row of each patch, -1 where there is none."""
+    """From ``image_position_ids`` (picture, patch, 2): column and row of each patch, -1 if there is none."""
 
     def layout(given: Given) -> list[Part] | None:
         places, by = given.extra.get("image_position_ids"), pooling(given)
@@ -80,7 +80,7 @@ def patch_places(pooling: Callable[[Given], int]) -> Layout:
 
 
 def pixel_patches(divisor: Callable[[Given], int], *, cut: bool = False, **rest: Any) -> Layout:
-    """Of pixels that are pictures, cut into squares of so many pixels."""
+    """From pixels that are pictures, cut into squares of this many pixels."""
 
     def layout(given: Given) -> list[Part] | None:
         by, pixels = divisor(given), given.pixels()
@@ -92,7 +92,7 @@ def pixel_patches(divisor: Callable[[Given], int], *, cut: bool = False, **rest:
 
 
 def patches_and_class(given: Given) -> list[Part] | None:
-    """One position for each patch; before them, with the strategy "full", that of a CLIP tower's class."""
+    """One position per patch; with the strategy "full", the class token of a CLIP tower comes before them."""
     pixels, side = given.pixels(), patch_size(given)
     if pixels is None or not side:
         return None
@@ -102,7 +102,7 @@ def patches_and_class(given: Given) -> list[Part] | None:
 
 
 def squares(side: Callable[[Given], int], *, cut: bool = False) -> Layout:
-    """Of pixels that are pictures, or crops of them if they may be cut, of so many positions each way."""
+    """From pixels that are pictures, or crops of them if they may be cut, with this many positions each way."""
 
     def layout(given: Given) -> list[Part] | None:
         size, pixels = side(given), given.pixels()
@@ -114,7 +114,7 @@ def squares(side: Callable[[Given], int], *, cut: bool = False) -> Layout:
 
 
 def feature_map(given: Given) -> list[Part] | None:
-    """Of square pixels, each with as many positions: those of a square."""
+    """From square pictures with equally many positions each: those of a square."""
     pixels = given.pixels()
     if pixels is None or pixels[1] != pixels[2] or given.count % pixels[0]:
         return None
@@ -123,7 +123,7 @@ def feature_map(given: Given) -> list[Part] | None:
 
 
 def rows_apart(given: Given) -> list[Part] | None:
-    """Of one picture: each row is a run of its own, all of the same length, and the same token follows each."""
+    """For one picture: each row is a separate run, all have the same length, and the same token follows each."""
     ends = {tuple(each) for each in given.between}
     if given.images not in (None, 1) or len(set(given.runs)) != 1 or len(ends) != 1 or len(next(iter(ends))) != 1:
         return None

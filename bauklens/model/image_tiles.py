@@ -1,4 +1,4 @@
-"""Layouts of pictures that are cut into tiles, which a model reads beside the whole picture."""
+"""Layouts of pictures that are cut into tiles, which a model reads together with the whole picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from bauklens.model.image_parts import Given, Layout, Part, frames, patch_size, 
 
 
 def tiles_in_runs(side: Callable[[Given], int]) -> Layout:
-    """A picture is a run of positions, of one tile after another; which tile is which is not in the inputs."""
+    """A picture is one run of positions, tile after tile; the inputs do not show which tile is which."""
 
     def layout(given: Given) -> list[Part] | None:
         size, pixels = side(given), given.pixels()
@@ -33,10 +33,10 @@ def tiles_in_runs(side: Callable[[Given], int]) -> Layout:
 
 
 def tiles_apart(side: Callable[[Given], int], whole: str | None = None) -> Layout:
-    """Each tile is a run of positions of its own.
+    """Each tile is a separate run of positions.
 
     Args:
-        whole: the token before the whole picture, which comes after its tiles; None if no token tells it from them.
+        whole: the token before the whole picture, which comes after its tiles; None if no token marks it.
     """
 
     def layout(given: Given) -> list[Part] | None:
@@ -58,7 +58,7 @@ def tiles_apart(side: Callable[[Given], int], whole: str | None = None) -> Layou
 
 
 def per_tile(scale: Callable[[Any], float]) -> Callable[[Given], int]:
-    """How many positions a tile has each way, as all are of the size that the vision tower takes."""
+    """How many positions a tile has each way; all tiles have the size that the vision tower takes."""
 
     def side(given: Given) -> int:
         pixels = given.pixels()
@@ -74,7 +74,7 @@ def any_resolution(*, in_proportion: bool = False, most: bool = False) -> Layout
     """First the whole picture as a square, then its tiles as one grid whose rows end with a position for a new line.
 
     Args:
-        in_proportion: whether a square has as many positions as ``downsample_rate`` says.
+        in_proportion: whether ``downsample_rate`` determines the positions of a square.
         most: whether ``vision_aspect_ratio`` limits the tiles.
     """
 
@@ -102,7 +102,7 @@ def any_resolution(*, in_proportion: bool = False, most: bool = False) -> Layout
 
 
 def best_resolution(size: Sequence[int], choices: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Of several heights and widths, the one in which a picture keeps most of its pixels, and wastes the fewest."""
+    """The height and width, out of several, that keep the most pixels of a picture and waste the fewest."""
 
     def used(choice: Sequence[int]) -> int:
         scale = min(choice[1] / size[1], choice[0] / size[0])
@@ -112,7 +112,7 @@ def best_resolution(size: Sequence[int], choices: Sequence[Sequence[int]]) -> Se
 
 
 def unpadded(size: Sequence[int], resolution: Sequence[int], side: int, pixels: int) -> tuple[int, int]:
-    """Rows and columns of the tiles of a picture, without those of the padding that keeps its proportions."""
+    """Rows and columns of a picture's tiles, without the padding that keeps its proportions."""
     rows, columns = resolution[0] // pixels * side, resolution[1] // pixels * side
     if size[1] / size[0] > columns / rows:
         kept = int(round(size[0] * (columns / size[1]), 7))
@@ -122,7 +122,7 @@ def unpadded(size: Sequence[int], resolution: Sequence[int], side: int, pixels: 
 
 
 def whole_and_crops(given: Given) -> list[Part] | None:
-    """Of ``image_grids``: rows and columns of the whole picture, and of its crops together, if there are any."""
+    """From ``image_grids``: rows and columns of the whole picture, and of its crops together, if there are any."""
     parts = []
     for image, row in enumerate(given.table("image_grids")):
         if len(row) != 4:

@@ -1,4 +1,4 @@
-"""A model and a tokenizer in whatever form they are at hand -> those that a lens runs."""
+"""Turns a model and a tokenizer in any supported form into those that a lens runs."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ def in_hand(model: Any, tokenizer: Any) -> tuple[Any, Any]:
         tokenizer: as :func:`bauklens.model.tokenizers_in_hand.tokenizer_of` takes it.
 
     Raises:
-        LensError: as these two.
+        LensError: see these two functions.
     """
     return unwrapped(model), tokenizer_of(brought(model) if tokenizer is None else tokenizer)
 
 
 def brought(model: Any) -> Any:
-    """The processor or tokenizer that a pipeline or a Trainer of transformers holds; None of anything else."""
+    """The processor or tokenizer that a pipeline or a Trainer of transformers holds; None for anything else."""
     if is_of(model, "transformers", "Pipeline"):
         return getattr(model, "processor", None) or model.tokenizer
     if is_of(model, "transformers", "Trainer"):

@@ -1,4 +1,4 @@
-"""What a forward pass is given, and what a model says of its inputs."""
+"""The inputs of a forward pass, and what a model declares about them."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -16,15 +16,15 @@ from bauklens.model.features import along
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a forward pass is given.
+    """The inputs of a forward pass.
 
     Attributes:
-        ids: (prompt, position) int64, token ids; of one prompt (1, position).
-        extra: name -> whatever else the model's forward needs: pictures, what an encoder returned.
-        keyword: what the forward calls the ids; ``"decoder_input_ids"`` in an encoder-decoder.
+        ids: (prompt, position) int64, token ids; for one prompt (1, position).
+        extra: name -> what else the model's forward needs: pictures, or an encoder's output.
+        keyword: the forward's name for the ids; ``"decoder_input_ids"`` in an encoder-decoder.
         placeholders: ids of positions that the extra inputs fill, such as those of a picture.
-        logits: finds the logits in what the forward returns; None: :func:`bauklens.model.forward.logits_of`.
-        of_text: inputs along the positions -> their number at a position of generated text; by default that of the last
+        logits: finds the logits in the forward's output; None: :func:`bauklens.model.forward.logits_of`.
+        of_text: inputs along the positions -> their value at a position of generated text; by default that of the last
             position.
     """
 
@@ -37,7 +37,7 @@ class Inputs:
 
     @property
     def count(self) -> int:
-        """How many positions there are."""
+        """The number of positions."""
         return self.ids.shape[1]
 
     @property
@@ -48,7 +48,7 @@ class Inputs:
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """What is given, by name: other modules may run for other inputs."""
+        """The names of the inputs: other modules may run for other inputs."""
         return (self.keyword, *sorted(self.extra))
 
     @property
@@ -62,7 +62,7 @@ class Inputs:
         )
 
     def first(self, count: int) -> "Inputs":
-        """The first few positions; all, if the extra inputs fill some of those that would be left out, or may do so."""
+        """The first few positions; or all, if the extra inputs may fill some of those that would be left out."""
         filled = self.filled
         apart = [name for name, value in self.extra.items() if not self._along(name, value)]
         may_fill = bool(apart) and not self._source and not filled.any()
@@ -72,10 +72,10 @@ class Inputs:
         return replace(self, ids=self.ids[:, :count], extra=cut)
 
     def at(self, positions: torch.Tensor, times: int = 1) -> "Inputs":
-        """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of so many.
+        """Some of one prompt's positions, (position,) or (times, position) int64, as a batch of that shape.
 
-        This is for blocks that do nothing: of the extra inputs only an encoder's source goes with them, and positions
-        that one fills have another id.
+        This is for blocks that do nothing: an encoder's source is the only extra input that is kept, and positions
+        that a picture fills get another id.
         """
         filled, ids = self.filled, self.ids[0]
         if filled.any() and not filled.all():
@@ -85,7 +85,7 @@ class Inputs:
 
     @property
     def _source(self) -> Mapping[str, Any]:
-        """What an encoder-decoder reads."""
+        """The source that an encoder-decoder reads."""
         if ENCODED not in self.extra:
             return {}
         return {name: value for name, value in self.extra.items() if not self._along(name, value)}
@@ -94,12 +94,12 @@ class Inputs:
         return along(name, value, self.ids, self.keyword)
 
     def repeated(self, times: int) -> "Inputs":
-        """The prompt several times over, one after another; of the extra inputs only an encoder's source is kept."""
+        """The prompt repeated several times; an encoder's source is the only extra input that is kept."""
         return replace(self, ids=self.ids.repeat(1, times), extra=self._source)
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether there is nothing beside the ids but an encoder's source."""
+        """Whether an encoder's source is the only extra input, if there is any."""
         return not self.extra or bool(self._source)
 
     def followed_by(self, ids: torch.Tensor) -> "Inputs":
@@ -113,19 +113,19 @@ class Inputs:
 
 
 ENCODED = "encoder_outputs"
-"""What an encoder returned, as transformers' encoder-decoders take it."""
+"""The name of an encoder's output, as transformers' encoder-decoders take it."""
 
 
 def _repeated(source: Any, times: int) -> Any:
-    """A part of a source, or what an encoder returned for it, for a batch of prompts; no copy."""
+    """A part of a source, or the encoder's output for it, for a batch of prompts; no copy."""
     return tree_map_only(torch.Tensor, lambda each: each.expand(times, *each.shape[1:]), source)
 
 
 def _longer(name: str, value: torch.Tensor, count: int, of_text: int | None) -> torch.Tensor:
-    """Numbers along the positions of a prompt, and so many more: positions count on, other numbers stay.
+    """Extends values along the positions of a prompt: position numbers count on, other values stay the same.
 
     Args:
-        of_text: the number of positions of text, if it is not that of the last position.
+        of_text: the value at positions of text, if it is not that of the last position.
     """
     last = value[:, -1:].expand(-1, count, *value.shape[2:])
     if of_text is not None:
@@ -135,12 +135,12 @@ def _longer(name: str, value: torch.Tensor, count: int, of_text: int | None) -> 
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The longest text, in tokens, that the model was made for; None if its configuration names no length."""
+    """The longest text, in tokens, that the model was made for; None if its configuration does not have it."""
     return made_for(text_config(model))
 
 
 def exceeded_context(model: nn.Module, count: int) -> int | None:
-    """The context of a model that cannot run a text of so many tokens; None if it can."""
+    """The context of a model that cannot run a text of this many tokens; None if it can."""
     return exceeded(model, text_config(model), count)
 
 
@@ -151,13 +151,13 @@ def text_config(model: nn.Module) -> Any:
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """Where the token ids go: the embedding's device, or the CPU if accelerate keeps its weights on ``meta``."""
+    """The device for token ids: the embedding's device, or the CPU if accelerate keeps its weights on ``meta``."""
     weight = next((input_embeddings(model) or model).parameters(), None)
     return torch.device("cpu") if weight is None or weight.is_meta else weight.device
 
 
 def input_embeddings(model: nn.Module) -> nn.Module | None:
-    """The module that makes states of token ids: the one that the model declares, or else its first embedding."""
+    """The module that turns token ids into states: the one that the model declares, or else its first embedding."""
     declared = _declared(model, "get_input_embeddings")
     if declared is not None:
         return declared
@@ -165,7 +165,7 @@ def input_embeddings(model: nn.Module) -> nn.Module | None:
 
 
 def part_embeddings(model: nn.Module, part: str) -> nn.Module | None:
-    """The embedding of an encoder-decoder's part, if that declares one.
+    """The embedding of one part of an encoder-decoder, if that part declares one.
 
     Args:
         part: ``"get_encoder"`` or ``"get_decoder"``.
@@ -175,7 +175,7 @@ def part_embeddings(model: nn.Module, part: str) -> nn.Module | None:
 
 
 def output_embeddings(model: nn.Module) -> nn.Module | None:
-    """The head that the model declares, if it does."""
+    """The head that the model declares, if it declares one."""
     return _declared(model, "get_output_embeddings")
 
 

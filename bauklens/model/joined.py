@@ -1,4 +1,4 @@
-"""What attentions join before their output projections: what their heads return, put side by side."""
+"""The tensors that attentions join before their output projections: the concatenated outputs of their heads."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,10 +15,10 @@ _JOINING = ("reshape", "view", "flatten")
 
 
 class _Join(NamedTuple):
-    """One tensor (..., heads, size) that was made one (..., heads x size).
+    """One tensor (..., heads, size) that was reshaped to (..., heads x size).
 
     Attributes:
-        number: which of the joins of its block, from 0.
+        number: its number among the joins of its block, from 0.
         size: the length of one part.
         joined: a copy of the result.
     """
@@ -29,11 +29,11 @@ class _Join(NamedTuple):
 
 
 def sizes_joined(model: nn.Module, inputs: Inputs, projections: Mapping[str, str]) -> dict[str, int]:
-    """The size of one head, for each projection that is given what heads return.
+    """The size of one head, for each projection whose input is the outputs of heads.
 
-    That is what was joined last before it. If it is not the projection's input to the last bit, as it is gated or
-    normed on the way, the model is run once more with zeros in the place of the first head: these must be zeros in the
-    input, too, and the rest must not.
+    It is found from the last join before the projection. If the joined tensor is not the projection's input to the last
+    bit, because it is gated or normed in between, the model is run once more with zeros in place of the first head:
+    these must be zeros in the input too, and the rest must not.
 
     Args:
         inputs: a few positions, which are run.
@@ -53,7 +53,7 @@ def sizes_joined(model: nn.Module, inputs: Inputs, projections: Mapping[str, str
 def _seen(
     model: nn.Module, inputs: Inputs, projections: Mapping[str, str], zeroed: Mapping[tuple[str, int], int]
 ) -> dict[str, tuple[_Join, torch.Tensor]]:
-    """The last join before each projection, and what the projection was given."""
+    """The last join before each projection, and the projection's input."""
     found: dict[str, tuple[_Join, torch.Tensor]] = {}
     watch = _Watch(zeroed)
 
@@ -80,13 +80,13 @@ def _seen(
 
 
 class _Watch(TorchFunctionMode):
-    """Keeps what is joined in a block as it runs.
+    """Records the joins in a block while it runs.
 
     Args:
         zeroed: (block, number of a join in it) -> how many of the first numbers of every vector are set to 0.
 
     Attributes:
-        joins: those of the block that began last.
+        joins: the joins of the block that began last.
     """
 
     def __init__(self, zeroed: Mapping[tuple[str, int], int]) -> None:
@@ -95,7 +95,7 @@ class _Watch(TorchFunctionMode):
         self._zeroed, self._block = zeroed, ""
 
     def begin(self, block: str) -> None:
-        """A block begins."""
+        """Notes that a block begins."""
         self._block, self.joins = block, []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -111,7 +111,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _joins(given: Any, output: Any) -> bool:
-    """Whether several vectors were put side by side."""
+    """Whether an operation concatenated several vectors."""
     if not (isinstance(given, torch.Tensor) and isinstance(output, torch.Tensor)) or min(given.ndim, output.ndim) < 2:
         return False
     size, whole = given.shape[-1], output.shape[-1]

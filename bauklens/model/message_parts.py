@@ -1,4 +1,4 @@
-"""The parts of the messages of a chat: which of them are pictures, sounds or videos."""
+"""The parts of a chat's messages: which of them are pictures, sounds or videos."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ _KINDS = {
     **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
-"""What the parts of a message are called that are not texts -> what they are."""
+"""Names of the parts of a message that are not texts -> what they are."""
 
 
 def has_pictures(messages: Any) -> bool:
@@ -22,7 +22,7 @@ def kinds_in(messages: Any) -> set[str]:
 
 
 def parts_of(messages: Any) -> list[list[Any]]:
-    """The parts of each message; none of those that are texts."""
+    """The parts of each message; none for messages that are texts."""
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         return []
     contents = [each.get("content") if isinstance(each, Mapping) else None for each in messages]
@@ -30,7 +30,7 @@ def parts_of(messages: Any) -> list[list[Any]]:
 
 
 def kind_of(part: Any) -> str | None:
-    """``"image"``, ``"audio"`` or ``"video"``, as chat templates or clients of servers call such a part; else None."""
+    """``"image"``, ``"audio"`` or ``"video"``, by the name that chat templates or API clients use; else None."""
     kind = part.get("type") if isinstance(part, Mapping) else None
     return _KINDS.get(kind) if isinstance(kind, str) else None
 

@@ -1,4 +1,4 @@
-"""A configuration -> the class of transformers that loads the model with the head that its weights were saved with."""
+"""Finds the class of transformers that loads a model with the head that its weights were saved with."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,18 +26,18 @@ _OF_TASKS = {"SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoMod
 def class_for(source: str, config: Any, *, own_code: bool = False, task: str | None = None) -> Any:
     """The class whose ``from_pretrained`` loads a model.
 
-    The configuration names the class that was saved. If transformers has no such class, or it has no head for tokens or
-    labels, it is the first kind of model that transformers lists for this type: causal, image and text to text, ...;
-    for an encoder-decoder, those with a source come first.
+    The configuration names the class that was saved. If transformers does not have that class, or it has no head for
+    tokens or labels, it is the first kind of model that transformers lists for this type: causal, image and text to
+    text, ...; for an encoder-decoder, those with a source come first.
 
     Args:
-        source: the model, as an error calls it.
+        source: the model's name in errors.
         config: its configuration.
         own_code: whether code that comes with the model may run.
-        task: the task that an adapter of PEFT was trained for, if that says what head there is.
+        task: the task that an adapter of PEFT was trained for, if it determines the head.
 
     Raises:
-        LensError: transformers has no such class for this type.
+        LensError: transformers has no class with such a head for this type.
     """
     remote = getattr(config, "auto_map", None) or {}
     if own_code and remote:
@@ -64,10 +64,10 @@ def class_for(source: str, config: Any, *, own_code: bool = False, task: str | N
 
 
 def heads_of(model_class: Any) -> list[tuple[str, str]]:
-    """The classes with a head for the type of a model, as (what loads them, their name), without those of no lens.
+    """The classes with a head for a model's type that a lens supports, as (what loads them, their name).
 
     Args:
-        model_class: the class of a model without a head, or with one of another kind.
+        model_class: the class of a model without a head, or with another kind of head.
     """
     config = getattr(model_class, "config_class", None)
     if config is None:
@@ -82,14 +82,14 @@ def heads_of(model_class: Any) -> list[tuple[str, str]]:
 
 
 def takes_more_than_text(model: Any) -> bool:
-    """Whether a model is of a kind that is given images, video or audio."""
+    """Whether a model is of a kind that takes images, video or audio."""
     kinds = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM", "AutoModelForSpeechSeq2Seq")
     known = any(type(model).__name__ in _names(name) for name in kinds)
     return known or getattr(model, "main_input_name", "input_ids") != "input_ids"
 
 
 def _kinds(config: Any) -> Iterable[tuple[str, tuple[type, ...]]]:
-    """The classes that load a configuration of this type, with what each makes of it."""
+    """The classes that load a configuration of this type, with the model class that each returns."""
     for auto in _AUTO:
         found = _classes(auto, type(config))
         if found:
@@ -97,13 +97,13 @@ def _kinds(config: Any) -> Iterable[tuple[str, tuple[type, ...]]]:
 
 
 def _classes(auto: str, config: type) -> tuple[type, ...]:
-    """The classes that one of these makes of a type of configuration."""
+    """The model classes that one of these returns for a type of configuration."""
     found = _mapping(auto).get(config, ())
     return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
 def _names(auto: str) -> set[str]:
-    """The names of all classes that one of these makes."""
+    """The names of all model classes that one of these returns."""
     named = getattr(_mapping(auto), "_model_mapping", {}).values()
     return {name for each in named for name in ([each] if isinstance(each, str) else each)}
 

@@ -17,9 +17,9 @@ from bauklens.model.tracedict import StopForward
 
 
 def require_chain(model: nn.Module, layout: Layout, inputs: Inputs, calls: list[Call]) -> None:
-    """Proves that the output of each block reaches the next one: as it is, or else so that a change of it shows there.
+    """Proves that the output of each block reaches the next one: unchanged, or so that a change of it shows there.
 
-    Single layers, such as norms, have to be given it as it is. If they are not, most of a block is in other lists.
+    Single layers, such as norms, must receive it unchanged. If they do not, most of a block is in other lists.
 
     Args:
         inputs: what was run.
@@ -38,8 +38,8 @@ def require_chain(model: nn.Module, layout: Layout, inputs: Inputs, calls: list[
         given = _given_after_a_change(model, layout, inputs, number) if has_parts else following.inputs
         if len(given) == len(following.inputs) and all(map(_equal, given, following.inputs)):
             raise NotProvedError(
-                f"{layout.blocks_path} of {layout.model_class} is not its blocks: {following.name} does not go on from "
-                f"what {block.name} returns; pass blocks= with the name of the right list"
+                f"{layout.blocks_path} is not the list of blocks of {layout.model_class}: {following.name} does not "
+                f"use what {block.name} returns; pass blocks= with the name of the right list"
             )
 
 
@@ -47,8 +47,8 @@ def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits:
     """Proves that the logits at every position depend on the state there.
 
     Args:
-        states: of the prompt, all its positions, as :class:`bauklens.model.tail.Tail` takes them; a single layer.
-        logits: (1, position, vocabulary), what the tail makes of them.
+        states: those of a single layer at all positions, as :class:`bauklens.model.tail.Tail` takes them.
+        logits: (1, position, vocabulary), the tail's output for them.
 
     Raises:
         NotProvedError: they do not.
@@ -57,8 +57,8 @@ def require_dependence(layout: Layout, tail: Tail, states: torch.Tensor, logits:
     moved = tail(disturbed(states), positions) != logits
     if not moved.any(dim=-1).all():
         raise NotProvedError(
-            f"{layout.blocks_path} of {layout.model_class} is not its blocks: the logits do not depend on what they "
-            "return; pass blocks= with the name of the right list"
+            f"{layout.blocks_path} is not the list of blocks of {layout.model_class}: the logits do not depend on what "
+            "they return; pass blocks= with the name of the right list"
         )
 
 
@@ -67,10 +67,10 @@ def require_places(layout: Layout, tail: Tail, states: torch.Tensor, logits: tor
 
     Args:
         states: (1, *shape), of the prompt.
-        logits: (1, position, vocabulary), what the tail makes of them.
+        logits: (1, position, vocabulary), the tail's output for them.
 
     Raises:
-        NotProvedError: a change at its last place is not one of the logits at the last position, and of no others.
+        NotProvedError: a change at its last place does not change exactly the logits at the last position.
     """
     axis, count = 1 + layout.position_axis, logits.shape[1]
     if states.shape[axis] == layout.streams * count:
@@ -81,12 +81,12 @@ def require_places(layout: Layout, tail: Tail, states: torch.Tensor, logits: tor
     if not changed[-1] or changed[:-1].any():
         raise NotProvedError(
             f"the blocks of {layout.model_class} return states of {states.shape[axis]} places for the {count} "
-            "positions of the prompt, and these are not the last of them"
+            "positions of the prompt, but the positions are not the last of these places"
         )
 
 
 def disturbed(state: torch.Tensor) -> torch.Tensor:
-    """A state with as much noise added as there is of it; the same noise each time."""
+    """A state with noise of its own size added; the same noise each time."""
     noise = torch.randn(state.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     size = state.float().square().mean().sqrt().clamp_min(1.0)
     return state + (noise.to(state.device) * size).to(state.dtype)
@@ -97,7 +97,7 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _given_after_a_change(model: nn.Module, layout: Layout, inputs: Inputs, number: int) -> tuple[torch.Tensor, ...]:
-    """What the block after the one of this number, in the order in which they run, is given if its output changes."""
+    """The input of the block that runs after the one with this number, if the output of that one is changed."""
     returned = 0
     given: tuple[torch.Tensor, ...] = ()
 

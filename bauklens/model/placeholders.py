@@ -12,13 +12,13 @@ _NAMED = re.compile(
     r"(?P<what>image|img|video|audio|sound|speech|vision|media)\w*_token_(id|index)|"
     r"(?P<kind>image|video|audio)_token"
 )
-"""What configurations call such an id; the words for where a picture begins and ends are left out."""
+"""The names of such ids in configurations; those that mark the beginning or end of a picture are left out."""
 
 _ENDS = re.compile(r"start|end|begin|bo[iav]|eo[iav]|pad|newline|break|col|row|global|thumbnail|sep")
 
 
 def placeholders_of(model: nn.Module) -> dict[int, str]:
-    """Id -> what fills its positions (``"image"``, ``"video"``, ``"audio"``), as the configuration names them."""
+    """Id -> what fills its positions (``"image"``, ``"video"``, ``"audio"``), from the configuration."""
     config: Any = getattr(model, "config", None)
     known = {f"{what}_token_id": getattr(config, f"{what}_token_id", None) for what in ("image", "video", "audio")}
     found: dict[int, str] = {}
@@ -31,14 +31,14 @@ def placeholders_of(model: nn.Module) -> dict[int, str]:
 
 
 def require_filled(model: nn.Module, ids: Iterable[int], extra: Iterable[str]) -> None:
-    """Refuses placeholders if nothing comes with them that could fill their positions.
+    """Refuses placeholders if no input could fill their positions.
 
     Args:
         ids: the prompt's.
-        extra: the names of what else the forward is given, beside what goes along the positions.
+        extra: the names of the forward's other inputs, without those that have one value per position.
 
     Raises:
-        LensError: there are placeholders and no pictures, videos or sounds.
+        LensError: there are placeholders, but no pictures, videos or sounds.
     """
     fills, given = placeholders_of(model), list(ids)
     found = [each for each in given if each in fills]
@@ -49,6 +49,6 @@ def require_filled(model: nn.Module, ids: Iterable[int], extra: Iterable[str]) -
     beside = f", or the processor and {options[what]}" if what in options else ""
     count = f"{len(found)} {what} placeholders" if len(found) > 1 else f"one {what} placeholder"
     raise LensError(
-        f"the prompt has {count} (token {found[0]}), but no {what} is given, so that the model would read the "
+        f"the prompt has {count} (token {found[0]}), but no {what} is given, so the model would read the "
         f"placeholder's own embedding: pass what its processor returns{beside}"
     )

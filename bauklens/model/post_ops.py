@@ -1,4 +1,4 @@
-"""The head's product by our own hand: where its weights can be read, and what the model does to its logits is known."""
+"""Multiplies by the head's weights directly, if they can be read and the model's later steps are known."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ from torch.nn.utils.parametrize import is_parametrized
 from bauklens.model.weights import is_plain
 
 _DIGITS = 7
-"""Significant digits of a scale or a cap that a float32 probe vouches for."""
+"""Significant digits of a scale or a cap that a float32 probe can guarantee."""
 
 _SMALL, _LARGE = 1e-4, 3e4
-"""Logits of a probe: from where tanh is a line to where it is flat, for any cap in use (5 to 50)."""
+"""Logits of a probe: from the linear part of tanh to its flat part, for any cap in use (5 to 50)."""
 
 
 @dataclass(frozen=True)
 class PostOps:
-    """What a model makes of its head's logits: ``cap tanh(scale x / cap)``, or ``scale x`` where it has no cap.
+    """What a model does to its head's logits: ``cap tanh(scale x / cap)``, or ``scale x`` without a cap.
 
     The soft-cap is that of Gemma 2 (Gemma Team 2024, section 2); the scale that of Cohere and Granite.
 
@@ -37,7 +37,7 @@ class PostOps:
         return self.scale == 1 and self.cap is None
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """Any shape -> the same."""
+        """Any shape -> the same shape."""
         logits = logits.float() if self.float32 else logits
         logits = logits if self.scale == 1 else logits * self.scale
         return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
@@ -48,7 +48,7 @@ class PostOps:
 
 
 def is_readable(head: nn.Module) -> bool:
-    """Whether a head is nothing but its weights: a Linear without hooks, not wrapped, offloaded or quantized."""
+    """Whether a head is only its weights: a Linear without hooks that is not wrapped, offloaded or quantized."""
     return (
         type(head) is nn.Linear
         and "forward" not in vars(head)  # accelerate replaces it where a module is offloaded or spread
@@ -68,11 +68,11 @@ def probe_logits(like: torch.Tensor) -> torch.Tensor:
 def find_post_ops(
     probe: torch.Tensor, after_head: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
 ) -> PostOps | None:
-    """What a model does to each of its head's logits; None where it does anything else (leaves some out, say).
+    """What a model does to each of its head's logits; None if it does anything else, such as leaving some out.
 
     Args:
-        probe: as :func:`probe_logits` makes it.
-        after_head: the head's logits (..., vocabulary) -> the model's, fewer where the head's vocabulary is padded.
+        probe: as :func:`probe_logits` returns it.
+        after_head: the head's logits (..., vocabulary) -> the model's, fewer if the head's vocabulary is padded.
         dtype: that of the head's logits.
     """
     found = _fitted(probe, after_head(probe))

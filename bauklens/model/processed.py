@@ -1,4 +1,4 @@
-"""A text or a chat with pictures and sounds -> what the model's processor makes of them."""
+"""Runs a model's processor on a text or a chat with pictures and sounds."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +24,11 @@ _MARK = "image_embeds_position_mask"
 
 @dataclass(frozen=True, eq=False)
 class Processed:
-    """What a processor made of a text, pictures and sounds.
+    """The output of a processor for a text, pictures and sounds.
 
     Attributes:
         inputs: the inputs of the model's forward, by name.
-        text: what it was given as text; None if nothing.
+        text: the processor's input text; None if there was none.
         images: the pictures, in order.
         notes: what was added to the text, as sentences.
     """
@@ -52,16 +52,16 @@ def processed(
     """Runs a processor.
 
     Args:
-        model: whose forward says which of the processor's outputs are its inputs.
+        model: the model whose forward determines which of the processor's outputs are kept.
         processor: one of transformers, for pictures or sounds.
-        text: the prompt; None if the messages or the sound are it, or the model reads no text.
+        text: the prompt; None if the messages or the sound are the prompt, or the model reads no text.
         messages: a chat; pictures in its parts are taken as such.
         template: switches of the chat template.
         images: a picture or several, as :func:`bauklens.model.image_files.picture_of` takes them.
-        audio: an array, (sample,), or a WAV file, or several, with the sampling rate that the processor has.
+        audio: an array, (sample,), or a WAV file, or several, with the sampling rate of the processor.
 
     Raises:
-        LensError: it is not a processor; the text has other than a place for each picture; a picture cannot be read; or
+        LensError: it is not a processor; the text does not have one place per picture; a picture cannot be read; or
             the processor fails.
     """
     _require_readable(model, messages, images=images is not None, audio=audio is not None)
@@ -69,7 +69,9 @@ def processed(
     needs_images = images is not None or bool({"image", "video"} & kinds)
     _require_processor(processor, images=needs_images, audio=audio is not None or "audio" in kinds)
     if text is not None and not isinstance(text, str):
-        raise LensError("images and audio go with a text: pass what the processor returns if the prompt is token ids")
+        raise LensError(
+            "images and audio need a text as the prompt: instead of token ids, pass what the processor returns"
+        )
     pictures = [] if images is None else pictures_of(images)
     notes: tuple[str, ...] = ()
     options: dict[str, Any] = {}
@@ -103,7 +105,7 @@ def tokenizer_in(processor: Any) -> Any:
 def _chat(
     processor: Any, messages: Any, images: "list[Image]", *, sounds: bool
 ) -> "tuple[Any, list[Image], tuple[str, ...]]":
-    """A chat whose parts only say where pictures are, the pictures, and what is to be said.
+    """A chat whose parts only mark the places of pictures, the pictures, and notes.
 
     Args:
         sounds: whether sounds are given beside the messages.
@@ -119,11 +121,13 @@ def _chat(
             kind = kind_of(part)
             if kind == "video":
                 raise LensError(
-                    "a part of the messages is a video, and only images and sounds are read: pass what the processor "
+                    "the messages contain a video, but only images and sounds are supported: pass what the processor "
                     "returns for the chat as the prompt"
                 )
             if kind == "audio" and not sounds:
-                raise LensError("a part of the messages is a sound, which is read only from audio=: pass a WAV file")
+                raise LensError(
+                    "the messages contain a sound, but sounds are read only from audio=: pass a WAV file there"
+                )
             if kind == "audio":
                 part = {"type": "audio"}
             if kind == "image":
@@ -134,11 +138,11 @@ def _chat(
             plain.append(part)
         chat.append({**message, "content": plain} if parts else message)
     if held and images:
-        raise LensError("there are images in the messages and in images=: pass them in one of the two")
+        raise LensError("images are given both in the messages and in images=: use only one of the two")
     if held and len(held) != places:
-        hold = "one of them holds one" if len(held) == 1 else f"{len(held)} of them hold one"
+        hold = "one of them holds its image" if len(held) == 1 else f"{len(held)} of them hold their image"
         raise LensError(
-            f"{places} parts of the messages are images, but only {hold}: put the image into each part, as in "
+            f"{places} parts of the messages are images, but only {hold}: put an image into each part, as in "
             '{"type": "image", "image": FILE}, or pass all of them in images='
         )
     images = held or images
@@ -149,7 +153,7 @@ def _chat(
             (_said(_token(processor) or "image", len(images), "the first user's message"),),
         )
     if places != len(images):
-        have = "one part that is an image" if places == 1 else f"{places} parts that are images"
+        have = "one image part" if places == 1 else f"{places} image parts"
         raise LensError(f"the messages have {have}, but {_given(len(images))}: pass one image for each")
     return chat, images, ()
 
@@ -162,9 +166,9 @@ def _placed(
     processor: Any,
     count: int,
 ) -> tuple[Mapping[str, Any], str]:
-    """Inputs of a text without places for pictures, and the text with those that it was given.
+    """The inputs for a text without places for pictures, and the text with the places that were added.
 
-    Some processors find a place themselves.
+    Some processors add a place themselves.
     """
     try:
         inputs = run(text)
@@ -179,7 +183,7 @@ def _placed(
 
 
 def _is_placed(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
-    """Whether positions are marked as those of pictures, if the model marks them."""
+    """Whether some positions are marked as those of pictures, if the model marks them."""
     ids, fills = inputs.get("input_ids"), placeholders_of(model)
     if _MARK in inputs or not fills or not isinstance(ids, torch.Tensor):
         return True
@@ -222,17 +226,17 @@ def _of_forward(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_readable(model: nn.Module, messages: Any, *, images: bool, audio: bool) -> None:
-    """Refuses images and sounds for a model that reads none."""
+    """Refuses images and sounds for a model that does not read them."""
     kinds = kinds_in(messages)
     name = type(model).__name__
     if (images or "image" in kinds) and reads_no("images", model):
-        given = "images=" if images else "the parts of the messages that are images"
+        given = "images=" if images else "the images in the messages"
         raise LensError(
-            f"{name} reads no images: leave {given} out, or load a model that does (AutoModelForImageTextToText)"
+            f"{name} does not read images: leave {given} out, or load a model that does (AutoModelForImageTextToText)"
         )
     if (audio or "audio" in kinds) and reads_no("sounds", model):
-        given = "audio=" if audio else "the parts of the messages that are sounds"
-        raise LensError(f"{name} reads no sounds: leave {given} out, or load a model that does")
+        given = "audio=" if audio else "the sounds in the messages"
+        raise LensError(f"{name} does not read sounds: leave {given} out, or load a model that does")
 
 
 def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
@@ -244,23 +248,23 @@ def _require_processor(processor: Any, *, images: bool, audio: bool) -> None:
         return
     needed = "images need a processor that takes them" if images else "audio needs a processor that takes it"
     raise LensError(
-        f"{needed}, in the tokenizer's place, such as AutoProcessor.from_pretrained "
-        f"makes; got {'None' if processor is None else f'a {type(processor).__name__}'}"
+        f"{needed}, in the tokenizer's place, as AutoProcessor.from_pretrained "
+        f"returns; got {'None' if processor is None else f'a {type(processor).__name__}'}"
     )
 
 
 def _token(processor: Any) -> str | None:
-    """What stands for a picture in a text that the processor is given."""
+    """The placeholder of a picture in a text for the processor."""
     token = getattr(processor, "image_token", None)
     token = getattr(token, "content", token)
     return token if isinstance(token, str) and token else None
 
 
 def _formatter(processor: Any) -> Any:
-    """What holds the chat template: the processor, or else its tokenizer.
+    """The object with the chat template: the processor, or else its tokenizer.
 
     Raises:
-        LensError: neither does.
+        LensError: neither has one.
     """
     holder = processor if getattr(processor, "chat_template", None) else tokenizer_in(processor)
     if not getattr(holder, "chat_template", None):
@@ -282,6 +286,5 @@ def _given(count: int) -> str:
 
 
 def _said(token: str, count: int, where: str = "the text") -> str:
-    said = f"one {token}" if count == 1 else f"{count} times {token}"
-    image = "image" if count == 1 else "images"
-    return f"The prompt had no place for its {image}, so {said} was put at the beginning of {where}."
+    times, image = ("", "image") if count == 1 else (f" {count} times", "images")
+    return f"The prompt had no place for its {image}, so {token} was added{times} at the beginning of {where}."

@@ -1,4 +1,4 @@
-"""A prompt that is not what its user may think: its special tokens, its length, its ids, in words. Needs no torch."""
+"""Notes about a prompt that may surprise its user: its special tokens, its length, its ids. Needs no torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from bauklens.errors import LensError
 from bauklens.text_ids import ids_of
 
 _PROBE = "a"
-"""A text that any tokenizer knows; what stands around it when special tokens are added stands around every text."""
+"""A text that any tokenizer knows; the special tokens that are added around it are added around every text."""
 
 
 def prompt_notes(tokenizer: Any, ids: Sequence[int], *, begins: int | None, is_text: bool) -> list[str]:
     """Sentences about special tokens of a prompt that a user may not want there; empty if there are none.
 
     Args:
-        tokenizer: None if there is none.
+        tokenizer: the tokenizer, or None.
         ids: those of the prompt.
-        begins: the id that begins a text, as the model's configuration has it.
+        begins: the id that begins a text, from the model's configuration.
         is_text: whether the prompt is a text, around which the tokenizer wrote its special tokens.
     """
     before, after = _added(tokenizer)
@@ -27,7 +27,7 @@ def prompt_notes(tokenizer: Any, ids: Sequence[int], *, begins: int | None, is_t
     if repeated is not None:
         count = _count_at_start(ids, repeated)
         how_often = "twice" if count == 2 else f"{count} times"
-        reason = ", as the text has it and the tokenizer adds it" if is_text and repeated == before else ""
+        reason = ", because the text has it and the tokenizer adds it" if is_text and repeated == before else ""
         notes.append(
             f"The prompt begins with {_named(tokenizer, repeated)} {how_often}{reason}: "
             + ("pass the text without it, or a chat as messages." if reason else "it is usually there once.")
@@ -35,39 +35,39 @@ def prompt_notes(tokenizer: Any, ids: Sequence[int], *, begins: int | None, is_t
     if after and len(ids) > len(after) and list(ids[-len(after) :]) == after:
         ended = f"{'The tokenizer ends the prompt' if is_text else 'The prompt ends'} with {_named(tokenizer, after)}"
         notes.append(
-            f"{ended}, so the model reads a text that is finished: to see how it goes on, pass token ids without it."
+            f"{ended}, so the model reads a finished text: to see how it would go on, pass token ids without it."
         )
     return notes
 
 
 def start_notes(tokenizer: Any, missing: int | None) -> list[str]:
-    """What is to be said of a text without the token that the decoder of an encoder-decoder starts with.
+    """A note about a text that lacks the start token of an encoder-decoder's decoder.
 
     Args:
-        missing: that token; None if it is there.
+        missing: that token; None if it is not missing.
     """
     if missing is None:
         return []
     piece = _piece(tokenizer, missing)
     called = f"token {missing}" if piece is None else f"{piece[:80]} (token {missing})"
     return [
-        f"What the decoder has written lacks {called}, which it starts every text with: put that first, or pass a "
-        "text, which is given it."
+        f"What the decoder has written lacks {called}, with which it starts every text: put that first, or pass a "
+        "text, to which it is added."
     ]
 
 
 def context_notes(context: int | None, count: int) -> list[str]:
-    """What is to be said of a text of so many tokens that runs, though it is longer than the context."""
+    """A note about a text of this many tokens that runs, although it is longer than the context."""
     if context is None or count <= context:
         return []
     return [
-        f"The text has {count:,} tokens, but the model was made for at most {context:,}: its predictions after these "
+        f"The text has {count:,} tokens, but the model was made for at most {context:,}: its predictions beyond that "
         "may be poor."
     ]
 
 
 def outside_vocabulary(tokenizer: Any, token_id: int, vocabulary: int | None) -> str:
-    """What to say of an id for which a model has no embedding."""
+    """A text about an id for which a model has no embedding."""
     piece = _piece(tokenizer, token_id)
     said = f"token id {token_id} is not in the model's vocabulary of {vocabulary:,}"
     if piece is None:
@@ -105,7 +105,7 @@ def _named(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _piece(tokenizer: Any, token_id: int) -> str | None:
-    """The piece of a token; None if the tokenizer has none."""
+    """The text of a token in the vocabulary; None if the tokenizer does not have it."""
     try:
         piece = tokenizer.convert_ids_to_tokens(token_id)
     except Exception:  # no tokenizer, or one that anyone made

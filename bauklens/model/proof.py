@@ -1,4 +1,4 @@
-"""Whether logits that were decoded are the model's own, but for rounding."""
+"""Whether decoded logits equal the model's own, except for rounding."""
 
 import torch
 
@@ -6,17 +6,17 @@ from bauklens.errors import LensError
 from bauklens.model.layout import Layout
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.005}
-"""Of the spread of the logits: above what rounding makes, far below what a missed norm, scale or cap makes."""
+"""Relative to the spread of the logits: above the effect of rounding, far below that of a missed norm, scale or cap."""
 
 _FEW = 8
-"""Labels, of which the best may be as near to the median as rounding brings it."""
+"""Up to this many labels, the best may be as near to the median as rounding brings it."""
 
 MASKED = 1e30
-"""Logits beyond this are how a model leaves tokens out, and must be left out here as well."""
+"""Logits below the negative of this mark tokens that a model leaves out; the same must be left out here."""
 
 
 class NotProvedError(LensError):
-    """What was decoded is not what the model says."""
+    """The decoded result is not what the model says."""
 
 
 def prove(
@@ -32,10 +32,10 @@ def prove(
     Args:
         decoded, own: (..., vocabulary).
         dtype: that of the states.
-        allowed: (...,), by how much they may differ, if :func:`allowed_difference` has said it of them before.
+        allowed: (...,), by how much they may differ, if :func:`allowed_difference` has already been called.
 
     Raises:
-        NotProvedError: the difference is more than rounding, so that nothing decoded in this way could be trusted.
+        NotProvedError: the difference is more than rounding, so nothing decoded in this way could be trusted.
     """
     own = own.float()
     decoded = decoded.to(own.device).float()
@@ -51,16 +51,17 @@ def prove(
         worst = (differences - allowed).argmax()
         raise not_proved(
             layout,
-            f"they differ by {differences.flatten()[worst]:.3g}; rounding makes {allowed.flatten()[worst]:.3g} at most",
+            f"they differ by {differences.flatten()[worst]:.3g}, and rounding explains only "
+            f"{allowed.flatten()[worst]:.3g}",
         )
     return float(differences.max())
 
 
 def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """By how much logits may differ from a model's own for rounding: (...,) of (..., vocabulary) float32.
+    """By how much rounding may change a model's own logits: (..., vocabulary) float32 -> (...,).
 
-    This is an estimate: a part of how far the best logit is above the median, and two units of rounding of the largest.
-    Of a few labels the median says little, so that it is a part of the largest.
+    This is an estimate: a fraction of the distance from the median to the best logit, plus two units of rounding of the
+    largest. For a few labels the median says little, so a fraction of the largest is used.
 
     Args:
         dtype: that of the states.
@@ -73,9 +74,8 @@ def allowed_difference(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def not_proved(layout: Layout, difference: str) -> NotProvedError:
-    """The error, with how what was decoded differs from what the model says."""
+    """The error, with a description of how the decoded result differs from what the model says."""
     return NotProvedError(
         f"the lens of {layout.model_class} does not reproduce the model's own logits: {difference}; found blocks "
-        f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the names of the "
-        "right ones"
+        f"{layout.blocks_path} and tail {', '.join(layout.tail)}: pass blocks=, norm= or head= with the right names"
     )

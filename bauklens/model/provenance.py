@@ -1,4 +1,4 @@
-"""Where a result comes from: the model, what ran it, and what it was asked."""
+"""The provenance of a result: the model, the software that ran it, and the arguments."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 
 
 def model_name(model: nn.Module) -> str:
-    """The name that the model was loaded by; of a folder, its last part, so that a report tells no one's paths."""
+    """The name that the model was loaded by; only the last part of a folder, so that a report contains no paths."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     return Path(name).name if Path(name).is_absolute() or is_there(name) else name
 

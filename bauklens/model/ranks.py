@@ -1,9 +1,8 @@
-"""The processes (ranks) that hold one model together, and whether all of them ask it for the same.
+"""The processes (ranks) that hold one model together, and whether all of them make the same call.
 
-A model whose weights are spread over ranks runs on all of them at once: what one rank is given beside the others would
-be mixed into everyone's results, and a rank that calls by itself would wait for ever. So what is asked for is compared
-first, through the store of torch.distributed, which every launcher has set up. That needs no tensors, and a wait can
-end.
+A model whose weights are spread over ranks runs on all of them at once. If one rank passed other inputs, they would be
+mixed into everyone's results, and a rank that calls by itself would wait forever. So the calls are compared first,
+through the store of torch.distributed, which every launcher sets up. That needs no tensors, and a wait can end.
 """
 
 import hashlib
@@ -19,24 +18,24 @@ from torch import distributed, nn
 from bauklens.errors import LensError
 
 PATIENCE = 120.0
-"""Seconds that a rank waits for the others to ask for the same."""
+"""Seconds that a rank waits for the others to make the same call."""
 
 _SOON = 4.0
-"""Seconds that ranks which differ wait for what each was given, to say how they differ."""
+"""Seconds that ranks whose calls differ wait for each other's arguments, to report the difference."""
 
 _SHORTEST, _LONGEST = 0.001, 0.05
-"""Seconds between two looks at the store: more and more."""
+"""Seconds between two looks at the store, which increase."""
 
 _SHOWN = 60
-"""Characters of a text that an error shows."""
+"""The most characters of a text that an error shows."""
 
 _GO, _GAVE_UP = "go", "gave up"
 
 _SHARED = "shared"
-"""Where in the store a text of the first rank is."""
+"""The key in the store of a text of the first rank."""
 
 _calls: dict[tuple[int, ...], int] = {}
-"""Ranks -> how often they have been asked to agree."""
+"""Ranks -> how often they have been compared."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,18 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the rank that shows what was found."""
+        """Whether this is the rank that shows the results."""
         return self.own == self.members[0]
 
     def require_alike(self, what: str, given: Mapping[str, str]) -> None:
-        """Compares what the ranks are given, and waits for all of them.
+        """Compares the ranks' arguments, and waits for all of them.
 
         Args:
-            what: what is called, as an error names it.
+            what: the name of the called function in an error.
             given: names -> texts, the same on each rank.
 
         Raises:
-            LensError: on every rank, if they differ; or some rank does not come within :data:`PATIENCE` seconds.
+            LensError: on every rank, if they differ; or some rank does not arrive within :data:`PATIENCE` seconds.
         """
         store = distributed.distributed_c10d._get_default_store()
         text = json.dumps({"what": what, **given}, sort_keys=True)
@@ -75,29 +74,29 @@ class Ranks:
             raise LensError(self._difference(store, base, text))
 
     def of_first(self, what: str, text: str) -> str:
-        """A text of the first rank, which every rank is handed.
+        """The text of the first rank, which every rank receives.
 
         Args:
-            what: what is called, as an error names it.
-            text: the own one.
+            what: the name of the called function in an error.
+            text: this rank's own text.
 
         Raises:
-            LensError: some rank does not come within :data:`PATIENCE` seconds.
+            LensError: some rank does not arrive within :data:`PATIENCE` seconds.
         """
         store = distributed.distributed_c10d._get_default_store()
         key = f"{self._joined(store, '', what)}/{_SHARED}"
         if self.is_first:
             store.set(key, text)
         elif not _came(store, [key], PATIENCE):
-            raise LensError(f"rank {self.members[0]} ended within {what}")
+            raise LensError(f"rank {self.members[0]} ended during {what}")
         return str(store.get(key).decode())
 
     @contextmanager
     def as_first(self, what: str) -> Iterator[None]:
-        """What the first rank does more than the others: all wait for it, and raise the error that it raises.
+        """Runs what only the first rank does: all others wait for it, and raise the error that it raises.
 
         Args:
-            what: what is called, as an error names it.
+            what: the name of the called function in an error.
         """
         failed: LensError | OSError | None = None
         try:
@@ -111,7 +110,7 @@ class Ranks:
             raise LensError(said)
 
     def _joined(self, store: Any, digest: str, what: str) -> str:
-        """Tells the others that this rank is here, and waits for them; where in the store their digests are."""
+        """Tells the others that this rank is here, and waits for them; returns the prefix of their digests' keys."""
         while True:
             number = _calls[self.members] = _calls.get(self.members, 0) + 1
             base = f"bauklens/{'-'.join(map(str, self.members))}/{number}"
@@ -130,13 +129,13 @@ class Ranks:
             if not missing:  # the last of them came as the first gave up
                 raise LensError(f"the ranks of this model called {what} more than {PATIENCE:g} seconds apart")
             raise LensError(
-                f"{what} was called on {_named([each for each in self.members if each not in missing])}, and not on "
-                f"{_named(missing)} within {PATIENCE:g} seconds: a model that is spread over ranks has to be called on "
+                f"{what} was called on {_named([each for each in self.members if each not in missing])}, but not on "
+                f"{_named(missing)} within {PATIENCE:g} seconds: a model that is spread over ranks must be called on "
                 "each of them, with the same arguments"
             )
 
     def _forget(self, store: Any, number: int) -> None:
-        """Takes out of the store what no rank looks at any more."""
+        """Deletes from the store what no rank needs any more."""
         base = f"bauklens/{'-'.join(map(str, self.members))}/{number}"
         ends = [str(self.own), *(("came", "verdict", _SHARED) if self.is_first else ())]
         for end in ends:
@@ -144,7 +143,7 @@ class Ranks:
                 store.delete_key(f"{base}/{end}")
 
     def _difference(self, store: Any, base: str, text: str) -> str:
-        """How what the ranks were given differs, in words."""
+        """How the ranks' arguments differ, in words."""
         store.set(f"{base}/given/{self.own}", text)
         keys = [f"{base}/given/{rank}" for rank in self.members]
         if not _came(store, keys, _SOON):
@@ -176,7 +175,7 @@ def ranks_of(model: nn.Module) -> Ranks | None:
 
 
 def _came(store: Any, keys: list[str], patience: float) -> bool:
-    """Waits until keys are in a store, for so many seconds at most; whether they are."""
+    """Waits until keys are in a store, for a limited number of seconds; returns whether they are."""
     end, pause = time.monotonic() + patience, _SHORTEST
     while not store.check(keys):
         if time.monotonic() > end:
@@ -191,7 +190,7 @@ def _named(ranks: list[int]) -> str:
 
 
 def _apart(pair: list[str], ranks: tuple[int, int]) -> str:
-    """Two texts, as short as shows how they differ; of lists of tokens, their lengths and the first that differs."""
+    """Two texts, cut to where they differ; for lists of tokens, their lengths and the first difference."""
     ids: list[list[int]] = []
     with suppress(ValueError):
         ids = [[int(each) for each in text.split()] for text in pair]
@@ -206,7 +205,7 @@ def _apart(pair: list[str], ranks: tuple[int, int]) -> str:
 
 
 def _short(text: str, start: int) -> str:
-    """A text, or its part from about where it differs from another."""
+    """A text, or the part of it that begins near the first difference from another."""
     if len(text) <= _SHOWN:
         return repr(text)
     return ("..." if start else "") + repr(text[start : start + _SHOWN]) + ("..." if start + _SHOWN < len(text) else "")

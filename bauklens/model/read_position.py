@@ -1,4 +1,4 @@
-"""Which position a model reads that returns the logits of one only: a classifier's, or a decoder's last."""
+"""Which position is read by a model that returns the logits of only one: a classifier's, or a decoder's last."""
 
 import torch
 from torch import nn
@@ -28,15 +28,15 @@ def position_read(model: nn.Module, inputs: Inputs, reads: str) -> int:
 
 
 def is_told_apart(model: nn.Module, inputs: Inputs) -> bool:
-    """Whether the first position of a prompt that is read is another than the last, as it has some beside padding."""
+    """Whether the first and the last position that can be read differ, as there are several besides padding."""
     return position_read(model, inputs, LAST) != position_read(model, inputs, FIRST)
 
 
 def read_position(model: nn.Module, layout: Layout, inputs: Inputs, tail: Tail, state: torch.Tensor) -> str:
-    """Whether the first or the last position is read, by changing the state (position, hidden) elsewhere, and there.
+    """Finds whether the first or last position is read, by changing the state (position, hidden) there and elsewhere.
 
     Raises:
-        NotProvedError: it is another one, or several.
+        NotProvedError: another position is read, or several are.
     """
     anywhere = torch.tensor([0], device="cpu")
     changed, own = disturbed(state), tail.exit(state[None], anywhere).clone()
@@ -49,5 +49,5 @@ def read_position(model: nn.Module, layout: Layout, inputs: Inputs, tail: Tail, 
             return reads
     raise NotProvedError(
         f"the logits of {layout.model_class} depend on the states of several positions (their mean, for example), or "
-        "on one that is neither the first nor the last, so that no position can be read by itself"
+        "on one that is neither the first nor the last, so no position can be read by itself"
     )

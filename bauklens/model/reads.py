@@ -1,4 +1,4 @@
-"""What a model of transformers reads beside text, as its forward and its configuration name it."""
+"""What a model of transformers reads beside text, according to its forward and its configuration."""
 
 import inspect
 import re
@@ -16,11 +16,11 @@ _NAMES = {
     "images": re.compile(r"pixel|image|patch|vision|video"),
     "sounds": re.compile(r"audio|speech|sound|codec|codebook|input_features|input_values"),
 }
-"""What the inputs and settings of a model are called that reads such things."""
+"""The names of the inputs and settings of a model that reads such things."""
 
 
 def reads_no(what: str, model: nn.Module) -> bool:
-    """Whether a model is known to read no images or sounds; of a class that is not of transformers nothing is known.
+    """Whether a model is known to read no images or sounds; nothing is known about classes outside transformers.
 
     Args:
         what: ``"images"`` or ``"sounds"``.
@@ -33,7 +33,7 @@ def reads_no(what: str, model: nn.Module) -> bool:
 
 
 def require_source(model: nn.Module, given: Mapping[str, Any]) -> None:
-    """Refuses an encoder-decoder that reads no text, if what its encoder reads is not given.
+    """Refuses an encoder-decoder that reads no text, if the input of its encoder is missing.
 
     Args:
         given: the inputs of its forward.
@@ -49,12 +49,12 @@ def require_source(model: nn.Module, given: Mapping[str, Any]) -> None:
     if any(given.get(name) is not None for name in (*names, source, "encoder_outputs", "inputs_embeds")):
         return
     thing, option = ("a sound", "audio=") if of_sound else ("an image", "images=")
-    said = f"{type(model).__name__} reads {thing}, and none is given"
+    said = f"{type(model).__name__} reads {thing}, but none is given"
     if "input_ids" in given:
-        said = f"{type(model).__name__} reads {thing} and no text, and a text is given"
+        said = f"{type(model).__name__} reads {thing} and no text, but a text is given"
     raise LensError(
         f"{said}: pass {option} and the processor in the tokenizer's place, or {names[0]}= as the processor returns "
-        "it; what the decoder has written is text_target="
+        "it; what the decoder has written goes in text_target="
     )
 
 
@@ -65,7 +65,7 @@ def require_taken(model: nn.Module, given: Mapping[str, Any]) -> None:
         given: tensors and arrays by their keyword.
 
     Raises:
-        LensError: there is one.
+        LensError: such an input is given.
     """
     taken, own = _forward(model), not type(model).__module__.startswith("transformers.")
     for name in given:

@@ -1,4 +1,4 @@
-"""resolve(): the anatomy of a model, and its sublayers, found once and remembered until the model changes."""
+"""resolve(): finds the anatomy of a model and its sublayers once, and remembers them until the model changes."""
 
 import math
 from collections.abc import Hashable
@@ -19,18 +19,18 @@ from bauklens.model.sublayers import Sublayers, find_sublayers
 from bauklens.model.walk import named_modules_of
 
 _REMEMBERED = 16
-"""Ways to look at one model that are remembered, the oldest forgotten first."""
+"""How many results are remembered for one model; the oldest are forgotten first."""
 
 
 @dataclass
 class _Known:
-    """What is remembered of a model as long as it does not change.
+    """What is remembered about a model as long as it does not change.
 
     Attributes:
         fingerprint: changes when the model does.
-        anatomies: names that the caller gave, and what the forward pass is given -> anatomy.
-        sublayers: names of the blocks -> their sublayers, or a sentence that says why there are none.
-        heads: names of the blocks -> the heads of each one's attention, or a sentence likewise.
+        anatomies: names that the caller gave, and the names of the inputs -> anatomy.
+        sublayers: names of the blocks -> their sublayers, or a sentence that explains why there are none.
+        heads: names of the blocks -> the heads of each block's attention, or a sentence likewise.
     """
 
     fingerprint: int
@@ -55,16 +55,16 @@ def resolve(
     A model changes with its modules, hooks, configuration, dtype, or the device that its weights are on.
 
     Args:
-        model: a causal language model of transformers, or one of the same shape.
+        model: a causal language model of transformers, or one with the same interface.
         inputs: one prompt; the first few positions are run.
         blocks: dotted name of the list of blocks, if the wrong one is found.
         norm: dotted name of the module that a state goes through before the head, if what the model's own forward
             runs between the last block and the head is not right.
-        head: dotted name of the module that makes logits of a state.
+        head: dotted name of the module that turns a state into logits.
 
     Raises:
-        LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; there
-            are no modules named ``blocks``, ``norm`` or ``head``; or the decoded logits are not the model's own.
+        LensError: the model is an encoder-decoder, has no head, or does not run a list of blocks in order; the
+            modules named by ``blocks``, ``norm`` or ``head`` do not exist; or the decoded logits are not the model's.
     """
     model = original(model)
     with locked(model):
@@ -89,14 +89,14 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
         inputs: one prompt; the first few positions are run.
 
     Raises:
-        LensError: a block has no two modules whose outputs add up to what it adds.
+        LensError: in some block, no two modules have outputs that add up to what the block adds.
     """
     if math.isnan(anatomy.proof):
         raise LensError("states or logits are not finite at the prompt's first positions")
     if inputs.keyword == DECODER_IDS:
         raise LensError(
-            f"the blocks of {anatomy.model_class} have a third sublayer, which looks at the source, so that what they "
-            "add is not only attention and MLP: pass stream='hidden' or 'delta'"
+            f"the blocks of {anatomy.model_class} have a third sublayer, which looks at the source, so they add more "
+            "than attention and MLP: pass stream='hidden' or 'delta'"
         )
     with evaluating(model, in_place=anatomy.in_place) as own:
         known = _known_of(original(model)).sublayers
@@ -119,10 +119,10 @@ def heads_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Heads 
         inputs: one prompt; the first few positions are run.
 
     Returns:
-        (layer,), the heads, or a sentence that says why those of a block cannot be told apart.
+        (layer,), the heads, or a sentence that explains why those of a block cannot be told apart.
 
     Raises:
-        LensError: as of :func:`sublayers_of`; or no block has heads that can be told apart.
+        LensError: see :func:`sublayers_of`; or no block has heads that can be told apart.
     """
     sublayers = sublayers_of(model, anatomy, inputs)
     with evaluating(model, in_place=anatomy.in_place) as own:
@@ -137,12 +137,12 @@ def heads_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Heads 
 
 
 def forget(model: nn.Module) -> None:
-    """Lets :func:`resolve` look at a model anew."""
+    """Makes :func:`resolve` forget a model."""
     _known.pop(original(model), None)
 
 
 def _known_of(model: nn.Module) -> _Known:
-    """What is known of a model as it is now."""
+    """What is known about a model in its current state."""
     fingerprint = _fingerprint(model)
     known = _known.get(model)
     if known is None or known.fingerprint != fingerprint:

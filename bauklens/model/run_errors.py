@@ -1,4 +1,4 @@
-"""One clear error of what a model raises that does not run on what it is given, or on parts that the caller named."""
+"""Turns an exception of a model into one clear error, if its inputs or the modules that the caller named are wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from bauklens.model.memory import out_of_memory
 from bauklens.model.unwrap import held_models, not_a_model
 
 FAILURES = (RuntimeError, IndexError, KeyError, TypeError, ValueError, AttributeError, StopIteration)
-"""What a model raises that does not run on what it is given."""
+"""The exceptions of a model that does not run on its inputs."""
 
 
 @contextmanager
-def naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
-    """Makes one clear error of what a model raises that does not run on its inputs; not of what hooks raise."""
+def explaining_missing_inputs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Turns the exception of a model that does not run on its inputs into one clear error; not those of hooks."""
     try:
         yield
     except FAILURES as error:
@@ -29,18 +29,18 @@ def naming_what_it_needs(model: nn.Module, inputs: Inputs) -> Iterator[None]:
         if isinstance(error, IndexError) and not inputs.extra:
             raise LensError(f"{kind} does not run on this prompt of {inputs.count} tokens: {error!s:.300}") from error
         raise LensError(
-            f"{kind} does not run on {given} alone: {error!s:.300}; pass what else its forward needs, "
+            f"{kind} does not run on only {given}: {error!s:.300}; pass what else its forward needs, "
             "such as pixel_values=, or what its processor returns"
         ) from error
 
 
 @contextmanager
-def naming_what_does_not_fit(named: dict[str, str]) -> Iterator[None]:
-    """Makes one clear error of whatever a model raises because of the modules that the caller named."""
+def explaining_wrong_names(named: dict[str, str]) -> Iterator[None]:
+    """Turns any exception of a model, caused by the modules that the caller named, into one clear error."""
     try:
         yield
     except FAILURES as error:
         if isinstance(error, LensError) or not named or out_of_memory(error):
             raise
         given = ", ".join(f"{name}={value!r}" for name, value in named.items())
-        raise LensError(f"{given} does not lead from a state to the logits: {error}") from None
+        raise LensError(f"{given} does not turn a state into logits: {error}") from None

@@ -1,9 +1,9 @@
-"""A model to run in the place of the caller's, which is never touched.
+"""A model to run instead of the caller's, which is never touched.
 
-A shell has copies of all modules, which hold the same parameters and buffers. So hooks, other modules in the places of
-the blocks, evaluation mode, and the attributes that a forward pass sets are the shell's alone: nothing has to be put
-back, and calls of the model itself in other threads go on as ever. What a forward pass writes into a buffer or a list,
-as it does without a lens, is the model's too.
+A shell has copies of all modules, which share the model's parameters and buffers. So hooks, modules that replace
+blocks, evaluation mode, and the attributes that a forward pass sets belong only to the shell. Nothing has to be
+restored, and the model itself can be called in other threads as before. Only what a forward pass writes into a buffer
+or a list reaches the model, as it would without a lens.
 """
 
 import functools
@@ -18,7 +18,7 @@ from bauklens.model.walk import modules_of
 
 _OWN = frozenset(vars(nn.Module()))
 HOOKS = tuple(name for name in _OWN if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")))
-"""The attributes of a module that hold hooks, or what goes with them."""
+"""The attributes of a module that hold hooks, or belong to them."""
 
 _PLAIN = frozenset({int, bool, float, str, type(None)})
 """Kinds of attributes that lead to no module."""
@@ -65,7 +65,7 @@ def _copy_of(module: nn.Module) -> nn.Module:
 
 
 def _with_copies(value: Any, copies: dict[int, nn.Module]) -> Any:
-    """An attribute that leads to modules (a list of them, a forward that accelerate wraps), led to their copies."""
+    """An attribute that refers to modules (a list, a forward that accelerate wraps), made to refer to their copies."""
     kind = type(value)
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)

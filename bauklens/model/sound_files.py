@@ -1,4 +1,4 @@
-"""Sounds in whatever form they are at hand (WAV files, arrays, tensors) -> what processors take. Files are hostile."""
+"""Turns sounds in any form (WAV files, arrays, tensors) into what processors take. Files are treated as hostile."""
 
 import struct
 from os import PathLike
@@ -11,18 +11,18 @@ from bauklens.errors import LensError
 from bauklens.reading_files import read_bytes
 
 LARGEST = 1 << 28
-"""Bytes of a file, at most."""
+"""The most bytes of a file."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _KINDS = {(_PCM, 8): "u1", (_PCM, 16): "<i2", (_PCM, 32): "<i4", (_FLOAT, 32): "<f4", (_FLOAT, 64): "<f8"}
-"""How samples are written, and their bits -> what numpy calls them; of 24 bits it has none."""
+"""The format of samples, and their bits -> numpy's name for them; it has none for 24 bits."""
 
 
 def sounds_of(given: Any, rate: int | None) -> Any:
-    """A sound, (sample,), or a list of them, as arrays; files are read here, as processors open addresses too.
+    """A sound, (sample,), or a list of them, as arrays; files are read here, because processors would open URLs too.
 
     Args:
-        rate: samples per second, as the processor takes them, if it says so.
+        rate: the processor's samples per second, if it has a fixed rate.
 
     Raises:
         LensError: it is something else, or a file cannot be read.
@@ -34,7 +34,7 @@ def sounds_of(given: Any, rate: int | None) -> Any:
 
 def _sound(given: Any, name: str, rate: int | None) -> np.ndarray:
     if isinstance(given, str) and given.startswith(("http:", "https:", "data:", "file:")):
-        raise LensError(f"{name} is an address, and nothing is fetched: download it, and pass the path of the file")
+        raise LensError(f"{name} is a web address, and nothing is downloaded: download it yourself and pass the file")
     if isinstance(given, (str, PathLike)):
         return _of_file(given, name, rate)
     try:
@@ -52,8 +52,8 @@ def _of_file(path: "str | PathLike[str]", name: str, rate: int | None) -> np.nda
     """The samples of a WAV file, (sample,) float32 in -1..1; several channels become their mean.
 
     Args:
-        name: what errors call it.
-        rate: samples per second, as the processor takes them; None if it does not say so.
+        name: its name in errors.
+        rate: the processor's samples per second; None if it has no fixed rate.
 
     Raises:
         LensError: it cannot be read, is not a WAV file, is damaged, or has another rate.
@@ -73,7 +73,7 @@ def _of_file(path: "str | PathLike[str]", name: str, rate: int | None) -> np.nda
     if kind == _EXTENSIBLE and len(head) >= 26:
         (kind,) = struct.unpack("<H", head[24:26])
     if (kind, bits) not in _KINDS and (kind, bits) != (_PCM, 24):
-        raise LensError(f"{called} is a WAV file of a kind that is not read: convert it ({to})")
+        raise LensError(f"{called} is a WAV file of an unsupported kind: convert it ({to})")
     if rate and found != rate:
         raise LensError(f"{called} has {found:,} samples a second, and the processor takes {rate:,}: convert it ({to})")
     count = len(data) // (bits // 8 * channels) if channels else 0
@@ -87,7 +87,7 @@ def _of_file(path: "str | PathLike[str]", name: str, rate: int | None) -> np.nda
 
 
 def _chunks(content: bytes) -> tuple[bytes, bytes | None]:
-    """What the file says of its samples, and the samples; what is not there is empty, or None."""
+    """The file's description of its samples, and the samples; a missing part is empty, or None."""
     head, place = b"", 12
     while place + 8 <= len(content):
         name, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")

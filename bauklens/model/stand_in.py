@@ -1,4 +1,4 @@
-"""A module that stands in for another, and calls a function instead."""
+"""A module that replaces another, and calls a function instead."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class StandIn(nn.Module):
-    """Takes a module's place and has its attributes, and calls a function instead of computing."""
+    """Takes a module's place, has its attributes, and calls a function instead of computing."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -17,10 +17,10 @@ class StandIn(nn.Module):
         return getattr(self.__dict__["original"], name)
 
     def named_parameters(self, *inputs: Any, **keywords: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the module itself, as models look up its dtype there."""
+        """The parameters of the replaced module, because models look up its dtype there."""
         found: Iterator[tuple[str, nn.Parameter]] = self.__dict__["original"].named_parameters(*inputs, **keywords)
         return found
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
-        """What the function returns."""
+        """Returns the function's result."""
         return self.function(*inputs, **keywords)

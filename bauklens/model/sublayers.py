@@ -1,4 +1,4 @@
-"""What the attention and the MLP of every block write into the stream, found by running, and proved by adding up."""
+"""What the attention and the MLP of every block write into the stream, found by running and proved by adding up."""
 
 import math
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from bauklens.model.forward import Call
 from bauklens.model.layout import Layout
 
 _DEEPEST = 3
-"""Levels below a block at which a sublayer is looked for."""
+"""How many levels below a block are searched for a sublayer."""
 
 _MODULES = (2, 3)
 """Modules that make up what a block adds: one for each sublayer, or two for one of them."""
 
 _GRAINS = 4
-"""Rounding of one dtype that a sum may show."""
+"""How many roundings of the dtype a sum may be off by."""
 
 _DIGITS = 7
-"""The most significant digits that a scale is rounded to, if it still fits as well."""
+"""The most significant digits that a scale is rounded to, if it then fits equally well."""
 
 _AS_GOOD = 1.5
-"""How many times the error of the best scales a simpler one may have."""
+"""How many times larger the error of a simpler scale may be than that of the best ones."""
 
 _LEAST = 1e-3
-"""A module that is added with less than this is not added at all."""
+"""A module with a smaller scale than this is not added at all."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Sublayer:
     Attributes:
         names: dotted names: the sublayer itself, or the norm that the block applies to its output; two if a block
             adds up two of a kind (the experts of a mixture and a shared one, a state space model and an attention).
-        scales: what the block multiplies each output by before it adds it.
-        adds: the one module is given the stream and returns it with its own part added, as in Bloom; its part is then
-            the difference.
+        scales: the factor that the block applies to each output before adding it.
+        adds: whether the single module takes the stream and returns it with its own part added, as in Bloom; its part
+            is then the difference.
     """
 
     names: tuple[str, ...]
@@ -57,7 +57,7 @@ class Sublayers:
 
     Attributes:
         attention, mlp: (layer,), the first (attention, or another mixer) and the second (MLP, or mixture of experts).
-        sequential: whether the second is given the stream that the first has written into, so that there is a ``mid``.
+        sequential: whether the second reads the stream that the first has written into, so that there is a ``mid``.
     """
 
     attention: tuple[Sublayer, ...]
@@ -65,7 +65,7 @@ class Sublayers:
     sequential: bool
 
     def first(self, blocks: int | None) -> "Sublayers":
-        """Those of the first few blocks."""
+        """The sublayers of the first few blocks."""
         return Sublayers(self.attention[:blocks], self.mlp[:blocks], self.sequential)
 
     @property
@@ -75,7 +75,7 @@ class Sublayers:
 
 
 def find_sublayers(layout: Layout, calls: list[Call]) -> Sublayers:
-    """Finds, in every block, the modules whose outputs make up what the block adds.
+    """Finds the modules in every block whose outputs make up what the block adds.
 
     Args:
         calls: a run recorded with copies.
@@ -106,14 +106,14 @@ class Written:
 
 
 def written(sublayers: Sublayers, outputs: dict[str, torch.Tensor], states: torch.Tensor) -> Written:
-    """Turns the outputs of the sublayers into what each of them wrote, and proves that it adds up.
+    """Computes what each sublayer wrote from its outputs, and proves that it adds up.
 
     Args:
         outputs: module name -> (1, position, hidden), what each sublayer returned.
         states: (1 + layer, position, hidden), the stream before block 0 and after every block.
 
     Raises:
-        LensError: before + attention + mlp is not equal to after somewhere.
+        LensError: somewhere, before + attention + mlp is not equal to after.
     """
     before, after = states[:-1], states[1:]
     mid, attention = _added(sublayers.attention, outputs, before)
@@ -178,7 +178,7 @@ def _pair_in(layout: Layout, block: Call, calls: list[Call]) -> _Pair:
 
 
 def _writers(block: Call, calls: list[Call], shape: torch.Size) -> Iterator[_Writer]:
-    """The calls inside a block that return as much as a state, in its shape, in the order in which they ended."""
+    """The calls inside a block whose output has the size of a state, in its shape, in the order in which they ended."""
     for call in sorted(calls, key=lambda call: call.ended):
         depth = call.name.count(".") - block.name.count(".")
         inside = block.began < call.began and call.ended < block.ended
@@ -198,9 +198,9 @@ def _depth(writers: tuple[_Writer, ...]) -> int:
 def _split(
     writers: tuple[_Writer, ...], scales: tuple[float, ...], before: torch.Tensor, calls: list[Call], block: Call
 ) -> _Pair:
-    """The modules as two sublayers: the first ends where a later module is given the stream that it has written into.
+    """Splits the modules into two sublayers: the second begins where a module reads what the first has written.
 
-    If there is none, only the first module is the first sublayer.
+    If no module does, only the first module is the first sublayer.
     """
     for place in range(1, len(writers)):
         mid = before + sum(scale * each.output for scale, each in zip(scales[:place], writers[:place], strict=True))
@@ -215,7 +215,7 @@ def _sublayers(writers: tuple[_Writer, ...], scales: tuple[float, ...], place: i
 
 
 def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Tensor) -> tuple[float, ...] | None:
-    """By least squares, the scales with which the outputs add up to after - before; None where they do not."""
+    """The scales, by least squares, with which the outputs add up to after - before; None if they do not."""
     outputs = torch.stack([each.output.flatten() for each in writers], dim=1).double()  # (place, module)
     added = (after.double() - before.double()).flatten()
     gram = outputs.T @ outputs
@@ -237,7 +237,7 @@ def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Ten
 
 
 def _hand_on(first: _Writer, second: _Writer, before: torch.Tensor, after: torch.Tensor) -> bool:
-    """Whether the first is given the stream before the block, among others, and the second what the first returned."""
+    """Whether the first reads the stream before the block, among others, and the second reads the first's output."""
     mid = first.output
     goes_on = _is_among(before, first.call) and _is_among(mid, second.call) and torch.equal(second.output, after)
     return goes_on and len(first.call.inputs) > 1 and len(second.call.inputs) > 1 and not torch.equal(mid, before)
@@ -253,7 +253,7 @@ def _is_among(tensor: torch.Tensor, call: Call) -> bool:
 
 
 def _is_given(mid: torch.Tensor, first: _Writer, calls: list[Call], block: Call) -> bool:
-    """Whether a module of the block that begins after the first sublayer is given the stream between the two."""
+    """Whether a module of the block that begins after the first sublayer reads the stream between the two."""
     later = [call for call in calls if first.call.ended < call.began and call.ended < block.ended]
     tensors = [each for call in later for each in call.inputs if each.shape == mid.shape]
     return any(_close(each.double(), mid.double(), mid) for each in tensors)

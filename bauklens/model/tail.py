@@ -1,6 +1,6 @@
-"""The model's own tail as a function of states: its forward, replayed with the blocks standing aside.
+"""The model's own tail as a function of states: its forward, replayed with the blocks bypassed.
 
-So its own code applies the final norm, the head, and whatever comes after it (a soft-cap, a scale, a cast).
+So its own code applies the final norm, the head, and everything after it (a soft-cap, a scale, a cast).
 """
 
 from collections.abc import Callable, Iterator
@@ -27,12 +27,12 @@ from bauklens.model.walk import named_modules_of
 from bauklens.signals import unbroken
 
 Head = Callable[[torch.Tensor], torch.Tensor]
-"""The head's input (layer, position, width) -> what stands for its logits (layer, position, any)."""
+"""The head's input (layer, position, width) -> what replaces its logits (layer, position, any)."""
 
 
 @dataclass(frozen=True)
 class _Given:
-    """One call of a tail: the states, where in the prompt they are, and what stands in for the head, if anything."""
+    """One call of a tail: the states, their positions in the prompt, and what replaces the head, if anything."""
 
     states: torch.Tensor
     positions: torch.Tensor
@@ -40,13 +40,13 @@ class _Given:
 
 
 class Tail:
-    """The model's own tail as a function of states; made by :func:`replaying`, and good while that lasts.
+    """The model's own tail as a function of states; made by :func:`replaying`, and valid while that lasts.
 
     Args:
-        inputs: the prompt; the replay is given its ids at the positions of the states.
-        through: the one module between a state and the head, in the place of the model's own tail.
+        inputs: the prompt; the replay gets its ids at the positions of the states.
+        through: the one module between a state and the head, instead of the model's own tail.
         whole: whether the states are those of all positions of the prompt, a layer at a time, in their own shape.
-        shard: the part of the head that this rank holds, if that takes the head's place.
+        shard: the part of the head that this rank holds, if it replaces the head.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class Tail:
 
         Args:
             states: the states to decode; whole ones are (1, *shape).
-            positions: (position,) int64, where in the prompt they are, or (layer, position) if that differs from layer
-                to layer; of a whole state, which of them are wanted.
-            head: what to call in the place of the model's own head, if :func:`replaying` was told that it may be.
+            positions: (position,) int64, their places in the prompt, or (layer, position) if these differ from layer
+                to layer; for a whole state, the positions that are wanted.
+            head: what to call instead of the model's own head, if :func:`replaying` allows it.
         """
         if self._whole:
             return self._of_whole(states, head, {})[:, positions]
-        if self._layout.alone:
+        if self._layout.single:
             return self._alone(states, positions, head)
         return self._logits(_Given(states, positions, head), self._inputs.at(positions, len(states)), {})
 
     def _alone(self, states: torch.Tensor, positions: torch.Tensor, head: Head | None) -> torch.Tensor:
-        """As a call, with each state as the only one of a prompt, as the model returns logits of one position."""
+        """Like a call, with each state as the only one of a prompt, as the model returns logits of one position."""
         cells = states.flatten(0, 1)[:, None]
         where = positions.expand(states.shape[:2]).reshape(-1, 1)
 
@@ -101,9 +101,9 @@ class Tail:
         Args:
             states: whole, (1, *shape).
             positions: (position,) int64; the logits of others are not computed, if the model can leave them out. If the
-                model returns the logits of one position only, it is that.
+                model returns the logits of only one position, it must be that one.
         """
-        if self._layout.alone:
+        if self._layout.single:
             return self._of_whole(states, None, {})[0]
         if self._through is None and last_logits_only(self._model):
             try:
@@ -121,7 +121,7 @@ class Tail:
 
         Args:
             states: (prompt, position, hidden).
-            start: where the first of these prompts begins in the inputs.
+            start: the position in the inputs at which the first of these prompts begins.
             positions: (position,) int64, in the inputs.
         """
         count, length = states.shape[:2]
@@ -141,18 +141,18 @@ class Tail:
         return self._logits(given, inputs, {})[prompts, places]
 
     def after_reduction(self, reduced: torch.Tensor, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """(1, position, vocabulary), of what the final norm is given if a model makes one stream of several before it.
+        """(1, position, vocabulary), from the final norm's input, if a model reduces several streams to one before it.
 
         Args:
             reduced: (position, width), at all positions of the prompt, as the final norm takes it.
-            states: whole, (1, *shape); any, as what the model makes of them is left out.
+            states: whole, (1, *shape); any values, because the reduced states replace them.
             positions: (position,) int64, those that are wanted.
         """
         norm = self._model.get_submodule(self._layout.tail[-2])
         return self._of_whole(states, lambda _: self.head(norm(reduced[None])), {})[:, positions]
 
     def reduced(self, states: torch.Tensor) -> torch.Tensor:
-        """(position, width), what the final norm is given for whole states, (1, *shape)."""
+        """(position, width), the final norm's input for whole states, (1, *shape)."""
         seen: list[torch.Tensor] = []
         norm = self._model.get_submodule(self._layout.tail[-2])
         hook = norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
@@ -165,7 +165,7 @@ class Tail:
         return seen[0][0]
 
     def _of_whole(self, states: torch.Tensor, head: Head | None, options: dict[str, Any]) -> torch.Tensor:
-        """(1 or layer, position, vocabulary), of states of the whole prompt."""
+        """(1 or layer, position, vocabulary), from states of the whole prompt."""
         plain = self._layout.plain
         given = _Given(states if plain else states[0], torch.arange(self._inputs.count, device="cpu"), head)
         if not self._inputs.extra:
@@ -174,7 +174,7 @@ class Tail:
             return self._logits(given, self._inputs, options)
 
     def _before_once(self) -> AbstractContextManager[Any]:
-        """What runs before the blocks is run the first time only."""
+        """Runs the modules before the blocks only the first time."""
         if self._before.complete:
             functions = self._before.functions(self._model)
             return swapped(
@@ -193,7 +193,7 @@ class Tail:
             self._given = None
 
     def head_inputs(self, states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """What the head is given, (layer, position, head width); arguments as for a call."""
+        """The head's input, (layer, position, head width); arguments as for a call."""
         seen = []
 
         def keep(inputs: torch.Tensor) -> torch.Tensor:
@@ -202,30 +202,30 @@ class Tail:
 
         self(states, positions, head=keep)
         found = seen[-1]
-        if self._layout.alone and found[..., 0].numel() == states[..., 0].numel():
+        if self._layout.single and found[..., 0].numel() == states[..., 0].numel():
             found = found.reshape(*states.shape[:2], -1)
         if found.shape[:-1] != states.shape[:2]:
             raise NotProvedError("the head is not given all states at once")
         return found
 
     def _through_named(self, states: torch.Tensor, head: Head | None) -> Head:
-        """The named module and then the head, whatever the model's own tail made of the states."""
+        """Applies the named module and then the head, and ignores the model's own tail."""
         assert self._through is not None
         logits = (head or self.head)(self._through(states))
         return lambda _: logits
 
     def block_output(self) -> Any:
-        """What a block that stands aside returns: a copy, as a model may change it in place."""
+        """The output of a bypassed block: a copy, because a model may change it in place."""
         assert self._given is not None
         return with_state(self._layout.block_output, self._given.states.clone(), self._layout.parts)
 
     def at_head(self, inputs: torch.Tensor, *rest: Any, **keywords: Any) -> Any:
-        """What the head returns."""
+        """The head's output."""
         assert self._given is not None
         return self.head(inputs, *rest, **keywords) if self._given.head is None else self._given.head(inputs)
 
     def frozen(self, norm: FrozenNorm, states: torch.Tensor) -> torch.Tensor:
-        """What the final norm returns at the scale of the final state."""
+        """The final norm's output with the scale of the final state."""
         assert self._given is not None
         return norm(states, self._given.positions)
 
@@ -244,14 +244,14 @@ def replaying(
     in_place: bool = False,
     shard: HeadShard | None = None,
 ) -> Iterator[Tail]:
-    """The model with its blocks standing aside, as a :class:`Tail`; the model is whole again afterwards.
+    """The model with its blocks bypassed, as a :class:`Tail`; the model is restored afterwards.
 
     Args:
-        inputs: the prompt that the states are of.
-        norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, the head alone.
+        inputs: the prompt that the states belong to.
+        norm: ``"own"``, the final norm as it is; ``"final"``, with the scale of the final state; None, only the head.
         final: (position, hidden), the last block's output; needed for ``norm="final"`` only.
         through, whole, shard: as for :class:`Tail`.
-        to_head: whether calls may put something in the place of the head; if not, it is the model's own module.
+        to_head: whether calls may replace the head; if not, it is the model's own module.
         in_place: as for :func:`bauklens.model.guard.evaluating`.
 
     Raises:
@@ -260,8 +260,8 @@ def replaying(
     """
     if norm == "final" and not layout.plain:
         raise LensError(
-            f"norm='final' needs states of shape (position, hidden), but {layout.model_class} has others: "
-            "pass norm='own'"
+            f"norm='final' needs states of shape (position, hidden), but those of {layout.model_class} have another "
+            "shape: pass norm='own'"
         )
     with evaluating(model, in_place=in_place) as own:
         tail = Tail(own, layout, inputs, through, whole, shard)
@@ -286,7 +286,7 @@ def replaying(
 
 
 def _only_norm(model: nn.Module, layout: Layout) -> str:
-    """The name of the final norm; a dropout does nothing in a lens."""
+    """The name of the final norm; dropouts are ignored, as they do nothing in a lens."""
     norms = [name for name in layout.norms if not isinstance(model.get_submodule(name), nn.Dropout)]
     if len(norms) != 1:
         raise LensError(

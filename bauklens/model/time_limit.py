@@ -1,4 +1,4 @@
-"""Running a function that may never end, such as a chat template that anyone wrote."""
+"""Runs a function that may never end, such as a chat template from an untrusted source."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ class TookTooLongError(Exception):
 
 
 def within(seconds: float, function: Callable[[], Any]) -> Any:
-    """What a function returns, which runs in a thread of its own and is stopped at its next line when its time is up.
+    """The result of a function that runs in its own thread, and is stopped at its next line when its time is up.
 
     Args:
         seconds: how long it may run.

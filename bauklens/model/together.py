@@ -1,4 +1,4 @@
-"""Functions that run a model which may be spread over ranks: called alike on all, and the result on the first."""
+"""Functions for models that may be spread over ranks: called alike on all ranks, with the result on the first."""
 
 import hashlib
 import inspect
@@ -24,26 +24,26 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _SAMPLED = 1 << 16
-"""Numbers of a tensor, about so many, by which it is told from another."""
+"""About how many numbers of a tensor are used to tell it from another."""
 
 _DEEPEST = 5
-"""How many objects of this package may hold one another."""
+"""The most levels of nested objects of this package."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
-"""Whether a function is running that has seen to it that all ranks run the same."""
+"""Whether a function is running that has already made sure that all ranks run the same."""
 
 
 def together(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Makes sure that all ranks of a model call a function alike, and hands its result to the first rank only.
+    """Makes sure that all ranks of a model call a function alike, and returns its result only on the first rank.
 
-    Nothing is changed for a model that one process holds. The function has a parameter ``model`` and may have
-    ``results``: ``"first"`` returns None on all ranks but the first, ``"all"`` returns the result on each.
+    Nothing changes for a model in a single process. The function has a parameter ``model`` and may have ``results``:
+    ``"first"`` returns None on all ranks but the first, ``"all"`` returns the result on each.
     """
     return cast("Callable[_P, _T]", _called(function, first_only=True))
 
 
 def on_all_ranks(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """The same for a function whose result is needed to go on, such as a decoder: every rank is handed it."""
+    """The same for a function whose result is needed later, such as a decoder: every rank receives it."""
     return cast("Callable[_P, _T]", _called(function, first_only=False))
 
 
@@ -75,7 +75,7 @@ def _called(function: Callable[..., Any], *, first_only: bool) -> Callable[..., 
 def _ranks_in(
     signature: inspect.Signature, args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> tuple[Ranks | None, dict[str, Any]]:
-    """The ranks of the model that a function is called with, and what else it is given."""
+    """The ranks of the model that a function is called with, and its other arguments."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None, {}
     try:
@@ -98,10 +98,10 @@ def _ranks_of(model: Any) -> Ranks | None:
 def described(value: Any, depth: int = 0) -> str:
     """A text that is the same for the same value in another process.
 
-    Of objects that are not of this package it is only their kind, and of large tensors it is some of their numbers.
+    For objects from outside this package it is only their kind, and for large tensors only some of their numbers.
 
     Args:
-        depth: how many objects hold it.
+        depth: how many objects contain it.
     """
     if isinstance(value, (str, PathLike)):
         return str(value)

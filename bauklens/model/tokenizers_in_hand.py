@@ -1,4 +1,4 @@
-"""Whatever makes token ids of texts -> a tokenizer with the methods that lenses call, which are those of transformers.
+"""Turns any kind of tokenizer into one with the methods that lenses call, which are those of transformers.
 
 These are ``tokenizer(text, add_special_tokens=...)["input_ids"]``, ``convert_ids_to_tokens(id)`` and ``decode(ids)``.
 """
@@ -16,10 +16,10 @@ _NEEDED = (
 
 
 def tokenizer_of(given: Any) -> Any:
-    """A tokenizer as lenses call it.
+    """A tokenizer with the methods that lenses call.
 
     Args:
-        given: a tokenizer of transformers, which is handed back; a processor, which holds one; a
+        given: a tokenizer of transformers, which is returned unchanged; a processor, which holds one; a
             ``tokenizers.Tokenizer``; an encoding of tiktoken; a SentencePieceProcessor; any object with
             ``encode(text)`` -> ids and ``decode(ids)`` -> text; or None.
 
@@ -29,7 +29,7 @@ def tokenizer_of(given: Any) -> Any:
     if isinstance(given, (str, bytes, list, tuple, dict)) or hasattr(given, "ndim"):
         raise LensError(f"the tokenizer is missing: got {_kind(given)} in its place; {_NEEDED}")
     if isinstance(given, type):
-        raise LensError(f"the tokenizer is the class {given.__name__}: pass an object of it, as from_pretrained makes")
+        raise LensError(f"the tokenizer is the class {given.__name__}: pass an instance, as from_pretrained returns")
     if given is None or (callable(given) and hasattr(given, "convert_ids_to_tokens")):
         return given
     held = getattr(given, "tokenizer", None)
@@ -46,14 +46,14 @@ def tokenizer_of(given: Any) -> Any:
         return EncodingTokenizer(given)
     if _is_processor(given):
         raise LensError(
-            f"the processor, a {type(given).__name__}, holds no tokenizer: pass a whole one, as "
-            "AutoProcessor.from_pretrained makes, or the tokenizer"
+            f"the processor, a {type(given).__name__}, holds no tokenizer: pass a complete one, as "
+            "AutoProcessor.from_pretrained returns, or the tokenizer"
         )
     raise LensError(f"the tokenizer is a {type(given).__name__}: {_NEEDED}")
 
 
 class EncodingTokenizer:
-    """An object with ``encode(text)`` and ``decode(ids)``, called as a tokenizer of transformers is.
+    """An object with ``encode(text)`` and ``decode(ids)`` that is called like a tokenizer of transformers.
 
     Args:
         encoding: the object.
@@ -72,7 +72,7 @@ class EncodingTokenizer:
         return {"input_ids": self._ids(text or text_target)}
 
     def convert_ids_to_tokens(self, token_id: int) -> Any:
-        """The token as text or bytes; None if there is no such id."""
+        """The token as text or bytes; None if the id does not exist."""
         try:
             return self._piece_of(int(token_id))
         except Exception:  # each library says in its own way that there is no such id
@@ -96,7 +96,7 @@ class EncodingTokenizer:
 
 
 class TiktokenTokenizer(EncodingTokenizer):
-    """An encoding of tiktoken. Special tokens in a text are read as such, as tokenizers of transformers do."""
+    """An encoding of tiktoken. Special tokens in a text are recognised, as in tokenizers of transformers."""
 
     def __init__(self, encoding: Any) -> None:
         super().__init__(encoding, encoding.decode_single_token_bytes)
@@ -108,7 +108,7 @@ class TiktokenTokenizer(EncodingTokenizer):
 
 
 def _of_transformers(given: Any) -> Any:
-    """A ``tokenizers.Tokenizer`` as one of transformers; neither truncation nor padding of it applies."""
+    """A ``tokenizers.Tokenizer`` as one of transformers; its truncation and padding are turned off."""
     from transformers import PreTrainedTokenizerFast
 
     unknown = getattr(given.model, "unk_token", None)
@@ -131,7 +131,7 @@ def _kind(given: Any) -> str:
 
 
 def _is_processor(given: Any) -> bool:
-    """Whether this is, or holds, what makes inputs of images or sounds."""
+    """Whether this is, or holds, a processor of images or sounds."""
     holds = ("image_processor", "feature_extractor", "audio_processor", "video_processor")
     own = ("image_processor_type", "feature_extractor_type", "preprocess", "feature_size", "sampling_rate")
     return callable(given) and any(hasattr(given, name) for name in (*holds, *own))

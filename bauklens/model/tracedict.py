@@ -1,8 +1,8 @@
-"""A TraceDict of the shape of baukit's, for where baukit cannot be imported.
+"""A TraceDict with the interface of baukit's, for use if baukit cannot be imported.
 
 It differs where baukit's has a defect: hooks are set on entry and not in the constructor, so that an unknown name
-leaves none behind; ``stop=True`` without a stop leaves quietly; ``detach`` and ``clone`` take named tuples and tuples
-that hold None.
+leaves none behind; ``stop=True`` without a stop ends without an error; ``detach`` and ``clone`` accept named tuples and
+tuples that contain None.
 """
 
 import inspect
@@ -25,13 +25,13 @@ class Trace:
     """What one module was given and returned: ``.input`` and ``.output``, filled in by a forward pass inside ``with``.
 
     Args:
-        module: the model, or the module itself where ``layer`` is None.
+        module: the model, or the module itself if ``layer`` is None.
         layer: dotted name of the module inside the model.
         retain_output, retain_input: what to keep.
         clone: keep a copy, safe from later changes in place.
         detach: keep it outside of the graph.
         retain_grad: keep the gradient of the output after a backward pass.
-        edit_output: ``fn(output, layer, inputs)``, any of the three by name, whose return value the model goes on with.
+        edit_output: ``fn(output, layer, inputs)``, any of the three by name; the model continues with what it returns.
         stop: end the forward pass after this module.
 
     Raises:
@@ -173,7 +173,7 @@ def _named_module(model: nn.Module, name: str) -> nn.Module:
 
 
 def _call_with_known(function: Callable[..., Any], **known: Any) -> Any:
-    """Calls a function with those of the known values that it names, and the others in order where it has room."""
+    """Calls a function with the known values that it names, and passes the others in order if it takes more."""
     parameters = inspect.signature(function).parameters.values()
     by_name = {parameter.name for parameter in parameters if parameter.name in known}
     rest = [value for name, value in known.items() if name not in by_name]
@@ -195,7 +195,7 @@ def _call_with_known(function: Callable[..., Any], **known: Any) -> Any:
 
 
 def _copy(value: Any, *, clone: bool = False, detach: bool = False, retain_grad: bool = False) -> Any:
-    """The value itself, or the same structure with its tensors detached, cloned or made to keep their gradient."""
+    """The value itself, or the same structure with tensors that are detached, cloned or keep their gradient."""
 
     def copied(tensor: torch.Tensor) -> torch.Tensor:
         if retain_grad:

@@ -1,4 +1,4 @@
-"""Which TraceDict is used: baukit's, or our own."""
+"""Chooses the TraceDict that is used: baukit's, or our own."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def _choose() -> type[Any]:
-    """baukit's class if baukit imports; it fails in many ways (a torchvision that does not match: RuntimeError)."""
+    """baukit's class if baukit can be imported, which fails in many ways (RuntimeError for a wrong torchvision)."""
     try:
         from baukit import TraceDict
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a model's folder may hold that must not be opened or run unasked: pipes, devices, and code of the hub."""
+"""Things in a model's folder that must not be opened or run without permission: pipes, devices, and code of the hub."""
 
 import logging
 from pathlib import Path
@@ -9,14 +9,14 @@ from bauklens.errors import LensError
 log = logging.getLogger(__name__)
 
 _OF_TRANSFORMERS = ("eager", "sdpa", "flex_attention")
-"""The ways to compute attention that need no code but transformers' and torch's own."""
+"""The ways to compute attention that need only the code of transformers and torch."""
 
 
 def require_regular_files(folder: Path) -> None:
-    """Refuses a folder with a pipe or a device in it, for which whoever opens it might wait forever.
+    """Refuses a folder with a pipe or a device in it, as opening one might wait forever.
 
     Raises:
-        LensError: it says which.
+        LensError: there is one; the error names it.
     """
     for each in folder.iterdir():
         if each.exists() and not each.is_file() and not each.is_dir():
@@ -24,13 +24,13 @@ def require_regular_files(folder: Path) -> None:
 
 
 def without_hub_kernels(source: str, config: Any) -> dict[str, Any]:
-    """Options for ``from_pretrained`` by which a configuration that names other code for attention loads none.
+    """Options for ``from_pretrained`` with which a configuration that names other code for attention does not load it.
 
-    Such a name may be a repository of the hub, or one that transformers looks for there. The attention is then what
-    transformers takes for the model by itself.
+    Such a name may be a repository of the hub, or one that transformers looks for there. The attention is then the
+    default of transformers for the model.
 
     Args:
-        source: the model, as a warning calls it.
+        source: the model's name in a warning.
         config: its configuration, which is changed.
     """
     named = sorted({each for each in _attention(config) if each not in _OF_TRANSFORMERS})
@@ -47,7 +47,7 @@ def without_hub_kernels(source: str, config: Any) -> dict[str, Any]:
 
 
 def _attention(config: Any) -> list[str]:
-    """What a configuration and those inside it name for attention."""
+    """The kinds of attention that a configuration and those inside it name."""
     inner = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
     own = getattr(config, "_attn_implementation", None)
     return [*([str(own)] if own is not None else []), *(name for each in inner if each for name in _attention(each))]

@@ -1,4 +1,4 @@
-"""A model wrapped by another library -> the model itself."""
+"""Finds the model inside a wrapper of another library."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,18 +15,21 @@ _PASS_ON = {
     ("transformers", "Pipeline"): "model",
     ("transformers", "Trainer"): "model",
 }
-"""Library and class -> the attribute that holds the model, of wrappers that change nothing in how it runs.
+"""Library and class -> the attribute that holds the model, for wrappers that do not change how it runs.
 
-What repeng and TransformerLens add is in the model's own modules: it acts without the wrapper too.
+The additions of repeng and TransformerLens are in the model's own modules, so they work without the wrapper too.
 """
 
 _REFUSED = {
-    ("pyvene", "BaseModel"): "{} acts on its model only in a forward pass of its own, which no lens runs: pass .model",
-    ("sentence_transformers", "SentenceTransformer"): "{} makes embeddings of texts: pass a language model",
-    ("sentence_transformers", "SparseEncoder"): "{} makes embeddings of texts: pass a language model",
-    ("sentence_transformers", "CrossEncoder"): "{} scores texts by a forward pass of its own: pass .model",
+    (
+        "pyvene",
+        "BaseModel",
+    ): "{} changes its model only in its own forward pass, which a lens does not run: pass .model",
+    ("sentence_transformers", "SentenceTransformer"): "{} computes embeddings of texts: pass a language model",
+    ("sentence_transformers", "SparseEncoder"): "{} computes embeddings of texts: pass a language model",
+    ("sentence_transformers", "CrossEncoder"): "{} scores texts in its own forward pass: pass .model",
 }
-"""Library and class -> why there is no lens of it."""
+"""Library and class -> why it is not supported."""
 
 
 def unwrapped(model: Any) -> Any:
@@ -35,15 +38,15 @@ def unwrapped(model: Any) -> Any:
     These are wrappers of torch.compile, DataParallel, PEFT, NNsight, TransformerLens, repeng, TRL (value heads), a
     pipeline or a Trainer of transformers, and modules of Lightning that have no forward pass of their own. The adapters
     of a PEFT model are inside the model's own modules, so they work without the wrapper too. A HookedTransformer is not
-    a wrapper; it is handed back as a model that is called as those of transformers are.
+    a wrapper; it is returned as a model that is called like those of transformers.
 
     Args:
         model: a model, wrapped or not; anything else is returned as it is.
 
     Raises:
-        LensError: a PEFT model acts outside the model's modules (with tokens before the prompt, or only where the
-            prompt invokes it); the wrapper has hooks, which would have no effect, or acts in a forward pass of its own;
-            or it makes embeddings of texts.
+        LensError: a PEFT model acts outside the model's modules (with tokens before the prompt, or only after the
+            prompt invokes it); the wrapper has hooks, which would have no effect, or acts in its own forward pass;
+            or it computes embeddings of texts.
     """
     inner = _inside(model)
     inner = _kept(model) if inner is None else inner
@@ -58,13 +61,13 @@ def unwrapped(model: Any) -> Any:
 
 
 def is_of(model: Any, library: str, name: str) -> bool:
-    """Whether an object's class, or one that it derives from, has this name in a library, which is not imported."""
+    """Whether an object's class, or a base class of it, has this name in a library; the library is not imported."""
     bases = type(model).__mro__
     return any(base.__name__ == name and base.__module__.partition(".")[0] == library for base in bases)
 
 
 def held_models(model: Any) -> list[tuple[str, nn.Module]]:
-    """(attribute, model) for each language model that an object holds, once each, without its wrappers."""
+    """(attribute, model) for each language model that an object holds, listed once, without its wrappers."""
     found: dict[int, tuple[str, nn.Module]] = {}
     for name, held in _attributes(model):
         inner = _bare(held)
@@ -74,7 +77,7 @@ def held_models(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def not_a_model(model: Any) -> LensError:
-    """What to say of something that is no language model, but may hold one."""
+    """The error for an object that is not a language model, but may hold one."""
     kind, held = type(model).__name__, held_models(model)
     if not held:
         return LensError(
@@ -83,7 +86,7 @@ def not_a_model(model: Any) -> LensError:
     names = [f".{name}" for name, _ in held]
     what = f"a {type(held[0][1]).__name__}" if len(held) == 1 else f"{len(held)} models"
     return LensError(
-        f"{kind} holds {what} as {' and '.join(names)}, and may add what a lens of that does not show: pass "
+        f"{kind} holds {what} as {' and '.join(names)}, and may add something that a lens would not show: pass "
         + " or ".join(names)
     )
 
@@ -109,7 +112,7 @@ def _inside(model: Any) -> Any:
 
 
 def _bare(model: Any) -> Any:
-    """A model without its wrappers; with one that is refused."""
+    """A model without its wrappers; some wrappers are refused."""
     try:
         inner = _inside(model)
     except LensError:
@@ -121,19 +124,19 @@ def _adapted(model: Any) -> Any:
     """The model inside one of PEFT."""
     if model.active_peft_config.is_prompt_learning:
         raise LensError(
-            f"{type(model).__name__} puts its own tokens before the prompt, which have no column in a lens: "
+            f"{type(model).__name__} puts its own tokens before the prompt, and these have no column in a lens: "
             "pass the base model, or another kind of adapter"
         )
     if getattr(model.active_peft_config, "alora_invocation_tokens", None):
         raise LensError(
-            f"the adapter of {type(model).__name__} acts only from where the prompt invokes it, which a lens does "
-            "not support: pass the base model, or another kind of adapter"
+            f"the adapter of {type(model).__name__} acts only after the prompt invokes it, which a lens does not "
+            "support: pass the base model, or another kind of adapter"
         )
     return model.get_base_model()
 
 
 def _kept(model: Any) -> nn.Module | None:
-    """The model that a module holds which has no forward pass of its own, as one of Lightning may; else None."""
+    """The model inside a module without its own forward pass, such as one of Lightning; else None."""
     if not isinstance(model, nn.Module) or hasattr(model, "get_input_embeddings"):
         return None
     lightning = [vars(base).get("forward") for base in type(model).__mro__ if base.__name__ == "LightningModule"]
@@ -144,7 +147,7 @@ def _kept(model: Any) -> nn.Module | None:
 
 
 def _attributes(model: Any) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that an object holds, by the names of their attributes."""
+    """The modules that an object holds, by attribute name."""
     held = dict(getattr(model, "__dict__", {})) | dict(getattr(model, "_modules", None) or {})
     for name, value in held.items():
         if isinstance(value, nn.Module) and value is not model:

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
-    """As ``list(model.modules())``."""
+    """Like ``list(model.modules())``."""
     found: dict[int, nn.Module] = {}
     pending = [model]
     while pending:
@@ -16,11 +16,11 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 
 
 def named_modules_of(model: nn.Module, *, under_each_name: bool = False) -> list[tuple[str, nn.Module]]:
-    """As ``list(model.named_modules())``.
+    """Like ``list(model.named_modules())``.
 
     Args:
         model: a module.
-        under_each_name: whether a module in several places is told under each of its names.
+        under_each_name: whether a module in several places is listed under each of its names.
     """
     found: list[tuple[str, nn.Module]] = []
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""How states are decoded, as fast as can be proved on a prompt's first positions."""
+"""Finds the fastest way to decode states that can be proved on a prompt's first positions."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from bauklens.model.read_position import is_told_apart, position_read, read_posi
 from bauklens.model.tail import Tail, replaying
 
 _ROWS = 4
-"""Rows of a table, the input of block 0 and the last among them, on which a way is tried."""
+"""How many rows of a table a way is tried on, including the input of block 0 and the last row."""
 
 Decode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """States (layer, position, hidden) and their positions, as a :class:`Tail` takes them -> logits."""
@@ -48,12 +48,12 @@ def prove_decoding(
     hooked: bool,
     in_place: bool,
 ) -> Decoding:
-    """The fastest way that gives some rows what an early exit of the model gives them.
+    """The fastest way that gives some rows the same logits as an early exit of the model.
 
-    In an early exit the blocks that are left hand on the state that they are given. Here all positions of it are
-    decoded at once, as the model itself does it. The ways are: the product with the head's weights and what is known to
-    follow it; the model's own forward, replayed for any rows; and replayed for one layer at a time, at all positions.
-    The first two have to give the same whichever rows are decoded together, in whichever order.
+    In an early exit, the remaining blocks pass on their input unchanged. Here all positions of a state are decoded at
+    once, as the model itself does it. The ways are: the product with the head's weights, and the steps that are known
+    to follow it; the model's own forward, replayed for any rows; or replayed for one layer at a time, at all positions.
+    The first two must give the same result for any rows that are decoded together, in any order.
 
     Args:
         inputs, calls, own: what was run, the run, recorded with copies, and its logits.
@@ -62,7 +62,7 @@ def prove_decoding(
         in_place: as for :func:`bauklens.model.guard.evaluating`.
 
     Raises:
-        NotProvedError: the blocks are not on the way to the logits, or the last row's logits are not the model's own.
+        NotProvedError: the logits do not depend on the blocks, or the last row's logits are not the model's own.
         LensError: the norm does not fit the model's states.
     """
     count, whole = inputs.count, hooked or not layout.plain
@@ -70,7 +70,10 @@ def prove_decoding(
     if not rows[-1].isfinite().all() or own.isnan().any():
         return Decoding(whole, None, math.nan, count)
     if norm is not None and not layout.plain:
-        raise LensError(f"norm={norm!r} needs states of shape (position, hidden), but {layout.model_class} has others")
+        raise LensError(
+            f"norm={norm!r} needs states of shape (position, hidden), but those of {layout.model_class} have another "
+            "shape"
+        )
     require_chain(model, layout, inputs, calls)
     everywhere = torch.arange(count, device="cpu")
     with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
@@ -98,7 +101,7 @@ def prove_decoding(
     return Decoding(whole, None, proof, count, shards=None if whole else shards)
 
 
-def prove_alone(
+def prove_single(
     model: nn.Module,
     layout: Layout,
     inputs: Inputs,
@@ -109,18 +112,18 @@ def prove_alone(
     hooked: bool,
     in_place: bool,
 ) -> Decoding:
-    """As :func:`prove_decoding`, of a model that returns the logits of one position only.
+    """Like :func:`prove_decoding`, for a model that returns the logits of only one position.
 
-    They have to depend on the state there and on no other. Each position is then read as this one is: as a prompt of
-    its own. The exits are those of this one position.
+    They must depend on the state there and on no other. Each position is then read like this one, as a prompt of its
+    own. The exits are those of this one position.
 
     Raises:
         NotProvedError: as there; or the logits depend on the states of several positions.
     """
     if hooked or not layout.plain:
         raise NotProvedError(
-            f"{layout.model_class} returns the logits of one position only, and others cannot be read in its place: "
-            + ("modules outside of its blocks have hooks; remove them" if hooked else "its states are not one each")
+            f"{layout.model_class} returns the logits of one position only, and the others cannot be read like it: "
+            + ("modules outside of its blocks have hooks; remove them" if hooked else "it has no state for each")
         )
     rows = _some_rows(layout, calls)
     if not rows[-1].isfinite().all() or own.isnan().any():
@@ -146,9 +149,9 @@ def prove_alone(
 
 
 def _some_rows(layout: Layout, calls: list[Call]) -> torch.Tensor:
-    """The input of block 0 and the outputs of some blocks, the last among them, (row, position, hidden) or (row, ...).
+    """The input of block 0 and the outputs of some blocks, with the last, (row, position, hidden) or (row, ...).
 
-    Those that are not finite are left out, but for the last.
+    Those that are not finite are left out, except for the last.
     """
     members = set(layout.blocks)
     ran = [call for call in calls if call.name in members]
@@ -162,7 +165,7 @@ def _some_rows(layout: Layout, calls: list[Call]) -> torch.Tensor:
 
 
 def _after_head(tail: Tail, states: torch.Tensor, positions: torch.Tensor) -> PostOps | None:
-    """What follows the head; None if the model makes more of its logits than a function of each."""
+    """The steps after the head; None if they are more than a function of each single logit."""
     try:
         logits = tail.head(tail.head_inputs(states, positions))
         return find_post_ops(
@@ -183,12 +186,12 @@ def _product(tail: Tail, post_ops: PostOps, vocabulary: int, shard: HeadShard | 
 
 
 def _is_alike(layout: Layout, decode: Decode, rows: torch.Tensor, exits: torch.Tensor, positions: torch.Tensor) -> bool:
-    """Whether rows are decoded to the same logits together, in another order without some of them, and each alone.
+    """Whether rows are decoded to the same logits together, in another order without some of them, and one by one.
 
     Args:
         rows: (row, position, hidden).
-        exits: (row, position, vocabulary), what they are to be decoded to.
-        positions: (position,) int64, where they are in the prompt.
+        exits: (row, position, vocabulary), the expected logits.
+        positions: (position,) int64, their places in the prompt.
     """
     some = torch.arange(len(positions), device="cpu").flip(0)[::2]
     alone = positions.repeat(len(rows))

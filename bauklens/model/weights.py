@@ -1,4 +1,4 @@
-"""The weights of a module as numbers, if they can be had: those of a quantized module are packed."""
+"""The weights of a module as numbers, if they can be read: those of a quantized module are packed."""
 
 from typing import Any, TypeGuard
 
@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-"""What products are computed in; float8 is only kept in memory."""
+"""The dtypes that products are computed in; float8 is only stored."""
 
 
 def is_plain(weight: Any) -> TypeGuard[torch.Tensor]:
     """Whether something is a dense tensor of numbers in memory: not quantized, spread over devices or offloaded.
 
-    A quantized weight may be a subclass that says it is float32 (torchao, quanto), or whole numbers (bitsandbytes).
+    A quantized weight may be a subclass that claims to be float32 (torchao, quanto), or whole numbers (bitsandbytes).
     """
     return (
         type(weight) in (torch.Tensor, nn.Parameter)
@@ -23,9 +23,9 @@ def is_plain(weight: Any) -> TypeGuard[torch.Tensor]:
 
 
 def weights_of(module: nn.Module) -> torch.Tensor | None:
-    """A module's ``weight`` as plain numbers, dequantized if it is a tensor that can do so; None if it cannot be read.
+    """A module's ``weight`` as plain numbers, dequantized if the tensor supports it; None if it cannot be read.
 
-    Whether the module computes with these very numbers is not said: some round what they are given as well.
+    The module may still compute with other numbers: some modules round their inputs as well.
     """
     weight: Any = getattr(module, "weight", None)
     if is_plain(weight):
@@ -51,7 +51,7 @@ def _is_packed(tensor: torch.Tensor) -> bool:
 
 
 def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors that hold a parameter's numbers: itself, or what a quantized one is made of."""
+    """The tensors that hold a parameter's numbers: itself, or the parts of a quantized one."""
     if not hasattr(parameter, "__tensor_flatten__"):
         return [parameter.detach()]
     names, _ = parameter.__tensor_flatten__()
@@ -60,5 +60,5 @@ def tensors_in(parameter: torch.Tensor) -> list[torch.Tensor]:
 
 
 def whole(value: Any) -> Any:
-    """A tensor whose parts are on several ranks as one on each of them; anything else as it is."""
+    """A tensor whose parts are on several ranks, put together on each of them; anything else as it is."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value

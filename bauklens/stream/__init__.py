@@ -1,4 +1,4 @@
-"""The hidden states that a forward pass leaves."""
+"""The hidden states of a forward pass."""
 
 import lazy_loader
 

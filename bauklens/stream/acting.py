@@ -1,9 +1,9 @@
-"""States that are changed while a model runs: by hooks on the modules that write them, which are gone afterwards.
+"""Changes states while a model runs, with hooks on the modules that write them, which are removed afterwards.
 
-A spot is a block and what is changed there: the stream after the block (``"hidden"``; of "embed", the stream before
+A spot is a block and what is changed there: the stream after the block (``"hidden"``; for "embed", the stream before
 block 0), what its attention or its MLP writes into the stream, what one head of its attention writes (by its number),
 or the stream between the two (``"mid"``). At each spot the changes act in the order in which they are given, each on
-what the one before has left; those of heads act before those of their attention.
+the result of the one before; those of heads act before those of their attention.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ from bauklens.vocabulary import EMBED
 
 @dataclass(frozen=True)
 class Acting:
-    """Changes, brought to a model; :meth:`on` makes them act.
+    """Changes, adapted to a model; :meth:`on` makes them act.
 
     Attributes:
         anatomy: the model's.
         acted: the changes, in their order.
         sublayers: those of every block, if a spot is at one.
         heads: (layer,), those of every block's attention, or why it has none, if a spot is at one.
-        added: label of a layer and number of a head -> (batch, position, hidden), what was added to what it writes in
-            the forward pass that ran last.
+        added: label of a layer and number of a head -> (batch, position, hidden), what the last forward pass added to
+            the head's output.
     """
 
     anatomy: Anatomy
@@ -46,9 +46,9 @@ class Acting:
 
     @unbroken
     def on(self, running: nn.Module) -> Iterator[None]:
-        """While this lasts, the model goes on with the changed states.
+        """While this lasts, the model continues with the changed states.
 
-        Generation is followed: what is already cached is not run again, and the positions after it are counted on.
+        This works in generation too: cached positions are not run again, and the positions after them are counted.
 
         Args:
             running: the model, or what :func:`bauklens.model.guard.evaluating` yields.
@@ -62,7 +62,7 @@ class Acting:
             yield
 
     def _require_numbers(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Refuses logits that are NaN, as later blocks can make them of states that are finite."""
+        """Refuses logits that are NaN, which later blocks can produce from finite states."""
         said = "; ".join(each.said for each in self.acted if each.said)
         logits = getattr(output, "logits", None)
         if said and isinstance(logits, torch.Tensor) and logits[:, -1].isnan().any():
@@ -143,7 +143,7 @@ class _Block:
             self._joined = tensors_in(inputs, keywords)[0]
 
     def _with_heads(self, attention: torch.Tensor) -> torch.Tensor:
-        """What the attention writes, with what its heads write changed; the same tensor if nothing is."""
+        """What the attention writes after its heads are changed; the same tensor if nothing is changed."""
         assert isinstance(self._heads, Heads)
         assert self._joined is not None
         given = self._joined.reshape(*attention.shape[:-1], -1)
@@ -164,7 +164,7 @@ class _Block:
         return with_state(output, self._clock.changed(state, self._own["hidden"]), self._parts)
 
     def _of_sublayer(self, sublayer: Sublayer, wheres: tuple[str, ...]) -> Iterator[Any]:
-        """Hooks on the modules of a sublayer: the last of them to run carries the change of their sum."""
+        """Hooks on the modules of a sublayer: the last one to run adds the change of their sum."""
         for place, (name, scale) in enumerate(zip(sublayer.names, sublayer.scales, strict=True)):
             is_last = place == len(sublayer.names) - 1
 

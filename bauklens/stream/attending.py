@@ -1,4 +1,4 @@
-"""The attention weights of blocks: from which positions each takes, seen by hooks in one forward pass of its own."""
+"""The attention weights of blocks, recorded by hooks in a separate forward pass."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -24,20 +24,20 @@ Keep = Callable[[int, torch.Tensor], None]
 """What is done with the weights of a block: its number, and (head, position, source)."""
 
 _GRAINS = 16
-"""Rounding of the weights' dtype that their sum over all positions may show."""
+"""How many roundings of the weights' dtype their sum over all positions may be off by."""
 
 
 def watch_attention(
     model: nn.Module, anatomy: Anatomy, inputs: Inputs, blocks: Sequence[int], keep: Keep, acting: Acting | None = None
 ) -> torch.Tensor:
-    """Runs a prompt with eager attention, up to the last block that is wanted, and hands over the weights of each.
+    """Runs a prompt with eager attention, up to the last block that is wanted, and passes on the weights of each.
 
-    The weights of a block are gone when the next one runs, unless ``keep`` keeps them. The model is left as it was.
+    The weights of a block are freed when the next one runs, unless ``keep`` keeps them. The model is left unchanged.
 
     Args:
         inputs: one prompt.
         blocks: numbers of blocks in the order in which they run.
-        keep: called for each of these blocks whose attention has weights.
+        keep: called for each of these blocks that has attention weights.
         acting: edits that act meanwhile.
 
     Returns:
@@ -48,7 +48,7 @@ def watch_attention(
     """
     if not anatomy.plain:
         raise LensError(
-            f"attention needs a model with a single stream of (position, hidden); {anatomy.model_class} has another"
+            f"attention needs states of shape (position, hidden), but those of {anatomy.model_class} have another shape"
         )
     options = {} if anatomy.hooked else last_logits_only(model)
     for asked in _ways_to_ask(model):
@@ -66,20 +66,20 @@ def watch_attention(
             assert watch.state is not None
             return watch.state
     raise LensError(
-        f"{anatomy.model_class} gives no attention weights: looked in its blocks for a module that returns (head, "
-        "position, position) with eager attention, and found none; leave out attention="
+        f"{anatomy.model_class} returns no attention weights: no module in its blocks returns (head, position, "
+        "position) with eager attention; leave out attention="
     )
 
 
 def _ways_to_ask(model: nn.Module) -> list[dict[str, bool]]:
-    """What a forward pass is told; older versions of transformers keep the weights only if they are told to."""
+    """Options of a forward pass; older versions of transformers keep the weights only if they are asked to."""
     parameters = inspect.signature(type(model).forward).parameters
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     return [{}, {"output_attentions": True}] if takes_any or "output_attentions" in parameters else [{}]
 
 
 class _EnoughError(Exception):
-    """The last block that is wanted has run."""
+    """Raised when the last block that is wanted has run."""
 
 
 class _Watch:
@@ -87,7 +87,7 @@ class _Watch:
 
     Attributes:
         found: numbers of the blocks that have weights.
-        state: what the last block returned that is wanted.
+        state: what the last wanted block returned.
     """
 
     def __init__(self, anatomy: Anatomy, count: int, blocks: set[int], keep: Keep, heads: int | None) -> None:
@@ -98,7 +98,7 @@ class _Watch:
 
     @unbroken
     def on(self, running: nn.Module) -> Iterator[None]:
-        """While this lasts, the weights of the blocks are seen."""
+        """While this lasts, the weights of the blocks are recorded."""
         with ExitStack() as hooks:
             for name in dict.fromkeys(self._anatomy.blocks):
                 block = running.get_submodule(name)
@@ -123,15 +123,15 @@ class _Watch:
                 return
 
     def _require_all(self, count: int) -> None:
-        """Refuses the weights of some heads only, as one of several ranks may have them."""
+        """Refuses weights of only some heads, as one of several ranks may have."""
         if self._heads not in (None, count):
             raise LensError(
-                f"each rank has {count} of the {self._heads} attention heads of {self._anatomy.model_class}, so that "
-                "none has all weights: leave out attention=, or load the model on one device"
+                f"each rank has {count} of the {self._heads} attention heads of {self._anatomy.model_class}, so none "
+                "has all weights: leave out attention=, or load the model on one device"
             )
 
     def _are_weights(self, tensor: torch.Tensor) -> bool:
-        """Whether these are (1, head, position, position), shares of each position that add up to 1, or less."""
+        """Whether a tensor is (1, head, position, position), with shares that add up to at most 1 at each position."""
         square = (self._count, self._count)
         if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[2:] != square or not tensor.is_floating_point():
             return False

@@ -1,4 +1,4 @@
-"""Several prompts -> their streams, as many at once as memory and their lengths allow."""
+"""Runs several prompts for their streams, as many at once as memory and their lengths allow."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from bauklens.stream.stream import Stream, require_finite
 from bauklens.stream.tracing import Tracing
 
 _STATE_BYTES = 256 << 20
-"""Of the hidden states of one batch."""
+"""The most bytes of the hidden states of one batch."""
 
 _LONGER = 1.25
-"""How much longer than its shortest prompt a batch's longest may be, and a few tokens more."""
+"""How much longer the longest prompt of a batch may be than the shortest, plus a few tokens."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Traced:
     """Some prompts that ran together, or one that ran by itself.
 
     Attributes:
-        numbers: those of the prompts.
-        streams: the stream of each, or the error that it met.
-        batch: what the forward pass left, if all prompts ran, and several together.
+        numbers: the numbers of the prompts.
+        streams: the stream of each, or the error that it raised.
+        batch: the result of the forward pass, if several prompts ran together without an error.
     """
 
     numbers: Sequence[int]
@@ -45,7 +45,7 @@ def traced(
     """Runs prompts, as :func:`traced_together`.
 
     Yields:
-        (number of the prompt, its stream), or the error that it met; not in order.
+        (number of the prompt, its stream), or the error that it raised; not in order.
     """
     for each in traced_together(model, anatomy, prompts, tracing):
         yield from zip(each.numbers, each.streams, strict=True)
@@ -56,11 +56,10 @@ def traced_together(
 ) -> Iterator[Traced]:
     """Runs prompts, those of about the same length together, shortest first.
 
-    One after another if a batch could matter: if a hook or ``edit_output`` of the caller may look for a batch of one,
-    if states are not (position, hidden), if there is more to a prompt than its ids, if sublayers are wanted, or if the
-    last prompt of a batch, which is run alone
-    as well, has other states there. It is the shortest, so it has the most padding. It also comes last in the batch, so
-    it is the first to be left out by experts that take only so many tokens.
+    They run one by one if a batch could change the result: if a hook or ``edit_output`` of the caller may expect a
+    batch of one, if states are not (position, hidden), if a prompt is more than its ids, or if sublayers are wanted.
+    The last prompt of a batch is also run by itself; if its states differ, the prompts run one by one too. It is the
+    shortest, so it has the most padding, and it is the first to be left out by experts with a limit of tokens.
 
     Args:
         prompts: one prompt each.
@@ -68,7 +67,7 @@ def traced_together(
     hooked = is_hooked(model)
     together = anatomy.plain and not hooked and tracing.sublayers is None and tracing.edit_output is None
     together = together and tracing.acting is None and tracing.keep_states is not False
-    together = together and not anatomy.alone and not any(each.extra for each in prompts)
+    together = together and not anatomy.single and not any(each.extra for each in prompts)
     together = together and "attention_mask" in inspect.signature(model.forward).parameters
     groups = _groups(anatomy, prompts) if together else [[number] for number in range(len(prompts))]
     while groups:

@@ -1,4 +1,4 @@
-"""Changes of states, where they act, and the clock that says which positions a forward pass runs."""
+"""Changes of states, the places where they act, and the clock that tells which positions a forward pass runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Acted(NamedTuple):
     """One change at one spot: of the states at some positions.
 
     Attributes:
-        said: what it is, for an error; if it is empty, NaN and infinity are let through.
+        said: its name in an error; if it is empty, NaN and infinity are allowed.
     """
 
     spot: Spot
@@ -43,13 +43,13 @@ class Acted(NamedTuple):
 
 @dataclass
 class Clock:
-    """Where in the text a forward pass begins, and how often each module has run in it.
+    """The position at which a forward pass begins, and how often each module has run in it.
 
     Attributes:
         start: the first position.
         calls: the module's name -> how often it has run in this pass.
-        cache: what the model keeps of earlier positions, and is given again when a text goes on.
-        seen: how many positions it has been given with this cache.
+        cache: what the model keeps of earlier positions, and receives again when a text continues.
+        seen: how many positions the model has received with this cache.
     """
 
     start: int = 0
@@ -58,7 +58,7 @@ class Clock:
     seen: int = 0
 
     def begin(self, _module: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        """A forward pass begins."""
+        """Notes that a forward pass begins."""
         self.calls = {}
         cache = next((each for each in keywords.values() if _is_cache(each)), None)
         self.start = _length(cache) or (self.seen if cache is not None and cache is self.cache else 0)
@@ -67,13 +67,13 @@ class Clock:
         self.cache, self.seen = cache, self.start + (0 if first is None else first.shape[1])
 
     def count(self, name: str) -> int:
-        """How often a module had run in this pass, before it runs now."""
+        """How often a module has run in this pass before this call."""
         found = self.calls.get(name, 0)
         self.calls[name] = found + 1
         return found
 
     def changed(self, state: torch.Tensor, acted: Sequence[Acted]) -> torch.Tensor:
-        """A state (batch, position, hidden), changed; the same tensor if nothing is."""
+        """The changed state (batch, position, hidden); the same tensor if nothing is changed."""
         positions = torch.arange(self.start, self.start + state.shape[1], device=state.device)
         whole = state
         for _, columns, change, said in acted:
@@ -93,7 +93,7 @@ class Clock:
 
 
 def _length(cache: Any) -> int:
-    """How many positions a cache says that it holds; 0 if it does not say, as that of a state-space model."""
+    """How many positions a cache holds; 0 if it does not tell, like that of a state-space model."""
     if not hasattr(cache, "get_seq_length"):
         return 0
     try:
@@ -103,7 +103,7 @@ def _length(cache: Any) -> int:
 
 
 def _is_cache(value: Any) -> bool:
-    """Whether a model is given this to go on from: a cache of transformers, or the tuples of older models."""
+    """Whether a value is a cache from which a model continues: one of transformers, or the tuples of older models."""
     if isinstance(value, (tuple, list)) and value and isinstance(value[0], (tuple, list)):
         raise LensError("edits cannot follow generation with a cache of tuples: pass use_cache=False")
     return "Cache" in type(value).__name__

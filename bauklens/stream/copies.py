@@ -1,8 +1,8 @@
-"""One prompt run as many copies at once, each with another state put into it at one place.
+"""Runs many copies of one prompt at once, each with a different state put into it at one place.
 
-Positions before the first place are run once, and their keys and values serve all copies, if the model has such a
-cache. Each batch has one more copy, which is left as it is: if its logits are not those of the prompt by itself, the
-batch is run again without the cache, and if that is not right either, copy by copy.
+Positions before the first place are run once, and all copies share their keys and values, if the model has such a
+cache. Each batch has one more copy, which is left unchanged: if its logits are not those of the prompt by itself, the
+batch is run again without the cache, and if they still differ, copy by copy.
 """
 
 import inspect
@@ -28,10 +28,10 @@ from bauklens.stream.changes import Acted, Change, Columns, Spot
 from bauklens.stream.passes import most_with_logits
 
 _AT_ONCE = 64
-"""Copies in one forward pass."""
+"""The most copies in one forward pass."""
 
 _POSITIONS = 2048
-"""Of all these copies together."""
+"""The most positions of all these copies together."""
 
 _ALIKE = 1e-3
 """By how much logits in float32 may differ from those of the prompt by itself."""
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     Attributes:
         spot: the layer, and what is changed there.
         position: the one position.
-        state: (hidden,), what is there instead.
+        state: (hidden,), the new state.
     """
 
     spot: Spot
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """A prompt of which copies are run.
+    """A prompt whose copies are run.
 
     Attributes:
         inputs: token ids only.
@@ -103,7 +103,7 @@ def run_copies(prompt: Copied, places: Sequence[Place], read: Callable[[int, tor
 
 
 def _together(places: Sequence[Place], most: int) -> Sequence[Place]:
-    """The first of these, to be run at once: all of one position, or of several; or an even part of those of one."""
+    """The first places, to be run at once: all those of one or several positions, or an even part of those of one."""
     count = 0
     while count < len(places):
         position = places[count].position
@@ -136,7 +136,7 @@ class _Copies:
         self._cached = 0  # positions in the cache
 
     def most(self, first: int) -> int:
-        """How many places, of this position and later ones, are run at once."""
+        """How many places at this position and later ones are run at once."""
         rows = self._prompt.inputs.count - (first if self._begins_late else 0)
         most = _POSITIONS if self._options else min(_POSITIONS, most_with_logits(self._prompt.anatomy))
         return max(1, min(self.at_once, most // rows))
@@ -160,7 +160,7 @@ class _Copies:
         return torch.cat([self._whole([each], 1) for each in places])
 
     def _is_own(self, logits: torch.Tensor) -> bool:
-        """Whether a copy that was left as it is says what the prompt by itself says."""
+        """Whether the unchanged copy has the same logits as the prompt by itself."""
         own = self._prompt.logits.float().to(logits.device)
         is_wide = self._prompt.dtype in (torch.float32, torch.float64)
         allowed = _ALIKE if is_wide else float(allowed_difference(own, self._prompt.dtype))
@@ -173,7 +173,7 @@ class _Copies:
             return self._read(model_logits(self._running, inputs, **self._options))
 
     def _after_cache(self, places: Sequence[Place], first: int) -> torch.Tensor | None:
-        """With one copy more, which is left as it is; None if the model does not run so."""
+        """Logits with one more copy, which is left unchanged; None if the model does not run in this way."""
         try:
             self._go_on_to(first)
             cache = deepcopy(self._cache)
@@ -189,7 +189,7 @@ class _Copies:
             return None
 
     def _go_on_to(self, first: int) -> None:
-        """Fills the cache with what comes before a position, from what is in it already."""
+        """Fills the cache up to a position, starting from what it already has."""
         if self._cache is None or self._cached > first:
             self._cache, self._cached = None, 0
         if self._cached < first:
@@ -216,7 +216,7 @@ def acting_on_copies(
     sublayers: Sublayers | None = None,
     heads: tuple[Heads | str, ...] = (),
 ) -> Acting:
-    """What puts the state of place n into copy n of a batch; further copies are left as they are."""
+    """Puts the state of place n into copy n of a batch; further copies are left unchanged."""
     copies: dict[tuple[Spot, int], list[int]] = {}
     for copy, place in enumerate(places):
         copies.setdefault((place.spot, place.position), []).append(copy)
@@ -232,7 +232,7 @@ def _at(position: int) -> Columns:
 
 
 def _put(states: Sequence[tuple[int, torch.Tensor]]) -> Change:
-    """States in the place of those of some copies, at one position."""
+    """Replaces the states of some copies at one position."""
 
     def change(own: torch.Tensor, _positions: torch.Tensor) -> torch.Tensor:
         changed = own.clone()

@@ -1,4 +1,4 @@
-"""What the head was given in a forward pass, and checksums of what it returned, which show whether that was changed."""
+"""The head's input in a forward pass, and checksums of its output, which show whether the output was changed."""
 
 import secrets
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ class HeadCall:
     checksums: torch.Tensor
 
     def of(self, place: Any) -> "HeadCall":
-        """Some of it."""
+        """The call at some positions."""
         return HeadCall(self.inputs[place], self.checksums[place])
 
 
 @unbroken
 def calls_of_head(head: nn.Module, anatomy: Anatomy, calls: list[tuple[HeadCall, torch.Tensor]]) -> Iterator[None]:
-    """Adds what the model's head is given and returns, if its logits are what the model returns."""
+    """Records the input and output of the model's head, if its logits are what the model returns."""
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], logits: torch.Tensor) -> None:
         if len(inputs) == 1 and not calls:
@@ -55,9 +55,9 @@ def calls_of_head(head: nn.Module, anatomy: Anatomy, calls: list[tuple[HeadCall,
 def checksums_of(logits: torch.Tensor) -> torch.Tensor:
     """(..., vocabulary) -> (...) int32, a checksum of each row, which changes if any of its logits does in float32.
 
-    The bits of each logit are read as a whole number and multiplied by an odd number, which each process draws anew;
-    the checksum is the sum. One changed logit always changes it. If several change, it stays the same by chance once
-    in billions.
+    The bits of each logit are read as a whole number and multiplied by an odd number, which each process draws at
+    random; the checksum is the sum. One changed logit always changes it. If several change, the chance that it stays
+    the same is one in billions.
     """
     numbers = _numbers(logits.shape[-1], logits.device)
     rows = torch.split(logits.flatten(0, -2), _ROWS)

@@ -1,4 +1,4 @@
-"""What heads write, as rows of states that are computed when they are read, so that few are in memory at once."""
+"""The outputs of attention heads as rows of states, computed when they are read, so that few are in memory at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from bauklens.row_labels import head_label
 from bauklens.stream.stream import Stream
 
 Place = tuple[int, int | None]
-"""The number of a block, and that of a head; None is what its attention writes that is of no head."""
+"""The number of a block and that of a head; None is what the attention writes that belongs to no head."""
 
 
 def head_places(labels: Sequence[str], heads: Sequence[Heads | str]) -> dict[str, Place]:
-    """What the rows are called: ``"20.h3"``, and ``"20.bias"`` if there is one -> which they are.
+    """Labels of rows (``"20.h3"``, and ``"20.bias"`` if the block has one) -> block and head.
 
     Args:
         labels: (layer,), of all blocks.
-        heads: (layer,), their heads, or why they have none, which are left out.
+        heads: (layer,), their heads, or the reason why a block has none; such blocks are left out.
     """
     found: dict[str, Place] = {}
     for block, (label, each) in enumerate(zip(labels, heads, strict=True)):
@@ -33,7 +33,7 @@ class HeadStates:
     """States of rows (row, position, hidden); any part of them can be read as a tensor.
 
     Args:
-        stream: with what the heads and the attentions wrote.
+        stream: has what the heads and the attentions wrote.
         places: (row,).
     """
 
@@ -60,8 +60,8 @@ class HeadStates:
         for block in dict.fromkeys(block for block, _ in self._places):
             if not self._of_block(block).add_up_to(self._attention[block], list(columns)):
                 raise LensError(
-                    f"the heads of layer {labels[block]} do not add up to what its attention writes, as an edit or a "
-                    "hook changes it: pass stream='attention'"
+                    f"the heads of layer {labels[block]} do not add up to what its attention writes, because an edit "
+                    "or a hook changes it: pass stream='attention'"
                 )
 
     def _of_block(self, block: int) -> HeadOutputs:

@@ -1,4 +1,4 @@
-"""The states of a forward pass, each written to its place as it comes, so that none is held twice."""
+"""The states of a forward pass, each written to its place when it is computed, so that none is stored twice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,24 +11,24 @@ from bauklens.model.block_output import state_of
 from bauklens.model.inputs import Inputs
 
 HandOn = Callable[[int, torch.Tensor], None]
-"""Called with the number of a state and the state, in its own shape, which is overwritten by the next."""
+"""Called with the number of a state and the state in its own shape, which the next one overwrites."""
 
 _ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
-"""Of a state's size: more than a product of a batch differs from that of one prompt, far less than other experts do."""
+"""Relative to a state's size: more than batching changes a product, far less than a different expert would."""
 
 
 class Kept:
     """Copies of the states.
 
     Args:
-        names: what hands them over, in order.
+        names: the modules that return them, in order.
         inputs: what runs.
-        hand_on: called with each state as it comes; then only the last one is kept.
+        hand_on: called with each state when it is computed; then only the last one is kept.
 
     Attributes:
-        count: how many were handed over.
-        given: number of a block in the run -> the state that it was given, if that is not what was handed over last.
-        editing: whether a function of the caller's is running, which may call the model.
+        count: how many have been added.
+        given: number of a block in the run -> the state that it was given, if that is not the last one added.
+        editing: whether a function of the caller is running, which may call the model.
     """
 
     def __init__(self, names: tuple[str, ...], anatomy: Anatomy, inputs: Inputs, hand_on: HandOn | None = None) -> None:
@@ -41,15 +41,15 @@ class Kept:
         self._embedded: torch.Tensor | None = None
 
     def embed(self, output: Any) -> None:
-        """Keeps a copy of what the embedding returned until block 0 begins, as the model may change it on the way."""
+        """Keeps a copy of the embedding's output until block 0 begins, as the model may change it in between."""
         if not self.count and isinstance(output, torch.Tensor):
             self._embedded = output.detach().clone()
 
     def begin(self, state: torch.Tensor) -> None:
-        """Keeps the input of block 0 as the first state: what the embedding returned, if that is equal to it.
+        """Keeps the input of block 0 as the first state: the embedding's output, if the two are equal.
 
         Args:
-            state: what the block is given, which is kept itself if the embedding returned anything else.
+            state: the block's input, which is kept itself if the embedding returned anything else.
         """
         embedded, self._embedded = self._embedded, None
         self.add(state if embedded is None or not are_equal(embedded, state) else embedded)
@@ -58,7 +58,7 @@ class Kept:
         """Keeps the next state.
 
         Raises:
-            LensError: it is of another shape than the others.
+            LensError: its shape differs from that of the others.
         """
         if not self.count:
             self._shape = self._shape or tuple(state.shape)
@@ -77,7 +77,7 @@ class Kept:
         self.count += 1
 
     def enter(self, state: torch.Tensor) -> None:
-        """Keeps the state that a block is given, if it is another one than what was handed over last."""
+        """Keeps the state that a block is given, if it differs from the last one added."""
         if 0 < self.count < len(self._names):
             before = self._states[min(self.count, self._room) - 1]
             if state.shape != before.shape or not torch.equal(state.to(before), before):
@@ -87,7 +87,7 @@ class Kept:
         """(name, *shape), or (1, *shape) if only the last is kept; on the device of the last block's output.
 
         Raises:
-            LensError: more or fewer were handed over than there are names.
+            LensError: there are more or fewer states than names.
         """
         if self.count != len(self._names):
             raise LensError(
@@ -98,11 +98,11 @@ class Kept:
 
 
 def are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two states are the same to the last bit, and of one kind."""
+    """Whether two states are the same to the last bit, and have the same dtype and shape."""
     return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
 
 
 def are_alike(alone: torch.Tensor, together: torch.Tensor) -> bool:
-    """Whether states (row, position, hidden) of a prompt are the same in two runs, alone and in a batch, say."""
+    """Whether states (row, position, hidden) of a prompt agree in two runs, such as by itself and in a batch."""
     difference = (together.float() - alone.float()).norm(dim=-1)
     return bool((difference <= _ROUNDING.get(alone.dtype, 0.1) * alone.float().norm(dim=-1)).all())

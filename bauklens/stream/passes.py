@@ -1,4 +1,4 @@
-"""One forward pass, with those of the model's own logits that are wanted, or fewer if they take too much memory."""
+"""One forward pass, with the model's own logits that are wanted, or fewer if they take too much memory."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,14 +11,14 @@ from bauklens.model.anatomy import Anatomy
 from bauklens.model.forward import last_logits_only
 from bauklens.model.inputs import Inputs
 from bauklens.model.memory import explaining_out_of_memory, free_memory, out_of_memory
-from bauklens.model.run_errors import naming_what_it_needs
+from bauklens.model.run_errors import explaining_missing_inputs
 from bauklens.stream.tracing import Passed, Tracing, run_traced
 
 LOGIT_BYTES = 512 << 20
-"""Of the model's own logits that are kept of several prompts that run together, at most, in float32."""
+"""The most bytes of the model's own logits, in float32, that are kept for several prompts that run together."""
 
 ALONE_BYTES = 128 << 20
-"""Of those of one prompt, at most. More are computed again, a few at a time, when they are looked at."""
+"""The same for one prompt. If there are more, they are computed again, a few at a time, when they are read."""
 
 
 def forward_pass(
@@ -34,10 +34,10 @@ def forward_pass(
     Args:
         inputs: the prompts, padded on the right to the longest.
         lengths: positions of each, without padding.
-        options: what else the model is told.
+        options: further options of the forward pass.
 
     Returns:
-        What the pass left, with logits at some of the last positions; and at how many they are wanted.
+        The result of the pass, with logits at some of the last positions; and at how many they are wanted.
 
     Raises:
         LensError: memory runs out, or the model needs other inputs.
@@ -47,7 +47,7 @@ def forward_pass(
     wanted, least = longest - min(firsts), longest - min(lengths) + 1
     few = {} if anatomy.hooked else last_logits_only(model, least)
     enough = last_logits_only(model, wanted) if few and wanted < longest else {}
-    named = naming_what_it_needs(model, inputs) if tracing.edit_output is None else nullcontext()
+    named = explaining_missing_inputs(model, inputs) if tracing.edit_output is None else nullcontext()
     with explaining_out_of_memory(inputs.ids.numel()), named:
         gathers = anatomy.shards is not None and not tracing.in_shards
         most = most_with_logits(anatomy, len(lengths))
@@ -63,5 +63,5 @@ def forward_pass(
 
 
 def most_with_logits(anatomy: Anatomy, prompts: int = 2) -> int:
-    """The most positions whose logits are kept of one forward pass, of so many prompts."""
+    """The most positions whose logits are kept from one forward pass of several prompts."""
     return max(1, (ALONE_BYTES if prompts == 1 else LOGIT_BYTES) // (4 * anatomy.vocabulary))

@@ -1,8 +1,8 @@
-"""States that are passed on and not kept, as all of them together would take much memory.
+"""States that are passed on and not kept, because all of them together would take much memory.
 
 The model runs once for its own logits, its last state, and the states of all layers at a few positions. It runs again
-when the states are read, and hands over each as soon as its block has run. Whether it does the same again is seen at
-the few positions, and at all of the last state.
+when the states are read, and passes on each as soon as its block has run. The states at the few positions, and the
+whole last state, show whether the second run gives the same.
 """
 
 from collections import deque
@@ -26,10 +26,10 @@ from bauklens.stream.stream import Stream, require_finite
 from bauklens.stream.tracing import Tracing, run_traced
 
 MOST_KEPT = 2 << 30
-"""Bytes of states that are kept unless the caller says otherwise. More are passed on."""
+"""The most bytes of states that are kept, unless the caller says otherwise. Larger ones are passed on."""
 
 _MIDDLE = 32
-"""Columns in the middle of a table whose states are kept in the first run."""
+"""How many columns in the middle of a table have their states kept in the first run."""
 
 
 class PassingStates:
@@ -40,7 +40,7 @@ class PassingStates:
         last: (position, hidden), the last state, which stays in memory.
         sample: (state, column, hidden), the states at some columns, which stay in memory.
         columns: (column,), the positions of the sample.
-        places: (row,), the number of each row's state, in order; by default there is a row for each.
+        places: (row,), the number of each row's state, in order; by default each state has a row.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class PassingStates:
         return self._sample[place, [self._columns.index(each) for each in wanted]]
 
     def read(self, groups: Sequence[range], visit: Callable[[range], None], stay: Collection[int] = ()) -> None:
-        """Runs the model again, and hands over rows as they come.
+        """Runs the model again, and passes on rows as they are computed.
 
         Args:
             groups: rows that are read together, one group after another, in order.
-            visit: called with each group when all of its rows are at hand.
-            stay: rows that remain at hand.
+            visit: called with each group when all of its rows are available.
+            stay: rows that remain available.
 
         Raises:
-            LensError: the model gives other states than before.
+            LensError: the model's states differ from those before.
         """
         rows, pending = {place: row for row, place in enumerate(self._places)}, deque(groups)
 
@@ -102,8 +102,8 @@ class PassingStates:
         same = are_alike(self._last, state) if is_last else are_alike(self._sample[number], state[self._columns])
         if not same:
             raise LensError(
-                "the model gives other states when it runs again, as with noise or an edit that remembers: pass "
-                "keep_states=True"
+                "the states differ when the model runs again, because of noise or an edit that keeps its own state, "
+                "for example: pass keep_states=True"
             )
 
 
@@ -150,6 +150,6 @@ def passing_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: 
 
 
 def _columns(positions: list[int]) -> list[int]:
-    """The positions whose states are at hand all the time: those of the columns in the middle, and the last."""
+    """The positions whose states are always available: those of the columns in the middle, and the last."""
     start = max(0, (len(positions) - _MIDDLE) // 2)
     return sorted({*positions[start : start + _MIDDLE], positions[-1]})

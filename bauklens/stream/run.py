@@ -1,4 +1,4 @@
-"""One prompt, run once through one model."""
+"""One run of one prompt through one model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A model, what it was given, and what it left.
+    """A model, its inputs, and the results of its forward pass.
 
     Attributes:
         tokenizer: the model's; None if the prompt was ids.
-        prompt: as it was asked for.
-        prompted: positions of the prompt; what follows was generated.
-        notes: what a reader should know of the prompt, the model or the run, as sentences.
+        prompt: as the caller gave it.
+        prompted: positions of the prompt; the rest was generated.
+        notes: what a reader should know about the prompt, the model or the run, as sentences.
         pictures: those of the prompt.
-        edits: what was changed while the model ran, each as plain values.
+        edits: the changes made while the model ran, each as plain values.
         together: how many prompts these are, end to end, each padded to the same length.
     """
 

@@ -1,4 +1,4 @@
-"""The residual stream of prompts: one forward pass under TraceDict, and the hidden states and deltas it leaves."""
+"""The residual stream of prompts: hidden states and deltas from one forward pass under TraceDict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +22,13 @@ from bauklens.stream.tracing import Passed, Tracing
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass left of several prompts.
+    """The results of one forward pass of several prompts.
 
     Attributes:
-        streams: those of each prompt.
+        streams: the stream of each prompt.
         inputs: the prompts end to end, each padded to the length of the longest, as if they were one.
         whole: the stream of that, with the logits of the same last positions of each; None if logits that are wanted
-            were not kept, or states are of another shape.
+            were not kept, or states have another shape.
     """
 
     streams: list[Stream]
@@ -36,30 +36,30 @@ class Batch:
     whole: Stream | None
 
     def starts(self) -> list[int]:
-        """(prompt,), where each begins in the whole."""
+        """(prompt,), the position in the whole at which each begins."""
         return list(range(0, self.inputs.count, self.inputs.count // len(self.streams)))
 
 
 def trace_streams(
     model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing | None = None
 ) -> list[Stream]:
-    """The streams of several prompts; as :func:`trace_batch`."""
+    """The streams of several prompts; see :func:`trace_batch`."""
     return trace_batch(model, anatomy, prompts, tracing).streams
 
 
 def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], tracing: Tracing | None = None) -> Batch:
     """Runs prompts through a model at once, and keeps the stream before block 0 and after every block.
 
-    Several are padded on the right, where no position looks; that takes a model whose states are (position, hidden),
-    without hooks outside of its blocks, and no sublayers.
+    Several prompts are padded on the right, where no position attends. This needs a model whose states are
+    (position, hidden), without hooks outside of its blocks, and no sublayers.
 
     Args:
         model: the model that ``anatomy`` was found in.
         prompts: one prompt each.
 
     Raises:
-        LensError: states differ in shape; or memory runs out. A state that is NaN or infinite is for
-            :func:`require_finite` to refuse.
+        LensError: states differ in shape, or memory runs out. States that are NaN or infinite are refused by
+            :func:`require_finite`.
     """
     tracing = tracing or Tracing()
     if len(prompts) == 1 and are_passed_on(anatomy, prompts[0], tracing):
@@ -89,7 +89,7 @@ def trace_batch(model: nn.Module, anatomy: Anatomy, prompts: Sequence[Inputs], t
 
 
 def _as_one(states: torch.Tensor, passed: Passed, wanted: int) -> Stream | None:
-    """The stream of a batch as of one long prompt, without a copy; None if logits of some positions are missing."""
+    """The stream of a batch as if it were one long prompt, without a copy; None if some logits are missing."""
     logits, head = passed.logits, passed.head
     if logits is not None and logits.shape[1] < wanted:
         return None
@@ -100,7 +100,7 @@ def _as_one(states: torch.Tensor, passed: Passed, wanted: int) -> Stream | None:
 
 
 def trace_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Tracing | None = None) -> Stream:
-    """One prompt's stream; as :func:`trace_streams`, and refuses a state that is NaN or infinite."""
+    """One prompt's stream; like :func:`trace_streams`, but refuses a state that is NaN or infinite."""
     (stream,) = trace_streams(model, anatomy, [inputs], tracing)
     require_finite(stream.states, anatomy)
     return stream
@@ -110,7 +110,7 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
     """The output of every block.
 
     Args:
-        model: any causal language model of transformers.
+        model: any causal language model from transformers.
         tokenizer: its tokenizer; may be None if the prompt is token ids.
         prompt: a string, a list of token ids, or a 1-D tensor of them.
 
@@ -127,8 +127,8 @@ def get_hidden_states(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch
 def get_hidden_state_deltas(model: nn.Module, tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     """What every block adds to the stream: its output minus its input.
 
-    The input of block 0 is the output of the embedding dropout (``transformer.drop`` in GPT-2 and GPT-J); in models
-    without one it is the input of block 0 itself.
+    The input of block 0 is the output of the embedding dropout (``transformer.drop`` in GPT-2 and GPT-J). In models
+    without that module, the input of block 0 is taken directly.
 
     Args:
         model: a causal language model.
@@ -151,7 +151,7 @@ def _as_handed_over(
     part: Callable[[Stream], torch.Tensor],
     tracing: Tracing,
 ) -> torch.Tensor:
-    """A part of a prompt's stream with the batch axis that the model's states have."""
+    """A part of a prompt's stream, with the batch axis of the model's states."""
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
     anatomy = resolve(model, inputs)

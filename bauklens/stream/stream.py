@@ -1,4 +1,4 @@
-"""What one forward pass leaves of a prompt: hidden states, deltas, and what else was asked for."""
+"""The results of one forward pass of a prompt: hidden states, deltas, and what else was requested."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,24 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stream:
-    """What one forward pass left of a prompt.
+    """The results of one forward pass of a prompt.
 
     Attributes:
         states: (1 + layer, position, hidden), the input of block 0 and then the output of every block that ran, in the
             model's dtype, on the device of the last block's output. If the model's states are not
-            (1, position, hidden), they are here in their own shape: (1 + layer, ...). Only the last of them, if the
-            states were passed on.
+            (1, position, hidden), they keep their own shape: (1 + layer, ...). If the states were passed on, this is
+            only the last one.
         logits: (position, vocabulary), the model's own, at all positions or at the last ones, if no others are wanted
             or they would take too much memory; at one, if the model returns no others; None if the pass ended before
-            them.
+            the logits.
         head: the head's call at the same positions, if its logits are the model's.
-        written: what the sublayers wrote, if that was asked for.
-        heads: (layer,), what each head of a block's attention wrote, if that was asked for, and if it has heads that
-            can be told apart.
-        given: number of a block in the run -> its input, if inputs were asked for, and if it is not the output of the
-            block before, as the model works between blocks.
-        shard: the part of the head whose tokens the logits are of, if each of several ranks has some.
-        passing: all states, which come again when they are read, if they were passed on.
+        written: what the sublayers wrote, if requested.
+        heads: (layer,), what each head of a block's attention wrote, if requested and if its heads can be told apart.
+        given: number of a block in the run -> its input, if inputs were requested and this one differs from the output
+            of the block before, because the model computes something between blocks.
+        shard: the part of the head that these logits belong to, if it is split over several ranks.
+        passing: all states, which are computed again when they are read, if they were passed on.
     """
 
     states: torch.Tensor
@@ -67,13 +66,13 @@ class Stream:
 
 
 def require_finite(states: torch.Tensor, anatomy: Anatomy, first: int = 0) -> None:
-    """Names the first place at which a state (1 + layer, ...) is NaN or infinite.
+    """Raises an error that names the first place at which a state (1 + layer, ...) is NaN or infinite.
 
     Args:
         first: the number of the first of these states.
 
     Raises:
-        NotFiniteError: there is one.
+        NotFiniteError: a state is NaN or infinite.
     """
     if states.sum(dtype=torch.float32).isfinite():  # a pass without memory; a sum that overflows is looked at again
         return

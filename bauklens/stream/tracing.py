@@ -1,8 +1,8 @@
-"""One forward pass under TraceDict, and the states that the blocks are given and return.
+"""One forward pass under TraceDict, and the states that the blocks receive and return.
 
-TraceDict sees what modules return: the embedding (GPT-2's embedding dropout), if the model has a module whose output is
-the input of block 0, the sublayers, and the blocks. What a block is given is seen by a hook of its own: TraceDict looks
-after the block has run and may have changed it in place, and not at what is passed by name.
+TraceDict records what modules return: the embedding (GPT-2's embedding dropout), if the model has a module whose output
+is the input of block 0, the sublayers, and the blocks. A separate hook records what a block receives: TraceDict looks
+only after the block has run and may have changed its input in place, and it ignores inputs that are passed by name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,17 +38,17 @@ class Tracing:
 
     Attributes:
         inputs: whether the inputs of the blocks are wanted too.
-        sublayers: those of every block, if what they write is wanted too.
-        heads: (layer,), those of every block's attention, or why it has none, if what they write is wanted too.
-        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; what it returns is
-            what the model goes on with (None: the output as it is).
-        blocks: how many are needed: the pass ends after them; None runs all, and to the logits.
+        sublayers: those of every block, if their outputs are wanted too.
+        heads: (layer,), those of every block's attention, or why it has none, if their outputs are wanted too.
+        edit_output: ``fn(output, layer)``, called with what each block returns and the block's name; the model
+            continues with what it returns (None: the output as it is).
+        blocks: how many are needed: the pass ends after them; None runs all, up to the logits.
         acting: edits, which act before ``edit_output``.
-        in_shards: whether each of several ranks keeps the logits of the tokens whose part of the head it holds, if they
-            can be decoded so; otherwise all ranks keep all.
-        positions: those whose logits are wanted, as of :func:`bauklens.logit_lens`; None wants all.
+        in_shards: whether each of several ranks keeps only the logits of its own part of the head, if they can be
+            decoded like that; otherwise all ranks keep all.
+        positions: those whose logits are wanted, as in :func:`bauklens.logit_lens`; None wants all.
         keep_states: whether all states are kept; False passes them on, and None does so if they are large.
-        hand_on: called with each state as it comes; then only the last one is kept.
+        hand_on: called with each state when it is computed; then only the last one is kept.
     """
 
     inputs: bool = False
@@ -64,10 +64,10 @@ class Tracing:
 
 
 class Passed(NamedTuple):
-    """What a forward pass left.
+    """The results of a forward pass.
 
     The states, the logits, the head's call, what the sublayers returned, the heads, and the part of the head that the
-    logits are of, if they are not of all tokens.
+    logits belong to, if they do not cover all tokens.
     """
 
     kept: Kept
@@ -100,8 +100,8 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
     def keep(output: Any, layer: str) -> Any:
         if kept.editing:
             raise LensError(
-                "edit_output called the model, which is running for the lens: call it before, and let edit_output use "
-                "what you kept"
+                "edit_output called the model while the lens was running it: call the model beforehand, and let "
+                "edit_output use the stored result"
             )
         if layer == anatomy.embedding:
             kept.embed(output)
@@ -154,7 +154,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
 def _of_its_own(
     logits: torch.Tensor, calls: list[tuple[HeadCall, torch.Tensor]]
 ) -> tuple[torch.Tensor, HeadCall | None]:
-    """The model's logits, in memory that it does not write to when it runs again, and the head's call if it fits."""
+    """The model's logits, in memory that a later run does not overwrite, and the head's call if it fits."""
     call, returned = calls[0] if calls else (None, None)
     if returned is None or returned.data_ptr() != logits.data_ptr():
         logits = logits.clone()
@@ -163,10 +163,10 @@ def _of_its_own(
 
 @unbroken
 def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, ...], kept: Kept) -> Iterator[None]:
-    """Keeps a copy of the state that each of some blocks is given, before the block can change it in place.
+    """Keeps a copy of the state that each of some blocks receives, before the block can change it in place.
 
-    The first block's is a state of its own, and proves what the embedding returned; of the others', those that are not
-    what the block before returned.
+    The first block's input is a state of its own, and proves what the embedding returned. The inputs of other blocks
+    are kept only if they differ from what the block before returned.
     """
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _keeping_inputs(model: nn.Module, blocks: Sequence[str], takes: tuple[int, .
 
 @unbroken
 def _keeping_heads(model: nn.Module, heads: Sequence[Heads | str], joined: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Keeps copies of what the output projections of attentions are given, (position, heads x size), of one prompt."""
+    """Keeps copies of the inputs of the attentions' output projections, (position, heads x size), for one prompt."""
 
     def keep_as(name: str) -> Any:
         def keep(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -208,12 +208,12 @@ def _keeping_heads(model: nn.Module, heads: Sequence[Heads | str], joined: dict[
 
 @unbroken
 def _refusing_idle(model: nn.Module, anatomy: Anatomy) -> Iterator[None]:
-    """Refuses a prompt on which a block runs that did not run when the model was looked at, and so has no row."""
+    """Refuses a prompt that runs a block which did not run when the model was inspected, and so has no row."""
 
     def refuse(*_: Any) -> None:
         raise LensError(
-            f"a block of {anatomy.model_class} runs on this prompt that did not run on the first positions of the "
-            "first: pass each prompt by itself"
+            f"this prompt runs a block of {anatomy.model_class} that did not run on the first positions of the first "
+            "prompt: pass each prompt separately"
         )
 
     with ExitStack() as hooks:

@@ -34,7 +34,7 @@ def of_the_viewer(found: dict[str, Any]) -> str:
         "",
         *opening_table(found),
         "",
-        "Frames while something moves: the median, and the longest of an opening (16.7 where nothing is late).",
+        "Frames while something moves: the median, and the longest of an opening (16.7 if no frame is late).",
         "",
         *moving_table(found),
         "",

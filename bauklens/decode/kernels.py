@@ -63,7 +63,7 @@ def rank_among(
     Tokens of the rest that are rounded to the same number of two bytes count as if they were spread evenly around it.
 
     Args:
-        logits: (row, vocabulary) uint16, the bits of bfloat16; of the others they are very low.
+        logits: (row, vocabulary) uint16, the bits of bfloat16; those of the others are far below all others.
         ids: (token,) int64.
         values: (row, token) float32, the tokens' own; they become those of the others for tokens that are among them.
         others: (row, candidate) int64, their ids.

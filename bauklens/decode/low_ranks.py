@@ -38,7 +38,7 @@ class Low:
     """Logits in bfloat16, in bits, less what is expected of the largest.
 
     Attributes:
-        logits: (row, padded vocabulary); those that are scored again are overwritten by a very low number.
+        logits: (row, padded vocabulary); those that are scored again are overwritten by a number below all others.
         expected: (row, 1) bits.
         proved: (row, 1) bits; every token above this is scored again.
         bounds: (row, 1) bits each, between which the logits are counted; lower ones count as the lowest.

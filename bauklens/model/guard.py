@@ -24,7 +24,7 @@ _SPREADING = ("torch.distributed.", "transformers.distributed.", "transformers.i
 """The modules that define hooks which spread a module over ranks: they work for any prompt, and in a copy."""
 
 _SHARDING = "torch.distributed.fsdp."
-"""The same for FSDP, whose hooks fetch the weights of the very modules that they were put on."""
+"""The same for FSDP, whose hooks fetch the weights of exactly the modules that they were put on."""
 
 
 @unbroken
@@ -32,7 +32,7 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
     """Yields what to run instead of a model: in evaluation mode, without gradients, by one thread at a time.
 
     It is a shell (:mod:`bauklens.model.shell`), so that the model itself is not touched. It is the model itself if that
-    carries hooks of the caller, which may expect its very modules, or if a shell of it behaves differently. Then its
+    carries hooks of the caller, which may expect exactly its modules, or if a shell of it behaves differently. Then its
     modes, hooks and modules are changed for that time and always restored; calls of the model in another thread
     give wrong results until then.
 

@@ -88,7 +88,7 @@ def test_columns_that_nothing_confirms_are_grey_and_the_caption_says_so(show, sc
     result = made(3, 5, 2, texts=["a long label of a model", "b"], check=only, predicts="labels", probabilities=None)
     page, _, _ = show(result.to_html(look=look), scheme=scheme)
     assert (
-        "grey: nothing of the model’s own confirms these columns, as its head reads position 3 only"
+        "grey: no output of the model confirms these columns, as its head reads only position 3"
         in page.inner_text(".legend")
     )
     cells = page.evaluate(SPREADS)

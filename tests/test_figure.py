@@ -136,7 +136,7 @@ class TestPython:
             ({"colour": "rank"}, "colour='rank' is of the first pin"),
             ({"palette": "jet"}, "unknown palette 'jet'"),
             ({"palette": "grey", "colour": "classic"}, "the classic look has colours of its own"),
-            ({"color": [0, 0, 255]}, r"color=\[0, 0, 255\] is of the classic look: pass colour='classic' too"),
+            ({"color": [0, 0, 255]}, r"color=\[0, 0, 255\] needs the classic look: pass colour='classic' too"),
             ({"color": [0, 0, 256], "colour": "classic"}, r"unknown colour \[0, 0, 256\]"),
             ({"theme": "blue"}, "unknown theme 'blue'"),
             ({"width": 5}, "width is 5: pass a number from 20 to 2,000"),

@@ -39,8 +39,7 @@ def of_the_viewer(found: dict[str, Any]) -> str:
         "",
         *moving_table(found),
         "",
-        "From a key to the paint after it: the median, and the longest of an opening. Jumps replace all visible "
-        "cells.",
+        "From a key to the paint after it: the median, and the longest of an opening. Jumps replace all visible cells.",
         "",
         *keys_table(found),
         "",

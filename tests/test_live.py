@@ -111,7 +111,7 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(client):
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[1]", "must be an object"),
+        ("[1]", "must be a JSON object"),
         ("{}", "the prompt is empty"),
         ('{"prompt": 3}', "prompt must be a text"),
         ('{"prompt": "\\ud800"}', "not valid Unicode"),

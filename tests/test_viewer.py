@@ -356,7 +356,7 @@ class TestPins:
                }"""
         )
         assert 150 < first < last == 255
-        assert "nearer to rank 1" in page.locator(".heat figcaption").inner_text()
+        assert "closer to rank 1" in page.locator(".heat figcaption").inner_text()
         page.get_by_label("Plot").select_option("probability")
         expect(page.locator(".heat figcaption")).to_contain_text("more probable")
 

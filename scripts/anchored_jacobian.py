@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How much the closed form steadies an exact Jacobian lens: what fit_decoder(..., anchors=) rests on.
+"""How much the closed form reduces the noise of an exact Jacobian lens: the basis of fit_decoder(..., anchors=).
 
-Of each window, the exact Jacobian and its closed form are computed. The table compares how much the exact Jacobian
+For each window, the exact Jacobian and its closed form are computed. The table compares how much the exact Jacobian
 varies from window to window with how much its difference from the closed form does: the sum over entries of the
-sample variance. The error of a mean of so many exact Jacobians falls by this ratio if anchors are many.
+sample variance. With many anchors, the error of a mean of exact Jacobians falls by this ratio.
 
 .venv/bin/python scripts/anchored_jacobian.py --windows 8 --layer 20 --layer 24 --layer 27
 """

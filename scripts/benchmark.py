@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What a lens costs in time and memory, against the plain notebook's way and against the least that it could cost.
+"""What a lens costs in time and memory, compared with the plain notebook's way and with a lower bound.
 
-Every figure is measured in one run, the cases alternating, as machines are noisy: read the ratios. The table is
+All figures come from one run with alternating cases, as machines are noisy: read the ratios. The table is
 printed, kept as JSON, and, with --docs, written to docs/PERFORMANCE.md.
 
 .venv/bin/python scripts/benchmark.py --tokens 128 --tokens 512
@@ -51,14 +51,14 @@ VIEWER = "performance_viewer.json"
 START = "performance_start.json"
 """In docs/: what scripts/benchmark_start.py measured."""
 
-FLOOR = "floor: and a bfloat16 product a layer"
+FLOOR = "floor: plus one bfloat16 product per layer"
 LENS = "bauklens, with its measures"
 
 SHAPES = {
     "gpt2-xl": lambda: _config("gpt2", n_embd=1600, n_layer=48, n_head=25),
     "gptj": lambda: _config("gptj", n_embd=4096, n_layer=28, n_head=16, rotary_dim=64),
 }
-"""The real sizes of models that are not at hand; their weights are random."""
+"""The real sizes of models that are not available here; their weights are random."""
 
 Case = Callable[[], object]
 
@@ -82,7 +82,7 @@ def load(model: str, shape: str | None, device: str | None, dtype: str) -> tuple
 
 
 def prompt_of(tokenizer: Any, vocabulary: int, tokens: int) -> torch.Tensor:
-    """(position,), the README's first tokens, over and over; random ones without a tokenizer."""
+    """(position,), the README's first tokens, repeated; random ones without a tokenizer."""
     if tokenizer is None:
         return torch.randint(0, vocabulary, (tokens,), generator=torch.Generator().manual_seed(0))
     found = tokenizer(TEXT.read_text(encoding="utf-8"))["input_ids"]
@@ -90,19 +90,19 @@ def prompt_of(tokenizer: Any, vocabulary: int, tokens: int) -> torch.Tensor:
 
 
 def random_decoder(found: Any) -> bauklens.JacobianLens:
-    """A map for every layer but the last, in float16 as files have it."""
+    """A map for every layer except the last, in float16 as in files."""
     generator, size = torch.Generator().manual_seed(0), (found.width, found.width)
     maps = {label: torch.randn(size, generator=generator).half() for label in found.labels[:-1]}
     return bauklens.JacobianLens(maps, name="random")
 
 
 class Cases:
-    """What is measured, on one prompt.
+    """The cases that are measured, on one prompt.
 
     Args:
         model, tokenizer: as :func:`load` returns them.
         prompt: (position,).
-        decoder: the one that states go through in a case of its own; by default a random one.
+        decoder: the decoder of the case that uses one; by default a random one.
     """
 
     def __init__(
@@ -122,18 +122,18 @@ class Cases:
         if self.notebook_bytes < 0.6 * _free_bytes(self.token_ids.device):
             cases["notebook: softmax of everything"] = self.notebook
         cases |= {
-            "bauklens, top-k alone": lambda: self._lens(measures=[]),
+            "bauklens, top-k only": lambda: self._lens(measures=[]),
             LENS: lambda: self._lens(),
             "bauklens, through a decoder": lambda: self._lens(decoder=self.decoder, missing="plain"),
             "bauklens, with tracked tokens": lambda: self._lens(measures=[], track=200),
-            "exact, top-k alone": lambda: self._lens(measures=[], precision="exact"),
+            "exact, top-k only": lambda: self._lens(measures=[], precision="exact"),
             "exact, with its measures": lambda: self._lens(precision="exact"),
             "exact, with tracked tokens": lambda: self._lens(measures=[], precision="exact", track=200),
-            "last position, top-k alone": lambda: self._lens(measures=[], positions=-1),
-            "half of the layers, top-k alone": lambda: self._lens(
+            "last position, top-k only": lambda: self._lens(measures=[], positions=-1),
+            "half of the layers, top-k only": lambda: self._lens(
                 measures=[], layers=range(len(self.found.blocks) // 2)
             ),
-            "hidden states alone": lambda: bauklens.get_hidden_states(self.model, None, self.prompt),
+            "hidden states only": lambda: bauklens.get_hidden_states(self.model, None, self.prompt),
             "look at the model for the first time": self.resolve,
             "write the table as HTML": lambda: self.lens.to_html(),
             "write the page": self.page,
@@ -147,17 +147,17 @@ class Cases:
 
     @property
     def state_bytes(self) -> int:
-        """The hidden states, which every way keeps."""
+        """Keeps the hidden states, as every way does."""
         states = (1 + len(self.found.blocks)) * len(self.prompt) * self.found.width
         return int(states * self.head.weight.element_size())
 
     def forward(self) -> object:
-        """The model alone."""
+        """Runs only the model."""
         with evaluating(self.model):
             return model_logits(self.model, Inputs(self.token_ids), logits_to_keep=1)
 
     def floor(self) -> None:
-        """The forward pass, and one product with the head for every layer, in bfloat16, whose results are not read."""
+        """The forward pass plus one bfloat16 product with the head for every layer, results discarded."""
         self.forward()
         states = torch.zeros(len(self.prompt), self.low.shape[1], dtype=torch.bfloat16, device=self.low.device)
         logits = torch.empty(len(self.prompt), len(self.low), dtype=torch.bfloat16, device=self.low.device)
@@ -179,12 +179,12 @@ class Cases:
             return torch.softmax(self.head(states), dim=-1).topk(5)
 
     def resolve(self) -> object:
-        """What the first call on a model costs once."""
+        """The one-time cost of the first call on a model."""
         resolving.forget(self.model)
         return resolving.resolve(self.model, Inputs(self.token_ids))
 
     def page(self) -> None:
-        """A file that holds the whole lens."""
+        """A file with the whole lens."""
         with tempfile.TemporaryDirectory() as folder:
             bauklens.save_report(self.lens, Path(folder) / "lens.html")
 
@@ -211,7 +211,7 @@ def seconds(cases: dict[str, Case], rounds: int) -> dict[str, float]:
 
 
 def peak_bytes(case: Case) -> int | None:
-    """The most memory that a case has beyond what is there before it; None where the system does not tell."""
+    """The peak memory of a case above that before it; None if the system does not report it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -271,7 +271,7 @@ def measure(name: str, model: Any, tokenizer: Any, tokens: int, rounds: int) -> 
 
 
 def machine(device: torch.device) -> str:
-    """What it was measured on."""
+    """The machine of the measurement."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -304,7 +304,7 @@ def heading(run: dict[str, Any]) -> str:
 
 
 def notes(run: dict[str, Any]) -> str:
-    """What the table does not say."""
+    """Facts that the table does not show."""
     decoding, states = run["decoding"], run["state_bytes"] / 1e6
     often = f"medians of {run['rounds']}" if run["rounds"] else "each measured once"
     text = (
@@ -366,9 +366,9 @@ def growth(runs: list[dict[str, Any]]) -> str:
         "## Growth",
         "",
         "What `bauklens.logit_lens(..., measures=[])` costs beyond the forward pass, for each row (a layer at a "
-        "position). That it stays "
-        "about the same is what linear growth is; short prompts carry what is done once. *Half* is `layers=` the first "
-        "half of the blocks.",
+        "position). It stays "
+        "about the same, so the growth is linear; in short prompts, one-time work counts for more. *Half* is `layers=` "
+        "the first half of the blocks.",
         "",
         "| | tokens | rows | milliseconds a row, all layers | exact | half of the layers |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -377,9 +377,9 @@ def growth(runs: list[dict[str, Any]]) -> str:
         taken, rows = run["seconds"], run["decoding"]["rows"]
         forward, half = taken["forward pass"], run["layers"] // 2
         costs = [
-            (taken["bauklens, top-k alone"] - forward) / rows,
-            (taken["exact, top-k alone"] - forward) / rows,
-            (taken["half of the layers, top-k alone"] - forward * half / run["layers"]) / (half * run["tokens"]),
+            (taken["bauklens, top-k only"] - forward) / rows,
+            (taken["exact, top-k only"] - forward) / rows,
+            (taken["half of the layers, top-k only"] - forward * half / run["layers"]) / (half * run["tokens"]),
         ]
         cells = " | ".join(f"{1000 * cost:.2f}" for cost in costs)
         lines.append(f"| {run['model']} | {run['tokens']:,} | {rows:,} | {cells} |")
@@ -399,26 +399,26 @@ def _command(run: dict[str, Any]) -> str:
 
 _INTRODUCTION = """# Performance
 
-Written by `scripts/benchmark.py --docs`. All cases of a table were measured in one run, alternating, each twice in a
-row of which the second counts; read the ratios, as machines are noisy. *Floor* is the forward pass and one bfloat16
-product with the head for every layer, whose results no one reads: less is not possible without leaving something out.
+Written by `scripts/benchmark.py --docs`. All cases of a table were measured in one run, alternating. Each ran twice in
+a row, and the second run counts; read the ratios, as machines are noisy. *Floor* is the forward pass plus one bfloat16
+product with the unembedding for every layer, results discarded: a lower bound without leaving something out.
 *Notebook* is the plain way: hooks, the norm, the head, softmax and top-k of every layer at once. Memory is the peak of
-the process above that of the forward pass alone, the hidden states included.
+the process above that of the forward pass, the hidden states included.
 """
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True)
 @click.option("--shape", type=click.Choice(sorted(SHAPES)), help="A model of this real size with random weights.")
-@click.option("--device", help="By default CUDA where there is one.")
+@click.option("--device", help="By default CUDA if available.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
 @click.option("--tokens", multiple=True, default=[32, 128, 512, 2048], show_default=True, help="Lengths of the prompt.")
-@click.option("--rounds", default=5, show_default=True, help="0 runs each case once, not warmed up.")
+@click.option("--rounds", default=5, show_default=True, help="0 runs each case once, without warming up.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")
 @click.option("--sweep", is_flag=True, help="Measure sweeps of many prompts instead, by one worker and by two.")
 @click.option("--paths", "by_path", is_flag=True, help="Measure each path through the package instead.")
-@click.option("--prompts", default=256, show_default=True, help="With --sweep: how many.")
+@click.option("--prompts", default=256, show_default=True, help="With --sweep: the number of prompts.")
 def main(
     model: str,
     shape: str | None,

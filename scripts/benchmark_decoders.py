@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""How good each lens is: what it predicts, what it discloses, what moves the model, and what it costs to fit.
+"""How good each lens is: its predictions, the concepts that it shows, its effect on the model, and its cost.
 
 Four parts, each of which can be switched off:
 
 \b
-quality     KL and agreement with the model's own last row, on text that no lens was fitted on (score_decoder)
+quality     KL and agreement with the model's own last row, on text that was not used for fitting (score_decoder)
 evaluation  pass@k on sets of prompts with concepts on the way to the answer (evaluate)
 causal      the gain in log p of a token when states are moved along a lens's direction for it (score_decoder)
 cost        seconds of each fit (fit_decoder), and of the exact Jacobian beside the plain estimator
 
 Unless there are --texts, the model writes them itself. The tables are printed, kept as JSON, and, with --docs, written
-into docs/DECODERS.md and docs/guide/decoders.md; parts that are switched off stay there as they are. With --cache, a
-run that is cut off goes on when it is started again.
+into docs/DECODERS.md and docs/guide/decoders.md; parts that are switched off stay unchanged there. With --cache, an
+interrupted run continues when it is started again.
 
 .venv/bin/python scripts/benchmark_decoders.py --cache build/decoders
 """
@@ -54,28 +54,28 @@ EVALS = "tests/data/lens-evals"
 KS = (1, 5, 10)
 
 TEMPERED, CONSTANT = "logit, temperatures", "mean final state"
-"""Two lenses whose directions are no others than those of the logit lens, or none."""
+"""Two lenses that have the same directions as the logit lens, or none."""
 
 MEAN_WINDOWS, TEMPERATURE_WINDOWS = 45, 4
-"""Windows that the mean final state is taken over, and that the logit lens's temperatures are chosen on."""
+"""The number of windows for the mean final state, and for choosing the logit lens's temperatures."""
 
 APART = 5
-"""Of so many texts of a file, the last is kept apart, to be scored."""
+"""The last of every this many texts of a file is kept apart, for scoring."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is measured.
+    """What to measure.
 
     Attributes:
-        seed: of the texts that lenses are fitted on; those that are scored have the next one.
-        length: tokens of a window.
-        layers: of the part quality; ``evaluated`` and ``moved`` are those of the other two.
+        seed: the seed of the texts for fitting; the texts for scoring have the next one.
+        length: tokens per window.
+        layers: the layers of the part quality; ``evaluated`` and ``moved`` are those of the other two.
         ridge: numbers of tokens that ridge lenses are fitted on.
-        tuned: tokens that the tuned lens is fitted on; 0 leaves it out. ``steps`` are those of its training.
+        tuned: tokens that the tuned lens is fitted on; 0 leaves it out. ``steps`` is the number of training steps.
         windows: numbers of windows that exact Jacobian lenses are fitted on.
         closed: tokens that the Jacobian lens in closed form is fitted on; 0 leaves it out.
-        held_out: texts that are scored.
+        held_out: the number of texts that are scored.
     """
 
     model: str
@@ -99,7 +99,7 @@ class Asked:
 
 
 class Benchmark:
-    """A model, texts, and the lenses that are fitted to it; what is done is kept in a folder."""
+    """A model, texts, and the lenses that are fitted to it; finished work is kept in a folder."""
 
     def __init__(self, asked: Asked, folder: Path, command: str) -> None:
         self.asked, self.folder, self.command = asked, folder, command
@@ -108,7 +108,7 @@ class Benchmark:
         self._require_same_settings()
 
     def part(self, name: str, measure: Callable[[], dict[str, Any]], **settings: Any) -> dict[str, Any]:
-        """What a part found, from the folder if it was measured already, with what it was measured on."""
+        """The result of a part with its conditions, from the folder if it was measured already."""
         path = self.folder / f"{name}.json"
         settings = json.loads(json.dumps({**settings, "lenses": [each.name for each in self.lenses]}))
         if path.exists():
@@ -136,7 +136,7 @@ class Benchmark:
 
     @cached_property
     def texts(self) -> Iterable[Any]:
-        """What lenses are fitted on."""
+        """The texts for fitting."""
         if self.asked.texts is not None:
             return OfFile(self.asked.texts, apart=False)
         asked = self.asked
@@ -148,7 +148,7 @@ class Benchmark:
 
     @cached_property
     def held_out(self) -> list[list[int]]:
-        """What is scored, one window each: token ids."""
+        """The texts for scoring, one window each: token ids."""
         asked = self.asked
         if asked.texts is None:
             return self._written(asked.held_out, asked.seed + 1)[: asked.held_out]
@@ -156,7 +156,7 @@ class Benchmark:
         firsts = (window for window in windows if not window.place)
         found = [window.inputs.ids[0].tolist() for window in islice(firsts, asked.held_out)]
         if len(found) < 2:
-            raise click.UsageError(f"{asked.texts} is too short: every fifth part of about 8,000 characters is scored")
+            raise click.UsageError(f"{asked.texts} is too short: one in five parts of about 8,000 characters is scored")
         return found
 
     @property
@@ -165,7 +165,7 @@ class Benchmark:
         return self.asked.length - 1 - SKIP_FIRST
 
     def _written(self, count: int, seed: int) -> list[list[int]]:
-        """Texts of the model, as fit_decoder() has it write them; they are kept, as that takes long."""
+        """Texts that the model writes, as in fit_decoder(); they are kept, as writing takes long."""
         path = self.folder / f"texts-{seed}.json"
         ids: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["ids"] if path.exists() else []
         if len(ids) < count:
@@ -179,7 +179,7 @@ class Benchmark:
 
     @cached_property
     def lenses(self) -> list[LearnedDecoder]:
-        """All but the logit lens; each is fitted once, and then read from the folder."""
+        """All lenses except the logit lens; each is fitted once, and then read from the folder."""
         asked = self.asked
         found = [self._logit_with_temperatures(), self._mean()]
         found += [self._fit(f"ridge, {each:,} tokens", "ridge", each) for each in sorted(asked.ridge)]
@@ -198,7 +198,7 @@ class Benchmark:
         return found
 
     def _fit(self, name: str, method: str, tokens: int, **options: Any) -> LearnedDecoder:
-        """A lens, and in ``about["seconds"]`` what it took; None if it was cut off on the way."""
+        """A lens, with its time in ``about["seconds"]``; None if it was interrupted."""
         stem = f"{method}-{tokens}" + "".join(f"-{each}" for each in options.values())
         path, checkpoint = self.folder / f"{stem}.safetensors", self.folder / f"{stem}-checkpoint.safetensors"
         if path.exists():
@@ -224,7 +224,7 @@ class Benchmark:
         return found
 
     def _some(self, count: int) -> list[Inputs]:
-        """A few windows of the texts that lenses are fitted on."""
+        """A few windows of the texts for fitting."""
         windows = Windows(self.model, self.tokenizer, self.texts, length=self.asked.length)
         return [window.inputs for window in islice(windows, count)]
 
@@ -241,7 +241,7 @@ class Benchmark:
         return bauklens.load_decoder(path)
 
     def _logit_with_temperatures(self) -> LearnedDecoder:
-        """The logit lens with the temperature of each layer that gives the least KL on a few texts."""
+        """The logit lens with the temperature per layer that has the least KL on a few texts."""
         path = self.folder / "temperatures.safetensors"
         if not path.exists():
             some = self._some(TEMPERATURE_WINDOWS)
@@ -341,7 +341,7 @@ class Benchmark:
         return found
 
     def _seconds_of_writing(self) -> float | None:
-        """What the texts that lenses are fitted on took; None if they are of a file."""
+        """The time for writing the texts for fitting; None if they come from a file."""
         path = self.folder / f"texts-{self.asked.seed}.json"
         if self.asked.texts is not None or not path.exists():
             return None
@@ -375,7 +375,7 @@ class Benchmark:
         }
 
     def _require_same_settings(self) -> None:
-        """Refuses a folder in which other figures are kept."""
+        """Refuses a folder with figures of another run."""
         asked = self.asked
         settings = {
             "model": model_name(self.model),
@@ -389,11 +389,11 @@ class Benchmark:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
         for name, value in settings.items():
             if known.get(name) != value:
-                raise click.UsageError(f"{self.folder} is of a run with other {name}: pass another --cache")
+                raise click.UsageError(f"{self.folder} belongs to a run with other {name}: pass another --cache")
         self._keep(path, settings)
 
     def _keep(self, path: Path, values: Any) -> None:
-        """Writes a file that is there as a whole or not at all."""
+        """Writes a file atomically."""
         beside = path.with_suffix(".part")
         beside.write_text(json.dumps(values), encoding="utf-8")
         beside.replace(path)
@@ -401,7 +401,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class OfFile:
-    """The texts of a file, read anew each time: those that are kept apart, or the others."""
+    """The texts of a file, read again each time: those kept apart, or the others."""
 
     path: Path
     apart: bool
@@ -426,12 +426,12 @@ def _known(value: Any) -> float | None:
 def _sets(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.json"))
     if not found:
-        raise click.UsageError(f"{folder} holds no .json files")
+        raise click.UsageError(f"{folder} has no .json files")
     return found
 
 
 def _command(context: click.Context) -> str:
-    """What repeats this run: the options that are not the defaults, without the folders of this machine."""
+    """The command that repeats this run: the options other than the defaults, without the folders of this machine."""
     words = [".venv/bin/python", "scripts/benchmark_decoders.py"]
     for option in context.command.params:
         name, value = str(option.name), context.params[str(option.name)]
@@ -461,28 +461,40 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True)
-@click.option("--texts", type=_FILE, help="Running text, .jsonl or .parquet, instead of what the model writes.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of the texts.")
-@click.option("--length", default=128, show_default=True, type=click.IntRange(min=SKIP_FIRST + 2), help="Of a window.")
-@click.option("--held-out", default=24, show_default=True, type=click.IntRange(min=2), help="Texts that are scored.")
-@click.option("--layer", "layers", help="Of quality; repeatable.", **_layers(5, 10, 15, 20, 25))
-@click.option("--eval-layer", "evaluated", help="Of evaluation; repeatable.", **_layers(*range(2, 27, 3), 28))
-@click.option("--causal-layer", "moved", help="Of causal; repeatable.", **_layers(15))
+@click.option("--texts", type=_FILE, help="Running text, .jsonl or .parquet, instead of texts by the model.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="The seed of the texts.")
+@click.option(
+    "--length", default=128, show_default=True, type=click.IntRange(min=SKIP_FIRST + 2), help="Tokens per window."
+)
+@click.option(
+    "--held-out", default=24, show_default=True, type=click.IntRange(min=2), help="The number of texts to score."
+)
+@click.option("--layer", "layers", help="A layer for quality; repeatable.", **_layers(5, 10, 15, 20, 25))
+@click.option("--eval-layer", "evaluated", help="A layer for evaluation; repeatable.", **_layers(*range(2, 27, 3), 28))
+@click.option("--causal-layer", "moved", help="A layer for causal; repeatable.", **_layers(15))
 @click.option(
     "--ridge", multiple=True, default=[2_000, 5_000], show_default=True, type=_COUNT, help="Tokens to fit on."
 )
 @click.option("--tuned", default=5_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
-@click.option("--steps", default=100, show_default=True, type=_COUNT, help="Of training the tuned lens.")
-@click.option("--windows", multiple=True, default=[1, 3], show_default=True, help="Of an exact Jacobian; 0: none.")
+@click.option("--steps", default=100, show_default=True, type=_COUNT, help="Training steps of the tuned lens.")
+@click.option(
+    "--windows", multiple=True, default=[1, 3], show_default=True, help="Windows for an exact Jacobian; 0: none."
+)
 @click.option("--closed", default=1_000, show_default=True, type=click.IntRange(min=0), help="Tokens; 0 leaves it out.")
 @click.option("--evals", type=_FOLDER, help=f"Sets to evaluate, as .json files; by default those in {EVALS}.")
-@click.option("--causal-texts", default=16, show_default=True, type=click.IntRange(min=2), help="Of those held out.")
-@click.option("--causal-tokens", default=8, show_default=True, type=_COUNT, help="For each of these texts.")
+@click.option(
+    "--causal-texts",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="How many of the held-out texts to use.",
+)
+@click.option("--causal-tokens", default=8, show_default=True, type=_COUNT, help="Tokens per text.")
 @click.option("--quality/--no-quality", default=True)
 @click.option("--evaluation/--no-evaluation", default=True)
 @click.option("--causal/--no-causal", default=True)
 @click.option("--cost/--no-cost", default=True)
-@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Keep what is done in this folder.")
+@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Keep finished work in this folder.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", type=_FOLDER, is_flag=False, flag_value=ROOT / "docs", help="Write the tables into the pages.")
 def main(

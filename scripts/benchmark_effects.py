@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What trace_effect() costs, against the forward passes that it needs and against one forward pass for each place.
+"""The cost of trace_effect(), compared with the forward passes that it needs and with one forward pass per place.
 
-Needed are: both prompts; the positions before each place, once; and for each position from the first token that
-differs, a batch of its layers, after the keys and values of what comes before. All cases alternate in one run, as
+It needs both prompts; the positions before each place, once; and for each position from the first token that
+differs, a batch of its layers, with cached keys and values of earlier positions. All cases alternate in one run, as
 machines are noisy: read the ratios.
 
 .venv/bin/python scripts/benchmark_effects.py --tokens 10 --tokens 64
@@ -25,7 +25,7 @@ Prompts = tuple[list[int], list[int]]
 
 
 def prompts_of(tokenizer: Any, tokens: int) -> Prompts:
-    """Two prompts of so many tokens, which differ near their end."""
+    """Two prompts of this many tokens, which differ near their end."""
     clean, corrupted = (tokenizer(text)["input_ids"] for text in (CLEAN, CORRUPTED))
     count = min(len(clean), len(corrupted), tokens)  # of another model than the demo's, these may differ
     clean, corrupted = clean[-count:], corrupted[-count:]
@@ -34,14 +34,14 @@ def prompts_of(tokenizer: Any, tokens: int) -> Prompts:
 
 
 def places_of(prompts: Prompts, layers: int) -> dict[int, int]:
-    """Position -> how many rows differ there: every layer's, and the embedding's if the token does."""
+    """Position -> how many rows differ there: one per layer, and the embedding if the token differs."""
     differ = [one != other for one, other in zip(*prompts, strict=True)]
     return {position: layers + differ[position] for position in range(differ.index(True), len(differ))}
 
 
 @torch.no_grad()
 def needed(model: Any, prompts: Prompts, layers: int) -> None:
-    """The forward passes, without anything else."""
+    """Only the forward passes."""
     for each in prompts:
         model(input_ids=torch.tensor([each], device=model.device), use_cache=False, logits_to_keep=1)
     ids = torch.tensor([prompts[1]], device=model.device)
@@ -83,18 +83,18 @@ def measure(model: Any, tokenizer: Any, prompts: Prompts, where: str, rounds: in
     ours, least, single = (statistics.median(each) for each in zip(*times, strict=True))
     ratio = statistics.median(mine / other for mine, other, _ in times)
     return (
-        f"{where}, {len(prompts[0])} tokens: {ours:.2f} s; the passes needed {least:.2f} s, ratio {ratio:.2f}; a pass "
-        f"for each of {count:,} places about {single * count:.1f} s"
+        f"{where}, {len(prompts[0])} tokens: {ours:.2f} s; the passes needed {least:.2f} s, ratio {ratio:.2f}; one "
+        f"pass for each of {count:,} places about {single * count:.1f} s"
     )
 
 
 @click.command(help=__doc__)
-@click.option("--model", default="demo", show_default=True, help="As bauklens.load takes it.")
+@click.option("--model", default="demo", show_default=True, help="The model, as for bauklens.load.")
 @click.option("--tokens", multiple=True, type=int, default=(10, 64), show_default=True, help="Lengths of the prompts.")
 @click.option("--where", multiple=True, default=("hidden",), show_default=True, help="What is replaced.")
 @click.option("--rounds", default=3, show_default=True, help="How often each case runs.")
 def main(model: str, tokens: tuple[int, ...], where: tuple[str, ...], rounds: int) -> None:
-    """Prints a line for each length."""
+    """Prints one line per length."""
     loaded, tokenizer = bauklens.load(model)
     for each in where:
         for length in tokens:

@@ -1,4 +1,4 @@
-"""Where the time of a lens goes: each part by itself, without the parts that it calls."""
+"""What the time of a lens is spent on: each part by itself, without the parts that it calls."""
 
 import statistics
 import time
@@ -30,14 +30,14 @@ _FUNCTIONS = {
     "sizes and cosines of states": ("decode.rows.OfStates.read",),
     "make the result": ("lens.run.result_of",),
 }
-"""Part -> the functions that it is, in the modules that call them."""
+"""Part -> its functions, in the modules that call them."""
 
 
 class _Clock:
-    """Adds up time by part. What runs within a part and is another one counts for that only.
+    """Adds up time by part. A part that runs within another one counts only once, for itself.
 
-    Products and the pass over what comes out run side by side in several threads: a part of their time is that of the
-    pass if it is that part of these threads' time.
+    Products and the pass over their results run side by side in several threads: their time is divided in proportion to
+    the time of these threads.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Clock:
         """Part -> seconds.
 
         Args:
-            threads: that ran side by side.
+            threads: the threads that ran side by side.
         """
         self._turn(REST)
         apart = sum(self._aside) / threads
@@ -84,7 +84,7 @@ def parts_of(case: Callable[[], object], head: torch.Tensor, rounds: int) -> dic
     """The medians of the seconds of each part of a case.
 
     Args:
-        head: the weights of the model's head, by which its own logits are told from its other products.
+        head: the weights of the model's head, which distinguish its own logits from its other products.
     """
     found = [_once(case, head) for _ in range(max(1, rounds))]
     return {name: statistics.median(each.get(name, 0.0) for each in found) for name in (*_FUNCTIONS, OWN_LOGITS, REST)}
@@ -105,7 +105,7 @@ def _once(case: Callable[[], object], head: torch.Tensor) -> dict[str, float]:
 
 
 def _holder(path: Sequence[str]) -> Any:
-    """The module or class that an attribute is of."""
+    """The module or class that an attribute belongs to."""
     if path[-2][0].isupper():
         return getattr(import_module(".".join(path[:-2])), path[-2])
     return import_module(".".join(path[:-1]))
@@ -135,7 +135,7 @@ def of_parts(runs: Sequence[dict[str, Any]], case: str, floor: str) -> str:
     """The section of docs/PERFORMANCE.md.
 
     Args:
-        case, floor: what the parts are of, and what they are set beside.
+        case, floor: the case that the parts belong to, and the one that they are compared with.
     """
     measured = [run for run in runs if "parts" in run]
     if not measured:
@@ -152,9 +152,9 @@ def of_parts(runs: Sequence[dict[str, Any]], case: str, floor: str) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         "## Where the time goes\n\n"
-        "The parts of a lens with its measures, in floors: they add up to its figure above. What a part calls that is "
-        "another part counts for that only. The floor has a forward pass without the model's own logits, and the "
-        "products.\n\n"
+        "The parts of a lens with its measures, in floors: they add up to its figure above. A part that is "
+        "called by another one counts only once, for itself. The floor has a forward pass without the model's own "
+        "logits, and the products.\n\n"
         f"{table}\n"
     )
 

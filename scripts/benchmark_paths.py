@@ -1,4 +1,4 @@
-"""What each path through the package costs, as a multiple of the least work that it needs."""
+"""The cost of each path through the package, as a multiple of the least work that it needs."""
 
 import atexit
 import statistics
@@ -19,10 +19,10 @@ import bauklens
 from bauklens.model.guard import evaluating
 
 PATHS = "performance_paths.json"
-"""In docs/: what was measured last."""
+"""In docs/: the latest measurements."""
 
 NEW_TOKENS = 16
-"""Tokens that are generated."""
+"""How many tokens are generated."""
 
 FOLLOWED = 8
 """Tokens that are followed, the prompt's first."""
@@ -32,23 +32,23 @@ KEPT = (49, 1_024)
 
 Case = Callable[[], object]
 Paths = dict[str, tuple[Case, Case, str]]
-"""Name -> what a user calls, the least that it could do, and what that is, in words."""
+"""Name -> what a user calls, the least work for it, and that work in words."""
 
 
 class Least:
-    """The least that a path could do, as work of the model and of one product with its head.
+    """The least work of a path, as work of the model and of one product with its head.
 
     Args:
         forward: runs the model on the prompt.
         head: (vocabulary, width), the head's weights.
-        rows: those of a table of one stream.
+        rows: the rows of a table of one stream.
     """
 
     def __init__(self, forward: Case, head: torch.Tensor, rows: int) -> None:
         self._forward, self._head, self._low, self._rows = forward, head, head.to(torch.bfloat16), rows
 
     def __call__(self, *, forwards: int = 1, tables: float = 1, exact: bool = False, also: Case | None = None) -> Case:
-        """So many forward passes and products of whole tables, and something else.
+        """This many forward passes and products of whole tables, and something else.
 
         Args:
             exact: whether every logit is needed in the model's own dtype, as for exact ranks; else bfloat16 does.
@@ -76,7 +76,7 @@ class Least:
 
 
 def paths(model: Any, tokenizer: Any, prompt: torch.Tensor, decoder: Any, forward: Case) -> Paths:
-    """What is measured, on one prompt."""
+    """The paths that are measured, on one prompt."""
     head = model.get_output_embeddings().weight
     layers = 1 + model.config.num_hidden_layers
     least = Least(forward, head.detach(), layers * len(prompt))
@@ -213,8 +213,8 @@ def of_paths(run: dict[str, Any]) -> str:
         "## Paths",
         "",
         f"{run['model']}, {run['tokens']} tokens, {run['machine']}, medians of {run['rounds']}. *Least* is the work "
-        "that a path cannot do without, measured beside it: forward passes, and products with the head, whose results "
-        "no one reads. They are in bfloat16, or exact, in the model's own dtype, if exact ranks need every logit.",
+        "that a path cannot do without, measured beside it: forward passes, and products with the head, results "
+        "discarded. They are in bfloat16, or exact, in the model's own dtype, if exact ranks need every logit.",
         "",
         "| path | milliseconds | least: milliseconds | of | times the least |",
         "| --- | ---: | ---: | --- | ---: |",

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What reading every layer costs with bauklens and with other tools, in time and memory.
+"""The time and memory for reading every layer with bauklens and with other tools.
 
-Each way runs in a process of its own; they alternate round by round. A tool that is not installed beside bauklens gets
-a virtual environment in the --cache folder, which is kept and takes 1.3 GB. Two tools are on GitHub only; --repository
-installs one from another copy of its repository.
+Each way runs in its own process; they alternate round by round. A tool that is not installed beside bauklens gets
+a virtual environment in the --cache folder, which is kept and takes 1.3 GB. Two tools are only on GitHub; --repository
+installs one of them from another copy of its repository.
 
 .venv/bin/python scripts/benchmark_peers.py --tokens 128
 """
@@ -33,7 +33,7 @@ from bauklens.model.caches import cache_folder
 
 
 def chosen(names: tuple[str, ...]) -> list[Way]:
-    """The ways of these names, and those that they are compared with; all if there are no names."""
+    """The ways with these names, and those that they are compared with; without names, all."""
     if not names:
         return [*WAYS]
     needed = {FLOOR, OURS, *names, *(NAMED[name].measure for name in names)}
@@ -41,7 +41,7 @@ def chosen(names: tuple[str, ...]) -> list[Way]:
 
 
 def lens_of(name: str, model: Any) -> LearnedDecoder:
-    """The Jacobian lens of the demo model; a random one, in float16 as files have it, for another model."""
+    """The Jacobian lens of the demo model; for another model a random one, in float16 as in files."""
     if name == "demo":
         return bauklens.load_decoder("demo")
     text = model.config.get_text_config()
@@ -51,7 +51,7 @@ def lens_of(name: str, model: Any) -> LearnedDecoder:
 
 
 def started(ways: list[Way], **job: Any) -> tuple[dict[str, Process], dict[str, str]]:
-    """Name -> its process, or the reason why there is none."""
+    """Name -> its process, or the reason why it has none."""
     running: dict[str, Process] = {}
     missing: dict[str, str] = {}
     progress = tqdm(ways, desc="Starting", unit="way", disable=None)
@@ -121,7 +121,7 @@ def show(run: dict[str, Any]) -> None:
 
 
 def merged(path: Path, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """These runs and those of the file, a run of the same model and length replaced."""
+    """These runs and those of the file; they replace runs of the same model and length."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     every = {(run["model"], run["dtype"], run["tokens"]): run for run in [*before, *runs]}
     return [every[kind] for kind in sorted(every)]
@@ -146,14 +146,14 @@ def addresses(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     "names",
     multiple=True,
     type=click.Choice([*NAMED]),
-    help="Only this, beside the floor and bauklens; may be repeated.",
+    help="Measure only this, besides the floor and bauklens; repeatable.",
 )
 @click.option(
     "--cache",
     default=cache_folder() / "peers",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where the virtual environments of the tools are.",
+    help="The folder with the virtual environments of the tools.",
 )
 @click.option("--install/--no-install", default=True, show_default=True, help="Install tools that are missing there.")
 @click.option(
@@ -162,7 +162,7 @@ def addresses(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     multiple=True,
     callback=addresses,
     metavar="NAME=ADDRESS",
-    help=f"Where git finds {' or '.join(REPOSITORIES)} instead of on GitHub; the commit stays the same.",
+    help=f"The address of {' or '.join(REPOSITORIES)} for git, instead of GitHub; the commit stays the same.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option(

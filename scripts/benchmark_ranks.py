@@ -1,6 +1,6 @@
-"""What a lens of a model costs that is spread over ranks: torchrun --nproc-per-node 2 scripts/benchmark_ranks.py
+"""The cost of a lens of a model that is spread over ranks: torchrun --nproc-per-node 2 scripts/benchmark_ranks.py
 
-The model is a Llama with random weights. Its head stays in its parts, or the model's own forward gathers all logits, as
+The model is a Llama with random weights. Its head stays split, or the model's own forward pass gathers all logits, as
 it does if the head is split by its inputs.
 """
 
@@ -23,7 +23,7 @@ _GATHERED = {"lm_head": "rowwise_split_input"}
 
 
 def folder_of(vocabulary: int, tokens: int) -> Path:
-    """A folder with the model, which the first rank writes."""
+    """A folder with the model, written by the first rank."""
     made: list[str | None] = [None]
     if distributed.get_rank() == 0:
         torch.manual_seed(0)
@@ -37,7 +37,7 @@ def folder_of(vocabulary: int, tokens: int) -> Path:
 
 
 class Counted:
-    """How many bytes this rank has told the others of its part of the head."""
+    """How many bytes about its part of the head this rank has sent to the others."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -51,7 +51,7 @@ class Counted:
 
 
 def measured(model: Any, ids: list[int], counted: Counted, rounds: int, **options: Any) -> tuple[float, float, str]:
-    """Seconds, bytes for each row, and how it was decoded; after a round that does not count."""
+    """Seconds, bytes per row, and how it was decoded; after a round that does not count."""
     taken = []
     for _ in range(rounds + 1):
         counted.bytes, begin = 0, time.perf_counter()

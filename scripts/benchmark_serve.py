@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How soon a live page shows something, beside the bare forward pass, and what many pages and many looks do to it.
+"""How soon a live page shows something, compared with the bare forward pass, and how many pages and looks affect it.
 
-The server is `bauklens serve` in a process of its own, asked over HTTP. The table is printed and, with --docs, written
+The server is `bauklens serve` in its own process, asked over HTTP. The table is printed and, with --docs, written
 to docs/PERFORMANCE.md.
 
 .venv/bin/python scripts/benchmark_serve.py --tokens 16 --tokens 128
@@ -44,7 +44,7 @@ def serving(model: str) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def look(address: str, prompt: str, page: str = "one") -> tuple[float, float]:
-    """Seconds until the first cells came, and until all was there."""
+    """Seconds until the first cells arrived, and until everything did."""
     place = urlsplit(address)
     headers = {"Authorization": f"Bearer {place.fragment.removeprefix('token=')}"}
     connection = http.client.HTTPConnection(place.hostname or "", place.port)
@@ -114,7 +114,7 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
 @click.option("--model", default="demo", show_default=True, help="A model on this machine: demo, or a folder.")
 @click.option("--tokens", multiple=True, default=(16, 128, 512), show_default=True, help="Lengths of prompts.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--looks", default=2000, show_default=True, help="How many looks to watch the memory over.")
+@click.option("--looks", default=2000, show_default=True, help="How many looks to measure the memory over.")
 @click.option("--pages", default=20, show_default=True, help="How many pages ask at once.")
 @click.option("--docs", is_flag=True, help="Write the table to docs/PERFORMANCE.md.")
 def main(model: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: int, docs: bool) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How long commands take from a shell, beside a bare program that loads the same model, and where the time goes.
+"""How long commands take from a shell, compared with a bare program that loads the same model, and why.
 
-Every command runs several times in processes of their own, the commands alternating; read the ratios. The tables are
+Every command runs several times, each in its own process, the commands alternating; read the ratios. The tables are
 printed and, with --docs, written to docs/PERFORMANCE.md.
 
 .venv/bin/python scripts/benchmark_start.py --rounds 5
@@ -53,7 +53,7 @@ _SAVED = 'import bauklens; bauklens.LensResult.load("lens.json").to_html("saved.
 
 
 def commands_of(model: str, prompt: str) -> dict[str, list[str]]:
-    """What is measured, as a reader would call it -> how it is started."""
+    """The name of each measurement for a reader -> how it is started."""
     source = str(demo_folder()) if model == "demo" else model
     python = sys.executable
     return {
@@ -75,7 +75,7 @@ CASES = (*commands_of("", ""), PARTS, IMPORTS)
 
 
 class Shell:
-    """Runs programs in a folder of their own; their bytecode may be kept there."""
+    """Runs programs in a separate folder, which may keep their bytecode."""
 
     def __init__(self, folder: Path, *, keeps_bytecode: bool) -> None:
         self._folder, self._environment = folder, dict(os.environ)
@@ -84,7 +84,7 @@ class Shell:
             self._environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
 
     def timed(self, command: Sequence[str]) -> dict[str, float | None]:
-        """Seconds to its end, of the processor, and to the first that it prints, if it prints anything."""
+        """Seconds until its end, of the processor, and until its first output, if any."""
         first = None
         with tempfile.TemporaryFile() as errors:
             started = time.perf_counter()
@@ -112,7 +112,7 @@ class Shell:
         return {part: at - before for (_, before), (part, at) in pairwise(stamps)}
 
     def told(self, command: Sequence[str]) -> str:
-        """What Python says of the imports of a program."""
+        """Python's report on the imports of a program."""
         return self._run([command[0], "-X", "importtime", *command[1:]]).stderr
 
     def _run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
@@ -168,7 +168,7 @@ def _medians(runs: list[dict[str, Any]]) -> dict[str, float | None]:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True, help="A model on this machine: demo, or a folder.")
 @click.option("--prompt", default=_PROMPT, show_default=True)
-@click.option("--rounds", default=5, show_default=True, help="0 runs each command once, not warmed up.")
+@click.option("--rounds", default=5, show_default=True, help="0 runs each command once, without warming up.")
 @click.option("--case", "cases", multiple=True, type=click.Choice(CASES), help="What to measure; by default all.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write the tables to docs/PERFORMANCE.md.")

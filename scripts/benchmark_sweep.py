@@ -1,4 +1,4 @@
-"""How many prompts a second a sweep reads, beside a bare forward pass of the same batches: benchmark.py --sweep."""
+"""How many prompts a second a sweep reads, compared with forward passes of the same batches: benchmark.py --sweep."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _LONGER = 1.25
 
 
 def prompts_of(tokenizer: Any, count: int) -> list[list[int]]:
-    """Ids of so many pieces of the guide, of 12 to 36 tokens."""
+    """Ids of this many pieces of the guide, of 12 to 36 tokens."""
     text = " ".join(path.read_text(encoding="utf-8") for path in sorted(_TEXTS.glob("*.md")))
     ids = tokenizer(text)["input_ids"]
     found: list[list[int]] = []
@@ -39,7 +39,7 @@ def prompts_of(tokenizer: Any, count: int) -> list[list[int]]:
 
 
 def batches(prompts: Sequence[list[int]], most: int = 64) -> list[list[list[int]]]:
-    """Those of about the same length together."""
+    """Batches of about the same length."""
     found: list[list[list[int]]] = []
     for each in sorted(prompts, key=len):
         if found and len(found[-1]) < most and len(each) <= _LONGER * len(found[-1][0]):
@@ -63,13 +63,13 @@ def forward(model: Any, prompts: Sequence[list[int]]) -> float:
 
 
 def bytes_of_row(folder: Path) -> float:
-    """Of a sweep's files."""
+    """The bytes of a sweep's files."""
     found = bauklens.open_sweep(folder)
     return sum(path.stat().st_size for path in found.files) / int(found.dataset.count_rows())
 
 
 def swept(model: str, prompts: Path, folder: Path, workers: int, threads: int, rows: str) -> float:
-    """Seconds of a sweep by so many workers, each with its part of the threads, without loading."""
+    """Seconds of a sweep by this many workers, each with its share of the threads, without loading."""
     out = folder / f"{rows}-{workers}"
     command = [sys.executable, "-m", "bauklens", "-q", "sweep", str(prompts), "--model", model, "-o", str(out)]
     command += ["--rows", rows, "--per", "64"]
@@ -85,7 +85,7 @@ def swept(model: str, prompts: Path, folder: Path, workers: int, threads: int, r
 
 
 def ratio_of_many(model: Any, tokenizer: Any, prompts: Sequence[list[int]], rounds: int, equal: int) -> float:
-    """How long so many prompts of 24 tokens take beside one of as many tokens."""
+    """How long this many prompts of 24 tokens take, relative to one prompt of as many tokens."""
     ids = [token for each in prompts for token in each][: _EQUAL * equal]
     parts = [ids[start : start + _EQUAL] for start in range(0, len(ids), _EQUAL)]
 

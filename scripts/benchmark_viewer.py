@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How large pages are, how soon they are painted, how smoothly they scroll, and how soon keys show, in a real browser.
 
-The table is printed and, with --docs, written to docs/PERFORMANCE.md. Pages of other tools are measured beside ours
-where a copy of their code is given.
+The table is printed and, with --docs, written to docs/PERFORMANCE.md. Pages of other tools are measured too
+if a copy of their code is given.
 
 .venv/bin/python scripts/benchmark_viewer.py --case 49x1024x10
 """
@@ -26,7 +26,7 @@ import bauklens
 
 
 def pages_of(lens: bauklens.LensResult, peers: Peers) -> list[tuple[Tool, Callable[[Path], object]]]:
-    """What is measured of a result: each tool, and what writes its page to a path."""
+    """The pages that are measured for a result: each tool, and a function that writes its page to a path."""
     pages: list[tuple[Tool, Callable[[Path], object]]] = [(OURS, lens.view(pins=pins_of(lens)).save)]
     if len(lens.positions) > MOST_POSITIONS:
         return pages
@@ -38,7 +38,7 @@ def pages_of(lens: bauklens.LensResult, peers: Peers) -> list[tuple[Tool, Callab
 
 
 def case_of(text: str) -> Case:
-    """A case from the text "layers x positions x topk"."""
+    """A case from a text of the form "49x1024x10"."""
     try:
         layers, positions, topk = map(int, text.split("x"))
     except ValueError:
@@ -49,7 +49,7 @@ def case_of(text: str) -> Case:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--case", "cases", multiple=True, help="layers x positions x top k, as 49x1024x10; by default all.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--images", default=0, help="How many images of 576 positions each prompt begins with; their grids only.")
+@click.option("--images", default=0, help="How many images of 576 positions each prompt begins with; only their grids.")
 @click.option("--widget", type=Path, help="js/src/logit-lens-widget.js of LogitLensKit.")
 @click.option("--jlens", type=Path, help="The folder that holds jlens, of the Jacobian lens's reference code.")
 @click.option("--d3", type=Path, help="d3.min.js 7.9.0, which the page of jlens embeds.")

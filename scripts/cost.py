@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What it costs to read all layers of Llama 3 8B, 70B and 405B, on paper.
+"""The cost of reading all layers of Llama 3 8B, 70B and 405B, on paper.
 
 Operations, bytes moved, memory and time of a forward pass, and of a lens over all layers and positions of one prompt,
 on GPUs that share one model (tensor parallel); and the time of many prompts, on GPUs that hold as many copies of the
-model as fit. Nothing is run. The output says what is computed and what is assumed, and sets the formulas beside what
-docs/performance.json has measured.
+model as fit. Nothing is run. The output states what is computed and what is assumed, and compares the formulas with the
+measurements in docs/performance.json.
 
 \b
 .venv/bin/python scripts/cost.py
@@ -50,7 +50,7 @@ PAGE = ROOT / "docs" / "large-models.md"
 BEGINS, ENDS = "<!-- cost: written by scripts/cost.py --docs -->", "<!-- until here -->"
 
 ROWS_OF_FILE = 61
-"""Bytes of a row (prompt, layer) of a sweep's Parquet files, as a prototype of them measured."""
+"""Bytes of a row (prompt, layer) of a sweep's Parquet files, measured with a prototype."""
 
 positive = click.FloatRange(min=0, min_open=True)
 share = click.FloatRange(min=0, max=1, min_open=True)
@@ -60,20 +60,20 @@ share = click.FloatRange(min=0, max=1, min_open=True)
 @click.option("--tokens", default=1024, show_default=True, type=click.IntRange(1), help="Tokens of the one prompt.")
 @click.option("--gpus", default=8, show_default=True, type=click.IntRange(1), help="GPUs that share the model.")
 @click.option("--prompts", default=1_000_000, show_default=True, type=click.IntRange(1), help="Prompts of a corpus.")
-@click.option("--prompt-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens of each of them.")
-@click.option("--at-once", default=16, show_default=True, type=click.IntRange(1), help="Prompts of a batch.")
+@click.option("--prompt-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens per prompt.")
+@click.option("--at-once", default=16, show_default=True, type=click.IntRange(1), help="Prompts per batch.")
 @click.option("--corpus-gpus", default=64, show_default=True, type=click.IntRange(1), help="GPUs for the corpus.")
 @click.option(
     "--rows", type=click.IntRange(1), help="Rows decoded at once (chunk_rows=); by default 128 MiB of logits."
 )
-@click.option("--peak", default=989.0, show_default=True, type=positive, help="TFLOP/s of a GPU in 16 bits.")
-@click.option("--bandwidth", default=3.35, show_default=True, type=positive, help="TB/s of its memory.")
-@click.option("--link", default=450.0, show_default=True, type=positive, help="GB/s that it sends to other GPUs.")
-@click.option("--memory", default=80.0, show_default=True, type=positive, help="GB of its memory.")
-@click.option("--weight-bytes", default=2.0, show_default=True, type=positive, help="Bytes of a weight.")
-@click.option("--peak-share", default=0.5, show_default=True, type=share, help="How much of the peak is reached.")
-@click.option("--bandwidth-share", default=0.7, show_default=True, type=share, help="The same of the bandwidth.")
-@click.option("--link-share", default=0.7, show_default=True, type=share, help="The same of the link.")
+@click.option("--peak", default=989.0, show_default=True, type=positive, help="A GPU's TFLOP/s in 16 bits.")
+@click.option("--bandwidth", default=3.35, show_default=True, type=positive, help="Its memory bandwidth in TB/s.")
+@click.option("--link", default=450.0, show_default=True, type=positive, help="Its sending rate to other GPUs in GB/s.")
+@click.option("--memory", default=80.0, show_default=True, type=positive, help="Its memory in GB.")
+@click.option("--weight-bytes", default=2.0, show_default=True, type=positive, help="Bytes per weight.")
+@click.option("--peak-share", default=0.5, show_default=True, type=share, help="The share of the peak that is reached.")
+@click.option("--bandwidth-share", default=0.7, show_default=True, type=share, help="The same for the bandwidth.")
+@click.option("--link-share", default=0.7, show_default=True, type=share, help="The same for the link.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--docs", is_flag=True, help="Write the tables into docs/large-models.md.")
 def main(
@@ -121,7 +121,7 @@ def main(
 
 
 def one_prompt(machine: Machine, tokens: int, rows_at_once: int | None, weight_bytes: float) -> Cells:
-    """What a forward pass and all layers of one prompt take, a column for each model."""
+    """The cost of a forward pass and of all layers of one prompt, one column per model."""
     gpus, found = machine.gpus, []
     for shape in LLAMA_3:
         rows, at_once = lens_rows(shape, tokens), rows_at_once or tile_rows(shape)
@@ -162,7 +162,7 @@ def one_prompt(machine: Machine, tokens: int, rows_at_once: int | None, weight_b
 def many_prompts(
     machine: Machine, prompts: int, tokens: int, batch: int, rows_at_once: int | None, weight_bytes: float
 ) -> Cells:
-    """What a corpus takes on GPUs that hold as many copies of a model as fit, a column for each model."""
+    """The cost of a corpus on GPUs that hold as many copies of a model as fit, one column per model."""
     found = []
     for shape in LLAMA_3:
         each = fewest_gpus(shape, machine.memory, weight_bytes)
@@ -193,14 +193,14 @@ def many_prompts(
 def _lens_seconds(
     shape: Shape, positions: int, machine: Machine, at_once: int, weight_bytes: float
 ) -> tuple[float, float]:
-    """How long the products with the head take, and what is read off their logits, one after the other."""
+    """How long the products with the head and reading their logits take, one after the other."""
     rows = lens_rows(shape, positions)
     product = machine.seconds(head_flops(shape, rows), head_bytes(shape, rows, at_once, weight_bytes))
     return product, machine.seconds(0, reading_bytes(shape, rows))
 
 
 def beside_measured() -> Cells:
-    """The runs of docs/performance.json: how much longer than the forward pass a lens takes, and their rates."""
+    """The runs of docs/performance.json: the time of a lens relative to the forward pass, and their rates."""
     head = ["model, tokens", "(forward + lens) / forward, TFLOP", "measured, float32", "measured, bfloat16"]
     cells = [[*head, "GFLOP/s of the forward pass", "GFLOP/s of the lens, float32"]]
     for name, tokens, by_formula, exact, low, own, lens in measured_rates():
@@ -210,15 +210,13 @@ def beside_measured() -> Cells:
 
 
 def measured_rates() -> list[tuple[str, int, float, float, float, float, float]]:
-    """Of each run: name, tokens, three ratios, and operations a second of the forward pass and of the float32 lens."""
+    """For each run: name, tokens, three ratios, and operations a second of the forward pass and of the float32 lens."""
     found = []
     for run in json.loads(FIGURES.read_text(encoding="utf-8")):
         if run["model"] not in MEASURED:
             continue
         shape, tokens, seconds = MEASURED[run["model"]], run["tokens"], run["seconds"]
-        forward, exact, low = (
-            seconds[name] for name in ("forward pass", "exact, top-k alone", "bauklens, top-k alone")
-        )
+        forward, exact, low = (seconds[name] for name in ("forward pass", "exact, top-k only", "bauklens, top-k only"))
         flops, head = forward_flops(shape, tokens), head_flops(shape, lens_rows(shape, tokens))
         ratios = 1 + head / flops, exact / forward, low / forward
         found.append((shape.name, tokens, *ratios, flops / forward, head / (exact - forward)))
@@ -226,7 +224,7 @@ def measured_rates() -> list[tuple[str, int, float, float, float, float, float]]
 
 
 def notes_of(machine: Machine, rows_at_once: int | None, weight_bytes: float, batch: int) -> list[str]:
-    """What was computed, measured and assumed, as sentences."""
+    """Sentences about what was computed, measured and assumed."""
     at_once = rows_at_once or tile_rows(LLAMA_3[0])
     ratios = [lens / own for *_, own, lens in measured_rates()]
     reached = f"{machine.flops_share:.0%}, {machine.bandwidth_share:.0%} and {machine.link_share:.0%}"
@@ -234,9 +232,9 @@ def notes_of(machine: Machine, rows_at_once: int | None, weight_bytes: float, ba
         "Computed: parameters, operations, bytes and memory, from the shapes and the formulas in "
         "`scripts/cost_formulas.py`: two operations for each weight of a matrix and token; 4 x hidden x tokens for "
         "each token and block in the attention, not halved for the causal mask; 2 x hidden x vocabulary for each row "
-        "of a lens. Figures are of all GPUs together unless they are of each GPU. Norms, activations and the cache of "
-        "keys are left out; so is a learned lens, which takes 2 x hidden x hidden more for each row.",
-        f"The head's weights are read once for each {at_once:,} rows (`chunk_rows=`). What is read off a logit moves "
+        "of a lens. Figures are totals over all GPUs, except in rows for each GPU. Norms, activations and the cache "
+        "of keys are left out; so is a learned lens, which takes a further 2 x hidden x hidden for each row.",
+        f"The head's weights are read once for each {at_once:,} rows (`chunk_rows=`). Reading a logit moves "
         f"{LOGIT_BYTES} bytes, counted from the operations in `bauklens/decode/reading.py`; {FUSED_LOGIT_BYTES} would "
         "be enough if one operation did it all.",
         "Measured: only the last table, the top k without measures, on two threads of a CPU (docs/PERFORMANCE.md). "
@@ -247,8 +245,8 @@ def notes_of(machine: Machine, rows_at_once: int | None, weight_bytes: float, ba
         f"{machine.link / 1e9:g} GB/s sent to the others, of which {reached} are reached, and "
         f"{machine.memory / 1e9:g} GB (the defaults are an H100 SXM's, by its data sheet); {weight_bytes:g} bytes a "
         "weight; that all work is "
-        "parted evenly; and that operations and bytes of one product hide each other. Sending is not hidden, and has "
-        "a row of its own; between nodes it is slower.",
+        "split evenly; and that computing and moving bytes overlap within a product. Sending does not overlap, and has "
+        "its own row; between nodes it is slower.",
         f"Assumed for the corpus: batches of {batch} prompts of one length; each copy of the model on the smallest "
         "power of two of GPUs that has a fifth of its memory left; no time for loading, sending, tokenizing and "
         "writing.",
@@ -276,7 +274,7 @@ def show(tables: dict[str, Cells], notes: Sequence[str]) -> None:
 
 
 def _turned(found: Sequence[dict[str, str]]) -> Cells:
-    """A row for each figure, a column for each model."""
+    """One row per figure, one column per model."""
     names = list(dict.fromkeys(name for each in found for name in each))
     return [
         ["", *(shape.name for shape in LLAMA_3)],

@@ -1,7 +1,7 @@
-"""What a forward pass, and reading all of its layers, cost by formulas: operations, bytes and memory. Needs no torch.
+"""Formulas for the cost of a forward pass and of reading all its layers: operations, bytes, memory. Needs no torch.
 
-The product of a (rows, a) and an (a, b) matrix takes 2 * rows * a * b operations, so that a token takes two for each
-weight of the matrices (Kaplan et al. 2020, section 2.1). Beside these, the attention takes 4 * hidden * tokens for each
+The product of a (rows, a) and an (a, b) matrix takes 2 * rows * a * b operations, so a token takes two for each
+weight of the matrices (Kaplan et al. 2020, section 2.1). In addition, the attention takes 4 * hidden * tokens for each
 token and block: queries with keys, and weights with values (Chowdhery et al. 2022, appendix B, without the factor of 3
 for training), not halved for the causal mask. Norms, activations and softmax are left out.
 """
@@ -9,13 +9,13 @@ for training), not halved for the causal mask. Norms, activations and softmax ar
 from dataclasses import dataclass
 
 ROW_BYTES = 200
-"""What a rank hands on of a row if the head stays in its shards: the bound that is set for a top 5."""
+"""The bytes of a row that a rank sends if the head stays in shards: the bound for a top 5."""
 
 TILE_BYTES = 128 << 20
-"""Of a tile's logits in float32, which sets how many rows are decoded at once (``chunk_rows=``)."""
+"""The bytes of a tile's logits in float32, which sets how many rows are decoded at once (``chunk_rows=``)."""
 
 LOGIT_BYTES = 2 + (2 + 4) + 2 + 4 + (2 + 4) + (4 + 4) + (8 + 4) + 4
-"""Moved for each logit in 16 bits, with the default measures: what bauklens/decode/reading.py does one after another.
+"""Bytes moved per logit in 16 bits, with the default measures, by the steps of bauklens/decode/reading.py.
 
 The product writes it; softmax in float32; top k; the sum of probabilities; logits less the largest; clamping these;
 their product with the probabilities; its sum. Each reads and writes its numbers once.
@@ -25,7 +25,7 @@ FUSED_LOGIT_BYTES = 4
 """The same if one operation read each logit once: written and read."""
 
 SCRATCH_BYTES = 8
-"""Beside each logit of a tile: probabilities and one more number, in float32."""
+"""Bytes beside each logit of a tile: probabilities and one more number, in float32."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Shape:
 
     Attributes:
         hidden, intermediate: the width of the states, and of an MLP inside.
-        heads, kv_heads: attention heads, and how many of them have keys and values of their own.
+        heads, kv_heads: the numbers of attention heads, and of heads of keys and values.
         gated: whether an MLP has three matrices, not two.
         tied: whether the head is the embedding.
     """
@@ -71,9 +71,9 @@ class Machine:
     Attributes:
         gpus: how many.
         flops: operations a second of each at its peak, in 16 bits without sparsity.
-        bandwidth: bytes a second that each moves from and to its memory.
+        bandwidth: bytes a second that each moves to and from its memory.
         link: bytes a second that each sends to the others.
-        memory: bytes of each.
+        memory: bytes of memory of each.
         flops_share, bandwidth_share, link_share: how much of these is reached, 0..1.
     """
 
@@ -87,12 +87,12 @@ class Machine:
     link_share: float
 
     def seconds(self, flops: float, moved: float) -> float:
-        """How long operations take that move so many bytes, if either hides the other."""
+        """How long operations that move this many bytes take, if computing and moving overlap."""
         at_work = flops / (self.gpus * self.flops * self.flops_share)
         return max(at_work, moved / (self.gpus * self.bandwidth * self.bandwidth_share))
 
     def sending(self, bytes_of_each: float) -> float:
-        """How many seconds it takes that each GPU sends so many bytes."""
+        """How many seconds each GPU needs to send this many bytes."""
         return bytes_of_each / (self.link * self.link_share)
 
 
@@ -109,7 +109,7 @@ def head_weights(shape: Shape) -> int:
 
 
 def parameters(shape: Shape) -> int:
-    """All weights of a Llama: embeddings, blocks, norms, head. Of others, biases and positions are left out."""
+    """All weights of a Llama: embeddings, blocks, norms, head. For other models, biases and positions are left out."""
     norms = (2 * shape.layers + 1) * shape.hidden
     embeddings = head_weights(shape) * (1 if shape.tied else 2)
     return shape.layers * block_weights(shape) + embeddings + norms
@@ -121,7 +121,7 @@ def head_flops(shape: Shape, rows: int) -> int:
 
 
 def forward_flops(shape: Shape, tokens: int, prompts: int = 1) -> int:
-    """Operations of a forward pass over prompts of so many tokens, with the logits of all positions."""
+    """Operations of a forward pass over prompts of this many tokens, with the logits of all positions."""
     blocks = 2 * shape.layers * block_weights(shape) * tokens
     attention = 4 * shape.layers * shape.hidden * tokens**2
     return prompts * (blocks + attention + head_flops(shape, tokens))
@@ -133,7 +133,7 @@ def lens_rows(shape: Shape, positions: int) -> int:
 
 
 def tile_rows(shape: Shape) -> int:
-    """Rows that are decoded at once unless ``chunk_rows=`` says otherwise."""
+    """Rows that are decoded at once, unless ``chunk_rows=`` is set."""
     return max(1, TILE_BYTES // (4 * shape.vocabulary))
 
 
@@ -143,17 +143,17 @@ def forward_bytes(shape: Shape, weight_bytes: float) -> float:
 
 
 def head_bytes(shape: Shape, rows: int, at_once: int, weight_bytes: float) -> float:
-    """Bytes moved in the products with the head, whose weights are read once for each tile of so many rows."""
+    """Bytes moved in the products with the head, whose weights are read once for each tile of this many rows."""
     return -(-rows // at_once) * weight_bytes * head_weights(shape)
 
 
 def reading_bytes(shape: Shape, rows: int, logit_bytes: int = LOGIT_BYTES) -> int:
-    """Bytes moved by what is read off all logits of so many rows."""
+    """Bytes moved by reading all logits of this many rows."""
     return logit_bytes * shape.vocabulary * rows
 
 
 def weights_of_each(shape: Shape, gpus: int, weight_bytes: float) -> float:
-    """Bytes of weights that each GPU holds if all of them are parted evenly."""
+    """Bytes of weights that each GPU holds if all of them are split evenly."""
     return weight_bytes * parameters(shape) / gpus
 
 
@@ -169,12 +169,12 @@ def all_reduced(shape: Shape, tokens: int, gpus: int) -> float:
 
 
 def gathered(shape: Shape, rows: int, gpus: int) -> float:
-    """Bytes that each GPU receives of the others if every one gathers all logits in 16 bits."""
+    """Bytes that each GPU receives from the others if every one gathers all logits in 16 bits."""
     return 2 * shape.vocabulary * rows * (gpus - 1) / gpus
 
 
 def fewest_gpus(shape: Shape, memory: float, weight_bytes: float) -> int:
-    """The smallest power of two of GPUs whose memory holds the weights, with a fifth of it left for all else."""
+    """The smallest power of two of GPUs whose memory holds the weights, with a fifth of it left for everything else."""
     gpus = 1
     while weights_of_each(shape, gpus, weight_bytes) > 0.8 * memory:
         gpus *= 2

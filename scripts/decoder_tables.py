@@ -1,4 +1,4 @@
-"""What scripts/benchmark_decoders.py measured, as tables: of Markdown for the pages, and on a terminal."""
+"""The measurements of scripts/benchmark_decoders.py as tables: in Markdown for the pages, and on a terminal."""
 
 import json
 import re
@@ -21,7 +21,7 @@ Cells = list[list[str]]
 
 
 def tables_of(part: str, found: Run) -> list[Cells]:
-    """The tables of a part, each with its head first."""
+    """The tables of a part, each with its header first."""
     return {"quality": _quality, "evaluation": _evaluation, "causal": _causal, "cost": _cost}[part](found)
 
 
@@ -35,7 +35,7 @@ def overview(found: Run) -> Cells:
 
 
 def notes(part: str, found: Run, *, intervals: bool = True) -> str:
-    """On what a part was measured, and what repeats it."""
+    """What a part was measured on, and the command that repeats it."""
     about, said = found["about"], []
     if part in ("quality", "causal"):
         said.append(f"{found['positions']:,} positions of {found['texts']} texts {about['texts']}")
@@ -68,7 +68,7 @@ def as_markdown(table: Cells) -> str:
 
 
 def regions(figures: Run) -> dict[str, str]:
-    """Name of a region -> what stands there; of a part that was not measured, a line that says so."""
+    """Name of a region -> its text; for a part that was not measured, a line about it."""
     found = {}
     for part in PARTS:
         if part in figures:
@@ -85,12 +85,12 @@ def regions(figures: Run) -> dict[str, str]:
 
 
 def begins(region: str) -> str:
-    """The comment that a region begins with."""
+    """The comment at the beginning of a region."""
     return f"<!-- {region}: written by scripts/benchmark_decoders.py -->"
 
 
 def write_docs(found: Run, folder: Path) -> None:
-    """Keeps the parts that were measured beside those of before, and writes the tables into the pages.
+    """Keeps the measured parts together with earlier ones, and writes the tables into the pages.
 
     Raises:
         ValueError: a page has no place for a table.
@@ -189,7 +189,7 @@ def _cells(values: Mapping[str, Sequence[Any]], names: Iterable[str], form: str)
 
 
 def _cell(value: Sequence[Any] | None, form: str) -> str:
-    """A value, and the ends of its interval if they are known; shares as percent without the sign."""
+    """A value, and the ends of its interval if known; shares in percent without the sign."""
     if value is None or value[0] is None:
         return ""
     texts = [form.format(each).removesuffix("%") for each in value if each is not None]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws docs/architecture.svg from the folders of the package and their imports.
 
-A room is a folder; what lies beside the folders is the ground. An arrow goes from a room to one that it imports; an
-arrow that a longer way implies is left out, and so are the few imports that go up, which setup.cfg names.
+A room is a folder; the modules beside the folders are the ground. An arrow goes from a room to one that it imports. An
+arrow that a longer path implies is left out, and so are the few upward imports, which setup.cfg names.
 
 .venv/bin/python scripts/draw_architecture.py
 """
@@ -21,7 +21,7 @@ WIDTH, GAP, MARGIN = 284, 40, 10
 
 
 def levels() -> list[list[str]]:
-    """The rooms as setup.cfg has them, from the command at the top to the ground, row by row."""
+    """The rooms in the order of setup.cfg, from the command at the top to the ground, row by row."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     lines = config["importlinter:contract:one-way"]["layers"].split("\n")
@@ -41,7 +41,7 @@ def modules_of(room: str) -> list[Path]:
 
 
 def uses() -> dict[str, set[str]]:
-    """Room -> the rooms below it that it imports, at once or when they are needed."""
+    """Room -> the rooms below it that it imports, immediately or when needed."""
     rooms = order()
     found: dict[str, set[str]] = {}
     for place, room in enumerate(rooms):
@@ -57,7 +57,7 @@ def uses() -> dict[str, set[str]]:
 
 
 def needed(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The graph without the arrows that a longer way implies."""
+    """The graph without the arrows that a longer path implies."""
 
     def reached(room: str) -> set[str]:
         return graph[room].union(*(reached(each) for each in graph[room]))
@@ -69,7 +69,7 @@ def needed(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
-    """Room -> where its box begins; a room alone in its row is in line with its only neighbour in a row of several."""
+    """Room -> the left edge of its box; a single room is in line with its one neighbour in a row of several."""
     rows = levels()
     whole = _across(rows)
     at: dict[str, tuple[float, float]] = {}
@@ -87,7 +87,7 @@ def places(graph: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
 
 
 def height(room: str) -> int:
-    """Of the boxes of a room and of those beside it: all their modules fit into them."""
+    """The height of the boxes of a row, into which all their modules fit."""
     beside = next(row for row in levels() if room in row)
     return 34 + 13 * max(len(_lines(each)) for each in beside)
 

@@ -18,7 +18,7 @@ class Case:
     Attributes:
         about: what it shows.
         lenses: names of the lenses: one, or two that are compared.
-        state: of the viewer, as in a copied link.
+        state: the state of the viewer, as in a copied link.
         pin: a token to pin.
     """
 
@@ -44,7 +44,7 @@ CASES = {
         ("eiffel",),
         {"layersAcross": True, "stride": 4},
     ),
-    "difference": Case("two prompts, and where they differ", ("eiffel", "needle"), {"width": 120}),
+    "difference": Case("two prompts, and their differences", ("eiffel", "needle"), {"width": 120}),
 }
 
 
@@ -57,7 +57,7 @@ IMAGE = Case(
 
 
 def page_of(case: Case) -> str:
-    """The page of a case, as anyone would make it."""
+    """The page of a case, as users would make it."""
     lenses = [bauklens.LensResult.load(GALLERY / f"{name}.json") for name in case.lenses]
     return (bauklens.compare(*lenses) if len(lenses) > 1 else lenses[0]).to_html(title=case.about)
 

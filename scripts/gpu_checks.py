@@ -1,4 +1,4 @@
-"""What scripts/gpu_session.py checks on a real GPU: memory that runs out, the tests that need CUDA, two GPUs."""
+"""The checks of scripts/gpu_session.py on a real GPU: running out of memory, the tests that need CUDA, two GPUs."""
 
 import subprocess
 import sys
@@ -19,20 +19,20 @@ from bauklens.model.memory import free_memory
 ROOT = Path(__file__).resolve().parent.parent
 
 TOLERANCE = 1e-3
-"""How far a probability may be from the one that it is compared with, as a part of it."""
+"""The largest relative difference between two probabilities."""
 
 _SAME_IDS = 0.999
-"""The share of the table's tokens that must be the same; those of almost the same probability may change places."""
+"""The share of the table's tokens that must be equal; tokens with almost equal probabilities may change places."""
 
 _LEFT = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""What is left free, as parts of what the lens needs; the first that does not do."""
+"""The free memory to try, as shares of what the lens needs; the first that is too little."""
 
 _MB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: "ok", "FAILED" or "left out", and one line about it."""
+    """The result of a check: "ok", "FAILED" or "left out", and one line about it."""
 
     what: str
     outcome: str
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def small_gpt2(tokens: int) -> Any:
-    """A GPT-2 of 4 narrow layers with all of its tokens, so that the logits are most of what a lens needs."""
+    """A GPT-2 of 4 narrow layers with its full vocabulary, so that the logits take most of a lens's memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
@@ -49,7 +49,7 @@ def small_gpt2(tokens: int) -> Any:
 
 
 def memory_runs_out(device: torch.device, tokens: int = 512) -> Outcome:
-    """A tensor fills the GPU but for too little: tiles must be halved, and the result be the same."""
+    """A tensor fills the GPU and leaves too little memory: tiles must be halved, and the result must be equal."""
     what = "out of CUDA memory halves tiles"
     if device.type != "cuda":
         return Outcome(what, "left out", "it needs CUDA")
@@ -79,7 +79,7 @@ def memory_runs_out(device: torch.device, tokens: int = 512) -> Outcome:
 
 
 def alike(one: Any, other: Any) -> tuple[bool, str]:
-    """Whether two lenses are the same to rounding, and how far they are apart."""
+    """Whether two lenses are equal up to rounding, and how far apart they are."""
     apart = float(np.max(np.abs(one.top_probs - other.top_probs) / np.maximum(other.top_probs, 1e-9)))
     same = float(np.mean(one.top_ids == other.top_ids))
     line = f"{100 * same:.2f} % of the tokens the same, probabilities within {100 * apart:.2g} %"
@@ -87,7 +87,7 @@ def alike(one: Any, other: Any) -> tuple[bool, str]:
 
 
 def cuda_tests(seconds: float) -> Outcome:
-    """The tests that are marked cuda."""
+    """Runs the tests that are marked cuda."""
     what = "pytest -m cuda"
     files = [str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.cuda" in path.read_text("utf-8")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files]
@@ -104,7 +104,7 @@ def cuda_tests(seconds: float) -> Outcome:
 
 
 def two_gpus(tokens: int = 64) -> Outcome:
-    """A model that accelerate spreads over all GPUs gives the table of one."""
+    """A model that accelerate spreads over all GPUs gives the same table as on one."""
     what = "a model over two GPUs by device_map"
     if torch.cuda.device_count() < 2:
         return Outcome(what, "left out", f"{torch.cuda.device_count()} GPUs are here")

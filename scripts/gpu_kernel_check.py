@@ -17,13 +17,13 @@ from gpu_timing import milliseconds
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = 1e-5
-"""How far log Z and the entropy may be from float64's, in nats; of a log Z above 1, relative to it."""
+"""The largest difference of log Z and the entropy from float64, in nats; relative if log Z is above 1."""
 
 TOPK = 5
 
 
 def equality(device: torch.device) -> list[dict[str, Any]]:
-    """Each case: how far the kernel is from float64 on the same logits, and whether its top k are the largest."""
+    """For each case, how far the kernel is from float64 on the same logits, and whether its top k are the largest."""
     return [_compared(f"{name}, {_name(dtype)}", logits) for dtype in DTYPES for name, logits in _logits(dtype, device)]
 
 
@@ -33,7 +33,7 @@ def times(
     """Milliseconds for one tile of each dtype, and GB/s of one read of its logits in the kernel's time.
 
     Args:
-        compiled: time what torch.compile makes of torch's operators instead of the kernel.
+        compiled: time torch's operators under torch.compile instead of the kernel.
     """
     found = []
     for dtype in DTYPES:
@@ -76,14 +76,14 @@ def _logits(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, tor
 
 
 def not_finite(device: torch.device) -> bool:
-    """Whether a NaN and an infinite logit make the row's log Z not finite, and no other row's."""
+    """Whether a NaN or an infinite logit makes only its own row's log Z not finite."""
     logits = torch.zeros(3, 5000, device=device)
     logits[0, 3], logits[1, 4000] = torch.nan, torch.inf
     return reduced(logits, TOPK).log_z.isfinite().tolist() == [False, False, True]
 
 
 def machine_code(capability: int) -> dict[str, int]:
-    """Bytes of the kernel's code for GPUs of a capability (90 is an H100's), for each dtype; it takes no GPU."""
+    """Bytes of the kernel's code for GPUs of a capability (90 is an H100's), for each dtype; needs no GPU."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -119,12 +119,12 @@ def _name(dtype: torch.dtype) -> str:
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--device", default="cuda", show_default=True)
-@click.option("--rows", default=640, show_default=True, help="Of the tile that is timed; 0 times none.")
+@click.option("--rows", default=640, show_default=True, help="Rows of the tile that is timed; 0 times none.")
 @click.option("--vocabulary", default=50257, show_default=True)
 @click.option("--rounds", default=20, show_default=True)
-@click.option("--compile-for", type=int, help="Only compile for GPUs of this capability, for example 90; takes no GPU.")
+@click.option("--compile-for", type=int, help="Only compile for GPUs of this capability, for example 90; needs no GPU.")
 def main(device: str, rows: int, vocabulary: int, rounds: int, compile_for: int | None) -> None:
-    """Prints what was found."""
+    """Prints the results."""
     if compile_for is not None:
         print(json.dumps(machine_code(compile_for)))
         return

@@ -2,8 +2,8 @@
 
 On a GPU the softmax, the top-k and the measures of a tile are limited by memory: each reads all of its logits. Here one
 kernel reads them once. It keeps the sums of each block of tokens, and the maximum of each group of 64; a few small
-operators of torch do the rest. The k largest logits of a row are in the k groups with the largest maxima: no other
-logit is larger than any of those k maxima.
+operators of torch do the rest. The k largest logits of a row are in the k groups with the largest maxima, as no logit
+outside them is larger than any of those k maxima.
 
 Needs Triton, and CUDA, or TRITON_INTERPRET=1 in the environment before Triton is imported.
 """
@@ -15,10 +15,10 @@ import triton
 import triton.language as tl
 
 GROUP = 64
-"""Tokens whose maximum is kept."""
+"""How many tokens share one maximum."""
 
 BLOCK = 2048
-"""Tokens that one program reads, and whose sums are kept."""
+"""How many tokens one program reads and sums."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -55,10 +55,10 @@ def reduce_block(
 
 @dataclass(frozen=True)
 class Reduced:
-    """What is read of some rows.
+    """The readings of some rows.
 
     Attributes:
-        top_ids: (row, k) int64. Of tokens with the same logit any may be first.
+        top_ids: (row, k) int64. Tokens with equal logits may be in any order.
         top_logits: (row, k) float32, largest first.
         log_z: (row,) float32, the log of the softmax's denominator; not finite if a logit is NaN or +inf.
         entropy: (row,) float32, nats.
@@ -76,11 +76,11 @@ class Reduced:
 
 
 def reduced(logits: torch.Tensor, k: int) -> Reduced:
-    """Reads rows by the kernel.
+    """Reads rows with the kernel.
 
     Args:
-        logits: (row, vocabulary) in float32, float16 or bfloat16; the rows may be apart, a row's logits not. At least k
-            of each row are above -inf.
+        logits: (row, vocabulary) in float32, float16 or bfloat16; contiguous within a row. At least k of each row are
+            above -inf.
         k: how many of the largest logits to find.
     """
     rows, vocabulary = logits.shape
@@ -96,7 +96,7 @@ def reduced(logits: torch.Tensor, k: int) -> Reduced:
 
 
 def by_torch(logits: torch.Tensor, k: int) -> Reduced:
-    """The same by torch's operators, each of which reads all logits."""
+    """The same with torch's operators, each of which reads all logits."""
     top = logits.topk(k)
     logs = logits.float().log_softmax(dim=-1)
     entropy = -torch.where(logs.isneginf(), 0, logs.exp() * logs).sum(dim=-1)
@@ -116,7 +116,7 @@ def _largest(logits: torch.Tensor, group_maxima: torch.Tensor, k: int) -> tuple[
 
 
 def _sums(maxima: torch.Tensor, sums: torch.Tensor, weighted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """log Z and the entropy of each row, of what its blocks gave, each relative to its own maximum."""
+    """log Z and the entropy of each row, from the sums of its blocks, each relative to its own maximum."""
     largest = maxima.amax(dim=1, keepdim=True)
     below = maxima - largest
     factors = below.exp()

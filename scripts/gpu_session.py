@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures and checks bauklens on an NVIDIA GPU, in one command of under ten minutes.
+"""Measures and checks bauklens on an NVIDIA GPU, with one command in under ten minutes.
 
-Times the lens on models of real sizes with random weights, against the least that it could cost, the notebook's way
-and TransformerLens if it is installed; shows where the time goes; lets CUDA's memory run out; runs the tests that need
-CUDA; and compares the experimental kernel of gpu_kernels.py with torch's operators. The most important parts come
+Times the lens on models of real sizes with random weights, compared with a lower bound, the notebook's way, and
+TransformerLens if it is installed; shows what the time is spent on; lets CUDA run out of memory; runs the tests that
+need CUDA; and compares the experimental kernel of gpu_kernels.py with torch's operators. The most important parts come
 first. A part that fails gives a line with the reason. Parts for which no time is left are listed.
 
 .venv/bin/python scripts/gpu_session.py --json gpu.json --docs
@@ -35,7 +35,7 @@ TESTS_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the session, with about how many seconds it needs on an H100."""
+    """A part of the session, with the approximate seconds that it needs on an H100."""
 
     name: str
     needs: float
@@ -46,8 +46,8 @@ class Session:
     """One run of the script.
 
     Args:
-        minutes: when it should be over.
-        json_path: the figures are written there after every part, so that nothing is lost.
+        minutes: the time limit.
+        json_path: the file to which the figures are written after every part, so that nothing is lost.
     """
 
     def __init__(self, device: torch.device, minutes: float, rounds: int, json_path: Path | None) -> None:
@@ -70,7 +70,7 @@ class Session:
         }
 
     def run(self, parts: list[Part]) -> None:
-        """Runs those for which there is time, in their order."""
+        """Runs the parts for which there is time, in order."""
         for part in parts:
             left = self.until - time.monotonic()
             if left < part.needs:
@@ -93,7 +93,7 @@ class Session:
             self.json_path.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
 
     def leave_out(self, what: str, why: str) -> None:
-        """Says why something is not there."""
+        """Records why something is missing."""
         self.found["left out"].append({"what": what, "reason": why})
 
     def times(self, shape: str, dtype: str, tokens: int, most: int) -> None:
@@ -108,12 +108,12 @@ class Session:
         self.found["runs"].append({"shape": shape, **run})
 
     def transformer_lens(self, shape: str, dtype: str) -> None:
-        """TransformerLens at all lengths that were timed; afterwards the model is not ours any more."""
+        """TransformerLens at all lengths that were timed; it changes the model."""
         if util.find_spec("transformer_lens") is None:
             raise RuntimeError("it is not installed")
         runs = [run for run in self.found["runs"] if (run["shape"], run["dtype"]) == (shape, dtype)]
         if self.built != (shape, dtype) or not runs:
-            raise RuntimeError("there is no model that was timed before")
+            raise RuntimeError("no model was timed before")
         try:
             before = [dict(run["failed"]) for run in runs]
             add(runs, self.model, self.rounds, self.until)
@@ -143,18 +143,18 @@ class Session:
         self.found["kernel"]["times"] += times(self.device, rows, vocabulary, 4 * self.rounds)
 
     def compiled(self, rows: int, vocabulary: int) -> None:
-        """What torch.compile makes of torch's operators."""
+        """Torch's operators under torch.compile."""
         from gpu_kernel_check import times
 
         self.found["kernel"]["times"] += times(self.device, rows, vocabulary, 4 * self.rounds, compiled=True)
 
     def check(self, outcome: Outcome) -> None:
-        """Keeps what a check found."""
+        """Keeps the result of a check."""
         self.found["checks"].append(asdict(outcome))
 
 
 def parts_of(session: Session, shapes: tuple[str, ...], dtypes: tuple[str, ...], tokens: tuple[int, ...]) -> list[Part]:
-    """What a session does, the most important first."""
+    """The parts of a session, the most important first."""
     tiny, on_gpu = set(shapes) == {"tiny"}, session.device.type == "cuda"
     slow = 0.0 if tiny else 1.0
     tile = (4, 5000) if tiny else (640, 50257)
@@ -215,7 +215,7 @@ def _versions() -> dict[str, str]:
 @click.option("--dtype", "dtypes", type=click.Choice(DTYPES), multiple=True, default=DTYPES, show_default=True)
 @click.option("--tokens", type=click.IntRange(2), multiple=True, default=(1024, 128, 4096), show_default=True)
 @click.option("--device", default="cuda", show_default=True, help="cpu tries the script itself, with --shape tiny.")
-@click.option("--minutes", type=float, default=9.0, show_default=True, help="When it should be over.")
+@click.option("--minutes", type=float, default=9.0, show_default=True, help="The time limit.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--docs", is_flag=True, help="Write them to docs/PERFORMANCE.md.")

@@ -1,4 +1,4 @@
-"""What scripts/gpu_session.py measured, on the terminal and as the section of docs/PERFORMANCE.md."""
+"""The measurements of scripts/gpu_session.py, on the terminal and as a section of docs/PERFORMANCE.md."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 GPU = "performance_gpu.json"
-"""In docs/: what the script measured."""
+"""In docs/: the measurements of the script."""
 
-_FORWARD, _FLOOR = "forward pass", "floor: and a product a layer"
+_FORWARD, _FLOOR = "forward pass", "floor: plus one product per layer"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Sheet:
 
 
 def sheets(found: dict[str, Any]) -> Iterator[Sheet]:
-    """The tables of a session; those of which nothing was measured are left out."""
+    """The tables of a session; empty ones are left out."""
     for shape, dtype in dict.fromkeys((run["shape"], run["dtype"]) for run in found["runs"]):
         yield _times([run for run in found["runs"] if (run["shape"], run["dtype"]) == (shape, dtype)])
     profiles = [run for run in found["runs"] if "profile" in run]
@@ -77,7 +77,7 @@ def _about(found: dict[str, Any]) -> str:
 
 
 def _times(runs: list[dict[str, Any]]) -> Sheet:
-    """One model in one dtype: a row for each way, three columns for each length of the prompt."""
+    """One model in one dtype: one row per way, three columns per length of the prompt."""
     runs = sorted(runs, key=lambda run: run["tokens"])
     names = dict.fromkeys(name for run in runs for name in run["milliseconds"])
     columns = [""]
@@ -86,7 +86,7 @@ def _times(runs: list[dict[str, Any]]) -> Sheet:
     rows = [[name, *(cell for run in runs for cell in _cells(run, name))] for name in names]
     states = ", ".join(f"{run['state_bytes'] / 1e6:,.0f}" for run in runs)
     caption = (
-        f"The hidden states, which every way but the first three keeps, are {states} MB. TransformerLens is timed "
+        f"The hidden states, which every way except the first three keeps, are {states} MB. TransformerLens is timed "
         "after the others, as it changes the model."
     )
     return Sheet(f"{runs[0]['shape']}, {runs[0]['layers']} layers, {runs[0]['dtype']}", columns, rows, caption)
@@ -111,8 +111,8 @@ def _profiles(runs: list[dict[str, Any]]) -> Sheet:
         ]
         for run in runs
     ]
-    caption = "Milliseconds by torch.profiler. All columns but the first are the lens less the forward pass."
-    return Sheet("Where the lens's time goes", ["", *kinds], rows, caption)
+    caption = "Milliseconds by torch.profiler. All columns except the first are the lens minus the forward pass."
+    return Sheet("What the lens's time is spent on", ["", *kinds], rows, caption)
 
 
 def _kernel(times: list[dict[str, Any]]) -> Sheet:

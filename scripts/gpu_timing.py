@@ -1,4 +1,4 @@
-"""How long things take on a GPU, how much memory they need there, and what the time goes into."""
+"""How long things take on a GPU, how much memory they need there, and what the time is spent on."""
 
 import gc
 import statistics
@@ -19,7 +19,7 @@ KINDS = {
     "other copies": ("memcpy", "memset", "copy", "catarray", "aten::cat", "index", "gather"),
     "arithmetic": ("",),
 }
-"""What a kernel, or an operator on the CPU, is by a part of its name; the first that fits."""
+"""The kind of a kernel, or of an operator on the CPU, by a part of its name; the first match counts."""
 
 _NAMES = 12
 
@@ -27,13 +27,13 @@ _NAMES = 12
 def milliseconds(
     ways: Mapping[str, Way], rounds: int, device: torch.device, until: float | None = None
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Each way's median, by CUDA's events, the ways alternating after one run of each that does not count.
+    """Each way's median, by CUDA events; the ways alternate after one run of each that does not count.
 
     Args:
-        until: as time.monotonic() tells it; no round begins after that, once each way has run twice.
+        until: a time of time.monotonic(); no round begins after it, once each way has run twice.
 
     Returns:
-        What each took, and why those failed that did.
+        The time of each, and the reasons of those that failed.
     """
     taken: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
@@ -62,14 +62,14 @@ def reason(error: BaseException) -> str:
 
 
 def free() -> None:
-    """Gives back what nothing uses."""
+    """Frees unused memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def profiled(way: Way, device: torch.device) -> tuple[dict[str, float], dict[str, float]]:
-    """Milliseconds of each kind, on the device; and those of the names that took the most."""
+    """Milliseconds of each kind on the device, and of the names that took the most."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as seen:
         way()
@@ -88,7 +88,7 @@ def profiled(way: Way, device: torch.device) -> tuple[dict[str, float], dict[str
 
 
 def kind_of(name: str) -> str:
-    """Which of KINDS a kernel or operator is."""
+    """The kind, one of KINDS, of a kernel or operator."""
     return next(kind for kind, parts in KINDS.items() if any(part in name.lower() for part in parts))
 
 

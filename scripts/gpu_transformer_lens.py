@@ -38,7 +38,7 @@ def add(runs: Sequence[dict[str, Any]], model: Any, rounds: int, until: float) -
 
 
 def _bridge(model: Any) -> Any:
-    """Its bridge of the model; it wants a folder with a configuration and a tokenizer."""
+    """Its bridge of the model, which requires a folder with a configuration and a tokenizer."""
     from tokenizers import Tokenizer, models
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""What scripts/gpu_session.py times on one model: the lens, the least that it could cost, and other ways."""
+"""The timings of scripts/gpu_session.py on one model: the lens, its lower bound, and other ways."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ import bauklens
 from bauklens.decode.decoder import LOGIT_LENS
 
 FORWARD = "forward pass"
-FLOOR = "floor: and a product a layer"
+FLOOR = "floor: plus one product per layer"
 LOW_FLOOR = "floor in bfloat16"
 LENS = "bauklens, with its measures"
 
 _SHARE = 0.8
-"""Of the free memory that the notebook's way may need."""
+"""The share of the free memory that the notebook's way may need."""
 
 
 def build(shape: str, dtype: str, tokens: int, device: torch.device) -> Any:
-    """A model with random weights, made on the device, with at least so many positions."""
+    """A model with random weights, made on the device, with at least this many positions."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if shape == "tiny":
@@ -35,7 +35,7 @@ def build(shape: str, dtype: str, tokens: int, device: torch.device) -> Any:
 
 
 def measure(model: Any, tokens: int, rounds: int, until: float) -> dict[str, Any]:
-    """Times, memory and a profile at one length of the prompt; what fails is kept with its reason."""
+    """Times, memory and a profile at one length of the prompt; failures are kept with their reasons."""
     prompt = torch.randint(0, model.config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(0))
     cases = Cases(model, None, prompt, LOGIT_LENS)
     device = cases.token_ids.device
@@ -85,7 +85,7 @@ def _ways(cases: Cases) -> tuple[dict[str, Way], dict[str, str]]:
 
 
 def _floor(cases: Cases, weight: torch.Tensor) -> None:
-    """The forward pass and a product with the head for every layer, whose results are not read."""
+    """The forward pass plus one product with the head per layer, results discarded."""
     cases.forward()
     # Not zeros: a GPU multiplies those with less power, so faster.
     states = torch.randn(len(cases.prompt), weight.shape[1], dtype=weight.dtype, device=weight.device)
@@ -95,7 +95,7 @@ def _floor(cases: Cases, weight: torch.Tensor) -> None:
 
 
 def _profile(ways: dict[str, Way], taken: float, device: torch.device) -> dict[str, Any]:
-    """Where the lens's time goes: the kinds of what runs on the device, less those of the forward pass."""
+    """What the lens's time is spent on: the kinds of work on the device, minus those of the forward pass."""
     lens, names = profiled(ways[LENS], device)
     forward, _ = profiled(ways[FORWARD], device)
     kinds = {kind: max(0.0, spent - forward[kind]) for kind, spent in lens.items()}

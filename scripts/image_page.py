@@ -1,8 +1,8 @@
-"""Writes a page with the lens of an image and a text, from a model of your own or, without one, from a tiny model.
+"""Writes a page with the lens of an image and a text, from your model, or by default from a tiny model.
 
-The tiny model has the structure of LLaVA and random weights: the page shows what there is to see, and what it says of
-the image means nothing. For one that means something pass --model with the folder or the hub id of a model that reads
-images, such as HuggingFaceTB/SmolVLM-256M-Instruct.
+The tiny model has the structure of LLaVA and random weights: the page shows the views, but its predictions mean
+nothing. For meaningful ones, pass --model with the folder or hub id of a model that reads images, such as
+HuggingFaceTB/SmolVLM-256M-Instruct.
 """
 
 from pathlib import Path

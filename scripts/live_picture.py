@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes the picture of the live page in the documentation: a token of the demo model swapped for another.
+"""Takes the picture of the live page for the documentation: one token swapped for another in the demo model.
 
 .venv/bin/python scripts/live_picture.py docs/live.png
 """

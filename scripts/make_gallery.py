@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes docs/gallery from the demo model: lenses as JSON, and what the viewer's "Download SVG" makes of each.
+"""Makes docs/gallery from the demo model: lenses as JSON, and the viewer's "Download SVG" of each.
 
-The pictures are goldens as well: tests/test_gallery.py draws the lenses anew and compares. With --keep-lenses the
-lenses stay as they are, and only what is missing is drawn; that needs no model.
+The pictures are also goldens: tests/test_gallery.py draws the lenses again and compares. With --keep-lenses, the
+lenses stay unchanged, and only missing pictures are drawn; that needs no model.
 
-The lens over an image is of the tiny model of scripts/image_page.py, whose weights are random, and is a screenshot.
+The lens over an image is a screenshot, from the tiny model of scripts/image_page.py, whose weights are random.
 
 .venv/bin/python scripts/make_gallery.py
 """
@@ -41,7 +41,7 @@ def make_lenses() -> None:
 
 
 def draw(browser: Browser, case: Case, page_path: Path) -> str:
-    """The SVG that the viewer gives of a case, in light colours."""
+    """The viewer's SVG of a case, in light colours."""
     page_path.write_text(page_of(case), encoding="utf-8")
     tab = browser.new_page(viewport={"width": 1400, "height": 1200}, color_scheme="light")
     tab.goto(f"{page_path.as_uri()}#{fragment_of(case)}")
@@ -57,7 +57,7 @@ def draw(browser: Browser, case: Case, page_path: Path) -> str:
 
 
 def photograph(browser: Browser, case: Case, page_path: Path) -> bytes:
-    """A PNG of the viewer of a case: its images are not in the SVG."""
+    """A PNG of the viewer of a case, as images are not in the SVG."""
     page_path.write_text(page_of(case), encoding="utf-8")
     tab = browser.new_page(viewport={"width": 1240, "height": 1200}, color_scheme="light")
     tab.goto(page_path.as_uri())
@@ -83,7 +83,7 @@ def index() -> str:
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--keep-lenses", is_flag=True, help="Draw what is missing, from the lenses that are there.")
+@click.option("--keep-lenses", is_flag=True, help="Draw missing pictures, from the existing lenses.")
 def main(keep_lenses: bool) -> None:
     """Makes the gallery."""
     GALLERY.mkdir(parents=True, exist_ok=True)

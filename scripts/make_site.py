@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 
 def run_notebooks() -> None:
-    """Leaves each notebook with its outputs, and its page, in build/notebooks."""
+    """Writes each notebook with its outputs, and its page, to build/notebooks."""
     RENDERED.mkdir(parents=True, exist_ok=True)
     for name in tqdm(ORDER, desc="Notebooks", disable=None):
         book = executed(NOTEBOOKS / f"{name}.ipynb")
@@ -29,7 +29,7 @@ def run_notebooks() -> None:
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=ROOT / "site", help="By default site/.")
-@click.option("--keep-notebooks", is_flag=True, help="Take the notebooks' pages as they are in build/notebooks.")
+@click.option("--keep-notebooks", is_flag=True, help="Use the notebooks' pages that are in build/notebooks.")
 def main(output: Path, keep_notebooks: bool) -> None:
     """Builds the site; a warning of mkdocs is an error."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -1,4 +1,4 @@
-"""Runs the notebooks of notebooks/, and makes a page of each that stands on its own."""
+"""Runs the notebooks of notebooks/, and makes a self-contained page of each."""
 
 import os
 import tempfile
@@ -68,7 +68,7 @@ def title_of(book: Any) -> str:
 
 
 def page_of(book: Any) -> str:
-    """A notebook's page: it makes no request."""
+    """A notebook's page, which makes no requests."""
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(book)
     styles = {name: HtmlFormatter(style=style) for name, style in (("light", "default"), ("dark", "github-dark"))}
     rules = {name: Markup(each.get_style_defs(".highlight")) for name, each in styles.items()}  # noqa: S704

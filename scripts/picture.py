@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 
 def chromium_path() -> str | None:
-    """Where a Chromium of this machine is."""
+    """The path of a Chromium on this machine."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

@@ -1,4 +1,4 @@
-"""The published estimator of a window's Jacobian, written plainly, to compare the package's own with."""
+"""The published estimator of a window's Jacobian, written plainly, for comparison with the package's own."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from bauklens.model.block_output import state_of, with_state
 from bauklens.model.inputs import Inputs
 
 ROWS, COPIES = 32, 8
-"""Rows of a Jacobian that are computed, and of how many copies of the window a batch is made: so many rows at once."""
+"""How many rows of a Jacobian are computed, and how many copies of the window a batch has: the rows at once."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Timed:
 
     Attributes:
         rows: (layer, row, width).
-        copies: of the window in a batch: so many rows at once.
+        copies: copies of the window in a batch: the rows at once.
     """
 
     rows: torch.Tensor
@@ -36,7 +36,7 @@ class PlainJacobian:
 
     Attributes:
         blocks: names of the modules.
-        parts: as of :func:`bauklens.model.block_output.state_of`.
+        parts: as for :func:`bauklens.model.block_output.state_of`.
     """
 
     model: Any
@@ -95,7 +95,7 @@ class PlainJacobian:
 
 @contextmanager
 def stopped() -> Iterator[list[float]]:
-    """A list that holds the seconds when this is left."""
+    """A list that gets the seconds when the context ends."""
     started = time.perf_counter()
     taken: list[float] = []
     yield taken

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = {**CASES, "image": IMAGE}
 RENDERED = ROOT / "build" / "notebooks"
-"""Where scripts/make_site.py leaves the pages of the notebooks that it has run."""
+"""The folder for the pages of the notebooks that scripts/make_site.py has run."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -26,7 +26,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links that lead out of docs/ in the repository lead to what the site has in their place."""
+    """Links out of docs/ in the repository lead to their counterparts on the site."""
     up = "../" * page.file.src_uri.count("/")
     markdown = re.sub(r"\(\.\./notebooks/([\w-]+)\.ipynb\)", rf"({up}gallery/\1.html)", markdown)
     if page.file.src_uri == "gallery/README.md":

@@ -1,4 +1,4 @@
-"""Which large packages a Python program imports, who imports each first, and how long that takes: ``-X importtime``."""
+"""The large packages that a Python program imports, by which module and for how long: ``-X importtime``."""
 
 import re
 from typing import NamedTuple
@@ -18,7 +18,7 @@ LARGE = (
     "numba",
     "peft",
 )
-"""Packages that take long to import, or would, and that a lens of a prompt does not need."""
+"""Packages that are slow to import, and that a lens of a prompt does not need."""
 
 _LINE = re.compile(r"import time: +\d+ \| +(\d+) \| ( *)(\S+)")
 
@@ -28,7 +28,7 @@ class Imported(NamedTuple):
 
     Attributes:
         by: the module outside of it and of torch that imported it; empty if the program itself did.
-        seconds: with all that it imported first.
+        seconds: the time, including everything that it imported first.
     """
 
     by: str
@@ -36,10 +36,10 @@ class Imported(NamedTuple):
 
 
 def large_imports(told: str) -> dict[str, Imported]:
-    """Those of :data:`LARGE` that were imported.
+    """The packages of :data:`LARGE` that were imported.
 
     Args:
-        told: what Python printed on standard error under ``-X importtime``.
+        told: Python's standard error under ``-X importtime``.
     """
     rows = [(int(spent), len(indent) // 2, name) for spent, indent, name in _LINE.findall(told)]
     above: list[tuple[int, str]] = []  # a module is printed after what it imports

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One run of what ``bauklens lens PROMPT -o FILE`` does; the last line has the time at the end of each part, as JSON.
+"""One run of the steps of ``bauklens lens PROMPT -o FILE``; the last line has the end time of each part, as JSON.
 
 Started by scripts/benchmark_start.py: .venv/bin/python scripts/start_parts.py demo "a prompt" out.html
 """
@@ -12,12 +12,12 @@ STAMPS: list[tuple[str, float]] = []
 
 
 def stamp(part: str) -> None:
-    """Says that a part has ended."""
+    """Notes that a part has ended."""
     STAMPS.append((part, time.time()))
 
 
 def main(model: str, prompt: str, path: str) -> None:
-    """Runs the parts, imports as the command does them."""
+    """Runs the parts, with the command's imports."""
     import bauklens.cli.commands  # noqa: F401 - what the command imports to read its options
     from bauklens.cli.importing import imported
 

@@ -1,10 +1,10 @@
-"""What scripts/benchmark_start.py measured, as the section of docs/PERFORMANCE.md."""
+"""The measurements of scripts/benchmark_start.py as a section of docs/PERFORMANCE.md."""
 
 from typing import Any
 
 
 def of_the_start(found: dict[str, Any]) -> str:
-    """The section on how long commands take from a shell."""
+    """The section about how long commands take from a shell."""
     bare = found["commands"][found["bare"]]
     often = f"medians of {found['rounds']} processes each" if found["rounds"] else "one process each, not warmed up"
     lines = [
@@ -33,11 +33,10 @@ def of_the_start(found: dict[str, Any]) -> str:
 
 def _parts(parts: dict[str, float]) -> list[str]:
     return [
-        "A lens can take less than bare, as the command imports torch and transformers without Python's search for "
-        "garbage, and leaves them out of it afterwards.",
+        "A lens can take less time than bare, as the command imports torch and transformers without Python's "
+        "garbage collection, and excludes them from it afterwards.",
         "",
-        "What `bauklens lens` does, part by part. Imports of torch and transformers are those of any program that "
-        "loads the model.",
+        "What `bauklens lens` does, part by part. Any program that loads the model imports torch and transformers too.",
         "",
         "| part | seconds |",
         "| --- | ---: |",
@@ -48,8 +47,9 @@ def _parts(parts: dict[str, float]) -> list[str]:
 
 def _imports(imports: dict[str, dict[str, Any]], others: list[str]) -> list[str]:
     return [
-        "Large packages that it imports and does not need. The module beside each imports it while it is imported "
-        "itself. The time, under `-X importtime`, which slows all imports, is with what the package imports first.",
+        "Large packages that it imports and does not need. The module beside each imports it while being imported "
+        "itself. The time includes what the package imports first; it is taken under `-X importtime`, which slows all "
+        "imports.",
         "",
         "| package | imported by | seconds | bare imports it |",
         "| --- | --- | ---: | --- |",

@@ -1,4 +1,4 @@
-"""Results of random numbers, in the sizes that the viewer is measured at.
+"""Results of random numbers, in the sizes for measuring the viewer.
 
 They are a little harder to compress than real ones: 31 layers x 1,024 positions, top 10, with 200 tracked tokens take
 3.80 MB packed, where those of SmolLM2-135M-Instruct for the first tokens of the README take 3.38 MB.
@@ -13,7 +13,7 @@ from bauklens.result.pictures import Picture, column_labels
 from bauklens.result.tracked import Tracked, most_tracked, tracked_of
 
 TOKENS = 6_000
-"""How many tokens have a text, and can be at the top somewhere."""
+"""How many tokens have a text and can be at the top."""
 
 VOCABULARY = 50_257
 """How many ranks there are."""
@@ -24,7 +24,7 @@ TRACKED = 200
 
 @dataclass(frozen=True)
 class Case:
-    """A size of a result; of many cells as many tokens are tracked as the budget of a call allows."""
+    """A size of a result; with many cells, as many tokens are tracked as the budget of a call allows."""
 
     layers: int
     positions: int
@@ -32,7 +32,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"{self.layers} x {self.positions:,}, top {self.topk}"
 
     @property
@@ -76,7 +76,7 @@ def lens_of(case: Case) -> bauklens.LensResult:
 
 
 def _kept(random: np.random.Generator, top_ids: np.ndarray) -> np.ndarray:
-    """Top tokens (layer, position, k) of which half are as in the layer before, as those of real layers are."""
+    """Top tokens (layer, position, k), half of them as in the layer before, as in real layers."""
     kept = top_ids.copy()
     for layer in range(1, len(kept)):
         same = random.random(kept.shape[1]) < 0.55
@@ -85,7 +85,7 @@ def _kept(random: np.random.Generator, top_ids: np.ndarray) -> np.ndarray:
 
 
 def _tracked(case: Case, random: np.random.Generator, top_ids: np.ndarray) -> Tracked:
-    """The tokens that are most often in a top k: ranks drift from layer to layer, and probabilities fall with them."""
+    """The tokens that are most often in a top k; ranks drift from layer to layer, and probabilities follow them."""
     ids, counts = np.unique(top_ids, return_counts=True)
     shape = (case.layers, case.positions, case.tracked)
     drift = random.normal(0, 1, shape).astype(np.float32)
@@ -106,7 +106,7 @@ def pins_of(lens: bauklens.LensResult) -> list[int]:
 
 
 def with_images(lens: bauklens.LensResult, images: int) -> bauklens.LensResult:
-    """The lens of a prompt that begins with so many images of 24 x 24 positions."""
+    """The lens of a prompt that begins with this many images of 24 x 24 positions."""
     size = 24 * 24
     grids = [np.arange(size).reshape(24, 24) + size * image for image in range(images)]
     pictures = [Picture(f"image {number}", grid, grid.ravel()) for number, grid in enumerate(grids, 1)]

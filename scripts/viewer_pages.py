@@ -31,7 +31,7 @@ OPENED = """
   new PerformanceObserver((list) => list.getEntries().forEach(longer)).observe({ type: "longtask" });
 })();
 """
-"""Notes when the page shows what it is for, and the longest time for which it did not answer on the way."""
+"""Records when the page shows its contents, and the longest time for which it did not respond on the way."""
 
 SCROLLED = """
 async (selector) => {
@@ -77,12 +77,12 @@ TIMED = """
   }, true);
 }
 """
-"""From when a key came to when the frame after it was painted."""
+"""From a key to the paint of the next frame."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """Whose page it is, and how it is measured: what says that it is open, what scrolls, and whether it knows keys."""
+    """The tool of a page, and how it is measured: the sign that it is open, what scrolls, and whether it has keys."""
 
     name: str
     opened: str
@@ -97,7 +97,7 @@ WIDGET = Tool("LogitLensKit's widget", "#lens table", "none", keys=False)
 
 @contextmanager
 def working(browser: Browser, page: Page, work: list[float]) -> Iterator[None]:
-    """Adds to ``work`` the milliseconds of processor time of each task of the page's main thread meanwhile."""
+    """Adds to ``work`` the milliseconds of processor time of each task of the page's main thread."""
     browser.start_tracing(page=page, categories=["toplevel"])
     yield
     events = json.loads(browser.stop_tracing())["traceEvents"]
@@ -108,7 +108,7 @@ def working(browser: Browser, page: Page, work: list[float]) -> Iterator[None]:
 
 
 def opened(browser: Browser, tool: Tool, path: Path, work: list[float]) -> Page:
-    """The page, once it shows what it is for; ``work`` is as for :func:`working`."""
+    """The page, once it shows its contents; ``work`` is as for :func:`working`."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(120_000)
     page.add_init_script(OPENED.replace("SELECTOR", tool.opened))
@@ -130,7 +130,7 @@ def keyed(page: Page, keys: list[str]) -> list[float]:
 
 
 def worked(browser: Browser, page: Page, keys: list[str]) -> list[float]:
-    """Milliseconds of processor time that a key takes on average, all that follows included, and the longest task."""
+    """Mean processor time of a key in milliseconds, with everything that follows, and the longest task."""
     work: list[float] = []
     with working(browser, page, work):
         keyed(page, keys)
@@ -138,7 +138,7 @@ def worked(browser: Browser, page: Page, keys: list[str]) -> list[float]:
 
 
 def seen_in(browser: Browser, page: Page, tool: Tool) -> dict[str, list[float]]:
-    """Everything of one opening."""
+    """All measurements of one opening."""
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     seen = {"first paint": [paint], "open": [page.evaluate("globalThis.opened")]}
     seen["longest block"] = [page.evaluate("globalThis.longest")]
@@ -164,7 +164,7 @@ def seen_in(browser: Browser, page: Page, tool: Tool) -> dict[str, list[float]]:
 
 
 def measured(browser: Browser, tool: Tool, write: Callable[[Path], object], rounds: int) -> dict[str, Any]:
-    """One row of the table: of each opening the median and the largest, of several openings their medians."""
+    """One row of the table: the median and the largest of each opening; their medians over several openings."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lens.html"
         started = time.perf_counter()

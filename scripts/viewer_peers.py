@@ -1,4 +1,4 @@
-"""The pages of two other tools with the same numbers, each made by the tool itself, from a copy that the caller has."""
+"""The pages of two other tools with the same numbers, each made by the tool itself, from the caller's copy."""
 
 import json
 import sys
@@ -11,17 +11,17 @@ from viewer_cases import VOCABULARY
 import bauklens
 
 MOST_POSITIONS = 1_024
-"""Positions up to which pages of others are made; both say that theirs are for short prompts."""
+"""The most positions for pages of the others; both state that theirs are for short prompts."""
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Where copies of the others are; None for one that is not at hand.
+    """Paths of copies of the others; None for one that is not available.
 
     Attributes:
         widget: js/src/logit-lens-widget.js of LogitLensKit.
-        jlens: the folder that holds the package ``jlens``, of the reference code of the Jacobian lens.
-        d3: d3.min.js 7.9.0, which the page of ``jlens`` embeds, and otherwise fetches.
+        jlens: the folder with the package ``jlens``, of the reference code of the Jacobian lens.
+        d3: d3.min.js 7.9.0, which the page of ``jlens`` embeds instead of fetching it.
     """
 
     widget: Path | None = None
@@ -30,7 +30,7 @@ class Peers:
 
     @property
     def missing(self) -> str:
-        """A sentence on those that could not be run; empty if there are none."""
+        """A sentence about those that could not be run; empty if all could."""
         names = [] if self.widget else ["LogitLensKit's widget"]
         names += [] if self.jlens and self.d3 else ["the page of the Jacobian lens's reference code"]
         return f"Not run here: {' and '.join(names)}." if names else ""

@@ -1,4 +1,4 @@
-"""What scripts/benchmark_viewer.py measured, as the tables of docs/PERFORMANCE.md."""
+"""The measurements of scripts/benchmark_viewer.py as tables of docs/PERFORMANCE.md."""
 
 from typing import Any
 
@@ -18,19 +18,20 @@ _KEYS = {
 
 
 def of_the_viewer(found: dict[str, Any]) -> str:
-    """The section on what was measured."""
+    """The section about the viewer."""
     rounds, loads = found["rounds"], [row["load"] for row in found["rows"]]
     lines = [
         "## The viewer",
         "",
         "Pages of random numbers that are a little harder to compress than real ones (12 % more bytes, see "
         "scripts/viewer_cases.py), with every default measure, and as many tracked tokens as a result keeps by "
-        "default; a window of 1,400 x 900 pixels. Three tokens are pinned from the start, two of them tracked. The "
+        "default, in a window of 1,400 x 900 pixels. Three tokens are pinned from the start, two of them tracked. The "
         "panel shows the charts, or the reader. All times are in milliseconds.",
         "",
-        "*First paint* is the first of anything, which for ours is the table that needs no script; *open* is when the "
-        "viewer was painted; *longest block* is for how long at most the page did not answer on the way; *processor* "
-        "is the time that the page's main thread worked for it, which other work on the machine changes less.",
+        "*First paint* is when anything was painted first, which for ours is the table that needs no script. *Open* is "
+        "when the viewer was painted. *Longest block* is the longest time in which the page did not respond on the "
+        "way. *Processor* is the time that the page's main thread worked for it, which other work on the machine "
+        "affects less.",
         "",
         *opening_table(found),
         "",
@@ -38,12 +39,11 @@ def of_the_viewer(found: dict[str, Any]) -> str:
         "",
         *moving_table(found),
         "",
-        "From a key to the paint after it: the median, and the longest of an opening. Jumps replace all cells in "
-        "sight.",
+        "From a key to the paint after it: the median, and the longest of an opening. Jumps replace all visible cells.",
         "",
         *keys_table(found),
         "",
-        "Processor time of the main thread for a key, with all that follows: the mean, and the longest task.",
+        "Processor time of the main thread for a key, with everything that follows: the mean, and the longest task.",
         "",
         *work_table(found),
         "",

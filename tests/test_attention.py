@@ -282,7 +282,7 @@ class TestKept:
         assert frame["weight"].sum() == pytest.approx(1, abs=1e-5)
         assert repr(found).startswith("<Attention of layer 1, the mean over heads, at position 9: 0.")
         html = found._repr_html_()
-        assert "What is read by layer 1, the mean over heads, at position 9" in html
+        assert "Attention of layer 1, the mean over heads, at position 9" in html
         assert f"{found.weights[0]:.3f}" in html
         assert found.top(1)[0][2] == found.weights.max()
         assert not found.weights.flags.writeable

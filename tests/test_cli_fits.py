@@ -232,7 +232,7 @@ class TestMerge:
 
     def test_what_does_not_belong_together_is_one_line(self, parts):
         to = ("-o", "whole.safetensors")
-        assert "merge takes two decoders or more" in refused("merge", parts[0], *to)
+        assert "merge needs two or more decoders" in refused("merge", parts[0], *to)
         assert "was fitted on the same texts as another" in refused("merge", parts[0], parts[0], *to)
         assert "there is no file none.safetensors" in refused("merge", parts[0], "none.safetensors", *to)
         assert "as 'whole.pt': its name must end in .safetensors" in refused("merge", *parts, "-o", "whole.pt")

@@ -159,7 +159,7 @@ class TestFigures:
 
     def test_what_is_not_there_is_said(self):
         lens = pictured((3, 4))
-        with pytest.raises(LensError, match="no position of which it is known"):
+        with pytest.raises(LensError, match="for no position of this lens is it known"):
             pictured().plot(kind="picture")
         with pytest.raises(LensError, match=r"'zebra' is not among the targets, and in no top 3 .* targets=\["):
             lens.plot(kind="picture", token="zebra")

@@ -281,7 +281,7 @@ def test_races_that_cannot_be_are_refused():
     ):
         with pytest.raises(LensError, match=message):
             result.plot(kind="race", concepts=wrong)
-    with pytest.raises(LensError, match="concepts are of a race, not of kind='heatmap'"):
+    with pytest.raises(LensError, match="concepts apply to a race, not to kind='heatmap'"):
         result.plot(concepts=["c0", "c1"])
     with pytest.raises(LensError, match="a race needs two concepts or more; got 0"):
         made(2, 1, 1).plot(kind="race")

@@ -577,7 +577,7 @@ class TestJlens:
         with pytest.raises(LensError, match="was made for a model with 2 blocks, as its layers say"):
             logit_lens(gpt2, None, PROMPT, decoder=path)
         lens = logit_lens(gpt2, None, PROMPT, decoder=load_decoder(path, force=True))
-        assert "was used with force" in lens.mapped
+        assert "its use was forced" in lens.mapped
         some = jlens_by_hand(tmp_path / "some.pt", matrices(layers=("1",)))
         assert logit_lens(gpt2, None, PROMPT, decoder=some).layers == ("1", "2")
 

@@ -55,8 +55,8 @@ class TestCaptions:
     def test_a_decoder_that_was_forced_is_told(self):
         lens = through("mine")
         lens = replace(lens, provenance={"decoder": {"kind": "tuned", "made for": "a model with 9 blocks"}})
-        assert "It was made for a model with 9 blocks, and was used with force" in lens.mapped
-        assert "used with force" in page([lens])
+        assert "It was made for a model with 9 blocks, and its use was forced" in lens.mapped
+        assert "use was forced" in page([lens])
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_no_name_is_markup(self, name):
@@ -143,7 +143,7 @@ class TestSeveral:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"unmapped": ("9",)}, "unmapped names other rows"),
+            ({"unmapped": ("9",)}, "unmapped names rows that do not exist"),
             ({"quality": [1]}, "quality is not a mapping"),
             ({"quality": {"kl": [1.0]}}, "kl has shape"),
         ],

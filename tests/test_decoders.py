@@ -544,7 +544,7 @@ class TestAnotherModel:
             logit_lens(other(), None, PROMPT, decoder=of_gpt2)
         forced = bauklens.load_decoder(of_gpt2, force=True)
         lens = logit_lens(other(), None, PROMPT, decoder=forced)
-        assert f"It was made for {told}, and was used with force: its rows may mean nothing." in lens.mapped
+        assert f"It was made for {told}, and its use was forced: its rows may be meaningless." in lens.mapped
         assert lens.provenance["decoder"]["made for"] == told
         assert told in lens.to_html()
         plain = logit_lens(other(), None, PROMPT, decoder=jacobian())

@@ -133,10 +133,10 @@ class TestPython:
             ({"pins": ["a", 0]}, "the pin 'a' is given twice"),
             ({"pins": list("abcdefghi")}, "there are 9 pins: pass at most 8"),
             ({"colour": "loss"}, "unknown colour 'loss': pass one of 'both', 'classic'"),
-            ({"colour": "rank"}, "colour='rank' is of the first pin"),
+            ({"colour": "rank"}, "colour='rank' needs a pin"),
             ({"palette": "jet"}, "unknown palette 'jet'"),
             ({"palette": "grey", "colour": "classic"}, "the classic look has colours of its own"),
-            ({"color": [0, 0, 255]}, r"color=\[0, 0, 255\] is of the classic look: pass colour='classic' too"),
+            ({"color": [0, 0, 255]}, r"color=\[0, 0, 255\] needs the classic look: pass colour='classic' too"),
             ({"color": [0, 0, 256], "colour": "classic"}, r"unknown colour \[0, 0, 256\]"),
             ({"theme": "blue"}, "unknown theme 'blue'"),
             ({"width": 5}, "width is 5: pass a number from 20 to 2,000"),
@@ -179,7 +179,7 @@ class TestPython:
         check = {"max_abs_logit_difference": 0.0, "only_position": 4}
         svg = rising(check=check).figure().svg()
         assert svg.count('fill="#eceef1"') == 4
-        assert "its head reads position 4 only" in " ".join(texts_in(svg))
+        assert "its head reads only position 4" in " ".join(texts_in(svg))
 
 
 class TestColours:

@@ -27,7 +27,7 @@ def test_a_session(tmp_path):
     assert ran.returncode == 0, ran.stderr
     found = json.loads(figures.read_text(encoding="utf-8"))
     (run,) = found["runs"]
-    ways = {"forward pass", "floor: and a product a layer", "floor in bfloat16", "bauklens, with its measures"}
+    ways = {"forward pass", "floor: plus one product per layer", "floor in bfloat16", "bauklens, with its measures"}
     assert set(run["milliseconds"]) >= ways | {"bauklens, top-k only", "notebook: softmax of everything"}
     assert all(each > 0 for each in run["milliseconds"].values())
     assert run["profile"]["product"] > 0
@@ -37,7 +37,7 @@ def test_a_session(tmp_path):
         assert {"what": "the experimental kernel", "reason": "ModuleNotFoundError: No module named 'triton'"} in found[
             "left out"
         ]
-    for text in ("tiny, 3 layers, float32", "Where the lens's time goes", "out of CUDA memory halves tiles"):
+    for text in ("tiny, 3 layers, float32", "What the lens's time is spent on", "out of CUDA memory halves tiles"):
         assert text in ran.stdout
 
 
@@ -70,7 +70,7 @@ def test_a_section_of_the_docs(monkeypatch, tmp_path):
     from benchmark import write_docs
     from gpu_table import GPU, of_gpus
 
-    floor = "floor: and a product a layer"
+    floor = "floor: plus one product per layer"
     run = {"shape": "gptj", "dtype": "float16", "tokens": 128, "layers": 28, "state_bytes": 2e6}
     run |= {"milliseconds": {"forward pass": 4.0, floor: 5.0, "other": 7.5}, "failed": {}}
     run |= {"peak_bytes": {"forward pass": 1e6, floor: None, "other": 4e6}, "profile": {"product": 1.5, "top-k": 0.25}}
@@ -83,7 +83,7 @@ def test_a_section_of_the_docs(monkeypatch, tmp_path):
     assert text.startswith("## GPUs\n")
     for line in (
         "| other | 7.50 | 1.50 | 3 |",
-        "| floor: and a product a layer | 5.00 | 1.00 |  |",
+        "| floor: plus one product per layer | 5.00 | 1.00 |  |",
         "| gptj, float16, 128 tokens | 1.50 | 0.25 |",
         "| kernel, float16, 640 x 50,257 | 0.100 | 0.500 | 5.00 | 643 |",
         "| memory | ok | halved |",

@@ -70,7 +70,7 @@ def test_another_name_of_this_server_is_refused(client, host):
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://", "http://localhost"])
 def test_another_page_is_refused_although_it_has_the_token(client, origin):
     status, text = client.ask("/look", {"prompt": TEXT}, Origin=origin)
-    assert (status, text.partition(":")[0]) == (403, "another page asks")
+    assert (status, text.partition(":")[0]) == (403, "the request comes from another page")
     assert client.ask("/about", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
 
 
@@ -111,7 +111,7 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(client):
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[1]", "must be an object"),
+        ("[1]", "must be a JSON object"),
         ("{}", "the prompt is empty"),
         ('{"prompt": 3}', "prompt must be a text"),
         ('{"prompt": "\\ud800"}', "not valid Unicode"),
@@ -137,10 +137,10 @@ def test_bad_input_gets_one_line(client, body, said):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"decoder": "/etc/passwd"}, "there is no decoder '/etc/passwd' here"),
-        ({"decoder": "demo"}, "there is no decoder 'demo' here"),
+        ({"decoder": "/etc/passwd"}, "unknown decoder '/etc/passwd'"),
+        ({"decoder": "demo"}, "unknown decoder 'demo'"),
         ({"targets": [5000]}, "5000"),
-        ({"replaced": [[99, "a"]]}, "there is no position 99"),
+        ({"replaced": [[99, "a"]]}, "position 99 does not exist"),
         ({"change": {"do": "remove", "token": 5, "layers": ["99"]}}, "99"),
         ({"change": {"do": "remove", "token": 5, "positions": [99]}}, "99"),
         ({"change": {"do": "patch", "positions": [0]}, "other": "the"}, "no counterpart"),
@@ -623,7 +623,7 @@ def test_what_cannot_be_served_says_so(model, options, said):
 
 
 def test_a_port_that_is_taken_says_so(model, live):
-    with pytest.raises(LensError, match="cannot listen at 127"):
+    with pytest.raises(LensError, match="cannot listen on 127"):
         bauklens.serve(model, tiny_tokenizer(), port=Client(live).port)
 
 
@@ -818,7 +818,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(client, monkeypatch):
         slow.settimeout(10)
         answer = slow.makefile("rb").read()  # the server hangs up after it
         assert answer.startswith(b"HTTP/1.1 400")
-        assert answer.endswith(b"the request did not come within 0 seconds")
+        assert answer.endswith(b"the request did not arrive within 0 seconds")
 
 
 def test_a_long_look_is_not_cut_off_by_what_closes_connections(held, monkeypatch):

@@ -139,7 +139,7 @@ def test_it_is_a_value(scope, tmp_path):
     [
         ({"format": "other"}, "not a patchscope: looked"),
         ({"version": 2}, "a patchscope of version 2"),
-        ({"texts": ["a"]}, "there is not a text for each layer"),
+        ({"texts": ["a"]}, "not every layer has a text"),
         ({"top_ids": [[1]]}, "top_"),
         ({"vocabulary": {}}, "the vocabulary does not have every token"),
         ({"position": "4"}, "a position is not a number"),

@@ -272,7 +272,7 @@ class TestPatches:
     def test_small_patches_are_colours_and_say_so(self, viewer):
         page = viewer([pictured((24, 24))])
         assert not patch(page, 1).locator("span").is_visible()
-        assert "too small for texts" in page.locator(".controls .legend").inner_text()
+        assert "too small for text" in page.locator(".controls .legend").inner_text()
         patch(page, 1).hover()
         assert place(page)[0] == "at image 1, row 1, column 1"
 

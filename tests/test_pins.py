@@ -199,7 +199,7 @@ class TestSumsAndDifferences:
         towns = {**target(4, 0.5, 1, part="set", ids=[4, 70]), "text": "towns"}
         page = viewer([rising(targets=[towns, target(4, 0.5, 1)])])
         combine(page, names=["towns", "␣Paris"])
-        assert "have a token in common" in page.locator(".combine [role=status]").inner_text()
+        assert "share a token" in page.locator(".combine [role=status]").inner_text()
         assert len(chips(page)) == 2
 
     def test_a_difference_is_that_of_the_logits(self, viewer):

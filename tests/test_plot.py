@@ -264,7 +264,7 @@ def test_range_midpoint_and_scale_of_plotly():
     [
         ("plot", {"cmap": "nope"}, "unknown colormap 'nope'"),
         ("plot", {"limits": (1, 0)}, r"limits is \(1, 0\): pass two numbers, the lower one first"),
-        ("plot", {"kind": "trajectory", "limits": (0, 1)}, "cmap and limits are of a heat map"),
+        ("plot", {"kind": "trajectory", "limits": (0, 1)}, "cmap and limits apply to a heat map"),
         ("to_plotly", {"range": (0, "x")}, "range is .*: pass two numbers, the lower one first"),
         ("to_plotly", {"colorscale": "nope"}, "unknown colorscale 'nope'"),
         ("to_plotly", {"midpoint": "x"}, "midpoint is 'x': pass a number"),

@@ -422,23 +422,23 @@ class TestFiles:
         [
             ({"format": "bauklens.lens"}, "not a summary: looked for format 'bauklens.summary'"),
             ({"version": 3}, "a summary of version 3; this bauklens reads version 2"),
-            ({"layers": []}, "there are no layers"),
+            ({"layers": []}, "it has no layers"),
             ({"layers": [1, 2, 3]}, "not a text"),
             ({"layers": "abc"}, "layers is not a list"),
             ({"model": None}, "not a text"),
-            ({"unmapped": ["7"]}, "unmapped names a layer that is not there"),
+            ({"unmapped": ["7"]}, "unmapped names a layer that does not exist"),
             ({"lenses": -1}, "lenses is not a whole number from 0 on"),
             ({"tokens": 1.5}, "tokens is not a whole number from 0 on"),
             ({"tokens": 2**64}, "tokens is not a whole number from 0 on"),
             ({"mean": []}, "damaged"),
-            ({"mean": {}}, "there are no measures"),
+            ({"mean": {}}, "it has no measures"),
             ({"mean": {"kl": [1, 2, 3]}}, "mean, spread and count do not match"),
             ({"mean": {"accuracy": [1, 2]}}, "the mean of 'accuracy' does not have a number for each layer"),
             ({"mean": {"accuracy": [1, "x", 2]}}, "the mean of 'accuracy' contains values that are not numbers"),
-            ({"mean": {"accuracy": [1e300, 0, 0]}}, "the mean of 'accuracy' has a number that is not possible"),
-            ({"spread": {"accuracy": [-1, 0, 0]}}, "the spread of 'accuracy' has a number that is not possible"),
+            ({"mean": {"accuracy": [1e300, 0, 0]}}, "the mean of 'accuracy' has an impossible number"),
+            ({"spread": {"accuracy": [-1, 0, 0]}}, "the spread of 'accuracy' has an impossible number"),
             ({"count": {"accuracy": [1.5, 0, 0]}}, "the count of 'accuracy'"),
-            ({"sketches": {"kl": {}}}, "the sketch of 'kl' is of no measure that is there"),
+            ({"sketches": {"kl": {}}}, "the sketch of 'kl' belongs to an unknown measure"),
             ({"sketches": {"accuracy": {}}}, "the sketch of 'accuracy'"),
             ({"sketches": {"accuracy": 7}}, "the sketch of 'accuracy'"),
             ({"sketches": []}, "damaged"),
@@ -458,8 +458,8 @@ class TestFiles:
         [
             ({"row": [0, 0]}, "do not have one number for each bin"),
             ({"row": [[0, 0, 1]]}, "do not have one number for each bin"),
-            ({"row": [0, 0, 2]}, "there is a bin of a row that is not there"),
-            ({"row": [-1, 0, 1]}, "there is a bin of a row that is not there"),
+            ({"row": [0, 0, 2]}, "a bin belongs to a row that does not exist"),
+            ({"row": [-1, 0, 1]}, "a bin belongs to a row that does not exist"),
             ({"bin": [5, 5, 5]}, "its bins are not in order"),
             ({"bin": [5, 4, 5]}, "its bins are not in order"),
             ({"bin": [5, FURTHEST + 1, 5]}, "a bin is not from -8,804 to 8,804"),
@@ -479,7 +479,7 @@ class TestFiles:
     def test_a_sketch_of_other_cells_is_refused(self):
         data = summarize([made()]).to_dict()
         data["count"]["accuracy"][0] += 1
-        with pytest.raises(LensError, match="the sketch of 'accuracy' does not count as many cells as there are"):
+        with pytest.raises(LensError, match="the sketch of 'accuracy' does not count the right number of cells"):
             Summary.from_dict(data)
 
 
@@ -541,8 +541,8 @@ class TestSummaries:
         ("changes", "message"),
         [
             ({"format": "bauklens.summary"}, "not summaries: looked for format 'bauklens.summaries'"),
-            ({"each": {}}, "there are no summaries"),
-            ({"each": [1]}, "there are no summaries"),
+            ({"each": {}}, "summaries is empty"),
+            ({"each": [1]}, "summaries is empty"),
             ({"each": {"a": {"format": "x"}}}, "checkpoint 'a': not a summary"),
             ({"by": 7}, "by is not a text"),
         ],

@@ -80,9 +80,9 @@ def test_a_parquet_file_has_a_column_of_texts(tmp_path):
     pandas.DataFrame({"text": pandas.Categorical(["a", "b", "a"])}).to_parquet(path)
     assert list(read_texts(path)) == ["a", "b", "a"]
     pandas.DataFrame({"body": ["a"], "title": ["b"]}).to_parquet(path)
-    refuses(path, "looked for a column 'text', and found body, title")
+    refuses(path, "looked for a column 'text', but found body, title")
     pandas.DataFrame({"text": [1]}).to_parquet(path)
-    refuses(path, "its column 'text' holds int64, and not texts")
+    refuses(path, "its column 'text' has int64 instead of texts")
     bad = pyarrow.Array.from_buffers(
         pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe")]
     )

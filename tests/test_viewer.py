@@ -356,7 +356,7 @@ class TestPins:
                }"""
         )
         assert 150 < first < last == 255
-        assert "nearer to rank 1" in page.locator(".heat figcaption").inner_text()
+        assert "closer to rank 1" in page.locator(".heat figcaption").inner_text()
         page.get_by_label("Plot").select_option("probability")
         expect(page.locator(".heat figcaption")).to_contain_text("more probable")
 
@@ -422,7 +422,7 @@ class TestColours:
                              .map((cell) => cell.dataset.position)"""
         )
         assert hatched == ["4"] * 6
-        assert "hatched where there is no value" in page.locator(".pane .legend").text_content()
+        assert "hatched: no value" in page.locator(".pane .legend").text_content()
         page.locator("summary", has_text="Export").click()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download SVG").click()
@@ -1018,7 +1018,11 @@ class TestJoining:
         ("a", "b", "message"),
         [
             ('import { b } from "./b.js";\n', 'import { a } from "./a.js";\n', "circle: a -> b -> a"),
-            ('import { b } from "./b.js";\nconst x = 1;\n', "const [x, y] = [1, 2];\n", "x stands at the top of"),
+            (
+                'import { b } from "./b.js";\nconst x = 1;\n',
+                "const [x, y] = [1, 2];\n",
+                "x is defined at the top level of",
+            ),
             ('import { b } from "./b.js";\n', 'const b = "</script";\n', "b.js holds a text that would end"),
             ('import { b } from "./b.js";\n', 'const b = "<!--";\n', "b.js holds a text that would end"),
             ('import * as b from "./b.js";\n', "", "a.js imports or exports in a way"),
@@ -1093,7 +1097,7 @@ class TestClassifiers:
         page = viewer([self.lens()], scheme=scheme)
         expect(page.locator(".cell.unread")).to_have_count(9)
         expect(page.locator(".head.position.unread")).to_have_count(3)
-        assert "grey: nothing of the model’s own confirms these columns, as its head reads position 0 only" in (
+        assert "grey: no output of the model confirms these columns, as its head reads only position 0" in (
             page.locator(".pane .legend").inner_text()
         )
         colours = [

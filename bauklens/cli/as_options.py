@@ -1,4 +1,4 @@
-"""A message that names Python's options -> one that names those of the command."""
+"""A message that names Python's arguments -> one that names the command's options."""
 
 import re
 from ast import literal_eval
@@ -18,13 +18,13 @@ _TWICE = re.compile(r"(--[\w-]+) \(\1\)")
 
 
 def as_options(message: str, parameters: Iterable[click.Parameter]) -> str:
-    """A message as someone reads it who has called a command.
+    """A message for someone who has called a command.
 
-    An option with a value reads as it is written in a shell. One of a lens that the command does not have is said to be
-    Python's. What is in quotes, and calls of functions, stay as they are.
+    An option with a value is written as in a shell. An argument that the command does not have is marked as Python's.
+    Texts in quotes and calls of functions stay as they are.
 
     Args:
-        parameters: those of the command.
+        parameters: the parameters of the command.
 
     >>> option = click.Option(["--image", "images"])
     >>> as_options("leave images= out, or pass layers=[0]", [option])
@@ -35,7 +35,7 @@ def as_options(message: str, parameters: Iterable[click.Parameter]) -> str:
 
 
 def _names(option: click.Parameter) -> list[str]:
-    """What Python may call an option: its parameter, and its own name."""
+    """The names that Python may have for an option: its parameter, and its own name."""
     if not isinstance(option, click.Option):
         return []
     return [str(option.name), *(each[2:].replace("-", "_") for each in option.opts if each.startswith("--"))]
@@ -52,7 +52,7 @@ def _written(found: re.Match[str], options: Mapping[str, click.Parameter]) -> st
 
 
 def _as_text(value: str) -> str:
-    """A value of Python as it is written in a shell; nothing of what says True, or only that there is one."""
+    """A value of Python as written in a shell; empty for True, or if it only shows that there is a value."""
     try:
         known: Any = literal_eval(value)
     except (ValueError, SyntaxError):

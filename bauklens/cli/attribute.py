@@ -14,26 +14,26 @@ from bauklens.errors import LensError
 _PARTS = ("head", "sublayer")
 
 
-@click.command(short_help="What each head and MLP adds to the logit of a token.")
+@click.command(short_help="Show what each head and MLP adds to the logit of a token.")
 @click.argument("prompt")
 @model_options
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    help="The token whose logit it is; given twice, the logit of the first less that of the second. By default the "
+    help="The token with the logit; given twice, the logit of the first less that of the second. By default the "
     "model's own next token.",
 )
 @click.option("--position", type=int, default=-1, show_default=True, help="The position whose logits are read.")
 @click.option(
-    "--by", type=click.Choice(("head", "sublayer")), default="head", show_default=True, help="What a part is."
+    "--by", type=click.Choice(("head", "sublayer")), default="head", show_default=True, help="What counts as one part."
 )
 @click.option(
     "--neurons",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Name so many neurons, those that add or take away most.",
+    help="Also list this many neurons: those that add or take away most.",
 )
 @click.option("-k", "shown", type=click.IntRange(min=1), default=20, show_default=True, help="How many parts to print.")
 @value_options("contributions", "part")
@@ -51,8 +51,8 @@ def attribute(
 ) -> None:
     """Print what the embedding, each attention head and each MLP add to the logit of a token after PROMPT.
 
-    The final norm is taken at the scale that it has there, so that the parts add up to the logit. What a part does
-    through later blocks is not in it.
+    The final norm keeps the scale that it has there, so the parts add up to the logit. Effects of a part through later
+    blocks are not included.
 
     \b
     Example: bauklens attribute "The Eiffel Tower is located in the city of" --target " Paris" --target " London"

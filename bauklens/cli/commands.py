@@ -34,7 +34,7 @@ _MESSAGES = 'A chat instead of PROMPT: a JSON file, [{"role": "user", "content":
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 @click.option(
-    "-q", "--quiet", is_flag=True, help="Hide progress bars, and what is loaded and written; still show errors."
+    "-q", "--quiet", is_flag=True, help="Hide progress bars and messages about loading and writing; still show errors."
 )
 @click.pass_context
 def main(context: click.Context, quiet: bool) -> None:
@@ -47,7 +47,7 @@ def main(context: click.Context, quiet: bool) -> None:
     bauklens COMMAND --help
 
     PROMPT is any text. --model is a folder, a .gguf file, a hub id, or demo: SmolLM2-135M-Instruct,
-    dequantized from a 4-bit GGUF file, of a package of its own; "bauklens doctor" tells you whether that is installed.
+    dequantized from a 4-bit GGUF file in a separate package; "bauklens doctor" shows whether that is installed.
 
     Exit status: 0 on success, 2 on error (one line on standard error), 130 on interrupt, 1 if the reader of the output
     exited.
@@ -63,7 +63,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @edit_options
 @click.option("--messages", type=click.Path(path_type=Path), help=_MESSAGES)
 @template_option
-@click.option("--text-target", help="What the decoder of an encoder-decoder has written; PROMPT is then the source.")
+@click.option("--text-target", help="The text so far of an encoder-decoder's decoder; PROMPT is then the source.")
 @click.option(
     "--image",
     "images",
@@ -235,7 +235,7 @@ def inspect(prompt: str, **options: Any) -> None:
 def doctor() -> None:
     """Print what is installed here: versions, devices, the tracer in use, caches, and the demo model.
 
-    Include this in any bug report. It contains nothing of your prompts, but it names some of your folders and the
+    Include this in any bug report. It contains no prompts, but it names some of your folders and the
     models in the hub's cache.
 
     Example: bauklens doctor

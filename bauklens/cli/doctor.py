@@ -37,7 +37,7 @@ _MOST_NAMES = 6
 def examined() -> Iterator[tuple[str, str]]:
     """(name, value) for everything that a bug report should contain, as text to be printed.
 
-    If something fails, its line says so, and the rest goes on.
+    If something fails, its line shows the error, and the rest continues.
     """
     yield "bauklens", f"{__version__} in {Path(bauklens.__file__).parent}"
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"

@@ -1,4 +1,4 @@
-"""The options of commands that change a model's states, and the edits that they mean."""
+"""The options of commands that change a model's states, and the edits that they stand for."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,11 +17,14 @@ def edit_options(command: Command) -> Command:
     """The options that change states while the model runs."""
     options = [
         click.option(
-            "--swap", multiple=True, metavar="A=>B", help="Turn what states say of token A to token B; repeatable."
+            "--swap",
+            multiple=True,
+            metavar="A=>B",
+            help="Replace the direction of token A in states with that of token B; repeatable.",
         ),
         click.option("--steer", multiple=True, metavar="TOKEN", help="Add the direction of a token; repeatable."),
         click.option(
-            "--ablate", multiple=True, metavar="TOKEN", help="Take the direction of a token out of states; repeatable."
+            "--ablate", multiple=True, metavar="TOKEN", help="Remove the direction of a token from states; repeatable."
         ),
         click.option(
             "--edit-layers", metavar="N-M,...", help="Layers at which to edit; by default all that the decoder has."
@@ -37,10 +40,10 @@ def edit_options(command: Command) -> Command:
 
 
 def edits_of(options: dict[str, Any], decoder: Any) -> Any:
-    """Takes the edits out of a command's options; None if there are none.
+    """Takes the edits out of a command's options; None without edits.
 
     Args:
-        decoder: the decoder, or the list of decoders, that the command names; the first that is no logit lens has the
+        decoder: the decoder or decoders that the command names; the first other than the logit lens supplies the
             directions.
     """
     given = {name: options.pop(name) for name in _NAMES}

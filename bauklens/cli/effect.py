@@ -13,7 +13,7 @@ from bauklens.errors import LensError
 from bauklens.vocabulary import PATCHED, PROMPTS
 
 
-@click.command(short_help="Put each state of one prompt into another, and see what comes of it.")
+@click.command(short_help="Put each state of one prompt into another, and see what changes.")
 @click.argument("clean")
 @click.argument("corrupted")
 @model_options
@@ -37,7 +37,7 @@ from bauklens.vocabulary import PATCHED, PROMPTS
     default=PROMPTS[0],
     show_default=True,
     type=click.Choice(PROMPTS),
-    help="The prompt that is run, into which states of the other are put.",
+    help="The prompt to run; states of the other one are put into it.",
 )
 @click.option("--layer", "layers", multiple=True, help="A layer, or a head such as 20.h3; repeatable. By default all.")
 @click.option(
@@ -67,7 +67,7 @@ def effect(
 ) -> None:
     """Put each state of CLEAN into CORRUPTED, one at a time, and print how much of the clean answer comes with it.
 
-    0 is what the model says after CORRUPTED, 1 what it says after CLEAN. The two prompts are best of the same length.
+    0 means that the model answers as after CORRUPTED, 1 as after CLEAN. Preferably, both prompts have the same length.
 
     \b
     Example: bauklens effect "The Eiffel Tower is located in the city of" \\

@@ -36,7 +36,7 @@ _PICTURES = (".png", ".svg", ".pdf")
     "--layer",
     "layers",
     multiple=True,
-    help="A layer to take the best rank over; repeatable. By default all but the last that every decoder has.",
+    help="A layer for the best rank; repeatable. By default all that every decoder has, except the last.",
 )
 @click.option(
     "--k",
@@ -55,7 +55,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 @click.option(
     "--read",
     type=click.Choice(list(READ_RULES)),
-    help="Where the lens is read; by default as the set is published: before the target, or at the last token.",
+    help="The token to read the lens at: before the target, or the last one; by default as the set is published.",
 )
 @click.option(
     "--forms",
@@ -133,7 +133,7 @@ def evaluate(
 
 
 def _require_picture(path: Path) -> None:
-    """Refuses, before anything runs, a picture that cannot be drawn."""
+    """Refuses a picture that cannot be drawn, before anything runs."""
     if path.suffix.lower() not in _PICTURES:
         raise LensError(f"a plot is written as one of {', '.join(_PICTURES)}; got {path.name!r}")
     from bauklens.show.figures import new_figure

@@ -43,16 +43,14 @@ _OUTPUT = "The file to write: .safetensors, or .pt for a Jacobian lens."
 @click.option("-o", "--output", type=_FILE, required=True, help=_OUTPUT)
 @click.option("--layer", "layers", multiple=True, help="A layer to fit; repeatable. By default all before the target.")
 @click.option("--tokens", type=_COUNT, help="About how many tokens to fit on; by default what suits the method.")
-@click.option("--target-layer", help="The layer that the maps lead to; by default the last.")
+@click.option("--target-layer", help="The layer that the maps predict; by default the last.")
 @window_options
-@click.option("--name", help="What results call the decoder; by default the output's name without its ending.")
-@click.option("--checkpoint", type=_FILE, help="A .safetensors file to go on from, written after every few windows.")
+@click.option("--name", help="The decoder's name in results; by default the output's name without its ending.")
+@click.option("--checkpoint", type=_FILE, help="A .safetensors file to resume from, written after every few windows.")
 @click.option(
-    "--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge and tuned: GB of memory for the sums."
+    "--memory", type=click.FloatRange(min=0, min_open=True), help="For ridge and tuned: memory for the sums, in GB."
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is drawn at random."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for everything random.")
 @click.option(
     "--map-dtype",
     type=click.Choice(["float16", "float32"]),
@@ -61,15 +59,17 @@ _OUTPUT = "The file to write: .safetensors, or .pt for a Jacobian lens."
     help="The dtype in which the maps are kept.",
 )
 @click.option("--tolerance", type=float, help="For jacobian: stop when a window moves the mean by less, such as 0.002.")
-@click.option("--normalize", is_flag=True, help="For jacobian: count all windows alike, whatever their size.")
+@click.option("--normalize", is_flag=True, help="For jacobian: weight all windows equally, whatever their size.")
 @click.option(
-    "--anchors", type=_COUNT, help="For jacobian: so many more windows, taken in closed form only, to steady the mean."
+    "--anchors",
+    type=_COUNT,
+    help="For jacobian: this many further windows, only in closed form, to make the mean more precise.",
 )
-@click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default by memory.")
+@click.option("--dim-batch", type=_COUNT, help="For jacobian: rows of one backward pass; by default as memory allows.")
 @click.option("--steps", type=_COUNT, help="For tuned: steps of training, by default 100.")
-@click.option("--rows-per-step", type=_COUNT, help="For tuned: positions of a step, by default 100.")
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="For tuned; by default adamw.")
-@click.option("--learning-rate", type=float, help="For tuned: at the beginning.")
+@click.option("--rows-per-step", type=_COUNT, help="For tuned: positions per step, by default 100.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="For tuned: the optimizer; by default adamw.")
+@click.option("--learning-rate", type=float, help="For tuned: the learning rate at the beginning.")
 def fit(
     method: str,
     file: Path | None,
@@ -84,14 +84,14 @@ def fit(
     """Fit a decoder to a model, and print how close each layer comes to the model's own output.
 
     \b
-    ridge                least squares to the final state: what the model will say
-    tuned                an affine map, trained for that
+    ridge                least squares to the final state: what the model is going to say
+    tuned                an affine map, trained for the same
     jacobian             the mean Jacobian: what a state disposes the model to say
-    jacobian-mean-field  the same in closed form, of blocks like Llama's
+    jacobian-mean-field  the same in closed form, for blocks like Llama's
 
     \b
     Started by torchrun, accelerate launch, srun or an array job of Slurm, each worker fits a part on its share of the
-    texts, and the last to end merges the parts.
+    texts, and the last to finish merges the parts.
 
     
     Example: bauklens fit --method ridge --texts book.txt -o ridge.safetensors
@@ -186,16 +186,16 @@ _ARGUMENTS = (
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("-o", "--output", type=_FILE, required=True, help=_OUTPUT)
 @click.option("--texts", "file", type=_FILE, help="Texts to measure the merged decoder on, through --model.")
-@click.option("--name", help="What results call the decoder; by default the output's name without its ending.")
+@click.option("--name", help="The decoder's name in results; by default the output's name without its ending.")
 @model_options
 def merge(files: tuple[Path, ...], output: Path, file: Path | None, name: str | None, **options: Any) -> None:
-    """Merge decoders in FILES, of one model, that were fitted on different texts: their weighted mean.
+    """Merge decoders in FILES that were fitted to one model on different texts: their weighted mean.
 
     Example: bauklens merge part-1.safetensors part-2.safetensors -o whole.safetensors --texts held-out.txt
     """
     require_each_writable(output)
     if not files[1:]:
-        raise LensError("merge takes two decoders or more")
+        raise LensError("merge needs two or more decoders")
     texts = None if file is None else read_texts(file)
     imported("torch")
     from bauklens.decoders.learned import LearnedDecoder
@@ -211,7 +211,7 @@ def merge(files: tuple[Path, ...], output: Path, file: Path | None, name: str | 
 
 
 def _require_suffix(path: Path, method: str) -> None:
-    """Refuses a name that the decoder cannot be written under, before anything runs."""
+    """Refuses a name under which the decoder cannot be saved, before anything runs."""
     known = (".safetensors", ".pt") if method.startswith("jacobian") else (".safetensors",)
     if path.suffix not in known:
         raise LensError(f"cannot save a decoder as {path.name!r}: its name must end in {' or '.join(known)}")

@@ -1,4 +1,4 @@
-"""What libraries print on standard error, held back until it is known whether the command fails."""
+"""Holds back what libraries print on standard error until it is known whether the command fails."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ _STANDARD_ERROR = 2
 
 @contextmanager
 def standard_error_held_back() -> Iterator[Callable[[], None]]:
-    """Holds back what is printed on standard error, by whatever library in whatever language, and prints it at the end.
+    """Holds back what any library in any language prints on standard error, and prints it at the end.
 
     On a terminal, what Python itself prints, such as progress bars, is seen at once.
 
     Yields:
-        A function that forgets what was held back so far.
+        A function that drops what was held back so far.
     """
     try:
         held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below

@@ -1,4 +1,4 @@
-"""Importing what takes seconds: torch, transformers, and what needs them."""
+"""Importing modules that take seconds: torch, transformers, and those that need them."""
 
 import gc
 import sys
@@ -9,11 +9,11 @@ from bauklens.signals import finished
 
 
 def imported(name: str) -> ModuleType:
-    """Imports a large module without Python's search for garbage, which would look at all of it time and again.
+    """Imports a large module without Python's garbage collection, which would scan all of it again and again.
 
-    Importing torch and transformers makes a million objects that stay until the process ends. The search for garbage
-    that refers to itself leaves them alone afterwards, also at the end of the process. An interrupt waits until the
-    module is there, as it can be swallowed within an import.
+    Importing torch and transformers makes a million objects that stay until the process ends. The garbage collection
+    of cycles ignores them afterwards, also at the end of the process. An interrupt waits until the module is imported,
+    as it can be swallowed within an import.
     """
     if name in sys.modules or not gc.isenabled():
         return finished(import_module, name)

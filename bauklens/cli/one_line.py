@@ -1,4 +1,4 @@
-"""Errors of the command: one line on stderr, and the status that says what kind they are."""
+"""Errors of the command: one line on stderr, and an exit status for their kind."""
 
 import io
 import os
@@ -32,7 +32,7 @@ class OneLineErrors(click.Group):
         sys.exit(status)
 
     def invoke(self, context: click.Context) -> Any:
-        """Runs the command; an error of Python's names the command's own options."""
+        """Runs the command; errors from Python are rewritten with the command's own options."""
         try:
             return super().invoke(context)
         except LensError as error:
@@ -44,7 +44,7 @@ class OneLineErrors(click.Group):
             raise LensError(as_options(str(error), command.params)) from error
 
     def _ended(self, *args: Any, **options: Any) -> tuple[int, str]:
-        """Runs the command -> its status, and what is to be said of an error."""
+        """Runs the command -> its status, and the message of an error."""
         try:
             return super().main(*args, **{"prog_name": "bauklens"} | options | {"standalone_mode": False}) or 0, ""
         except click.exceptions.NoArgsIsHelpError as error:
@@ -70,7 +70,7 @@ class OneLineErrors(click.Group):
 
 
 def _what_failed(error: OSError) -> str:
-    """An error of the system in words; one that names no file is of standard output."""
+    """An error of the system in words; without a file, it concerns standard output."""
     if error.strerror is None:
         return str(error)
     return f"cannot write: {error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -1,4 +1,4 @@
-"""What the values of options mean: the arguments of `logit_lens`, the switches of a chat template, and the model."""
+"""Values of options -> the arguments of `logit_lens`, the switches of a chat template, and the model."""
 
 import sys
 from types import ModuleType
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WORDS_OF_PYTHON = {"True": True, "False": False, "None": None}
-"""As a text, each of these would be true in a template."""
+"""As texts, these would all be true in a template."""
 
 
 def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
-    """The model and the tokenizer that a command's options name; on a terminal, the first line says which."""
+    """The model and the tokenizer that a command's options name; on a terminal, the first line names the model."""
     wanted = {name: value for name, value in options.items() if value}
     if sys.stderr is not None and sys.stderr.isatty():
         say(f"loading {printable(wanted['model'])}")
@@ -27,7 +27,7 @@ def load_model(options: dict[str, Any]) -> "tuple[nn.Module, Any]":
 
 
 def loading_quietly() -> ModuleType:
-    """The module that loads models, which shows no bars if --quiet is given or there is no terminal."""
+    """The module that loads models; it shows no progress bars with --quiet or without a terminal."""
     loading = imported("bauklens.model.loading")
     if is_quiet():
         from bauklens.progress import hide_bars
@@ -39,7 +39,7 @@ def loading_quietly() -> ModuleType:
 
 
 def lens_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the arguments of `logit_lens` out of a command's options; the rest are those for loading the model."""
+    """Takes the arguments of `logit_lens` out of a command's options; the rest are for loading the model."""
     arguments = {name: options.pop(name) for name in ("stream", "topk", "norm", "missing", "precision", "measures")}
     arguments["decoder"] = decoders_named(options.pop("decoders"), force=options.pop("force_decoder"))
     if "targets" in options:
@@ -77,7 +77,7 @@ def _id_or_text(given: str) -> str | int:
 
 
 def decoders_named(names: tuple[str, ...], *, force: bool) -> Any:
-    """The decoders that are named: one, or a list of several; None if none is."""
+    """The decoders that are named: one, or a list of several; None without any."""
     if not names:
         return None
     imported("torch")
@@ -88,10 +88,10 @@ def decoders_named(names: tuple[str, ...], *, force: bool) -> Any:
 
 
 def template_of(switches: tuple[str, ...]) -> dict[str, Any] | None:
-    """The switches of a chat template that a command is given; None if there are none.
+    """The switches of a chat template from a command's options; None without any.
 
     Raises:
-        LensError: one has no name or no value, or a value that begins as JSON does and is not JSON.
+        LensError: one has no name or no value, or a value begins like JSON but is not JSON.
     """
     named = {}
     for switch in switches:

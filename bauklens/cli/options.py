@@ -29,7 +29,9 @@ def model_options(command: Command) -> Command:
         click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
         click.option("--revision", help="Branch, tag or commit on the hub."),
         click.option("--subfolder", help="The folder within --model that holds the model, such as checkpoint-10."),
-        click.option("--base", help="The model that an adapter is for, if it is not where the adapter says."),
+        click.option(
+            "--base", help="The model that an adapter is for, if it is not at the place that the adapter names."
+        ),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
     ]
     for option in reversed(options):
@@ -46,7 +48,7 @@ def _models(_: click.Context, __: click.Parameter, begun: str) -> list[Completio
 
 
 def lens_options(command: Command) -> Command:
-    """The options of every command that makes lenses to be looked at."""
+    """The options of every command that shows lenses."""
     look = click.option(
         "--look",
         default=LOOKS[0],
@@ -65,7 +67,7 @@ def reading_options(command: Command) -> Command:
             default=OPTIONS["stream"],
             show_default=True,
             type=click.Choice(list(STREAMS)),
-            help="States after a block, what a block adds, what its attention, MLP or heads add, or the state between.",
+            help="The state after a block, what the block, its attention, MLP or heads add, or the state between.",
         ),
         click.option(
             "--topk",
@@ -79,14 +81,14 @@ def reading_options(command: Command) -> Command:
             default=OPTIONS["norm"],
             show_default=True,
             type=click.Choice([str(name).lower() for name in NORMS]),
-            help="The final norm to apply before the head: own, final (at the final state's scale) or none.",
+            help="The final norm before the unembedding: own, final (at the final state's scale) or none.",
         ),
         click.option(
             "--decoder",
             "decoders",
             multiple=True,
             metavar="NAME",
-            help="What maps states before the head: logit, demo, a file, a folder or a hub id; repeatable.",
+            help="The map for states before the unembedding: logit, demo, a file, a folder or a hub id; repeatable.",
         ),
         click.option(
             "--missing",
@@ -116,13 +118,13 @@ def reading_options(command: Command) -> Command:
 
 
 def target_options(command: Command) -> Command:
-    """The options of commands that follow tokens, and let others be pinned."""
+    """The options of commands that follow tokens, and keep others for pinning."""
     track = click.option(
         "--track",
         default=OPTIONS["track"],
         show_default=True,
         type=int,
-        help="The most tokens whose rank and probability are kept in every cell, to be pinned in the viewer; 0: none.",
+        help="The most tokens whose rank and probability are kept in every cell, for pinning in the viewer; 0: none.",
     )
     return followed_options(track(command))
 
@@ -150,14 +152,14 @@ def window_options(command: Command) -> Command:
     """The options of commands that run a model on texts, window by window."""
     options = [
         click.option(
-            "--length", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens of a window of text."
+            "--length", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens per window of text."
         ),
         click.option(
             "--skip-first",
             type=click.IntRange(min=0),
             default=16,
             show_default=True,
-            help="Positions at the beginning of a window that do not count.",
+            help="How many positions at the beginning of a window do not count.",
         ),
         click.option(
             "--on-error",

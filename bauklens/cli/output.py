@@ -1,4 +1,4 @@
-"""What the commands print, and the files that they write."""
+"""The commands' output: what they print, and the files that they write."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,7 +32,7 @@ def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
 
 
 def shown_first(show: Callable[[], object], write_files: Callable[[], object]) -> None:
-    """Prints what a command found, and then writes its files, also if no one reads what is printed."""
+    """Prints what a command found, and then writes its files, even if nobody reads the output."""
     unread: BaseException | None = None
     try:
         show()
@@ -55,7 +55,7 @@ _NO_PAGES = (".csv", ".jpeg", ".jpg", ".json", ".jsonl", ".md", ".parquet", ".pd
 
 
 def require_page(path: Path | None) -> None:
-    """Refuses to write a page of HTML under the name of another kind of file."""
+    """Refuses to write an HTML page under the name of another kind of file."""
     if path is not None and path.suffix.lower() in _NO_PAGES:
         said = "--json and --csv write the numbers, and lens.figure() in Python draws pictures"
         raise LensError(f"-o writes a page of HTML: call it {path.stem}.html, not {path.name!r:.80} ({said})")

@@ -1,4 +1,4 @@
-"""Files of prompts and chats, and the names of files that are given in a prompt's place."""
+"""Files of prompts and chats, and names of files that are given instead of a prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from bauklens.reading_files import parse_json, read_text
 
 
 def require_prompt(text: str) -> None:
-    """Refuses the name of a file where a prompt is to be, and says which command or option takes such a file."""
+    """Refuses the name of a file instead of a prompt, and names the command or option for such a file."""
     if not is_file(text):
         return
     suffix = Path(text).suffix
@@ -24,7 +24,7 @@ def require_prompt(text: str) -> None:
 
 
 def read_messages(file: Path) -> Any:
-    """The chat in a JSON file, or in standard input; raises a LensError if there is none."""
+    """The chat in a JSON file, or in standard input; raises a LensError without one."""
     try:
         return parse_json(read_text(file))
     except LensError as error:

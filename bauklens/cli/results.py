@@ -1,4 +1,4 @@
-"""What the lens command writes of its results: one table as CSV, and a JSON file for each."""
+"""The files that the lens command writes: one table as CSV, and one JSON file per result."""
 
 import re
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def as_csv(results: "Sequence[LensResult]") -> str:
-    """All results below one another; the column ``decoder`` tells them apart."""
+    """All results, one below the other; the column ``decoder`` distinguishes them."""
     return csv_text(joined_frames([result.to_frame() for result in results]))
 
 
 def write_json(path: str, results: "Sequence[LensResult]") -> list[str]:
-    """Writes a result as JSON, or several: a line each on standard output, or a file each, named by its decoder.
+    """Writes results as JSON: one line each on standard output, or one file each, named after its decoder.
 
     Returns:
-        The files, if they are not called as the caller said.
+        The files, if their names differ from the caller's.
     """
     if path == "-" or not results[1:]:
         write(path, "".join(f"{result.to_json()}\n" for result in results))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Score decoders on text: how well they say what the model says.")
+@click.command(short_help="Score decoders on text: how well they predict what the model predicts.")
 @click.option(
     "--decoder",
     "names",
@@ -39,9 +39,11 @@ _FILE = click.Path(path_type=Path)
 @model_options
 @click.option("--layer", "layers", multiple=True, help="A layer to score; repeatable. By default all.")
 @window_options
-@click.option("--tokens", type=click.IntRange(min=1), help="Score about so many tokens; by default all of FILE.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Score about this many tokens; by default all of FILE.")
 @click.option("--causal", is_flag=True, help="Add tokens' directions to states, and measure the gain in log p.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and of --causal.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for the intervals and for --causal."
+)
 @click.option("--force-decoder", is_flag=True, help="Score decoders that were made for another model.")
 @click.option("--store", is_flag=True, help="Keep the scores in the decoders' own .safetensors files.")
 @click.option("-o", "--output", type=_FILE, help="Write the scores as an HTML page.")
@@ -68,8 +70,8 @@ def score(
 ) -> None:
     """Score decoders on the texts in FILE, layer by layer, with 95 % intervals over the texts.
 
-    Use texts that they were not fitted on. A .jsonl file has one object per line with "text", a .parquet file a column
-    "text"; of any other file, about 8,000 characters together are one text.
+    Use texts that they were not fitted on. A .jsonl file has one object per line with "text", a .parquet file has a
+    column "text"; any other file is split into texts of about 8,000 characters.
 
     Example: bauklens score --decoder logit --decoder demo --texts book.txt -o scores.html
     """
@@ -119,7 +121,7 @@ def score(
 
 
 def _files_to_store(names: "Sequence[str]", force: bool) -> dict[str, Path]:
-    """The file of each decoder that has one of its own; the logit lens has none."""
+    """The file of each decoder that has one; the logit lens has none."""
     if force:
         raise LensError("--store keeps scores of the model that a decoder was made for: leave out --force-decoder")
     files = {name: Path(name).expanduser() for name in names if name != LOGIT}
@@ -140,7 +142,7 @@ def _store(decoder: Any, scores: "Scores", called: str, texts: Path, path: Path)
 
 
 def _drawn_as(path: Path) -> str:
-    """The format of a figure that a file's name asks for."""
+    """The format of a figure, from the file's name."""
     from bauklens.show.figures import new_figure
 
     known = new_figure().canvas.get_supported_filetypes()

@@ -10,7 +10,7 @@ from bauklens.cli.options import model_options
 from bauklens.cli.output import say
 
 
-@click.command(short_help="Serve a page on which a model is typed to, looked at and changed.")
+@click.command(short_help="Serve a page for typing to a model, looking into it and changing it.")
 @model_options
 @click.option(
     "--decoder", "decoders", multiple=True, help="A decoder that the page offers: a file, a hub id or demo; repeatable."
@@ -21,11 +21,18 @@ from bauklens.cli.output import say
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    help="The port to listen at; 0 takes a free one.",
+    help="The port to listen on; 0 takes a free one.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; others need --token.")
-@click.option("--token", help="What lets one in; by default a random one.")
-@click.option("--seconds", type=click.FloatRange(min=1), help="The longest that one request may take; by default 600.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; others than this machine need --token.",
+)
+@click.option("--token", help="The token that visitors need; by default a random one.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), help="The longest time for one request, in seconds; by default 600."
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 def serve(
     decoders: tuple[str, ...],

@@ -56,7 +56,7 @@ def compare(
             require_prompt(each)
     arguments = lens_arguments(options)
     if isinstance(arguments["decoder"], list):
-        raise LensError("compare takes one --decoder: to see several beside each other, use bauklens lens")
+        raise LensError("compare takes one --decoder: to see several side by side, use bauklens lens")
     comparison = _compared(one, other, other_model, arguments, options)
 
     def show() -> None:
@@ -98,7 +98,7 @@ def _compared(
 
 
 def _is_saved(text: str) -> bool:
-    """Whether an argument is a file with a result; anything else is a prompt, also one that ends like a file's name."""
+    """Whether an argument is a file with a result; anything else is a prompt, even if it ends like a file's name."""
     return text.endswith((".json", ".safetensors")) and is_file(text)
 
 

@@ -25,26 +25,31 @@ _COUNT = click.IntRange(min=1)
 @followed_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @click.option("--layer", "layers", multiple=True, help="A layer to read; repeatable. By default all.")
-@click.option("--per", type=_COUNT, default=PER_SHARD, show_default=True, help="Prompts of a file.")
+@click.option("--per", type=_COUNT, default=PER_SHARD, show_default=True, help="Prompts per file.")
 @click.option("--rows", type=click.Choice(ROWS), help="One row per prompt and layer, or also per position.")
-@click.option("--positions", metavar="last|all|N", help="The positions to read; by default what --rows is for.")
+@click.option("--positions", metavar="last|all|N", help="The positions to read; by default those that --rows is for.")
 @click.option("--column", help="The column of the prompts; by default prompt, text or messages.")
 @click.option("--keep", help="Columns of the input to keep, with commas between; by default numbers, texts and dates.")
-@click.option("--split", default="train", show_default=True, help="The split of a data set of the hub.")
-@click.option("--config", help="The configuration of a data set of the hub.")
+@click.option("--split", default="train", show_default=True, help="The split of a data set on the hub.")
+@click.option("--config", help="The configuration of a data set on the hub.")
 @click.option("--limit", type=_COUNT, help="The most prompts to take, from the first.")
-@click.option("--streaming", is_flag=True, help="Read a data set of the hub as it is needed; needs --limit.")
+@click.option("--streaming", is_flag=True, help="Stream a data set from the hub as needed; requires --limit.")
 @click.option(
     "--on-error",
     type=click.Choice(FAILED_PROMPTS),
     default=FAILED_PROMPTS[0],
     show_default=True,
-    help="What to do if a prompt fails: write its error as a row, or end.",
+    help="What to do if a prompt fails: write its error as a row, or stop.",
 )
-@click.option("--worker", type=click.IntRange(min=0), help="The number of this worker, if no launcher says it.")
+@click.option("--worker", type=click.IntRange(min=0), help="The number of this worker, if no launcher sets it.")
 @click.option("--workers", type=_COUNT, help="How many workers there are; with --ray, how many to start.")
 @click.option(
-    "--ray", "ray", is_flag=False, flag_value="", metavar="[ADDRESS]", help="Let Ray start the workers, here or there."
+    "--ray",
+    "ray",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Let Ray start the workers, on this machine or others.",
 )
 def sweep(
     prompts: str,
@@ -55,11 +60,11 @@ def sweep(
     keep: str | None,
     **options: Any,
 ) -> None:
-    """Run the prompts in PROMPTS through a model, and write what is read of them as Parquet files.
+    """Run the prompts in PROMPTS through a model, and write the results as Parquet files.
 
-    PROMPTS is a file (.jsonl, .parquet, .csv, or .txt with one prompt per line) or a data set of the hub. Run the same
-    command again to go on after an interruption. Started by torchrun, accelerate launch, srun or an array job of Slurm,
-    the workers share the prompts. Several MODELs, such as run/checkpoint-*, are read one after another.
+    PROMPTS is a file (.jsonl, .parquet, .csv, or .txt with one prompt per line) or a data set on the hub. Run the same
+    command again to continue after an interruption. Started by torchrun, accelerate launch, srun or an array job of
+    Slurm, the workers share the prompts. Several MODELs, such as run/checkpoint-*, are read one after another.
 
     \b
     Example: bauklens sweep prompts.jsonl --model gpt2-xl --measure entropy --target " Paris" -o out
@@ -97,5 +102,8 @@ def _positions(given: str | None) -> str | int | None:
 def _say_what_is_there(found: "Sweep", output: Path) -> None:
     failed = len(found.failed())
     if failed:
-        say(f"{failed:,} of {found.manifest.prompts:,} prompts failed: the column error of their rows says why")
-    say(f"{found.done:,} of {found.shards:,} files are in {output}" + ("" if found.is_complete else ": others are due"))
+        say(f"{failed:,} of {found.manifest.prompts:,} prompts failed: see the column error of their rows")
+    say(
+        f"{found.done:,} of {found.shards:,} files are in {output}"
+        + ("" if found.is_complete else ": the rest are still missing")
+    )

@@ -1,4 +1,4 @@
-"""Files of texts, read as they are wanted: a file may be larger than the memory."""
+"""Files of texts, read as needed: a file may be larger than the memory."""
 
 import codecs
 import os
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _BLOCK = 8_000
-"""Characters of running text that make one text, about so many."""
+"""About how many characters of running text make one text."""
 
 _LONGEST = 64 << 20
-"""Bytes of the longest line of a ``.jsonl`` file."""
+"""The most bytes in a line of a ``.jsonl`` file."""
 
 _PART = 1_000
-"""Bytes of it that are read at once, if a line is longer."""
+"""How many bytes of a line are read at once, if it is longer."""
 
 _NAMES = ("text", "prompt")
-"""What the text of a row or an object may be called; the first that is there counts."""
+"""The possible names of the text in a row or an object; the first one present counts."""
 
 _BATCH = 64
-"""Rows of a ``.parquet`` file that are read at once."""
+"""How many rows of a ``.parquet`` file are read at once."""
 
 _BUFFER = 1 << 20
-"""Bytes of a ``.parquet`` file that are read at once."""
+"""How many bytes of a ``.parquet`` file are read at once."""
 
 
 def read_texts(path: str | Path) -> Iterable[str]:
-    """The texts of a file, or of standard input if the path is ``-``; it is read anew each time they are iterated over.
+    """The texts of a file, or of standard input if the path is ``-``; each iteration reads it again.
 
     Args:
         path: ``.jsonl`` has one JSON object per line, with ``"text"`` or ``"prompt"``; ``.parquet`` a column ``text``
@@ -42,8 +42,8 @@ def read_texts(path: str | Path) -> Iterable[str]:
             about 8,000 characters together are one text.
 
     Raises:
-        LensError: there is no such file, it is not a regular file, or a ``.parquet`` file has no column of texts or
-            needs pyarrow; while iterating, a line or row is not a text, there are none, or standard input is read a
+        LensError: the file is missing or not a regular file, or a ``.parquet`` file has no column of texts or needs
+            pyarrow; while iterating, a line or row is not a text, the file has no texts, or standard input is read a
             second time.
     """
     return _Texts(Path(path))
@@ -68,7 +68,7 @@ class _Texts:
 
     @property
     def is_read_once(self) -> bool:
-        """Whether a second time is an error."""
+        """Whether reading a second time is an error."""
         return str(self._path) == STANDARD_INPUT
 
     def __iter__(self) -> Iterator[str]:
@@ -126,7 +126,7 @@ class _Texts:
                 raise LensError(f"cannot read {self._called} after row {number}: {first:.200}") from None
 
     def _lines(self, longest: int) -> Iterator[tuple[int, str]]:
-        """(number, line) with its end, in parts of at most so many bytes if it is longer."""
+        """(number, line) with its end, in parts of at most this many bytes if it is longer."""
         number, begun, decoder = 1, False, codecs.getincrementaldecoder("utf-8")()
         with self._opened() as file:
             while True:
@@ -176,8 +176,8 @@ def _text_column(file: "ParquetFile") -> str:
     name = next((name for name in _NAMES if name in schema.names), None)
     if name is None:
         found = ", ".join(schema.names[:20])
-        raise LensError(f"looked for a column 'text', and found {found:.200}: rename one of them")
+        raise LensError(f"looked for a column 'text', but found {found:.200}: rename one of them")
     kind = schema.field(name).type
     if str(getattr(kind, "value_type", kind)) not in ("string", "large_string", "string_view"):
-        raise LensError(f"its column {name!r} holds {kind!s:.80}, and not texts")
+        raise LensError(f"its column {name!r} has {kind!s:.80} instead of texts")
     return str(name)

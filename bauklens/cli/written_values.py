@@ -22,7 +22,7 @@ _WRITTEN = (".html", ".csv", ".json", *_PICTURES)
 
 
 class Writable(Protocol):
-    """What has all these forms."""
+    """A value that has all these forms."""
 
     def to_html(self, path: Path) -> str:
         """A page."""
@@ -38,11 +38,11 @@ class Writable(Protocol):
 
 
 def value_options(called: str, row: str) -> Callable[[Command], Command]:
-    """The options of a command that say what to write.
+    """The options of a command that choose what to write.
 
     Args:
-        called: what the values are.
-        row: what a row of their table is.
+        called: the name of the values.
+        row: the contents of one row of their table.
     """
 
     def add(command: Command) -> Command:
@@ -69,7 +69,7 @@ def value_options(called: str, row: str) -> Callable[[Command], Command]:
 def require_writable_values(
     outputs: tuple[Path, ...], json_path: str | None, csv_path: str | None, called: str
 ) -> None:
-    """Refuses, before anything runs, what could not be written."""
+    """Refuses files that could not be written, before anything runs."""
     if json_path == csv_path == "-":
         raise LensError("JSON and CSV cannot both go to standard output: pass a file for one of them")
     require_each_writable(*outputs, json_path, csv_path)
@@ -77,7 +77,7 @@ def require_writable_values(
 
 
 def write_values(found: Writable, outputs: tuple[Path, ...], json_path: str | None, csv_path: str | None) -> bool:
-    """Writes all that is asked for, and says whether standard output is still free."""
+    """Writes everything asked for, and returns whether standard output is still free."""
     for path in outputs:
         _write(found, path)
         say(f"wrote {path}")
@@ -89,7 +89,7 @@ def write_values(found: Writable, outputs: tuple[Path, ...], json_path: str | No
 
 
 def _require_known(paths: tuple[Path, ...], called: str) -> None:
-    """Refuses a file of a kind that is not written, or a picture that cannot be drawn."""
+    """Refuses an unknown kind of file, or a picture that cannot be drawn."""
     for path in paths:
         if path.suffix.lower() not in _WRITTEN:
             raise LensError(f"{called} are written as one of {', '.join(_WRITTEN)}; got {path.name!r}")
@@ -100,7 +100,7 @@ def _require_known(paths: tuple[Path, ...], called: str) -> None:
 
 
 def _write(found: Writable, path: Path) -> None:
-    """Writes a value in the form that the suffix says."""
+    """Writes a value in the form that the suffix names."""
     suffix = path.suffix.lower()
     if suffix == ".html":
         found.to_html(path)

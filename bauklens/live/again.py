@@ -1,4 +1,4 @@
-"""The Python and the command that make a look again."""
+"""The Python and the command that repeat a look."""
 
 import json
 import shlex
@@ -9,16 +9,16 @@ from bauklens.live.looking import AFTERWARDS
 from bauklens.vocabulary import LOGIT
 
 SHOWN = '  # a notebook shows it; in a script, add .to_html("lens.html")'
-"""Behind the last line of a program, which shows nothing elsewhere."""
+"""Follows the last line of a program, which shows nothing outside a notebook."""
 
 
 def as_python(asked: Asked, model: str, decoders: dict[str, str], align: dict[int, int] | None = None) -> str:
-    """A program that makes the table of a look.
+    """A program that makes the table of a look again.
 
     Args:
-        model: what ``load`` is given.
-        decoders: the names that a page knows -> what ``load_decoder`` is given.
-        align: which position of another prompt is patched into which.
+        model: the argument of ``load``.
+        decoders: the names on a page -> the argument of ``load_decoder``.
+        align: which positions of another prompt are patched into which.
     """
     decoder = None if asked.decoder == LOGIT else decoders.get(asked.decoder, asked.decoder)
     options: dict[str, Any] = {} if asked.chat is None else {"messages": asked.chat}
@@ -75,7 +75,7 @@ def _replaced(asked: Asked, look: str, look_of_ids: str) -> list[str]:
 
 
 def _ids(asked: Asked) -> str:
-    """An assistant's last message is gone on with, as a lens has it."""
+    """The assistant's last message is continued, as in a lens."""
     if asked.chat is None:
         return f"tokenizer({asked.prompt!r}).input_ids"
     goes_on = asked.chat[-1]["role"] == "assistant" and asked.chat[-1]["content"]
@@ -92,7 +92,7 @@ def _listed(values: tuple[Any, ...]) -> str:
 
 
 def _number(value: float) -> str:
-    """A number in few characters, without a loss.
+    """A number in few characters, without loss.
 
     >>> _number(2.0), _number(1.23456789)
     ('2', '1.23456789')
@@ -102,7 +102,7 @@ def _number(value: float) -> str:
 
 
 def as_command(asked: Asked, model: str, decoders: dict[str, str]) -> str:
-    """The command that makes the page of a look; empty if the command has no option for what is asked."""
+    """The command that makes the page of a look; empty if the command lacks an option for it."""
     if not _is_command(asked):
         return ""
     change = asked.change
@@ -120,7 +120,7 @@ def as_command(asked: Asked, model: str, decoders: dict[str, str]) -> str:
 
 
 def _is_command(asked: Asked) -> bool:
-    """Whether the command has options for all that is asked for."""
+    """Whether the command has options for everything asked for."""
     change = asked.change
     tokens = (*asked.targets, *((change.token, change.into) if change is not None else ()))
     if asked.chat is not None or asked.replaced or any(isinstance(each, int) for each in tokens):
@@ -134,7 +134,7 @@ def _is_command(asked: Asked) -> bool:
 
 
 def _set(name: str, tokens: tuple[Any, ...]) -> str:
-    """A set as the option has it: with commas between, or as JSON if that would be read as something else."""
+    """A set as the option takes it: with commas between, or as JSON if that would be read as something else."""
     plain = ",".join(map(str, tokens))
     return f"{name}={plain}" if _is_plain(tokens) else f"{name}={json.dumps(tokens)}"
 

@@ -1,4 +1,4 @@
-"""What a change does to what a model says next, as plain values for a page: clean, changed, and random changes."""
+"""The effect of a change on the next token, as plain values for a page: clean, changed, and random changes."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ def answers(next_token: Intervention, text: Generation | None) -> dict[str, Any]
     """The rows of the page's table of answers.
 
     Args:
-        next_token: of one prompt.
-        text: what the model goes on with; None if that is not known yet.
+        next_token: the next tokens of one prompt.
+        text: the model's continuation; None if not known yet.
     """
     rows = [_row(next_token, CLEAN, "as it is", text.clean if text is not None else None)]
     rows.append(_row(next_token, EDITED, "changed", text.text if text is not None else None))
@@ -53,7 +53,7 @@ def _random(found: Intervention, text: str | None) -> dict[str, Any]:
 
 
 def _told(found: Intervention) -> str:
-    """One sentence that says whether the change does what random ones do not."""
+    """One sentence about whether the change does what random ones do not."""
     clean, edited = (int(found.top[name][0]) for name in (CLEAN, EDITED))
     if not found.controls:
         return "The answer changes." if clean != edited else "The answer stays as it is."

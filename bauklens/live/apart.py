@@ -1,4 +1,4 @@
-"""Work that takes long, but not the model: done beside the server's loop, which goes on with all other pages."""
+"""Long work without the model: done beside the server's loop, which continues to serve all other pages."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 MOST_AT_ONCE = 4
-"""Threads of a server that do such work."""
+"""How many threads of a server do such work."""
 
 
 class Apart:
-    """Does work in threads that do not keep the program from ending, as those of the loop itself do."""
+    """Does work in threads that do not keep the program from ending, unlike those of the loop itself."""
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def do(self, work: Callable[[], _T]) -> _T:
-        """What the work returns, or raises."""
+        """Returns or raises what the work does."""
         async with self._places:
             loop = asyncio.get_running_loop()
             ended: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The server's addresses: the page, what it may know of the model, and what it may ask for."""
+"""The server's addresses: the page, facts about the model, and the page's requests."""
 
 import asyncio
 import json
@@ -34,15 +34,15 @@ from bauklens.show.page import page
 from bauklens.vocabulary import LOGIT, STREAM_CAPTIONS
 
 SECONDS = 600.0
-"""How long one request may take, unless the caller says otherwise."""
+"""How long one request may take, by default."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What a server has.
+    """The parts of a server.
 
     Attributes:
-        name: of the model, as ``load`` takes it.
+        name: the name of the model, as for ``load``.
         seconds: how long one request may take.
     """
 
@@ -58,8 +58,8 @@ def application(serving: Serving, hosts: tuple[str, ...], token: str) -> ASGIApp
     """The server.
 
     Args:
-        hosts: the names that it is called by.
-        token: what a page must know.
+        hosts: its host names.
+        token: the token that a page must know.
     """
     pages = _Pages(serving)
     routes = [
@@ -132,7 +132,7 @@ class _Pages:
         data = await _json(request)
         looked = self._serving.looks.named(str(data.get("name"))[:80])
         if looked is None:
-            return PlainTextResponse("this look is not kept any more: look again, and save it then", 410)
+            return PlainTextResponse("this look is no longer kept: press Look again, then save", 410)
         shown, state = looked.shown, None
         if data.get("form") == "json":
             return await self._apart.do(lambda: JSONResponse(shown.to_dict()))
@@ -158,7 +158,7 @@ class _Pages:
 
 
 def _state(looked: Looked, given: dict[str, Any]) -> dict[str, Any]:
-    """What was chosen in a viewer, as a page may hold it."""
+    """The state of a viewer, checked so that a page may contain it."""
     try:
         json.dumps(given, allow_nan=False)
     except ValueError:
@@ -170,13 +170,13 @@ async def _json(request: Request) -> Any:
     try:
         body = await asyncio.wait_for(request.body(), BODY_SECONDS)
     except asyncio.TimeoutError:
-        raise LensError(f"the request did not come within {BODY_SECONDS:.0f} seconds") from None
+        raise LensError(f"the request did not arrive within {BODY_SECONDS:.0f} seconds") from None
     try:
         data = parse_json(body)
     except LensError:
         raise LensError("the request is not JSON") from None
     if not isinstance(data, dict):
-        raise LensError("the request must be an object with names")
+        raise LensError("the request must be a JSON object")
     return data
 
 
@@ -189,7 +189,7 @@ async def _refused(_: Request, error: LensError) -> Response:
 
 
 async def _busy(_: Request, __: Exception) -> Response:
-    return PlainTextResponse("many others are waiting: try again in a minute", 429)
+    return PlainTextResponse("many other requests are waiting: try again in a minute", 429)
 
 
 async def _too_large(_: Request, __: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What a page asks for, checked: it is text from anywhere, and names no file, no path and no code."""
+"""A page's request, checked: it may come from anywhere, and cannot name a file, a path or code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,22 +8,22 @@ from bauklens.errors import LensError
 from bauklens.vocabulary import LOGIT, STREAMS
 
 LONGEST = 200_000
-"""Characters of a prompt or a chat."""
+"""The most characters of a prompt or a chat."""
 
 MOST_NEW = 256
-"""Tokens to generate."""
+"""The most tokens to generate."""
 
 MOST_TOP = 50
-"""Tokens of a cell."""
+"""The most tokens of a cell."""
 
 MOST_FOLLOWED = 16
-"""Targets, and sets, and tokens of a set."""
+"""The most targets, sets, and tokens of a set."""
 
 MOST_MESSAGES = 200
-"""Messages of a chat."""
+"""The most messages of a chat."""
 
 DOING = ("swap", "strengthen", "remove", "patch")
-"""What can be done to states."""
+"""The ways to change states."""
 
 _ROLES = ("system", "user", "assistant")
 
@@ -37,11 +37,11 @@ class Change:
 
     Attributes:
         do: one of :data:`DOING`.
-        token: what is swapped, strengthened or removed.
-        into: what it is swapped for.
-        layers: labels; None for all.
-        positions: None for all.
-        strength: of a swap, or of what is added or removed.
+        token: the token that is swapped, strengthened or removed.
+        into: the token that it is swapped for.
+        layers: their labels; None for all.
+        positions: the positions to change; None for all.
+        strength: the strength of the change.
     """
 
     do: str
@@ -59,11 +59,11 @@ class Asked:
     Attributes:
         prompt: a text; empty if there is a chat.
         messages: a chat, its messages as (role, content).
-        decoder: the name of one that the server has.
+        decoder: the name of a decoder that the server has.
         sets: names of sets of tokens to follow, with their members.
-        new_tokens: how many to generate.
-        replaced: (position, token), tokens of the prompt that others take the place of.
-        change: what is done to the states.
+        new_tokens: how many tokens to generate.
+        replaced: (position, token), tokens that replace those of the prompt.
+        change: the change of states.
         other: the prompt whose states are patched in.
     """
 
@@ -81,7 +81,7 @@ class Asked:
 
     @classmethod
     def of(cls, data: Any) -> "Asked":
-        """What a page sent.
+        """A look from what a page sent.
 
         Raises:
             LensError: something is missing, of another type, or too much.
@@ -111,7 +111,7 @@ class Asked:
 
     @property
     def of_other(self) -> "Asked":
-        """The same look at the other prompt; in a chat it takes the place of what the user said last."""
+        """The same look at the other prompt; in a chat, it replaces the user's last message."""
         if not self.messages:
             return replace(self, prompt=self.other, change=None)
         said = [place for place, (role, _) in enumerate(self.messages) if role == "user"] or [len(self.messages) - 1]
@@ -121,16 +121,16 @@ class Asked:
 
     @property
     def chat(self) -> list[dict[str, str]] | None:
-        """The messages as templates take them; None for a plain prompt."""
+        """The messages in the form for templates; None for a plain prompt."""
         return [{"role": role, "content": content} for role, content in self.messages] or None
 
 
 class _Given:
-    """A mapping from outside, whose values are taken one by one."""
+    """A mapping from outside, whose values are read one by one."""
 
     def __init__(self, data: Any, what: str) -> None:
         if not isinstance(data, Mapping):
-            raise LensError(f"{what} must be an object with names; got {type(data).__name__}")
+            raise LensError(f"{what} must be a JSON object; got {type(data).__name__}")
         self._data, self._what = data, what
 
     def get(self, name: str) -> Any:
@@ -209,7 +209,7 @@ def _set(data: Any) -> tuple[str, tuple[Token, ...]]:
 
 def _replaced(data: Any) -> tuple[int, Token]:
     if not isinstance(data, list) or len(data) != 2 or not _is_whole(data[0]):
-        raise LensError(f"what is replaced is a position and a token; got {data!r:.80}")
+        raise LensError(f"a replacement is a position and a token; got {data!r:.80}")
     return int(data[0]), _token(data[1])
 
 

@@ -1,4 +1,4 @@
-"""Connections that ask for nothing: they are closed, as each takes one of the few files that a program may open."""
+"""Idle connections: they are closed, as each takes one of the few files that a program may open."""
 
 import asyncio
 from typing import Any
@@ -13,17 +13,17 @@ BODY_SECONDS = 30.0
 
 
 class Connection(H11Protocol):
-    """uvicorn's, but for what it waits for without an end."""
+    """uvicorn's protocol, but with time limits."""
 
     _waits: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Somebody has connected, and may ask."""
+        """A client has connected, and may send a request."""
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request has come; as soon as its head is complete, it is answered."""
+        """A part of a request has arrived; once its head is complete, it is answered."""
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._wait()
@@ -31,12 +31,12 @@ class Connection(H11Protocol):
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Somebody is gone."""
+        """A client has disconnected."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Any page of a browser can ask for a socket; it gets none, and nothing is to be logged each time."""
+        """Any page in a browser can ask for a websocket; it gets none, and nothing is logged."""
 
     def _wait(self) -> None:
         if self._waits is None:

@@ -1,4 +1,4 @@
-"""What happens in a job -> server-sent events of an answer, which ends with it; a page that goes away cancels it."""
+"""The progress of a job -> server-sent events of an answer, which ends with the job; closing the page cancels it."""
 
 import asyncio
 import json
@@ -12,24 +12,24 @@ from starlette.types import Receive, Scope, Send
 from bauklens.live.worker import Job, Tell
 
 LAST = ("end", "stopped", "failed")
-"""What ends a job."""
+"""The events that end a job."""
 
 MOST_BEHIND = 200
-"""Events that wait to be sent, beyond which a page is not told of each step."""
+"""If more events wait to be sent, the page does not get every step."""
 
 STEP = 0.05
-"""Seconds between two steps that a page is told of."""
+"""The least number of seconds between two steps that a page gets."""
 
 Written = Callable[[str, Any], "tuple[str, Any] | None"]
-"""An event and its value -> the same as JSON has it; None if it is not for the page."""
+"""An event and its value -> the same for JSON; None if it is not for the page."""
 
 
 class Events:
     """The answer to a request: the events of a job.
 
     Args:
-        begin: adds the job, which tells what happens to the function that it is given, from any thread.
-        written: makes JSON of what is told, in the thread that tells it.
+        begin: adds the job, which reports to the function that it is given, from any thread.
+        written: makes JSON of an event, in the thread that reports it.
     """
 
     def __init__(self, begin: Callable[[Tell], Job], written: Written) -> None:
@@ -75,6 +75,6 @@ _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-b
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Returns when the page that asked is gone."""
+    """Returns when the page that asked is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -15,21 +15,21 @@ METHODS = ("jacobian-mean-field", "ridge")
 """The quick ways, the better one first; the closed form needs blocks like Llama's."""
 
 NAME = "quick"
-"""What it is called."""
+"""Its name."""
 
 
 class Quick:
-    """The decoder that is fitted for a model if none is there.
+    """The decoder that is fitted for a model if none was given.
 
     Args:
-        folder: where it is kept; None for the cache of bauklens.
+        folder: the folder that keeps it; None for the cache of bauklens.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = cache_folder() / "quick" if folder is None else folder
 
     def take(self, looking: Looking) -> None:
-        """Gives the server the one that was fitted to this model before, if one was and its file can be read."""
+        """Gives the server a decoder that was fitted to this model before, if its file can be read."""
         for method in METHODS:
             path = self._path(looking, method)
             if path.is_file():
@@ -38,11 +38,11 @@ class Quick:
                     return
 
     def offer(self, looking: Looking) -> bool:
-        """Whether the page may offer to fit one."""
+        """Whether the page may offer to fit a decoder."""
         return not looking.decoders
 
     def fit(self, looking: Looking) -> dict[str, str]:
-        """Fits one, keeps its file, and gives it to the server; its name.
+        """Fits a decoder, keeps its file, gives it to the server, and returns its name.
 
         Raises:
             LensError: no quick way works with this model, or the file cannot be written.

@@ -1,8 +1,8 @@
-"""Who may ask: the address bar's own page, with the token that the server printed. Everything else gets one line.
+"""Who may ask: only the server's own page, with the token that the server printed. All others get a one-line error.
 
 A page of another site can make a browser send requests here, and a name of its own can be made to lead here (DNS
-rebinding). So the name in ``Host`` must be one that this server is called by, ``Origin`` must be this server, and every
-request but that for the page itself needs the token, which no other site's script can read.
+rebinding). So ``Host`` must be one of this server's names, ``Origin`` must be this server, and every request except
+that for the page itself needs the token, which no other site's script can read.
 """
 
 import hmac
@@ -17,20 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bauklens.live.worker import told_of
 
 MOST_BYTES = 1 << 20
-"""Of a request's body."""
+"""The largest body of a request."""
 
 OPEN = ("/", "/favicon.ico")
-"""What is there without the token: the page, which knows nothing."""
+"""Available without the token: the page, which contains nothing about the model."""
 
 log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Refuses what does not come from the server's own page.
+    """Refuses requests that do not come from the server's own page.
 
     Args:
-        hosts: the names that the server is called by.
-        token: what every request must have in ``Authorization: Bearer ...``.
+        hosts: the host names of the server.
+        token: the token that every request must have in ``Authorization: Bearer ...``.
         policy: the content security policy of every answer.
     """
 
@@ -47,7 +47,7 @@ class Guard:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or hands it on."""
+        """Refuses a request, or passes it to the app."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -79,20 +79,23 @@ class Guard:
                 await PlainTextResponse(told_of(error), 500)(scope, receive, guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
-        """Why a request is not answered: a status and a sentence; None if it is."""
+        """Why a request is refused: a status and a sentence; None if it is not."""
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if _name_in(host) not in self._hosts:
-            return 421, "this server is not called by that name: open the address that bauklens serve printed"
+            return 421, "this server does not have that host name: open the address that bauklens serve printed"
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            return 403, "another page asks: open the address that bauklens serve printed"
+            return 403, "the request comes from another page: open the address that bauklens serve printed"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] not in OPEN:
-            return 403, "another page asks: open the address that bauklens serve printed"
+            return 403, "the request comes from another page: open the address that bauklens serve printed"
         if scope["path"] in OPEN and scope["method"] in ("GET", "HEAD"):
             return None
         given = headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._token.encode()):
-            return 401, "the token is missing or wrong: open the address that bauklens serve printed, with all of its #"
+            return (
+                401,
+                "the token is missing or wrong: open the address that bauklens serve printed, with everything after #",
+            )
         length = headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > 12 or int(length) > MOST_BYTES:
             return 413, f"the request is too large: send at most {MOST_BYTES >> 10:,} kB"
@@ -100,11 +103,11 @@ class Guard:
 
 
 class TooLargeError(Exception):
-    """A body goes on longer than it may."""
+    """A body is longer than allowed."""
 
 
 def _limited(receive: Receive) -> Receive:
-    """What receives a body of at most so many bytes, whatever its header said."""
+    """Receives a body of at most this many bytes, whatever its header claims."""
     count = 0
 
     async def limited() -> Message:

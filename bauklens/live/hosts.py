@@ -1,4 +1,4 @@
-"""Where a server listens, and what it is called there."""
+"""The address that a server listens on, and its host names."""
 
 import socket
 
@@ -11,7 +11,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
 
 
 def listener_at(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """A socket that listens on this address.
 
     Raises:
         LensError: the port is taken, or the host is not one of this machine.
@@ -24,14 +24,14 @@ def listener_at(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise LensError(
-            f"cannot listen at {host}, port {port}: {error}; pass another port, or 0 for a free one"
+            f"cannot listen on {host}, port {port}: {error}; pass another port, or 0 for a free one"
         ) from None
     listener.listen(128)
     return listener
 
 
 def names_of(host: str) -> tuple[str, ...]:
-    """The names that a server may be called by."""
+    """The host names that a server may have."""
     if host in LOOPBACK:
         return LOOPBACK
     if host not in _EVERYWHERE:
@@ -42,7 +42,7 @@ def names_of(host: str) -> tuple[str, ...]:
 
 
 def address_of(host: str) -> str:
-    """A host as an address has it."""
+    """A host in the form for an address."""
     if host in _EVERYWHERE:
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

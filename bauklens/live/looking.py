@@ -1,4 +1,4 @@
-"""A look: what a page asks for -> tables that fill in while they are computed, and what a change does."""
+"""A look: a page's request -> tables that fill in while they are computed, and the effect of a change."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,18 +31,18 @@ from bauklens.result.tokens import token_texts
 from bauklens.vocabulary import DECODER_KINDS, LOGIT, STREAMS
 
 MOST_TOKENS = 4_096
-"""Tokens of a prompt."""
+"""The most tokens of a prompt."""
 
 CONTROLS = 10
-"""Random changes beside one that a page asks for."""
+"""How many random changes are compared with the requested one."""
 
 AFTERWARDS = 16
-"""Tokens that the model goes on with, with a change and without it, unless more are asked for."""
+"""How many tokens the model generates with a change and without it, unless more are asked for."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look found.
+    """The result of a look.
 
     Attributes:
         shown: the table: a lens, or two compared.
@@ -56,12 +56,12 @@ class Looked:
 
 @dataclass(frozen=True)
 class Looking:
-    """A model that is looked at.
+    """A model that pages can look at.
 
     Attributes:
-        anatomy: the model's.
-        decoders: by name; without the logit lens.
-        sources: the names of those that have a file -> what ``load_decoder`` takes.
+        anatomy: the anatomy of the model.
+        decoders: the decoders by name, without the logit lens.
+        sources: names of decoders from a file -> the argument of ``load_decoder``.
     """
 
     model: nn.Module
@@ -72,18 +72,18 @@ class Looking:
 
     @classmethod
     def at(cls, model: nn.Module, tokenizer: Any, decoders: Iterable[tuple[Decoder, str]]) -> "Looking":
-        """The model, if it can be looked at.
+        """The model, if pages can look at it.
 
         Args:
-            decoders: each with what ``load_decoder`` takes, or an empty text.
+            decoders: each with the argument of ``load_decoder``, or an empty text.
 
         Raises:
-            LensError: there is no tokenizer, the model is not one that predicts the next token of a text, or a decoder
-                was made for another one.
+            LensError: the tokenizer is missing, the model does not predict the next token of a text, or a decoder was
+                made for another one.
         """
         model, tokenizer = in_hand(model, tokenizer)
         if tokenizer is None:
-            raise LensError("a live page needs a tokenizer, as people type texts: pass the model's")
+            raise LensError("a live page needs a tokenizer, as users type text: pass the model's")
         anatomy = resolve(model, encode(model, tokenizer, "The"))
         require_text_model(anatomy, "a live page")
         found = cls(model, tokenizer, anatomy)
@@ -93,10 +93,10 @@ class Looking:
         return found
 
     def add(self, decoder: Decoder, source: str = "") -> None:
-        """One decoder more.
+        """Adds a decoder.
 
         Args:
-            source: what ``load_decoder`` takes; empty if it was made here.
+            source: the argument of ``load_decoder``; empty if it was made here.
 
         Raises:
             LensError: it was made for another model.
@@ -107,10 +107,10 @@ class Looking:
         self.sources[name] = source or decoder.name
 
     def look(self, asked: Asked, job: Job) -> Looked:
-        """Does what is asked for, and tells the job what it finds on the way.
+        """Answers a request, and reports to the job what it finds on the way.
 
         Raises:
-            LensError: it cannot be done, in a line that the page shows.
+            LensError: this is impossible; the page shows the message.
         """
         decoder = self._decoder(asked.decoder)
         inputs = self._encoded(asked)
@@ -130,17 +130,17 @@ class Looking:
         return Looked(asked, clean, clean)
 
     def called(self, name: str) -> str:
-        """What people call a decoder: its kind, and its name."""
+        """A decoder in words: its kind, and its name."""
         kind = DECODER_KINDS.get(getattr(self.decoders[name], "kind", ""), "")
         return f"{kind} {name}".strip()
 
     @property
     def streams(self) -> list[str]:
-        """The streams that this model has, but for those of heads, which make tables of hundreds of rows."""
+        """The streams of this model, except that of heads, which makes tables of hundreds of rows."""
         return [each for each in STREAMS if each != "heads"]
 
     def by_text(self, token: Token) -> Token:
-        """A token by its text, if that is one token and this one; else as it is."""
+        """A token as its text, if that text is exactly this token; else unchanged."""
         if isinstance(token, str):
             return token
         text = token_texts(self.tokenizer, [token])[token]
@@ -189,7 +189,7 @@ class Looking:
         if name == LOGIT:
             return None
         if name not in self.decoders:
-            raise LensError(f"there is no decoder {name!r:.80} here: pass one of {', '.join([LOGIT, *self.decoders])}")
+            raise LensError(f"unknown decoder {name!r:.80}: pass one of {', '.join([LOGIT, *self.decoders])}")
         return self.decoders[name]
 
     def _encoded(self, asked: Asked) -> Inputs:
@@ -197,24 +197,24 @@ class Looking:
         return encode(self.model, self.tokenizer, prompt)
 
     def _prompt(self, asked: Asked) -> Any:
-        """What a lens is given: the text; None for a chat."""
+        """The prompt for a lens: the text; None for a chat."""
         return asked.prompt if asked.chat is None else None
 
     def _replaced(self, asked: Asked, inputs: Inputs) -> list[int]:
-        """The ids of the prompt with other tokens in their places."""
+        """The ids of the prompt, with the replaced tokens."""
         ids: list[int] = inputs.ids[0].tolist()
         for position, token in asked.replaced:
             if not 0 <= position < len(ids):
-                raise LensError(f"there is no position {position}: the prompt has {len(ids)} tokens")
+                raise LensError(f"position {position} does not exist: the prompt has {len(ids)} tokens")
             (wanted,) = wanted_targets(self.tokenizer, self.anatomy.vocabulary, [token], "first")
             ids[position] = wanted.token_ids[0]
         return ids
 
     def _edit(self, change: Change, decoder: Any, asked: Asked) -> Edit:
-        """The edit of a change.
+        """The edit for a change.
 
         Raises:
-            LensError: it needs a token that is not given.
+            LensError: a token is missing.
         """
         where: Mapping[str, Any] = {
             "layers": None if change.layers is None else list(change.layers),
@@ -232,10 +232,10 @@ class Looking:
         return edits.ablate(decoder, change.token, strength=change.strength, **where)
 
     def aligned(self, asked: Asked) -> dict[int, int] | None:
-        """Position of the prompt -> position of the other one, counted from the end; None if they are equally long.
+        """Position of the prompt -> position of the other prompt, counted from the end; None if the lengths are equal.
 
         Raises:
-            LensError: a position that is to be changed has no counterpart.
+            LensError: a position to change has no counterpart.
         """
         if asked.change is None or asked.change.do != "patch":
             return None
@@ -246,13 +246,13 @@ class Looking:
         missing = [each for each in asked.change.positions or () if each not in found]
         if missing:
             raise LensError(
-                f"the other prompt has {there:,} tokens and this one {here:,}, so that, counted from the end, position "
+                f"the other prompt has {there:,} tokens and this one {here:,}: counted from the end, position "
                 f"{missing[0]} has no counterpart: make the other one longer"
             )
         return found
 
     def in_texts(self, asked: Asked) -> Asked:
-        """What is asked for, with tokens by their texts if these are exact, as they can be read."""
+        """The request, with readable texts instead of tokens' ids if these are exact."""
         change = asked.change
         if change is not None:
             token, into = (None if each is None else self.by_text(each) for each in (change.token, change.into))

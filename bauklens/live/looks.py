@@ -1,4 +1,4 @@
-"""The looks of a server's pages, the newest of them, so that they can be saved and gone on from."""
+"""The newest looks of a server's pages, so that pages can save them and continue from them."""
 
 import secrets
 from collections import OrderedDict
@@ -15,18 +15,18 @@ MOST_KEPT = 64
 """Looks."""
 
 MOST_BYTES = 256 << 20
-"""Of the tables of all of them together."""
+"""The most bytes of all their tables together."""
 
 
 class Looks:
-    """The newest looks, by names that nobody can guess."""
+    """The newest looks, under names that cannot be guessed."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[Looked, int]] = OrderedDict()
         self._lock = Lock()
 
     def add(self, looked: Looked) -> str:
-        """Keeps a look, and lets go of the oldest ones if there are too many; its name."""
+        """Keeps a look, drops the oldest ones if there are too many, and returns its name."""
         name, size = secrets.token_urlsafe(12), bytes_of(looked, set())
         with self._lock:
             self._kept[name] = looked, size
@@ -35,7 +35,7 @@ class Looks:
         return name
 
     def named(self, name: str) -> Looked | None:
-        """The look of a name; None if it is not there, or not any more."""
+        """The look of this name; None if it is unknown or no longer kept."""
         with self._lock:
             return self._kept.get(name, (None, 0))[0]
 
@@ -45,7 +45,7 @@ class Looks:
 
 
 def bytes_of(value: Any, counted: set[int]) -> int:
-    """Those of all arrays in a result, each of which counts once."""
+    """The bytes of all arrays in a result, each counted once."""
     if id(value) in counted or isinstance(value, str):
         return 0
     counted.add(id(value))

@@ -1,4 +1,4 @@
-"""The page itself: the viewer's script and style, those of the live parts, and nothing of the model."""
+"""The page itself: the scripts and styles of the viewer and of the live parts, and nothing about the model."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ def live_page(*, linked: bool = False) -> str:
     """The HTML of the page, which is the same for every model.
 
     Args:
-        linked: whether another page has led to it, so that it asks before it does what its address says.
+        linked: whether another page has led to it, so that it asks before it runs what its address requests.
     """
     style = page_style() + live_style()
     scripts = [viewer_script(), live_script()]
@@ -20,7 +20,7 @@ def live_page(*, linked: bool = False) -> str:
 
 @cache
 def policy() -> str:
-    """The content security policy: these two scripts run, and they may ask this server."""
+    """The content security policy: these two scripts run, and they may contact this server."""
     scripts = " ".join(script_source(each) for each in (viewer_script(), live_script()))
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "

@@ -1,4 +1,4 @@
-"""serve(): a model on a page of one's own machine, to type to, look at, change, and look at again."""
+"""serve(): a page on the user's own machine to type to a model, look into it, change it, and look again."""
 
 import asyncio
 import secrets
@@ -20,17 +20,17 @@ from bauklens.live.worker import Worker
 from bauklens.model.provenance import model_name
 
 HOST = "127.0.0.1"
-"""This machine, which no other can reach."""
+"""This machine; others cannot reach it."""
 
 _ENDS_WITHIN = 3.0
-"""Seconds for the thread that runs the model to notice that the server ends."""
+"""How long the thread that runs the model has to notice that the server ends, in seconds."""
 
 
 class Live:
-    """A server that runs; :func:`bauklens.serve` makes one.
+    """A running server, made by :func:`bauklens.serve`.
 
     Attributes:
-        url: the address to open, with the token that lets one in after the ``#``.
+        url: the address to open, with the access token after the ``#``.
     """
 
     def __init__(self, server: Any, listener: socket.socket, url: str, worker: Worker) -> None:
@@ -56,7 +56,7 @@ class Live:
             self.stop()
 
     def stop(self) -> None:
-        """Ends the server and what it runs; the model is as it was."""
+        """Ends the server and whatever it runs; the model is left unchanged."""
         self._worker.close(_ENDS_WITHIN)
         self._server.should_exit = True
         self._server.force_exit = True
@@ -90,21 +90,21 @@ def serve(
     seconds: float | None = None,
     open_page: bool = False,
 ) -> Live:
-    """Serves a page on which a model is typed to, looked at through lenses, changed, and looked at again.
+    """Serves a page for typing to a model, looking into it through lenses, changing it, and looking again.
 
-    It returns at once; the model runs in a thread of its own, one request after another, and is left as it was. Only
-    who has the token can ask, and only this machine can reach it unless ``host`` says otherwise.
+    It returns at once; the model runs in its own thread, one request after another, and is left unchanged. Only
+    requests with the token are answered, and only this machine can reach the page, unless ``host`` is set.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer.
         decoders: what :func:`bauklens.logit_lens` takes as ``decoder``, or a list of these. None takes the quick
-            decoder that was fitted on this page before, if one was.
-        host: the address to listen at. Beyond this machine, everybody who can reach it and has the token can have the
-            model run, over a connection that is not encrypted.
-        port: 0 takes one that is free.
-        token: what lets one in; None makes a random one. It is needed if the host is not this machine.
-        name: what the page calls the model, and what the Python and the commands that it shows load.
+            decoder that was fitted on this page before, if any.
+        host: the address to listen on. If other machines can reach it, anyone with the token can run the model, over a
+            connection that is not encrypted.
+        port: the port to listen on; 0 takes a free one.
+        token: the access token; None makes a random one. It is required if the host is not this machine.
+        name: the model's name on the page, and the one that the shown Python and commands load.
         seconds: how long one request may take; by default 600.
         open_page: whether to open the page in a browser.
 
@@ -112,7 +112,7 @@ def serve(
         The server: ``.url``, ``.stop()``; in a ``with`` statement it stops at the end.
 
     Raises:
-        LensError: starlette and uvicorn are missing, the port is taken, or the model is none that the page can show.
+        LensError: starlette and uvicorn are missing, the port is taken, or the page cannot show this model.
     """
     require_installed()
     import uvicorn
@@ -122,7 +122,9 @@ def serve(
     from bauklens.live.fitting import Quick
 
     if host not in LOOPBACK and not token:
-        raise LensError(f"host={host!r} can be reached from other machines: pass token= as well, a text hard to guess")
+        raise LensError(
+            f"host={host!r} can be reached from other machines: pass token= as well, a text that is hard to guess"
+        )
     token = secrets.token_urlsafe(24) if token is None else _checked_token(token)
     given = list(decoders) if is_several(decoders) else [decoders]
     named = [str(each) if isinstance(each, (str, PathLike)) else "" for each in given]
@@ -152,7 +154,7 @@ def serve(
 
 
 def require_installed() -> None:
-    """Refuses to serve without the packages that it takes, before a model is loaded.
+    """Refuses to serve without the required packages, before a model is loaded.
 
     Raises:
         LensError: one is missing.

@@ -1,4 +1,4 @@
-"""What a look finds on its way -> what its page is told: tokens of columns, cells as they come, figures, answers."""
+"""What a look finds on its way -> the events for its page: tokens of columns, cells as they come, figures, answers."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from bauklens.result.tokens import column_heads, token_texts, visible
 from bauklens.show.page import figure
 
 COLUMNS = 48
-"""The last columns of a table, which are those that fill in; all are in the figure that comes in the end."""
+"""Only this many last columns of a table fill in; the final figure has all."""
 
 
 _FILLING = ("prompt", "generated", "table", "cells")
-"""What fills in a table, until its figure is there; the runs after that are of other things."""
+"""The event that fills in a table until its figure is there; later runs are for other things."""
 
 
 def told(tokenizer: Any) -> Written:
-    """What makes JSON of the events of one request."""
+    """Makes JSON of the events of one request."""
     return _Telling(tokenizer)
 
 
@@ -31,7 +31,7 @@ class _Telling:
         self._drawn: Looked | None = None
 
     def __call__(self, name: str, value: Any) -> tuple[str, Any] | None:
-        """An event as JSON has it; None if the page need not know."""
+        """An event for JSON; None if the page does not need it."""
         if name in _FILLING and self._drawn is not None:
             return None
         if name == "prompt":

@@ -1,4 +1,4 @@
-"""One thread that does what pages ask for, one thing after another, and can be told to stop."""
+"""One thread that does what pages ask for, one job after another, and can be stopped."""
 
 import logging
 import time
@@ -11,32 +11,32 @@ from bauklens.errors import LensError
 from bauklens.progress import watched
 
 Tell = Callable[[str, Any], None]
-"""Called with what happened and what is to be said of it; from any thread."""
+"""Called with an event and its value, from any thread."""
 
 MOST_WAITING = 64
-"""Requests that may wait at once."""
+"""The most requests that may wait at once."""
 
 _BETWEEN = 0.1
-"""Seconds from one word on the progress of a step to the next: the thread that sends it takes time from the work."""
+"""The least number of seconds between two reports of a step's progress: sending one takes time from the work."""
 
 log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """There are as many requests as may wait."""
+    """The most requests are waiting already."""
 
 
 class Stopped(BaseException):
-    """Nobody wants the work any more. Like an interrupt, it is nobody's error, and only the worker may catch it."""
+    """The work is no longer wanted. Like an interrupt, this is not an error, and only the worker may catch it."""
 
 
 class Job:
-    """Something to do for a page.
+    """A job for a page.
 
     Args:
-        page: which page asks.
-        work: does it; it is given the job itself.
-        tell: is told what happens.
+        page: the page that asks.
+        work: does the job; its argument is the job itself.
+        tell: is called with each event.
         seconds: how long the work may take.
     """
 
@@ -47,20 +47,20 @@ class Job:
         self._unwanted = Event()
 
     def cancel(self) -> None:
-        """Nobody wants it any more: it is not begun, or stops at its next step."""
+        """Cancels the job: it does not begin, or stops at its next step."""
         self._unwanted.set()
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it was not cancelled."""
+        """Whether it has not been cancelled."""
         return not self._unwanted.is_set()
 
     def begin(self) -> None:
-        """From now on its time counts."""
+        """Starts counting its time."""
         self._end = time.monotonic() + self._seconds
 
     def require_wanted(self) -> None:
-        """Stops the work if nobody wants it, or if it has taken too long.
+        """Stops the work if it was cancelled, or if it has taken too long.
 
         Raises:
             Stopped: it was cancelled.
@@ -74,7 +74,7 @@ class Job:
             )
 
     def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
-        """Is called by the work, at each of its steps."""
+        """Called by the work at each of its steps."""
         self.require_wanted()
         now = time.monotonic()
         if done == 0 or done == total or now > self._told + _BETWEEN:
@@ -82,13 +82,13 @@ class Job:
             self.tell("progress", {"what": what, "unit": unit, "done": done, "total": total})
 
     def found(self, what: str, value: Any) -> None:
-        """Is called by the work with each part of its result."""
+        """Called by the work with each part of its result."""
         self.require_wanted()
         self.tell(what, value)
 
 
 class Worker:
-    """The thread, and what waits for it: at most one thing for each page, first come, first served."""
+    """The thread and the jobs that wait for it: at most one per page, first come, first served."""
 
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()
@@ -111,13 +111,13 @@ class Worker:
         self._run()
 
     def add(self, job: Job) -> int:
-        """Puts a job at the end of the line; what the same page asked for before is cancelled.
+        """Puts a job at the end of the queue; an earlier job of the same page is cancelled.
 
         Returns:
-            How many are before it.
+            How many jobs are before it.
 
         Raises:
-            BusyError: too many wait.
+            BusyError: too many jobs wait.
         """
         with self._changed:
             for other in [*self._waiting, *([self._running] if self._running else [])]:
@@ -131,7 +131,7 @@ class Worker:
             return len(self._waiting) - 1 + (self._running is not None)
 
     def close(self, seconds: float) -> None:
-        """Cancels everything, and waits until nothing runs, but no longer than that."""
+        """Cancels everything, and waits until nothing runs, but no longer than the given time."""
         with self._changed:
             self._is_closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
@@ -142,7 +142,7 @@ class Worker:
                 self._changed.wait_for(lambda: self._running is None, seconds)
 
     def _let_go(self) -> None:
-        """Those that wait and were cancelled are told so: each answer has an end."""
+        """Reports to the waiting jobs that were cancelled, so that each answer ends."""
         for job in self._waiting:
             if not job.is_wanted:
                 job.tell("stopped", None)
@@ -153,7 +153,7 @@ class Worker:
             _do(job)
 
     def _next(self) -> Job | None:
-        """The next job, once there is one; None when another thread is to do the work, or nobody."""
+        """The next job, once there is one; None if another thread takes over, or at the end."""
         with self._changed:
             self._running = None
             self._changed.notify_all()
@@ -168,7 +168,7 @@ class Worker:
 
 
 def _do(job: Job) -> None:
-    """Does a job, and tells how it ended; whatever it raises, the thread goes on."""
+    """Does a job, and reports how it ended; whatever it raises, the thread continues."""
     try:
         job.require_wanted()
         job.begin()
@@ -190,7 +190,7 @@ def _do(job: Job) -> None:
 
 
 def told_of(error: BaseException) -> str:
-    """A line on an error of a model or a tokenizer, whose text can fail as well."""
+    """One line for an error of a model or a tokenizer, whose text can fail as well."""
     try:
         return str(LensError(f"{type(error).__name__}: {error!s:.300}".removesuffix(": ")))
     except Exception:

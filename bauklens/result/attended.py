@@ -21,7 +21,7 @@ BUDGET = 64 << 20
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attended:
-    """From which positions blocks take, at every position of a table.
+    """From which positions blocks take information, at every position of a table.
 
     Attributes:
         layers: (layer,), the labels of the blocks that have attention weights.
@@ -29,7 +29,7 @@ class Attended:
         tokens: (source,), all tokens of the prompt, and what was generated.
         weights: (layer, 1, position, source) float16, the mean over heads; or (layer, head, position, source), each
             head, with zeros beyond the heads that a block has. To three digits, 0..1.
-        has_heads: whether the second axis is the heads.
+        has_heads: whether the second axis runs over the heads.
     """
 
     layers: tuple[str, ...]
@@ -48,8 +48,10 @@ class Attended:
             object.__setattr__(self, name, tuple(texts))
         object.__setattr__(self, "heads", frozen_array("attended heads", self.heads, np.int64))
         weights = np.asarray(self.weights)
-        require(weights.dtype == np.float16 and weights.ndim == 4, "attended weights are not float16 over four axes")
-        require(isinstance(self.has_heads, bool), "attended has_heads is not true or false")
+        require(
+            weights.dtype == np.float16 and weights.ndim == 4, "attended weights are not a float16 array with four axes"
+        )
+        require(isinstance(self.has_heads, bool), "attended has_heads is neither true nor false")
         axis = int(self.heads.max(initial=1)) if self.has_heads else 1
         shape = (len(self.layers), axis, weights.shape[2], len(self.tokens))
         require(
@@ -71,7 +73,7 @@ class Attended:
         return found.astype(np.float32)
 
     def at(self, layer: str, column: int, position: int, head: int | None) -> Attention:
-        """One cell's.
+        """The attention of one cell.
 
         Args:
             layer: a block's label.
@@ -148,16 +150,16 @@ class Attending:
     attended: Attended | None
 
     def attention(self, layer: int | str, position: int | None = None, head: int | None = None) -> Attention:
-        """From which positions the attention of a block takes, at a position of the table.
+        """From which positions the attention of a block takes information, at a position of the table.
 
         Args:
             layer: the number or label of a row; negative numbers count blocks from the last.
             position: a position in the table; negative ones count from the last column; None is the main one.
-            head: the number of a head, if ``attention="heads"`` kept them; None is the mean over heads.
+            head: the number of a head, if ``attention="heads"`` was passed; None is the mean over heads.
 
         Raises:
             LensError: ``attention=True`` was not passed; the layer, position or head is not known; or the row has no
-                attention, as ``"embed"``.
+                attention, such as ``"embed"``.
         """
         if self.attended is None:
             raise LensError("no attention weights were kept: pass attention=True to logit_lens, or use attention()")

@@ -1,4 +1,4 @@
-"""Attention: from which positions the attention of one block takes, at one position. Needs no torch."""
+"""Attention: from which positions the attention of one block takes information, at one position. Needs no torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,16 +20,16 @@ _TOLD = 5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attention:
-    """From which positions the attention of one block takes at one position, see :func:`bauklens.attention`.
+    """From which positions the attention of one block takes information; see :func:`bauklens.attention`.
 
     Attributes:
         layer: the block's label.
-        position: where it looks from.
+        position: the position that it looks from.
         head: the number of the head; None is the mean over heads.
         tokens: (source,), the prompt's tokens, from position 0 on.
         weights: (source,) float32, the share of each position; they add up to 1, or less if a head of the model can
             attend to nothing.
-        by_head: (head, source) float32, the same of each head; None if only the mean was kept.
+        by_head: (head, source) float32, the same for each head; None if only the mean was kept.
     """
 
     layer: str
@@ -71,7 +71,7 @@ class Attention:
 
     @property
     def of_what(self) -> str:
-        """Whose attention it is, in words."""
+        """Layer, head and position of this attention, in words."""
         head = "the mean over heads" if self.head is None else f"head {self.head}"
         return f"layer {self.layer}, {head}, at position {self.position}"
 
@@ -91,7 +91,7 @@ Attention.__module__ = "bauklens"  # so that pickles load wherever the class is 
 def attention_of(
     layer: str, position: int, head: int | None, tokens: tuple[str, ...], mean: np.ndarray, by_head: np.ndarray | None
 ) -> Attention:
-    """One cell's attention, of one head or the mean.
+    """The attention of one cell: of one head, or the mean.
 
     Args:
         mean: (source,).

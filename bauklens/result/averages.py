@@ -31,14 +31,14 @@ class Averages:
         self._tallies: dict[str, Tally] = {}
 
     def add(self, row: np.ndarray, measures: Mapping[str, np.ndarray]) -> None:
-        """Adds cells. NaN, infinity, and what is beyond float32's largest number are left out.
+        """Adds cells. NaN, infinity and numbers beyond the largest float32 are left out.
 
         Args:
             row: (cell,), whole numbers, the row of each cell from 0.
             measures: name -> (cell,) numbers.
 
         Raises:
-            LensError: a column has another length, or there is no such row.
+            LensError: a column has another length, or a row does not exist.
         """
         row = np.asarray(row).astype(np.int64, casting="same_kind")
         if row.size and not 0 <= row.min() <= row.max() < self._rows:
@@ -58,7 +58,7 @@ class Averages:
     def join(self, name: str, count: np.ndarray, mean: np.ndarray, spread: np.ndarray, sketch: Sketch | None) -> None:
         """Adds the statistics of a measure over other cells, as :meth:`statistics` returns them.
 
-        Without a sketch of all parts, a measure has none.
+        A measure has a sketch only if all parts have one.
         """
         some = count > 0
         self._join(name, (count, np.where(some, mean, 0), np.where(some, spread, 0) ** 2 * count))

@@ -1,4 +1,4 @@
-"""What a check says, as a sentence, and whether it makes sense. Needs no torch."""
+"""The outcome of a check, as a sentence, and whether it makes sense. Needs no torch."""
 
 import sys
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from bauklens.result.frozen import require
 
 
 def in_words(check: Mapping[str, Any], read_from: str | None) -> str:
-    """The outcome of a check, as a sentence; what a file says of a check is that file's claim."""
+    """The outcome of a check, as a sentence; a check that was read from a file is shown as a claim of that file."""
     difference, cells = check["max_abs_logit_difference"], check.get("cells")
     if difference is None and not cells:
         return "Not checked: the forward pass stopped after the last layer asked for, before the model's own logits."
@@ -38,7 +38,7 @@ def _within(difference: float) -> str:
 
 
 def require_sound_check(check: Mapping[str, Any]) -> None:
-    """Refuses a check that no comparison can have.
+    """Refuses a check that no comparison can have as its outcome.
 
     Raises:
         LensError: a difference is not a finite number from 0 on, or a count not a whole one.

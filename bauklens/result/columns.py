@@ -39,12 +39,12 @@ class Band:
 
     @property
     def columns(self) -> range:
-        """The places of its columns in the table."""
+        """The places of the band's columns in the table."""
         return range(self.first, self.last + 1)
 
 
 def is_part(result: "LensResult", column: int) -> bool:
-    """Whether a column reads a part of a picture, or another thing that is not a token."""
+    """Whether a column reads a part of a picture, or something else that is not a token."""
     return bool(result.columns) and bool(result.columns[column])
 
 
@@ -63,9 +63,9 @@ def column_name(result: "LensResult", column: int) -> str:
 
 
 def column_head(result: "LensResult", column: int) -> str:
-    """The same, as short as a table's head needs it: ``"3·5"`` for row 3, column 5 of a picture.
+    """The same, as short as a column's head needs it: ``"3·5"`` for row 3, column 5 of a picture.
 
-    A character of several tokens is over the first of them.
+    A character of several tokens is shown over the first of them.
     """
     if not is_part(result, column):
         return visible(_character(result, column)[0])
@@ -87,7 +87,7 @@ def _character(result: "LensResult", column: int) -> tuple[str, str]:
 def bands_of(result: "LensResult") -> list[Band]:
     """The pictures of a result as bands of columns, in the order of the table.
 
-    A picture has several if something else lies between its columns. One column alone is not a band.
+    A picture has several if something else lies between its columns. A single column is not a band.
     """
     of = {int(position): place for place, each in enumerate(result.pictures) for position in each.positions}
     pictures = [of.get(int(position)) for position in result.positions]
@@ -105,7 +105,7 @@ def bands_of(result: "LensResult") -> list[Band]:
 
 
 def _runs(columns: Sequence[int], pictures: Sequence[int | None]) -> list[list[int]]:
-    """Columns of one picture in stretches between which more lies than the ends of its rows."""
+    """Columns of one picture, split wherever more than the ends of its rows lies between them."""
     runs: list[list[int]] = []
     for column in columns:
         between = pictures[runs[-1][-1] + 1 : column] if runs else []

@@ -31,9 +31,9 @@ class Comparison:
         one, other: the two lenses, at the layers and positions compared.
         left_out: the positions of each that have no counterpart in the other.
         measures: name -> (layer, position) float32: ``"agreement"``, whether the most probable tokens are the same;
-            ``"overlap"``, the fraction of one top k that is also in the other; and ``"js_bound"``, the least that their
-            Jensen-Shannon divergence can be by all probabilities that are known, in nats, 0 to log 2. For two models,
-            instead of the bound, ``"js"``, the divergence itself, and ``"kl"``, KL(one || other), both in nats.
+            ``"overlap"``, the fraction of one top k that is also in the other; and ``"js_bound"``, a lower bound on
+            their Jensen-Shannon divergence from all known probabilities, in nats, 0 to log 2. Two models have, instead
+            of the bound, ``"js"``, the divergence itself, and ``"kl"``, KL(one || other), both in nats.
         whole: the two lenses at all their positions; empty if only the positions compared are known.
         alignment: for every column, the place in each of the whole lenses, None if it has no counterpart there.
     """
@@ -66,12 +66,12 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Names for the two, taken from the first of model, stream, decoder, prompt and norm in which they differ."""
+        """Names for the two lenses: the first of model, stream, decoder, prompt and norm in which they differ."""
         return self._named[1:]
 
     @property
     def short_names(self) -> tuple[str, str]:
-        """The same, short: of two prompts, the words in which they differ."""
+        """The same, short: for two prompts, only the words in which they differ."""
         attribute, *names = self._named
         one, other = short_names(names, attribute)
         return one, other
@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def distance_is_known(self) -> bool:
-        """Whether :attr:`distance` is that of the full predictions, and not only the least that it can be."""
+        """Whether :attr:`distance` is that of the full predictions, and not only a lower bound."""
         return "js" in self.measures
 
     @cached_property
@@ -94,12 +94,12 @@ class Comparison:
         """The Jensen-Shannon distance between the two predictions, (layer, position) float32.
 
         It is 0 if they are the same and 1 if they have nothing in common: the square root of their Jensen-Shannon
-        divergence in bits, or of the least that this can be.
+        divergence in bits, or of the lower bound on it.
         """
         return js_distance(self.measures["js" if self.distance_is_known else "js_bound"])
 
     def difference(self, measure: str) -> np.ndarray:
-        """How much larger a measure is in the other lens, (layer, position) float32.
+        """How much larger a measure is in the other lens: (layer, position) float32.
 
         Raises:
             LensError: one of the lenses does not have this measure.
@@ -163,13 +163,13 @@ Comparison.__module__ = "bauklens"  # so that pickles load wherever the class is
 
 
 def compare(one: LensResult, other: LensResult) -> Comparison:
-    """Sets two lenses side by side: of two prompts, two streams, or two models with the same tokenizer.
+    """Sets two lenses side by side: those of two prompts, two streams, or two models with the same tokenizer.
 
     Positions are lined up by their tokens: equal tokens, and stretches of different tokens that have the same length.
-    In pages, all others are columns that only one of the two has.
+    In pages, every other position is a column that only one of the two has.
 
     Raises:
-        LensError: one is not a LensResult; the layers or tokenizers do not match; or there is no token in common.
+        LensError: one is not a LensResult; the layers or tokenizers do not match; or the prompts share no token.
     """
     for each in (one, other):
         if not isinstance(each, LensResult):

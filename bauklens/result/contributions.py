@@ -21,16 +21,16 @@ SUBLAYERS = ("attention", "mlp")
 
 
 class Contribution(NamedTuple):
-    """What one part adds.
+    """What one part of the model adds to a logit.
 
     Attributes:
-        part: ``"embed"``; ``"20.h3"``, a head; ``"20.bias"``, what the attention writes that is of no head;
+        part: ``"embed"``; ``"20.h3"``, a head; ``"20.bias"``, what the attention writes that belongs to no head;
             ``"20.attention"``, if its heads cannot be told apart; ``"20.mlp"``; ``"20"``, a whole block without two
             sublayers; ``"before 20"``, what the model does between blocks; ``"bias"``, the constants of the final norm
             and the head.
         kind: ``"embed"``, ``"head"``, ``"bias"``, ``"attention"``, ``"mlp"``, ``"block"`` or ``"between"``; or
-            ``"neuron"``, which is no part of its own, but in that of its MLP, and called ``"20.n57"``.
-        layer: the block's label; empty for the others.
+            ``"neuron"``, which is included in the part of its MLP, and called ``"20.n57"``.
+        layer: the block's label; empty for parts outside blocks.
         value: how much it adds to the logit.
     """
 
@@ -44,17 +44,17 @@ class Contribution(NamedTuple):
 class Contributions(JsonValue):
     """What the parts of a model add to the logit of a token at one position, or to the difference of two.
 
-    The final norm has the scale that it has there, so that they add up: the values and ``rounding`` are the logit.
+    The scale of the final norm at that position is kept fixed, so the values and ``rounding`` add up to the logit.
 
     Attributes:
         model: its name.
         position, token: the position that is read, and the prompt's token there.
-        targets: the text of the token; or of two, whose difference it is, the first less the second.
+        targets: the text of the token; or two texts, if it is the difference, the first less the second.
         target_ids: their ids.
-        parts, kinds, layers: (part,), as of :class:`Contribution`, in the order of the model.
+        parts, kinds, layers: (part,), as in :class:`Contribution`, in the order of the model.
         values: (part,) float32, what each adds.
         logit: what they add up to: the logit, or the difference, before a soft-cap.
-        model_logit: what the model returns: the same, but for a soft-cap.
+        model_logit: what the model returns: the same, except for a soft-cap.
         rounding: the logit less the sum of the values.
         notes: what a reader should know, as sentences.
         neurons: the neurons that add or take away most, the largest first, if they were asked for; what they add is in
@@ -90,9 +90,7 @@ class Contributions(JsonValue):
         require(isinstance(self.provenance, Mapping), "provenance is not a mapping")
         texts = (self.model, self.token, *self.targets, *self.parts, *self.kinds, *self.layers, *self.notes)
         require(all(isinstance(each, str) for each in texts), "a token, a part or a note is not a text")
-        require(
-            len(self.kinds) == len(self.layers) == len(self.parts) > 0, "there is not a kind and layer for each part"
-        )
+        require(len(self.kinds) == len(self.layers) == len(self.parts) > 0, "not every part has a kind and a layer")
         require(len(self.targets) == len(self.target_ids) in (1, 2), "the target is not one token or two")
         named = [(*each[:3], isinstance(each.value, float)) for each in self.neurons]
         require(all(isinstance(each, (str, bool)) for row in named for each in row), "a neuron's name is not a text")
@@ -104,7 +102,7 @@ class Contributions(JsonValue):
         return len(self.parts)
 
     def __getitem__(self, part: str) -> float:
-        """What a part adds, by its name."""
+        """What the part of this name adds."""
         return float(self.values[self.parts.index(part)]) if part in self.parts else self._unknown(part)
 
     def ranked(self, k: int | None = None) -> list[Contribution]:
@@ -120,7 +118,7 @@ class Contributions(JsonValue):
         return [each[place] for place in order]
 
     def by_sublayer(self) -> "Contributions":
-        """The same with the heads of each attention, and its bias, as one part."""
+        """The same, with the heads and the bias of each attention as one part."""
         rows: dict[str, tuple[str, str, float]] = {}
         for part, kind, layer, value in zip(self.parts, self.kinds, self.layers, self.values.tolist(), strict=True):
             of_attention = kind == "head" or (kind == "bias" and layer)
@@ -157,7 +155,7 @@ class Contributions(JsonValue):
 
     @property
     def of_what(self) -> str:
-        """What they add up to, in words."""
+        """What the parts add up to, in words."""
         return " - ".join(f"logit of {text!r}" for text in self.targets)
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ class Displayed:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the cell of a notebook that runs has shown this already."""
+        """Whether the notebook cell that is running has already shown this."""
         return False
 
     def html_with(self: Any, others: "Sequence[Any]", count: int) -> str:
@@ -40,7 +40,7 @@ class Displayed:
 
         Args:
             others: those beside this one.
-            count: how many there are; if that is more, a note says so.
+            count: how many there are; if that is more, a note shows it.
         """
         from bauklens.show.page import fragment
 
@@ -59,7 +59,7 @@ class Displayed:
         """The table as one self-contained HTML page that makes no requests when it is opened.
 
         Args:
-            path: where to write it, atomically; None writes nothing.
+            path: the file to write, atomically; None writes nothing.
             title: the page's heading.
             look: ``"default"``, or ``"classic"``, as in older notebooks: background from white to a colour by
                 magnitude, ink from white to black by probability.
@@ -89,11 +89,11 @@ class Displayed:
         width: int | None = None,
         theme: str = "system",
     ) -> "View":
-        """The table as it is to be seen, to show in a notebook or to save as a page; :func:`bauklens.view` of several.
+        """The table with chosen settings, to show in a notebook or save as a page; see :func:`bauklens.view`.
 
         Args:
-            pins: tokens to pin, at most 8: targets, the names of sets, tracked tokens, or tokens in the top k of some
-                cell; by text or id. None pins the targets.
+            pins: tokens to pin by text or id, at most 8: targets, the names of sets, tracked tokens, or tokens in the
+                top k of some cell. None pins the targets.
             cell: the chosen cell: the label or number of a layer, and a position; negative ones count from the last.
                 None is the last layer, at the position to look at first.
             colour: what cells show: ``"both"`` (probability, and magnitude as a bar), ``"classic"``,
@@ -102,9 +102,9 @@ class Displayed:
                 ``"difference"`` of the first two, the second taken from the first.
             notes: (layer, position) -> a note that is pinned to that cell, at most 500 characters; at most 200 notes.
             look: ``"default"`` or ``"classic"``, as in :meth:`to_html`.
-            layers_across: whether layers are columns.
-            stride: every so many layers are shown: 1, 2, 3, 4, 6 or 8.
-            width: of a column, 44..260 pixels. None is as wide as it usually is.
+            layers_across: whether layers are shown as columns.
+            stride: show every stride-th layer: 1, 2, 3, 4, 6 or 8.
+            width: the width of a column, 44..260 pixels. None is the usual width.
             theme: ``"system"``, ``"light"`` or ``"dark"``.
 
         Returns:
@@ -157,7 +157,7 @@ class Displayed:
             tokens: what a heat map shows in its cells: the most probable tokens (True), nothing (False), or
                 ``"numbers"``.
             position: for a trajectory or a race: its position; negative ones count from the last column. None is the
-                last, or the one that a classifier of whole texts reads.
+                last position, or the one that a classifier of whole texts reads.
             layer: for pictures: the number or label of a layer; negative ones count blocks from the last.
             token: for pictures: a target, or a token by its id or text, whose probability they show.
             concepts: for a race: two or more targets, or sets of ``mass=`` by name; None means all targets, or else all
@@ -168,7 +168,7 @@ class Displayed:
 
         Raises:
             LensError: matplotlib is not installed, the kind, measure, position, layer, token or colormap is unknown,
-                the limits are not two rising numbers, an option is not one of the kind, or there is no picture.
+                the limits are not two rising numbers, an option does not fit the kind, or the result has no picture.
         """
         from bauklens.show.figures import KINDS, heat_map, trajectory
         from bauklens.show.picture_figure import picture_figure
@@ -176,14 +176,16 @@ class Displayed:
 
         one_of("kind", kind, KINDS)
         if kind != "heatmap" and (cmap != "viridis" or limits is not None):
-            raise LensError(f"cmap and limits are of a heat map, not of kind={kind!r}: leave them out")
+            raise LensError(f"cmap and limits apply to a heat map, not to kind={kind!r}: leave them out")
         if kind != "race" and concepts is not None:
-            raise LensError(f"concepts are of a race, not of kind={kind!r}: leave them out")
+            raise LensError(f"concepts apply to a race, not to kind={kind!r}: leave them out")
         if kind == "race":
             return race(self, concepts, position, title=title)
         if kind == "picture":
             if title is not None:
-                raise LensError("title is of a heat map or a trajectory, not of kind='picture': leave it out")
+                raise LensError(
+                    "title applies to a heat map, a trajectory or a race, not to kind='picture': leave it out"
+                )
             return picture_figure(self, layer, token)
         if kind == "trajectory":
             return trajectory(self, position, title=title)
@@ -213,7 +215,7 @@ class Displayed:
         The viewer's "Figure…" (in its Export menu) draws the same one.
 
         Args:
-            path: where to write it, atomically: ``.svg``, ``.pdf`` or ``.png``; None writes nothing.
+            path: the file to write, atomically: ``.svg``, ``.pdf`` or ``.png``; None writes nothing.
             layers: which rows to show, as in :func:`bauklens.logit_lens`: numbers or labels such as ``"embed"``, in
                 that order; None shows all.
             positions: which columns to show: positions in the table (negative ones count from the last column), or a
@@ -225,14 +227,14 @@ class Displayed:
                 or ``"logprob"`` of the first pin, or a measure.
             charts: whether to add charts of rank and probability by layer at the main position (or the last that is
                 shown): of the pins, or else of what leads in some layer.
-            width: of the figure, in millimetres, 20..2000.
+            width: the figure's width in millimetres, 20..2000.
             font_size: in points, 3..40. Tokens that do not fit are set up to 28 % smaller, and then cut.
             palette: ``"default"`` (the viewer's), ``"grey"``, ``"cividis"`` or ``"viridis"``. All can be read in
                 greyscale and by colour-blind eyes; pins have shapes, and lines have dashes.
             theme: ``"light"`` or ``"dark"``.
             color: the colour of the classic look at the largest magnitude, as in :meth:`to_html`.
             title: a text above the table.
-            caption: a text below it; True draws the figure's own ``caption``, which says model, prompt and lens.
+            caption: a text below it; True draws the figure's own ``caption``, with model, prompt and lens.
             notes: (layer, position) -> a note on that cell, as in :meth:`view`: a number in the cell's corner, and a
                 list below the caption. Notes on cells that the figure does not show are left out.
             dpi: dots per inch, if a PNG is written.
@@ -281,10 +283,10 @@ class Displayed:
         Args:
             measure: a measure of this result, or a target, as for :meth:`plot`.
             tokens: what the cells show, as for :meth:`plot`.
-            title: a text above.
+            title: a text above the heat map.
             colorscale: one of plotly's, by its name, such as ``"RdBu"``.
             range: the ends of the scale, the lower one first; None begins it at 0.
-            midpoint: the value that has the middle colour; the scale then reaches as far to both sides of it.
+            midpoint: the value of the middle colour; the scale then extends equally far to both sides of it.
 
         Raises:
             LensError: plotly is not installed, the measure or the colorscale is unknown, the range is not two rising

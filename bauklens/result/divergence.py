@@ -1,4 +1,4 @@
-"""How far apart two lenses' predictions are: the least that their Jensen-Shannon divergence can be. Needs no torch."""
+"""How far apart two lenses' predictions are: a lower bound on their Jensen-Shannon divergence. Needs no torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _HALF = 2.0**-11
 
 @dataclass(frozen=True)
 class _Between:
-    """What is known of numbers: each is between two others, (cell, token)."""
+    """Bounds on numbers: the lowest and the highest that each can be, (cell, token)."""
 
     low: np.ndarray
     high: np.ndarray
@@ -33,12 +33,12 @@ class _Between:
 
 
 def js_bound(one: "LensResult", other: "LensResult") -> np.ndarray:
-    """The least that the Jensen-Shannon divergence can be in each cell, in nats, from 0 to log 2.
+    """A lower bound on the Jensen-Shannon divergence in each cell, in nats, from 0 to log 2.
 
     It is computed from all tokens whose probabilities are known: the top k of both, targets that are a single token,
     and tracked tokens. A token in the top k of one that is not known in the other is at most as probable there as the
-    last of its top k. All other tokens count as one. So this is never more than the divergence of the full predictions,
-    and is the same if all tokens are known.
+    last of its top k. All other tokens count as one. So this never exceeds the divergence of the full predictions,
+    and equals it if all tokens are known.
 
     Args:
         one, other: on the same grid.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 CLEAN = "clean"
-"""What a result is called, beside one with edits, whose model ran as it is."""
+"""What a result without edits is called beside one with edits."""
 
 _PLACED = ("edit", "where", "layers", "positions")
 
@@ -33,7 +33,7 @@ def in_words(described: Mapping[str, Any]) -> str:
 
 
 def short(described: Mapping[str, Any]) -> str:
-    """What an edit does, without where.
+    """What an edit does, without its place.
 
     >>> short({"edit": "swap", "from": " Paris", "to": " Rome", "decoder": "demo", "strength": 2.0})
     "swap ' Paris' → ' Rome' (demo, strength 2)"
@@ -76,7 +76,7 @@ def _listed_values(value: Any) -> list[Any]:
 
 
 def _runs(labels: list[str]) -> str:
-    """Labels, with those that follow one another as their ends.
+    """Labels, with each run of consecutive ones as its first and last.
 
     >>> _runs(["embed", "3", "4", "5", "9"])
     'embed, 3 to 5, 9'

@@ -25,7 +25,7 @@ _CHANGES = {
 def edited_cells(result: "LensResult") -> np.ndarray:
     """(layer, position) bool, whether the state of a cell was changed by an edit of its own layer and position.
 
-    All later states follow from the changed ones, and are not meant.
+    Later states, which only follow from the changed ones, do not count.
     """
     found = np.zeros(result.magnitude.shape, dtype=bool)
     for edit in _edits(result.provenance):
@@ -35,7 +35,7 @@ def edited_cells(result: "LensResult") -> np.ndarray:
 
 
 def _edits(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Edits that change something, and whose place is known; a file may hold anything."""
+    """Edits that change something and whose place is known; a file may hold anything."""
     given = provenance.get("edits", ())
     for each in given if isinstance(given, (list, tuple)) else ():
         is_placed = isinstance(each, Mapping) and {"where", "layers", "positions"} <= each.keys()

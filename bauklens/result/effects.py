@@ -30,26 +30,26 @@ _NUMBERS = ("clean_difference", "corrupted_difference")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Effects(JsonValue):
-    """What comes of states of one prompt that are put into another, see :func:`bauklens.trace_effect`.
+    """What changes when states of one prompt are put into another; see :func:`bauklens.trace_effect`.
 
     Attributes:
         model: name of the model.
         clean, corrupted: texts of the two prompts.
         into: ``"corrupted"`` or ``"clean"``: the prompt that is run, and into which states of the other are put.
         where: what is replaced: ``"hidden"``, ``"mid"``, ``"attention"``, ``"mlp"`` or ``"heads"``.
-        target: texts of the clean answer and the corrupted answer; or of the one token that is followed.
+        target: texts of the clean answer and the corrupted answer; or the text of the one token that is followed.
         target_ids: their ids.
         layers: (layer,), the labels of the rows; of heads, such as ``"20.h3"``.
         positions: (position,) int64, positions of the prompt that is run.
         tokens: (position,), its tokens there.
-        source_positions: (position,) int64, the positions of the other prompt from which the states are.
+        source_positions: (position,) int64, the positions of the other prompt that the states come from.
         source_tokens: (position,), its tokens there.
         difference: (layer, position) float32, the logit difference after the prompt that is run, with the state of the
-            other prompt at that layer and position: the logit of the clean answer less that of the corrupted one. Of
-            one token it is its log probability, which is its logit less ``log sum exp`` of all.
-        clean_difference, corrupted_difference: the same of the two prompts as they are.
+            other prompt at that layer and position: the logit of the clean answer less that of the corrupted one. For
+            one token, it is the log probability: its logit less ``log sum exp`` of all.
+        clean_difference, corrupted_difference: the same for the two unchanged prompts.
         top_ids: (layer, position) int64, the most probable next token with that state.
-        clean_top, corrupted_top: ids of the most probable next token of the two prompts as they are.
+        clean_top, corrupted_top: ids of the most probable next token of the two unchanged prompts.
         vocabulary: id -> text, of the tokens above.
         notes: what a reader should know, as sentences.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
@@ -100,11 +100,11 @@ class Effects(JsonValue):
             require(isinstance(getattr(self, name), float), f"{name} is not a number")
         texts = (*self.target, *self.layers, *self.tokens, *self.source_tokens, *self.notes, *self.vocabulary.values())
         require(all(isinstance(each, str) for each in texts), "a token, a layer or a note is not a text")
-        require(all(shape), "there are no layers or no positions")
+        require(all(shape), "the layers or the positions are empty")
         require(self.into in PROMPTS, f"into is {self.into!r:.80}, which is not one of {', '.join(PROMPTS)}")
         require(len(self.target) == len(self.target_ids) in (1, 2), "the target is not one token or two")
         require(all(type(each) is int for each in self.target_ids), "the target's tokens are not ids")
-        require(len(self.source_tokens) == shape[1], "there is not a source for each position")
+        require(len(self.source_tokens) == shape[1], "not every position has a source")
         for name in ("positions", "source_positions"):
             require(getattr(self, name).shape == shape[1:], f"{name} does not have a number for each position")
         require(self.top_ids.shape == shape, f"top_ids has shape {self.top_ids.shape}, which does not match {shape}")
@@ -144,7 +144,7 @@ class Effects(JsonValue):
         ]
 
     def strongest(self, rows: int) -> "Effects":
-        """The same with only the rows that have the largest effects, in their order; a note says so.
+        """The same with only the rows that have the largest effects, in their order; a note is added.
 
         Args:
             rows: how many at most.
@@ -184,15 +184,15 @@ class Effects(JsonValue):
         )
 
     def plot(self, measure: str = "share", *, title: str | None = None, cmap: str = "RdBu") -> "Figure":
-        """A matplotlib heat map, layers up and positions across, whose middle colour is 0.
+        """A matplotlib heat map, layers up and positions across; 0 has the middle colour.
 
         Args:
             measure: ``"share"``, ``"effect"`` or ``"difference"``.
-            title: a text above; None says what was put into what.
-            cmap: a colormap of matplotlib, by its name.
+            title: a text above; None shows what was put into what.
+            cmap: the name of a colormap of matplotlib.
 
         Raises:
-            LensError: matplotlib is not installed, or there is no such measure or colormap.
+            LensError: matplotlib is not installed, or the measure or colormap is unknown.
         """
         from bauklens.show.effects_figure import effects_figure
 

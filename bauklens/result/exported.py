@@ -1,4 +1,4 @@
-"""What a result can be handed on as: data frames, tables, data sets; a part of :class:`bauklens.LensResult`."""
+"""What a result can be exported as: data frames, tables, data sets; a part of :class:`bauklens.LensResult`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Exported:
-    """The methods that hand a result on to other libraries; each fetches what it needs when it is called."""
+    """The methods that pass a result to other libraries; each imports what it needs when it is called."""
 
     def to_frame(self: Any) -> "pandas.DataFrame":
         """A tidy data frame with one row per layer, position and rank.
@@ -21,7 +21,7 @@ class Exported:
         (from 1), predicted (text), probability (0..1), magnitude, token_id, predicted_id; then every other measure of
         the cell, in the units of :data:`bauklens.MEASURES`, and for each target ``probability of X``, ``logit of X``
         and ``rank of X``, in which X is its text, with its id (``X [42]``) if several targets have that text. A cell's
-        values are repeated in each of its k rows. If some positions read pictures, ``column`` says which part.
+        values are repeated in each of its k rows. If some positions read pictures, ``column`` names the part.
 
         Raises:
             LensError: pandas is not installed.
@@ -33,8 +33,8 @@ class Exported:
     def to_csv(self: Any, path: str | Path | None = None) -> str:
         """:meth:`to_frame` as CSV; also written to a file, atomically, if a path is given.
 
-        A text that a spreadsheet would take for a formula has an apostrophe before it, as
-        :func:`bauklens.optional.csv_text` says, also how to take it off.
+        A text that a spreadsheet would read as a formula gets an apostrophe in front;
+        :func:`bauklens.optional.csv_text` explains this, and how to remove it.
 
         Raises:
             LensError: pandas is not installed, or the path cannot be written.

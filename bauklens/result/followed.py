@@ -26,9 +26,9 @@ class Followed:
     tracked: Tracked | None
 
     def target(self, which: Which) -> Target:
-        """One of the targets, by its text, its token's id, or the ids of its tokens; a set by its name only.
+        """One of the targets, by its text, its token's id, or the ids of its tokens; a set only by its name.
 
-        A token that is not a target but was tracked has its values as well, to fewer digits, which its note says.
+        A token that is not a target but was tracked also has values, to fewer digits; its note states how many.
 
         Raises:
             LensError: it is neither among the targets nor tracked, or several have that text.
@@ -104,7 +104,7 @@ class Followed:
         return difference
 
     def first_layer(self, which: Which, *, rank: int = 1, position: int | None = None) -> str | None:
-        """The first layer at which a target has this rank or a better one; None if there is no such layer.
+        """The first layer at which a target has this rank or a better one; None if it never has.
 
         Args:
             which: a target, as in :meth:`target`.
@@ -116,7 +116,7 @@ class Followed:
         return self.layers[reached[0]] if len(reached) else None
 
     def crossing(self: Any, one: Which, other: Which, *, position: int | None = None) -> str | None:
-        """The layer at which the lead changes for the last time: from there on, who ends ahead is more probable.
+        """The layer at which the lead changes for the last time: from there on, the final leader is more probable.
 
         Args:
             one: a target as in :meth:`target`, or a set of ``mass=``, by its name.
@@ -124,11 +124,11 @@ class Followed:
             position: a position in the table; negative ones count from the last column; None is :attr:`main_position`.
 
         Returns:
-            The label of a layer; None if one of them is ahead throughout. Early layers often cross at probabilities
-            of next to nothing: :meth:`plot` with ``kind="race"`` shows all crossings.
+            The label of a layer; None if one of them is ahead throughout. Early layers often cross at tiny
+            probabilities: :meth:`plot` with ``kind="race"`` shows all crossings.
 
         Raises:
-            LensError: one of them is not known, or they are the same.
+            LensError: one of them is unknown, or they are the same.
         """
         changes = race_of(self, [one, other], position).changes
         return self.layers[changes[-1].row] if changes else None

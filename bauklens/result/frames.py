@@ -52,7 +52,7 @@ def frame_of(result: LensResult) -> "pandas.DataFrame":
 
 
 def _decoders(result: LensResult) -> np.ndarray:
-    """What each row was decoded through: the logit lens, where the decoder has no map for it."""
+    """What each row was decoded through: the logit lens, if the decoder has no map for it."""
     named = [LOGIT if layer in result.unmapped else result.decoder for layer in result.layers]
     return np.array(named, dtype=object)
 

@@ -1,4 +1,4 @@
-"""What a model generates under edits, beside what it generates without, and with random directions. Needs no torch."""
+"""What a model generates under edits, without them, and with random directions. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, repr=False)
 class Generation:
-    """A prompt and what a model goes on with.
+    """A prompt and the model's continuation.
 
     Attributes:
         model: its name.
@@ -16,8 +16,8 @@ class Generation:
         text: what was generated, under the edits if there are any.
         token_ids: its tokens.
         edits: what was done, each as plain values.
-        clean: what is generated without the edits; None if there are none.
-        controls: what is generated with random directions in the place of those of the edits.
+        clean: the text generated without the edits; None if there are none.
+        controls: the texts generated with random directions in place of those of the edits.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What edits do to what a model says next, beside what random directions do. Needs no torch."""
+"""What edits do to the model's next token, compared with random directions. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 CLEAN, EDITED, CONTROL = "clean", "edited", "control"
 
 SHARES = ("wanted", "unchanged", "other")
-"""What the most probable token is: the one that the edit is to bring about, the clean one, or another."""
+"""What the most probable token is: the one that the edit aims for, the clean one, or another."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Intervention:
-    """Next tokens of prompts: as the model is (clean), edited, and with random directions in the edit (control).
+    """Next tokens of prompts: without an edit (clean), with it (edited), and with random directions in it (control).
 
     Attributes:
         model: its name.
         prompts: their texts.
-        edits: of each prompt, what was done, as plain values.
+        edits: for each prompt, what was done, as plain values.
         targets: (prompt, target), the texts of the tokens that are followed.
-        wanted: (prompt,) int64, the token that the edit is to bring about; -1 if there is none.
+        wanted: (prompt,) int64, the token that the edit aims for; -1 if there is none.
         top: condition -> ids of the most probable tokens: ``"clean"`` and ``"edited"`` (prompt,), ``"control"``
             (control, prompt).
         probability: condition -> probabilities of the targets, 0..1: (prompt, target), or (control, prompt, target).
@@ -48,8 +48,8 @@ class Intervention:
     def shares(self, condition: str = EDITED) -> dict[str, float]:
         """The shares of prompts whose most probable token is wanted, unchanged or another: 0..1, NaN if none is wanted.
 
-        An edit that is too weak leaves most unchanged, and one that is too strong gives others. Of the controls it is
-        the mean.
+        An edit that is too weak leaves most unchanged, and one that is too strong gives others. For the controls, it
+        is the mean.
         """
         return {name: float(np.mean(each)) for name, each in self._shares(condition).items()}
 
@@ -68,7 +68,7 @@ class Intervention:
     def summary(self) -> "pd.DataFrame":
         """One row per condition: shares and mean probabilities of the targets, over the prompts.
 
-        Of the controls it is the mean over them, with a row for either end of the middle 95 %.
+        For the controls, it is the mean over them, with one row for each end of the middle 95 %.
         """
         import pandas as pd
 

@@ -18,9 +18,9 @@ class JsonValue:
     """A dataclass whose fields are plain values, arrays of numbers, or texts by token id.
 
     Attributes:
-        FORMAT: what a file says that it is.
+        FORMAT: the name of the format in the file.
         VERSION: the version of this format.
-        CALLED: what messages call such a value.
+        CALLED: the name of such a value in messages.
     """
 
     FORMAT: ClassVar[str]

@@ -1,4 +1,4 @@
-"""The names of a classifier's labels, used as a tokenizer is: a name is one id, and an id one name. Needs no torch."""
+"""The names of a classifier's labels, used like a tokenizer: each name is one id. Needs no torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ class LabelNames:
         return {"input_ids": [self.names.index(text)]}
 
     def convert_ids_to_tokens(self, token_id: int) -> str | None:
-        """The name of a label; None if there is no such label."""
+        """The name of a label; None if the label does not exist."""
         return self.names[token_id] if 0 <= token_id < len(self.names) else None
 
     def decode(self, token_ids: Sequence[int], **_: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOST = 12
-"""Results of a list that a notebook shows; an output of more would be larger than notebooks bear."""
+"""How many results of a list a notebook shows; more would be too large an output for notebooks."""
 
 Html = Callable[[Any], str | None]
 
@@ -23,7 +23,7 @@ class _Lists:
 
 
 def show_lists_of(kind: type) -> None:
-    """Has the IPython that runs, if one does, show lists of this kind of result; other lists are shown as ever."""
+    """Makes a running IPython, if there is one, show lists of this kind of result; other lists are shown as usual."""
     find = getattr(sys.modules.get("IPython"), "get_ipython", None)
     formatters = getattr(getattr(find and find(), "display_formatter", None), "formatters", {})
     html = formatters.get("text/html")

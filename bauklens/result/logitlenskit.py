@@ -59,7 +59,7 @@ def _tracked(lens: LensResult, rows: list[int], column: int) -> dict[str, list[f
 
 
 def _follow(text: str, probability: np.ndarray, topk: list[Any], tracked: list[Any]) -> None:
-    """Adds a target everywhere; its widget drops what is in no top k of a position, so there it is put at an end."""
+    """Adds a target everywhere; at an end if it is in no top k of a position, as the widget drops it otherwise."""
     for column, each in enumerate(tracked):
         if text not in each:
             topk[-1][column].append(text)

@@ -1,4 +1,4 @@
-"""What a result says of its decoder: the words of its caption, and what a reader of its rows should know."""
+"""Sentences about a result's decoder: the words of its caption, and what a reader of its rows should know."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ def mapped_in_words(result: "LensResult") -> str:
     whole = result.stream in ("hidden", GIVEN)
     said = [f"States were mapped by the {called}." if whole else f"Contributions, through the {called}."]
     if result.stream == "mid":
-        said = [f"States between attention and MLP were mapped by the {called}, as those after the block are."]
+        said = [f"States between attention and MLP were mapped by the {called}, like those after the block."]
     if result.unmapped:
         said.append(
             f"It has no map for {', '.join(result.unmapped)}: {_shown(len(result.unmapped))} as in the logit lens."
@@ -39,7 +39,7 @@ def mapped_in_words(result: "LensResult") -> str:
         said.append(f"It has no map for {named}, left out here (missing='plain' shows the logit lens there).")
     other = known.get("made for") if isinstance(known, Mapping) else None
     if other:
-        said.append(f"It was made for {printable(str(other))}, and was used with force: its rows may mean nothing.")
+        said.append(f"It was made for {printable(str(other))}, and its use was forced: its rows may be meaningless.")
     return " ".join(said)
 
 

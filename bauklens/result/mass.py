@@ -1,4 +1,4 @@
-"""Sets of any number of tokens that are followed only by their share of the probability. Needs no torch."""
+"""Sets of any number of tokens of which only the total probability is followed. Needs no torch."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Mass(NamedTuple):
 
 
 def wanted_mass(vocabulary: int, mass: Any) -> tuple[Mass, ...]:
-    """The sets that a caller asks for.
+    """The sets of tokens that a caller asks for.
 
     Args:
         vocabulary: how many tokens the model has.
@@ -38,7 +38,7 @@ def wanted_mass(vocabulary: int, mass: Any) -> tuple[Mass, ...]:
 
 
 def described_mass(mass: Any) -> Any:
-    """The sets as a result's provenance names them: how many tokens, and a digest in the place of their ids.
+    """The sets as a result's provenance records them: how many tokens, and a digest instead of their ids.
 
     The digest is of the ids as decimal numbers, each once, ascending, with a space between.
     """

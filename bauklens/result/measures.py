@@ -1,4 +1,4 @@
-"""The measures that a result may have: what each says about a cell, its unit, and what it needs. Needs no torch."""
+"""The measures that a result may have: what each describes, its unit, and what it needs. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,24 +52,24 @@ MEASURES = {
 """All measures."""
 
 MASS = "mass:"
-"""What the names of measures begin with that are the probability of a set of tokens; the set's name follows."""
+"""The prefix of measures that are the probability of a set of tokens; the set's name follows."""
 
 _MORE = ("js", "rank_of_next")
-"""Those that need a pass over the logits of their own."""
+"""The measures that need their own pass over the logits."""
 
 DEFAULT = tuple(name for name in MEASURES if name not in _MORE)
-"""The measures of every result: those that need only the pass over the logits that the table takes anyway."""
+"""The measures of every result: they need only the pass over the logits that the table takes anyway."""
 
 
 def known_measure(name: str) -> Measure | None:
-    """What is known of a measure: one of :data:`MEASURES`, or the mass of a set; None of any other name."""
+    """The measure of this name: one of :data:`MEASURES`, or the mass of a set; None for any other name."""
     if name.startswith(MASS):
         return Measure("0..1", f"the probability of all tokens of {name.removeprefix(MASS)!r} together")
     return MEASURES.get(name)
 
 
 def chosen_measures(wanted: Any, *, complete: bool) -> tuple[str, ...]:
-    """The names of the measures that are asked for, in the order of :data:`MEASURES`.
+    """The names of the requested measures, in the order of :data:`MEASURES`.
 
     Args:
         wanted: names; None means the default ones, ``"all"`` all of them.
@@ -77,7 +77,7 @@ def chosen_measures(wanted: Any, *, complete: bool) -> tuple[str, ...]:
             that need them.
 
     Raises:
-        LensError: there is no such measure.
+        LensError: a measure is unknown.
     """
     if wanted is None:
         return tuple(name for name in DEFAULT if complete or not MEASURES[name].final)

@@ -1,4 +1,4 @@
-"""Short names for lenses: what they differ in, and of two prompts the words in which these differ. Needs no torch."""
+"""Short names for lenses: what they differ in; for two prompts, the words that differ. Needs no torch."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def short_names(names: Sequence[str], attribute: str) -> list[str]:
 
     Args:
         names: the full names.
-        attribute: what they are of a result: ``"prompt"``, ``"model"``, ``"decoder"``, ...
+        attribute: the attribute of a result that they are: ``"prompt"``, ``"model"``, ``"decoder"``, ...
     """
     if attribute == "prompt" and len(names) == 2:
         short = _differing(names[0].split(), names[1].split())
@@ -36,7 +36,7 @@ def short_names(names: Sequence[str], attribute: str) -> list[str]:
 
 
 def _differing(one: list[str], other: list[str]) -> list[str]:
-    """The words of each that the other does not have in that place; of one that only lacks words, which it lacks."""
+    """The words of each that the other does not have there; for one that only lacks words, the words it lacks."""
     pairs = aligned(one, other)
     plain, texts = [], []
     for side, words in enumerate((one, other)):
@@ -56,7 +56,7 @@ def _differing(one: list[str], other: list[str]) -> list[str]:
 
 
 def _from_where_they_differ(names: list[str]) -> list[str]:
-    """The same without what all begin with, but for the word in which they begin to differ."""
+    """The same without the common beginning, except for the word in which they begin to differ."""
     same = 0
     while all(len(name) > same for name in names) and len({name[same] for name in names}) == 1:
         same += 1
@@ -65,7 +65,7 @@ def _from_where_they_differ(names: list[str]) -> list[str]:
 
 
 def _cut(name: str) -> str:
-    """At the end of a word, if there is one not far from where it has to end."""
+    """Cut at the end of a word, if one is close to the limit."""
     if len(name) <= LONGEST:
         return name
     end = name.rfind(" ", LONGEST // 2, LONGEST)

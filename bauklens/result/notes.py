@@ -1,4 +1,4 @@
-"""What a user should know of a prompt, a model or a reading, as sentences under the table. Needs no torch."""
+"""What a user should know about a prompt, a model or a result, as sentences under the table. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING

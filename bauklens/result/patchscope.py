@@ -1,4 +1,4 @@
-"""Patchscope: what a model says of its own states, put into another prompt, beside the lens. Needs no torch."""
+"""Patchscope: what a model says about its own states, put into another prompt, beside the lens. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patchscope(JsonValue):
-    """What a model goes on with after a prompt into which a state of another was put; see :func:`bauklens.patchscope`.
+    """The continuations of a prompt into which a state of another prompt was put; see :func:`bauklens.patchscope`.
 
     Attributes:
         model: name of the model.
-        prompt: the text whose states are looked at.
-        position, token: the position that they are from, and the token there.
+        prompt: the text whose states are read.
+        position, token: the position that they come from, and the token there.
         into: the text that they are put into.
-        into_position, into_token: the position that they are put at, and the token there.
-        layers: (layer,), the labels of the layers that they are from.
-        into_layers: (layer,), the layers that they are put at: after which block, or ``"embed"``, before block 0.
-        texts: (layer,), what the model goes on with.
-        top_ids: (layer, k) int64, the tokens that are most probable first after that prompt, most probable first.
+        into_position, into_token: the position that they are put into, and the token there.
+        layers: (layer,), the labels of the layers that they come from.
+        into_layers: (layer,), the layers that they are put into: after which block, or ``"embed"``, before block 0.
+        texts: (layer,), the model's continuations.
+        top_ids: (layer, k) int64, the most probable first tokens of the continuation, most probable first.
         top_probs: (layer, k) float32, their probabilities.
-        lens_ids: (layer, k) int64, what the lens reads from the same states.
-        lens_probs: (layer, k) float32, with these probabilities.
+        lens_ids: (layer, k) int64, the tokens that the lens reads from the same states.
+        lens_probs: (layer, k) float32, their probabilities.
         decoder: the name of the lens's decoder; ``"logit"`` for none.
-        clean: what the model goes on with if nothing is put in.
+        clean: the model's continuation if nothing is put in.
         vocabulary: id -> text, of the tokens above.
         notes: what a reader should know, as sentences.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
@@ -82,15 +82,15 @@ class Patchscope(JsonValue):
         require(isinstance(self.provenance, Mapping), "provenance is not a mapping")
         named = ("model", "prompt", "token", "into", "into_token", "decoder", "clean")
         texts = [*(getattr(self, name) for name in named), *self.layers, *self.into_layers, *self.texts, *self.notes]
-        require(all(isinstance(each, str) for each in (*texts, *self.vocabulary.values())), "a text is not a text")
+        require(all(isinstance(each, str) for each in (*texts, *self.vocabulary.values())), "a text is not a string")
         require(type(self.position) is int and type(self.into_position) is int, "a position is not a number")
-        require(len(self.into_layers) == len(self.texts) == len(self.layers), "there is not a text for each layer")
+        require(len(self.into_layers) == len(self.texts) == len(self.layers), "not every layer has a text")
 
     def __len__(self) -> int:
         return len(self.layers)
 
     def __getitem__(self, layer: int | str) -> str:
-        """What the model goes on with, with the state of one layer, by its label or number."""
+        """The model's continuation with the state of one layer, given by its label or number."""
         if str(layer) not in self.layers:
             raise LensError(f"unknown layer {layer!r}: this patchscope has {', '.join(self.layers)}")
         return self.texts[self.layers.index(str(layer))]
@@ -137,7 +137,7 @@ class Patchscope(JsonValue):
 
     @property
     def lens(self) -> str:
-        """What the lens is called."""
+        """The name of the lens."""
         return "logit lens" if self.decoder == LOGIT else f"lens {self.decoder!r}"
 
     def __repr__(self) -> str:

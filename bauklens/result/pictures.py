@@ -1,4 +1,4 @@
-"""A picture that a prompt holds, and which positions of the prompt are which part of it. Needs no torch."""
+"""A picture in a prompt, and which position of the prompt reads which part of it. Needs no torch."""
 
 import base64
 import binascii
@@ -23,8 +23,8 @@ class Picture:
 
     Attributes:
         name: such as ``"image 1"``.
-        grid: (row, column) int64, the positions of the prompt that read its patches, row by row; -1 where none does.
-            Empty, (0, 0), if it is not known which part a position reads.
+        grid: (row, column) int64, the position of the prompt that reads each patch; -1 if none does.
+            Its shape is (0, 0) if it is not known which part a position reads.
         positions: (position,) int64, all positions that it fills.
         image: a PNG or JPEG file, for display; empty if only numbers were given.
     """
@@ -53,16 +53,16 @@ class Picture:
 
     @property
     def kind(self) -> str:
-        """``"png"`` or ``"jpeg"``; empty if there is no image."""
+        """``"png"`` or ``"jpeg"``; empty without an image."""
         return next((kind for begins, kind in KINDS.items() if self.image.startswith(begins)), "")
 
     @property
     def url(self) -> str:
-        """The image as a ``data:`` address; empty if there is none."""
+        """The image as a ``data:`` address; empty without an image."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.image).decode('ascii')}" if self.image else ""
 
     def label(self, position: int) -> str:
-        """What a position is called, such as ``"image 1, row 3, column 5"``; rows and columns count from 1."""
+        """The name of a position, such as ``"image 1, row 3, column 5"``; rows and columns count from 1."""
         place = np.argwhere(self.grid == position)
         return f"{self.name}, row {place[0][0] + 1}, column {place[0][1] + 1}" if len(place) else self.name
 
@@ -88,6 +88,6 @@ Picture.__module__ = "bauklens"  # so that pickles load wherever the class is de
 
 
 def column_labels(pictures: list[Picture] | tuple[Picture, ...], positions: list[int]) -> tuple[str, ...]:
-    """(position,), what positions are called that read pictures; empty for those of text."""
+    """(position,), the names of positions that read pictures; empty for those of text."""
     called = {int(position): picture.label(int(position)) for picture in pictures for position in picture.positions}
     return tuple(called.get(position, "") for position in positions)

@@ -12,7 +12,7 @@ from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_array, require
 
 RELATIVE_ERROR = 0.01
-"""By how much, relative to its value, a quantile may be off."""
+"""The largest relative error of a quantile."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest value that is counted; measures are float32."""
@@ -21,7 +21,7 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 """Values nearer to 0 are counted as 0."""
 
 RATIO = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-"""Of a bin's ends, and so of the values of two neighbouring bins."""
+"""The ratio of a bin's ends, and so of the values of two neighbouring bins."""
 
 _STEP = float(np.log(RATIO))
 _MIDDLE = float(np.log((RATIO + 1) / 2))
@@ -45,7 +45,7 @@ FURTHEST = _last + ONE
 _BINS = 2 * FURTHEST + 1
 
 _LEAST_WAITING = 1024
-"""Values that wait at least before they are counted: together they take less time."""
+"""How many values are collected before they are counted: counting them together takes less time."""
 
 
 def bin_of(values: np.ndarray) -> np.ndarray:
@@ -75,8 +75,8 @@ class Sketch:
 
     Attributes:
         rows: how many rows there are.
-        row, bin, count: (bin,) int64, of the bins that have values, by row, then by bin. Their number is at most
-            17,609 a row, however many values there are.
+        row, bin, count: (bin,) int64, the bins that have values, by row, then by bin. Their number is at most
+            17,609 per row, however many values there are.
     """
 
     rows: int
@@ -91,7 +91,7 @@ class Sketch:
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.int64))
         shapes = {self.row.shape, self.bin.shape, self.count.shape}
         require(len(shapes) == 1 and self.row.ndim == 1, "row, bin and count do not have one number for each bin")
-        require(bool(((self.row >= 0) & (self.row < self.rows)).all()), "there is a bin of a row that is not there")
+        require(bool(((self.row >= 0) & (self.row < self.rows)).all()), "a bin belongs to a row that does not exist")
         require(
             bool(((self.bin >= -FURTHEST) & (self.bin <= FURTHEST)).all()),
             f"a bin is not from {-FURTHEST:,} to {FURTHEST:,}",
@@ -107,8 +107,8 @@ class Sketch:
     def quantile(self, q: float) -> np.ndarray:
         """(row,) float64, the value at a quantile, within :data:`RELATIVE_ERROR` of it; NaN in a row without values.
 
-        It is that of the ``floor(q * (n - 1))``-th of n values, from 0, in rising order, as for
-        ``np.quantile(values, q, method="lower")``. Values below 1.2e-38 are taken for 0.
+        It is the value of number ``floor(q * (n - 1))`` of n values, from 0, in rising order, as for
+        ``np.quantile(values, q, method="lower")``. Values below 1.2e-38 count as 0.
 
         Args:
             q: 0 .. 1; 0.5 is the median.
@@ -128,7 +128,7 @@ class Sketch:
 
 
 class Tally:
-    """Counts values, some at a time. What it holds grows with the number of bins that have values, not of values.
+    """Counts values, some at a time. Its memory grows with the number of bins that have values, not of values.
 
     Args:
         rows: how many rows there are.
@@ -165,7 +165,7 @@ class Tally:
         return Sketch(self._rows, row, place - FURTHEST, self._counts)
 
     def _count(self) -> None:
-        """Counts what waits."""
+        """Counts the collected values."""
         keys, counts = np.unique(np.concatenate([*self._waiting, self._keys[:0]]), return_counts=True)
         self._waiting, self._size = [], 0
         keys, counts = np.concatenate([self._keys, keys]), np.concatenate([self._counts, counts])
@@ -173,7 +173,7 @@ class Tally:
 
 
 def joined(sketches: Iterable[Sketch]) -> Sketch:
-    """One sketch of all values of some, which have the same rows."""
+    """One sketch of all values of several sketches that have the same rows."""
     each = list(sketches)
     tally = Tally(each[0].rows)
     for sketch in each:

@@ -1,4 +1,4 @@
-"""Which of several concepts is ahead at each layer, and where the lead changes. Needs no torch."""
+"""Which of several concepts is ahead at each layer, and which layers change the lead. Needs no torch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ class Lead(NamedTuple):
 
     Attributes:
         row: the first row in which another is ahead.
-        before, after: the places of who was ahead, and of who is.
+        before, after: the places of the old leader and of the new one.
     """
 
     row: int
@@ -32,9 +32,9 @@ class Race(NamedTuple):
 
     Attributes:
         column: of the table.
-        names: (concept,), what they are called, each once.
+        names: (concept,), their names, each once.
         values: (concept, layer), their probabilities.
-        changes: where the lead changes, in the order of the layers.
+        changes: the changes of the lead, in the order of the layers.
     """
 
     column: int
@@ -79,9 +79,9 @@ def _chosen(result: "LensResult", concepts: Sequence[Which] | None) -> list[Any]
 
 
 def _values(result: "LensResult", which: Any) -> tuple[str, np.ndarray, Any]:
-    """A concept's name, its values (layer, position), and what tells it apart.
+    """A concept's name, its values (layer, position), and a key that identifies it.
 
-    A name is that of a target, else of a set of ``mass=``, and only then the text of a tracked token.
+    A name is first looked up among the targets, then the sets of ``mass=``, then the texts of tracked tokens.
     """
     name = which.removeprefix(MASS) if isinstance(which, str) else None
     is_target = which in [each.text for each in result.targets]
@@ -92,7 +92,7 @@ def _values(result: "LensResult", which: Any) -> tuple[str, np.ndarray, Any]:
 
 
 def _changes(values: np.ndarray) -> list[Lead]:
-    """Where the lead changes, of (concept, layer); who is level with the leader does not lead."""
+    """The changes of the lead, given (concept, layer); a concept level with the leader does not lead."""
     found: list[Lead] = []
     leader: int | None = None
     for row, each in enumerate(values.T):

@@ -54,35 +54,35 @@ class LensResult(Attending, Followed, Stored, Exported, Displayed):
         layers: (layer,), the labels of the rows: ``"embed"``, ``"0"``, ``"1"``, ...
         top_ids: (layer, position, k) int64, the most probable tokens, most probable first.
         top_probs: (layer, position, k) float32, their probabilities, 0..1.
-        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN if it was read from
-            another tool's file that does not record it.
+        magnitude: (layer, position) float32, the L2 norm of the state that was decoded; NaN if the result was read
+            from another tool's file that does not record it.
         vocabulary: id -> text, for every id that occurs.
-        check: ``"max_abs_logit_difference"``: the largest difference, at the ``"positions"`` that are shown (how many),
+        check: ``"max_abs_logit_difference"``: the largest difference, at the ``"positions"`` shown (how many),
             between the logits decoded here from the last block's output and the model's own logits; None if the forward
             pass stopped before the last block because no row needed it. ``"max_abs_probability_difference"``: the
             largest difference, in ``"cells"`` of the other rows (how many), between the probabilities shown and those
-            of an early exit of the model; None if there are no such cells.
+            of an early exit of the model; None without such cells.
         generated_from: the position of the first generated token; None if all tokens are the prompt's.
         measures: name -> (layer, position) float32, in the units of :data:`bauklens.MEASURES`, NaN if a cell has no
-            value; always has ``"magnitude"`` and ``"max_probability"``.
+            value; ``"magnitude"`` and ``"max_probability"`` are always present.
         targets: the tokens and words that were followed (:class:`bauklens.result.targets.Target`).
         tracked: further tokens whose probability and rank are known in every cell (:class:`bauklens.Tracked`); None if
             there are none.
-        unmapped: the labels of rows that the decoder has no map for, and that are shown as in the logit lens.
-        quality: what is known of how good the decoder is at each row, measured on text that it was not fitted on:
+        unmapped: the labels of rows that the decoder has no map for; they are shown as in the logit lens.
+        quality: how good the decoder is at each row, as far as known, measured on text that it was not fitted on:
             ``"kl"``, the mean KL divergence to the model's own prediction in nats, and ``"agreement"``, how often the
-            most probable tokens are the same, 0..1; each (layer,) float32, NaN where nothing is known.
-        notes: what a reader should know of the prompt, the model or the reading, as sentences; shown under the table.
-        columns: (position,), what positions are called that are not tokens, such as ``"image 1, row 3, column 5"``; an
+            most probable tokens are the same, 0..1; each (layer,) float32, NaN if not known.
+        notes: what a reader should know about the prompt, the model or the result; sentences shown under the table.
+        columns: (position,), the names of positions that are not tokens, such as ``"image 1, row 3, column 5"``; an
             empty text for a token. Empty if all are tokens.
         pictures: the pictures of the prompt, and which positions read which part (:class:`bauklens.Picture`).
         predicts: ``"tokens"``; or ``"labels"``, if the model is a classifier: then ``top_ids``, the vocabulary and the
-            targets are of its labels, and ``tokens`` and ``token_ids`` of the text that it reads.
-        attended: from which positions each block's attention takes (:class:`bauklens.result.attended.Attended`), if
-            ``attention=`` was passed; :meth:`attention` looks it up.
+            targets are its labels, and ``tokens`` and ``token_ids`` belong to the text that it reads.
+        attended: from which positions each block's attention takes information
+            (:class:`bauklens.result.attended.Attended`), if ``attention=`` was passed; see :meth:`attention`.
         provenance: model, revision, dtype, device, package versions, date, and all arguments.
-        read_from: what this was read from, such as ``"the file lens.json"``, whose own claim the check then is; None
-            if it was made here. It is not saved, and makes no difference to equality.
+        read_from: what this was read from, such as ``"the file lens.json"``; the check is then that file's claim.
+            None if it was made here. It is not saved, and does not count for equality.
     """
 
     model: str
@@ -145,11 +145,11 @@ class LensResult(Attending, Followed, Stored, Exported, Displayed):
         object.__setattr__(self, "targets", tuple(Target.from_dict(each, grid) for each in self.targets))
         require(
             isinstance(self.unmapped, (list, tuple)) and set(map(str, self.unmapped)) <= set(self.layers),
-            "unmapped names other rows than there are",
+            "unmapped names rows that do not exist",
         )
         object.__setattr__(self, "unmapped", tuple(self.unmapped))
         require(self.predicts in PREDICTED, "predicts is neither tokens nor labels")
-        require(len(self.columns) in (0, len(self.tokens)), "there are not as many columns as tokens")
+        require(len(self.columns) in (0, len(self.tokens)), "the number of columns differs from that of tokens")
         require(isinstance(self.pictures, (list, tuple)), "pictures is not a list")
         object.__setattr__(self, "pictures", tuple(map(Picture.from_dict, self.pictures)))
         require(isinstance(self.quality, Mapping), "quality is not a mapping")
@@ -244,7 +244,7 @@ class LensResult(Attending, Followed, Stored, Exported, Displayed):
 
     @property
     def main_position(self) -> int:
-        """The position to look at first: the last; of a classifier of whole texts, the one that it reads."""
+        """The position to look at first: the last one, or the one that a classifier of whole texts reads."""
         only = self.check.get("only_position")
         return int(only if only is not None and only in self.positions else self.positions[-1])
 

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 _TABLE = 1 << 20
-"""Ids in a range of this size are told apart in a table, which is much faster than to sort them."""
+"""Distinct ids in a range of this size are found with a table, which is much faster than sorting."""
 
 
 def require_sound(result: "LensResult") -> None:
-    """Refuses a result whose parts do not match, or that has impossible values; targets are checked when they are made.
+    """Refuses a result whose parts do not match, or that has impossible values; targets check themselves when made.
 
     Raises:
-        LensError: the message says which part, and what is wrong with it.
+        LensError: the message names the part, and what is wrong with it.
     """
     _require_matching_shapes(result)
     _require_sense(result)
 
 
 def require_unicode(what: str, names: Iterable[str]) -> None:
-    """Refuses names that cannot be written as UTF-8; texts of tokens may be such."""
+    """Refuses names that cannot be written as UTF-8; texts of tokens may be like that."""
     require(all(map(is_unicode, names)), f"the name of {what} is not valid Unicode: it contains half a surrogate pair")
 
 
@@ -57,7 +57,7 @@ def _require_matching_shapes(result: "LensResult") -> None:
 
 
 def _require_sense(result: "LensResult") -> None:
-    require(min(len(result.layers), len(result.tokens)) > 0, "there are no cells")
+    require(min(len(result.layers), len(result.tokens)) > 0, "it has no cells")
     require(len(set(result.layers)) == len(result.layers), "a layer is given twice")
     require_unicode("a layer", result.layers)
     require(bool((result.positions >= 0).all()), "a position is negative")

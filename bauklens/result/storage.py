@@ -20,13 +20,13 @@ ORDER = "bauklens.order"
 """The key in a ``.safetensors`` header under which its arrays are named in order, which the file does not keep."""
 
 _FIRST = 64
-"""Bytes by which a format is recognized: the size of a header, or a ``{`` after some white space."""
+"""How many bytes are read to recognize a format: the size of a header, or a ``{`` after some white space."""
 
 _FAILURES = (
     *(OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError),
     *(AttributeError, ImportError, RuntimeError),  # of a type of numbers that NumPy has not, such as float8
 )
-"""What reading a damaged file raises."""
+"""The exceptions that reading a damaged file raises."""
 
 
 def as_json(data: dict[str, Any]) -> str:
@@ -82,13 +82,13 @@ def read(path: Path, largest: int) -> Any:
 
 
 def _from_safetensors(path: Path) -> dict[str, Any]:
-    """The arrays are read-only, so that a result can hold them as they are."""
+    """The arrays are read-only, so that a result can keep them without a copy."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     rest = parse_json(metadata[FORMAT])
     if not isinstance(rest, dict):
-        raise LensError("its header describes no lens")
+        raise LensError("its header does not describe a lens")
     for name in _in_order(arrays, metadata.get(ORDER)):
         array = arrays[name]
         array.setflags(write=False)
@@ -101,7 +101,7 @@ def _from_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _in_order(names: Iterable[str], order: Any) -> list[str]:
-    """Names of arrays as a file lists them; those that it does not list come last."""
+    """Names of arrays in the order of the file's list; unlisted ones come last."""
     listed = parse_json(order) if isinstance(order, str) else []
     known = listed if isinstance(listed, list) else []
     places = {name: place for place, name in enumerate(known) if isinstance(name, str)}

@@ -1,4 +1,4 @@
-"""What a result can be written to, and read from: plain values, JSON, files; a part of :class:`bauklens.LensResult`."""
+"""Writing a result and reading it again: plain values, JSON, files; a part of :class:`bauklens.LensResult`."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
@@ -18,16 +18,16 @@ FORMAT = storage.FORMAT
 VERSION = 1
 
 OWN = ("magnitude", "max_probability")
-"""Measures that a result holds anyway, and that are not written twice."""
+"""Measures that a result has anyway, and that are not written twice."""
 
 CELLS = ("top_ids", "top_probs", "magnitude")
-"""The arrays of a result that hold something for every cell."""
+"""The arrays of a result that have a value for every cell."""
 
 LARGE = (*CELLS, "vocabulary", "measures", "targets", "pictures", "tracked", "attended")
-"""The parts of a result that hold something for every cell, or a picture."""
+"""The parts of a result that have a value for every cell, or a picture."""
 
 NOT_SAVED = ("read_from",)
-"""What a result knows of itself here, and no file says."""
+"""Fields that are known only here, and not written to a file."""
 
 ARRAYS = ("token_ids", "positions", *CELLS)
 """What a result holds as arrays."""
@@ -45,7 +45,7 @@ class Stored:
         return data
 
     def _without(self: Any, apart: Collection[str]) -> dict[str, Any]:
-        """The same without the entries of these names, which a file holds as arrays; ``"a/b"`` is entry b of a."""
+        """The same without the entries of these names, which a file stores as arrays; ``"a/b"`` is entry b of a."""
         own = {name: value for name, value in self.measures.items() if name not in OWN}
         held = {name: value for name, value in own.items() if f"measures/{name}" not in apart}
         data: dict[str, Any] = self.head(apart)
@@ -149,7 +149,7 @@ class Stored:
 
         Args:
             path: a regular file.
-            largest: the most bytes that it may have, by default 1 GB, so that no file fills the memory unasked.
+            largest: the most bytes that it may have, by default 1 GB, so that no file fills the memory unexpectedly.
 
         Raises:
             LensError: the file cannot be read, is larger, or is damaged.

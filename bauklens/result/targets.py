@@ -17,10 +17,10 @@ from bauklens.text_ids import ids_of
 from bauklens.vocabulary import WORDS
 
 Which = str | int | tuple[int, ...]
-"""A target that was followed: its text or the name of its set, its token's id, or the ids of its word's tokens."""
+"""Names a followed target: its text, the name of its set, its token's id, or the ids of its word's tokens."""
 
 SET = "set"
-"""The part of a target that is a set of tokens."""
+"""The ``part`` of a target that is a set of tokens."""
 
 _PARTS = ("token", *WORDS, SET)
 
@@ -30,11 +30,11 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class Wanted:
-    """A target as it was asked for.
+    """A target as the caller asked for it.
 
     Attributes:
-        text: the text that was asked for, or the text of the token whose id was; of a set, its name.
-        token_ids: its tokens; of a set, its members, each once.
+        text: the text that was asked for, or the text of the token whose id was; for a set, its name.
+        token_ids: its tokens; for a set, its members, each once.
         part: ``"token"`` for a single token; ``"whole"`` or ``"first"`` for a text of several; ``"set"`` for a set of
             tokens.
         note: something to know about it, as a sentence; usually empty.
@@ -47,12 +47,12 @@ class Wanted:
 
     @property
     def scored(self) -> tuple[int, ...]:
-        """The tokens that are read off every cell: all members of a set, else the first of its tokens."""
+        """The tokens that are read in every cell: all members of a set, else its first token."""
         return self.token_ids if self.part == SET else self.token_ids[:1]
 
     @property
     def is_token(self) -> bool:
-        """Whether it is a single token, and no word or set that has a single one."""
+        """Whether it is a single token, and not a word or set that has a single one."""
         return self.part == "token" and len(self.token_ids) == 1
 
 
@@ -64,7 +64,7 @@ class Target(Wanted):
         probability: (layer, position) float32, 0..1; for a whole word, the product of its tokens' probabilities, each
             given the tokens before it; for a set, the sum of its members'.
         logit: (layer, position) float32, of the token, or of the word's first token; NaN for a whole word; for a set,
-            ``log sum exp`` of its members' logits, which is the logit that a single token of its probability has.
+            ``log sum exp`` of its members' logits, which is the logit of a single token with the same probability.
         rank: (layer, position) float32, 1 + how many tokens are more probable; NaN for a whole word; for a set, the
             rank of its most probable member, so that a set has rank 1 if the most probable token is in it.
     """
@@ -113,7 +113,7 @@ def distinct_names(texts: Sequence[str], token_ids: Iterable[Sequence[int]]) -> 
 
 
 def target_names(targets: Sequence[Wanted], written: Callable[[str], str] = str) -> list[str]:
-    """What targets are called in a table: their texts as they are written there, with ids if several share one."""
+    """The names of targets in a table: their texts as written there, with ids if several share one."""
     return distinct_names([written(each.text) for each in targets], [each.token_ids for each in targets])
 
 
@@ -195,7 +195,7 @@ def _wanted_set(tokenizer: Any, vocabulary: int, name: Any, members: Any, words:
 
 
 def _some(texts: Sequence[str]) -> str:
-    """The first few of some texts, as a note names them."""
+    """The first few of some texts, for a note."""
     more = f" and {len(texts) - _TOLD:,} more" if len(texts) > _TOLD else ""
     return ", ".join(map(repr, texts[:_TOLD])) + more
 

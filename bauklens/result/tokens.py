@@ -13,10 +13,10 @@ _IGNORED = {
     *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
     *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
 }
-"""Letters and marks without a shape: Unicode's default ignorable code points, and the blank Braille pattern."""
+"""Invisible letters and marks: Unicode's default ignorable code points, and the blank Braille pattern."""
 
 CONTINUED = "←"
-"""The head of a column whose token goes on with a character that an earlier one began."""
+"""The head of a column whose token continues a character that an earlier one began."""
 
 _UNIT = re.compile(r"⟨[89A-F][0-9A-F]⟩|.", re.DOTALL)
 """A byte as :func:`token_texts` writes it, or a character."""
@@ -45,7 +45,7 @@ def token_texts(tokenizer: Any, token_ids: Iterable[int]) -> dict[int, str]:
         token_ids: ids; repeated ones are looked up once.
 
     Returns:
-        id -> text. Bytes that are not a complete character read ``⟨E2⟩``; without a tokenizer, texts read ``<id>``.
+        id -> text. Bytes of incomplete characters are shown as ``⟨E2⟩``; without a tokenizer, texts are ``<id>``.
     """
     return {token_id: _token_text(tokenizer, token_id) for token_id in dict.fromkeys(int(each) for each in token_ids)}
 
@@ -68,7 +68,7 @@ def _token_text(tokenizer: Any, token_id: int) -> str:
 
 
 def _piece(tokenizer: Any, token_id: int) -> str | bytes | None:
-    """A token's entry in the vocabulary; None if there is none, as the head is often wider than the vocabulary."""
+    """A token's entry in the vocabulary, or None, as the unembedding often has more rows than the vocabulary."""
     try:
         piece: str | bytes | None = tokenizer.convert_ids_to_tokens(token_id)
     except (IndexError, KeyError, ValueError, OverflowError):  # as slow tokenizers say it
@@ -92,14 +92,14 @@ def _bytes_text(raw: bytes) -> str:
 def column_heads(tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[str, str]]:
     """What the head of each column shows, so that a character of several tokens can be read.
 
-    The first of its columns shows the character, and the others a mark; bytes that make no character stay as they are.
+    The first of its columns shows the character, and the others a mark; bytes that form no character stay as they are.
 
     Args:
         tokens: texts as :func:`token_texts` gives them.
-        positions: their positions; only tokens that follow one another make a character.
+        positions: their positions; only consecutive tokens form a character.
 
     Returns:
-        For each token its head, and the characters that it is a part of; these are empty for all but such tokens.
+        For each token its head, and the characters that it is a part of; empty for all other tokens.
 
     >>> column_heads(["a", "⟨F0⟩⟨9F⟩⟨98⟩", "⟨80⟩"], [0, 1, 2])
     [('a', ''), ('😀', '😀'), ('←', '😀')]
@@ -117,9 +117,9 @@ def column_heads(tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[
 
 
 def _character(units: Sequence[tuple[int, str]], positions: Sequence[int]) -> tuple[list[int], str]:
-    """The columns of the first units, (column, character or byte), that write a character together, and that character.
+    """The columns of the first units, (column, character or byte), that form a character together, and that character.
 
-    It is the first unit as it is, unless that begins a character that ends in another column.
+    It is the first unit itself, unless that begins a character that ends in another column.
     """
     column, first = units[0]
     size = next((size for size, least in _LEADS.items() if len(first) > 1 and first[1:3] >= least), 1)

@@ -12,10 +12,10 @@ from bauklens.errors import LensError
 from bauklens.result.frozen import frozen_array, require
 
 _MINUS_INFINITY = 0xFC00
-"""Minus infinity, the bits of a float16; with larger ones it is not a number."""
+"""The bits of minus infinity in float16; larger ones are not a number."""
 
 BUDGET = 64 << 20
-"""Bytes that tracked tokens take at most, over all results of a call."""
+"""The most bytes that tracked tokens take, over all results of a call."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,8 +27,8 @@ class Tracked:
         log_probability: (token, layer, position) float16, the natural logs of their probabilities, to three digits.
         rank: (token, layer, position) uint16, or uint32 if the vocabulary has more than 65,535 tokens: 1 + how many
             tokens are more probable.
-        exact_to: (layer, position) uint32, up to which rank the ranks in a cell are exact. The others are within 2 %;
-            if rows were decoded in int8 or bfloat16, they are estimates. In our measurements, 99 of 100 of these were
+        exact_to: (layer, position) uint32, the rank up to which the ranks in a cell are exact. The others are within
+            2 %. If rows were decoded in int8 or bfloat16, they are estimates: in our measurements, 99 of 100 were
             within 2.5 %.
     """
 
@@ -149,7 +149,7 @@ def tracked_of(token_ids: Sequence[int], logs: np.ndarray, ranks: np.ndarray, ex
 
 
 def most_tracked(most: int, cells: int, vocabulary: int, results: int) -> int:
-    """How many tokens can be tracked under the budget.
+    """How many tokens can be tracked within the budget.
 
     Args:
         most: how many are asked for.
@@ -162,7 +162,7 @@ def most_tracked(most: int, cells: int, vocabulary: int, results: int) -> int:
 
 
 def _none_positive(logs: np.ndarray) -> bool:
-    """Whether no number of a float16 array is above 0 or NaN, by its bits, as float16 is compared slowly."""
+    """Whether no number of a float16 array is above 0 or NaN, by its bits, as comparing float16 is slow."""
     if not logs.size:
         return True
     signed, unsigned = logs.view(np.int16), logs.view(np.uint16)

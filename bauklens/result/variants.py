@@ -16,7 +16,7 @@ class Variants(Sequence[str]):
         word: the word that was asked for.
         texts: the forms that are one token, each token once.
         token_ids: their tokens.
-        several: the forms that are no single token, and are left out.
+        several: the forms that are not a single token, and are left out.
     """
 
     word: str

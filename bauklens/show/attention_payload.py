@@ -1,4 +1,4 @@
-"""Attention weights of a result -> what the viewer unpacks: a byte for each."""
+"""Attention weights of a result -> the data that the viewer unpacks: one byte each."""
 
 from typing import Any, NamedTuple
 
@@ -8,14 +8,14 @@ from bauklens.result.result import LensResult
 from bauklens.result.tokens import visible
 
 MOST, MOST_BRIEF = 4_000_000, 400_000
-"""Weights that a page, and that a notebook holds; if each head is too much, it holds the mean, or nothing."""
+"""The most weights in a page, and in a notebook; if all heads are too many, it has the mean, or nothing."""
 
 
 class AttentionPayload(NamedTuple):
-    """What a page holds of attention weights.
+    """The attention weights in a page.
 
     Attributes:
-        head: what is said of them; empty if none were kept.
+        head: their description; empty if none were kept.
         arrays: codes (layer, head or 1, position, source) uint8, flat.
     """
 
@@ -24,10 +24,10 @@ class AttentionPayload(NamedTuple):
 
 
 def attention_payload(lens: LensResult, *, brief: bool) -> AttentionPayload:
-    """What a page holds of a result's attention weights.
+    """The part of a result's attention weights that a page has.
 
     Args:
-        brief: for a notebook, which is to be small.
+        brief: whether to keep it small, for a notebook.
     """
     if lens.attended is None:
         return AttentionPayload({}, {})
@@ -45,6 +45,6 @@ def attention_payload(lens: LensResult, *, brief: bool) -> AttentionPayload:
 
 
 def coded(weights: np.ndarray) -> np.ndarray:
-    """Weights 0..1 -> uint8: 255 times their square roots, so that small ones are told apart; all are within 0.004."""
+    """Weights 0..1 -> uint8: 255 times their square roots, so that small ones stay distinct; all are within 0.004."""
     codes: np.ndarray = np.round(255 * np.sqrt(np.minimum(weights.astype(np.float32), 1))).astype(np.uint8)
     return codes

@@ -1,4 +1,4 @@
-"""What is averaged over many tokens, as a table for a terminal: means, a decoder's quality, scores."""
+"""Averages over many tokens as tables for a terminal: means, a decoder's quality, scores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,12 +43,12 @@ def print_quality(
     about: Mapping[str, Any],
     console: Console | None = None,
 ) -> None:
-    """Prints how near a decoder comes to what the model says, one line per layer.
+    """Prints how close a decoder comes to the model's own prediction, one line per layer.
 
     Args:
-        kind: of the decoder, one of :data:`bauklens.vocabulary.DECODER_KINDS`.
+        kind: the kind of the decoder, one of :data:`bauklens.vocabulary.DECODER_KINDS`.
         quality: layer -> ``{"kl": nats, "agreement": 0..1}``.
-        about: what is known of the decoder.
+        about: what is known about the decoder.
     """
     console = console or Console()
     counts = {name: about.get(name) for name in ("prompts", "tokens")}
@@ -67,11 +67,11 @@ def print_quality(
         table.add_row(Text(printable(label), style="cyan"), f"{each['kl']:.2f}", f"{each['agreement']:.0%}")
     console.print(table)
     compared = f"compared with the model's own last row, {printable(str(about['quality']))}"
-    console.print(Text(f"{compared}; bauklens score sets it beside the logit lens", style="dim"), soft_wrap=True)
+    console.print(Text(f"{compared}; bauklens score compares it with the logit lens", style="dim"), soft_wrap=True)
 
 
 def print_scores(scores: Scores, console: Console | None = None) -> None:
-    """Prints the scores of every layer, a column for each measure and decoder; the last row is the model itself.
+    """Prints the scores of every layer, one column per measure and decoder; the last row is the model itself.
 
     If the terminal is too narrow for one table, each measure has its own.
     """

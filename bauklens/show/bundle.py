@@ -1,6 +1,6 @@
-"""The viewer's modules as one script: in the order of their imports, each once, and inert inside a script element.
+"""The viewer's modules as one script: in the order of their imports, each once, and safe inside a script element.
 
-The stylesheets are two: what the static tables need, and what the viewer and the pages need beside.
+There are two stylesheets: one for the static tables, and one for the viewer and the pages.
 """
 
 import base64
@@ -27,8 +27,8 @@ def joined(folder: Path, entry: str) -> str:
     """The module ``entry`` and all that it imports, as one text without imports, exports, comments and indents.
 
     Raises:
-        ValueError: modules import each other in a circle, a name stands at the top of two of them, an import or export
-            is written otherwise than here, or a text would end the script element or open a comment in it.
+        ValueError: modules import each other in a circle, two of them define the same name at the top level, an import
+            or export has an unknown form, or a text would end the script element or open a comment in it.
     """
     texts: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -43,7 +43,7 @@ def joined(folder: Path, entry: str) -> str:
             add(imported, (*above, module))
         for name in (each for found in _TOP_LEVEL.findall(source) for each in re.findall(r"\w+", found)):
             if names.setdefault(name, module) != module:
-                raise ValueError(f"{name} stands at the top of {names[name]}.js and of {module}.js")
+                raise ValueError(f"{name} is defined at the top level of {names[name]}.js and of {module}.js")
         text = re.sub(r"^export (?=async|function|const|let|class)", "", _IMPORT.sub("", source), flags=re.MULTILINE)
         if re.search(r"^(import|export)\b", text, re.MULTILINE):
             raise ValueError(f"{module}.js imports or exports in a way that cannot be joined")
@@ -58,7 +58,7 @@ def joined(folder: Path, entry: str) -> str:
 
 @cache
 def viewer_version() -> str:
-    """What tells this viewer from any other on a page: a hash of its modules and its style."""
+    """Distinguishes this viewer from any other on a page: a hash of its modules and its style."""
     return hashlib.sha256((joined(VIEWER, "viewer") + page_style()).encode()).hexdigest()[:12]
 
 
@@ -78,7 +78,7 @@ def _style(name: str) -> Markup:
 
 @cache
 def viewer_script() -> Markup:
-    """The script of a page: it defines the viewer once for its version, and mounts every figure that waits for it."""
+    """The script of a page: it defines the viewer once per version, and mounts every figure that waits for it."""
     key = f'Symbol.for("bauklens {viewer_version()}")'
     defined = f'globalThis[{key}] ??= () => start("{viewer_version()}");'
     lines = [
@@ -93,21 +93,21 @@ def viewer_script() -> Markup:
 
 
 def live_style() -> Markup:
-    """The style of the live page, beside that of the viewer."""
+    """The style of the live page, without that of the viewer."""
     return _style("live")
 
 
 @cache
 def live_script() -> Markup:
-    """The script of the live page, beside that of the viewer."""
+    """The script of the live page, without that of the viewer."""
     return Markup("\n".join(["(() => {", '"use strict";', minified_script(joined(VIEWER, "live")), "})();"]))  # noqa: S704
 
 
 def script_source(script: str) -> str:
-    """What a content security policy names so that this script runs, and no other."""
+    """The entry of a content security policy that allows only this script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def viewer_call() -> Markup:
-    """The script of a figure on a page that holds the viewer elsewhere: it mounts the figure where that has run."""
+    """The script of a figure on a page with the viewer elsewhere: it mounts the figure if the viewer has run."""
     return Markup(f'globalThis[Symbol.for("bauklens {viewer_version()}")]?.();')  # noqa: S704

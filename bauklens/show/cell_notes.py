@@ -1,4 +1,4 @@
-"""Notes that are pinned to cells: what a caller passes -> what the viewer's state and the static page hold."""
+"""Notes that are pinned to cells: from what a caller passes to the viewer's state and the static page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from bauklens.show.cells import Cell, cell_of
 from bauklens.show.nouns import layer_called
 
 MOST = 200
-"""Notes of a view."""
+"""The most notes of a view."""
 
 LONGEST = 500
-"""Characters of a note."""
+"""The most characters of a note."""
 
 Note = list[Any]
 """A layer's label, a position, and a text, as in the viewer's state."""
@@ -45,9 +45,9 @@ def checked_notes(results: Sequence[LensResult], wanted: "Mapping[Cell, str] | N
 
 
 def with_notes(lens: LensResult, state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state that comes from anywhere, with those of its notes that are notes on cells of the table.
+    """A state from any source, with only those of its notes that are on cells of the table.
 
-    As the viewer itself reads a state; the rest of it, the viewer checks.
+    The viewer reads a state in the same way, and checks the rest of it.
     """
     given = state.get("notes")
     found: list[Note] = []
@@ -60,7 +60,7 @@ def with_notes(lens: LensResult, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notes_on_cells(lens: LensResult, notes: Sequence[Note]) -> list[tuple[str, str]]:
-    """Notes for a page without script: what each is on, and its text."""
+    """Notes for a page without script: the cell of each, and its text."""
     positions = lens.positions.tolist()
     columns = lens.columns or [""] * len(positions)
     called = [printable(name) or visible(token) for name, token in zip(columns, lens.tokens, strict=True)]

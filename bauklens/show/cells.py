@@ -1,4 +1,4 @@
-"""A cell of a table as a caller names it -> the label of its layer and its position."""
+"""A cell of a table as a caller gives it -> the label of its layer and its position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,4 +35,4 @@ def _label(results: Sequence[LensResult], layer: str | int) -> str:
                 raise
         else:
             return result.layers[row]
-    raise LensError("there is no result")
+    raise LensError("results is empty: pass at least one")

@@ -1,4 +1,4 @@
-"""Comparison -> a static HTML table: what both lenses say in each cell, coloured by how far apart they are."""
+"""Comparison -> a static HTML table: what both lenses show in each cell, coloured by how far apart they are."""
 
 from collections.abc import Mapping, Sequence
 
@@ -61,7 +61,7 @@ def comparison_table(comparison: Comparison, *, brief: bool = False) -> Markup:
 
 
 def _shown(comparison: Comparison) -> list[int | Band | _Gap]:
-    """The columns of both in order: those compared by their place, bands of them, and those of one only."""
+    """The columns of both in order: places of compared ones, bands of them, and columns that only one lens has."""
     compared = {column: each for each in folded(comparison.one) for column in _columns_of(each)}
     alignment = comparison.alignment or [(place, place) for place in range(len(comparison.one.positions))]
     shown: list[int | Band | _Gap] = []

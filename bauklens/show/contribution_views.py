@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 _ADDS, _TAKES, _REST = "#2f6db3", "#b3442f", "#8a8a8a"
 
 _SHOWN = 20
-"""Parts that a table shows."""
+"""How many parts a table shows."""
 
 
 def contribution_bars(found: Contributions, k: int) -> "Figure":
-    """A bar for each of the k largest parts, the largest at the top, and one for all others together."""
+    """One bar for each of the k largest parts, the largest at the top, and one for all others together."""
     top = found.ranked(k)
     rows = [(each.part, each.value, _ADDS if each.value >= 0 else _TAKES) for each in top]
     rows += [(name, value, _REST) for name, value in others_than(found, k)]
@@ -48,7 +48,7 @@ def contribution_page(found: Contributions, k: int) -> str:
 def _neurons(found: Contributions) -> dict[str, Any]:
     largest = abs(found.neurons[0].value) or 1.0
     rows = [(each.part, [(f"{each.value:+.4g}", each.value / largest, "")]) for each in found.neurons]
-    note = "What these neurons add is in the parts of their MLPs above."
+    note = "The parts of the MLPs above include what these neurons add."
     return {"caption": "The neurons that add or take away most", "corner": "neuron", "columns": ["adds"]} | {
         "rows": rows,
         "note": note,
@@ -64,8 +64,8 @@ def _ranking(found: Contributions, k: int) -> dict[str, Any]:
     what = " less ".join(f"the logit of {visible(text)}" for text in found.targets)
     caption = f"What adds to {what} in {found.model}, at position {found.position} ({visible(found.token)})"
     note = (
-        "The largest parts: blue adds, orange takes away. The final norm has the scale that it has at this position, "
-        "so that all parts add up. "
+        "The largest parts: blue adds, orange takes away. The scale of the final norm at this position is kept fixed, "
+        "so all parts add up. "
     )
     return {
         "caption": caption,
@@ -77,6 +77,6 @@ def _ranking(found: Contributions, k: int) -> dict[str, Any]:
 
 
 def others_than(found: Contributions, k: int) -> list[tuple[str, float]]:
-    """A row for all parts but the k largest."""
+    """One row for all parts except the k largest."""
     left = found.ranked()[k:]
     return [(f"{len(left)} others", sum(each.value for each in left) + found.rounding)] if left else []

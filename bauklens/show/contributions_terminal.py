@@ -25,7 +25,7 @@ def print_contributions(found: Contributions, k: int, console: Console | None = 
     console.print(_table("part", [*rows, Contribution("sum", "", "", found.logit)], len(rows)))
     if found.neurons:
         console.print(_table("neuron", found.neurons, len(found.neurons)))
-        console.print(Text("What neurons add is in the parts of their MLPs.", style="dim"), soft_wrap=True)
+        console.print(Text("The parts of the MLPs include what neurons add.", style="dim"), soft_wrap=True)
     for note in found.notes:
         console.print(Text(printable(note), style="dim"), soft_wrap=True)
 

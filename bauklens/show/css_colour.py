@@ -13,7 +13,7 @@ _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
 def css_colour(color: Any) -> str:
-    """A colour as CSS; raises a LensError if it is none."""
+    """A colour as CSS; raises a LensError if it is not valid."""
     if isinstance(color, str) and _COLOUR.fullmatch(color):
         return color
     if isinstance(color, (list, tuple)) and len(color) == 3 and all(map(_is_byte, color)):
@@ -22,7 +22,7 @@ def css_colour(color: Any) -> str:
 
 
 def hex_colour(color: Any) -> str:
-    """A colour as ``#rrggbb``; raises a LensError if it is none."""
+    """A colour as ``#rrggbb``; raises a LensError if it is not valid."""
     told = css_colour(color)
     if told.startswith("rgb"):
         return "#{:02x}{:02x}{:02x}".format(*map(int, re.findall(r"\d+", told)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_COLUMNS = 120
-"""Columns up to which each has its name, and each cell its number."""
+"""The most columns for which names, and numbers in cells, are shown."""
 
 _LONGEST = 24
 """Characters of a column's name."""
@@ -23,19 +23,19 @@ _LONGEST = 24
 def effects_figure(
     effects: Effects, measure: str = "share", *, title: str | None = None, cmap: str = "RdBu"
 ) -> "Figure":
-    """A heat map, layers up and positions across; the middle colour is that of the prompt as it is.
+    """A heat map, layers up and positions across; the middle colour means no change.
 
-    Of more than 130 rows, only the 40 with the largest effects are drawn.
+    If there are more than 130 rows, only the 40 with the largest effects are drawn.
 
-    The scale reaches as far to both sides as the largest change; for a share, at least as far as the other prompt.
+    The scale is as wide as the largest change on both sides; for a share, it includes at least the other prompt.
 
     Args:
         measure: one of :data:`bauklens.result.effects.EFFECTS`.
-        title: a text above; None says what was put into what.
-        cmap: a colormap of matplotlib, by its name.
+        title: a text above; None shows what was put into what.
+        cmap: the name of a colormap of matplotlib.
 
     Raises:
-        LensError: matplotlib is not installed, or there is no such measure or colormap.
+        LensError: matplotlib is not installed, or the measure or colormap is unknown.
     """
     one_of("measure", measure, EFFECTS)
     effects = readable(effects)
@@ -64,7 +64,7 @@ def effects_figure(
 
 
 def _middle(effects: Effects, measure: str) -> tuple[float, float]:
-    """What the prompt that is run has as it is, and how far the scale reaches at least."""
+    """The value of the unchanged prompt that is run, and the least width of the scale."""
     own, other = effects.corrupted_difference, effects.clean_difference
     if effects.into == CLEAN:
         own, other = other, own

@@ -13,13 +13,13 @@ from bauklens.show.static_table import Cell, Column, Row, cell_text, css_number,
 from bauklens.vocabulary import CLEAN, CORRUPTED, PROMPTS, STREAM_CAPTIONS
 
 _MOST_ROWS = 130
-"""Rows up to which all are shown, as of the layers of any model; there can be thousands of heads."""
+"""The most rows that are all shown; models have fewer layers, but can have thousands of heads."""
 
 _FEW_ROWS = 40
-"""Rows that are shown if there are more."""
+"""How many rows are shown if there are more."""
 
 _MOST_CELLS = 20_000
-"""The most cells of a table; of a larger one only the last positions are shown."""
+"""The most cells of a table; a larger one shows only the last positions."""
 
 
 def effects_fragment(effects: Effects) -> str:
@@ -29,7 +29,7 @@ def effects_fragment(effects: Effects) -> str:
 
 
 def effects_page(effects: Effects, title: str | None = None) -> str:
-    """One self-contained page with the table and where it comes from."""
+    """One self-contained page with the table and its provenance."""
     shown = _shown(effects)
     lines = [(name, getattr(effects, name)) for name in (CLEAN, CORRUPTED)]
     lines += [(name, said(value)) for name, value in effects.provenance.items()]
@@ -47,17 +47,17 @@ def effects_page(effects: Effects, title: str | None = None) -> str:
 
 
 def readable(effects: Effects) -> Effects:
-    """The same, or of very many rows the few with the largest effects."""
+    """The same; if there are very many rows, only the few with the largest effects."""
     return effects if len(effects.layers) <= _MOST_ROWS else effects.strongest(_FEW_ROWS)
 
 
 def row_called(effects: Effects) -> str:
-    """What a row is."""
+    """The kind of thing that a row is."""
     return "head" if effects.where == "heads" else "layer"
 
 
 def moved(effects: Effects) -> np.ndarray:
-    """(layer, position), by how much of the way from one prompt to the other each state moves the prompt that is run.
+    """(layer, position), what part of the way from one prompt to the other each state moves the prompt that is run.
 
     It is above 0 towards the clean prompt, and below 0 away from it.
     """
@@ -66,7 +66,7 @@ def moved(effects: Effects) -> np.ndarray:
 
 
 def what_was_done(effects: Effects) -> str:
-    """In words: what was put into what."""
+    """What was put into what, in words."""
     what = STREAM_CAPTIONS.get(effects.where, effects.where)
     return f"{what} of the {_other(effects)} prompt, put into the {effects.into} one"
 
@@ -77,7 +77,7 @@ def _other(effects: Effects) -> str:
 
 
 def ends(effects: Effects) -> list[str]:
-    """What the two prompts say as they are: one sentence each."""
+    """What follows the two unchanged prompts: one sentence each."""
     found = []
     for name, value, top in (
         (CLEAN, effects.clean_difference, effects.clean_top),
@@ -90,7 +90,7 @@ def ends(effects: Effects) -> list[str]:
 
 
 def column_names(effects: Effects) -> list[str]:
-    """What each column is called: the token of the prompt that is run, and the other's if that is another one."""
+    """The name of each column: the token of the prompt that is run, and that of the other prompt if it differs."""
     own = [head for head, _ in column_heads(effects.tokens, effects.positions.tolist())]
     other = [head for head, _ in column_heads(effects.source_tokens, effects.source_positions.tolist())]
     return [
@@ -108,7 +108,7 @@ def share_text(share: float) -> str:
 
 
 def _shown(effects: Effects) -> dict[str, Any]:
-    """What the template is given."""
+    """The arguments of the template."""
     effects = readable(effects)
     count = max(1, _MOST_CELLS // len(effects.layers))
     first = max(0, len(effects.tokens) - count)

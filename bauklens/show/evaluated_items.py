@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EvaluatedWord:
-    """One intermediate concept of an item.
+    """An intermediate concept of an item.
 
     Attributes:
-        synonyms: the words that were given for it; the first is its name.
-        by: ``"single"``, tokens that are one of its words; ``"first"``, the first tokens of its words; ``"none"``, it
+        synonyms: the words that may express it; the first is its name.
+        by: ``"single"``, if its tokens are whole words; ``"first"``, the first tokens of its words; ``"none"``, it
             has no token, and is left out.
-        token_ids: the tokens that count as it.
+        token_ids: the tokens that count for it.
         tokens: their texts.
         best_rank: (decoder,), the best rank over the layers and tokens, from 1; empty if it is left out.
         best_layer: (decoder,), the first layer that has that rank.
@@ -42,11 +42,11 @@ class EvaluatedItem:
     """One prompt of a set.
 
     Attributes:
-        name: what the set calls it; may be empty.
-        prompt: its text; of a chat, as the chat template formats it.
-        target: what follows it; None if that was not given.
+        name: its name in the set; may be empty.
+        prompt: its text; a chat as the chat template formats it.
+        target: the text that follows it; None if not given.
         rule: how the position was found, one of :data:`bauklens.vocabulary.READ_RULES`.
-        position: where the lens was read, from 0, in the tokens of the prompt and its target.
+        position: the position at which the lens was read, from 0, in the tokens of the prompt and its target.
         token_id, token: the token at that position.
         words: its intermediate concepts.
     """
@@ -71,7 +71,7 @@ class EvaluatedSet:
     """The items of a set.
 
     Attributes:
-        read: the rule of those that have none of their own, one of :data:`bauklens.vocabulary.READ_RULES`.
+        read: the rule for items without one of their own, one of :data:`bauklens.vocabulary.READ_RULES`.
         forms: one of :data:`bauklens.vocabulary.FORMS`.
     """
 

@@ -1,4 +1,4 @@
-"""Evaluation: whether decoders show the intermediate concepts of prompts, as evaluate() found. Needs no torch."""
+"""Evaluation, the result of evaluate(): how often decoders show intermediate concepts of prompts. Needs no torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -31,16 +31,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How often decoders show the intermediate concepts of prompts, see :func:`bauklens.evaluate`.
+    """How often decoders show the intermediate concepts of prompts; see :func:`bauklens.evaluate`.
 
     Attributes:
         model: name of the model.
-        decoders: what they are called.
-        layers: labels of the rows over which a rank is the best.
+        decoders: their names.
+        layers: labels of the rows over which the best rank is taken.
         ks: the ranks k of pass@k, ascending.
-        words: what was done about words of several tokens, one of :data:`bauklens.vocabulary.SPELLED`.
+        words: how words of several tokens were treated, one of :data:`bauklens.vocabulary.SPELLED`.
         sets: every set with its items and their ranks.
-        layers_without_map: blocks, without the last, that were left out as some decoder has no map for them.
+        layers_without_map: blocks except the last that were left out, because some decoder has no map for them.
         made_for: name of a decoder -> what it was made for, if that is another model.
         provenance: versions, device, date and arguments.
     """
@@ -85,8 +85,8 @@ class Evaluation:
     def intervals(self) -> np.ndarray:
         """(set + 1, decoder, k, 2) float64, bootstrap 95 % intervals of pass@k over items, the mean's last.
 
-        Items are drawn with replacement, of each set by itself (percentiles of 2,000 resamples, with a fixed seed). All
-        decoders have the same draws.
+        Items are drawn with replacement within each set (percentiles of 2,000 resamples, with a fixed seed). All
+        decoders use the same draws.
         """
         found = np.full((len(self.sets) + 1, len(self.decoders), len(self.ks), 2), np.nan)
         means = {
@@ -121,11 +121,11 @@ class Evaluation:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The words that are left out, once for each item that has them."""
+        """The words that are left out, once per item that has them."""
         return tuple(word for each in self.sets for word in each.left_out)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame with one row per set, decoder and k; with several sets, also of their mean.
+        """A data frame with one row per set, decoder and k; with several sets, also rows for their mean.
 
         Columns: set, decoder, k, pass (0..1), low and high (the 95 % interval), items, scored_items, words,
         left_out_words, model.
@@ -223,7 +223,7 @@ class Evaluation:
         return curves(self)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
-        """One self-contained page: the shares, then every item; also written to a file if a path is given."""
+        """One self-contained page with the shares, then every item; also written to a file if a path is given."""
         rankings = [pass_ranking(self), *(set_ranking(self, each) for each in self.sets)]
         html = ranking_page(title or f"Intermediate concepts in {self.model}", rankings)
         if path is not None:
@@ -240,7 +240,7 @@ class Evaluation:
                     yield several, place, item, word
 
     def _item_shares(self, ks: Any) -> list[np.ndarray]:
-        """Of each set, (decoder, item, k): the share of each scored item's words whose rank is at most k."""
+        """For each set, (decoder, item, k): the share of each scored item's words whose rank is at most k."""
         return [
             np.stack(
                 [
@@ -268,7 +268,7 @@ _ITEM_COLUMNS = (
 
 
 def _counts(several: EvaluatedSet) -> tuple[int, ...]:
-    """Items, those with a rank, words, and those that are left out."""
+    """The numbers of items, of items with a rank, of words, and of words that are left out."""
     words = sum(len(item.words) for item in several.items)
     return len(several.items), len(several.scored), words, len(several.left_out)
 

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from bauklens.show.evaluation import Evaluation
 
 MEAN = "mean of sets"
-"""What the row of the mean over the sets is called."""
+"""The name of the row with the mean over the sets."""
 
 _MOST_ITEMS = 1000
 """Of a set on a page."""
 
 _MOST_LEFT_OUT = 40
-"""Different words that are left out, in a note."""
+"""How many different left-out words a note names."""
 
 _LONGEST = 40
-"""Characters of a word."""
+"""The most characters of a word."""
 
 _LONGEST_PROMPT = 500
-"""Characters of a prompt in a hover text."""
+"""The most characters of a prompt in a hover text."""
 
 _FARTHEST = 1000
 """The rank from which on a cell has no colour."""
@@ -44,7 +44,7 @@ def percent(value: float) -> str:
 
 
 def between(interval: np.ndarray) -> str:
-    """An interval in percent, such as "31 to 56"; empty if there is none, as if no item or every item is passed."""
+    """An interval in percent, such as "31 to 56"; empty if there is none, because no item or every item is passed."""
     return (
         ""
         if np.isnan(interval).any() or interval[0] == interval[1]
@@ -110,13 +110,13 @@ def pass_ranking(evaluation: "Evaluation") -> dict[str, Any]:
 
 
 def set_ranking(evaluation: "Evaluation", several: "EvaluatedSet") -> dict[str, Any]:
-    """The same of the items of a set: one row per word, one column per decoder."""
+    """The same for the items of a set: one row per word, one column per decoder."""
     rows: list[tuple[str, Any]] = []
     for place, item in enumerate(several.items[:_MOST_ITEMS], 1):
         rows += [(_label(place, item), _cells(evaluation, item, word)) for word in item.words]
     more = len(several.items) - _MOST_ITEMS
     note = "The best rank of each word, and in brackets the layer that has it. Hover over a token for the prompt."
-    note += " The stronger the colour, the closer to rank 1; from rank 1,000 on there is none."
+    note += " A stronger colour means closer to rank 1; none from rank 1,000 on."
     return {
         "caption": f"{visible_name(several.name)}: {len(several.items):,} items",
         "corner": "item",
@@ -180,12 +180,12 @@ def _short(word: str) -> str:
 
 
 def _ending(prompt: str) -> str:
-    """The end of a prompt, which is about where a lens is read."""
+    """The end of a prompt; a lens is read near it."""
     return visible_name(prompt if len(prompt) <= _LONGEST_PROMPT else f"…{prompt[-_LONGEST_PROMPT:]}")
 
 
 def _as_label(name: str) -> str:
-    """A name as matplotlib takes it for a label: one that begins with an underscore is hidden by it."""
+    """A name as a label for matplotlib, which hides labels that begin with an underscore."""
     return f"\u200b{name}" if name.startswith("_") else name
 
 

@@ -1,4 +1,4 @@
-"""The plain values of an evaluation, which anyone may have written -> an evaluation, checked. Needs no torch."""
+"""The plain values of an evaluation, from any source -> an evaluation, checked. Needs no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -14,7 +14,7 @@ from bauklens.vocabulary import FORMS, READ_RULES, SPELLED
 Made = TypeVar("Made")
 
 _MOST = 10**9
-"""Beyond any rank, position, or id of a token."""
+"""A number larger than any rank, position or token id."""
 
 
 def evaluation_of(data: Any) -> Evaluation:
@@ -111,7 +111,7 @@ def _word(data: Any) -> EvaluatedWord:
 
 
 def _made(kind: type[Made], data: Any, checks: Mapping[str, Callable[[Any], Any]], what: str) -> Made:
-    """A data class, each of whose fields is checked."""
+    """A data class from its fields, each of them checked."""
     require(isinstance(data, Mapping), f"{what} is not a mapping")
     values = {}
     for each in fields(kind):  # type: ignore[arg-type]
@@ -151,7 +151,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _number(value: Any, *, least: int) -> int:
     require(is_whole_number(value), f"looked for a whole number; got {type(value).__name__}")
-    require(least <= value <= _MOST, f"looked for a number from {least} on, that is not beyond {_MOST:,}")
+    require(least <= value <= _MOST, f"looked for a number from {least} to {_MOST:,}")
     return int(value)
 
 

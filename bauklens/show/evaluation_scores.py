@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 RESAMPLES = 2000
-"""Of the items of each set, for an interval."""
+"""Resamples of the items of each set, for an interval."""
 
 _SEED = 0
 _AT_ONCE = 1 << 20
-"""Items that are drawn at once."""
+"""How many items are drawn at once."""
 
 
 def item_shares(ranks: Sequence[Sequence[int]], ks: Sequence[int]) -> np.ndarray:
     """The share of each item's ranks that are at most k: (item, k) float64.
 
     Args:
-        ranks: of each item, the best rank of every word that is scored; at least one.
+        ranks: for each item, the best rank of every word that is scored; at least one.
     """
     return np.array([[np.mean(np.array(each) <= k) for k in ks] for each in ranks]).reshape(-1, len(ks))
 
@@ -24,7 +24,7 @@ def item_shares(ranks: Sequence[Sequence[int]], ks: Sequence[int]) -> np.ndarray
 def resampled_means(shares: np.ndarray) -> np.ndarray:
     """Means over items drawn with replacement: (decoder, item, k) -> (resample, decoder, k).
 
-    What is drawn depends on the number of items only, so that all decoders have the same draws.
+    The draws depend only on the number of items, so all decoders have the same ones.
     """
     items = shares.shape[1]
     random, at_once = np.random.default_rng([_SEED, items]), max(1, _AT_ONCE // items)
@@ -43,7 +43,7 @@ def interval(means: np.ndarray) -> np.ndarray:
 
 
 def known_mean(values: np.ndarray) -> np.ndarray:
-    """The mean over the first axis of what is not NaN; NaN if nothing is."""
+    """The mean over the first axis, without NaN; NaN if there is nothing else."""
     known = ~np.isnan(values)
     total, count = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
     found: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)

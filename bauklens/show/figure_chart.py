@@ -1,6 +1,6 @@
 """Charts of a publication figure: rank and probability by layer at one position.
 
-``viewer/figurechart.js`` has the same.
+``viewer/figurechart.js`` draws the same.
 """
 
 import math
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from bauklens.show.figure_layout import Plan
 
 HEIGHT = 13
-"""Of a chart, over the font size."""
+"""The size of a chart, over the font size."""
 
 DASHES = ((), (4, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
-"""Strokes and gaps of lines, over their thickness twice; after these, they begin anew."""
+"""Strokes and gaps of lines, over twice their thickness; further lines start again with the first."""
 
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Where an axis of probabilities can end."""
+"""Possible ends of an axis of probabilities."""
 
 _SIZE = 0.82
 
 
 def charts(drawing: Drawing, result: LensResult, plan: "Plan", colours: Colours, at: tuple[float, float]) -> float:
-    """Draws the charts from a place on, with a legend if there are no pins; returns the y below them."""
+    """Draws the charts from a place on, with a legend unless there are pins; returns the y below them."""
     column = plan.chart_column or 0
     x, y = at
     font, width = plan.font, plan.width - 2 * x
@@ -70,7 +70,7 @@ def charts(drawing: Drawing, result: LensResult, plan: "Plan", colours: Colours,
 
 
 def _mapped(values: np.ndarray, place: Callable[[float], float]) -> list[float | None]:
-    """Where values are, 0 at the top to 1; None if they are not known."""
+    """The places of values, 0 at the top to 1; None if not known."""
     return [place(float(value)) if np.isfinite(value) else None for value in values]
 
 
@@ -129,7 +129,7 @@ def _chart(
 
 
 def _names(drawing: Drawing, plan: "Plan", colours: Colours, lines: Sequence[Pin], at: tuple[float, float]) -> float:
-    """What the lines are, one after another; returns the y below."""
+    """Draws the names of the lines, one after another; returns the y below."""
     x, y = at
     left, font, size = x, plan.font, _SIZE * plan.font
     for pin in lines:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 PALETTES = ("default", "grey", "cividis", "viridis")
-"""All run from one lightness to another, so that they can be read in greyscale and by colour-blind eyes."""
+"""All run from one lightness to another, so they can be read in greyscale and by colour-blind readers."""
 
 THEMES = ("light", "dark")
 
@@ -77,7 +77,7 @@ class Colours:
     Attributes:
         palette: one of :data:`PALETTES`.
         theme: one of :data:`THEMES`.
-        color: of the classic look at the largest magnitude.
+        color: the colour of the classic look at the largest magnitude.
     """
 
     palette: str = "default"
@@ -95,7 +95,7 @@ class Colours:
         return (_PINS if self.palette == "default" else _SAFE_PINS)[self.theme].split()
 
     def background(self, part: float, unread: bool = False) -> str:
-        """Of a cell whose value is so far, 0..1, along the scale."""
+        """The background of a cell whose value is this far, 0..1, along the scale."""
         if self.palette == "default" or unread:
             return mixed(self["paper"], self["unlikely" if unread else "likely"], part)
         if self.palette == "grey":
@@ -117,7 +117,7 @@ class Colours:
     def classic(self, probability: float, magnitude: float, unread: bool = False) -> tuple[str, str]:
         """Background and text of a cell of the classic look, on white paper in both themes, as on the page.
 
-        Their contrast is that of the colour that its caller chose.
+        Their contrast depends on the colour that the caller chose.
         """
         full = _CLASSIC_UNREAD if unread else self.color
         return blended("#ffffff", full, magnitude), blended("#ffffff", "#000000", probability)
@@ -129,7 +129,7 @@ class Colours:
 
 
 def mixed(one: str, other: str, part: float) -> str:
-    """A colour so far, 0..1, from one to another, in oklab, as ``color-mix`` of CSS mixes it."""
+    """A colour this far, 0..1, from one to another, in oklab, as CSS ``color-mix`` mixes it."""
     first, second = _oklab(one), _oklab(other)
     light, a, b = (start + (end - start) * part for start, end in zip(first, second, strict=True))
     return _hex(light, a, b)

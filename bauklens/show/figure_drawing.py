@@ -85,7 +85,7 @@ class Drawing:
 
     Attributes:
         width, height: in points, 72 to an inch; y runs down.
-        paper: the colour behind all.
+        paper: the background colour.
     """
 
     width: float
@@ -122,7 +122,7 @@ def shape(name: str, x: float, y: float, radius: float, fill: str) -> Path:
 
 
 def units(text: str) -> int:
-    """How many characters wide a text is; those of Chinese and the like, and emoji, count twice."""
+    """How many characters wide a text is; wide characters, such as Chinese and emoji, count twice."""
     return len(text) + len(_WIDE.findall(text))
 
 
@@ -138,7 +138,7 @@ def wide(text: str) -> float:
 
 
 def cut_to(text: str, room: int) -> str:
-    """A text cut to so many units, with a sign that there is more."""
+    """A text cut to this many units, with a sign that there is more."""
     if units(text) <= room:
         return text
     kept, used = "", 0
@@ -155,7 +155,7 @@ def wrapped(text: str, room: float, first: float | None = None) -> list[str]:
 
     Args:
         room: how wide a line may be, over the font size.
-        first: the same of the first line.
+        first: the same for the first line.
     """
     lines: list[str] = []
     line = ""
@@ -170,7 +170,7 @@ def wrapped(text: str, room: float, first: float | None = None) -> list[str]:
 
 
 def _shortened(word: str, room: float) -> str:
-    """A word that is no wider than that, cut if need be."""
+    """A word, cut if it is wider than that."""
     count = min(len(word), int(room / 0.37) + 1)
     cut = word
     while wide(cut) > room and count > 1:
@@ -180,7 +180,7 @@ def _shortened(word: str, room: float) -> str:
 
 
 def svg(drawing: Drawing, title: str) -> str:
-    """A drawing as SVG, whose units are points and whose texts are texts."""
+    """A drawing as SVG, with points as units, and with real text."""
     size = f'width="{_number(drawing.width)}pt" height="{_number(drawing.height)}pt"'
     view = f'viewBox="0 0 {_number(drawing.width)} {_number(drawing.height)}"'
     return "\n".join(
@@ -224,7 +224,7 @@ def _of_path(path: Path) -> str:
 
 
 def _number(value: float) -> str:
-    """At most two decimals, rounded as the viewer rounds."""
+    """At most two decimals, rounded like the viewer."""
     return f"{math.floor(100 * value + 0.5) / 100:.2f}".rstrip("0").rstrip(".")
 
 

@@ -41,13 +41,13 @@ class Plan:
         rows, columns: places in the table.
         pins: tokens that are followed, in order.
         classic: whether cells have the classic look.
-        chart_column: the column that the charts are of; None for no charts.
-        width: of the figure, in points.
+        chart_column: the column shown in the charts; None for no charts.
+        width: the width of the figure, in points.
         font: the font size, in points.
         title, caption: texts above and below; empty for none.
         notes: sentences for the legend.
         on_cells: (row, column) -> the note on that cell.
-        written: how a text is written, such as without characters that no font has.
+        written: turns a text into what is drawn, such as without characters that no font has.
     """
 
     rows: Sequence[int]
@@ -66,7 +66,7 @@ class Plan:
 
 
 def room_for(result: LensResult, rows: Sequence[int], width: float, font: float) -> int:
-    """How many columns a figure of such a width, in points, can show."""
+    """How many columns a figure of this width, in points, can show."""
     narrowest = (SHORTEST * CHARACTER * LEAST + 2 * PAD) * font
     return max(0, int((width - 2 * MARGIN - _side(result, rows, font)) / narrowest))
 
@@ -249,7 +249,7 @@ def _cell(
 
 
 def fitted(text: str, room: float, font: float) -> tuple[str, float]:
-    """A text and its size, so that it fits into so many points: smaller, if need be, and then cut."""
+    """A text and its size, so that it fits into this many points: smaller if needed, and then cut."""
     need = units(text) * CHARACTER * font
     if need <= room:
         return text, font

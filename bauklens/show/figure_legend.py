@@ -19,15 +19,15 @@ _STEPS = 24
 
 @dataclass(frozen=True)
 class Legend:
-    """What a legend says.
+    """The contents of a legend.
 
     Attributes:
         pins: the place and the text of each.
         framed: whether a pin leads in a cell.
         generated: whether a column was generated.
-        edited: what the edge of edited cells means; empty if there are none.
+        edited: what the edge of edited cells means; empty without edits.
         notes: further sentences.
-        width: points that it has.
+        width: its width in points.
     """
 
     scale: Scale
@@ -63,7 +63,7 @@ def draw_legend(drawing: Drawing, legend: Legend, colours: Colours, at: tuple[fl
 
 
 class _Rows:
-    """Items one after another, in as many lines as they need."""
+    """Draws items one after another, in as many lines as they need."""
 
     def __init__(self, drawing: Drawing, colours: Colours, at: tuple[float, float], width: float, font: float) -> None:
         self.drawing, self.colours, self.font = drawing, colours, font
@@ -114,7 +114,7 @@ class _Rows:
         return self.x
 
     def flow(self, x: float, text: str) -> None:
-        """A text from an x on; if it does not fit, it goes on in the next lines."""
+        """Draws a text from an x on; if it does not fit, it continues on the next lines."""
         lines = wrapped(text, self.width / self.em, (self.left + self.width - x) / self.em)
         for number, line in enumerate(lines):
             if number:

@@ -14,11 +14,11 @@ from matplotlib.transforms import Affine2D
 from bauklens.show.figure_drawing import Box, Drawing, Path, Piece, Words
 
 _FAMILIES = {"mono": ["DejaVu Sans Mono", "DejaVu Sans"], "sans": ["DejaVu Sans", "DejaVu Sans Mono"]}
-"""Both come with matplotlib; after them come those that the user's settings name first."""
+"""Both come with matplotlib; the first ones in the user's settings follow."""
 
 
 def drawn_by_matplotlib(drawing: Drawing, kind: str, dpi: float, title: str) -> bytes:
-    """A drawing as a file of a kind, ``"pdf"`` or ``"png"``."""
+    """A drawing as a file, ``"pdf"`` or ``"png"``."""
     figure = Figure(figsize=(drawing.width / 72, drawing.height / 72), facecolor=drawing.paper)
     points = Affine2D().scale(1, -1).translate(0, drawing.height).scale(1 / 72) + figure.dpi_scale_trans
     for order, piece in enumerate(drawing.pieces):
@@ -79,7 +79,7 @@ def _families(family: str) -> list[str]:
 
 
 def written_out(text: str) -> str:
-    """A text with every character that no font has as ⟨U+4E2D⟩."""
+    """A text in which every character that no font has is written as ⟨U+4E2D⟩."""
     fonts = _families("mono")
     return "".join(each if each.isascii() or _has(tuple(fonts), each) else f"⟨U+{ord(each):04X}⟩" for each in text)
 

@@ -16,10 +16,10 @@ from bauklens.show.figure_drawing import BASELINE, CHARACTER, Box, Drawing, Word
 from bauklens.show.nouns import layer_called
 
 _NUMBER, _TAB, _HIGH = 0.62, 0.3, 0.85
-"""Over the font size: of a number in a corner, the room beside it, and the height of the corner."""
+"""Over the font size: the size of a number in a corner, the room beside it, and the height of the corner."""
 
 _LINE = 1.4
-"""Of the list, over the font size."""
+"""The size of the list, over the font size."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FigureNote:
 def figure_notes(
     result: LensResult, wanted: Mapping[Cell, str] | None, rows: Sequence[int], columns: Sequence[int]
 ) -> dict[tuple[int, int], FigureNote]:
-    """(row, column) -> the note on that cell, of the cells that a figure shows.
+    """(row, column) -> the note on that cell, for the cells that a figure shows.
 
     Raises:
         LensError: a note is not a text of 1..500 characters, there are too many, or the table lacks a cell.
@@ -89,7 +89,7 @@ def draw_notes(
 
     Args:
         place: x, y and width.
-        written: how a text is written.
+        written: turns a text into what is drawn.
     """
     x, y, width = place
     side = (max((len(str(note.number)) for note in notes), default=0) * CHARACTER + 0.8) * font

@@ -1,6 +1,6 @@
 """What the cells of a publication figure show: pins, and numbers 0..1 for colours.
 
-``viewer/figurevalues.js`` has the same.
+``viewer/figurevalues.js`` computes the same.
 """
 
 import math
@@ -20,10 +20,10 @@ from bauklens.show.nouns import noun, spelling
 from bauklens.show.pinnable import followed_as, in_some_top, is_single
 
 OWN = ("both", "classic", "probability", "token", "rank", "logprob")
-"""Colours that are not measures; the last three are of the first pin."""
+"""Colours that are not measures; the last three show the first pin."""
 
 LONGEST = 30
-"""Characters of a pin's name."""
+"""The most characters of a pin's name."""
 
 _OF_PIN = OWN[3:]
 _RANKS = ("rank", "rank_of_next")
@@ -34,9 +34,9 @@ class Pin:
     """A token that a figure follows.
 
     Attributes:
-        text: how it is written.
+        text: its text as shown.
         place: its place among the pins, which gives it a shape and a colour.
-        probability, rank: (layer, position), NaN in cells of which they are not known.
+        probability, rank: (layer, position), NaN in cells for which they are not known.
         best: (layer, position) int64, its rank if it is in the cell's top k, else 0.
         is_known: whether it is known in every cell.
     """
@@ -56,9 +56,9 @@ class Scale:
     Attributes:
         parts: (layer, position), 0..1 along the scale, NaN in cells without a value.
         bars: (layer, position), 0..1, how long the bar of each cell is; None for no bars.
-        about: what the scale is of, for the legend.
-        ends: what its ends are called.
-        bars_about: what the bars are of.
+        about: what the scale shows, for the legend.
+        ends: the names of its ends.
+        bars_about: what the bars show.
     """
 
     parts: np.ndarray
@@ -87,7 +87,7 @@ def pins_of(result: LensResult, wanted: Sequence[Which]) -> list[Pin]:
 
 
 def _known_as(result: LensResult, which: Which) -> tuple[str, tuple[int, ...]]:
-    """What tells a pin from others, whether it is given by its text or by its ids; of a set, its name does."""
+    """Identifies a pin, whether it is given by its text or by its ids; a set is identified by its name."""
     target = followed_as(result, which)
     if target is None:
         return "", (in_some_top(result, which),)
@@ -105,9 +105,9 @@ def _pin(result: LensResult, which: Which, place: int) -> Pin:
 
 
 def of_token(result: LensResult, token: int, place: int, target: Target | None = None) -> Pin:
-    """A token by its id as a pin; in cells that have it in their top k, its values are those of the table.
+    """A token, given by its id, as a pin; in cells with it in their top k, its values are those of the table.
 
-    Tokens that are as probable share the better rank, as far as that is known.
+    Equally probable tokens share the better rank, as far as it is known.
     """
     if target is None:
         target = followed_as(result, token)
@@ -125,7 +125,7 @@ def of_token(result: LensResult, token: int, place: int, target: Target | None =
 
 
 def scale_of(result: LensResult, colour: str, pins: Sequence[Pin]) -> Scale:
-    """What the colours of cells say.
+    """What the colours of cells mean.
 
     Raises:
         LensError: the colour is not known, or needs a pin.
@@ -134,7 +134,7 @@ def scale_of(result: LensResult, colour: str, pins: Sequence[Pin]) -> Scale:
     if colour not in OWN and colour not in measures:
         raise LensError(f"unknown colour {colour!r}: pass one of {', '.join(map(repr, (*OWN, *measures)))}")
     if colour in _OF_PIN and not pins:
-        raise LensError(f"colour={colour!r} is of the first pin: pass pins=[...]")
+        raise LensError(f"colour={colour!r} needs a pin: pass pins=[...]")
     top = f"probability of the top {noun(result)}"
     if colour in ("both", "classic"):
         largest = largest_magnitude(result) or 1.0
@@ -193,7 +193,7 @@ def _most(values: np.ndarray) -> float:
 
 
 def number(value: float) -> str:
-    """Four digits, as the viewer writes them too.
+    """Four digits, as in the viewer.
 
     >>> number(24_812.4), number(3.25), number(0.00002)
     ('24,812', '3.25', '2e-5')

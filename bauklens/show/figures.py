@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST = 10
-"""Characters of a token in a cell."""
+"""The most characters of a token in a cell."""
 
 _LONGEST_LABEL = 24
-"""The same of a classifier's label, for which columns grow."""
+"""The same for a classifier's label, for which columns grow."""
 
 _LONGEST_TITLE = 40
-"""Characters of what a title says of a column."""
+"""The most characters of a column's name in a title."""
 
 _EVEN = 0.179
 """The luminance on which black and white text can be read equally well, with a contrast of 4.6:1."""
@@ -37,16 +37,16 @@ Limits = tuple[float, float]
 """The ends of a scale, the lower one first."""
 
 _FROM_ONE = {"rank_of_next"}
-"""Measures of which 1 is the least; of all others it is 0, or a negative number."""
+"""Measures whose least value is 1; for all others it is 0, or a negative number."""
 
 _MOST_COLUMNS = 120
-"""Columns of a heat map up to which each has its name, and each cell a text: more would not be a figure to look at."""
+"""The most columns of a heat map with names, and texts in cells; more could not be read."""
 
 MOST_LEADERS = 8
-"""How many tokens a figure follows across layers unasked."""
+"""How many tokens a figure follows across layers by default."""
 
 _LONGEST_LEGEND = 20
-"""Lines of a legend's column."""
+"""The most lines in a column of the legend."""
 
 KINDS = ("heatmap", "trajectory", "race", "picture")
 INSIDE = (True, False, "numbers")
@@ -80,8 +80,8 @@ def heat_map(
         measure: a measure of the result, or a target, by its text or id, for its probability.
         tokens: what the cells show: the most probable tokens (True), nothing (False), or ``"numbers"``. If there are
             more than 120 columns, they show nothing.
-        title: a text above.
-        cmap: a colormap of matplotlib, by its name.
+        title: a text above the figure.
+        cmap: the name of a colormap of matplotlib.
         limits: the ends of the scale, the lower one first; None begins it at 0.
 
     Raises:
@@ -130,7 +130,7 @@ def _mark_generated(axes: "Axes", result: LensResult, named: Sequence[int]) -> N
 
 
 def colormap(name: str) -> Any:
-    """A colormap of matplotlib; raises a LensError if there is none of that name."""
+    """A colormap of matplotlib; raises a LensError if the name is unknown."""
     import matplotlib
 
     if name not in matplotlib.colormaps:
@@ -162,11 +162,11 @@ def rising(limits: Limits, name: str = "limits") -> tuple[float, float]:
 def trajectory(result: LensResult, position: int | None = None, *, title: str | None = None) -> "Figure":
     """The probabilities of tokens across layers at one position: of all targets, or else of :func:`leaders`.
 
-    A token that is not a target is drawn only where it is in the top k.
+    A token that is not a target is drawn only in layers that have it in their top k.
 
     Args:
         position: a position in the table; negative ones count from the last column; None is the result's main one.
-        title: a text above; None says which position it is.
+        title: a text above; None names the position.
 
     Raises:
         LensError: matplotlib is not installed, or the result does not have that position.
@@ -208,13 +208,13 @@ def named_column(result: LensResult, column: int) -> str:
 
 
 def leaders(result: LensResult, column: int, most: int = MOST_LEADERS) -> tuple[list[int], int]:
-    """What leads anywhere at a column: the tokens that are the most probable in some layer.
+    """The leaders at a column: the tokens that are the most probable in some layer.
 
-    Of many, the last layer's is kept, and those whose probabilities, in the layers in which they lead, add up to most.
+    If there are many, the last layer's is kept, and those whose probabilities in the layers that they lead sum to most.
     The viewer's charts follow the same ones (``leaders`` of ``bauklens/viewer/pins.js``).
 
     Returns:
-        At most so many token ids, in the order in which they come to lead, and how many there are in all.
+        At most ``most`` token ids, in the order in which they first lead, and how many there are in all.
     """
     tops = result.top_ids[:, column, 0].tolist()
     weights = dict.fromkeys(tops, 0.0)
@@ -226,7 +226,7 @@ def leaders(result: LensResult, column: int, most: int = MOST_LEADERS) -> tuple[
 
 
 def _where_known(result: LensResult, token: int, column: int) -> np.ndarray:
-    """A token's probability in every layer at a column, (layer,); NaN where it is not in the top k."""
+    """A token's probability in every layer at a column, (layer,); NaN if it is not in the top k."""
     is_it = result.top_ids[:, column] == token  # (layer, rank)
     found = (result.top_probs[:, column] * is_it).sum(axis=-1)
     return np.where(is_it.any(axis=-1), found, np.nan)
@@ -242,7 +242,7 @@ def inside_of(result: LensResult, values: np.ndarray, tokens: bool | str) -> lis
 
 
 def values_of(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
-    """The values of a heat map, (layer, position), and what they are.
+    """The values of a heat map, (layer, position), and their name.
 
     Raises:
         LensError: the result has no such measure or target.
@@ -263,7 +263,7 @@ def values_of(result: LensResult, measure: Which) -> tuple[np.ndarray, str]:
 
 
 def limits_of(result: LensResult, measure: Which, values: np.ndarray) -> tuple[float, float]:
-    """The ends of the scale: it begins at 0, so that values that are nearly the same look so.
+    """The ends of the scale, which begins at 0, so that nearly equal values look nearly equal.
 
     A classifier's probabilities go to 1; all else goes to the largest value that is not far beyond the others, see
     :func:`bauklens.show.scales.scale_of`.
@@ -278,13 +278,13 @@ def limits_of(result: LensResult, measure: Which, values: np.ndarray) -> tuple[f
 
 
 def axis_head(result: LensResult, column: int) -> str:
-    """What a column is called at an axis."""
+    """The name of a column at an axis."""
     head = column_head(result, column)
     return head if is_part(result, column) else _cut(head, _LONGEST)
 
 
 def short(result: LensResult, text: str) -> str:
-    """What a model predicts as a figure shows it: at most ten characters of a token, and 24 of a label."""
+    """A prediction as a figure shows it: at most ten characters of a token, and 24 of a label."""
     return _cut(spelling(result)(text), _LONGEST_LABEL if noun(result) == "label" else _LONGEST)
 
 

@@ -1,4 +1,4 @@
-"""Which columns a static table shows one by one, and which together as the band of a picture."""
+"""Which columns a static table shows separately, and which together as the band of a picture."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,11 +10,11 @@ from bauklens.result.result import LensResult
 _Thing = TypeVar("_Thing", bound=Hashable)
 
 MOST_SHOWN = 40
-"""Columns of pictures up to which a static table shows all of them."""
+"""The most columns of pictures that a static table shows separately."""
 
 
 def folded(result: LensResult) -> list[int | Band]:
-    """What a static table shows: columns by their place, and bands if the pictures have very many columns."""
+    """The columns of a static table: places of columns, and bands if the pictures have very many columns."""
     bands = bands_of(result)
     if sum(len(band.columns) for band in bands) <= MOST_SHOWN:
         bands = []
@@ -24,15 +24,15 @@ def folded(result: LensResult) -> list[int | Band]:
 
 
 def folded_in_words(shown: Sequence[int | Band]) -> str:
-    """A sentence that says what was folded; empty if nothing was."""
+    """A sentence about what was folded; empty if nothing was."""
     bands = [each for each in shown if isinstance(each, Band)]
     if not bands:
         return ""
     count = sum(len(band.columns) for band in bands)
     what = f"{bands[0].name} is one column" if len(bands) == 1 else f"{bands[0].name} and others are one column each"
     return (
-        f"Without JavaScript, {what} ({count:,} positions), which shows what is at the top at most of them, and at how "
-        "many; its colours are means. The viewer opens it."
+        f"Without JavaScript, {what} ({count:,} positions), which shows the most frequent prediction and how often it "
+        "occurs; its colours are means. The viewer opens it."
     )
 
 

@@ -15,14 +15,14 @@ from bauklens.result.tokens import printable
 from bauklens.show.legends import distance_legend
 
 MOST_BESIDE = 6
-"""Lenses up to which a viewer shows all side by side, and compares any two."""
+"""The most lenses that a viewer shows side by side, and compares in pairs."""
 
 _ATTRIBUTES = ("stream", "decoder", "model", "prompt", "edited", "norm")
 
 
 @dataclass(frozen=True)
 class Name:
-    """What a lens is called, and what its name is short for."""
+    """The short name of a lens, and its full name."""
 
     short: str
     full: str
@@ -30,14 +30,14 @@ class Name:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the viewer is told of lenses together.
+    """What the viewer needs to know about several lenses together.
 
     Attributes:
         paired: whether their columns correspond to each other.
-        linked: of each lens what names its columns in all of them: the position in the first.
-        axis: the names of all columns, in order, if some are in one lens only.
-        between: of each lens ``"OTHER NAME"`` -> a measure of it and another together, (layer, position of the lens).
-        legends: of each lens the number of another -> what the distance between them is.
+        linked: for each lens, the shared names of its columns: their positions in the first lens.
+        axis: the names of all columns, in order, if some are only in one lens.
+        between: for each lens, ``"OTHER NAME"`` -> a measure of it and another together, (layer, position of the lens).
+        legends: for each lens, the number of another -> what the distance between them is.
         compared: whether they are the two of a comparison.
     """
 
@@ -49,7 +49,7 @@ class Joint:
     compared: bool = False
 
     def head(self, place: int) -> dict[str, Any]:
-        """What is told of one lens."""
+        """The part about one lens."""
         return {
             "paired": self.paired,
             "compared": self.compared,
@@ -61,7 +61,7 @@ class Joint:
 
 
 def joint(lenses: Sequence[LensResult], comparison: Comparison | None = None) -> Joint:
-    """What lenses have to do with each other; of a comparison they are the two whole ones."""
+    """How lenses relate to each other; those of a comparison are the two whole ones."""
     if comparison is not None:
         return _of_two(lenses, comparison)
     first = lenses[0]
@@ -77,7 +77,7 @@ def joint(lenses: Sequence[LensResult], comparison: Comparison | None = None) ->
 
 
 def _apart(one: LensResult, other: LensResult) -> np.ndarray:
-    """The least distance in every cell of the one; NaN in rows that the other does not have."""
+    """The least distance in every cell of one lens; NaN in rows that the other does not have."""
     rows = [row for row, layer in enumerate(one.layers) if layer in other.layers]
     layers = [one.layers[row] for row in rows]
     columns = range(len(one.positions))
@@ -111,7 +111,7 @@ def _of_two(lenses: Sequence[LensResult], comparison: Comparison) -> Joint:
 
 
 def names_of(lenses: Sequence[LensResult]) -> list[Name]:
-    """What tells lenses apart: all that they differ in, and a number where that is nothing."""
+    """Names that distinguish lenses: all that they differ in, and a number if they differ in nothing."""
     differ = [name for name in _ATTRIBUTES if len({getattr(lens, name) for lens in lenses}) > 1]
     for name in differ:
         one = [str(getattr(lens, name)) for lens in lenses]
@@ -125,7 +125,7 @@ def names_of(lenses: Sequence[LensResult]) -> list[Name]:
 
 
 def names_of_two(comparison: Comparison) -> list[Name]:
-    """What tells the lenses of a comparison apart."""
+    """Names that distinguish the lenses of a comparison."""
     return _named(comparison.short_names, comparison.names)
 
 

@@ -1,4 +1,4 @@
-"""What the legend of a table says of its colours, bars and marks."""
+"""The legend of a table: its colours, bars and marks."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from bauklens.result.tokens import printable
 from bauklens.show.numbers import readable_magnitude
 
 _LONGEST = 100
-"""Characters of what was edited; a note below the table tells all of it."""
+"""The most characters about what was edited; a note below the table has the full text."""
 
 
 def largest_magnitude(result: LensResult) -> float:
-    """The largest magnitude from position 1 on, as position 0 dwarfs all others; of position 0 if there is no other."""
+    """The largest magnitude from position 1 on, as position 0 dwarfs all others, unless it is the only one."""
     later = result.magnitude[:, result.positions >= 1]
     magnitudes = later if later.size else result.magnitude
     return float(np.nan_to_num(magnitudes).max(initial=0.0))
@@ -37,7 +37,7 @@ def unread_legend(*results: LensResult) -> str:
     if not any(all(is_unread(result, column) for result in results) for column in range(len(first.positions))):
         return ""
     read = " or ".join(dict.fromkeys(str(result.check["only_position"]) for result in results))
-    return f"grey: nothing of the model’s own confirms these columns, as its head reads position {read} only"
+    return f"grey: no output of the model confirms these columns, as its head reads only position {read}"
 
 
 def edited_legend(result: LensResult) -> str:
@@ -46,7 +46,7 @@ def edited_legend(result: LensResult) -> str:
 
 
 def both_edited_legend(results: Sequence[LensResult], names: Sequence[str]) -> str:
-    """The same of two lenses that are compared."""
+    """The same for two lenses that are compared."""
     edited = [name for result, name in zip(results, names, strict=True) if result.edited_cells.any()]
     return f"edited here: in {' and '.join(edited)}" if edited else ""
 
@@ -56,10 +56,10 @@ def _cut(text: str) -> str:
 
 
 def distance_legend(known: bool) -> str:
-    """What the colour of a cell of two lenses means.
+    """What the colour of a cell means in a comparison.
 
     Args:
-        known: whether the distance is that of the full predictions, and not only the least that it can be.
+        known: whether the distance is that of the full predictions, and not only a lower bound.
     """
     if known:
         return "Jensen-Shannon distance between the predictions: 0 the same, 1 nothing in common"
@@ -67,5 +67,5 @@ def distance_legend(known: bool) -> str:
 
 
 def largest_known(values: np.ndarray) -> float:
-    """The largest number of some values that are 0 or more; 0 if there is none."""
+    """The largest of some values that are 0 or more; 0 without values."""
     return float(values[np.isfinite(values)].max(initial=0.0))

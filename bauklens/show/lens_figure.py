@@ -24,7 +24,7 @@ from bauklens.show.nouns import noun
 _KINDS = (".svg", ".pdf", ".png")
 
 _WIDTHS, _FONTS, _DPI = (20, 2000), (3, 40), (20, 2400)
-"""Least and largest: millimetres, points, dots per inch."""
+"""The least and the largest: millimetres, points, dots per inch."""
 
 
 class LensFigure:
@@ -45,7 +45,7 @@ class LensFigure:
         return f"<LensFigure: {self.width:.0f} x {self.height:.0f} mm>"
 
     def svg(self) -> str:
-        """The figure as SVG: its texts are texts, in DejaVu Sans Mono or the reader's own fonts."""
+        """The figure as SVG, with real text, in DejaVu Sans Mono or the reader's own fonts."""
         return svg(self._drawing, self.caption)
 
     def png(self, dpi: float = 300) -> bytes:
@@ -60,7 +60,7 @@ class LensFigure:
         return self._drawn("png", _between("dpi", dpi, _DPI))
 
     def pdf(self) -> bytes:
-        """The figure as PDF, whose texts are texts.
+        """The figure as PDF, with real text.
 
         Raises:
             LensError: matplotlib is not installed.
@@ -71,8 +71,8 @@ class LensFigure:
         """Writes the figure to a file.
 
         Args:
-            path: where to write it, atomically; it ends in ``.svg``, ``.pdf`` or ``.png``.
-            dpi: dots per inch of a PNG, 20..2400.
+            path: the file to write, atomically; it ends in ``.svg``, ``.pdf`` or ``.png``.
+            dpi: dots per inch for a PNG, 20..2400.
 
         Raises:
             LensError: the path ends in something else, matplotlib is not installed, or the dpi are out of range.
@@ -133,7 +133,7 @@ def lens_figure(
         raise LensError("the classic look has colours of its own: leave out palette")
     if colour != "classic" and color is not None:
         raise LensError(
-            f"color={color!r} is of the classic look: pass colour='classic' too, or leave it out (colour= is what the "
+            f"color={color!r} needs the classic look: pass colour='classic' too, or leave it out (colour= is what the "
             "background shows)"
         )
     rows = chosen_layers(result.layers, layers)
@@ -189,7 +189,7 @@ def _columns(
 
 
 def _chart_column(result: LensResult, columns: Sequence[int]) -> int:
-    """The main position if it is shown, else the last that is."""
+    """The main position if it is shown, else the last one shown."""
     main = result.column_of(None)
     return main if main in columns else columns[-1]
 
@@ -200,7 +200,7 @@ def _unmapped(result: LensResult, rows: Sequence[int]) -> str:
 
 
 def _caption(result: LensResult, rows: Sequence[int], columns: Sequence[int]) -> str:
-    """What a figure is of, in sentences."""
+    """What a figure shows, in sentences."""
     from bauklens.show.page import lens_caption
 
     prompt = cut_to(printable(result.prompt), 300)

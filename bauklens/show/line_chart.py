@@ -1,4 +1,4 @@
-"""Line charts of a static page: where lines, bands and ticks are, which a template draws as SVG. Needs no script."""
+"""Line charts of a static page: places of lines, bands and ticks, drawn as SVG by a template. Needs no script."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 WIDTH, HEIGHT, LEFT = 360, 190, 40
-"""Of a chart, and where its axis is."""
+"""The size of a chart, and the place of its axis."""
 
 _RIGHT, _TOP, _BOTTOM = 8, 8, 20
 
@@ -21,9 +21,9 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         values, low, high: (place,), the line and the ends of its band; NaN leaves a gap.
-        colour: which of the stylesheet's colours, from 0; -1 and -2 are lines that are only for reference.
+        colour: the number of a colour in the stylesheet, from 0; -1 and -2 are lines for reference only.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Line:
 
 
 def line_chart(title: str, names: Sequence[str], lines: Sequence[Line]) -> dict[str, Any]:
-    """What the template ``line_charts.html`` is given of one chart, which is there as a table too.
+    """The arguments of the template ``line_charts.html`` for one chart, which the page also shows as a table.
 
     Args:
-        names: (place,), what the places along the axis are called.
+        names: (place,), the names of the places along the axis.
     """
     every = np.concatenate([np.concatenate([line.values, line.low, line.high]) for line in lines])
     every = every[np.isfinite(every)]
@@ -103,7 +103,7 @@ def _value(line: Line, place: int) -> str:
 
 
 def _step(spread: float) -> float:
-    """A round number, three to seven of which make up a spread."""
+    """A round number that fits into a spread three to seven times."""
     if not spread > 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(spread / 3))

@@ -1,4 +1,4 @@
-"""Scripts and styles without what a browser does not read: comments, indents, spaces, empty lines. No name changes."""
+"""Scripts and styles without what a browser ignores: comments, indents, spaces, empty lines. Names do not change."""
 
 import re
 
@@ -15,7 +15,7 @@ _STYLE = re.compile(r"""("[^"\n]*")|/\*.*?\*/|\s*([{};,])\s*|(:)\s+|\s+""", re.D
 def minified_script(script: str) -> str:
     """A script in fewer characters; lines stay lines, as some statements end with them.
 
-    It is to be written as this package's are: a pattern follows a sign, and no text runs over several lines.
+    It must be written like this package's scripts: a pattern follows a sign, and no text spans several lines.
     """
     parts: list[str] = []
     end = 0
@@ -46,7 +46,7 @@ def minified_style(style: str) -> str:
 
 
 def _needs_space(around: str) -> bool:
-    """Whether the characters before and after a space would be read as one sign or name without it."""
+    """Whether the characters around a space would be read as one sign or name without it."""
     return around in ("++", "--", "+-", "-+", "//") or len(_WORD.findall(around)) == 2
 
 

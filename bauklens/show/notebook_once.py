@@ -1,4 +1,4 @@
-"""Which output of a notebook carries the viewer's script, so that a notebook holds it once."""
+"""Which output of a notebook contains the viewer's script, so that a notebook has it only once."""
 
 import sys
 from typing import Any
@@ -7,11 +7,11 @@ _carrier: dict[str, Any] = {"version": None, "cell": None, "run": None}
 
 
 def carries_script(version: str) -> bool:
-    """Whether the output that is being made is to carry the script of this version.
+    """Whether the output that is being made should contain the script of this version.
 
-    One output of a notebook does: the first of the cell that showed a lens first, again whenever that cell is run anew,
-    and another where it was deleted. Where outputs do not share a page (Colab), or it is not known which cell runs (a
-    frontend that does not tell, a plain file), each does.
+    One output of a notebook does: the first output of the first cell that showed a lens, again whenever that cell is
+    rerun, and another one if it was deleted. If outputs do not share a page (Colab), or it is not known which cell runs
+    (a frontend that does not report it, a plain file), every output does.
     """
     running = _running()
     if running is None:
@@ -25,7 +25,7 @@ def carries_script(version: str) -> bool:
 
 
 def _running() -> tuple[str, int, list[str]] | None:
-    """The id of the notebook cell that runs, the number of its run, and the ids of cells that were deleted since."""
+    """The id of the running notebook cell, the number of its run, and the ids of cells that were deleted since."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     if shell is None or "google.colab" in sys.modules or not hasattr(shell, "get_parent"):

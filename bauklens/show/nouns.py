@@ -1,4 +1,4 @@
-"""What texts call the things of a result, and how what its model predicts is written."""
+"""The words for the things of a result, and how its model's predictions are written."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from bauklens.vocabulary import EMBED, LABELS
 
 
 def noun(result: LensResult) -> str:
-    """``"token"``; of a classifier ``"label"``."""
+    """``"token"``, or for a classifier ``"label"``."""
     return "label" if result.predicts == LABELS else "token"
 
 

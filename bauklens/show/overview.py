@@ -1,4 +1,4 @@
-"""The table at the top of a report: one row per result, with its answer, where that was decided, and a small line."""
+"""The table at the top of a report: one row per result, with its answer, the deciding layer, and a small line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bauklens.show.sources import shortened
 from bauklens.vocabulary import STREAM_CAPTIONS
 
 WIDTH, HEIGHT = 96, 20
-"""Of the small lines, in pixels."""
+"""The size of the small lines, in pixels."""
 
 _LONGEST = 80
 """Characters of a prompt in a row."""
@@ -28,16 +28,16 @@ class Entry:
 
     Attributes:
         section: the number of the section that it opens, from 1.
-        heading: what the caller calls it, if that is not its prompt.
+        heading: the caller's name for it, if that is not its prompt.
         prompt, whole: its prompt, cut after a word, and all of it.
-        lens: what tells it from the others; empty if only the prompt does.
+        lens: how it differs from the others; empty if only in the prompt.
         answer: the most probable token of the last layer at the main position.
-        probability: of the answer there, 0..1.
+        probability: the probability of the answer there, 0..1.
         decided: the label of the first layer from which the answer stays the most probable token.
         place: the row of that layer, from 0.
         entropy: at the last layer, in nats; None if the result does not have it.
         line: points of the answer's probability through the layers, in the units of :data:`WIDTH` and :data:`HEIGHT`.
-        mark: where the layer of decision is in it, from the left.
+        mark: the place of the deciding layer in the line, from the left.
         told: the line in words.
     """
 
@@ -79,7 +79,7 @@ def _lenses(shown: Shown) -> list[tuple[str, LensResult]]:
 
 
 def _telling_apart(lenses: Sequence[LensResult]) -> list[str]:
-    """Model, stream and decoder of each lens, as far as they are not the same in all."""
+    """Model, stream and decoder of each lens, as far as they differ."""
     told = [
         (lens.model, STREAM_CAPTIONS.get(lens.stream, lens.stream), lens.decoder_called or "logit lens")
         for lens in lenses
@@ -119,7 +119,7 @@ def _entry(section: int, heading: str, called: str, lens: LensResult) -> Entry:
 
 
 def _through_the_layers(lens: LensResult, column: int, answer: int) -> np.ndarray:
-    """(layer,), the probability of a token at a column; 0 where it is not known, as it is not in the top k."""
+    """(layer,), the probability of a token at a column; 0 if it is not known, because it is not in the top k."""
     try:
         value = lens.target(answer).probability[:, column]
     except LensError:

@@ -37,7 +37,7 @@ from bauklens.show.static_table import excerpt, table, templates
 from bauklens.vocabulary import LOOKS, NORMS, STREAM_CAPTIONS
 
 _MOST_HOVERED = 12
-"""Sections of a page up to which the static tables show the top k on hover, which is half of their size."""
+"""The most sections of a page whose static tables show the top k on hover, which is half of their size."""
 
 
 def fragment(
@@ -50,14 +50,14 @@ def fragment(
 ) -> str:
     """The HTML of one result with its style, for a notebook, which contains the viewer's script and style once.
 
-    If a frontend takes style and script away, as GitHub does, the table has the probabilities as text.
+    If a frontend removes style and script, as GitHub does, the table shows the probabilities as text.
 
     Args:
         result: one, or several that share a viewer.
         look: one of :data:`bauklens.vocabulary.LOOKS`.
         color: the colour of the classic look at the largest magnitude.
         note: a sentence below the tables.
-        state: what the viewer begins with, as ``viewer/state.js`` has it.
+        state: the viewer's state at the start, in the form of ``viewer/state.js``.
 
     Raises:
         LensError: the look or colour is unknown.
@@ -77,11 +77,11 @@ def fragment(
 
 
 def figure(results: Shown | Sequence[Shown], *, state: Mapping[str, Any] | None = None) -> str:
-    """The HTML of one viewer alone, for a page that has the script and the style.
+    """The HTML of one viewer, for a page that already has the script and the style.
 
     Args:
         results: one, or several that share a viewer.
-        state: what the viewer begins with, as ``viewer/state.js`` has it.
+        state: the viewer's state at the start, in the form of ``viewer/state.js``.
     """
     shown = _figure([results] if isinstance(results, Shown) else results, LOOKS[0], None, state, brief=True)
     return templates().get_template("figure.html").render(figure=shown)
@@ -149,9 +149,9 @@ def save_report(
 ) -> None:
     """Writes one HTML file with every result, its data and its provenance; the file makes no requests.
 
-    Consecutive results for the same tokens share one viewer. If there are several viewers, a table above them has a row
-    for each result, with its answer, and opens one at a time. If a table has very many cells, its numbers are rounded
-    to about four digits, and without JavaScript only an excerpt is shown.
+    Consecutive results for the same tokens share one viewer. If there are several viewers, a table above them has one
+    row per result, with its answer, and opens one viewer at a time. If a table has very many cells, its numbers are
+    rounded to about four digits, and without JavaScript only an excerpt is shown.
 
     Args:
         results: one result or several; each may have its own heading, as (heading, result).
@@ -161,7 +161,7 @@ def save_report(
         color: the colour of the classic look at the largest magnitude: ``#rrggbb``, or three numbers 0..255.
 
     Raises:
-        LensError: there is no result, the look or colour is unknown, or the path cannot be written.
+        LensError: results is empty, the look or colour is unknown, or the path cannot be written.
     """
     several = [results] if isinstance(results, Shown) else results
     write_atomically(path, page(several, title=title, look=look, color=color).encode("utf-8", "replace"))
@@ -176,10 +176,10 @@ def _figure(
     brief: bool = False,
     hover: bool = True,
 ) -> dict[str, Any]:
-    """What the template of a figure is given: the results of one viewer.
+    """The arguments of the template of a figure: the results of one viewer.
 
     Args:
-        given: what the viewer begins with, where that is not the usual.
+        given: the viewer's state at the start, if it is not the usual one.
         brief: whether the static tables are as small as they can be.
         hover: whether their cells show the top k on hover.
     """
@@ -218,7 +218,7 @@ def _figure(
 
 
 def _differ_by_decoder(results: Sequence[Shown]) -> bool:
-    """Whether these are a few lenses of the same states through decoders, which are best seen side by side."""
+    """Whether these are a few lenses of the same states through several decoders, which are best seen side by side."""
     lenses = [each for each in results if isinstance(each, LensResult)]
     decoders = {lens.decoder for lens in lenses}
     one_stream = len({lens.stream for lens in lenses}) == 1
@@ -226,7 +226,7 @@ def _differ_by_decoder(results: Sequence[Shown]) -> bool:
 
 
 def _lens_part(result: LensResult, beside: bool, brief: bool, hover: bool) -> dict[str, Any]:
-    """What the template of one lens is given; beside others, the logit lens is called by its name."""
+    """The arguments of the template of one lens; beside others, the logit lens is named."""
     shown, left_out = excerpt(result)
     decoder = result.decoder_called or ("logit lens" if beside else "")
     return {
@@ -272,7 +272,7 @@ def _comparison_part(comparison: Comparison, brief: bool) -> dict[str, Any]:
 
 
 def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]]:
-    """The lenses of a part, and what they are called below it."""
+    """The lenses of a part, and their names below it."""
     if isinstance(shown, Comparison):
         names = (name.short for name in names_of_two(shown))
         return [*zip(names, (shown.one, shown.other), strict=True)]
@@ -280,7 +280,7 @@ def _named(shown: Shown, part: Mapping[str, Any]) -> list[tuple[str, LensResult]
 
 
 def lens_caption(lens: LensResult) -> str:
-    """What a lens is of: its stream, model and decoder."""
+    """A lens in words: its stream, model and decoder."""
     stream, norm = STREAM_CAPTIONS.get(lens.stream, lens.stream), NORMS.get(lens.norm, lens.norm)
     through = f" through the {printable(lens.decoder_called)}" if lens.decoder_called else ""
     source = source_of(lens)

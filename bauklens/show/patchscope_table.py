@@ -30,8 +30,8 @@ def _ranking(found: Patchscope) -> dict[str, Any]:
         for row, layer in enumerate(found.layers)
     ]
     note = (
-        "Patchscope: what the model goes on with, coloured by the probability of the first token. "
-        f"With nothing put in, it goes on with “{printable(found.clean)}”. "
+        "Patchscope: the model's continuations, coloured by the probability of the first token. "
+        f"With nothing put in, it continues with “{printable(found.clean)}”. "
     )
     return {
         "caption": f"States of {source} in {found.model}, put into {target}",
@@ -49,7 +49,7 @@ def _top(found: Patchscope, ids: Any, probs: Any) -> tuple[str, float, str]:
 
 
 def _said(found: Patchscope, row: int) -> tuple[str, float, str]:
-    """What the model goes on with, with the most probable first tokens on hover."""
+    """The model's continuation, with the most probable first tokens on hover."""
     into = f"put in at {found.into_layers[row]}; first token: "
     listed = _listed(found, found.top_ids[row], found.top_probs[row])
     return visible(found.texts[row]), float(found.top_probs[row, 0]), into + listed

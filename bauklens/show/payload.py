@@ -29,25 +29,25 @@ _PLAIN_BYTES = 32 << 10
 """A block up to this size is not packed, so that a browser without DecompressionStream can read it."""
 
 _LOSSLESS = 200_000
-"""If a lens has more numbers, they are rounded to about four digits to keep the page small."""
+"""If a lens has more numbers than these, they are rounded to about four digits to keep the page small."""
 
 _LEVEL = 7
-"""How hard zlib tries to find what was there before, in small pages, and in texts and top tokens of large ones."""
+"""How hard zlib searches for repetitions in small pages, and in texts and top tokens of large ones."""
 
 _LARGE = 1 << 20
-"""Bytes of a page from which on the rest of its numbers is packed quickly."""
+"""Beyond this many bytes, the rest of a page's numbers is packed quickly."""
 
 _REPEATING = "top"
-"""The first array, in which the same stretches occur again and again, as tokens stay at the top for many layers."""
+"""The first array, in which the same stretches repeat, as tokens stay at the top for many layers."""
 
 _MANY = 2_000_000
-"""If a lens has more numbers than these, they are rounded to about three digits, but for those of targets."""
+"""If a lens has more numbers than these, they are rounded to about three digits, except those of targets."""
 
 _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
 
 _FEWER_BITS = 10
-"""The same of very many numbers."""
+"""The same for very many numbers."""
 
 _BRIEF_BITS = 15
 """The same in a notebook."""
@@ -66,9 +66,9 @@ def views(
     """JSON for a script element: the lenses of one viewer, and the state that it starts with.
 
     Args:
-        captions: the caption of each.
-        comparison: what the lenses are the two of, if they are compared.
-        brief: whether to write numbers to about five digits, for a notebook, in whose Python they are exact.
+        captions: the caption of each lens.
+        comparison: the comparison that the two lenses belong to, if they are compared.
+        brief: whether to write numbers to about five digits, for a notebook, where Python has the exact ones.
     """
     joined = joint(lenses, comparison)
     named = names_of(lenses) if comparison is None else names_of_two(comparison)
@@ -81,7 +81,7 @@ def views(
 
 
 def inert(data: Any) -> Markup:
-    """JSON that is inert inside a script element: nothing in it can end the element or start a comment."""
+    """JSON that is safe inside a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
@@ -151,7 +151,7 @@ def _view(
 
 
 def _edited(lens: LensResult) -> dict[str, Any]:
-    """What was edited, and which cells, as blocks of rows and positions; nothing if there was no edit."""
+    """What was edited, and which cells, as blocks of rows and positions; empty without an edit."""
     blocks = in_blocks(lens.edited_cells)
     if not blocks:
         return {}
@@ -163,7 +163,7 @@ def _edited(lens: LensResult) -> dict[str, Any]:
 
 
 def _told(lens: LensResult, bits: int) -> dict[str, Any]:
-    """The rest of a result, of which the viewer makes JSON; where its numbers are rounded, that says so."""
+    """The rest of a result, which the viewer exports as JSON; it states whether numbers are rounded."""
     head = lens.head()
     digits = _DIGITS.get(bits)
     return head | {"provenance": head["provenance"] | {"rounded": f"to about {digits} digits"}} if digits else head
@@ -205,7 +205,7 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _float32(value: np.ndarray, bits: int) -> np.ndarray:
-    """(any shape) -> flat float32; rounded to fewer bits, where that is wanted and the value is a number."""
+    """(any shape) -> flat float32; numbers are rounded to fewer bits if asked for."""
     flat = np.ascontiguousarray(value, dtype="<f4").ravel()
     lost = 23 - bits
     if not lost:
@@ -226,9 +226,9 @@ def _thousandths(probabilities: np.ndarray) -> np.ndarray:
 def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Texts as JSON and arrays, one after another, in base64.
 
-    Packed, an array stands byte by byte (the first byte of all its numbers, then the second of all), which compresses
-    well, and the whole is in zlib's format. In the numbers of most arrays zlib finds nothing but runs of the same byte:
-    that it looks for no more than these takes a seventh of the time, and pages are hardly larger.
+    A packed array is written byte by byte (the first byte of all its numbers, then the second of all), which compresses
+    well, and the whole is in zlib's format. In the numbers of most arrays, zlib finds only runs of the same byte.
+    Searching only for these takes a seventh of the time, and pages are hardly larger.
     """
     told = {key: json.dumps(value).encode() for key, value in texts.items()}
     packed = sum(map(len, told.values())) + sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
@@ -243,7 +243,7 @@ def _block(texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _packed(block: bytes, repeating: int) -> bytes:
-    """A block in zlib's format, in whose first so many bytes the same stretches occur again."""
+    """A block in zlib's format; the given number of bytes at its start has stretches that repeat."""
     if len(block) < _LARGE:
         return zlib.compress(block, _LEVEL)
     view = memoryview(block)

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ABREAST = 3
-"""Pictures beside each other."""
+"""The most pictures beside each other."""
 
 _SIDE = 4.5
-"""Inches of a picture."""
+"""The size of a picture, in inches."""
 
 _ROOM = 0.35
-"""Inches of a patch that hold a text."""
+"""The least size of a patch with a text, in inches."""
 
 _STRONGEST = 0.8
-"""How opaque a patch is at a probability of 1, or at the largest one that is shown."""
+"""How opaque a patch is at the largest probability of the scale."""
 
 
 def picture_figure(result: LensResult, layer: int | str = -1, token: Which | None = None) -> "Figure":
@@ -37,17 +37,17 @@ def picture_figure(result: LensResult, layer: int | str = -1, token: Which | Non
 
     Args:
         layer: the label or number of a layer; negative ones count blocks from the last.
-        token: a target, or a token by its id or its text, whose probability is shown. It is known in every patch if it
-            was followed; else where it is in the top k, and the other patches are hatched. By default each patch shows
-            its most probable token.
+        token: a target, or a token by its id or its text, whose probability is shown. It is known in every patch if the
+            token was followed; otherwise only in patches with the token in their top k, and the others are hatched. By
+            default, each patch shows its most probable token.
 
     Raises:
-        LensError: matplotlib is not installed, there is no position of which it is known which part of a picture it
-            reads, or no such layer or token.
+        LensError: matplotlib is not installed, it is not known for any position which part of a picture it reads, or
+            the layer or token is unknown.
     """
     pictures = [picture for picture in result.pictures if np.isin(result.positions, picture.grid).any()]
     if not pictures:
-        raise LensError("this lens has no position of which it is known which part of a picture it reads")
+        raise LensError("for no position of this lens is it known which part of a picture it reads")
     (row,) = chosen_layers(result.layers, layer)
     values, name, exact = (result.top_probs[..., 0], "", True) if token is None else _followed(result, token)
     rows, across = -(-len(pictures) // _ABREAST), min(len(pictures), _ABREAST)
@@ -79,12 +79,12 @@ def _range(result: LensResult, pictures: list[Picture], values: np.ndarray) -> s
 
 
 def _inside(result: LensResult, pictures: list[Picture]) -> np.ndarray:
-    """Whether each position reads a part of one of some pictures, (position,) bool."""
+    """Whether each position reads a part of any of some pictures, (position,) bool."""
     return np.isin(result.positions, np.concatenate([picture.grid.ravel() for picture in pictures]))
 
 
 def _largest(result: LensResult, pictures: list[Picture], values: np.ndarray) -> float:
-    """The largest known value at the positions of some pictures, in any layer, so that figures of layers compare."""
+    """The largest known value at the positions of some pictures, in any layer, so figures of layers are comparable."""
     return float(np.nan_to_num(values[:, _inside(result, pictures)]).max(initial=0.0))
 
 
@@ -164,7 +164,7 @@ def _pixels(picture: Picture) -> Any:
 
 
 def _faded(pixels: Any) -> np.ndarray:
-    """(height, width, 3) 0..1, most of its colour taken away, so that that of the patches is seen."""
+    """(height, width, 3) 0..1, with most of the colour removed, so that the colours of the patches are visible."""
     scaled = np.asarray(pixels, np.float32) / (255 if pixels.dtype == np.uint8 else 1)
     colour = np.repeat(scaled[..., None], 3, axis=-1) if scaled.ndim == 2 else scaled[..., :3]
     grey = colour.mean(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The pictures of results: in a page without script, and what the viewer is given of them."""
+"""The pictures of results, in a page without script and for the viewer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +11,16 @@ from bauklens.show.folding import commonest
 from bauklens.show.nouns import noun, spelling
 
 _WIDEST, _MOST_PATCHES = 16, 256
-"""The columns and the patches up to which a picture's grid is a table of its tokens; a larger one is counted."""
+"""The most columns and patches of a picture shown as a table of tokens; those of a larger one are counted."""
 
 _LISTED = 8
 
 _LONGEST = 40
-"""Characters of a token in such a table."""
+"""The most characters of a token in such a table."""
 
 
 def pictures_of(lenses: Sequence[LensResult]) -> list[tuple[Picture, LensResult]]:
-    """Each picture of some results once, and the first result that has it."""
+    """Each picture of some results once, with the first result that has it."""
     found: dict[Any, tuple[Picture, LensResult]] = {}
     for lens in lenses:
         for picture in lens.pictures:
@@ -33,7 +33,7 @@ def _key(picture: Picture) -> Any:
 
 
 def payload(lens: LensResult, lenses: Sequence[LensResult]) -> list[dict[str, Any]]:
-    """The pictures of a result for the viewer; ``image`` is which ``<img data-image>`` of the figure shows it."""
+    """The pictures of a result for the viewer; ``image`` is the number of the ``<img data-image>`` that shows it."""
     order = [_key(picture) for picture, _ in pictures_of(lenses)]
     return [
         {
@@ -48,7 +48,7 @@ def payload(lens: LensResult, lenses: Sequence[LensResult]) -> list[dict[str, An
 
 
 def static_pictures(lenses: Sequence[LensResult]) -> list[dict[str, Any]]:
-    """What the template of pictures is given: each image, and what is at the top in the last row at its positions."""
+    """The arguments of the template of pictures: each image, and the top tokens of the last row at its positions."""
     return [_static(picture, lens) for picture, lens in pictures_of(lenses)]
 
 

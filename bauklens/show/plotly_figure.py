@@ -26,17 +26,16 @@ def plotly_heat_map(
     range: Limits | None = None,  # noqa: A002
     midpoint: float | None = None,
 ) -> "graph_objects.Figure":
-    """The heat map as a plotly figure, with the top k on hover; arguments as for :func:`heat_map`, and these.
+    """The heat map as a plotly figure, with the top k on hover; further arguments as for :func:`heat_map`.
 
     Args:
-        colorscale: one of plotly's, by its name.
+        colorscale: the name of one of plotly's.
         range: the ends of the scale, the lower one first; None begins it at 0.
-        midpoint: the value that has the middle colour of the scale, which then reaches as far to both sides.
+        midpoint: the value of the middle colour; the scale then extends equally far to both sides of it.
 
     Raises:
-        LensError: plotly is not installed, the result has no such measure or target, plotly no such scale, the range
-            is not two rising numbers, or the midpoint is not a number or is given with a range that it is not in the
-            middle of.
+        LensError: plotly is not installed, the measure, target or colorscale is unknown, the range is not two rising
+            numbers, or the midpoint is not a number or not in the middle of the range.
     """
     values, label = values_of(result, measure)
     low, high = limits_of(result, measure, values) if range is None else rising(range, "range")
@@ -66,10 +65,10 @@ def plotly_heat_map(
 
 
 def _around(midpoint: float, ends: tuple[float, float], is_fixed: bool) -> tuple[float, float]:
-    """A scale with that value in its middle, which holds the ends.
+    """A scale with that value in its middle, which includes the ends.
 
     Raises:
-        LensError: the value is not a number, or these ends were asked for and it is not in their middle.
+        LensError: the value is not a number, or the caller gave the ends and it is not in their middle.
     """
     if isinstance(midpoint, bool) or not isinstance(midpoint, (int, float)) or not np.isfinite(midpoint):
         raise LensError(f"midpoint is {midpoint!r}: pass a number")
@@ -95,7 +94,7 @@ def _plotly_line(x: float) -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """A text that plotly does not read as markup; entities of quotation marks it would show as they are."""
+    """A text that plotly does not read as markup; it would show entities of quotation marks unchanged."""
     return html.escape(text, quote=False)
 
 
@@ -104,7 +103,7 @@ def _places(result: LensResult) -> list[list[tuple[int, int]]]:
 
 
 def _hover(result: LensResult, row: int, column: int) -> str:
-    """One cell's top k, as the little HTML that plotly reads."""
+    """One cell's top k, in the subset of HTML that plotly reads."""
     lines = [f"layer {_escaped(result.layers[row])}, position {result.positions[column]}"]
     for token, probability in zip(result.top_ids[row, column].tolist(), result.top_probs[row, column], strict=True):
         lines.append(f"{readable_probability(float(probability))} {_escaped(short(result, result.vocabulary[token]))}")

@@ -32,10 +32,10 @@ def race(
     Args:
         concepts: targets, or sets of ``mass=``; None means all targets, or else all sets.
         position: a position in the table; negative ones count from the last column; None is the result's main one.
-        title: a text above; None says which position it is.
+        title: a text above; None names the position.
 
     Raises:
-        LensError: matplotlib is not installed, there are fewer than two concepts, or one is not known.
+        LensError: matplotlib is not installed, there are fewer than two concepts, or one is unknown.
     """
     found = race_of(result, concepts, position)
     layers = len(result.layers)
@@ -62,7 +62,7 @@ def race(
 
 
 def _mark(axes: "Axes", lead: Lead, names: Sequence[str], layers: Sequence[str]) -> None:
-    """A line at the layer from which one is ahead to the end, and what it says."""
+    """A line at the layer from which one concept stays ahead to the end, with its label."""
     axes.axvline(lead.row, color="black", linewidth=0.8, linestyle=":", label="_last")
     is_late = lead.row > len(layers) / 2
     axes.annotate(

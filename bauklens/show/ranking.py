@@ -26,7 +26,7 @@ class NearestTokens:
         top_ids: (position, k), nearest first.
         scores: (position, k) float32.
         vocabulary: id -> text.
-        columns: (position,), what positions are called that read a part of an image, such as ``"image 1, row 3, column
+        columns: (position,), the names of positions that read a part of an image, such as ``"image 1, row 3, column
             5"``, and an empty text for the others; their embeddings are those of placeholders.
     """
 
@@ -43,7 +43,7 @@ class NearestTokens:
         return f"<NearestTokens of {self.model}, by {self.metric}: {positions} positions, top {k}>"
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Columns: position, token, rank (from 1), nearest, nearest_id, score; and column, if there is an image."""
+        """Columns: position, token, rank (from 1), nearest, nearest_id, score; column, if there is an image."""
         position, rank = (index.ravel() for index in np.indices(self.top_ids.shape))
         nearest = self.top_ids.ravel()
         return data_frame(
@@ -97,7 +97,7 @@ class TopNeurons:
             activation.
         promoted_logits: (k, n) float32.
         vocabulary: id -> text.
-        column: what the position is called if it reads a part of an image, such as ``"image 1, row 3, column 5"``;
+        column: the name of the position if it reads a part of an image, such as ``"image 1, row 3, column 5"``;
             empty for a token.
     """
 

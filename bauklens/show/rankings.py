@@ -20,7 +20,7 @@ def ranking_fragment(
     """The HTML of a ranking with its style, for a notebook.
 
     Args:
-        corner: what the labels of the rows are.
+        corner: the heading of the labels of the rows.
         rows: (label, cells); a cell is its text, its value relative to the largest (-1..1), and a hover text.
         note: what the colours mean.
         wide: whether cells hold texts that are longer than a token.
@@ -31,7 +31,7 @@ def ranking_fragment(
 
 
 def ranking_page(title: str, rankings: Sequence[Mapping[str, Any]]) -> str:
-    """The HTML of a page of rankings, each given as the arguments of :func:`ranking_fragment`."""
+    """The HTML of a page of rankings, each given by the arguments of :func:`ranking_fragment`."""
     template = templates().get_template("ranking_page.html")
     return template.render(title=title, style=page_style(), script_source="'none'", rankings=rankings)
 

@@ -1,4 +1,4 @@
-"""Running: lenses, or columns of numbers as files of a sweep have them, added up into a Summary. Needs no torch."""
+"""Running: lenses, or columns of numbers from files of a sweep, added up into a Summary. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -68,23 +68,23 @@ class Running:
     def add_columns(
         self, layer_index: np.ndarray, measures: Mapping[str, np.ndarray], *, lenses: int, tokens: int
     ) -> None:
-        """Adds cells that come as columns, such as those of a row group of a Parquet file. No cell is left out but
-        those without a value: NaN, infinity, and what is beyond float32's largest number.
+        """Adds cells given as columns, such as those of a row group of a Parquet file. Only cells without a value are
+        left out: NaN, infinity and numbers beyond the largest float32.
 
         Args:
             layer_index: (cell,) whole numbers, the place of each cell's layer in ``layers``.
-            measures: name of a measure, or of any other number -> (cell,) numbers.
+            measures: name of a measure, or of any other quantity -> (cell,) numbers.
             lenses: how many prompts begin among these cells.
             tokens: how many positions of prompts begin among these cells; each has a cell for every layer.
 
         Raises:
-            LensError: a column has another length, or there is no such layer.
+            LensError: a column has another length, or a layer does not exist.
         """
         self._averages.add(layer_index, measures)
         self._lenses, self._tokens = self._lenses + lenses, self._tokens + tokens
 
     def summary(self) -> Summary:
-        """The averages so far; NaN in layers of which no cell has a value.
+        """The averages so far; NaN in layers without a value.
 
         Raises:
             LensError: every position was left out.

@@ -1,24 +1,25 @@
-"""The ends of a colour scale, which a few odd cells do not decide. Needs no torch."""
+"""The ends of a colour scale, not decided by a few odd cells. Needs no torch."""
 
 import numpy as np
 
 from bauklens.result.result import LensResult
 
 _SAMPLE = 20_000
-"""Values that a quantile is taken of."""
+"""The most values that a quantile is computed from."""
 
 _FAR = 2
-"""How many times the 99th percentile the largest value is, if it does not decide."""
+"""If the largest value is more than this many times the 99th percentile, it does not decide."""
 
 
 def scale_of(result: LensResult, values: np.ndarray) -> tuple[float, float]:
-    """The ends of a scale over the cells of a result; it has 0 in it.
+    """The ends of a scale over the cells of a result; the scale includes 0.
 
-    The row "embed" and position 0 are often far beyond all else, and left out. If the largest value is more than twice
-    the 99th percentile, that is the end; the same below 0. ``scaleOf`` of ``bauklens/viewer/scale.js`` is the same.
+    The row "embed" and position 0 are left out, as they are often far beyond all others. If the largest value is more
+    than twice the 99th percentile, that is the end; the same below 0. ``scaleOf`` of ``bauklens/viewer/scale.js`` is
+    the same.
 
     Args:
-        values: (layer, position); what is not finite is left out.
+        values: (layer, position); values that are not finite are left out.
     """
     rows = int(result.layers[0] == "embed" and len(result.layers) > 1)
     columns = int(result.positions[0] == 0 and len(result.positions) > 1)

@@ -1,18 +1,18 @@
-"""What is measured of decoders, and a value with its interval. Needs no torch."""
+"""The measures of decoders, and a value with its interval. Needs no torch."""
 
 from typing import NamedTuple
 
 ENDS = ("value", "low", "high")
-"""What there is of each measure: the value, and the ends of its 95 % interval."""
+"""The parts of each measure: the value, and the ends of its 95 % interval."""
 
 
 class Measured(NamedTuple):
-    """What is measured of a decoder at a layer.
+    """A measure of a decoder at a layer.
 
     Attributes:
-        title: what tables and figures call it.
+        title: its name in tables and figures.
         unit: the unit of its values.
-        about: what it is, in one line.
+        about: its meaning, in one line.
     """
 
     title: str

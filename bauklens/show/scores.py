@@ -1,4 +1,4 @@
-"""Scores: how well decoders say what the model says, layer by layer, with intervals. Needs no torch."""
+"""Scores: how well decoders predict what the model predicts, layer by layer, with intervals. Needs no torch."""
 
 import json
 import math
@@ -28,17 +28,17 @@ FORMAT, VERSION = "bauklens.scores", 1
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What :func:`bauklens.score_decoder` measured.
+    """The measurements of :func:`bauklens.score_decoder`.
 
     Attributes:
         model: name of the model.
         layers: name of a decoder -> the labels of the layers at which it was scored.
-        documents, tokens: how many texts were read, and at how many of their tokens rows were compared.
+        documents, tokens: the number of texts read, and of their tokens at which rows were compared.
         value, low, high: name of a decoder -> name of a measure, one of
             :data:`bauklens.show.scored_measures.MEASURED` -> (layer,) float64; the value, and the ends of its 95 %
-            interval. These are NaN with fewer than two documents, and a value is NaN if there was nothing to measure
+            interval. The ends are NaN with fewer than two documents, and a value is NaN if there was nothing to measure
             it on.
-        own: name of a measure -> what the model's own final row has there.
+        own: name of a measure -> its value for the model's own final row.
         about: how it was measured, as plain values.
     """
 
@@ -80,16 +80,16 @@ class Scores:
         return tuple(self.value[self.decoders[0]])
 
     def quality(self, decoder: str | None = None) -> dict[str, dict[str, float]]:
-        """What a decoder can keep of its score: label -> name of a measure, or of an end of its interval -> number.
+        """The score as a decoder keeps it: label -> name of a measure, or of an end of its interval -> number.
 
         Args:
-            decoder: its name; it may be left out if there is one only.
+            decoder: its name; it may be left out if there is only one.
 
         Returns:
-            For :meth:`bauklens.decoders.LearnedDecoder.with_quality`. What is not finite is left out.
+            For :meth:`bauklens.decoders.LearnedDecoder.with_quality`. Values that are not finite are left out.
 
         Raises:
-            LensError: there is no such decoder, or several and none is named.
+            LensError: the decoder is unknown, or there are several and none is named.
         """
         name = self._known(decoder)
         found: dict[str, dict[str, float]] = {}
@@ -105,7 +105,7 @@ class Scores:
     def to_frame(self) -> "pandas.DataFrame":
         """A data frame with one row per decoder, layer and measure: decoder, layer, measure, value, low, high, unit.
 
-        The model's own final row is that of the decoder ``""`` and the layer ``"final"``.
+        The model's own final row has the decoder ``""`` and the layer ``"final"``.
         """
         rows: list[tuple[Any, ...]] = [
             (decoder, layer, measure, *interval_at(self, decoder, measure, row), MEASURED[measure].unit)
@@ -118,7 +118,7 @@ class Scores:
         return data_frame({name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: None for what is not known."""
+        """Plain values, ready for JSON: None for values that are not known."""
         decoders = [
             {
                 "name": decoder,
@@ -149,7 +149,7 @@ class Scores:
         return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False)
 
     def plot(self, measures: str | Iterable[str] | None = None) -> "Figure":
-        """A matplotlib figure with one panel per measure: a line for each decoder, with its 95 % interval as a band.
+        """A matplotlib figure with one panel per measure: one line per decoder, with its 95 % interval as a band.
 
         A dotted line is the model's own final row; a dashed one the gain of random directions. The row "embed" is left
         out if there are others, as it dwarfs them.
@@ -158,7 +158,7 @@ class Scores:
             measures: names; None means all.
 
         Raises:
-            LensError: matplotlib is not installed, or there is no such measure.
+            LensError: matplotlib is not installed, or a measure is unknown.
         """
         return score_curves(self, measures)
 
@@ -173,7 +173,7 @@ class Scores:
         return ranking_fragment(**self.ranking())
 
     def ranking(self) -> dict[str, Any]:
-        """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: a column for each measure and decoder."""
+        """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: one column per measure and decoder."""
         return score_ranking(self)
 
     def _known(self, decoder: str | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def score_curves(scores: "Scores", measures: str | Iterable[str] | None = None) -> "Figure":
-    """A matplotlib figure with one panel per measure: a line for each decoder, with its 95 % interval as a band."""
+    """A matplotlib figure with one panel per measure: one line per decoder, with its 95 % interval as a band."""
     known = _drawn(scores)
     names = known if measures is None else [measures] if isinstance(measures, str) else list(measures)
     if not names:
@@ -68,7 +68,7 @@ def score_page(scores: "Scores", title: str | None = None) -> str:
 
 
 def score_charts(scores: "Scores") -> list[dict[str, Any]]:
-    """A chart for each measure."""
+    """One chart per measure."""
     layers, found = _along_axis(scores), []
     for measure in _drawn(scores):
         lines = [
@@ -94,7 +94,7 @@ def score_charts(scores: "Scores") -> list[dict[str, Any]]:
 
 
 def score_ranking(scores: "Scores") -> dict[str, Any]:
-    """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: a column for each measure and decoder."""
+    """The arguments of :func:`bauklens.show.rankings.ranking_fragment`: one column per measure and decoder."""
     layers = _joined(list(scores.layers.values()))
     pairs = [(measure, decoder) for measure in scores.measures for decoder in scores.decoders]
     largest = {measure: _largest(scores, measure.removesuffix("_random")) for measure in scores.measures}
@@ -138,18 +138,18 @@ def score_ranking(scores: "Scores") -> dict[str, Any]:
 
 
 def interval_at(scores: "Scores", decoder: str, measure: str, row: int) -> Interval:
-    """The value of a measure in a row, from 0, of those of a decoder, and the ends of its interval."""
+    """The value of a measure in one row (from 0) of a decoder, and the ends of its interval."""
     return Interval(*(float(getattr(scores, end)[decoder][measure][row]) for end in ENDS))
 
 
 def counted(scores: "Scores") -> str:
-    """How many texts and tokens were read, in words."""
+    """The numbers of texts and tokens that were read, in words."""
     texts = f"{scores.documents:,} text{'s' if scores.documents != 1 else ''}"
     return f"{texts}, {scores.tokens:,} tokens"
 
 
 def _random(scores: "Scores", layers: Sequence[str]) -> np.ndarray:
-    """(layer,), the gain of random directions, which is the same for all decoders that have a layer."""
+    """(layer,), the gain of random directions, which is the same for all decoders with that layer."""
     found = np.full(len(layers), np.nan)
     for decoder in scores.decoders:
         found = np.fmax(found, _along(scores, layers, decoder, "causal_random", "value"))
@@ -157,13 +157,13 @@ def _random(scores: "Scores", layers: Sequence[str]) -> np.ndarray:
 
 
 def _along_axis(scores: "Scores") -> list[str]:
-    """The layers that are drawn: all but "embed", unless there is no other, as its KL dwarfs all others."""
+    """The layers that are drawn: all except "embed", whose KL dwarfs all others, unless it is the only one."""
     layers = _joined(list(scores.layers.values()))
     return [layer for layer in layers if layer != EMBED] or layers
 
 
 def _along(scores: "Scores", layers: Sequence[str], decoder: str, measure: str, end: str) -> np.ndarray:
-    """(layer,) of all layers, NaN at those that a decoder has no map for."""
+    """(layer,) over all layers, NaN at those that a decoder has no map for."""
     values = dict(zip(scores.layers[decoder], getattr(scores, end)[decoder][measure].tolist(), strict=True))
     return np.array([values.get(layer, math.nan) for layer in layers])
 

@@ -1,4 +1,4 @@
-"""The sections of a report: which results share a viewer, what they are called, and where they come from."""
+"""The sections of a report: which results share a viewer, their names, and their provenance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from bauklens.result.comparison import Comparison
 from bauklens.result.result import LensResult
 
 Shown = LensResult | Comparison
-"""What a figure can show."""
+"""The results that a figure can show."""
 
 
 def heading_of(result: Shown) -> str:
-    """What a result is called: its prompt, or the last message of a chat."""
+    """The name of a result: its prompt, or the last message of a chat."""
     if isinstance(result, Comparison):
         return " | ".join(dict.fromkeys(heading_of(lens) for lens in (result.one, result.other)))
     asked = getattr(result, "provenance", {}).get("arguments")
@@ -20,7 +20,7 @@ def heading_of(result: Shown) -> str:
 
 
 def together(titled: "tuple[str, Shown]") -> Any:
-    """What results that share a viewer have in common: their heading and their tokens."""
+    """A key that is equal for results that share a viewer: their heading and their tokens."""
     heading, result = titled
     if isinstance(result, Comparison):
         return heading, id(result)

@@ -1,11 +1,11 @@
-"""The source of an encoder-decoder, whose columns are what its decoder has written, as captions show it."""
+"""The source text of an encoder-decoder, as captions show it; the columns are the decoder's tokens."""
 
 from bauklens.result.result import LensResult
 from bauklens.result.tokens import printable
 from bauklens.vocabulary import SOURCE
 
 _LONGEST = 120
-"""Characters of a source that a caption shows."""
+"""The most characters of a source in a caption."""
 
 
 def source_of(result: LensResult) -> str:
@@ -14,7 +14,7 @@ def source_of(result: LensResult) -> str:
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """A text in one line, cut after a word if it has more than 120 characters, or so many.
+    """A text in one line, cut after a word if it has more than 120 characters, or the given number.
 
     >>> shortened("the city " * 20)[-9:]
     'the city…'

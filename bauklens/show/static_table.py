@@ -19,26 +19,26 @@ from bauklens.show.numbers import readable_magnitude, readable_probability
 from bauklens.show.sources import shortened
 
 _LONGEST = 200
-"""Characters of a token's text that a cell contains; the rest would never be seen."""
+"""The most characters of a token's text in a cell; the rest would never be seen."""
 
 
 _MOST_CELLS = 2_500
 """The most cells of a static table in a page; a larger one needs the viewer."""
 
 _VERY_LARGE = 25_000
-"""Cells of a table of which a page has but a short excerpt, as it is to open soon."""
+"""If a table has more cells, a page has only a short excerpt, so that it opens quickly."""
 
 _SHORT = 1_000
-"""Cells of such an excerpt."""
+"""The most cells of such an excerpt."""
 
 
 _PART = 12
-"""Columns of a part of a wide table: what a printed page has room for."""
+"""The columns of one part of a wide table: as many as fit on a printed page."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell; its numbers are as the stylesheet takes them."""
+    """A cell, with its numbers in the form for the stylesheet."""
 
     text: str
     probability: str
@@ -61,12 +61,12 @@ class Column:
     token: str
     generated: bool
     head: str = ""
-    """What it shows, if that is not its token."""
+    """The text shown, if that is not its token."""
     number: str = ""
-    """What it shows above, if that is not its position."""
+    """The text shown above, if that is not its position."""
     kind: str = ""
     unread: bool = False
-    """Whether nothing of the model's own confirms it."""
+    """Whether no output of the model confirms it."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def templates() -> jinja2.Environment:
 def table(result: LensResult, *, largest: float | None = None, hover: bool = True, brief: bool = False) -> Markup:
     """The table of a result.
 
-    Every cell carries ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
-    ``--m``, the magnitude over the largest, at most 1; a stylesheet makes colours of them.
+    Every cell has ``data-layer``, ``data-position``, and as CSS variables ``--p``, the top token's probability, and
+    ``--m``, the magnitude over the largest, at most 1; a stylesheet turns them into colours.
 
     Args:
         largest: the magnitude at which the bar is full; by default :func:`largest_magnitude`.
         hover: whether every cell shows its top k on hover.
-        brief: for a table of a notebook, which is to be small and is also seen without its style: no hover texts and no
+        brief: for a notebook, whose table should be small and may be shown without its style: no hover texts and no
             ``data-`` attributes, but the probability as text, which the style hides.
     """
     largest = largest_magnitude(result) if largest is None else largest
@@ -136,7 +136,7 @@ def _short(text: str) -> str:
 
 
 def excerpt(result: LensResult) -> tuple[LensResult, str]:
-    """The last positions of a result, as many as a static table can show, and a sentence that says so if not all."""
+    """The last positions of a result, as many as a static table can show, and a sentence if these are not all."""
     shown = folded(result)
     is_very_large = len(result.layers) * len(shown) > _VERY_LARGE
     count = max(1, (_SHORT if is_very_large else _MOST_CELLS) // len(result.layers))
@@ -153,10 +153,10 @@ def excerpt(result: LensResult) -> tuple[LensResult, str]:
 
 
 def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: bool, corner: str = "layer") -> Markup:
-    """The HTML; ``predicted`` is what :func:`bauklens.show.nouns.noun` says, ``brief`` as for :func:`table`,
+    """The HTML; ``predicted`` comes from :func:`bauklens.show.nouns.noun`, ``brief`` as for :func:`table`,
     and ``corner`` what a row is.
 
-    Unless it is brief, a table that is wider than a page is one of several parts, which the stylesheet puts beside each
+    Unless it is brief, a table that is wider than a page is split into parts. The stylesheet puts them beside each
     other on a screen and below each other on paper.
     """
     parts = 1 if brief or len(columns) <= _PART else math.ceil(len(columns) / _PART)
@@ -179,7 +179,7 @@ def rendered(columns: list[Column], rows: Iterable[Row], predicted: str, brief: 
 
 
 def _head(result: LensResult, row: int) -> tuple[str, str, str]:
-    """What the head of a row shows, what it says on hover, and how long its bar is."""
+    """The head of a row: its text, its hover text, and the length of its bar."""
     layer = result.layers[row]
     known = {name: float(value[row]) for name, value in result.quality.items() if np.isfinite(value[row])}
     said = [f"layer {layer}"]
@@ -266,5 +266,5 @@ def cell_text(text: str, written: Callable[[str], str]) -> str:
 
 
 def css_number(value: float, decimals: int = 3) -> str:
-    """Few decimals, without what CSS does not need: .83, 0, 1."""
+    """Few decimals, as short as CSS allows: .83, 0, 1."""
     return f"{value:.{decimals}f}".rstrip("0").rstrip(".").removeprefix("0") or "0"

@@ -29,7 +29,7 @@ class Summaries(JsonValue, Mapping[str, Summary]):
 
     Attributes:
         each: name -> a summary; all have the same stream, layers and ``skip_first``.
-        by: what the names are, such as ``"language"`` or ``"checkpoint"``: an axis, and a column of data frames.
+        by: what the names stand for, such as ``"language"`` or ``"checkpoint"``: an axis, and a column of data frames.
 
     >>> Summaries({"en": english, "fr": french}, by="language")["fr"]  # doctest: +SKIP
     """
@@ -41,7 +41,7 @@ class Summaries(JsonValue, Mapping[str, Summary]):
     by: str = "group"
 
     def __post_init__(self) -> None:
-        require(isinstance(self.each, Mapping) and len(self.each) > 0, "there are no summaries")
+        require(isinstance(self.each, Mapping) and len(self.each) > 0, "summaries is empty: pass at least one")
         require(isinstance(self.by, str), "by is not a text")
         found: dict[str, Summary] = {}
         for name, value in self.each.items():
@@ -79,10 +79,10 @@ class Summaries(JsonValue, Mapping[str, Summary]):
         return super().to_dict() | {"each": {name: summary.to_dict() for name, summary in self.items()}}
 
     def to_frame(self) -> "pandas.DataFrame":
-        """A data frame as :meth:`Summary.to_frame` has it, with one more column, the first, called as ``by`` says.
+        """The data frame of :meth:`Summary.to_frame`, with one more column in front, named after ``by``.
 
         Raises:
-            LensError: pandas is not installed, or another column is called so.
+            LensError: pandas is not installed, or another column has that name.
         """
         frames = []
         for name, summary in self.items():
@@ -94,9 +94,9 @@ class Summaries(JsonValue, Mapping[str, Summary]):
         return joined_frames(frames)
 
     def plot(self, measures: str | Iterable[str] | None = None, *, band: str | None = None) -> "Figure":
-        """A matplotlib figure with one panel per measure: the mean across layers, a line for each summary.
+        """A matplotlib figure with one panel per measure: the mean across layers, one line per summary.
 
-        The row "embed" is left out if there are others, as it often is far beyond them.
+        The row "embed" is left out if there are others, as it is often far beyond them.
 
         Args:
             measures: names; None means all of the first summary.
@@ -104,22 +104,22 @@ class Summaries(JsonValue, Mapping[str, Summary]):
                 to the 95 % quantile, with the median as a dashed line; None for none.
 
         Raises:
-            LensError: matplotlib is not installed, there is no such band, or a summary does not have one of the
-                measures or its quantiles.
+            LensError: matplotlib is not installed, the band is unknown, or a summary does not have one of the measures
+                or its quantiles.
         """
         return mean_curves(self.each, measures, band=band, by=self.by)
 
     def heatmap(
         self, measure: str, *, q: float | None = None, cmap: str = "viridis", limits: Limits | None = None
     ) -> "Figure":
-        """A matplotlib figure with a column for each summary and a row for each layer; the colour is a measure's mean.
+        """A matplotlib figure with one column per summary and one row per layer; the colour is a measure's mean.
 
-        Of checkpoints, it shows when in training, and at which layer, something is learnt.
+        For checkpoints, it shows when in training, and at which layer, something is learnt.
 
         Args:
             measure: name of a measure.
-            q: draws this quantile, 0 .. 1, in place of the mean; 0.5 is the median.
-            cmap: a colormap of matplotlib, by its name.
+            q: draws this quantile, 0 .. 1, instead of the mean; 0.5 is the median.
+            cmap: the name of a colormap of matplotlib.
             limits: the ends of the scale, the lower one first; None means the least and the largest value, not counting
                 the row "embed".
 
@@ -130,7 +130,7 @@ class Summaries(JsonValue, Mapping[str, Summary]):
         return layer_map(self.each, measure, q=q, by=self.by, cmap=cmap, limits=limits)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
-        """One self-contained page, a table for each summary; also written to a file, atomically, if a path is given."""
+        """One self-contained page, one table per summary; also written to a file, atomically, if a path is given."""
         tables = [each.ranking() for each in self.values()]
         for name, table in zip(self, tables, strict=True):
             table["caption"] = f"{name}. {table['caption']}"

@@ -31,7 +31,7 @@ QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 _STATISTICS = ("mean", "spread", "count")
 _SAME = ("model", "stream", "decoder", "layers", "unmapped", "skip_first")
 _MOST = 1e39
-"""Beyond float32, of which measures are."""
+"""Beyond the largest float32, the type of measures."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,12 +42,12 @@ class Summary(JsonValue):
         model, stream, decoder: the model, stream and decoder of the lenses.
         layers: the labels of the rows.
         lenses, tokens: how many lenses were averaged, and how many positions of them.
-        unmapped: the rows that the decoder has no map for, averaged as the logit lens shows them.
+        unmapped: the rows that the decoder has no map for, averaged as in the logit lens.
         skip_first: how many positions at the beginning of each prompt are left out.
         mean, spread, count: name of a measure -> (layer,) float64 or int64; the spread is the standard deviation over
             cells. ``"accuracy"``, measured against the text, is added to the measures of :data:`bauklens.MEASURES`.
             Cells without a value are left out (the last position of a text has no surprisal).
-        sketches: name of a measure -> what :meth:`quantile` is read from; a measure of an older file has none.
+        sketches: name of a measure -> the data behind :meth:`quantile`; a measure from an older file has none.
     """
 
     FORMAT = "bauklens.summary"
@@ -73,8 +73,8 @@ class Summary(JsonValue):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         texts = (self.model, self.stream, self.decoder, *self.layers, *self.unmapped)
         require(all(isinstance(each, str) for each in texts), "the model, stream, decoder or a layer is not a text")
-        require(len(self.layers) > 0, "there are no layers")
-        require({*self.unmapped} <= {*self.layers}, "unmapped names a layer that is not there")
+        require(len(self.layers) > 0, "it has no layers")
+        require({*self.unmapped} <= {*self.layers}, "unmapped names a layer that does not exist")
         for name in ("lenses", "tokens", "skip_first"):
             value = getattr(self, name)
             require(is_whole_number(value) and 0 <= value < 2**63, f"{name} is not a whole number from 0 on")
@@ -83,13 +83,13 @@ class Summary(JsonValue):
             object.__setattr__(self, name, MappingProxyType(found))
         sketches = {name: self._sketch(name, each) for name, each in self.sketches.items()}
         object.__setattr__(self, "sketches", MappingProxyType(sketches))
-        require(len(self.mean) > 0, "there are no measures")
+        require(len(self.mean) > 0, "it has no measures")
         require(self.mean.keys() == self.spread.keys() == self.count.keys(), "mean, spread and count do not match")
 
     def _numbers(self, name: str, measure: str, values: Any) -> np.ndarray:
         """(layer,) statistics of a measure, checked."""
         what = f"the {name} of {measure!r:.80}"
-        require(isinstance(measure, str), f"{what} is of something that is not a text")
+        require(isinstance(measure, str), f"{what} belongs to something that is not a text")
         if name == "count":
             found = frozen_array(what, values, np.int64)
         else:
@@ -100,18 +100,18 @@ class Summary(JsonValue):
             found.setflags(write=False)
         require(found.shape == (len(self.layers),), f"{what} does not have a number for each layer")
         possible = (np.abs(found) <= _MOST) & ((found >= 0) | (name == "mean"))
-        require(bool((np.isnan(found) | possible).all()), f"{what} has a number that is not possible")
+        require(bool((np.isnan(found) | possible).all()), f"{what} has an impossible number")
         return found
 
     def _sketch(self, measure: str, value: Any) -> Sketch:
         what = f"the sketch of {measure!r:.80}"
-        require(measure in self.count, f"{what} is of no measure that is there")
+        require(measure in self.count, f"{what} belongs to an unknown measure")
         try:
             found = value if isinstance(value, Sketch) else Sketch(len(self.layers), **value)
         except (TypeError, LensError) as error:
             raise LensError(f"{what}: {error}") from None
         same = found.rows == len(self.layers) and bool((found.total == self.count[measure]).all())
-        require(same, f"{what} does not count as many cells as there are")
+        require(same, f"{what} does not count the right number of cells")
         return found
 
     def __repr__(self) -> str:
@@ -124,26 +124,26 @@ class Summary(JsonValue):
 
     @property
     def left_out(self) -> str:
-        """Which positions are left out, as a sentence; empty if none is."""
+        """Which positions are left out, as a sentence; empty if none are."""
         if self.skip_first > 1:
             return f"The first {self.skip_first:,} positions of each prompt are left out."
         return "Position 0 of each prompt is left out." if self.skip_first else ""
 
     def marked(self, row: int) -> str:
-        """A row's label, with an asterisk where the decoder has no map for it."""
+        """A row's label, with an asterisk if the decoder has no map for it."""
         layer = self.layers[row]
         return f"{layer}*" if layer in self.unmapped else layer
 
     def merge(self, *others: "Summary") -> "Summary":
-        """One summary of all lenses of this one and of others: what one run over all of them gives.
+        """Merges this summary with others into one of all their lenses, as from one run over all of them.
 
-        Counts and quantiles are those of that run, means and spreads to rounding, in whatever order parts are merged.
+        Counts and quantiles equal those of that run, means and spreads up to rounding, for any order of the parts.
 
         Args:
             others: summaries of other lenses, of the same model, stream, decoder, layers and ``skip_first``.
 
         Raises:
-            LensError: one of them is of something else.
+            LensError: one of them has another model, stream, decoder, layers or ``skip_first``.
 
         >>> Summary.merge(*parts)  # doctest: +SKIP
         """
@@ -166,18 +166,18 @@ class Summary(JsonValue):
         return replace(self, **averages.statistics(), **counts)
 
     def quantile(self, measure: str, q: float) -> np.ndarray:
-        """(layer,) float64, a quantile of a measure over all cells, within 1 % of its value; NaN if there are no cells.
+        """(layer,) float64, a quantile of a measure over all cells, within 1 % of its value; NaN without cells.
 
-        It is the value of the ``floor(q * (n - 1))``-th of n cells, from 0, in rising order. 0 and 1 are exact; values
-        nearer to 0 than 1.2e-38 are taken for 0.
+        It is the value of cell number ``floor(q * (n - 1))`` of n, from 0, in rising order. 0 and 1 are exact; values
+        closer to 0 than 1.2e-38 count as 0.
 
         Args:
             measure: name of a measure.
             q: 0 .. 1; 0.5 is the median.
 
         Raises:
-            LensError: there is no such measure, q is not in that range, or the summary was read from a file that an
-                older bauklens wrote, which kept no quantiles.
+            LensError: the measure is unknown, q is not in that range, or the summary was read from a file by an older
+                bauklens, which kept no quantiles.
         """
         self.require_measure(measure)
         if measure not in self.sketches:
@@ -185,7 +185,7 @@ class Summary(JsonValue):
         return self.sketches[measure].quantile(q)
 
     def require_measure(self, name: str) -> None:
-        """Raises a LensError if there is no measure of this name."""
+        """Raises a LensError if the measure is unknown."""
         if name not in self.mean:
             raise LensError(f"unknown measure {name!r:.80}: this summary has {', '.join(self.mean)}")
 
@@ -193,7 +193,7 @@ class Summary(JsonValue):
         """A data frame with one row per measure and layer.
 
         Its columns are measure, layer, mean, spread, count, q05, q50, q95 (quantiles: 5 % of cells are below q05), unit
-        and decoder. Quantiles are NaN if there are none.
+        and decoder. Quantiles are NaN if not known.
         """
         names = [name for name in self.mean for _ in self.layers]
         unknown = np.full(len(self.layers), np.nan)
@@ -243,7 +243,7 @@ class Summary(JsonValue):
 
         Raises:
             LensError: matplotlib is not installed, the summary does not have one of the measures or its quantiles, or
-                there is no such band.
+                the band is unknown.
         """
         return mean_curves({"": self}, measures, band=band)
 
@@ -263,7 +263,7 @@ class Summary(JsonValue):
 
 
 def summaries_page(summaries: Sequence[Summary], *, title: str | None = None) -> str:
-    """The HTML of a self-contained page with some summaries, one below the other."""
+    """The HTML of a self-contained page with several summaries, one below the other."""
     first = summaries[0]
     return ranking_page(
         title or f"{first.lenses:,} prompts through {first.model}", [each.ranking() for each in summaries]

@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
 SPREAD, QUANTILES = "spread", "quantiles"
 BANDS = (SPREAD, QUANTILES, None)
-"""What a band around a line shows."""
+"""What a band around a line can show."""
 
 _MOST_LABELS = 13
-"""Of an axis."""
+"""The label of an axis."""
 
 _MOST_HUES = 10
-"""Lines up to which each has a colour that is unlike all others; more have colours from dark to light, in order."""
+"""The most lines with clearly different colours; more have colours from dark to light, in order."""
 
 _LONGEST_LEGEND = 16
-"""Lines of a legend's column."""
+"""The most lines in a column of the legend."""
 
 _LONGEST_NAME = 24
-"""Characters of a summary's name in a legend, or at an axis."""
+"""The most characters of a summary's name in a legend, or at an axis."""
 
 
 def mean_curves(
     summaries: Mapping[str, "Summary"], measures: str | Iterable[str] | None, *, band: str | None, by: str = ""
 ) -> "Figure":
-    """One panel per measure: the mean across layers, a line for each summary, with a band if that is wanted.
+    """One panel per measure: the mean across layers, one line per summary, with a band if asked for.
 
     Args:
         summaries: name -> a summary, all with the same layers.
         measures: names; None means all of the first summary.
         band: one of :data:`BANDS`.
-        by: what the names are, above the legend.
+        by: what the names stand for, above the legend.
 
     Raises:
-        LensError: matplotlib is not installed, there is no such band, or a summary does not have one of the measures or
+        LensError: matplotlib is not installed, the band is unknown, or a summary does not have one of the measures or
             its quantiles.
     """
     one_of("band", band, BANDS)
@@ -79,7 +79,7 @@ def mean_curves(
 def _curve(
     panel: "Axes", summary: "Summary", name: str, rows: list[int], band: str | None, colour: Any, label: str
 ) -> None:
-    """The line of a summary in a panel; without a label, it has one that says what it is, and so has its band."""
+    """The line of a summary in a panel; without a given label, the line and its band are labelled by what they show."""
     places, mean = range(len(rows)), summary.mean[name][rows]
     panel.plot(places, mean, color=colour, label=label or "mean")
     shade = {"alpha": 0.2, "color": colour, "linewidth": 0}
@@ -101,14 +101,14 @@ def layer_map(
     cmap: str,
     limits: Limits | None,
 ) -> "Figure":
-    """A heat map: a column for each summary, a row for each layer; the colour is a measure's mean, or a quantile.
+    """A heat map: one column per summary, one row per layer; the colour is a measure's mean, or a quantile.
 
     Args:
         summaries: name -> a summary, all with the same layers.
         measure: name of a measure.
-        q: of the quantile, 0 .. 1; None means the mean.
-        by: what the names are.
-        cmap: a colormap of matplotlib, by its name.
+        q: the quantile, 0 .. 1; None means the mean.
+        by: what the names stand for.
+        cmap: the name of a colormap of matplotlib.
         limits: the ends of the scale; None means the least and the largest value, of rows other than "embed".
 
     Raises:
@@ -141,7 +141,7 @@ def layer_map(
 
 
 def _ends(values: np.ndarray, layers: Sequence[str]) -> Limits:
-    """The least and the largest value, (layer, summary), of rows other than "embed", which often is far beyond."""
+    """The least and the largest value, (layer, summary), of rows other than "embed", which is often far beyond."""
     rows = [row for row, layer in enumerate(layers) if layer != EMBED] or [0]
     known = values[rows][np.isfinite(values[rows])]
     low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
@@ -157,7 +157,7 @@ def _colours(count: int) -> Sequence[Any]:
 
 
 def _thin_ticks(set_ticks: Any, labels: Sequence[str], *, most: int = _MOST_LABELS, **options: Any) -> None:
-    """Ticks with as many of the labels as have room."""
+    """Ticks with as many of the labels as fit."""
     ticks = range(0, len(labels), -(-len(labels) // most))
     set_ticks(list(ticks), [labels[tick] for tick in ticks], parse_math=False, **options)
 

@@ -42,18 +42,18 @@ def summary_ranking(summary: "Summary") -> dict[str, Any]:
 
 
 def unit_of(name: str) -> str:
-    """The unit of a measure; empty if it has none, or is not known."""
+    """The unit of a measure; empty if it has none or is unknown."""
     known = known_measure(name)
     return "0..1" if name == ACCURACY else "" if known is None else known.unit
 
 
 def titled(name: str) -> str:
-    """A measure with its unit, at the axis of a figure."""
+    """A measure with its unit, for the axis of a figure."""
     return f"{name} ({unit_of(name)})" if unit_of(name) else name
 
 
 def _spans(summary: "Summary", name: str) -> list[str]:
-    """Of each row the median and two quantiles, for a hover text; empty if there are none."""
+    """The median and two quantiles of each row, for a hover text; empty if not known."""
     if name not in summary.sketches:
         return [""] * len(summary.layers)
     low, median, high = (summary.quantile(name, q).tolist() for q in (0.05, 0.5, 0.95))

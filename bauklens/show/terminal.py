@@ -31,7 +31,7 @@ _EDITED = "▌"
 def print_position(result: LensResult, position: int, console: Console | None = None) -> None:
     """Prints the most probable tokens of every layer at one position of the prompt.
 
-    On a terminal, as many columns as fit are printed, with a line that says so; to a pipe or file, all of them.
+    On a terminal, as many columns as fit are printed, with a line that tells so; to a pipe or file, all of them.
 
     Args:
         position: a position in the prompt, one of ``result.positions``.
@@ -85,7 +85,7 @@ def _print_notes(named: Iterable[tuple[str, LensResult]], console: Console) -> N
 
 
 def _targets(result: LensResult, column: int) -> Table:
-    """The probability and rank of every target, layers down."""
+    """The probability and rank of every target, one row per layer."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer", justify="right", style="cyan", min_width=5, no_wrap=True)
     for name in target_names(result.targets, spelling(result)):
@@ -139,7 +139,7 @@ def print_decoders(results: Sequence[LensResult], position: int, console: Consol
 
 
 def joined_layers(several: Sequence[Sequence[str]]) -> list[str]:
-    """The layers of all tables, each once, in their order; of two that no table has together, the lower number first.
+    """The layers of all tables, each once, in order; if no table has two of them together, the lower comes first.
 
     >>> joined_layers([["embed", "2", "5"], ["0", "1", "5"]])
     ['embed', '0', '1', '2', '5']
@@ -175,7 +175,7 @@ def _first_layers(results: Sequence[LensResult], names: Sequence[str], position:
 
 
 def print_comparison(comparison: Comparison, position: int = -1, console: Console | None = None) -> None:
-    """Prints the most probable token of both lenses at one position, layers down.
+    """Prints the most probable token of both lenses at one position, one row per layer.
 
     Raises:
         LensError: the position is not in the table.
@@ -203,7 +203,7 @@ def print_comparison(comparison: Comparison, position: int = -1, console: Consol
 
 
 def _how_many_fit(ranks: list[list[Text]], width: int) -> int:
-    """The columns that fit in a width beside that of the layers; at least one."""
+    """The columns that fit in a width next to the layers; at least one."""
     room = width - len(" layer ")
     shown = 0
     for cells in ranks:

@@ -1,4 +1,4 @@
-"""Tracked tokens of a result -> what the viewer unpacks: the first exactly, of the others the ranks, roughly."""
+"""Tracked tokens of a result -> the data that the viewer unpacks: the first exactly, the others as rough ranks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,28 +9,28 @@ import numpy as np
 from bauklens.result.tracked import Tracked
 
 MOST_EXACT = 400_000
-"""Values that a page holds as they are, in about 4 bytes each."""
+"""The most values in a page without rounding, in about 4 bytes each."""
 
 MOST_BRIEF = 18_000
-"""The same for a notebook, which holds no others."""
+"""The same for a notebook, which has no others."""
 
 MOST_TOKENS = 1 << 16
-"""Tokens that a page holds as they are, as the viewer puts them in order by numbers of 16 bits."""
+"""The most tokens in a page without rounding, as the viewer sorts them by numbers of 16 bits."""
 
 MOST_COARSE = 12_000_000
-"""Further values of which a page holds ranks, in a quarter of a byte each; the last tokens are left out beyond."""
+"""The most further values with ranks in a page, in a quarter of a byte each; beyond, the last tokens are left out."""
 
 _TAKEN = 4
-"""How many such values fewer a page holds for each number beside them, if these are very many."""
+"""How many fewer such values a page has for each number beside them, if these are very many."""
 
 LIMIT = 300
-"""The largest rank that a page holds roughly."""
+"""The largest rank that a page has roughly."""
 
 _EXACT = 16
 """Ranks up to this one have a code each."""
 
 _STEPS = 12
-"""Codes for each doubling of the rank beyond, so that a rank is within 3 % of what its code means."""
+"""Codes for each further doubling of the rank, so that a rank is within 3 % of what its code means."""
 
 _KEPT_BITS = 7
 """Leading bits kept of ranks in a notebook, so that they are within 0.8 % of what was tracked, and exact below 128."""
@@ -38,10 +38,10 @@ _KEPT_BITS = 7
 
 @dataclass(frozen=True)
 class TrackedPayload:
-    """What a page holds of tracked tokens.
+    """The tracked tokens in a page.
 
     Attributes:
-        head: what is said of them; None if there are none.
+        head: their description; None if there are none.
         arrays: their numbers by name, flat, (token, layer, position); codes are (token, position, layer).
     """
 
@@ -52,13 +52,13 @@ class TrackedPayload:
 def tracked_payload(
     tracked: Tracked | None, places: Mapping[int, int], *, brief: bool = False, beside: int = 0
 ) -> TrackedPayload:
-    """What a page holds of tracked tokens.
+    """The part of the tracked tokens that a page has.
 
     Args:
         places: token id -> its place among the texts of the page.
-        brief: for a notebook, whether to hold few and to round ranks that are not small.
-        beside: how many numbers the page holds beside them beyond those of a large table; if there are any, no token
-            is held exactly, and fewer are held.
+        brief: for a notebook, whether to keep few and to round ranks that are not small.
+        beside: how many other numbers the page has beyond those of a large table; if there are any, fewer tokens are
+            kept, and none exactly.
     """
     if tracked is None or not len(tracked):
         return TrackedPayload()
@@ -102,7 +102,7 @@ def _rounded(ranks: np.ndarray) -> np.ndarray:
 
 
 def _steps(ranks: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """Ranks in the order of their tokens' probabilities, each less the one before it: small numbers pack better.
+    """Ranks in the order of their tokens' probabilities, each minus the one before it: small numbers pack better.
 
     Args:
         ranks: (token, layer, position), unsigned; so are the steps, which may wrap around.

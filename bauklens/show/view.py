@@ -1,4 +1,4 @@
-"""View: results as they are to be seen, with the cell, the pins, the colours and the notes that one chose for them."""
+"""View: results with a chosen cell, pins, colours and notes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,26 +18,26 @@ from bauklens.show.sections import heading_of, together
 from bauklens.vocabulary import LOOKS
 
 COLOURS = ("both", "classic", "probability", "token", "rank")
-"""Colours that are not measures; the last two are of the first pin."""
+"""Colours that are not measures; the last two show the first pin."""
 
 CHARTS = {"rank": "rank", "logprob": "log", "probability": "probability", "logit": "logit", "difference": "difference"}
-"""What charts show -> what the viewer calls it."""
+"""What charts show -> its name in the viewer."""
 
 STRIDES = (1, 2, 3, 4, 6, 8)
 THEMES = ("system", "light", "dark")
 WIDTHS = (44, 260)
-"""Pixels of a column, at least and at most."""
+"""The least and the largest width of a column, in pixels."""
 
 MOST_PINS = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class View:
-    """Results as they are to be seen; a notebook shows them so. :meth:`bauklens.LensResult.view` makes one.
+    """Results with chosen settings, as a notebook shows them. :meth:`bauklens.LensResult.view` makes one.
 
     Attributes:
-        results: what is shown, in one viewer.
-        state: what was chosen, as the viewer holds it.
+        results: the results shown, in one viewer.
+        state: the settings, in the viewer's form.
         look: ``"default"`` or ``"classic"``.
     """
 
@@ -55,7 +55,7 @@ class View:
         """The view as one self-contained HTML page that makes no requests when it is opened.
 
         Args:
-            path: where to write it, atomically; None writes nothing.
+            path: the file to write, atomically; None writes nothing.
             title: the page's heading.
 
         Returns:
@@ -73,7 +73,7 @@ class View:
         """Writes the page of :meth:`to_html`.
 
         Args:
-            path: where to write it, atomically.
+            path: the file to write, atomically.
             title: the page's heading.
 
         Raises:
@@ -99,12 +99,12 @@ def view(
     width: int | None = None,
     theme: str = "system",
 ) -> View:
-    """Results in one viewer as they are to be seen, to show in a notebook or to save as a page.
+    """Results in one viewer with chosen settings, to show in a notebook or save as a page.
 
     Args:
         results: one result, or several of the same model and tokens.
-        pins: tokens to pin, at most 8: targets, the names of sets, tracked tokens, or tokens in the top k of some cell;
-            by text or id. None pins the targets.
+        pins: tokens to pin by text or id, at most 8: targets, the names of sets, tracked tokens, or tokens in the top k
+            of some cell. None pins the targets.
         cell: the chosen cell: the label or number of a layer, and a position; negative ones count from the last. None
             is the last layer, at the position to look at first.
         colour: what cells show: ``"both"`` (probability, and magnitude as a bar), ``"classic"``, ``"probability"``, the
@@ -113,9 +113,9 @@ def view(
             ``"difference"`` of the first two, the second taken from the first.
         notes: (layer, position) -> a note that is pinned to that cell, at most 500 characters; at most 200 notes.
         look: one of :data:`bauklens.vocabulary.LOOKS`.
-        layers_across: whether layers are columns.
-        stride: every so many layers are shown: 1, 2, 3, 4, 6 or 8.
-        width: of a column, 44..260 pixels. None is as wide as it usually is.
+        layers_across: whether layers are shown as columns.
+        stride: show every stride-th layer: 1, 2, 3, 4, 6 or 8.
+        width: the width of a column, 44..260 pixels. None is the usual width.
         theme: ``"system"``, ``"light"`` or ``"dark"``.
 
     Raises:
@@ -165,7 +165,7 @@ def _checked_width(width: int) -> int:
 
 
 def _checked_pins(results: Sequence[LensResult], wanted: Sequence[Which] | None) -> list[str | int] | None:
-    """What the viewer calls the pins; None if none were asked for."""
+    """The viewer's names of the pins; None if none were asked for."""
     if wanted is None:
         return None
     if isinstance(wanted, (str, int)):
@@ -186,11 +186,11 @@ def _key_in_any(results: Sequence[LensResult], which: Which) -> str | int:
         except LensError:
             if place == len(results) - 1:
                 raise
-    raise LensError("there is no result")
+    raise LensError("results is empty: pass at least one")
 
 
 def _key(result: LensResult, which: Which) -> str | int:
-    """What the viewer calls a token, a word or a set: see ``viewer/targets.js``."""
+    """The viewer's name of a token, a word or a set: see ``viewer/targets.js``."""
     target = followed_as(result, which)
     if target is not None and not is_single(target):
         return f"target: {target_names(result.targets)[result.targets.index(target)]}"
@@ -203,7 +203,7 @@ def _checked_colour(results: Sequence[LensResult], colour: str, pins: int) -> st
     known = (*COLOURS, *dict.fromkeys(name for each in results for name in each.measures if name not in own))
     one_of("colour", colour, known)
     if colour in COLOURS[3:] and not pins:
-        raise LensError(f"colour={colour!r} is of the first pin: pass pins=[...]")
+        raise LensError(f"colour={colour!r} needs a pin: pass pins=[...]")
     return colour
 
 
@@ -214,6 +214,6 @@ def _chart(results: Sequence[LensResult], chart: str, pins: Sequence[str | int] 
     state: dict[str, Any] = {"chart": CHARTS[chart]}
     if chart == "difference":
         if pins is None or len(pins) < 2:
-            raise LensError("chart='difference' is of two pins: pass pins=[one, other]")
+            raise LensError("chart='difference' needs two pins: pass pins=[one, other]")
         state["difference"] = list(pins[:2])
     return state

@@ -31,6 +31,6 @@ export function sharesOf(lens, row, column, head = -1) {
 /** What a legend says of it. */
 export function aboutAttention(lens) {
   if (!lens.attention) return [];
-  if (!lens.attention.layers.length) return ["attention weights are too many for this page: lens.attention(layer, position) has them"];
-  return ["shade and bar of a heading: its share of what the chosen layer’s attention takes at the chosen position"];
+  if (!lens.attention.layers.length) return ["too many attention weights for this page: see lens.attention(layer, position)"];
+  return ["shade and bar of a heading: the share of attention that it gets from the chosen layer and position"];
 }

@@ -44,5 +44,5 @@ function listOf(lens, row, shares, isNamed) {
       make("span", { class: "number" }, shareText(shares[source])),
     ),
   );
-  return [make("p", {}, make("span", {}, ...whose, `The attention of layer ${lens.layers[row]} takes most from positions:`)), make("ol", { class: "tops" }, ...lines)];
+  return [make("p", {}, make("span", {}, ...whose, `Positions that get most of the attention of layer ${lens.layers[row]}:`)), make("ol", { class: "tops" }, ...lines)];
 }

@@ -18,7 +18,7 @@ export function bandHead(role, lens, state, entry) {
   const band = bandOf(lens, entry);
   const open = isOpen(lens, state, band);
   const [from, to] = [lens.positions[band.first], lens.positions[band.last]];
-  const title = `${band.name}, ${band.size}: positions ${from} to ${to}; ${open ? "fold" : "open"} with a click or Enter`;
+  const title = `${band.name}, ${band.size}: positions ${from} to ${to}; click or press Enter to ${open ? "fold" : "open"}`;
   const mark = make("span", { class: "fold", "aria-hidden": "true" }, open ? "▾ " : "▸ ");
   const head = make("div", { class: "head position part band", role, title, "aria-expanded": String(open) });
   head.append(make("i", {}, mark, make("bdi", {}, partOfName(band.name))), make("bdi", {}, band.size));
@@ -69,4 +69,4 @@ function changeOf(cells) {
 
 /** What a legend says of bands. */
 export const aboutBands = ([lens]) =>
-  lens.bands.length ? [worded(lens, `column of ${lens.bands[0].name}${lens.bands.length > 1 ? " and others" : ""}: at how many of its positions that token is at the top, more than any other; colours are means`)] : [];
+  lens.bands.length ? [worded(lens, `column of ${lens.bands[0].name}${lens.bands.length > 1 ? " and others" : ""}: the most frequent top token, and how often it occurs; colours are means`)] : [];

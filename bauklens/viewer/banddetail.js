@@ -26,6 +26,6 @@ function topsOfBand(view, lens, row, band, isNamed, tokenLine) {
   const lines = found.slice(0, MOST_TOLD).map(([token, times]) => tokenLine(lens, token, pins, times / count, String(times)));
   const others = found.length > MOST_TOLD ? ` (${MOST_TOLD} of ${found.length})` : "";
   const whose = isNamed ? [make("p", { class: "whose" }, make("bdi", {}, lens.name))] : [];
-  const about = worded(lens, `Top tokens${others}, and at how many of its ${count} positions:`);
+  const about = worded(lens, `Top tokens${others}, and how often each occurs at its ${count} positions:`);
   return [...whose, make("p", { class: "note" }, about), make("ol", { class: "tops" }, ...lines)];
 }

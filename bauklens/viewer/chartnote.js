@@ -10,7 +10,7 @@ import { worded } from "./words.js";
 export function aboutCharts(view, drawn, sum) {
   const { lens, band, lead, isPinned, entries, what } = drawn;
   const few = lead.found.length < lead.all ? ` (${lead.found.length} of ${lead.all})` : "";
-  const here = band ? `that are at the top at most positions of ${band.name} in some layer` : "that lead in some layer at this position";
+  const here = band ? `that are most often at the top in ${band.name} in some layer` : "that lead in some layer at this position";
   const unasked = isPinned ? [] : [`Drawn: tokens ${here}${few}. To follow a token, pin it with its ○, press p in the table, or search for it.`];
   const of = entries.flatMap(({ pair }) => pair ?? []).concat(entries.filter(({ pair }) => !pair));
   const isSum = what === "rank" && of.some(({ key }) => membersOf(key));
@@ -37,7 +37,7 @@ function unknown(lens, entries, what) {
   const ask = (places) => `targets=[${places.map((token) => JSON.stringify(lens.texts[token])).join(", ")}]`;
   const [top, coarse] = [tokens("top").filter((token) => followed(lens, token).source === "top"), tokens("coarse")];
   const [names, isOne] = [top.map((token) => lens.shown[token]).join(", "), top.length === 1];
-  const seldom = top.length ? [`${names} ${isOne ? "is" : "are"} known only where ${isOne ? "it is" : "they are"} in the top ${lens.topk}. To know ${isOne ? "it" : "them"} in every cell, pass ${ask(top)}.`] : [];
+  const seldom = top.length ? [`${names} ${isOne ? "is" : "are"} known only in cells with ${isOne ? "it" : "them"} in the top ${lens.topk}. To know ${isOne ? "it" : "them"} in every cell, pass ${ask(top)}.`] : [];
   const limit = what === "rank" ? `ranks beyond ${lens.tracked?.limit}` : "probabilities outside the top k";
   const large = coarse.length ? [`This table is large: ${limit} are not known. To know them in every cell, pass ${ask(coarse)}.`] : [];
   return [...seldom, ...large];

@@ -50,7 +50,7 @@ export function colouring(lens, { ...state }) {
     ? (value) => 1 - Math.log(value) / (Math.log(Math.max(high, 2)) || 1)
     : (value) => (value - low) / (high - low || 1);
   const ofPin = state.colour === "token" || state.colour === "rank"; // elsewhere it is in no top k, so improbable
-  const missing = values.some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched where there is no value") : "";
+  const missing = values.some(Number.isNaN) ? (ofPin ? "; blank elsewhere" : "; hatched: no value") : "";
   const scale = logarithmic ? `1 (full) to ${valueText(high)}, logarithmic` : `${valueText(low)} to ${valueText(high)}`;
   const full = beyond.length ? ` (full beyond: ${beyond.join(", ")})` : "";
   const legend = [`background: ${what}, ${scale}${unit ? ` ${unit}` : ""}${full}${missing}`];
@@ -63,7 +63,7 @@ function valuesOf(lens, state) {
     const token = lens.places.get(state.pin);
     if (token === undefined) return [[], worded(lens, "the pinned token, which is not in this lens"), ""];
     const found = followed(lens, token);
-    const where = found.source === "top" ? " where it is in the top k" : "";
+    const where = found.source === "top" ? " if it is in the top k" : "";
     const what = state.colour === "rank" ? "rank" : "probability";
     return [found[what === "rank" ? "rank" : "probability"], `${what} of ${lens.shown[token]}${where}`, ""];
   }

@@ -47,9 +47,9 @@ const columnCells = (lens, column) => Array.from({ length: lens.rows }, (_, row)
 /** A sentence on what they add up to. */
 export function aboutSum({ total, start, last, streams }) {
   const what = streams.length === 2 ? "Attention and MLP" : { delta: "The layers", attention: "Attention", mlp: "The MLPs" }[streams[0]];
-  if (!Number.isFinite(total)) return "It is not known in every layer what they add up to; targets are known in all.";
+  if (!Number.isFinite(total)) return "Their sum is not known in every layer; that of targets is.";
   if (Number.isNaN(start)) return `${what} add up to ${signed(total)}, without the embedding: for a sum that begins with it, show a result of stream="hidden", norm="final" with this one.`.replace("Attention add ", "Attention adds ");
   const begins = `From ${signed(start)} of the embedding, ${what.toLowerCase().replace("mlp", "MLP")} lead to ${signed(total)}`.replace(", attention lead", ", attention leads");
   const isWhole = Math.abs(total - last) <= CLOSE * Math.max(1, Math.abs(total), Math.abs(last));
-  return isWhole ? `${begins}, the difference in the last layer.` : `${begins}; in the last layer it is ${signed(last)}, to which others add too.`;
+  return isWhole ? `${begins}, the difference in the last layer.` : `${begins}; in the last layer it is ${signed(last)}, because other parts add to it too.`;
 }

@@ -41,9 +41,9 @@ export function heat(view) {
 
   function paint(lens, pin, ofRanks) {
     const sides = axes.layersAcross ? "positions down, layers across" : "layers down, positions across";
-    const about = ofRanks ? "nearer to rank 1 (logarithmic)" : "more probable";
+    const about = ofRanks ? "closer to rank 1 (logarithmic)" : "more probable";
     caption.replaceChildren(make("b", { style: { color: pin.colour } }, pin.shape), ` ${lens.shown[pin.token]} in every cell: ${sides}; a stronger colour means ${about}`);
-    canvas.setAttribute("aria-label", `where ${lens.shown[pin.token]} is ${about}: ${sides}`);
+    canvas.setAttribute("aria-label", `map of ${lens.shown[pin.token]}: ${sides}; stronger means ${about}`);
     const { probability, rank } = followed(lens, pin.token);
     const last = Math.log(Math.max(2, range(rank)[1]));
     const value = ofRanks ? (cell) => 1 - Math.log(rank[cell]) / last : (cell) => Math.sqrt(probability[cell]); // so that small ones are seen too

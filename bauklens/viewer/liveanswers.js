@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 /** The table of answers, with the sentence above it; the random ones are seen when they are asked for. */
 export function answersOf({ targets, rows, told, done, controls }) {
   const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
-  const head = ["next token", ...targets.map((target) => `p(${target})`), "and goes on"];
+  const head = ["next token", ...targets.map((target) => `p(${target})`), "continuation"];
   const line = ({ name, top, share, probability, text }) =>
     make("tr", { class: name.startsWith("random") ? "control" : null },
       make("th", { scope: "row" }, name),
@@ -14,6 +14,6 @@ export function answersOf({ targets, rows, told, done, controls }) {
       make("td", { class: "text" }, make("bdi", {}, text?.trimStart().replaceAll("\n", "↵") ?? (done ? "" : "…"))),
     );
   const table = make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...head.map((each) => make("th", { scope: "col" }, make("bdi", {}, each))))), make("tbody", {}, ...rows.map(line)));
-  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. If they have the same effect, it is not an effect of the token. Their row shows the most common next token, the mean probability, and how the first of them goes on." : "This change has no direction, so there is no random one to compare it with.";
+  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. If they have the same effect, it is not an effect of the token. Their row shows the most common next token, the mean probability, and the continuation of the first one." : "This change has no direction, so it cannot be compared with random ones.";
   return make("div", {}, make("p", { class: "told" }, told), make("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "answers" }, table), make("p", { class: "note" }, about));
 }

@@ -14,11 +14,11 @@ export function askForm(about, there, look, change) {
   const [decoderLabel, decoder] = choice("Decoder", about.decoders, () => {});
   const [streamLabel, stream] = choice("Stream", Object.entries(about.streams), () => {});
   const topk = number("Top", 5, 1, 50, "how many tokens each cell keeps");
-  const generate = number("Generate", 0, 0, 256, "how many tokens the model goes on with; each gets a column");
-  const follow = make("input", { "aria-label": "follow", placeholder: " Paris, cities = Rome, Oslo", title: "tokens whose rank and probability are kept in every cell, with commas between them; a space before a word is part of the token; name = A, B is a set" });
+  const generate = number("Generate", 0, 0, 256, "how many tokens the model generates; each gets a column");
+  const follow = make("input", { "aria-label": "follow", placeholder: " Paris, cities = Rome, Oslo", title: "tokens whose rank and probability are kept in every cell, separated by commas; a space before a word is part of the token; name = A, B is a set" });
   const submit = make("button", { type: "submit", class: "main" }, "Look");
-  decoderLabel.title = "what turns a layer’s state into words: the model’s own head (the logit lens), or a lens that was fitted";
-  streamLabel.title = "which states are read: those after each layer, or what a layer adds";
+  decoderLabel.title = "how a layer’s state is decoded: with the model’s own unembedding (the logit lens), or with a fitted lens";
+  streamLabel.title = "which states are decoded: those after each layer, or what a layer adds";
   submit.title = "runs the model on this prompt (Enter)";
   let isChat = false;
 

@@ -5,11 +5,11 @@ import { button, make } from "./dom.js";
 const CELL_ACTS = [["swap", "Swap"], ["strengthen", "Strengthen"], ["remove", "Remove"]];
 const PROMPT_ACTS = [["replace", "Replace"], ["patch", "Patch states from another prompt"]];
 const HINTS = {
-  swap: "Where a state points to this token, it points to the other instead. Of what you type, the first token is taken.",
-  strengthen: "The states get more of the token: the strength says how much, and a negative one takes it away.",
-  remove: "The states lose what they have of the token.",
-  replace: "The model reads another token there. Of what you type, the first token is taken.",
-  patch: "The states that the other prompt has there are put in. If it has more or fewer tokens than this prompt, positions are counted from the end.",
+  swap: "If a state points to this token, it points to the other one instead. Only the first token of your text is used.",
+  strengthen: "The states get more of the token: the strength sets how much, and a negative one takes it away.",
+  remove: "The token’s direction is removed from the states.",
+  replace: "The model reads another token there. Only the first token of your text is used.",
+  patch: "The states of the other prompt at this place are put in. If the prompts differ in length, positions are counted from the end.",
 };
 
 /** `open({ id, text, layer, position }, ask)`; without an id it is a token of the prompt. `send(ask)` is called with the changed look. */
@@ -27,11 +27,11 @@ export function changing(about, send) {
     const strength = make("input", { type: "number", step: "0.1", min: "-100", max: "100", value: "1", "aria-label": "strength" });
     const act = radios("act", acts, acts[0][0]);
     const from = make("select", { "aria-label": "the layer" }, ...about.layers.map((each) => make("option", { value: each, selected: each === layer }, each)));
-    const where = radios("layers", [["all", "all layers"], ["from", "from one on"], ["here", "only one"]], layer === null || layer === about.layers.at(-1) ? "all" : "from");
+    const where = radios("layers", [["all", "all layers"], ["from", "from this layer on"], ["here", "only this layer"]], layer === null || layer === about.layers.at(-1) ? "all" : "from");
     const at = radios("positions", [["here", `only position ${position}`], ["all", "all positions"]], id === null ? "here" : "all");
     const form = make("form", { method: "dialog" },
       make("h2", {}, "Change ", make("bdi", {}, text), make("small", {}, layer === null ? ` position ${position}` : ` ${layerNamed(layer)}, position ${position}`)),
-      make("fieldset", {}, make("legend", {}, "What"), ...act.lines, make("label", { class: "into" }, id === null ? "with " : "for ", into), make("label", { class: "source" }, "Other prompt ", source), make("label", { class: "strength" }, "strength ", strength), hint),
+      make("fieldset", {}, make("legend", {}, "Action"), ...act.lines, make("label", { class: "into" }, id === null ? "with " : "for ", into), make("label", { class: "source" }, "Other prompt ", source), make("label", { class: "strength" }, "strength ", strength), hint),
       make("fieldset", { class: "where" }, make("legend", {}, "Layers"), ...where.lines, make("label", { class: "from" }, "layer ", from)),
       make("fieldset", { class: "where" }, make("legend", {}, "Positions"), ...at.lines),
       make("div", { class: "buttons" }, make("button", { type: "submit", class: "main" }, "Change"), button("Cancel", () => dialog.close())),

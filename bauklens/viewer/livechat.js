@@ -11,8 +11,8 @@ export function chatBox(changed) {
   const element = make("div", { class: "chat", hidden: true }, list, more);
 
   function add(role, content, focuses = false) {
-    const who = make("select", { "aria-label": "who says it", onchange: changed }, ...CHAT_ROLES.map((each) => make("option", { value: each, selected: each === role }, each)));
-    const what = make("textarea", { "aria-label": "what is said", rows: 1, spellcheck: "false", dir: "auto", placeholder: "What is said, such as: Where is the Eiffel Tower?", oninput: changed });
+    const who = make("select", { "aria-label": "role", onchange: changed }, ...CHAT_ROLES.map((each) => make("option", { value: each, selected: each === role }, each)));
+    const what = make("textarea", { "aria-label": "message", rows: 1, spellcheck: "false", dir: "auto", placeholder: "A message, such as: How tall is the Eiffel Tower?", oninput: changed });
     what.value = content;
     const line = make("li", {}, who, what, button("×", () => away(line), { "aria-label": "remove this message", title: "remove this message" }));
     list.append(line);

@@ -5,7 +5,7 @@ import { button, make } from "./dom.js";
 /** Puts the offer into the form; `begins()` gives up what is running, and says whether the fit is still what runs. */
 export function fitting(about, there, said, form, begins) {
   if (!about.fit) return;
-  const offer = make("p", { class: "live-offer" }, "Only the logit lens is here, and what it shows of the middle layers is often noise. ", button("Fit a quick decoder", fit), " It takes a minute or two for a small model, and is kept.");
+  const offer = make("p", { class: "live-offer" }, "Only the logit lens is available, and in the middle layers it often shows noise. ", button("Fit a quick decoder", fit), " This takes a minute or two for a small model; the decoder is then kept.");
   document.getElementById("options").after(offer);
 
   async function fit() {

@@ -9,7 +9,7 @@ export function hello(element, look) {
   const steps = [
     ["Look.", " Type the beginning of a text above and press Enter, or press one of these:"],
     ["Read.", " Each row is a layer, each column a token. A cell shows what the model would say next if it stopped there."],
-    ["Change.", " Press ✎ beside a token to swap, strengthen or remove it, and see whether the answer follows. Random changes show what chance does. A token below the prompt can be replaced."],
+    ["Change.", " Press ✎ beside a token to swap, strengthen or remove it, and see whether the answer changes with it. Random changes show the effect of chance. A token below the prompt can be replaced."],
   ];
   const examples = make("p", { class: "examples" }, ...EXAMPLES.map((each) => button(each, () => look(each))));
   const whole = make("section", { class: "live-hello", "aria-label": "how to begin" },

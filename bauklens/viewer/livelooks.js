@@ -11,9 +11,9 @@ export function looks(element, { show, pin, open }) {
   const all = [];
   let place = -1;
   const list = make("select", { "aria-label": "looks", onchange: () => go(Number(list.value)) });
-  const back = button("←", () => go(place - 1), { "aria-label": "the look before", title: "the look before" });
+  const back = button("←", () => go(place - 1), { "aria-label": "the previous look", title: "the previous look" });
   const forth = button("→", () => go(place + 1), { "aria-label": "the next look", title: "the next look" });
-  element.append(back, forth, list, button("Pin beside", () => pin(all[place]), { title: "keep this look beside those that you make next" }));
+  element.append(back, forth, list, button("Pin beside", () => pin(all[place]), { title: "keep this look beside the next ones" }));
 
   function go(to) {
     place = to;

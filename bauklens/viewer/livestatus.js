@@ -32,7 +32,7 @@ export function status(element, stop) {
       since = performance.now();
       part = "";
       measure.removeAttribute("value");
-      say("Asking…", { working: true });
+      say("Sending…", { working: true });
     },
     queued: (before) => before > 0 && say(`Waiting for ${before === 1 ? "one other request" : `${before} other requests`}…`, { working: true }),
     part: (name) => (part = name),

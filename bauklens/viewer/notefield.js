@@ -36,7 +36,7 @@ export function noteField(view) {
     isOpen = (isOpen && !isAnother) || Boolean(text);
     [element.hidden, add.hidden, box.hidden] = [Boolean(band), isOpen, !isOpen];
     add.disabled = view.state.notes.length >= MOST_NOTES;
-    add.title = add.disabled ? `there are ${MOST_NOTES} notes, which is as many as a page holds` : "";
+    add.title = add.disabled ? `there are ${MOST_NOTES} notes, the most that a page can hold` : "";
     name.textContent = `Note on ${layerCalled(lens, row)}, position ${lens.positions[column]}`;
     if (isAnother || document.activeElement !== field) field.value = text;
   }

@@ -35,7 +35,7 @@ export function overview(view) {
     const { lens, row, column } = view.chosen();
     const name = chosenJump(lens);
     const found = nextOf(surprising(lens, name), column, isForward);
-    said.textContent = found === null ? `none ${isForward ? "further on" : "before"}` : "";
+    said.textContent = found === null ? `none ${isForward ? "after this" : "before this"}` : "";
     if (found !== null) view.choose(lens, row, found, focus);
   }
   return { element, draw, look, jump };

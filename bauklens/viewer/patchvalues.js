@@ -54,7 +54,7 @@ function ofPin(lens, row, picture, pin) {
     const said = none ? `${name} is not in the top ${lens.topk}: its probability is not known` : `${name} ${probabilityText(value)}`;
     return { text: none ? "" : probabilityText(value), said, p: none ? 0 : Math.min(1, value / (most || 1)), none, mark: null };
   };
-  const known = isKnown(lens, pin.token) ? "known in every patch, as it was followed" : `hatched: not in the top ${lens.topk} there, so not known`;
+  const known = isKnown(lens, pin.token) ? "known in every patch, because it was followed" : `hatched: not in the top ${lens.topk} there, so not known`;
   const legend = [`Probability of ${name} at ${layerCalled(lens, row)} (full colour = ${valueText(most)}, the largest in any layer); ${known}`];
   return { of, pin, legend };
 }

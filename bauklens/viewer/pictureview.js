@@ -67,10 +67,10 @@ export function pictureView(view) {
   function notes(lens, picture) {
     const { columns, isPlaced } = patchesOf(lens, picture);
     return [
-      ...(isPlaced ? [] : ["It is not known which part of it a position reads: they are in the order of the prompt"]),
+      ...(isPlaced ? [] : ["It is not known which part each position reads: the positions are in the order of the prompt"]),
       ...(columns.flat().includes(-1) ? ["Crossed out: no position of this table reads that part"] : []),
-      ...(picture.url || !isPlaced ? [] : ["Only numbers were given, so there is no image to show"]),
-      ...(over.isSmall() ? ["The patches are too small for texts: point at one, or go through them with the arrow keys"] : []),
+      ...(picture.url || !isPlaced ? [] : ["Only numbers were given, so no image can be shown"]),
+      ...(over.isSmall() ? ["The patches are too small for text: point at one, or use the arrow keys"] : []),
     ];
   }
 

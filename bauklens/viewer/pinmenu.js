@@ -38,7 +38,7 @@ export function combining(view, pins) {
     if (places.every((place) => place === undefined)) {
       const lens = view.lenses.find((each) => !tokens(each).includes(undefined));
       const shared = lens && sharedBy(lens, tokens(lens));
-      const text = shared ? `${shared.map((token) => lens.shown[token]).join(" and ")} have a token in common, which a sum would count twice.` : "No table here holds all of them.";
+      const text = shared ? `${shared.map((token) => lens.shown[token]).join(" and ")} share a token, which a sum would count twice.` : "No table here has all of them.";
       said.textContent = worded(view.lenses[0], text);
       return;
     }

@@ -13,7 +13,7 @@ import { built, inSight } from "./window.js";
 export function reader(view) {
   const caption = make("p", { class: "note" });
   const [words, onlyWords] = tick("words only", (wordsOnly) => view.change({ wordsOnly }));
-  words.title = "leaves out blanks, punctuation, single bytes and parts of words; cells of the table have a dot for them";
+  words.title = "leaves out blanks, punctuation, single bytes and parts of words; cells of the table show a dot instead";
   const canvas = make("div", { class: "pages", role: "presentation" });
   const box = make("div", { class: "lines", role: "grid" }, canvas);
   const element = make("div", { class: "reader", role: "group", "aria-label": "reader" }, make("div", { class: "top" }, caption, words), box);

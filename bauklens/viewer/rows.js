@@ -9,7 +9,7 @@ export function rowHead(lens, row, other = null) {
   const isUnmapped = without.length > 0;
   const [kl, agreement] = ["kl", "agreement"].map((name) => finite(lens.quality[name]?.[row]));
   const known = [
-    ...without.map(({ name }) => `${other ? `${name}: ` : ""}the decoder has no map: as in the logit lens`),
+    ...without.map(({ name }) => `${other ? `${name}: ` : ""}the decoder has no map: shown as in the logit lens`),
     ...(kl === null ? [] : [`KL to the model’s own prediction ${valueText(kl)} nats on held-out text`]),
     ...(agreement === null ? [] : [`the same top token in ${Math.round(100 * agreement)} %`]),
   ];

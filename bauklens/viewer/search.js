@@ -31,7 +31,7 @@ export function howToFollow(typed, left = 0) {
   const plain = typed.replaceAll("␣", " ");
   const text = /^\s/.test(plain) ? plain.trimEnd() : ` ${plain.trim()}`;
   const tracked = left ? `not among the tracked tokens here (the page has no room for ${left} more)` : "not tracked";
-  return `not in any top k here, and ${tracked}. To follow it, pass targets=[${JSON.stringify(text)}], also if it is a word of several tokens.`;
+  return `not in any top k here, and ${tracked}. To follow it, pass targets=[${JSON.stringify(text)}]; a word of several tokens works too.`;
 }
 
 /** `{ element, focus() }`: a combobox as ARIA's practices have it. */

@@ -16,7 +16,7 @@ export function strip(view) {
   const frame = make("span", { class: "sight" });
   const element = make("div", { class: "strip" }, canvas, frame);
   const note = make("p", { class: "note" });
-  const enlarge = button("Enlarge", () => change(!isLarge), { title: "show the whole table larger, to choose a cell in it with a click" });
+  const enlarge = button("Enlarge", () => change(!isLarge), { title: "enlarge the whole table, to choose a cell with a click" });
   const out = button("−", () => zoom(1 / FEWER), { "aria-label": "show more positions", title: "show more positions (Ctrl and the wheel)" });
   const into = button("+", () => zoom(FEWER), { "aria-label": "show fewer positions", title: "show fewer positions (Ctrl and the wheel)" });
   const tools = make("div", { class: "zooming" }, enlarge, out, into);

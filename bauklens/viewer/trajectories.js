@@ -47,7 +47,7 @@ export function trajectories(view) {
     list.disabled = Boolean(band);
     const isKept = view.state.kept.includes(lens.linked[column]);
     keep.textContent = isKept ? "Drop position" : "Keep position";
-    keep.title = isKept ? "draw this position no longer beside others" : "draw this position also when another is chosen (Shift-click in the table)";
+    keep.title = isKept ? "stop drawing this position beside others" : "keep drawing this position when another one is chosen (Shift-click in the table)";
     keep.setAttribute("aria-pressed", String(isKept));
     keep.hidden = Boolean(band);
     const focused = charts.findIndex(({ picture }) => picture === document.activeElement);
@@ -66,7 +66,7 @@ export function trajectories(view) {
     const choose = (place) => rowOf(lens, layers[place]) >= 0 && view.choose(lens, rowOf(lens, layers[place]), band ? entryIn(lens, { ...view.state, band: true }, column) : column);
     const at = isPartOf(lens, column) ? nameOver(lens, column) : `position ${lens.positions[column]}`;
     const others = new Set(variants.map((each) => each.column)).size - 1;
-    const title = band ? `layers: at what part of the positions of ${band.name} it is at the top` : `layers, at ${at}${others ? ` and ${others} more` : ""}`;
+    const title = band ? `layers: share of the positions of ${band.name} at which it is at the top` : `layers, at ${at}${others ? ` and ${others} more` : ""}`;
     const ink = "var(--ink)";
     const spread = sum && {
       bars: sum.parts.map(({ name, values }, place) => ({ name, values, light: place > 0, colours: entries[0].pair.map(({ colour }) => colour) })),

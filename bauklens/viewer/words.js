@@ -16,5 +16,5 @@ export const isUnread = (lenses, column) => lenses.every((lens) => (lens.onlyPos
 export function aboutUnread(lenses) {
   if (!lenses[0].positions.some((_, column) => isUnread(lenses, column))) return [];
   const read = [...new Set(lenses.map((lens) => lens.onlyPosition))].join(" or ");
-  return [`grey: nothing of the model’s own confirms these columns, as its head reads position ${read} only`];
+  return [`grey: no output of the model confirms these columns, as its head reads only position ${read}`];
 }

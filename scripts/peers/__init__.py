@@ -1,1 +1,1 @@
-"""What scripts/benchmark_peers.py measures: one way of reading every layer in each process."""
+"""The ways that scripts/benchmark_peers.py measures: each process has one way of reading every layer."""

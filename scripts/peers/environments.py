@@ -1,4 +1,4 @@
-"""Which Python runs a way: this one if it has the tool, otherwise one of its own, which is kept."""
+"""Which Python runs a way: this one if it has the tool, otherwise a separate one, which is kept."""
 
 import hashlib
 import json
@@ -22,12 +22,12 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Environments:
-    """Where they are, and how they are made.
+    """The environments: their folder, and how they are made.
 
     Attributes:
         folder: the virtual environments.
         repositories: name of a tool -> address of another copy of its repository.
-        build: whether to make those that are missing.
+        build: whether to make missing ones.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class Environments:
         """The interpreter.
 
         Raises:
-            NotMeasuredError: the tool is not here, and cannot or must not be installed.
+            NotMeasuredError: the tool is not installed, and cannot or must not be installed.
         """
         if self._is_here(way):
             return Path(sys.executable)
@@ -55,7 +55,7 @@ class Environments:
         return not self._is_here(way) and not (self._place(way) / _DONE).is_file()
 
     def _is_here(self, way: Way) -> bool:
-        """A tool that no index has is never looked for: the index may have another one of that name."""
+        """A tool that no index has is never searched for: the index may have another one of that name."""
         if way.repository:
             return False
         for wanted in way.packages:
@@ -96,7 +96,7 @@ class Environments:
 
 
 def _reason(complaint: str) -> str:
-    """The line of pip's complaint that says most: git's, or its last one that begins so."""
+    """The most informative line of pip's error: git's, or its last one with that beginning."""
     lines = [line.strip() for line in complaint.splitlines()]
     fatal = [line for line in lines if line.startswith("fatal: ")]
     told = [line.removeprefix("ERROR: ") for line in lines if line.lower().startswith("error: ")]

@@ -1,4 +1,4 @@
-"""What no way can do without, as scripts/benchmark.py has it."""
+"""The least work of every way, as in scripts/benchmark.py."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from peers.prompts import Prompt
 
 
 class Forward:
-    """The model alone."""
+    """Runs only the model."""
 
     def __init__(self, model: Any, *_: Any) -> None:
         self.model = model
@@ -18,11 +18,11 @@ class Forward:
         return self.model(input_ids=torch.tensor([prompt.ids]), logits_to_keep=1)
 
     def told(self, found: object) -> None:
-        """It says nothing about layers."""
+        """It has no layers to return."""
 
 
 class Floor(Forward):
-    """And one product with the unembedding for every layer, in bfloat16, whose results are not read."""
+    """Plus one bfloat16 product with the unembedding per layer, results discarded."""
 
     def __init__(self, model: Any, *_: Any) -> None:
         super().__init__(model)

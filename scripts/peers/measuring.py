@@ -1,4 +1,4 @@
-"""Whether all ways say the same, and what each costs."""
+"""Whether all ways agree, and what each costs."""
 
 import statistics
 import tempfile
@@ -14,13 +14,13 @@ from peers.prompts import Told
 from peers.ways import NAMED
 
 AGREE = 0.99
-"""The part of the rows whose first token must be that of bauklens. What is left is ties to rounding."""
+"""The share of rows whose first token must equal that of bauklens. The rest are ties up to rounding."""
 
 Row = dict[str, Any]
 
 
 def compared(found: Told, ours: Told) -> Row:
-    """How much of an answer is ours, over the rows that both have.
+    """How far an answer agrees with ours, over the rows that both have.
 
     Returns:
         ``same`` rows of ``of`` whose first token is ours, and the largest ``difference`` of its probability in those.
@@ -64,7 +64,7 @@ def answers(processes: Mapping[str, Process], length: int) -> dict[str, Row]:
 
 
 def timed(processes: Mapping[str, Process], length: int, rounds: int) -> dict[str, Row]:
-    """Name -> what :func:`answers` gives, with ``seconds``, the median of the rounds."""
+    """Name -> the value of :func:`answers`, with ``seconds``, the median of the rounds."""
     found = answers(processes, length)
     taken: dict[str, list[float]] = {name: [] for name in processes}
     for _ in tqdm(range(rounds), desc=f"Rounds, {length} tokens", unit="round", disable=None):
@@ -82,7 +82,7 @@ def timed(processes: Mapping[str, Process], length: int, rounds: int) -> dict[st
 
 
 def measure(processes: Mapping[str, Process], lengths: Sequence[int], rounds: int) -> dict[int, dict[str, Row]]:
-    """Length -> what :func:`timed` gives, with ``peak`` and ``kept`` (bytes, or None), which are measured last."""
+    """Length -> the value of :func:`timed`, with ``peak`` and ``kept`` (bytes, or None), which are measured last."""
     found = {length: timed(processes, length, rounds) for length in lengths}
     for name, process in tqdm(processes.items(), desc="Memory", unit="way", disable=None):
         for length in lengths:

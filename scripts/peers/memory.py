@@ -1,4 +1,4 @@
-"""How much memory a process has had, as Linux tells it."""
+"""How much memory a process has used, as Linux reports it."""
 
 import ctypes
 import gc
@@ -22,9 +22,9 @@ def peak_bytes(case: Callable[[], object]) -> int | None:
 
 
 def give_back() -> None:
-    """From now on, a large block goes back to the system as soon as it is freed.
+    """Makes the allocator return large blocks to the system as soon as they are freed.
 
-    Otherwise the allocator keeps blocks of up to 32 MB, and how many of them it cannot use again is chance: the peak of
+    Otherwise, it keeps blocks of up to 32 MB, and chance decides how many of them it cannot reuse: the peak of
     the same call then differs by hundreds of megabytes. It makes calls slower, so nothing is timed afterwards.
     """
     with suppress(OSError, AttributeError):
@@ -32,7 +32,7 @@ def give_back() -> None:
 
 
 def held_bytes() -> int | None:
-    """The memory of this process, without what could be given back."""
+    """The memory of this process, without what could be returned."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise a case reuses what the one before it left, which would not count
@@ -42,7 +42,7 @@ def held_bytes() -> int | None:
 
 
 def free_bytes() -> int | None:
-    """What the machine has left."""
+    """The machine's free memory."""
     try:
         return _bytes("MemAvailable", Path("/proc/meminfo"))
     except OSError:

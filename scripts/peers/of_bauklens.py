@@ -29,7 +29,7 @@ class Measures:
 
 
 class TopK(Measures):
-    """Only what all others give."""
+    """Only what all other tools return."""
 
     options = {"measures": []}  # noqa: RUF012
 

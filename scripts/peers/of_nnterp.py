@@ -1,4 +1,4 @@
-"""nnterp: its own logit_lens reads the last position only, so this is what its documentation gives for any state."""
+"""nnterp: its own logit_lens reads only the last position, so this is its documented way for any state."""
 
 from typing import Any
 

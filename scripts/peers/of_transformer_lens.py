@@ -1,4 +1,4 @@
-"""TransformerLens: its bridge and its logit_lens, as the docstring of that module has it."""
+"""TransformerLens: its bridge and its logit_lens, as in the docstring of that module."""
 
 from typing import Any
 
@@ -22,6 +22,6 @@ class OneCall:
         return logit_lens(self.bridge, ids, positions=None, top_k=TOPK, return_type="probs")
 
     def told(self, found: Any) -> Told:
-        """Its rows are named by what goes into a block."""
+        """Its rows are named after the input of a block."""
         layers = ["embed", *map(str, range(len(found.labels) - 1))]
         return stacked(layers, list(zip(found.readout.top_ids, found.values, strict=True)))

@@ -25,8 +25,8 @@ class Process:
     """One way, and the process that runs it.
 
     Args:
-        way: which.
-        environments: which Python it runs in.
+        way: the way to run.
+        environments: the Pythons that it may run in.
         folder: the model.
         lens: the file of the Jacobian lens.
         prompts: length -> prompt.
@@ -67,7 +67,7 @@ class Process:
             raise
 
     def ask(self, **asked: Any) -> dict[str, Any]:
-        """One question and its answer.
+        """Asks one question and returns the answer.
 
         Raises:
             NotMeasuredError: the way failed; with its reason.
@@ -88,7 +88,7 @@ class Process:
         return answer
 
     def answer(self, length: int, path: Path) -> Told | None:
-        """Its top k, which passes through a file; None of what gives none.
+        """Its top k, which passes through a file; None if it has none.
 
         Raises:
             NotMeasuredError: it failed, or would need more memory than there is.
@@ -103,7 +103,7 @@ class Process:
             return Told(layers, held["ids"], held["probabilities"])
 
     def seconds(self, length: int) -> float:
-        """Of one reading."""
+        """The seconds of one reading."""
         return float(self.ask(do="seconds", length=str(length))["seconds"])
 
     def memory(self, length: int) -> dict[str, int | None]:
@@ -119,11 +119,11 @@ class Process:
     def _last_words(self) -> str:
         self.log.seek(0)
         lines = [line.strip() for line in self.log if line.strip()]
-        return lines[-1][:200] if lines else "it said nothing"
+        return lines[-1][:200] if lines else "it printed nothing"
 
 
 def _packages(way: Way) -> list[str]:
-    """Whose versions a run tells."""
+    """The packages whose versions a run reports."""
     names = [each.partition("==")[0] for each in way.packages]
     own = [way.repository] if way.repository else []
     ours = ["bauklens", "numba"] if way.reader.startswith("of_bauklens:") else []
@@ -131,7 +131,7 @@ def _packages(way: Way) -> list[str]:
 
 
 def _environment(own: bool) -> dict[str, str]:
-    """The variables of a process; another Python gets no path of ours."""
+    """The environment variables of a process; another Python does not get our path."""
     hidden = {"PYTHONPATH"} if own else set()
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}

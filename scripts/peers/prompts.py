@@ -1,4 +1,4 @@
-"""A prompt as ids and as text, since some tools take only one of them, and what a tool says about it."""
+"""A prompt as ids and as text, since some tools take only one of them, and a tool's answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 TOPK = 5
-"""Tokens that each way gives for every row."""
+"""How many tokens each way returns for every row."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Prompt:
 
     Attributes:
         ids: the tokens.
-        text: what the tokenizer makes these ids of, if there is such a text.
+        text: a text that the tokenizer turns into these ids, if it exists.
     """
 
     ids: tuple[int, ...]
@@ -39,23 +39,23 @@ class Told:
 
 
 class Reader(Protocol):
-    """One way. It is made of (model, tokenizer, path of the Jacobian lens)."""
+    """One way. Its arguments are (model, tokenizer, path of the Jacobian lens)."""
 
     def read(self, prompt: Prompt) -> Any:
-        """What is timed: everything up to top-k and probabilities of every row."""
+        """The timed part: everything up to top-k and probabilities of every row."""
 
     def told(self, found: Any) -> Told | None:
-        """What ``read`` gave, in one form for all, which is not timed; None if it is no answer."""
+        """The result of ``read`` in a common form, which is not timed; None if it has no layers."""
 
 
 def stacked(layers: Sequence[str], rows: Sequence[tuple[Any, Any]]) -> Told:
-    """Of a pair (ids, probabilities) of tensors for each layer, each (position, k) or (1, position, k)."""
+    """Makes an answer from (ids, probabilities) of each layer, each (position, k) or (1, position, k)."""
     ids, probabilities = ([row[side].reshape(-1, TOPK).numpy() for row in rows] for side in (0, 1))
     return Told(layers, np.stack(ids), np.stack(probabilities))
 
 
 def prompt_of(tokenizer: Any, text: str, tokens: int, tries: int = 200) -> Prompt:
-    """So many tokens from near the beginning of a text, which the tokenizer makes of their own text again if it can."""
+    """This many tokens from near the beginning of a text; if possible, tokens that survive decoding and encoding."""
     ids = tokenizer(text)["input_ids"]
     ids = ids * (1 + (tokens + tries) // len(ids))
     for start in range(tries):

@@ -1,4 +1,4 @@
-"""What scripts/benchmark_peers.py measured, as the tables of docs/PERFORMANCE.md."""
+"""The measurements of scripts/benchmark_peers.py as tables of docs/PERFORMANCE.md."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from peers.ways import FLOOR, NAMED
 
 PEERS = "performance_peers.json"
-"""In docs/: what scripts/benchmark_peers.py measured."""
+"""In docs/: the measurements of scripts/benchmark_peers.py."""
 
 COLUMNS = (
     "",
@@ -47,7 +47,7 @@ def rows_of(run: Run) -> list[list[str]]:
 
 
 def left_out(run: Run) -> list[str]:
-    """A line for each way that has no figures."""
+    """One line for each way without figures."""
     return [f"{name}: {each['reason']}" for name, each in run["ways"].items() if "reason" in each]
 
 
@@ -57,7 +57,7 @@ def heading(run: Run) -> str:
 
 
 def notes(run: Run) -> str:
-    """What the table does not say."""
+    """Facts that the table does not show."""
     apart = [each["difference"] for each in run["ways"].values() if "difference" in each]
     return (
         f"{run['layers']} layers, {run['dtype']}; {run['machine']}, medians of {run['rounds']}. The probability of the "
@@ -87,7 +87,7 @@ def of_the_peers(runs: Sequence[Run]) -> str:
 
 
 def _calls(runs: Sequence[Run]) -> list[str]:
-    """What is called, and the versions; those that every process had are told once."""
+    """The calls, and the versions; versions that every process had are listed once."""
     versions = {name: told.items() for run in runs for name, told in run["versions"].items()}
     shared = set.intersection(*map(set, versions.values()))
     rows = [["", "what is called", "versions"], ["---", "---", "---"]]
@@ -115,10 +115,10 @@ def _megabytes(size: int | None) -> str:
 
 _INTRODUCTION = (
     "The time and memory that it takes to read the top 5 tokens and their probabilities at every layer and position. "
-    "Each tool is used as its documentation says, in a process of its own. A tool that does not work with our versions "
+    "Each tool is used as in its documentation, in its own process. A tool that does not work with our versions "
     "has its own virtual environment, with the same torch and transformers. No tool computes gradients. In a round, "
-    "the tools take turns; each runs twice, and the second run counts. A tool is timed only if its first token is that "
-    "of bauklens in at least 99 % of the rows.",
+    "the tools take turns; each runs twice, and the second run counts. A tool is timed only if its first token equals "
+    "that of bauklens in at least 99 % of the rows.",
     "",
     "*Layers* is how many rows a tool gives for each token; some include the embedding. *Floors* is the time as a "
     "multiple of the floor. *Times bauklens* is the time as a multiple of that of bauklens with its default measures; "

@@ -1,4 +1,4 @@
-"""The ways that are measured, and what each needs. Imports no tool, as few are installed beside each other."""
+"""The ways that are measured, and what each needs. Imports no tool, as only few can be installed together."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ class Way:
     """One way of reading every layer at every position.
 
     Attributes:
-        name: as tables and ``--way`` have it.
+        name: its name in tables and for ``--way``.
         reader: the class that does it, ``"module:class"`` in this package.
-        call: what is called.
-        packages: requirements that pip installs; none for bauklens, and for what is no tool.
-        repository: the name of the one that ``--repository`` replaces, for a tool that no package index has.
-        measure: the name of the way of ours whose answer and time this one is compared with.
+        call: the call, for the table.
+        packages: requirements that pip installs; none for bauklens, and for ways without a tool.
+        repository: the name of the repository that ``--repository`` replaces, for a tool that no package index has.
+        measure: the name of our way whose answer and time this one is compared with.
         held: how many float32 numbers it holds at once for each token of the vocabulary in each row.
     """
 
@@ -32,8 +32,8 @@ class Repository:
 
     Attributes:
         address: of the repository.
-        commit: the one that is measured.
-        folder: the one inside the repository that holds the package; empty for the repository itself.
+        commit: the commit that is measured.
+        folder: the folder of the package inside the repository; empty for the repository itself.
     """
 
     address: str
@@ -41,7 +41,7 @@ class Repository:
     folder: str = ""
 
     def requirement(self, address: str | None = None) -> str:
-        """As pip takes it; from another copy of the repository if an address is given."""
+        """The requirement for pip; from another copy of the repository if an address is given."""
         inside = f"#subdirectory={self.folder}" if self.folder else ""
         return f"git+{address or self.address}@{self.commit}{inside}"
 
@@ -53,7 +53,7 @@ REPOSITORIES = {
     ),
 }
 
-FORWARD, FLOOR = "forward pass", "floor: and a bfloat16 product a layer"
+FORWARD, FLOOR = "forward pass", "floor: plus one bfloat16 product per layer"
 OURS, OURS_THROUGH = "bauklens", "bauklens, Jacobian lens"
 
 _NNTERP = (
@@ -64,7 +64,11 @@ _TUNED = ("tuned-lens==0.2.0",)
 
 WAYS = (
     Way(FORWARD, "least:Forward", "the model, with the logits of the last position"),
-    Way(FLOOR, "least:Floor", "the same, and one product of all states with the unembedding a layer, not read"),
+    Way(
+        FLOOR,
+        "least:Floor",
+        "the same, plus one product of all states with the unembedding per layer, results discarded",
+    ),
     Way(OURS, "of_bauklens:Measures", "`logit_lens(model, tokenizer, ids, track=0)`"),
     Way("bauklens, top-k only", "of_bauklens:TopK", "the same with `measures=[]`"),
     Way(

@@ -1,4 +1,4 @@
-"""One way in a process of its own, python -m peers.worker, which is asked, and answers, in lines of JSON."""
+"""One way in its own process, python -m peers.worker; questions and answers are lines of JSON."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from peers.prompts import Prompt, Reader
 
 
 class Worker:
-    """Has the model, and answers what it is asked about one prompt at a time.
+    """Keeps the model, and answers questions about one prompt at a time.
 
     Args:
         job: ``reader`` ("module:class" in this package), ``model`` (a folder), ``lens`` (a file), ``packages`` (whose
@@ -40,12 +40,12 @@ class Worker:
         self.versions = versions(job["packages"])
 
     def peak(self, reader: Reader, length: str) -> int | None:
-        """Of the second time."""
+        """The seconds of the second reading."""
         reader.read(self.prompts[length])
         return peak_bytes(lambda: reader.read(self.prompts[length]))
 
     def answer(self, length: str, path: str) -> dict[str, Any]:
-        """Writes top ids and probabilities to a file; the names of the rows, which are none for what is no answer."""
+        """Writes top ids and probabilities to a file, and returns the names of the rows; none without an answer."""
         told = self.reader.told(self.reader.read(self.prompts[length]))
         if told is None:
             return {"layers": []}
@@ -62,7 +62,7 @@ class Worker:
         return {"seconds": taken}
 
     def memory(self, length: str) -> dict[str, Any]:
-        """Bytes: the peak of a call above that of a forward pass, and what is kept between calls; the last to ask."""
+        """Bytes: the peak of a call above that of a forward pass, and the memory kept between calls; asked last."""
         give_back()
         peak, held = self.peak(self.reader, length), held_bytes()
         least = self.least[length]
@@ -73,7 +73,7 @@ class Worker:
 
 
 def versions(packages: Any) -> dict[str, str]:
-    """Of those that are installed; the commit, of one that is installed with git."""
+    """The versions of installed packages; with the commit if installed with git."""
     found = {}
     for name in packages:
         try:
@@ -86,7 +86,7 @@ def versions(packages: Any) -> dict[str, str]:
 
 
 def main() -> None:
-    """Answers until nobody asks any more."""
+    """Answers until there are no more questions."""
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what tools print is not an answer

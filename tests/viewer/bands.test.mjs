@@ -113,7 +113,7 @@ test("a target is known in every patch", () => {
   const followed = pictured({ targets: [target] });
   const { of, legend } = patchContent(followed, opened([followed]), 1, followed.pictures[0]);
   assert.deepEqual([of(1).text, of(6).p, of(1).none], ["0.100", 1, false]);
-  assert.match(legend[0], /full colour = 0.15.*known in every patch, as it was followed/);
+  assert.match(legend[0], /full colour = 0.15.*known in every patch, because it was followed/);
 });
 
 test("arrow keys go from patch to patch and over what no position reads", () => {

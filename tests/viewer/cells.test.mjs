@@ -53,7 +53,7 @@ test("colours by a measure run over its range, and the legend says which", () =>
   assert.deepEqual([0, 3, 4, 5].map((cell) => at(cell)[0]), [0.125, 1, NaN, 1]);
   const { none, p } = contentOf([lens], state({ colour: "entropy" })).of(2, 0);
   assert.deepEqual([none, p], [true, 0]);
-  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched where there is no value"]);
+  assert.deepEqual(legend, ["background: entropy (how spread), 0 to 4 nats; hatched: no value"]);
 });
 
 test("one huge row of embeddings does not take the whole scale", () => {
@@ -80,7 +80,7 @@ test("colours of the pinned token are offered where there is one", () => {
   assert.ok(names({ pins: [11], pin: 11 }).includes("token"));
   const { at, legend } = colouring(small(), state({ colour: "token", pins: [11], pin: 11 }));
   assert.deepEqual([0, 1, 5].map((cell) => at(cell)[0]), [0.25, 0, 0.9375]);
-  assert.match(legend[0], /probability of ␣b where it is in the top k, 0 to 1; blank elsewhere/);
+  assert.match(legend[0], /probability of ␣b if it is in the top k, 0 to 1; blank elsewhere/);
 });
 
 test("a lens without magnitudes says so", () => {
@@ -206,7 +206,7 @@ test("the ranks of a pinned token are compared", () => {
 
 test("the head of a row says how good its decoder is there", () => {
   const lens = small({ unmapped: ["embed"], quality: { kl: [null, 2, 8], agreement: [null, 0.5, 0.25] } });
-  assert.deepEqual(rowHead(lens, 0), { text: "embed*", title: "layer embed; the decoder has no map: as in the logit lens", quality: null });
+  assert.deepEqual(rowHead(lens, 0), { text: "embed*", title: "layer embed; the decoder has no map: shown as in the logit lens", quality: null });
   assert.deepEqual([rowHead(lens, 1).text, rowHead(lens, 1).quality], ["0", 0.25]);
   assert.match(rowHead(lens, 2).title, /8 nats on held-out text; the same top token in 25 %/);
   assert.match(aboutRows(lens)[0], /full = 8 nats/);

@@ -121,7 +121,7 @@ const flows = {
     await click("button", "change ␣Paris");
     await page.keyboard.type("Rome");
     await page.keyboard.press("Enter");
-    await says(".live-answers", "goes on");
+    await says(".live-answers", "continuation");
     await done();
     const [clean, changed, random] = await answers(tab);
     assert.ok(clean.startsWith("as it is␣Paris"), clean);
@@ -165,7 +165,7 @@ const flows = {
     await (await by("textbox", "the other prompt")).click({ count: 3 });
     await page.keyboard.type("The capital of Italy is");
     await click("button", "Change");
-    await says(".live-answers", "goes on");
+    await says(".live-answers", "continuation");
     await done();
     const [clean, changed, ...rest] = await answers(tab);
     assert.ok(clean.includes("␣Paris") && changed.includes("␣Rome"), `${clean} / ${changed}`);
@@ -186,7 +186,7 @@ const flows = {
     await page.goForward();
     await soon(async () => (await heading()).join() === "The sun is,The sea is", "they are not beside each other");
     await soon(async () => (await page.$$("figure.mounted")).length === 2, "there are not two viewers");
-    await click("button", "the look before");
+    await click("button", "the previous look");
     await soon(async () => (await heading())[0] === "The sea is", "the button did not go back");
     const other = await opened(page.url());
     await other.done();

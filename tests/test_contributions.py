@@ -201,7 +201,10 @@ def test_neurons_that_cannot_be_told_apart_are_said():
     assert found.neurons == ()
     assert any("neurons of layers 0 .. 2 are not told apart" in note for note in found.notes)
     model = with_random_weights(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4))
-    assert "Neurons are not told apart, as MLPs are not." in contributions(model, None, PROMPT, ONE, neurons=3).notes
+    assert (
+        "Neurons are not listed, because MLPs are not separate parts."
+        in contributions(model, None, PROMPT, ONE, neurons=3).notes
+    )
     with pytest.raises(LensError, match="neurons"):
         contributions(tiny_model("gpt2"), None, PROMPT, ONE, neurons=-1)
 

@@ -134,7 +134,7 @@ def test_blocks_without_two_sublayers_are_one_part_each():
     found = contributions(model, None, PROMPT, ONE)
     assert found.parts == ("embed", "0", "1", "bias")
     assert abs(found.values.sum() - own_logits(model)[-1, ONE]) < 1e-4
-    assert "not told apart" in found.notes[0]
+    assert "Blocks are not split into attention and MLP" in found.notes[0]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gptj", "opt"])

@@ -464,9 +464,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("layers", "about", "told"),
         [
-            (["0", "1", "2", "3"], {}, r"has maps for layers 0 \.\. 3, and GPT2LMHeadModel has the blocks 0 \.\. 2"),
-            (["one"], {}, "has maps for layers one, and"),
-            (["-1"], {}, "has maps for layers -1, and"),
+            (["0", "1", "2", "3"], {}, r"has maps for layers 0 \.\. 3, but GPT2LMHeadModel has the blocks 0 \.\. 2"),
+            (["one"], {}, "has maps for layers one, but"),
+            (["-1"], {}, "has maps for layers -1, but"),
             (["0", "1", "2"], {}, "a model with more blocks: it has a map for the last"),
             (["0"], {"blocks": 2}, "was made for a model with 2 blocks, but GPT2LMHeadModel has 3: pass force=True"),
             (["0"], {"prompts": 5}, "was made for a model with 2 blocks, judging by its layers, but .* has 3"),

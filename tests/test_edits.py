@@ -417,7 +417,7 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.swap(lambda states, layers: states, 5, 6, layers=1), "has no matrix"),
         (lambda: edits.add([1.0, 2.0], layers=1), "the vector has shape"),
         (lambda: edits.add([float("nan")] * WIDTH), "finite"),
-        (lambda: edits.ablate(None, []), "no tokens"),
+        (lambda: edits.ablate(None, []), "tokens to ablate are missing"),
         (lambda: edits.zero("heads"), "unknown where"),
         (lambda: edits.steer(None, 5, strength=float("inf")), "strength"),
         (lambda: "swap", "edits must be made by bauklens.edits"),

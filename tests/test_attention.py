@@ -189,7 +189,7 @@ class TestRefused:
 
         attend.__class__ = Other
         for call in (lambda: logit_lens(gpt2, None, PROMPT, attention=True), lambda: attention(gpt2, None, PROMPT, 1)):
-            with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel differ from those without it"):
+            with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel differ"):
                 call()
 
     @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ class TestRefused:
 
         attend.__class__ = Other
         for call in (lambda: logit_lens(gpt2, None, PROMPT, attention=True), lambda: attention(gpt2, None, PROMPT, 1)):
-            with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel are others"):
+            with pytest.raises(LensError, match="with eager attention the states of GPT2LMHeadModel differ"):
                 call()
 
     @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ class TestRefused:
             logit_lens(gpt2, None, PROMPT, layers="embed", attention=True)
         with pytest.raises(LensError, match="unknown head 4: layer 0 has the heads"):
             attention(gpt2, None, PROMPT, 0, head=4)
-        with pytest.raises(LensError, match="of one layer and one position"):
+        with pytest.raises(LensError, match="takes one layer and one position"):
             attention(gpt2, None, PROMPT, [0, 1])
 
     def test_a_model_of_ones_own(self):

@@ -146,7 +146,7 @@ class TestFit:
         found = bauklens.load_decoder("r.safetensors")
         assert 900 <= found.about["tokens"] < 900 + 23
         said = refused(*few, "--tokens", "900", "--seed", "1", *kept)
-        assert "the checkpoint fit.safetensors was begun with --seed 0, and now it is 1" in said
+        assert "the checkpoint fit.safetensors was begun with --seed 0, but now it is 1" in said
 
     @pytest.mark.parametrize(
         ("words", "message"),
@@ -234,7 +234,7 @@ class TestMerge:
         to = ("-o", "whole.safetensors")
         assert "merge needs two or more decoders" in refused("merge", parts[0], *to)
         assert "was fitted on the same texts as another" in refused("merge", parts[0], parts[0], *to)
-        assert "there is no file none.safetensors" in refused("merge", parts[0], "none.safetensors", *to)
+        assert "the file none.safetensors does not exist" in refused("merge", parts[0], "none.safetensors", *to)
         assert "as 'whole.pt': its name must end in .safetensors" in refused("merge", *parts, "-o", "whole.pt")
         bauklens.MeanLens({0: torch.zeros(32), 1: torch.zeros(32)}, about={"tokens": 5}).save("mean.safetensors")
         assert "merge like with like" in refused("merge", parts[0], "mean.safetensors", *to)

@@ -134,7 +134,7 @@ def test_blocks_without_two_sublayers_are_one_part_each():
     found = contributions(model, None, PROMPT, ONE)
     assert found.parts == ("embed", "0", "1", "bias")
     assert abs(found.values.sum() - own_logits(model)[-1, ONE]) < 1e-4
-    assert "not told apart" in found.notes[0]
+    assert "Blocks are not split into attention and MLP" in found.notes[0]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gptj", "opt"])
@@ -201,7 +201,10 @@ def test_neurons_that_cannot_be_told_apart_are_said():
     assert found.neurons == ()
     assert any("neurons of layers 0 .. 2 are not told apart" in note for note in found.notes)
     model = with_random_weights(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4))
-    assert "Neurons are not told apart, as MLPs are not." in contributions(model, None, PROMPT, ONE, neurons=3).notes
+    assert (
+        "Neurons are not listed, because MLPs are not separate parts."
+        in contributions(model, None, PROMPT, ONE, neurons=3).notes
+    )
     with pytest.raises(LensError, match="neurons"):
         contributions(tiny_model("gpt2"), None, PROMPT, ONE, neurons=-1)
 

@@ -272,7 +272,7 @@ class TestOurOwn:
             ({"kind": None}, "it holds no decoder: looked for 'bauklens.decoder' in its header"),
             ({"kind": "mean"}, "a constant has no weights"),
             ({"temperatures": {"0": 2.0}}, "a Jacobian lens has no temperatures"),
-            ({"kind": "ridge", "temperatures": {"7": 2.0}}, "there is a temperature for layer 7, but no map"),
+            ({"kind": "ridge", "temperatures": {"7": 2.0}}, "layer 7 has a temperature, but no map"),
             ({"kind": "ridge", "temperatures": [1]}, "must be a mapping of layers; got list"),
             ({"quality": []}, "its header is damaged: about and quality must be objects"),
             ({"quality": {"0": {"kl": "x"}}}, "the kl of layer 0 is 'x'"),
@@ -302,8 +302,8 @@ class TestOurOwn:
         ("arrays", "told"),
         [
             ({}, "a decoder needs a map for at least one layer"),
-            ({"weights/0": torch.eye(2)}, "it has an array 'weights/0', which is no part of a decoder"),
-            ({"weight/": torch.eye(2)}, "it has an array 'weight/', which is no part of a decoder"),
+            ({"weights/0": torch.eye(2)}, "it has an array 'weights/0', which is not part of a decoder"),
+            ({"weight/": torch.eye(2)}, "it has an array 'weight/', which is not part of a decoder"),
             ({"weight/" + "0" * 5_000: torch.eye(2)}, "which is not a layer"),
             ({"weight/0": torch.eye(2).int()}, "must be a tensor of floating-point numbers"),
             ({"weight/0": torch.eye(2).to(torch.float8_e4m3fn)}, "must be a tensor of floating-point numbers"),
@@ -313,7 +313,7 @@ class TestOurOwn:
             ({"weight/0": torch.ones(0, 2)}, r"that of layer 0 has \(0, 2\)"),
             ({"weight/0": torch.full((2, 2), torch.nan)}, "a map of layer 0 contains NaN or infinity"),
             ({"weight/0": torch.full((2, 2), torch.inf)}, "a map of layer 0 contains NaN or infinity"),
-            ({"weight/0": torch.eye(2), "weight/1": torch.eye(3)}, "must be alike in shape"),
+            ({"weight/0": torch.eye(2), "weight/1": torch.eye(3)}, "must all have one shape"),
             ({"bias/0": torch.ones(2)}, "a Jacobian lens has no biases"),
         ],
     )
@@ -440,7 +440,7 @@ class TestWhereFilesAre:
         ):
             torch.save({**content, "source_layers": list(range(400)), "d_model": 1024}, tmp_path / "a.pt")
             assert (tmp_path / "a.pt").stat().st_size < 5_000_000
-            refused(tmp_path / "a.pt", "its maps share their numbers")
+            refused(tmp_path / "a.pt", "its maps share their memory")
         torch.save({"J": {0: one, 1: one}}, tmp_path / "a.pt")
         assert load_decoder(tmp_path / "a.pt").layers == ("0", "1")
 
@@ -479,7 +479,7 @@ class TestWhereFilesAre:
         for layers in (BLOCKS, ("embed", "1"), ("0",)):
             with pytest.raises(LensError, match="holds a map for 'embed' and for every block but the last"):
                 TunedLens(matrices(layers=layers)).save(tmp_path / "a")
-        with pytest.raises(LensError, match=r"in float16, which this one overflows: save it as \.safetensors"):
+        with pytest.raises(LensError, match=r"in float16, which this lens overflows: save it as \.safetensors"):
             JacobianLens({0: torch.full((2, 2), 1e6)}).save(tmp_path / "a.pt")
         assert not list(tmp_path.iterdir())
 
@@ -554,7 +554,7 @@ class TestJlens:
     @pytest.mark.parametrize("done", [0, -1, None, "5", True, HUGE, HUGER, 2.0])
     def test_a_checkpoint_without_prompts_is_refused(self, tmp_path, done):
         path = checkpoint_by_hand(tmp_path / "a.pt", matrices(layers=BLOCKS), n_done=done)
-        refused(path, "it is a checkpoint of a fit with no prompts done")
+        refused(path, "it is the checkpoint of a fit that has done no prompts yet")
 
     def test_a_target_before_the_last_block_has_an_identity(self, gpt2, tmp_path):
         """As workspace-lenses write it: its row is then that of the logit lens."""
@@ -574,7 +574,7 @@ class TestJlens:
 
     def test_layers_that_are_those_of_another_model(self, gpt2, tmp_path):
         path = jlens_by_hand(tmp_path / "a.pt", matrices(layers=("0",)))
-        with pytest.raises(LensError, match="was made for a model with 2 blocks, as its layers say"):
+        with pytest.raises(LensError, match="was made for a model with 2 blocks, judging by its layers"):
             logit_lens(gpt2, None, PROMPT, decoder=path)
         lens = logit_lens(gpt2, None, PROMPT, decoder=load_decoder(path, force=True))
         assert "its use was forced" in lens.mapped
@@ -586,7 +586,7 @@ class TestJlens:
         """Gemma 2 has a norm after each, and Bloom's modules add their own part."""
         path = jlens_by_hand(tmp_path / "a.pt", matrices(layers=BLOCKS), provenance={"capture_point": point})
         stream = {"attn_out": "attention", "mlp_out": "mlp"}[point]
-        with pytest.raises(LensError, match=rf"maps what a module returns \({point}\), and this model adds"):
+        with pytest.raises(LensError, match=rf"maps what a module returns \({point}\), but this model adds"):
             logit_lens(tiny_model(name), None, PROMPT, decoder=path, stream=stream)
 
     @pytest.mark.parametrize(("point", "stream"), [("attn_out", "attention"), ("mlp_out", "mlp")])
@@ -599,7 +599,7 @@ class TestJlens:
         expected = logit_lens(gpt2, None, PROMPT, decoder=JacobianLens(halves), stream=stream)
         assert lens.layers == BLOCKS  # what the last block adds is no state in the final basis, and the file has no map
         assert np.array_equal(lens.top_probs, expected.part(BLOCKS, range(len(PROMPT))).top_probs)
-        with pytest.raises(LensError, match=f"maps what the {stream} of a block adds, and not stream 'hidden'"):
+        with pytest.raises(LensError, match=f"maps what the {stream} of a block adds, not stream 'hidden'"):
             logit_lens(gpt2, None, PROMPT, decoder=path)
         again = load_decoder(saved(load_decoder(path), tmp_path / "b.pt"))
         assert again.stream == stream
@@ -632,7 +632,7 @@ class TestJlens:
         maps = {layer: torch.ones(WIDTH, 4 * WIDTH) for layer in BLOCKS}
         path = jlens_by_hand(tmp_path / "a.pt", maps, d_source=4 * WIDTH)
         assert (load_decoder(path).width, load_decoder(path).target) == (4 * WIDTH, WIDTH)
-        with pytest.raises(LensError, match="maps states of width 128 to 32, and those of GPT2LMHeadModel"):
+        with pytest.raises(LensError, match="maps states of width 128 to 32, but those of GPT2LMHeadModel"):
             logit_lens(gpt2, None, PROMPT, decoder=path)
 
     @pytest.mark.parametrize(
@@ -654,9 +654,9 @@ class TestJlens:
             ({"J": {True: torch.eye(2)}}, "its J is not a mapping"),
             ({"J": {10**600: torch.eye(2)}}, "a decoder has a map for a huge number, which is not a layer"),
             ({"J": None}, "looked for J or jacobian_sum in it"),
-            ({"J": None, "0.weight": torch.eye(2)}, r"of a tuned lens, pass the folder with its config\.json"),
-            ({"d_model": 31}, "its maps lead to states of width 32, and its d_model is another one"),
-            ({"d_model": 10**600}, "its maps lead to states of width 32, and its d_model is another one"),
+            ({"J": None, "0.weight": torch.eye(2)}, r"for a tuned lens, pass the folder with its config\.json"),
+            ({"d_model": 31}, "its maps lead to states of width 32, but its d_model is another number"),
+            ({"d_model": 10**600}, "its maps lead to states of width 32, but its d_model is another number"),
             ({"source_layers": [0]}, "its source_layers are not the layers that it has maps for"),
             ({"source_layers": [0, 10**600]}, "its source_layers are not the layers that it has maps for"),
         ],
@@ -717,7 +717,7 @@ class TestPickles:
     def test_a_bare_pickle_is_refused(self, tmp_path, left, protocol):
         content = {"J": {0: [1.0]}, "bomb": Bomb(left)}
         (tmp_path / "a.pt").write_bytes(pickle.dumps(content, protocol=protocol))
-        refused(tmp_path / "a.pt", "it is a pickle, which could run code: convert it where you trust it")
+        refused(tmp_path / "a.pt", "it is a pickle, which could run code: if you trust it, convert it")
 
     def test_torchs_older_format_is_a_pickle(self, tmp_path):
         torch.save({"J": {0: torch.eye(2)}}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
@@ -811,18 +811,18 @@ class TestTunedLens:
         folder = tuned_by_hand(tmp_path / "a", *parts)
         older = {"d_model": WIDTH, "include_input": True, "num_layers": 3, "vocab_size": VOCABULARY, "bias": True}
         (folder / "config.json").write_text(json.dumps(older))
-        refused(folder, "it is of the older format of tuned-lens, with a norm and a head of its own: fit it again")
+        refused(folder, "it has the older format of tuned-lens, with a norm and a head of its own: fit it again")
 
     @pytest.mark.parametrize(
         ("changes", "told"),
         [
             ({"d_model": "left out"}, r"its config\.json is not that of a tuned lens: looked for d_model"),
-            ({"d_model": 31}, r"its translators are not 31 x 31, as its config\.json says"),
-            ({"d_model": "32"}, r"its config\.json has no sensible d_model and num_hidden_layers"),
-            ({"d_model": True}, "has no sensible d_model"),
-            ({"num_hidden_layers": 0}, "has no sensible d_model"),
-            ({"num_hidden_layers": 10**9}, "has no sensible d_model"),
-            ({"num_hidden_layers": 2}, r"its params\.pt does not hold the 2 translators that its config\.json says"),
+            ({"d_model": 31}, r"its translators are not 31 x 31, as its config\.json states"),
+            ({"d_model": "32"}, r"its config\.json has no valid d_model and num_hidden_layers"),
+            ({"d_model": True}, "has no valid d_model"),
+            ({"num_hidden_layers": 0}, "has no valid d_model"),
+            ({"num_hidden_layers": 10**9}, "has no valid d_model"),
+            ({"num_hidden_layers": 2}, r"its params\.pt does not hold the 2 translators that its config\.json states"),
             ({"num_hidden_layers": 4}, r"its params\.pt does not hold the 4 translators"),
             ({"lens_type": "mlp"}, "its lens_type is 'mlp'; looked for 'linear_tuned_lens'"),
             ({"lens_type": {}}, "its lens_type is {}"),
@@ -849,7 +849,7 @@ class TestTunedLens:
             (lambda state: state | {"1.weight": 5}, "a map of a decoder must be a tensor"),
             (lambda state: dict.fromkeys(state, 5), "its translators are not 32 x 32"),
             (lambda state: state | {"1.weight": torch.eye(3)}, "its translators are not 32 x 32"),
-            (lambda state: state | {"1.bias": torch.ones(3)}, "must be alike in shape"),
+            (lambda state: state | {"1.bias": torch.ones(3)}, "must all have one shape"),
             (lambda state: state | {"1.bias": torch.ones(WIDTH, 1)}, r"a bias of a decoder has the shape \(target,\)"),
             (lambda state: state | {"0.bias": torch.full((WIDTH,), torch.nan)}, "a bias of layer embed contains NaN"),
             (lambda state: state | {"0.weight": torch.ones(1, 1).expand(WIDTH, WIDTH)}, "but holds fewer numbers"),
@@ -948,17 +948,20 @@ class TestTheHub:
                 "org/none",
                 r"no repository org/none with one of decoder\.safetensors, lens\.safetensors, lens\.pt, config",
             ),
-            ("org/none:a.pt", r"no repository org/none with the file a\.pt in its cache, as the hub cannot be reached"),
+            (
+                "org/none:a.pt",
+                r"no repository org/none with the file a\.pt was found in its cache \(the hub cannot be reached\)",
+            ),
             (
                 "org/repo:a.pt",
-                r"there is no file or folder of that name here, and no repository org/repo with the file",
+                r"no file or folder here has that name, and no repository org/repo with the file",
             ),
-            ("a/b/c", "there is no file 'a/b/c'; pass 'logit', 'demo', a file, a folder, or a hub"),
+            ("a/b/c", "the file 'a/b/c' does not exist; pass 'logit', 'demo', a file, a folder, or a hub"),
             ("org/", "cannot load the decoder 'org/'"),
             ("-x/..", r"cannot load the decoder '-x/\.\.'"),
             ("org/repo:../../a.pt", r"cannot load the decoder 'org/repo:\.\./\.\./a\.pt'"),
             ("org/repo:/etc/passwd", "cannot load the decoder 'org/repo:/etc/passwd'"),
-            ("~nobody-of-this-name/a.pt", "there is no file or folder ~nobody-of-this-name/a.pt"),
+            ("~nobody-of-this-name/a.pt", "the file or folder ~nobody-of-this-name/a.pt does not exist"),
         ],
     )
     def test_what_is_not_there_is_one_line(self, hub, name, told):

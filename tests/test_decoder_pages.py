@@ -299,7 +299,7 @@ class TestTheCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["lens", PROMPT, "--decoder", "nothing.safetensors"], "there is no file nothing.safetensors"),
+            (["lens", PROMPT, "--decoder", "nothing.safetensors"], "the file nothing.safetensors does not exist"),
             (["lens", PROMPT, "--decoder", "demo", "--norm", "final"], "--norm final takes no decoder"),
             (["compare", PROMPT, "x y", "--decoder", "logit", "--decoder", "demo"], "compare takes one --decoder"),
         ],

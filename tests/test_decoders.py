@@ -439,7 +439,7 @@ class TestRefusals:
         decoder = JacobianLens(matrices(), stream=stream)
         assert logit_lens(gpt2, None, PROMPT, stream=stream, decoder=decoder).stream == stream
         for other in {"hidden", "delta", "attention", "mlp"} - {stream}:
-            with pytest.raises(LensError, match=f"and not stream '{other}': pass stream='{stream}'"):
+            with pytest.raises(LensError, match=f"not stream '{other}': pass stream='{stream}'"):
                 logit_lens(gpt2, None, PROMPT, stream=other, decoder=decoder)
 
     @pytest.mark.parametrize("kind", DECODERS)
@@ -451,25 +451,25 @@ class TestRefusals:
     def test_another_width(self, gpt2, tmp_path, force):
         jacobian(width=16).save(tmp_path / "narrow.safetensors")
         decoder = bauklens.load_decoder(tmp_path / "narrow.safetensors", force=force)
-        with pytest.raises(LensError, match=r"maps states of width 16, and those of GPT2LMHeadModel are of 32$"):
+        with pytest.raises(LensError, match=r"maps states of width 16, but those of GPT2LMHeadModel have 32$"):
             logit_lens(gpt2, None, PROMPT, decoder=decoder)
 
     @pytest.mark.parametrize("shape", [(32, 128), (128, 32), (32, 16)])
     def test_a_map_that_is_not_square(self, gpt2, shape):
         decoder = JacobianLens({0: torch.ones(shape), 1: torch.ones(shape)})
-        told = rf"maps states of width {shape[1]} to {shape[0]}, and those of GPT2LMHeadModel are of width 32"
+        told = rf"maps states of width {shape[1]} to {shape[0]}, but those of GPT2LMHeadModel have width 32"
         with pytest.raises(LensError, match=told):
             logit_lens(gpt2, None, PROMPT, decoder=decoder)
 
     @pytest.mark.parametrize(
         ("layers", "about", "told"),
         [
-            (["0", "1", "2", "3"], {}, r"has maps for layers 0 \.\. 3, and GPT2LMHeadModel has the blocks 0 \.\. 2"),
-            (["one"], {}, "has maps for layers one, and"),
-            (["-1"], {}, "has maps for layers -1, and"),
+            (["0", "1", "2", "3"], {}, r"has maps for layers 0 \.\. 3, but GPT2LMHeadModel has the blocks 0 \.\. 2"),
+            (["one"], {}, "has maps for layers one, but"),
+            (["-1"], {}, "has maps for layers -1, but"),
             (["0", "1", "2"], {}, "a model with more blocks: it has a map for the last"),
-            (["0"], {"blocks": 2}, "was made for a model with 2 blocks, and GPT2LMHeadModel has 3: pass force=True"),
-            (["0"], {"prompts": 5}, "was made for a model with 2 blocks, as its layers say, and .* has 3"),
+            (["0"], {"blocks": 2}, "was made for a model with 2 blocks, but GPT2LMHeadModel has 3: pass force=True"),
+            (["0"], {"prompts": 5}, "was made for a model with 2 blocks, judging by its layers, but .* has 3"),
             (["0"], {"target": "7"}, "was made for the output of block 7, which GPT2LMHeadModel does not have"),
         ],
     )
@@ -484,14 +484,17 @@ class TestRefusals:
             ([], "decoder is empty: pass at least one, or None for the logit lens"),
             (5, "unknown decoder 5: pass 'logit', a file, a decoder, or a function"),
             (torch.nn.Linear, "Linear is a class: pass a decoder of it"),
-            (torch.eye(2), r"decoder is a Tensor: say for which layers"),
+            (torch.eye(2), r"decoder is a Tensor: pass it with its layers"),
             ([["logit"]], r"unknown decoder \['logit'\]"),
-            ({"a": 1}, "decoder is a dict: say for which layers"),
-            ("no such decoder", "there is no file 'no such decoder'; pass 'logit', 'demo', a file, a folder, or a hub"),
+            ({"a": 1}, "decoder is a dict: pass it with its layers"),
+            (
+                "no such decoder",
+                "the file 'no such decoder' does not exist; pass 'logit', 'demo', a file, a folder, or a hub",
+            ),
             ("", "a decoder's name must be text, not ''"),
-            ("a\0b", "there is no file"),
-            ("/nowhere/a.safetensors", "there is no file /nowhere/a.safetensors"),
-            ("./nowhere", r"there is no file or folder \./nowhere"),
+            ("a\0b", "does not exist"),
+            ("/nowhere/a.safetensors", "the file /nowhere/a.safetensors does not exist"),
+            ("./nowhere", r"the file or folder \./nowhere does not exist"),
         ],
     )
     def test_what_is_no_decoder(self, gpt2, given, told):
@@ -536,7 +539,7 @@ class TestAnotherModel:
         ("other", "told"),
         [
             (lambda: tiny_model("gpt2", seed=1), "a model whose head has other weights"),
-            (lambda: tiny_model("llama"), "a model of the kind gpt2, and this one has llama"),
+            (lambda: tiny_model("llama"), "a model of the kind gpt2, but this one has llama"),
         ],
     )
     def test_another_is_refused_and_with_force_the_page_says_so(self, of_gpt2, other, told):
@@ -846,7 +849,7 @@ class TestADecoder:
             ({True: torch.eye(2)}, "a decoder has a map for True, which is not a layer"),
             ({10**5000: torch.eye(2)}, "a decoder has a map for a huge number, which is not a layer"),
             ({"1" * 300: torch.eye(2)}, "a decoder has a map for '111.*, which is not a layer"),
-            ({0: torch.eye(2), 1: torch.eye(3)}, "the maps of a decoder must be alike in shape"),
+            ({0: torch.eye(2), 1: torch.eye(3)}, "the maps of a decoder must all have one shape"),
             ({0: torch.ones(3)}, r"a map of a decoder has the shape \(target, source\); that of layer 0 has \(3,\)"),
             ({0: torch.ones(2, 3, 3)}, r"that of layer 0 has \(2, 3, 3\)"),
             ({0: torch.ones(0, 0)}, r"that of layer 0 has \(0, 0\)"),
@@ -855,8 +858,8 @@ class TestADecoder:
             ({0: torch.ones(2, 2).to_sparse()}, "must be a tensor of floating-point numbers"),
             ({0: np.eye(2)}, "must be a tensor of floating-point numbers"),
             ({0: torch.tensor([[1, torch.nan], [0, 1]])}, "a map of layer 0 contains NaN or infinity"),
-            ({0: torch.ones(1, 1).expand(10**6, 10**6)}, r"says that it is \(1000000, 1000000\), but holds fewer"),
-            ({0: torch.ones(2, 2, device="meta")}, r"says that it is \(2, 2\), but holds fewer numbers"),
+            ({0: torch.ones(1, 1).expand(10**6, 10**6)}, r"should be \(1000000, 1000000\), but holds fewer"),
+            ({0: torch.ones(2, 2, device="meta")}, r"should be \(2, 2\), but holds fewer numbers"),
         ],
     )
     def test_maps_that_are_none(self, weights, told):
@@ -871,18 +874,18 @@ class TestADecoder:
             ({"temperatures": {0: -1}}, "it must be a positive number"),
             ({"temperatures": {0: torch.nan}}, "it must be a positive number"),
             ({"temperatures": {0: True}}, "it must be a positive number"),
-            ({"temperatures": {1: 1.0}}, "there is a temperature for layer 1, but no map"),
-            ({"quality": {1: {"kl": 1.0}}}, "there is a quality of layer 1, but no map"),
+            ({"temperatures": {1: 1.0}}, "layer 1 has a temperature, but no map"),
+            ({"quality": {1: {"kl": 1.0}}}, "layer 1 has a quality, but no map"),
             ({"quality": {0: 3}}, "the quality of layer 0 is not a mapping"),
-            ({"quality": {0: {"kl": -1}}}, "the kl of layer 0 is -1: it must be a number from 0 on"),
+            ({"quality": {0: {"kl": -1}}}, "the kl of layer 0 is -1: it must be a number of 0 or more"),
             ({"quality": {0: {"agreement": 2}}}, "the agreement of layer 0 is 2"),
             ({"quality": {0: {"kl": torch.nan}}}, "the kl of layer 0 is nan"),
-            ({"biases": {0: torch.ones(3)}}, "the maps of a decoder must be alike in shape"),
+            ({"biases": {0: torch.ones(3)}}, "the maps of a decoder must all have one shape"),
             ({"name": ""}, "the name of a decoder must be text"),
             ({"name": "\udc80"}, "the name of a decoder must be text"),
             ({"stream": "delta"}, "unknown stream 'delta' of a decoder: pass 'hidden', 'attention' or 'mlp'"),
-            ({"about": {"x": object()}}, r"what is known of a decoder \(about=\) must be plain values"),
-            ({"about": {"x": torch.ones(2)}}, r"what is known of a decoder \(about=\) must be plain values"),
+            ({"about": {"x": object()}}, r"about= of a decoder must hold plain values"),
+            ({"about": {"x": torch.ones(2)}}, r"about= of a decoder must hold plain values"),
         ],
     )
     def test_parts_that_make_no_sense(self, known, told):
@@ -967,16 +970,22 @@ class TestWhatADecoderSaysOfItself:
     @pytest.mark.parametrize(
         ("known", "message"),
         [
-            ({"layers": [0, 1]}, "layers of the decoder 'own' must be None, or a list of labels"),
-            ({"layers": "01"}, "layers of the decoder 'own' must be None, or a list of labels"),
-            ({"layers": (label for label in "01")}, "layers of the decoder 'own' must be None, or a list of labels"),
-            ({"temperatures": {0: 2.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
-            ({"temperatures": {"0": 0.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
-            ({"temperatures": {"0": -1.0}}, "temperatures of the decoder 'own' must be positive numbers by labels"),
-            ({"temperatures": {"0": float("nan")}}, "temperatures of the decoder 'own' must be positive numbers"),
-            ({"temperatures": [2.0]}, "temperatures of the decoder 'own' must be positive numbers by labels"),
+            ({"layers": [0, 1]}, "layers of the decoder 'own' must be None, or a list of text labels"),
+            ({"layers": "01"}, "layers of the decoder 'own' must be None, or a list of text labels"),
+            (
+                {"layers": (label for label in "01")},
+                "layers of the decoder 'own' must be None, or a list of text labels",
+            ),
+            ({"temperatures": {0: 2.0}}, "temperatures of the decoder 'own' must map text labels"),
+            ({"temperatures": {"0": 0.0}}, "temperatures of the decoder 'own' must map text labels"),
+            ({"temperatures": {"0": -1.0}}, "temperatures of the decoder 'own' must map text labels"),
+            (
+                {"temperatures": {"0": float("nan")}},
+                "temperatures of the decoder 'own' must map text labels such as '0' to positive numbers",
+            ),
+            ({"temperatures": [2.0]}, "temperatures of the decoder 'own' must map text labels"),
             ({"about": "mine"}, "quality and about of the decoder 'own' must be mappings"),
-            ({"about": {"x": object()}}, "must be plain values"),
+            ({"about": {"x": object()}}, "must hold plain values"),
             ({"quality": {"0": 3}}, "the quality of layer 0 is not a mapping"),
             ({"quality": {"0": {"kl": 1e299}}}, "the kl of layer 0 is 1e[+]299"),
             ({"name": ""}, "the name of a decoder must be text"),
@@ -1009,7 +1018,7 @@ class TestWhatADecoderSaysOfItself:
         JacobianLens(matrices(layers=("0", "1"))).save(tmp_path / "logit.pt")
         jacobian(name="logit").save(tmp_path / "x.safetensors")
         for each in (logit, jacobian(name="logit"), tmp_path / "logit.pt", tmp_path / "x.safetensors"):
-            with pytest.raises(LensError, match="a decoder is called 'logit', as the logit lens is"):
+            with pytest.raises(LensError, match="a decoder has the name 'logit', which is the logit lens"):
                 logit_lens(gpt2, None, PROMPT, decoder=each)
 
     def test_a_target_that_is_a_number_is_read_as_its_label(self, gpt2):
@@ -1037,7 +1046,7 @@ def test_given_states_are_mapped_only_where_each_has_its_own_map(gpt2):
     """The states that transformers returns begin with the embedding, so that each would have another layer's map."""
     with torch.no_grad():
         states = torch.stack(gpt2(torch.tensor([PROMPT]), output_hidden_states=True).hidden_states)[:, 0]
-    with pytest.raises(LensError, match="hs has 4 layers, and the decoder 'jacobian' needs"):
+    with pytest.raises(LensError, match="hs has 4 layers, but the decoder 'jacobian' needs"):
         bauklens.show_logit_lens(gpt2, None, PROMPT, hs=states, decoder=jacobian())
     assert bauklens.show_logit_lens(gpt2, None, PROMPT, hs=states).layers == ("0", "1", "2", "3")
     after = states_of(gpt2)[1:]

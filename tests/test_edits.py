@@ -406,7 +406,7 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.zero("mlp", layers=1, positions=40), "unknown position 40"),
         (lambda: edits.patch([5, 6], layers=1), "this prompt has 10 tokens and the one to patch from has 2"),
         (lambda: edits.patch(PROMPT, layers=1, align={2: 3}, positions=[2, 4]), "position 4 has no counterpart"),
-        (lambda: edits.patch(PROMPT, layers=1, positions="new"), "no states for what is generated"),
+        (lambda: edits.patch(PROMPT, layers=1, positions="new"), "no states for generated tokens"),
         (lambda: edits.patch(PROMPT, layers=1, align={40: 3}), "unknown position 40"),
         (lambda: edits.swap(None, 4000, 5), "4000"),
         (lambda: edits.swap(None, {"one": [5, 6]}, 7), "an edit takes single tokens"),
@@ -417,7 +417,7 @@ def test_the_model_is_left_as_it_was(model):
         (lambda: edits.swap(lambda states, layers: states, 5, 6, layers=1), "has no matrix"),
         (lambda: edits.add([1.0, 2.0], layers=1), "the vector has shape"),
         (lambda: edits.add([float("nan")] * WIDTH), "finite"),
-        (lambda: edits.ablate(None, []), "no tokens"),
+        (lambda: edits.ablate(None, []), "tokens to ablate are missing"),
         (lambda: edits.zero("heads"), "unknown where"),
         (lambda: edits.steer(None, 5, strength=float("inf")), "strength"),
         (lambda: "swap", "edits must be made by bauklens.edits"),
@@ -431,7 +431,7 @@ def test_what_cannot_be_is_one_line(make, said):
 
 
 def test_the_targets_of_an_intervention_are_single_tokens():
-    with pytest.raises(LensError, match="targets of intervene are single tokens"):
+    with pytest.raises(LensError, match="targets must be single tokens"):
         bauklens.intervene(tiny_model("llama"), None, PROMPT, edits.zero("mlp", layers=1), targets={"one": [5, 6]})
 
 
@@ -448,7 +448,7 @@ class TestHeadsThatAreNotTheirWeights:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.5)
-        with pytest.raises(LensError, match="does more than its weights say, as with an adapter"):
+        with pytest.raises(LensError, match="does more than multiply by its weights"):
             bauklens.logit_lens(model, None, PROMPT, edits=self.EDIT)
 
     def test_an_offloaded_head(self):

@@ -212,7 +212,7 @@ class TestPosition:
         (item,) = evaluate("logit", gpt2, tokenizer, [couplet], read="last newline").sets[0].items
         assert (item.token, item.rule) == ("\n", "last newline")
         assert item.position == len(tokenizer("the city\nis the\n")["input_ids"]) - 1
-        with pytest.raises(LensError, match="items, item 1 \\('tower'\\): no token of the prompt holds a newline"):
+        with pytest.raises(LensError, match="items, item 1 \\('tower'\\): no token of the prompt contains a newline"):
             evaluate("logit", gpt2, tokenizer, ITEMS[:1], read="last newline")
 
     def test_items_files_and_published_names_have_rules_of_their_own(self, gpt2, tokenizer):
@@ -309,7 +309,7 @@ class TestItems:
         ("items", "message"),
         [
             (7, "items must be a file, or a list of items; got int"),
-            ([], "there are no items"),
+            ([], "items is empty"),
             ({"items": []}, "items: it has no items"),
             ({"x": 3}, "x: looked for a list of items; got int"),
             (ITEMS[0], "items is a single item: pass a list"),
@@ -386,7 +386,7 @@ class TestItems:
         ("options", "message"),
         [
             ({"k": []}, "k is empty"),
-            ({"k": 0}, "k is 0: pass a number from 1 on"),
+            ({"k": 0}, "k is 0: pass a number of 1 or more"),
             ({"k": 10**400}, "k is larger than 1,000,000,000"),
             ({"k": "ten"}, "k is 'ten': pass a whole number"),
             ({"words": "whole"}, "unknown words 'whole': pass one of 'single', 'first'"),

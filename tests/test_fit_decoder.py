@@ -267,9 +267,9 @@ class TestExactJacobian:
         assert same(decoder, fit_decoder(model, None, texts, checkpoint=path, **options))
 
     def test_anchors_need_the_closed_form(self, gpt2):
-        with pytest.raises(LensError, match="is not made of attention and a gated MLP as Llama's blocks are"):
+        with pytest.raises(LensError, match="is not made of attention and a gated MLP like Llama's blocks"):
             fit_decoder(gpt2, None, texts_of(5), **few_of("jacobian") | {"anchors": 3})
-        with pytest.raises(LensError, match="anchors need windows that count as they are: leave normalize out"):
+        with pytest.raises(LensError, match="anchors do not work with normalize: leave one of them out"):
             fit_decoder(gpt2, None, texts_of(5), **few_of("jacobian") | {"anchors": 3, "normalize": True})
 
     def test_a_fit_that_has_stopped_does_not_go_on(self, gpt2, tmp_path):
@@ -367,7 +367,7 @@ class TestExactJacobian:
         assert torch.nn.functional.cosine_similarity(*ones, dim=0) > 0.8
 
     def test_the_closed_form_is_refused_for_other_blocks(self, gpt2):
-        with pytest.raises(LensError, match="is not made of attention and a gated MLP as Llama's blocks are"):
+        with pytest.raises(LensError, match="is not made of attention and a gated MLP like Llama's blocks"):
             fit_decoder(gpt2, None, texts_of(5), **few_of("jacobian-mean-field"))
 
     def test_a_module_that_passes_no_gradient_on_is_found_by_differences_and_named(self):
@@ -540,12 +540,12 @@ class TestLongRuns:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"length": 30}, "was begun with length=40, and now it is 30: pass the same, or another name"),
-            ({"skip_first": 3}, "was begun with skip_first=16, and now it is 3"),
-            ({"layers": [0]}, r"was begun with layers=\['0', '1'\], and now it is \['0'\]"),
+            ({"length": 30}, "was begun with length=40, but now it is 30: pass the same, or another name"),
+            ({"skip_first": 3}, "was begun with skip_first=16, but now it is 3"),
+            ({"layers": [0]}, r"was begun with layers=\['0', '1'\], but now it is \['0'\]"),
             ({"target_layer": 1}, "was begun with layers="),
-            ({"method": "jacobian"}, "was begun with method='ridge', and now it is 'jacobian'"),
-            ({"seed": 3}, "was begun with seed=0, and now it is 3"),
+            ({"method": "jacobian"}, "was begun with method='ridge', but now it is 'jacobian'"),
+            ({"seed": 3}, "was begun with seed=0, but now it is 3"),
         ],
     )
     def test_other_arguments_are_refused(self, gpt2, tmp_path, changes, message):
@@ -562,7 +562,7 @@ class TestLongRuns:
         for others in (texts_of(40, seed=2), texts_of(40)[:5], texts_of(40)[::-1]):
             with pytest.raises(LensError, match="the texts are not those that the checkpoint was begun with"):
                 fit_decoder(gpt2, None, others, checkpoint=path, **few_of("ridge"))
-        with pytest.raises(LensError, match=r"the checkpoint .* is of a model of the kind gpt2, and this one"):
+        with pytest.raises(LensError, match=r"the checkpoint .* is of a model of the kind gpt2, but this one"):
             fit_decoder(tiny_model("llama"), None, texts_of(40), checkpoint=path, **few_of("ridge"))
         trained = tiny_model("gpt2")
         trained.transformer.h[0].mlp.c_fc.weight.add_(0.01)
@@ -638,7 +638,7 @@ class TestLongRuns:
         ("cpmant", "ridge", "have 45 positions for 13 tokens"),
         ("cpmant", "jacobian", "have 45 positions for 13 tokens"),
         ("blt", "jacobian-mean-field", "a block is given more than the one before it returns"),
-        ("olmo", "jacobian-mean-field", "not made of attention and a gated MLP as Llama's blocks are"),
+        ("olmo", "jacobian-mean-field", "not made of attention and a gated MLP like Llama's blocks"),
         ("hrm_text", "jacobian-mean-field", "no Jacobian in closed form|blocks of HrmTextForCausalLM ran"),
     ],
 )
@@ -717,23 +717,23 @@ class TestMerge:
     @pytest.mark.parametrize(
         ("other", "message"),
         [
-            (lambda: JacobianLens({1: torch.eye(4)}, about={"prompts": 1}), r"has layers '1', and the first has '0'"),
-            (lambda: JacobianLens({0: torch.eye(5)}, about={"prompts": 1}), "has width 5, and the first has 4"),
+            (lambda: JacobianLens({1: torch.eye(4)}, about={"prompts": 1}), r"has layers '1', but the first has '0'"),
+            (lambda: JacobianLens({0: torch.eye(5)}, about={"prompts": 1}), "has width 5, but the first has 4"),
             (
                 lambda: RidgeLens({0: torch.eye(4)}, about={"tokens": 1}),
-                "has the kind 'ridge', and the first has 'jacobian'",
+                "has the kind 'ridge', but the first has 'jacobian'",
             ),
-            (lambda: JacobianLens({0: torch.eye(4)}), r"does not say how many prompts it was fitted on \(about\["),
-            (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 0}), "does not say how many prompts"),
+            (lambda: JacobianLens({0: torch.eye(4)}), r"does not state how many prompts it was fitted on \(about\["),
+            (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 0}), "does not state how many prompts"),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "target": "1"}), "has target '1'"),
             (lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "texts hash": "a"}), "on the same texts"),
             (
                 lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "method": "jacobian-mean-field"}),
-                r"was fitted with method='jacobian-mean-field', and the first with 'jacobian'",
+                r"was fitted with method='jacobian-mean-field', but the first with 'jacobian'",
             ),
             (
                 lambda: JacobianLens({0: torch.eye(4)}, about={"prompts": 1, "options": {"normalize": True}}),
-                r"decoder 2 .* was fitted with normalize=True, and the other was not",
+                r"decoder 2 .* was fitted with normalize=True, but the other was not",
             ),
             (lambda: torch.eye(4), "takes a list of learned decoders"),
         ],
@@ -822,7 +822,7 @@ class TestTexts:
             ("a text", "texts must be several: pass a list, a generator or a dataset; got str"),
             ({"text": ["a"]}, "texts must be several: .* got dict"),
             (7, "texts must be several: .* got int"),
-            ([], "there are no texts: pass at least one"),
+            ([], "texts is empty: pass at least one"),
             (
                 [[5] * 17, [5] * 3],
                 "2 of 2 texts too short: fewer than 18 tokens, of which the first 16 and",
@@ -920,7 +920,7 @@ class TestTexts:
         model = tiny_model("llama")
         model.model.norm.weight[:] = torch.nan
         model.model.layers[0].mlp.down_proj.weight[:] = torch.nan
-        with pytest.raises(LensError, match=r"all .* windows of the texts failed, and none was left to fit on"):
+        with pytest.raises(LensError, match=r"all .* windows of the texts failed, and none were left to fit on"):
             fit_decoder(model, None, (texts_of(1)[0] for _ in count()), on_error="skip", **few_of("ridge"))
 
     def test_texts_that_are_not_texts_are_passed_over_on_request(self, gpt2):
@@ -933,7 +933,7 @@ class TestTexts:
         assert same(*found)
 
     def test_if_all_fail_it_says_so(self, gpt2):
-        with pytest.raises(LensError, match="2 of 2 texts failed, and none was left to fit on"):
+        with pytest.raises(LensError, match="2 of 2 texts failed, and none were left to fit on"):
             fit_decoder(gpt2, None, [None, 5], on_error="skip", method="ridge")
 
     def test_the_model_writes_its_own_if_there_are_none(self):
@@ -1002,7 +1002,7 @@ class TestWhatIsAsked:
             ({"layers": [2]}, "layer 2 does not come before the target 2: pass earlier layers"),
             ({"layers": [9]}, "unknown layer 9"),
             ({"target_layer": 7}, "unknown layer 7"),
-            ({"target_layer": 0}, "there is no layer before the target 0: pass layers='embed'"),
+            ({"target_layer": 0}, "no layer comes before the target 0: pass layers='embed'"),
             ({"dtype": "int8"}, "unknown dtype 'int8'"),
             ({"on_error": "stop"}, "unknown on_error 'stop'"),
             ({"memory": 0}, "memory is 0: pass 1 or more"),

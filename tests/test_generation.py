@@ -181,7 +181,10 @@ class TestChats:
         ({"max_new_tokens": -1}, "max_new_tokens is -1: pass 1 or more"),
         ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5: pass a whole number"),
         ({"max_new_tokens": 2, "warmth": 3}, r"GPT2LMHeadModel cannot generate with warmth=3: .*warmth"),
-        ({"max_new_tokens": 2, "edit_output": lambda output, layer: None}, "edit_output acts on the lens, not on what"),
+        (
+            {"max_new_tokens": 2, "edit_output": lambda output, layer: None},
+            "edit_output acts on the lens, not on generation",
+        ),
         ({"max_new_tokens": 2, "do_sample": True, "num_return_sequences": 2}, "a lens needs a single text"),
     ],
 )

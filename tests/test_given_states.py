@@ -66,7 +66,7 @@ def test_the_layer_says_which_map_is_used(llama):
     decoder, tail = JacobianLens(maps), TAILS["llama"]
     one = bauklens.decode_states(llama, None, states, decoder=decoder, layer=1)
     require_read(one, tail(llama, states @ maps["1"].T))
-    assert one.notes[-1].startswith("Each row is a vector that was handed over, read as a state of layer 1.")
+    assert one.notes[-1].startswith("Each row is a given vector, read as a state of layer 1.")
     mixed = bauklens.decode_states(llama, None, states, decoder=decoder, layer=["embed", 1, -1])
     mapped = torch.stack([maps["embed"] @ states[0], maps["1"] @ states[1], states[2]])
     require_read(mixed, tail(llama, mapped))
@@ -97,7 +97,7 @@ def test_the_rows_of_a_lens_are_read_as_the_lens_reads_them(llama):
         ({"labels": ["a"]}, "there are 3 rows of states and 1 labels"),
         ({"labels": ["a", "b", "a"]}, "the label 'a' is given twice"),
         ({"labels": [1, 2, 3]}, "labels must be texts"),
-        ({"decoder": JacobianLens({"1": torch.eye(WIDTH)})}, "pass layer=, that of the vectors"),
+        ({"decoder": JacobianLens({"1": torch.eye(WIDTH)})}, "pass layer=, the layer of the vectors"),
         ({"decoder": JacobianLens({"1": torch.eye(WIDTH)}), "layer": 0}, "has no map for layer 0"),
         ({"layer": 9}, "unknown layer 9"),
         ({"layer": [0, 1]}, "there are 3 rows of states and 2 layers"),

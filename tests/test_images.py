@@ -487,7 +487,7 @@ class TestPictures:
         for tokenizer in (None, processor.tokenizer):
             with pytest.raises(LensError, match="images need a processor that takes them, in the tokenizer's place"):
                 bauklens.logit_lens(model, tokenizer, PROMPTS["llava"], images=picture())
-        with pytest.raises(LensError, match="images and audio go with one prompt"):
+        with pytest.raises(LensError, match="images and audio take a single prompt"):
             bauklens.logit_lens(model, processor, ["the", "tower"], images=picture())
         with pytest.raises(LensError, match="need a text as the prompt"):
             bauklens.logit_lens(model, processor, [5, 6], images=picture())

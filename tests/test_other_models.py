@@ -144,7 +144,7 @@ class TestEncoderDecoders:
         assert "source:" not in bauklens.logit_lens(tiny_model("gpt2"), None, IDS, topk=1).to_html().split("<script")[0]
 
     def test_several_texts_are_not_one_target(self, t5, tokenizer):
-        with pytest.raises(bauklens.LensError, match="text_target is one text, or its ids"):
+        with pytest.raises(bauklens.LensError, match="text_target must be one text, or its ids"):
             bauklens.logit_lens(t5, tokenizer, ["the city", "the sea"], text_target=["of the", "of the"])
 
     def test_the_prompt_is_the_source_however_it_is_given(self, t5, tokenizer):

@@ -246,7 +246,7 @@ def test_other_functions_are_right_or_say_in_one_line_that_they_are_not(spread, 
     refused = {
         "nearest by cosine": "split over ranks",
         "neurons": "split over ranks",
-        "contributions": "a part of its head",
+        "contributions": "its head is split over ranks",
         "heads": "of the 6 attention heads of model.layers.0",
         "attention of a lens": "of the 6 attention heads",
         "attention": "of the 6 attention heads",

@@ -162,15 +162,17 @@ def test_an_encoder_decoder():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"stream": "delta"}, "the stream 'delta' is made of what blocks are given and return"),
+        ({"stream": "delta"}, "the stream 'delta' is computed from what blocks take and return"),
         ({"stream": ["hidden", "mlp"]}, "the stream 'mlp' is made"),
-        ({"attention": True}, "attention= looks at the states again"),
+        ({"attention": True}, "attention= uses the states again"),
         ({"edit_output": lambda output, layer: None}, r"edit_output would act twice \(pass edits= instead\)"),
         ({"layers": [1, 0]}, "layers= are not in the order of the model"),
     ],
 )
 def test_what_needs_all_states(options, reason):
-    with pytest.raises(bauklens.LensError, match=f"keep_states=False does not work here, as {reason}.*: leave it out"):
+    with pytest.raises(
+        bauklens.LensError, match=f"keep_states=False does not work here, because {reason}.*: leave it out"
+    ):
         bauklens.logit_lens(tiny_model("llama"), None, TEXT, keep_states=False, **options)
     bauklens.logit_lens(tiny_model("llama"), None, TEXT, **options)
 
@@ -188,7 +190,7 @@ def test_states_of_another_shape_are_kept():
 def test_hooks_of_the_caller_need_them():
     model = tiny_model("llama")
     block_list(model)[0].register_forward_hook(lambda *given: None)
-    with pytest.raises(bauklens.LensError, match="have hooks of yours"):
+    with pytest.raises(bauklens.LensError, match="have your own hooks"):
         bauklens.logit_lens(model, None, TEXT, keep_states=False)
 
 

@@ -188,7 +188,7 @@ class TestChats:
         [
             (7, r'template must be a mapping, such as \{"enable_thinking": False\}; got 7'),
             ({1: 2}, "template must be a mapping"),
-            ({"tokenize": True}, "template cannot set 'tokenize': a lens needs the chat as a text"),
+            ({"tokenize": True}, "template cannot set 'tokenize': a lens needs the chat as text"),
             ({"tools": [7]}, r"does not accept these messages with template=\{'tools': \[7\]\}: "),
             ({"continue_final_message": True, "add_generation_prompt": True}, "does not accept these messages with"),
             ({"chat_template": "{% for %}"}, "does not accept these messages with template="),

@@ -175,7 +175,7 @@ def test_texts_that_fail_or_are_too_short_are_told():
     assert (scores.about["texts failed"], scores.about["texts too short"]) == (1, 1)
     with pytest.raises(LensError, match="no text is long enough to be scored: a window needs 5 tokens, and 1 text has"):
         scored(model, texts=[[5, 6]])
-    with pytest.raises(LensError, match="2 of 2 texts failed, and none was left to score on"):
+    with pytest.raises(LensError, match="2 of 2 texts failed, and none were left to score on"):
         scored(model, texts=[None, [10**6] * 9], on_error="skip")
     for options, message in (
         ({"seed": -1}, "skip_first and seed must be 0 or more"),
@@ -187,7 +187,7 @@ def test_texts_that_fail_or_are_too_short_are_told():
         with pytest.raises(LensError, match=re.escape(message)):
             scored(model, **options)
     attention = JacobianLens(matrices(), stream="attention")
-    with pytest.raises(LensError, match="maps what the attention of a block adds: scores are of decoders that map the"):
+    with pytest.raises(LensError, match="maps what the attention of a block adds: scores need decoders that map the"):
         scored(model, attention)
     with pytest.raises(LensError, match="maps states of width 8"):
         scored(model, JacobianLens({0: torch.eye(8)}))
@@ -482,7 +482,7 @@ def test_qualities_are_checked_and_unknown_ones_ignored():
         ({0: {"calibration": 1.5}}, "the calibration of layer 0 is 1.5: it must be a number from 0 to 1"),
         ({0: {"causal": float("nan")}}, "the causal of layer 0 is nan: it must be a number"),
         ({0: {"kl_low": -1}}, "the kl_low of layer 0 is -1: it must be a number from 0 on"),
-        ({7: {"kl": 1}}, "there is a quality of layer 7, but no map"),
+        ({7: {"kl": 1}}, "layer 7 has a quality, but no map"),
     ):
         with pytest.raises(LensError, match=re.escape(message)):
             decoder.with_quality(wrong)

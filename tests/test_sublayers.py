@@ -145,7 +145,7 @@ class TestLens:
             assert np.array_equal(one.magnitude, other.magnitude)
 
     def test_parallel_blocks_have_no_mid(self):
-        with pytest.raises(LensError, match=r"give attention and MLP the same state, so there is no stream 'mid'"):
+        with pytest.raises(LensError, match=r"give attention and MLP the same state, so they have no stream 'mid'"):
             logit_lens(tiny_model("gptj"), None, PROMPT, stream="mid")
 
     def test_a_block_without_an_mlp_says_so(self):

@@ -201,7 +201,7 @@ class TestSummaries:
 
     def test_a_column_that_is_not_there_or_has_too_many_values(self, model, swept, tmp_path):
         with pytest.raises(
-            LensError, match=r"no column is called 'colour': pass one of the input's columns \(language, score"
+            LensError, match=r"no column is named 'colour': pass one of the input's columns \(language, score"
         ):
             swept.summary("colour")
         many = sweep(model, tmp_path, [{"prompt": "the", "id": number} for number in range(1_001)], per=2_000)
@@ -236,13 +236,15 @@ class TestSummaries:
             found.summary("entropy")
         with pytest.raises(LensError, match="'list' holds lists"):
             found.summary("list")
-        with pytest.raises(LensError, match="no column is called 'entropies'"):
+        with pytest.raises(LensError, match="no column is named 'entropies'"):
             found.summary("entropies")
 
     def test_a_file_of_something_else_is_named(self, model, tmp_path):
         found = sweep(model, tmp_path)
         pandas.DataFrame({"x": [1]}).to_parquet(found.files[1])
-        with pytest.raises(LensError, match=r"part-0000001.parquet has no column 'stream', so it is not of this sweep"):
+        with pytest.raises(
+            LensError, match=r"part-0000001.parquet has no column 'stream', so it does not belong to this sweep"
+        ):
             found.summary()
 
     def test_before_all_is_written_it_says_so(self, model, tmp_path):
@@ -267,7 +269,7 @@ class TestSummaries:
         assert_alike(one, sweep(tiny_model("gpt2", seed=2), tmp_path / "apart").summary())
         frame = found.to_frame()
         assert frame.groupby("model").size().to_dict() == dict.fromkeys(found.manifests, 200)
-        with pytest.raises(LensError, match="no folder is called"):
+        with pytest.raises(LensError, match="no folder is named"):
             bauklens.sweep(PROMPTS, tmp_path / "other", str(tmp_path / "run" / "step-*"))
 
     def test_needs_no_torch(self, swept):
@@ -348,14 +350,14 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"topk": 3}, "topk = 5, and this is 3"),
-            ({"stream": "delta"}, r'stream = \["hidden"\], and this is \["delta"\]'),
-            ({"targets": [5]}, r"targets = null, and this is \[5\]"),
-            ({"per": 10}, "per = 20, and this is 10"),
-            ({"positions": 0}, 'positions = "last", and this is 0'),
+            ({"topk": 3}, "topk = 5, but now it is 3"),
+            ({"stream": "delta"}, r'stream = \["hidden"\], but now it is \["delta"\]'),
+            ({"targets": [5]}, r"targets = null, but now it is \[5\]"),
+            ({"per": 10}, "per = 20, but now it is 10"),
+            ({"positions": 0}, 'positions = "last", but now it is 0'),
             ({"rows": "cell"}, "rows = "),
-            ({"keep": ["score"]}, r'the kept of the input = \["language", "score"\], and this is \["score"\]'),
-            ({"limit": 40}, "the prompts of the input = 50, and this is 40"),
+            ({"keep": ["score"]}, r'the kept of the input = \["language", "score"\], but now it is \["score"\]'),
+            ({"limit": 40}, "the prompts of the input = 50, but now it is 40"),
             ({"prompts": [*PROMPTS[1:], PROMPTS[0]]}, "the hash of the input = "),
             ({"model": tiny_model("gpt2", seed=1)}, "the weights of the model = "),
         ],
@@ -365,7 +367,7 @@ class TestGoingOn:
         before = digests(found.folder)
         with pytest.raises(LensError, match=rf"was begun with {said}") as caught:
             sweep(**{"model": model, "folder": tmp_path, **change})
-        assert "go on with the same, or pass another folder" in str(caught.value)
+        assert "use the same, or pass another folder" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert digests(found.folder) == before
 
@@ -379,7 +381,7 @@ class TestGoingOn:
     def test_a_folder_with_shards_and_no_manifest(self, model, tmp_path):
         found = sweep(model, tmp_path)
         (found.folder / "_manifest.json").unlink()
-        with pytest.raises(LensError, match=r"holds shards and no _manifest\.json: pass another folder"):
+        with pytest.raises(LensError, match=r"holds shards but no _manifest\.json: pass another folder"):
             sweep(model, tmp_path)
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "bauklens.sweep", "version": 1}', "\0", "[" * 999])
@@ -471,7 +473,7 @@ class TestInputs:
 
     def test_a_column_called_model_has_no_place_beside_several_models(self, tmp_path):
         write_model(tmp_path / "run" / "a")
-        with pytest.raises(LensError, match="has a column 'model', and so has the output"):
+        with pytest.raises(LensError, match="both the input and the output have a column 'model'"):
             bauklens.sweep([{"prompt": "x", "model": "y"}], tmp_path / "out", str(tmp_path / "run" / "*"))
 
     @pytest.mark.parametrize(
@@ -516,7 +518,7 @@ class TestInputs:
             ("p.md", "# x", "it is not a file of prompts: pass .jsonl, .json, .parquet, .txt, .csv"),
             ("p.txt", "\n\n", "p.txt has no prompts"),
             ("p.jsonl", "", "p.jsonl: the file is empty"),
-            ("p.jsonl", '{"prompt": "x", "layer": 3}\n', "p.jsonl has a column 'layer', and so has the output"),
+            ("p.jsonl", '{"prompt": "x", "layer": 3}\n', "p.jsonl and the output have a column 'layer'"),
             ("p.jsonl", '{"prompt": 5}\n', "none of the first 100 prompts can be read: a prompt must be a text"),
         ],
     )
@@ -536,7 +538,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"positions": "all", "rows": "layer"}, "one row per layer is of one position"),
+            ({"positions": "all", "rows": "layer"}, "one row per layer needs one position"),
             ({"positions": "middle"}, "positions is 'middle': pass 'last', 'all' or a number"),
             ({"per": 0}, "per is 0: pass 1 or more"),
             ({"rows": "token"}, "unknown rows 'token'"),
@@ -544,11 +546,11 @@ class TestInputs:
             ({"keep": ["x"]}, "the list has no column 'x' to keep: it has prompt, language, score"),
             ({"column": "x"}, "the list has no column 'x': it has prompt, language, score; pass column= with one"),
             ({"prompts": []}, "the list has no"),
-            ({"prompts": ["the", [5]]}, "the prompts are not of one kind"),
+            ({"prompts": ["the", [5]]}, "the prompts are not all of one type"),
             ({"layers": [9]}, "layer 9"),
             ({"worker": 2, "workers": 2}, "worker 2 of 2 does not exist"),
             ({"worker": 2}, "worker=2 needs workers="),
-            ({"ray": ""}, "the workers of Ray load the model themselves: pass its name"),
+            ({"ray": ""}, "Ray workers load the model themselves: pass its name"),
         ],
     )
     def test_options_that_make_no_sense(self, model, tmp_path, options, said):
@@ -584,15 +586,15 @@ class TestWorkers:
         assert this_worker(environment=environment) == found
 
     def test_a_job_of_kubernetes_has_to_be_told_how_many_there_are(self):
-        with pytest.raises(LensError, match="workers=2, and the launcher has started 3: leave workers= out"):
+        with pytest.raises(LensError, match="workers=2, but the launcher has started 3: leave workers= out"):
             this_worker(of=2, environment={"RANK": "1", "WORLD_SIZE": "3"})
         assert this_worker(of=4, environment={"JOB_COMPLETION_INDEX": "3"}) == Worker(3, 4)
-        with pytest.raises(LensError, match="does not say how many workers it has: pass workers="):
+        with pytest.raises(LensError, match="does not report how many workers it has: pass workers="):
             this_worker(environment={"JOB_COMPLETION_INDEX": "3"})
 
     @pytest.mark.parametrize("number", ["", "x", "-1", "²"])
     def test_a_number_that_is_none(self, number):
-        with pytest.raises(LensError, match=r"RANK is .*, and no number"):
+        with pytest.raises(LensError, match=r"RANK is .*, which is not a number"):
             this_worker(environment={"RANK": number, "WORLD_SIZE": "2"})
 
     def test_workers_of_slurm_make_the_files_that_one_process_makes(self, model, tmp_path, monkeypatch):
@@ -665,7 +667,7 @@ class TestCommand:
         said = [line for line in ran.stderr.splitlines() if line.startswith("Error")]
         assert said == [
             "Error: the disk of full/out is full: free some space, and run the same command again, which "
-            "goes on from the shards that are finished"
+            "continues after the finished shards"
         ]
         there = ran.stdout.splitlines()
         assert "part-0000000.parquet" in there

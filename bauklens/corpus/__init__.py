@@ -1,1 +1,1 @@
-"""A corpus through a model, in shards, by any number of workers; and what was written, opened."""
+"""Runs a corpus through a model, in shards, by any number of workers; and opens what was written."""

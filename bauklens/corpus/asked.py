@@ -1,4 +1,4 @@
-"""What a sweep is asked for, and how its manifest says so."""
+"""What a sweep is asked for, and how its manifest records that."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -20,12 +20,12 @@ from bauklens.vocabulary import FAILED_PROMPTS, ROWS, SWEEP_OPTIONS
 
 @dataclass(frozen=True)
 class Asked:
-    """What a sweep is asked for, beside its prompts and its model.
+    """What a sweep is asked for, besides its prompts and its model.
 
     Attributes:
-        options: of every lens.
+        options: the options of every lens.
         decoders: those that they name, read.
-        layout: what the manifest says of the shards.
+        layout: the shards, as the manifest describes them.
         raises: whether a prompt that fails ends the sweep.
     """
 
@@ -41,13 +41,13 @@ class Asked:
         """What the arguments of :func:`bauklens.sweep` ask for.
 
         Raises:
-            LensError: one is not of its kind.
+            LensError: an argument has a wrong type or value.
             TypeError: an option that a sweep does not take.
         """
         for name in options:
             if name not in SWEEP_OPTIONS:
                 known = ", ".join(SWEEP_OPTIONS)
-                raise TypeError(f"sweep() got an unexpected keyword argument {name!r}: of a lens it takes {known}")
+                raise TypeError(f"sweep() got an unexpected keyword argument {name!r}: it takes {known} of a lens")
         if checked_count("per", per) >= MOST_PER:
             raise LensError(f"per is {per}: pass less than {MOST_PER:,}")
         one_of("on_error", on_error, FAILED_PROMPTS)
@@ -57,14 +57,14 @@ class Asked:
         if positions not in ("last", "all") and not is_whole_number(positions):
             raise LensError(f"positions is {positions!r:.40}: pass 'last', 'all' or a number")
         if rows == "layer" and positions == "all":
-            raise LensError("one row per layer is of one position: pass positions='last' or a number, or rows='cell'")
+            raise LensError("one row per layer needs one position: pass positions='last' or a number, or rows='cell'")
         chosen = None if positions == "all" else [-1 if positions == "last" else positions]
         lens = Options.of({**options, "positions": chosen, "track": 0}, "sweep", prompts=False)
         layout = {"per": per, "rows": rows, "positions": positions, "on_error": on_error}
         return Asked(lens, chosen_decoders(lens.decoder), layout, on_error == "raise")
 
     def described(self) -> dict[str, Any]:
-        """The options, as the manifest has them."""
+        """The options, as the manifest records them."""
         named = {
             name: getattr(self.options, name) for name in SWEEP_OPTIONS if name not in ("decoder", "mass", "stream")
         }
@@ -77,7 +77,7 @@ class Asked:
 
 
 def _described(decoder: Decoder) -> str | list[str]:
-    """A decoder's name, and of a learned one a digest of its maps."""
+    """A decoder's name, and for a learned one also a digest of its maps."""
     if not isinstance(decoder, LearnedDecoder):
         return decoder.name
     found = hashlib.sha256()

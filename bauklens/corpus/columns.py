@@ -1,4 +1,4 @@
-"""The columns of a shard: what each holds and in which unit, and results as rows of them."""
+"""The columns of a shard: their contents and units, and results as rows of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Columns:
             own[name] = kinds["float"], _UNITS[kind], f"the {kind} of a target"
         twice = [name for name in kept if name in own]
         if twice:
-            raise LensError(f"the input has a column {twice[0]!r}, and so has the output: rename it, or leave it out")
+            raise LensError(f"both the input and the output have a column {twice[0]!r}: rename it, or leave it out")
         own |= {name: (kind, "", "of the input") for name, kind in kept.items()}
         own[ERROR] = kinds["string"], "", "why the prompt failed; null if it did not"
         self.schema: pyarrow.Schema = pyarrow.schema(
@@ -86,8 +86,8 @@ class Columns:
         )
 
     def encodings(self) -> dict[str, Any]:
-        """How the columns are written: real numbers byte by byte, which takes a third less, and all others by a list
-        of what is in them.
+        """How the columns are written: real numbers byte by byte, which takes a third less, and all others with a
+        list of their values.
         """
         import pyarrow
 
@@ -112,7 +112,7 @@ class Columns:
 
         Args:
             number: the prompt's.
-            row: what the input says of it.
+            row: its row in the input.
         """
         import pyarrow
 

@@ -1,4 +1,4 @@
-"""A decoder fitted by several workers: each fits a part on its share of the texts, and the last to end merges them."""
+"""A decoder fitted by several workers: each fits a part on its share of the texts, and the last to end merges all."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,10 +15,10 @@ from bauklens.decoders.loading import load_decoder
 from bauklens.errors import LensError
 
 _EVERY = 20
-"""Of so many texts, the first is kept apart, to measure the merged decoder on."""
+"""The first of every so many texts is kept apart, to measure the merged decoder on."""
 
 _READ = 1 << 20
-"""Bytes at the beginning and at the end of a file of texts, by which it is known again."""
+"""Bytes at the beginning and at the end of a file of texts that identify it."""
 
 _MEASURED = 20
 """Texts, at most, to measure it on."""
@@ -26,9 +26,7 @@ _MEASURED = 20
 
 @dataclass(frozen=True)
 class Share:
-    """The texts of one worker, which are no other's: of each that is not kept apart, one in as many as there are
-    workers.
-    """
+    """The texts of one worker only: of those that are not kept apart, one in every ``worker.of``."""
 
     texts: Iterable[Any]
     worker: Worker
@@ -52,7 +50,7 @@ def part_of(path: Path, worker: Worker, asked: str) -> Path:
     """The file of a worker's part.
 
     Args:
-        asked: a digest of what is fitted, so that no part of another fit is taken for one of this.
+        asked: a digest of what is fitted, so that a part of another fit is not mistaken for one of this fit.
 
     >>> part_of(Path("lens.safetensors"), Worker(1, 4), "3fa9").name
     'lens.part-1-of-4-3fa9.safetensors'
@@ -74,7 +72,7 @@ def digest_of(file: Path | None) -> str:
 
 
 def fit_part(path: Path, fit: Callable[[], LearnedDecoder]) -> None:
-    """Fits and saves a part, if it is not there from before."""
+    """Fits and saves a part, if it does not exist yet."""
     if not path.exists():
         fit().save(path)
 
@@ -87,9 +85,10 @@ def merged_parts(
     texts: Iterable[Any] | None,
     name: str,
 ) -> LearnedDecoder | None:
-    """The decoder of all parts, saved, if all are there; None if some worker is still at its own.
+    """Merges and saves the parts, if all are there; None if some worker has not finished its own.
 
-    Whoever ends last finds all of them, and removes them afterwards; should two end at once, both write the same.
+    The last worker to finish finds all of them, and removes them afterwards; if two finish at once, both write the
+    same.
 
     Args:
         parts: the files of all workers.

@@ -1,4 +1,4 @@
-"""The manifest of a sweep: what its shards depend on, written once and compared ever after."""
+"""The manifest of a sweep: what its shards depend on, written once and compared from then on."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from bauklens.errors import LensError
 from bauklens.reading_files import parse_json, read_text
 
 NAME = "_manifest.json"
-"""Readers of Parquet folders pass over what begins with an underscore."""
+"""Readers of Parquet folders skip names that begin with an underscore."""
 
 FORMAT, VERSION = "bauklens.sweep", 1
 MOST_PER, MOST_THREADS = 2**31, 2**15
-"""Prompts of a sweep or a shard, and threads of a worker, are fewer."""
+"""Limit of the prompts of a sweep or a shard, and of the threads of a worker."""
 
 RUNS = "_runs"
-"""The folder in which each worker says what it has done."""
+"""The folder in which each worker records what it has done."""
 
 _SHARD = "part-{:07d}.parquet"
 _SHARD_NAME = re.compile(r"part-([0-9]{7}|[1-9][0-9]{7,})\.parquet")
 _NOT_COMPARED = ("source",)
-"""What may be called otherwise: the same prompts in another place."""
+"""What may have another name: the same prompts in another place."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def begun(folder: Path, manifest: Manifest) -> Manifest:
-    """Writes a manifest, if none is there; else the one that is there, if it is of the same sweep.
+    """Writes a manifest, if none is there; else returns the one that is there, if it is of the same sweep.
 
-    Workers that begin at the same time all come to the same manifest.
+    Workers that begin at the same time all get the same manifest.
 
     Raises:
         LensError: the folder holds another sweep, or shards without a manifest, or cannot be written.
@@ -124,7 +124,7 @@ def begun(folder: Path, manifest: Manifest) -> Manifest:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             if any(folder.glob("part-*.parquet")):
-                raise LensError(f"{folder} holds shards and no {NAME}: pass another folder")
+                raise LensError(f"{folder} holds shards but no {NAME}: pass another folder")
             _write_once(path, manifest.text())
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror or error}") from None
@@ -144,8 +144,8 @@ def _require_same(folder: Path, known: Manifest, own: Manifest) -> None:
             if values.get(name) != before.get(name):
                 called = name if part in ("options", "layout", "versions") else f"the {name} of the {part}"
                 raise LensError(
-                    f"{folder} was begun with {called} = {_short(before.get(name))}, and this is "
-                    f"{_short(values.get(name))}: go on with the same, or pass another folder"
+                    f"{folder} was begun with {called} = {_short(before.get(name))}, but now it is "
+                    f"{_short(values.get(name))}: use the same, or pass another folder"
                 )
 
 
@@ -155,7 +155,7 @@ def _short(value: Any) -> str:
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Writes a file that is then whole or not there, and leaves the one that another process has written meanwhile."""
+    """Writes a file completely or not at all, and keeps the one that another process has written in the meantime."""
     beside = path.with_name(f"._{path.name}-{secrets.token_hex(8)}")
     try:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a pair, as JSON escapes it

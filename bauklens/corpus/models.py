@@ -25,7 +25,7 @@ def named_models(model: Any) -> dict[str, str]:
             of the numbers in their names.
 
     Raises:
-        LensError: there are none, or no folder has a name of such a pattern.
+        LensError: no models are given, or no folder matches a pattern.
     """
     several = [model] if isinstance(model, (str, os.PathLike)) else model
     if not isinstance(several, Iterable):
@@ -51,7 +51,7 @@ def _matching(name: str) -> list[str]:
         return [name]
     found = sorted((each for each in glob(name) if Path(each).is_dir()), key=by_number)
     if not found:
-        raise LensError(f"no folder is called {name}: pass the folders of models")
+        raise LensError(f"no folder is named {name}: pass the folders of models")
     return found
 
 

@@ -4,7 +4,7 @@ import re
 
 
 def by_number(name: str) -> list[tuple[int, str]]:
-    """What sorts ``checkpoint-200`` before ``checkpoint-1000``.
+    """A key that sorts ``checkpoint-200`` before ``checkpoint-1000``.
 
     >>> sorted(["b-1000", "b-200", "a"], key=by_number)
     ['a', 'b-200', 'b-1000']

@@ -22,11 +22,11 @@ _SECONDS = 10
 """How long to wait for a cluster to answer."""
 
 _TRIES = 3
-"""How often a shard is tried again whose actor was lost."""
+"""How often a shard is tried again after its actor was lost."""
 
 
 class _Maker:
-    """What makes shards, in a process of its own.
+    """Makes shards, in a process of its own.
 
     Args:
         corpus: the arguments of :func:`bauklens.corpus.texts.open_corpus`.
@@ -43,7 +43,7 @@ class _Maker:
         self._sweeper, self._manifest = prepared(open_corpus(**corpus), self._folder, own, tokenizer, Asked.of(*asked))
 
     def ready(self) -> bool:
-        """Whether the model is loaded and the manifest written: if not, there is an error in its place."""
+        """Whether the model is loaded and the manifest is written; if not, this raises the error."""
         return True
 
     def write(self, shard: int) -> int:
@@ -68,13 +68,13 @@ def swept_on_ray(
     """Writes all shards that are not there yet, by actors.
 
     Args:
-        address: of a cluster; ``""`` for the one that the environment names, or else one on this machine.
-        workers: actors to start; by default one for each GPU, or else for each CPU.
-        tell: as of :func:`bauklens.sweep`.
+        address: the address of a cluster; ``""`` for the one that the environment names, or else one on this machine.
+        workers: how many actors to start; by default one for each GPU, or else for each CPU.
+        tell: as for :func:`bauklens.sweep`.
 
     Raises:
-        LensError: Ray is not installed, or there is no such cluster; an actor fails; a shard ended its actor's process
-            several times.
+        LensError: Ray is not installed, or the cluster does not answer; an actor fails; or a shard ended its actor's
+            process several times.
     """
     ray = _started(address)
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -115,7 +115,7 @@ def _share(ray: Any, makers: list[Any], manifest: Manifest, folder: Path, tell: 
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """What a call of an actor returned; its error as ours."""
+    """The result of a call of an actor; its error becomes one of ours."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -124,11 +124,11 @@ def _result(ray: Any, reference: Any) -> Any:
         raise
     except ray.exceptions.RayActorError as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise LensError(f"a worker of Ray was lost again and again: {first:.300}") from None
+        raise LensError(f"a Ray worker was lost again and again: {first:.300}") from None
 
 
 def _require_open(address: str) -> None:
-    """Asks whether anything answers at an address with a port, as Ray itself would ask for minutes."""
+    """Checks whether anything answers at an address with a port, because Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         return

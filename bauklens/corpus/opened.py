@@ -1,4 +1,4 @@
-"""open_sweep(): what a sweep has written, as a data set, and averaged without another run. Needs no torch."""
+"""open_sweep(): a sweep's output, as a data set, or averaged without another run. Needs no torch."""
 
 import os
 import warnings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 MODEL = "model"
-"""The column that says of which model a row is, if there are several."""
+"""The column with the model of each row, if there are several."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class Sweep:
     """The files of a sweep of one model, or of the sweeps of several.
 
     Attributes:
-        folder: where they are.
-        manifests: name of each model's folder -> its manifest; of a single model, ``""`` is the name.
+        folder: the folder that they are in.
+        manifests: name of each model's folder -> its manifest; for a single model, the name is ``""``.
     """
 
     folder: Path
@@ -45,12 +45,12 @@ class Sweep:
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest; of several models, that of the first."""
+        """The manifest; for several models, that of the first."""
         return next(iter(self.manifests.values()))
 
     @property
     def shards(self) -> int:
-        """How many shards there are to be, of all models."""
+        """How many shards there will be, of all models."""
         return sum(each.shards for each in self.manifests.values())
 
     @property
@@ -113,12 +113,12 @@ class Sweep:
         """All rows as a data frame of pandas.
 
         Args:
-            columns: those to read; None means all.
+            columns: the columns to read; None means all.
         """
         found = self.dataset
         unknown = [name for name in columns or () if name not in found.schema.names]
         if unknown:
-            raise LensError(f"no column is called {unknown[0]!r}: pass one of {', '.join(found.schema.names)}")
+            raise LensError(f"no column is named {unknown[0]!r}: pass one of {', '.join(found.schema.names)}")
         with _naming_what_is_broken(self.folder):
             return found.to_table(columns=None if columns is None else list(columns)).to_pandas()
 
@@ -143,16 +143,17 @@ class Sweep:
         Args:
             group: a column of the input, for one summary for each of its values; or ``"model"``, for one for each
                 model, which is what several models give by default.
-            stream: which, if the sweep was of several.
-            decoder: which, if the sweep was of several.
+            stream: which stream, if the sweep has several.
+            decoder: which decoder, if the sweep has several.
             skip_first: how many positions at the beginning of each prompt are left out.
 
         Returns:
-            The averages, with targets by their columns' names beside the measures; of groups, a mapping of them.
+            The averages, with targets under the names of their columns next to the measures; for groups, a mapping of
+            averages.
 
         Raises:
-            LensError: nothing is written yet; there are several streams or decoders and none is named; there is no such
-                column; or it has too many values.
+            LensError: nothing is written yet; the sweep has several streams or decoders and none is named; the column
+                does not exist, or has too many values.
         """
         checked_count("skip_first", skip_first, least=0)
         self._require_some()
@@ -197,17 +198,17 @@ class Sweep:
 
 
 def open_sweep(folder: str | os.PathLike[str]) -> Sweep:
-    """What a sweep has written.
+    """Opens what a sweep has written.
 
     Args:
-        folder: the one that was passed to :func:`bauklens.sweep`, or ``-o``.
+        folder: the folder that was passed to :func:`bauklens.sweep`, or as ``-o``.
 
     Raises:
-        LensError: there is no such folder, or no sweep in it.
+        LensError: the folder does not exist, or does not contain a sweep.
     """
     path = path_of(folder)
     if not path.is_dir():
-        raise LensError(f"there is no folder {path}")
+        raise LensError(f"the folder {path} does not exist")
     if (path / NAME).exists():
         return Sweep(path, {"": read_manifest(path)})
     pattern = folder_of("")
@@ -219,7 +220,7 @@ def open_sweep(folder: str | os.PathLike[str]) -> Sweep:
 
 @contextmanager
 def _naming_what_is_broken(folder: Path) -> Iterator[None]:
-    """Says in one line that a file is not what it was when it was written."""
+    """Raises a one-line error if a file is not what it was when it was written."""
     from pyarrow import ArrowException
 
     try:
@@ -229,6 +230,6 @@ def _naming_what_is_broken(folder: Path) -> Iterator[None]:
             raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LensError(
-            f"a shard in {folder} cannot be read ({first[:200]}): remove its file and run the sweep again, which makes "
-            "it anew"
+            f"a shard in {folder} cannot be read ({first[:200]}): remove its file and run the sweep again, which "
+            "writes a new one"
         ) from None

@@ -1,4 +1,4 @@
-"""One shard of a sweep: its prompts, run and written to a Parquet file that is whole or not there."""
+"""One shard of a sweep: its prompts, run and written to a Parquet file, completely or not at all."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     import pyarrow
 
 _Results = Iterator[tuple[int, Mapping[str, Any], list[LensResult] | LensError]]
-"""Of each prompt its number, what the input says of it, and its results or its error."""
+"""For each prompt, its number, its row of the input, and its results or its error."""
 
 _ROWS_OF_A_GROUP = 1 << 16
-"""Rows of a row group of a file, about so many."""
+"""About how many rows a row group of a file has."""
 
 _TRIED = 100
-"""Prompts of which one has to be readable, so that what the options mean for the model is known."""
+"""How many first prompts are tried, until one shows what the options mean for the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweeper:
-    """What makes any shard of a sweep: the model, the prompts and the options.
+    """Makes any shard of a sweep from the model, the prompts and the options.
 
     Attributes:
-        options: of every lens.
+        options: the options of every lens.
         decoders: those that the options name, read.
         raises: whether a prompt that fails ends the sweep; else its error is a row.
     """
@@ -84,7 +84,7 @@ class Sweeper:
         """Writes a shard.
 
         Args:
-            tell: called with the number of prompts that are done since it was called last.
+            tell: called with the number of prompts that were done since the last call.
             followed: whether other ranks run the same prompts, which are then run even if they cannot be written.
 
         Raises:
@@ -130,7 +130,7 @@ class Sweeper:
         return [self.columns.of(number, row, each) for each in found]
 
     def _results(self, prompts: range) -> _Results:
-        """Each prompt's number, what the input says of it, and its results or its error."""
+        """Each prompt's number, its row of the input, and its results or its error."""
         corpus = self.corpus
         rows = list(corpus.rows(prompts.start, prompts.stop))
         asked: list[Prompt | LensError] = []
@@ -158,8 +158,8 @@ def _explaining_a_full_disk(path: Path) -> Iterator[None]:
         if error.errno != ENOSPC and "No space left" not in str(error):
             raise
         raise LensError(
-            f"the disk of {path.parent} is full: free some space, and run the same command again, which goes on from "
-            "the shards that are finished"
+            f"the disk of {path.parent} is full: free some space, and run the same command again, which continues "
+            "after the finished shards"
         ) from None
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 _MOST_GROUPS = 1_000
-"""Values of a column, at most, each of which has a summary of its own."""
+"""The most values of a column that can each have a summary of their own."""
 
 _NOTHING = "null"
 """The name of a group whose column has no value."""
 
 _GROUPS = ("prompt", "position", "token_id", "token")
-"""Columns that a sweep may be grouped by, beside those of the input."""
+"""Columns that a sweep may be grouped by, besides those of the input."""
 
 _NUMBERS = ("float", "double", "halffloat")
 
@@ -47,7 +47,7 @@ def summed(
         stream: which of several; None if there is one.
         decoder: which of several; None if there is one.
         skip_first: positions at the beginning of each prompt that are left out.
-        of_cells: whether all positions of a prompt are there; else one is.
+        of_cells: whether the files hold all positions of a prompt; else one.
     """
     from pyarrow.parquet import read_schema
 
@@ -92,7 +92,7 @@ def _named(
     """Those in which something counts, by name and in order; all, if nothing counts in any."""
     if None in running and _NOTHING in running:
         raise LensError(
-            f"{group!r} is null in some rows and the text {_NOTHING!r} in others, which would have one name: write "
+            f"{group!r} is null in some rows and the text {_NOTHING!r} in others, which would have the same name: use "
             "another text in the input"
         )
     empty = [name for name in running if name not in counted]
@@ -112,7 +112,7 @@ def _require_groups(schema: "pyarrow.Schema", group: str) -> None:
 
     known = _of_input(schema)
     if group not in (*known, *_GROUPS):
-        what = f"{group!r} is not a column of the input" if group in schema.names else f"no column is called {group!r}"
+        what = f"{group!r} is not a column of the input" if group in schema.names else f"no column is named {group!r}"
         columns = ", ".join(known) or "it has none"
         raise LensError(f"{what}: pass one of the input's columns ({columns}) or one of {', '.join(_GROUPS)}")
     if types.is_nested(schema.field(group).type):
@@ -141,7 +141,7 @@ class _Rows:
         """Those that are asked for, as the first prompt that did not fail has them.
 
         Raises:
-            LensError: there are several streams or decoders, and it is not said which; or there is none of that name.
+            LensError: the sweep has several streams or decoders and none is named, or none with that name.
         """
         from pyarrow.parquet import read_table
 
@@ -183,13 +183,13 @@ def _batches(files: Sequence[Path], columns: list[str]) -> "Iterator[pyarrow.Rec
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise LensError(
-                    f"{path} has no column {missing[0]!r}, so it is not of this sweep: remove it and run again"
+                    f"{path} has no column {missing[0]!r}, so it does not belong to this sweep: remove it and run again"
                 )
             yield from file.iter_batches(columns=columns)
 
 
 def _with_values(files: Sequence[Path], columns: list[str]) -> list[str]:
-    """The columns in which some row has a value, as what the files say of themselves shows."""
+    """The columns in which some row has a value, according to the files' metadata."""
     from pyarrow.parquet import ParquetFile
 
     found: set[str] = set()
@@ -208,7 +208,7 @@ def _with_values(files: Sequence[Path], columns: list[str]) -> list[str]:
 
 
 def _parts(batch: "pyarrow.RecordBatch", group: str | None) -> "Iterator[tuple[str | None, pyarrow.RecordBatch]]":
-    """The rows of each value of a column; of null, None is the name."""
+    """The rows of each value of a column; the name of null is None."""
     from pyarrow import compute
 
     if group is None:

@@ -1,4 +1,4 @@
-"""sweep(): a corpus through a model, in shards, by as many workers as are started."""
+"""sweep(): runs a corpus through a model, in shards, by as many workers as are started."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -43,47 +43,47 @@ def sweep(
     tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Sweep:
-    """Runs a corpus through a model, and writes what is read of it as Parquet files, a shard of the prompts each.
+    """Runs a corpus through a model, and writes the results as Parquet files, one per shard of the prompts.
 
-    A shard that is written is never done again: after whatever ended a sweep, the same call goes on. Several processes
-    share the shards: those that torchrun, ``accelerate launch``, srun, an array job of Slurm or mpirun started, or
-    those that ``worker`` and ``workers`` number. The ranks of a model that is spread over them, by tensor parallelism
-    say, are one worker. The content of a file depends on the prompts, the model and the options only, and not on who
-    wrote it.
+    A shard that is written is never computed again: whatever ended a sweep, the same call continues it. Several
+    processes share the shards: those that torchrun, ``accelerate launch``, srun, a Slurm array job or mpirun started,
+    or those that ``worker`` and ``workers`` number. The ranks of a model that is spread over several, such as by tensor
+    parallelism, are one worker. The content of a file depends only on the prompts, the model and the options, not on
+    which worker wrote it.
 
     Args:
-        prompts: a file (``.jsonl``, ``.parquet``, ``.csv``, or ``.txt`` with one prompt per line), a data set of the
-            hub by name, a ``datasets.Dataset``, or a list of texts, of lists of ids, or of mappings. A prompt may be a
-            text, ids, or a chat.
-        out: the folder to write, which is made if it is not there; of several models, the folder of their folders.
+        prompts: a file (``.jsonl``, ``.parquet``, ``.csv``, or ``.txt`` with one prompt per line), the name of a data
+            set on the hub, a ``datasets.Dataset``, or a list of texts, of lists of ids, or of mappings. A prompt may be
+            a text, ids, or a chat.
+        out: the folder to write, which is created if necessary; for several models, the folder of their folders.
         model: the model, or its name as :func:`bauklens.load` takes it; or a list of names or a pattern such as
             ``"run/checkpoint-*"``, for one sweep after another.
-        tokenizer: the tokenizer of a model that is given itself.
-        per: prompts of a shard.
+        tokenizer: the tokenizer, if the model itself is passed and not its name.
+        per: how many prompts a shard has.
         rows: ``"layer"``, one row per prompt and layer; ``"cell"``, one per prompt, layer and position.
         positions: ``"last"``, the last position of each prompt; a number, that position; ``"all"``. By default the last
             for rows of layers, and all for rows of cells.
         column: the column of the prompts; by default ``prompt``, ``text`` or ``messages``.
-        keep: other columns of the input that go into the output; by default all that hold numbers, texts, truth
+        keep: other columns of the input that go into the output; by default all that contain numbers, texts, truth
             values or dates.
-        split: of a data set of the hub.
-        config: the configuration of a data set of the hub.
-        limit: the most prompts to take, from the first.
-        streaming: read a data set of the hub as it is needed, in place of its files as a whole; needs ``limit``.
+        split: the split of a data set on the hub.
+        config: the configuration of a data set on the hub.
+        limit: the maximum number of prompts to take, from the first.
+        streaming: read a data set on the hub as it is needed, instead of its whole files; needs ``limit``.
         on_error: what to do if a prompt fails: ``"row"``, write its error in its place; ``"raise"`` it.
-        worker: the number of this worker, from 0, if no launcher says it.
+        worker: the number of this worker, from 0, if no launcher sets it.
         workers: how many workers there are.
-        load: options of :func:`bauklens.load` for a model that is named, such as ``{"dtype": "bfloat16"}``.
+        load: options of :func:`bauklens.load` for a model that is passed by name, such as ``{"dtype": "bfloat16"}``.
         ray: let Ray start the workers, which share the shards: the address of a cluster, or ``""`` for the one that the
-            environment names or else one on this machine. The model is then given by its name, and ``workers`` says
-            how many actors there are: by default one for each GPU, or else for each CPU.
-        tell: called with a line after each shard, of the first worker, such as ``print``.
+            environment names or else one on this machine. The model must then be passed by name, and ``workers`` is the
+            number of actors: by default one for each GPU, or else for each CPU.
+        tell: a function such as ``print``, called by the first worker with a line after each shard.
         options: of a lens, as for :func:`bauklens.logit_lens`: ``stream``, ``topk``, ``layers``, ``norm``,
             ``decoder``, ``missing``, ``precision``, ``chunk_rows``, ``blocks``, ``head``, ``measures``, ``targets``,
             ``mass`` and ``words``.
 
     Returns:
-        What is written so far, by all workers, as :func:`bauklens.open_sweep` gives it.
+        What all workers have written so far, as :func:`bauklens.open_sweep` returns it.
 
     Raises:
         LensError: the folder holds another sweep; the prompts, the model or the options cannot be read or do not fit;
@@ -106,7 +106,7 @@ def sweep(
     corpus = open_corpus(**texts)
     if ray is not None:
         if places is None:
-            raise LensError("the workers of Ray load the model themselves: pass its name")
+            raise LensError("Ray workers load the model themselves: pass its name")
         for name, place in places.items():
             swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
         return open_sweep(folder)

@@ -31,7 +31,7 @@ _AT_ONCE = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Prompts, and what else the input says of each.
+    """Prompts, and what else the input has for each.
 
     Attributes:
         source: what they were read from, as the manifest names it.
@@ -62,7 +62,7 @@ class Corpus:
         return {name: self._data.features.arrow_schema.field(name).type for name in self.kept}
 
     def digest(self) -> str:
-        """SHA-256 of all prompts and what is kept of them, whatever file they are in."""
+        """SHA-256 of all prompts and their kept columns, whatever file they are in."""
         found = hashlib.sha256(json.dumps([self.column, *self.kept]).encode())
         for row in self.rows(0, len(self)):
             found.update(json.dumps(list(row.values()), default=str).encode("utf-8", "surrogatepass"))
@@ -73,7 +73,7 @@ class StreamedCorpus(Corpus):
     """Prompts of a data set that is not on this machine, and is read from its beginning each time."""
 
     def rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """As of a corpus.
+        """As for a corpus.
 
         Raises:
             LensError: the data set has fewer rows.
@@ -86,7 +86,7 @@ class StreamedCorpus(Corpus):
             raise LensError(f"{self.source} has only {found:,} prompts: pass limit={found}")
 
     def digest(self) -> str:
-        """SHA-256 of what the data set is called, as its rows are not read for this."""
+        """SHA-256 of the data set's name, because its rows are not read for this."""
         about = [self.source, self.column, *self.kept, len(self)]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -102,23 +102,22 @@ def open_corpus(
     streaming: bool = False,
     taken: Iterable[str] = (),
 ) -> Corpus:
-    """The prompts that are named.
+    """Opens prompts.
 
     Args:
         prompts: a file (``.jsonl``, ``.parquet``, ``.txt`` with one prompt per line, ``.csv``), a folder that
-            ``datasets`` saved, a data set of the hub by name, a ``datasets.Dataset``, or a list of texts, of lists of
-            ids, or of mappings.
+            ``datasets`` saved, the name of a data set on the hub, a ``datasets.Dataset``, or a list of texts, of lists
+            of ids, or of mappings.
         column: the column of the prompts; by default ``prompt``, ``text`` or ``messages``.
-        keep: other columns that go into the output; by default all that hold numbers, texts, truth values or
-            dates.
-        split: of a data set of the hub.
+        keep: other columns that go into the output; by default all that contain numbers, texts, truth values or dates.
+        split: the split of a data set on the hub.
         config: the name of a data set's configuration.
-        limit: the most prompts to take, from the first.
-        streaming: read a data set of the hub as it is needed, in place of its files as a whole; needs ``limit``.
-        taken: names that columns of the output have already.
+        limit: the maximum number of prompts to take, from the first.
+        streaming: read a data set on the hub as it is needed, instead of its whole files; needs ``limit``.
+        taken: names that columns of the output already have.
 
     Raises:
-        LensError: there is no such file or data set, it has no such column, or a column has a name that is taken; the
+        LensError: the file, the data set or the column does not exist, or a column has a name that is taken; the
             package ``datasets`` is not installed.
     """
     if limit is not None:
@@ -127,7 +126,7 @@ def open_corpus(
         data, source = _data(datasets, prompts, split, config, streaming)
     streamed = isinstance(data, datasets.IterableDataset)
     if streamed and limit is None:
-        raise LensError("a data set that is streamed does not say how many rows it has: pass limit=")
+        raise LensError("a streamed data set does not report its number of rows: pass limit=")
     if streamed and data.features is None:
         data = data._resolve_features()
     names = list(data.column_names)
@@ -160,7 +159,7 @@ def _kept(data: Any, source: str, column: str, keep: Iterable[str] | None, taken
             raise LensError(f"{source} has no column {name!r} to keep: it has {', '.join(data.column_names)}")
         if name in taken:
             raise LensError(
-                f"{source} has a column {name!r}, and so has the output: rename it, or pass keep= with the others"
+                f"both {source} and the output have a column {name!r}: rename it, or pass keep= with the others"
             )
     return tuple(found)
 
@@ -189,10 +188,10 @@ def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming
         return datasets.Dataset.from_dict({name: [each.get(name) for each in rows] for name in names}), "the list"
     except UnicodeEncodeError as error:
         raise LensError(
-            f"the text {error.object!r:.40} of the prompts is not valid Unicode: it has half a pair"
+            f"the text {error.object!r:.40} of the prompts is not valid Unicode: it contains half a surrogate pair"
         ) from None
     except Exception as error:  # of Arrow, whatever the items are
-        raise LensError(f"the prompts are not of one kind: {_first_line(error)}") from None
+        raise LensError(f"the prompts are not all of one type: {_first_line(error)}") from None
 
 
 def _named(datasets: Any, name: str, split: str, config: str | None, streaming: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Which of the workers on a corpus this process is, as its launcher says in the environment."""
+"""Which worker on a corpus this process is, according to its launcher's environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _LAUNCHERS = (
 
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT")
 _INDEX = "JOB_COMPLETION_INDEX"
-"""Of a pod of an indexed job of Kubernetes, which does not say how many there are."""
+"""The variable of a pod of a Kubernetes indexed job, which does not report the number of pods."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def this_worker(
     """Which worker this process is.
 
     Args:
-        number: its number, if the caller says so; else the launcher's.
-        of: how many there are, if the caller says so.
-        environment: where launchers say it.
+        number: its number, if the caller passes it; else the launcher's.
+        of: how many there are, if the caller passes it.
+        environment: the variables that launchers set.
 
     Raises:
-        LensError: the number is not below the count, one of the two is missing, or a launcher's number is none.
+        LensError: the number is not below the count, one of the two is missing, or a launcher's number is not a number.
     """
     if of is not None:
         checked_count("workers", of)
@@ -62,7 +62,7 @@ def this_worker(
         checked_count("worker", number, least=0)
         found = Worker(number, 1 if of is None else of, 0)
         if of is None:
-            raise LensError(f"worker={number} needs workers=, how many there are")
+            raise LensError(f"worker={number} needs workers=, the number of workers")
     else:
         found = _launched(environment, of)
     if not 0 <= found.number < found.of:
@@ -78,14 +78,14 @@ def _launched(environment: Mapping[str, str], of: int | None) -> Worker:
         if all(name in environment for name in names[:2]):
             number, count, local = (_number(environment, name, "0") for name in names)
             if of not in (None, count):
-                raise LensError(f"workers={of}, and the launcher has started {count}: leave workers= out")
+                raise LensError(f"workers={of}, but the launcher has started {count}: leave workers= out")
             return Worker(number, count, local)
     if all(name in environment for name in _ARRAY):
         task, first, step, count = (_number(environment, name) for name in _ARRAY)
         return Worker((task - first) // max(1, step), count)
     if _INDEX in environment:
         if of is None:
-            raise LensError("a job of Kubernetes does not say how many workers it has: pass workers=, its completions")
+            raise LensError("a Kubernetes job does not report how many workers it has: pass workers=, its completions")
         return Worker(_number(environment, _INDEX), of)
     if of is not None and of > 1:
         raise LensError(f"workers={of} needs worker=, which of them this is, or a launcher such as torchrun")
@@ -95,5 +95,5 @@ def _launched(environment: Mapping[str, str], of: int | None) -> Worker:
 def _number(environment: Mapping[str, str], name: str, default: str | None = None) -> int:
     given = environment.get(name, default)
     if given is None or not given.isascii() or not given.isdigit():
-        raise LensError(f"{name} is {given!r:.40}, and no number: pass worker= and workers=")
+        raise LensError(f"{name} is {given!r:.40}, which is not a number: pass worker= and workers=")
     return int(given)

@@ -1,4 +1,4 @@
-"""What one worker does: its shards, one after another, and a note of what it did."""
+"""The work of one worker: its shards, one after another, and a record of what it did."""
 
 import json
 import secrets
@@ -34,7 +34,7 @@ class Progress:
         worker: only the first shows anything.
         prompts: how many there are to do.
         shards: in how many shards.
-        tell: called with each line; None for none.
+        tell: called with each line; None for no lines.
     """
 
     def __init__(self, worker: Worker, prompts: int, shards: int, tell: Callable[[str], None] | None) -> None:
@@ -56,12 +56,12 @@ class Progress:
         return max(time.monotonic() - self._begin, 1e-9)
 
     def prompts(self, count: int) -> None:
-        """So many more prompts are done."""
+        """Counts prompts that are done."""
         self.written += count
         self._bar.update(count)
 
     def shard(self) -> None:
-        """One more shard is written."""
+        """Counts a shard that is written."""
         self._ended += 1
         if self._tell is not None:
             rate = self.written / self.seconds
@@ -84,7 +84,7 @@ def swept(
     The ranks of a model that is spread over them are one worker: all run, and the first writes.
 
     Args:
-        tell: as of :func:`bauklens.sweep`.
+        tell: as for :func:`bauklens.sweep`.
     """
     ranks = ranks_of(model)
     writes = ranks is None or ranks.is_first
@@ -123,7 +123,7 @@ def _as_first(ranks: Ranks | None) -> AbstractContextManager[None]:
 def prepared(
     corpus: Corpus, folder: Path, model: nn.Module, tokenizer: Any, asked: Asked, *, writes: bool = True
 ) -> tuple[Sweeper, Manifest]:
-    """What makes shards, and the manifest of the folder, which is written if it is not there.
+    """The maker of shards, and the manifest of the folder, which is written if it is missing.
 
     Args:
         writes: whether this process writes; if not, the manifest is its own.
@@ -139,7 +139,7 @@ def prepared(
 
 @contextmanager
 def computing_with(threads: int) -> Iterator[None]:
-    """With what the last digits of a row depend on: as many threads as those who began the sweep had, and one code."""
+    """With what a row's last digits depend on: the number of threads that the sweep began with, and one code path."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,12 +1,12 @@
-"""Whether what a decoder shows is what moves the model: directions of tokens, added to states, and what comes of it.
+"""Whether what a decoder shows affects the model: adds tokens' directions to states, and measures the effect.
 
 The direction of token t at layer l is ``J' u``, of unit norm. J is the decoder's linear part there, the identity for
-the logit lens; ``u = G' (w_t - w)`` is the gradient of the logit of t, less the mean logit: w_t are the head's rows, w
-is their mean, and G is the linear part of the final norm: its gain, and of a LayerNorm its centring. So it is the
-direction in which what the decoder shows of t rises fastest, but for the norm's scale.
+the logit lens; ``u = G' (w_t - w)`` is the gradient of the logit of t, minus the mean logit: w_t are the head's rows, w
+is their mean, and G is the linear part of the final norm: its gain, and for a LayerNorm its centring. So this is the
+direction in which the decoder's logit of t rises fastest, apart from the norm's scale.
 
 0.3 of the norm of a state is added to it along this direction, at the output of block l and the last position of a
-prompt, and the model goes on. The gain is by how much log p of t rises there, in the model's own final row. The control
+prompt, and the model continues. The gain is how much log p of t rises there, in the model's own final row. The control
 is a random direction of equal norm.
 """
 
@@ -32,14 +32,14 @@ from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 
 SHARE = 0.3
-"""Of a state's norm, how much is added to it."""
+"""How much is added to a state, relative to its norm."""
 
 TOKENS = 8
 """Whose directions are added, for each text."""
 
 
 class Moved(NamedTuple):
-    """What came of it: sums of gains over tokens, and how many these were.
+    """The effect: sums of gains over tokens, and how many tokens these are.
 
     Attributes:
         gains, random: of each decoder, (text, layer) float64, nats; NaN if a layer has no direction.
@@ -52,15 +52,15 @@ class Moved(NamedTuple):
 
 
 def require_steerable(anatomy: Anatomy) -> None:
-    """Refuses a model whose tokens have no directions, or whose states have more axes than these.
+    """Rejects a model whose tokens have no directions, or whose states have more axes.
 
     Raises:
         LensError: its head is not a plain linear module, or its states are not (position, hidden).
     """
     if anatomy.post_ops is None or anatomy.whole or not anatomy.plain or anatomy.norm is not None:
         raise LensError(
-            f"causal needs a head that is a plain linear module, and states (position, hidden); {anatomy.model_class} "
-            "has others: leave causal out"
+            f"causal needs a head that is a plain linear module, and states (position, hidden), which "
+            f"{anatomy.model_class} does not have: leave causal out"
         )
     if len(anatomy.norms) > 1:
         raise LensError(
@@ -83,7 +83,7 @@ def moved_by(
         asked: decoders, and the labels of their layers.
         prompts: one prompt each, at whose last position states are changed.
         frequency: (vocabulary,), how often each token is drawn, in proportion; the model's own top token is left out.
-        tokens: so many for each prompt, the same for all decoders.
+        tokens: how many for each prompt, the same ones for all decoders.
         seed: draws tokens and random directions.
 
     Raises:
@@ -105,7 +105,7 @@ def moved_by(
 
 
 def _drawn(frequency: np.ndarray, top: int, count: int, random: np.random.Generator) -> list[int]:
-    """Ids of tokens, as often as they come in texts, without one of them."""
+    """Ids of tokens, as often as they occur in texts, without one of them."""
     shares = frequency.copy()
     shares[top] = 0
     total = shares.sum()
@@ -192,7 +192,7 @@ def _pulled_back(decoder: Decoder, label: str, state: torch.Tensor, towards: tor
             if isinstance(error, LensError) or out_of_memory(error):
                 raise
             raise LensError(
-                f"the decoder {decoder.name!r} cannot be differentiated, so that tokens have no directions: leave "
+                f"the decoder {decoder.name!r} cannot be differentiated, so tokens have no directions: leave "
                 f"causal out ({error!s:.200})"
             ) from None
     return back[0].float()

@@ -34,7 +34,7 @@ _POSITIONS = 2048
 """Of all these copies together, if each is run whole."""
 
 _ALIKE = 1e-3
-"""Nats, by how much log p in float32 may differ after the prompt's cached keys and values."""
+"""Nats, by how much log p in float32 may differ with the prompt's cached keys and values."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Change(NamedTuple):
     Attributes:
         row: 0 for the input of block 0, k + 1 for the output of block k.
         added: (hidden,), what is added to the state.
-        token: the id of the token whose log p is looked at.
+        token: the id of the token whose log p is measured.
     """
 
     row: int
@@ -107,7 +107,7 @@ def gains_of(prompt: Passed, changes: Sequence[Change]) -> np.ndarray:
 
 @contextmanager
 def _changing(running: nn.Module, anatomy: Anatomy, changes: Sequence[Change]) -> Iterator[None]:
-    """Adds to the state of the last position, for each prompt of a batch another one, at another row of the table."""
+    """Adds to the state of the last position, for each prompt of a batch a different vector at a different row."""
     row = 0
 
     def changed(output: Any, layer: str) -> Any:

@@ -27,9 +27,10 @@ _MEASURES = {
 }
 
 QUALITIES = {f"{name}{end}": limits for name, limits in _MEASURES.items() for end in ("", "_low", "_high")}
-"""What may be known of a layer -> its least and largest value: KL to the final row in nats; how often the most probable
-token is the model's, 0..1; and what else :func:`bauklens.score_decoder` measures. ``<name>_low`` and ``<name>_high``
-are the ends of its 95 % interval."""
+"""What may be known about a layer -> its least and largest value: KL to the final row in nats; how often the most
+probable token is the model's, 0..1; and whatever else :func:`bauklens.score_decoder` measures. ``<name>_low`` and
+``<name>_high`` are the ends of its 95 % interval.
+"""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Of maps; those of eight bits and fewer have no arithmetic."""
@@ -75,7 +76,8 @@ def checked_maps(what: str, maps: Mapping[str, Any], *, axes: int) -> dict[str, 
     """Tensors of so many axes, detached.
 
     Raises:
-        LensError: one is not a tensor of numbers of that many axes, holds less than it says, or has NaN or infinity.
+        LensError: one is not a tensor of numbers with that many axes, holds fewer numbers than its shape, or has NaN or
+            infinity.
     """
     found = {}
     for label, tensor in maps.items():
@@ -90,7 +92,7 @@ def checked_maps(what: str, maps: Mapping[str, Any], *, axes: int) -> dict[str, 
             wanted = "(target, source)" if axes == 2 else "(target,)"
             raise LensError(f"{what} of a decoder has the shape {wanted}; that of layer {label} has {shape}")
         if tensor.is_meta or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise LensError(f"{what} of layer {label} says that it is {shape}, but holds fewer numbers")
+            raise LensError(f"{what} of layer {label} should be {shape}, but holds fewer numbers")
         if not tensor.isfinite().all():
             raise LensError(f"{what} of layer {label} contains NaN or infinity")
         found[label] = tensor.detach()
@@ -101,23 +103,23 @@ def checked_temperatures(values: Mapping[str, Any], layers: Sequence[str]) -> Ma
     """Positive numbers of known layers; a LensError otherwise."""
     for label, value in values.items():
         if label not in layers:
-            raise LensError(f"there is a temperature for layer {label}, but no map")
+            raise LensError(f"layer {label} has a temperature, but no map")
         if not _is_float(value) or not value > 0:
             raise LensError(f"the temperature of layer {label} is {value!r:.80}: it must be a positive number")
     return MappingProxyType({label: float(value) for label, value in values.items()})
 
 
 def checked_quality(values: Mapping[str, Any], layers: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-    """Qualities of known layers; a LensError otherwise. Of one that has none of :data:`QUALITIES`, nothing is kept."""
+    """Qualities of known layers; a LensError otherwise. A layer with none of :data:`QUALITIES` is left out."""
     found = {}
     for label, each in values.items():
         if label not in layers:
-            raise LensError(f"there is a quality of layer {label}, but no map")
+            raise LensError(f"layer {label} has a quality, but no map")
         if not isinstance(each, Mapping):
             raise LensError(f"the quality of layer {label} is not a mapping of names to numbers")
         for name, (least, most) in QUALITIES.items():
             if name in each and not (_is_float(each[name]) and least <= each[name] <= most):
-                wanted = "a number" if least else "a number from 0 on" if most > 1 else "a number from 0 to 1"
+                wanted = "a number" if least else "a number of 0 or more" if most > 1 else "a number from 0 to 1"
                 raise LensError(f"the {name} of layer {label} is {each[name]!r:.80}: it must be {wanted}")
         found[label] = MappingProxyType({name: float(each[name]) for name in QUALITIES if name in each})
     return MappingProxyType({label: each for label, each in found.items() if each})
@@ -131,12 +133,12 @@ def checked_name(value: Any) -> str:
 
 
 def checked_about(values: Any) -> Mapping[str, Any]:
-    """What else is known of a decoder, which results keep: plain values by their names; a LensError otherwise."""
+    """What else is known about a decoder, which results keep: plain values by their names; a LensError otherwise."""
     try:
         kept: Mapping[str, Any] = frozen(dict(values))
         json.dumps(plain(kept))
     except (TypeError, ValueError, RecursionError):
-        raise LensError("what is known of a decoder (about=) must be plain values: texts, numbers, lists") from None
+        raise LensError("about= of a decoder must hold plain values: texts, numbers, lists") from None
     return kept
 
 

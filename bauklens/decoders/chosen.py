@@ -16,7 +16,7 @@ from bauklens.vocabulary import LOGIT
 
 
 class FunctionDecoder:
-    """A function ``(states, layers) -> states`` of the caller's as a decoder of all layers."""
+    """A caller's function ``(states, layers) -> states`` as a decoder of all layers."""
 
     kind = "function"
     layers = None
@@ -35,14 +35,14 @@ def chosen_decoders(given: Any, *, force: bool = False) -> list[Decoder]:
     """The decoders that are asked for.
 
     Args:
-        force: of those that are named, as of :func:`bauklens.load_decoder`.
+        force: for those that are named, as for :func:`bauklens.load_decoder`.
 
     Raises:
         LensError: one is not a decoder, cannot be read, or is given twice.
     """
     if isinstance(given, (Mapping, torch.Tensor)):
         raise LensError(
-            f"decoder is a {type(given).__name__}: say for which layers and of which kind, such as "
+            f"decoder is a {type(given).__name__}: pass it with its layers and kind, such as "
             "JacobianLens({10: matrix})"
         )
     several = list(given) if is_several(given) else [given]
@@ -97,21 +97,22 @@ def _decoder(given: Any, force: bool) -> Decoder:
 
 
 def _well_made(decoder: Decoder) -> Decoder:
-    """A decoder of whatever class, if what it says of itself can be used as it is; a LensError otherwise.
+    """A decoder of any class, if its attributes can be used as they are; a LensError otherwise.
 
-    A label that is a number, say, would be found in no table, so that its map or temperature would be lost in silence.
+    For example, a label that is a number would not match any table row, and its map or temperature would be silently
+    ignored.
     """
     if not isinstance(decoder.name, str) or not decoder.name or not is_unicode(decoder.name):
         raise LensError(f"the name of a decoder must be text; got {decoder.name!r:.80}")
     if decoder.name == LOGIT:
-        raise LensError("a decoder is called 'logit', as the logit lens is: give it, or its file, another name")
+        raise LensError("a decoder has the name 'logit', which is the logit lens: give it, or its file, another name")
     named, layers = f"the decoder {decoder.name!r}", decoder.layers
     is_list = isinstance(layers, (Sequence, Set)) and not isinstance(layers, str)
     if layers is not None and not (is_list and all(isinstance(each, str) for each in layers)):
-        raise LensError(f"layers of {named} must be None, or a list of labels such as 'embed' and '0', which are text")
+        raise LensError(f"layers of {named} must be None, or a list of text labels such as 'embed' and '0'")
     temperatures = getattr(decoder, "temperatures", None)
     if temperatures is not None and not (isinstance(temperatures, Mapping) and all(map(_warms, temperatures.items()))):
-        raise LensError(f"temperatures of {named} must be positive numbers by labels such as '0', which are text")
+        raise LensError(f"temperatures of {named} must map text labels such as '0' to positive numbers")
     quality, about = getattr(decoder, "quality", None), getattr(decoder, "about", None)
     if not all(each is None or isinstance(each, Mapping) for each in (quality, about)):
         raise LensError(f"quality and about of {named} must be mappings")

@@ -21,14 +21,14 @@ from bauklens.vocabulary import EMBED
 log = logging.getLogger(__name__)
 
 _TEXTS, _LENGTH = 15, 46
-"""That it is fitted on, and how many tokens each has."""
+"""How many texts it is fitted on, and how many tokens each has."""
 
 _HELD_OUT = 2
 """More texts, on which its quality is measured."""
 
 
 def demo_decoder() -> LearnedDecoder:
-    """The decoder, from the user's cache, where it is put the first time; that takes about 25 seconds on two cores.
+    """The decoder from the user's cache; the first call fits it, which takes about 25 seconds on two cores.
 
     Raises:
         LensError: the demo model is not installed.
@@ -44,7 +44,7 @@ def demo_decoder() -> LearnedDecoder:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_own(found, path)
     except (OSError, LensError) as error:
-        log.warning("the demo decoder cannot be kept in %s, and is fitted again the next time: %s", path, error)
+        log.warning("the demo decoder cannot be saved in %s, and will be fitted again the next time: %s", path, error)
     return found
 
 

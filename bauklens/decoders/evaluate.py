@@ -44,19 +44,19 @@ def evaluate(
 ) -> Evaluation:
     """Measures how often decoders show the intermediate concepts of prompts: pass@k.
 
-    An item is a prompt and the concepts on the way to its answer, which neither the prompt nor the answer names:
+    An item is a prompt and the concepts on the way to its answer, which appear in neither the prompt nor the answer:
     ``{"prompt": "Fact: The language spoken in the country where the Amazon River ends is ", "intermediates":
     ["Brazil"], "target": "Portuguese"}``. The lens is read at one position, at all layers. The rank of an intermediate
-    is the best over the layers, and over the tokens that count as it. **pass@k** is the mean over items of the share of
-    their intermediates whose rank is at most k. That is the metric that was published with the Jacobian lens.
+    is its best rank over the layers, and over the tokens that count as it. **pass@k** is the mean over items of the
+    share of their intermediates whose rank is at most k. This is the metric published with the Jacobian lens.
 
-    All decoders read the same states, of one forward pass. Ranks count from 1, and tokens with the very same logit
-    share the better rank. Logits are in the model's own dtype.
+    All decoders read the same states, from one forward pass. Ranks count from 1, and tokens with equal logits share the
+    better rank. Logits are in the model's own dtype.
 
-    The tokens that count as a word are those of its synonyms, with and without a space before them, as they are given
-    and with their first letter capitalized, if such a form is one token. A word without any is reported, and left out
-    of its item's share (or followed by its first token, see ``words``). An item whose words are all left out is left
-    out of the mean.
+    The tokens that count as a word are its synonyms, with and without a space before them, as given and with the first
+    letter capitalized, if such a form is a single token. A word without such a token is reported, and left out of its
+    item's share (or its first token is followed, see ``words``). An item whose words are all left out is left out of
+    the mean.
 
     Args:
         decoders: one decoder, or a list of several, each as ``decoder`` of :func:`bauklens.logit_lens`.
@@ -68,29 +68,28 @@ def evaluate(
             ``"name"`` and ``"read"``.
         layers: the rows to take the best rank over: numbers of blocks (negative ones count from the last), or
             ``"embed"``. None means every block but the last, if all decoders have a map for it. The last block's row is
-            the model's own under every decoder; it counts only if it is asked for here.
+            the model's own under every decoder; it counts only if you ask for it here.
         k: one number or several.
-        words: ``"single"``: words that are not a single token are left out. ``"first"``: of these, the first token is
-            followed.
-        read: where the lens is read, for all sets, or as a mapping of names of sets to rules. ``"before target"``: at
-            the token before the target, in the tokens of the prompt and the target together, so that a prompt that ends
-            in a space is read before that space if the target's token takes it in; without a target, at the last token.
-            ``"last"``: at the prompt's last token. ``"last newline"``: at the last token that holds a newline. None
-            means what an item or its file says (``"read"``), ``"last newline"`` for the published set
-            ``lens-eval-poetry``, and else ``"before target"``.
+        words: ``"single"``: words that are not a single token are left out. ``"first"``: their first token is followed.
+        read: the rule for the position at which the lens is read, for all sets, or a mapping of names of sets to rules.
+            ``"before target"``: at the token before the target, in the tokens of the prompt and the target together, so
+            that a prompt that ends in a space is read before that space if the target's token takes it in; without a
+            target, at the last token. ``"last"``: at the prompt's last token. ``"last newline"``: at the last token
+            that contains a newline. None means the ``"read"`` of an item or its file; without one, ``"last newline"``
+            for the published set ``lens-eval-poetry``, and ``"before target"`` for all others.
         forms: ``"arithmetic"``: numbers count as digits and as words, and operations as symbols and as words (the table
             is :data:`bauklens.decoders.word_tokens.OPERATIONS`); ``"plain"``: only the words themselves. Or a mapping
-            of names of sets to these. None means what a file says (``"forms"``), ``"arithmetic"`` for the published
-            set ``lens-eval-order-ops``, and else ``"plain"``.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+            of names of sets to these. None means the ``"forms"`` of a file; without one, ``"arithmetic"`` for the
+            published set ``lens-eval-order-ops``, and ``"plain"`` for all others.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
         The shares, and for each item where it was read, the ranks, and the layers at which they are best.
 
     Raises:
-        LensError: an item is not as it should be, or its prompt is longer than the model's context; a decoder does not
-            fit the model, or has no map for a layer that is asked for; no layer has a map under every decoder; memory
-            runs out; or what is decoded is not what the model says.
+        LensError: an item is malformed, or its prompt is longer than the model's context; a decoder does not fit the
+            model, or has no map for a layer that is asked for; no layer has a map under every decoder; memory runs out;
+            or the decoded logits are not the model's own.
     """
     one_of("words", words, tuple(SPELLED))
     ks = _checked_ks(k)
@@ -131,7 +130,7 @@ def _checked_ks(k: Any) -> tuple[int, ...]:
         raise LensError("k is empty: pass at least one number")
     for one in each:
         if one < 1:
-            raise LensError(f"k is {max(one, -_LARGEST_K)}: pass a number from 1 on")
+            raise LensError(f"k is {max(one, -_LARGEST_K)}: pass a number of 1 or more")
         if one > _LARGEST_K:
             raise LensError(f"k is larger than {_LARGEST_K:,}: pass a number up to that")
     return tuple(sorted(set(each)))
@@ -182,5 +181,5 @@ def _layers(decoders: Sequence[Decoder], anatomy: Anatomy, layers: Layers) -> tu
 
 
 def _weight(model: nn.Module) -> torch.Tensor:
-    """One of a model's weights, whose dtype and device are told for all."""
+    """One of a model's weights, whose dtype and device describe all of them."""
     return next(iter(model.parameters()))

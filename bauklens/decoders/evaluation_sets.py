@@ -1,4 +1,4 @@
-"""Sets of prompts with the concepts that a lens is to show on the way: files and values of anyone's, checked."""
+"""Sets of prompts with the intermediate concepts that a lens should show: files and values, checked."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ _CALLED = "items"
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt and the concepts that a lens is to show.
+    """A prompt and the concepts that a lens should show.
 
     Attributes:
-        name: what the set calls it; empty if it has no name.
+        name: its name in the set; empty if it has no name.
         intermediates: synonyms of each concept, at least one.
         target: what follows the prompt, which is not scored; None if that is not known.
         read: its own rule, one of :data:`bauklens.vocabulary.READ_RULES`; None means that of its set.
@@ -77,11 +77,11 @@ def item_sets(given: Any, *, read: Any = None, forms: Any = None) -> list[ItemSe
         forms: likewise.
 
     Raises:
-        LensError: a file cannot be read; there is no set, or a set has no items; an item is not as it should be.
+        LensError: a file cannot be read; no set is given, or a set has no items; an item is malformed.
     """
     found = [_set(name, each) for name, each in _named(given)]
     if not found:
-        raise LensError("there are no items: pass a file, or a list of {'prompt': ..., 'intermediates': [...]}")
+        raise LensError("items is empty: pass a file, or a list of {'prompt': ..., 'intermediates': [...]}")
     names = [each.name for each in found]
     for name in names:
         if names.count(name) > 1:
@@ -96,12 +96,12 @@ def item_sets(given: Any, *, read: Any = None, forms: Any = None) -> list[ItemSe
 
 
 def _without_own_rules(several: ItemSet) -> ItemSet:
-    """A set for which the caller said where to read."""
+    """A set with the caller's rule of where to read."""
     return replace(several, items=tuple(replace(each, read=None) for each in several.items))
 
 
 def _of_sets(what: str, given: Any, known: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """The name of a set -> what the caller said for it."""
+    """The name of a set -> what the caller passed for it."""
     if given is None:
         return {}
     asked = given if isinstance(given, Mapping) else dict.fromkeys(names, given)

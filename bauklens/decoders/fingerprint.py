@@ -1,4 +1,4 @@
-"""What tells whether a decoder was made for a model: numbers of its head, and its kind and size."""
+"""What shows whether a decoder was made for a model: numbers of its head, and its kind and size."""
 
 import hashlib
 from typing import Any
@@ -35,9 +35,9 @@ def fingerprint(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
     """What a file keeps of the model that a decoder was fitted on.
 
     Returns:
-        ``kind`` of the model, ``blocks``, ``width`` and ``vocabulary``; of the head, ``hash``, SHA-256 of rows of its
-        weights rounded to bfloat16, and ``sample``, some of them as numbers, as the hash of the same model in another
-        dtype can be another one.
+        ``kind`` of the model, ``blocks``, ``width`` and ``vocabulary``; for the head, ``hash``, SHA-256 of rows of its
+        weights rounded to bfloat16, and ``sample``, some of these weights as numbers, because the same model in another
+        dtype can have another hash.
     """
     model = original(model)
     key = (anatomy.head, anatomy.blocks, _state(model))
@@ -55,16 +55,16 @@ def fingerprint(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
 
 
 def differences(known: Any, own: dict[str, Any]) -> str:
-    """In what a fingerprint that a file holds is not a model's own, in words; empty if they are of one model.
+    """How a file's fingerprint differs from a model's own, in words; empty if both are of one model.
 
-    It is empty too if that cannot be told, as the head is quantized.
+    It is also empty if that is unknown because the head is quantized.
     """
     if not isinstance(known, dict):
         return ""
     for name, what in (("kind", "a model of the kind"), ("blocks", "a model with"), ("vocabulary", "a vocabulary of")):
         if known.get(name) is not None and known[name] != own[name]:
             unit = {"blocks": " blocks", "vocabulary": " tokens"}.get(name, "")
-            return f"{what} {known[name]!s:.80}{unit}, and this one has {own[name]}{unit}"
+            return f"{what} {known[name]!s:.80}{unit}, but this one has {own[name]}{unit}"
     cannot_tell = known.get("hash") is None or not own["sample"]
     if cannot_tell or known["hash"] == own["hash"] or _alike(known.get("sample"), own["sample"]):
         return ""
@@ -96,7 +96,7 @@ def _of_head(head: nn.Module) -> dict[str, Any]:
 
 
 def _alike(known: Any, own: list[float]) -> bool:
-    """Whether a sample is another one's but for rounding."""
+    """Whether two samples are the same, apart from rounding."""
     if not isinstance(known, (list, tuple)) or len(known) != len(own):
         return False
     pairs = list(zip(known, own, strict=True))
@@ -108,7 +108,7 @@ def _alike(known: Any, own: list[float]) -> bool:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of a few numbers of every parameter, as they are, which another model or a trained one has others of.
+    """SHA-256 of a few numbers of every parameter, which differ for another model, or after training.
 
     Parameters that accelerate keeps away from memory are left out.
     """

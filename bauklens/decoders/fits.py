@@ -1,4 +1,4 @@
-"""Whether a decoder can be read on a model, and on a stream of it: what is not so is refused in one line."""
+"""Whether a decoder can be used on a model, and on a stream of it; if not, a one-line error is raised."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ _FORCE = "pass force=True to load_decoder (--force-decoder) if you know that it 
 
 
 def require_text_model(anatomy: Anatomy, what: str) -> None:
-    """Refuses a model that does not go on with a text.
+    """Rejects a model that does not continue a text.
 
     Args:
-        what: is done with texts, as an error begins, such as ``"fitting"``.
+        what: the use of texts, with which an error begins, such as ``"fitting"``.
     """
     if anatomy.classes is not None or anatomy.single:
         predicts = "labels" if anatomy.classes is not None else "at its last position only"
@@ -37,14 +37,14 @@ def require_text_model(anatomy: Anatomy, what: str) -> None:
 
 
 def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: Sequence[str], norm: str | None) -> str:
-    """Refuses a decoder that cannot be read on a model, or has no meaning for what is asked.
+    """Rejects a decoder that cannot be used on a model, or makes no sense for what is asked.
 
     Args:
         streams: those that are asked for.
-        norm: as of :func:`bauklens.logit_lens`.
+        norm: as for :func:`bauklens.logit_lens`.
 
     Returns:
-        What the decoder was made for, in words, if that is another model and its reader forced it; else empty.
+        What the decoder was made for, in words, if that is another model and the caller forced it; else empty.
 
     Raises:
         LensError: it was made for other states or another model, or the stream or the norm makes no sense with it.
@@ -53,7 +53,7 @@ def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: S
         return ""
     named = f"the decoder {decoder.name!r}"
     if norm == "final":
-        raise LensError(f"norm='final' takes no decoder, as rows that were mapped do not add up: leave {named} out")
+        raise LensError(f"norm='final' takes no decoder, because mapped rows do not add up: leave out {named}")
     _require_one_state(named, anatomy)
     for stream in streams:
         _require_meaning(decoder, named, stream)
@@ -61,7 +61,7 @@ def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: S
     unknown = [label for label in known if label not in (EMBED, *anatomy.labels)]
     if unknown:
         raise LensError(
-            f"{named} has maps for layers {listed(known)}, and {anatomy.model_class} has the blocks "
+            f"{named} has maps for layers {listed(known)}, but {anatomy.model_class} has the blocks "
             f"{listed(anatomy.labels)}: it was made for another model"
         )
     if not isinstance(decoder, LearnedDecoder):
@@ -74,11 +74,11 @@ def require_fit(decoder: Decoder, model: nn.Module, anatomy: Anatomy, streams: S
 
 
 def _misfit(decoder: LearnedDecoder, model: nn.Module, anatomy: Anatomy) -> str:
-    """What a decoder was made for, in words, if by what its file says it is another model; else empty."""
+    """What a decoder was made for, in words, if according to its file that is another model; else empty."""
     blocks, count = decoder.about.get("blocks"), len(anatomy.blocks)
     last = anatomy.labels[-1]
     if blocks is not None and blocks != count:
-        return f"a model with {blocks!s:.80} blocks, and {anatomy.model_class} has {count}"
+        return f"a model with {blocks!s:.80} blocks, but {anatomy.model_class} has {count}"
     if last in decoder.layers and decoder.stream == "hidden" and not _is_identity(decoder, last):
         return f"a model with more blocks: it has a map for the last of {anatomy.model_class}, {last}, which needs none"
     numbers = [int(label) for label in decoder.layers if label.isdecimal()]
@@ -89,7 +89,7 @@ def _misfit(decoder: LearnedDecoder, model: nn.Module, anatomy: Anatomy) -> str:
         and decoder.about.get("prompts")
         and len(numbers) not in (count - 1, count)
     ):
-        return f"a model with {len(numbers) + 1} blocks, as its layers say, and {anatomy.model_class} has {count}"
+        return f"a model with {len(numbers) + 1} blocks, judging by its layers, but {anatomy.model_class} has {count}"
     target = decoder.about.get("target")
     target = str(target) if is_whole_number(target) and 0 <= target < _MOST else target
     if isinstance(target, str) and target not in anatomy.labels:
@@ -99,7 +99,7 @@ def _misfit(decoder: LearnedDecoder, model: nn.Module, anatomy: Anatomy) -> str:
 
 
 def require_capture(decoder: Decoder, model: nn.Module, sublayers: Sublayers | None) -> None:
-    """Refuses a file's maps of what the attention or MLP module returns, if a block changes that before it adds it.
+    """Rejects a file's maps of what the attention or MLP module returns, if a block changes that before adding it.
 
     A stream here is what is added, after any norm or scale of the block.
 
@@ -112,30 +112,27 @@ def require_capture(decoder: Decoder, model: nn.Module, sublayers: Sublayers | N
         plain = len(each.names) == 1 and each.scales == (1.0,) and not each.adds
         if not plain or all(parameter.ndim < 2 for parameter in model.get_submodule(each.names[0]).parameters()):
             raise LensError(
-                f"the decoder {decoder.name!r} maps what a module returns ({decoder.about['capture_point']}), and this "
-                f"model adds {each} to the stream, after a norm or a scale: read it on models that add it as it is"
+                f"the decoder {decoder.name!r} maps what a module returns ({decoder.about['capture_point']}), but this "
+                f"model adds {each} to the stream after a norm or a scale: use it on models that add it unchanged"
             )
 
 
 def _require_one_state(named: str, anatomy: Anatomy) -> None:
     if not anatomy.plain and anatomy.streams != 1:
         raise LensError(
-            f"{named} maps one state per position, and {anatomy.model_class} has {anatomy.streams}: read it with the "
-            "logit lens"
+            f"{named} maps one state per position, but {anatomy.model_class} has {anatomy.streams}: use the logit lens"
         )
 
 
 def _require_meaning(decoder: Decoder, named: str, stream: str) -> None:
     taken = getattr(decoder, "stream", "hidden")
     if taken != "hidden" and stream != taken:
-        raise LensError(
-            f"{named} maps what the {taken} of a block adds, and not stream {stream!r}: pass stream={taken!r}"
-        )
+        raise LensError(f"{named} maps what the {taken} of a block adds, not stream {stream!r}: pass stream={taken!r}")
     if stream not in ("hidden", taken) and not getattr(decoder, "is_linear", False):
         raise LensError(
-            f"{named} has a constant part, which would be added to every contribution, or does not say that it is "
-            f"linear: stream {stream!r} needs a linear decoder, such as a Jacobian lens (of a function, set "
-            "function.is_linear = True if it is)"
+            f"{named} has a constant part, which would be added to every contribution, or is not marked as "
+            f"linear: stream {stream!r} needs a linear decoder, such as a Jacobian lens (if a function is linear, set "
+            "function.is_linear = True)"
         )
 
 
@@ -146,10 +143,10 @@ def _require_states(decoder: LearnedDecoder, named: str, anatomy: Anatomy) -> No
         return
     if decoder.width != decoder.target:
         raise LensError(
-            f"{named} maps states of width {decoder.width} to {decoder.target}, and those of {anatomy.model_class} are "
-            f"of width {size}"
+            f"{named} maps states of width {decoder.width} to {decoder.target}, but those of {anatomy.model_class} "
+            f"have width {size}"
         )
-    raise LensError(f"{named} maps states of width {decoder.width}, and those of {anatomy.model_class} are of {size}")
+    raise LensError(f"{named} maps states of width {decoder.width}, but those of {anatomy.model_class} have {size}")
 
 
 def state_size(anatomy: Anatomy) -> int:

@@ -27,15 +27,15 @@ _KINDS = ("model", "dataset", "space")
 def from_hub(name: str, revision: str | None) -> Path:
     """The path of ``"owner/repository"`` or ``"owner/repository:file"``, downloaded if it is not in the hub's cache.
 
-    A file may be a folder of tuned-lens. A repository may be of models, datasets or spaces.
+    A file may be a folder of tuned-lens. A repository may hold models, datasets or spaces.
 
     Raises:
-        LensError: there is no such repository or file, or the hub cannot be reached.
+        LensError: the repository or file does not exist, or the hub cannot be reached.
     """
     repository, _, file = name.partition(":")
     if repository.count("/") != 1:
         raise LensError(
-            f"there is no file {name!r}; pass 'logit', 'demo', a file, a folder, or a hub id ('owner/name:file')"
+            f"the file {name!r} does not exist; pass 'logit', 'demo', a file, a folder, or a hub id ('owner/name:file')"
         )
     wanted = (
         [(file,), (f"{file}/{PARAMETERS}", f"{file}/{CONFIG}")]
@@ -54,16 +54,16 @@ def from_hub(name: str, revision: str | None) -> Path:
         log.debug("decoder %s", name, exc_info=error)
         raise LensError(f"cannot load the decoder {name!r}: {str(error).splitlines()[0]:.200}") from None
     what = f"the file {file}" if file else f"one of {', '.join(_USUAL)}, {CONFIG} with {PARAMETERS}"
-    where = "its cache, as the hub cannot be reached" if hub.is_away else "the hub"
-    hint = f"; it has {', '.join(there[:5])}: pass '{repository}:{there[0]}', say" if there else ""
+    where = "its cache (the hub cannot be reached)" if hub.is_away else "the hub"
+    hint = f"; it has {', '.join(there[:5])}: pass '{repository}:{there[0]}', for example" if there else ""
     raise LensError(
-        f"cannot load the decoder {name!r}: there is no file or folder of that name here, and no repository "
-        f"{repository} with {what} in {where}{hint}"
+        f"cannot load the decoder {name!r}: no file or folder here has that name, and no repository "
+        f"{repository} with {what} was found in {where}{hint}"
     )
 
 
 class _Hub:
-    """A repository, asked for files; if the hub cannot be reached once, only its cache is looked at from then on."""
+    """A repository, asked for files; once the hub cannot be reached, only its cache is used."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
         self._repository, self._revision = repository, revision

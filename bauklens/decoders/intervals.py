@@ -11,7 +11,7 @@ _ENDS = (2.5, 97.5)
 """Percent, of a 95 % interval."""
 
 _WEIGHTS = 1 << 22
-"""Of resamples at once, how many weights of documents are held."""
+"""How many weights of documents all resamples at once may hold."""
 
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -35,7 +35,7 @@ def with_intervals(sums: np.ndarray, counts: np.ndarray, statistic: Statistic, s
     Args:
         sums: (document, ...) float64.
         counts: (document, any) float64.
-        statistic: what is wanted of the sums and counts of some documents.
+        statistic: computes the statistic from the sums and counts of some documents.
 
     Returns:
         Arrays of the statistic's own shape; the ends are NaN with fewer than two documents.

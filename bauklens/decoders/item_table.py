@@ -58,7 +58,7 @@ class ItemTable:
     labels: list[str]
 
     def items(self, asked: Sequence[Asked], followed: Sequence[Sequence[Word]]) -> list[EvaluatedItem]:
-        """Every item evaluated, in order; the model is not run for one without a token to follow."""
+        """Every item evaluated, in order; items without a token to follow are not run."""
         ids = [tuple(dict.fromkeys(one for word in words for one in word.token_ids)) for words in followed]
         ran = [place for place, each in enumerate(ids) if each]
         ranks: dict[int, torch.Tensor] = {}
@@ -82,7 +82,7 @@ class ItemTable:
     def _ranks(self, run: Run, decoder: Decoder, ids: Sequence[int]) -> torch.Tensor:
         """(layer, token), the ranks of some tokens at the last position.
 
-        If what is decoded is not what the model says, the next slower way is taken.
+        If the decoded logits are not the model's own, the next slower way is used.
         """
         named = [EMBED, *self.anatomy.labels]
         states = run.stream.states[[named.index(label) for label in self.labels]]

@@ -20,16 +20,16 @@ from bauklens.decoders.torch_files import in_memory, read_torch_file
 from bauklens.errors import LensError
 
 _CAPTURED = {"block_output": "hidden", "attn_out": "attention", "mlp_out": "mlp"}
-"""Where states were taken, as files say it -> the stream here."""
+"""The place of states, as files name it -> the stream here."""
 
 _MODELS = ("model_id", "model_name", "model")
-"""What files call the model's name."""
+"""The keys under which files keep the model's name."""
 
 _MOST = 10**15
-"""Prompts that nobody has."""
+"""More prompts than anyone has."""
 
 _RELEVANCE = ("ln_rule", "identity_rule", "half_rule")
-"""Rules of a backward pass that is not the plain one, which makes another lens of it (RelP)."""
+"""Rules of a backward pass other than the plain one, which gives a different lens (RelP)."""
 
 
 def read_jlens(path: Path) -> JacobianLens:
@@ -46,10 +46,10 @@ def read_jlens(path: Path) -> JacobianLens:
     elif "jacobian_sum" in content:
         maps, prompts = content["jacobian_sum"], content.get("n_done")
         if not _is_count(prompts) or prompts < 1:
-            raise LensError("it is a checkpoint of a fit with no prompts done")
+            raise LensError("it is the checkpoint of a fit that has done no prompts yet")
         scale = 1.0 / int(prompts)
     elif any(isinstance(key, str) and key.endswith(".weight") for key in content):
-        raise LensError("it holds the weights of a module: of a tuned lens, pass the folder with its config.json")
+        raise LensError("it holds the weights of a module: for a tuned lens, pass the folder with its config.json")
     else:
         raise LensError("looked for J or jacobian_sum in it, as in a file of a Jacobian lens")
     if not isinstance(maps, Mapping) or not all(map(is_whole_number, maps)):
@@ -58,7 +58,7 @@ def read_jlens(path: Path) -> JacobianLens:
     width = content.get("d_model")
     others = [each.shape[0] for each in maps.values() if is_whole_number(width) and each.shape[0] != int(width)]
     if others:
-        raise LensError(f"its maps lead to states of width {others[0]}, and its d_model is another one")
+        raise LensError(f"its maps lead to states of width {others[0]}, but its d_model is another number")
     maps = in_memory(maps, path)
     if scale != 1.0:
         maps = {layer: each * scale for layer, each in maps.items()}
@@ -78,7 +78,7 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
     halves = {label: each.to(torch.float16) for label, each in weights.items() if each is not None}
     if not all(each.isfinite().all() for each in halves.values()):
         raise LensError(
-            "a .pt file of a Jacobian lens is in float16, which this one overflows: save it as .safetensors"
+            "a .pt file of a Jacobian lens is in float16, which this lens overflows: save it as .safetensors"
         )
     about = plain_values(decoder.about)
     notes = {name: value for name, value in about.items() if name not in ("model", "prompts", "target")}
@@ -102,7 +102,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def _notes(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a file says about itself, wherever it says it."""
+    """What a file states about itself, in any of the places for that."""
     notes: dict[str, Any] = {}
     for name in ("metadata", "provenance"):
         notes |= plain_values(content.get(name))
@@ -134,7 +134,7 @@ def _stream(content: Mapping[Any, Any], notes: Mapping[str, Any]) -> str:
             f"its maps are for {captured!r:.80}, which is not a stream here: looked for {', '.join(_CAPTURED)}"
         )
     if notes.get("stream_reduce") not in (None, "", "none") or notes.get("stream_index") is not None:
-        raise LensError("its maps are for one of several streams, or their mean, and not for the model's whole state")
+        raise LensError("its maps are for one of several streams, or their mean, not for the model's whole state")
     return _CAPTURED[captured]
 
 

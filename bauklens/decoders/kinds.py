@@ -10,12 +10,12 @@ from bauklens.decoders.learned import LearnedDecoder, Maps
 class JacobianLens(LearnedDecoder):
     """The Jacobian lens: ``J h``, J the mean Jacobian of the final state with respect to the state of a layer.
 
-    It shows what a state is disposed to make the model say, later in the text too ("Verbalizable Representations Form a
+    It shows what a state tends to make the model say, also later in the text ("Verbalizable Representations Form a
     Global Workspace in Language Models", 2026).
 
     Args:
         jacobians: layer -> (target, source), J.
-        **known: ``name``, ``stream``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+        **known: ``name``, ``stream``, ``quality`` and ``about``, as for :class:`LearnedDecoder`.
     """
 
     kind = "jacobian"
@@ -32,7 +32,7 @@ class TunedLens(LearnedDecoder):
         weights: layer -> (hidden, hidden), W.
         biases: layer -> (hidden,), b.
         temperatures: layer -> what the logits are divided by; the published lens has none.
-        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+        **known: ``name``, ``quality`` and ``about``, as for :class:`LearnedDecoder`.
     """
 
     kind = "tuned"
@@ -51,7 +51,7 @@ class TunedLens(LearnedDecoder):
 class RidgeLens(LearnedDecoder):
     """The ridge lens: ``A h + b``, the least squares fit of the final state, and a temperature for each layer.
 
-    Its other arguments are those of :class:`LearnedDecoder` too.
+    Its other arguments are those of :class:`LearnedDecoder`.
 
     Args:
         weights: layer -> (hidden, hidden), A.
@@ -63,11 +63,11 @@ class RidgeLens(LearnedDecoder):
 
 
 class MeanLens(LearnedDecoder):
-    """A constant for each layer, whatever the state is: a baseline, which shows how much of a score is no reading.
+    """A constant for each layer, whatever the state is: a baseline for scores.
 
     Args:
         means: layer -> (hidden,), such as the mean final state.
-        **known: ``name``, ``quality`` and ``about``, as of :class:`LearnedDecoder`.
+        **known: ``name``, ``quality`` and ``about``, as for :class:`LearnedDecoder`.
     """
 
     kind = "mean"

@@ -1,7 +1,7 @@
 """What every kind of learned decoder is: a map for each layer, in front of the model's own norm and head.
 
 Layer l is the stream after block l; "embed" is the stream before block 0. A map takes a state there to the final basis,
-that of the last block's output, which itself needs none.
+that of the last block's output, which needs no map itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ Maps = Mapping[Any, torch.Tensor]
 class LearnedDecoder:
     """A map for each layer: ``A h + b``, or ``h + A h + b`` if it is a residual one; and a temperature of the logits.
 
-    Maps are kept in the dtype that they have, and multiplied in float32, on the device of the states.
+    Maps keep their dtype, and are multiplied in float32 on the device of the states.
 
     Args:
         weights: layer -> (target, source), A; a layer without one has the constant b.
@@ -44,8 +44,8 @@ class LearnedDecoder:
         quality: layer -> ``{"kl": nats, "agreement": 0..1}``, measured on text that the maps were not fitted on: the
             mean KL divergence to the model's own prediction, and how often the most probable tokens are the same; and
             any other of :data:`bauklens.decoders.checked.QUALITIES`.
-        about: what else is known of it, as plain values, such as ``"model"``, ``"method"``, ``"prompts"``,
-            ``"tokens"``; ``"blocks"``, ``"target"`` and ``"fingerprint"`` tell for which model it was made
+        about: what else is known about it, as plain values, such as ``"model"``, ``"method"``, ``"prompts"``,
+            ``"tokens"``; ``"blocks"``, ``"target"`` and ``"fingerprint"`` identify the model that it was made for
             (:mod:`bauklens.decoders.fits`).
 
     Attributes:
@@ -56,7 +56,7 @@ class LearnedDecoder:
 
     Raises:
         LensError: maps differ in shape, or contain NaN or infinity; a layer is given twice; a temperature is not
-            positive; what else is known is not made of plain values.
+            positive; ``about`` holds something other than plain values.
     """
 
     kind = ""
@@ -119,10 +119,10 @@ class LearnedDecoder:
         return not self._biases
 
     def weight(self, layer: int | str) -> torch.Tensor | None:
-        """(target, source), A of a layer, in the dtype in which it is kept; None if the layer has a constant only.
+        """(target, source), A of a layer, in the dtype in which it is kept; None if the layer has only a constant.
 
         Raises:
-            LensError: there is no map for this layer.
+            LensError: this layer has no map.
         """
         return self._weights.get(self._known(layer))
 
@@ -130,7 +130,7 @@ class LearnedDecoder:
         """(target,), b of a layer, or None.
 
         Raises:
-            LensError: there is no map for this layer.
+            LensError: this layer has no map.
         """
         return self._biases.get(self._known(layer))
 
@@ -138,7 +138,7 @@ class LearnedDecoder:
         """(target, source) float32, the linear part of the whole map: A, or I + A if it is residual.
 
         Raises:
-            LensError: there is no map for this layer.
+            LensError: this layer has no map.
         """
         weight = self.weight(layer)
         if weight is not None and not self.is_residual:
@@ -157,36 +157,38 @@ class LearnedDecoder:
         *,
         name: str | None = None,
     ) -> "LearnedDecoder":
-        """One decoder of several that were fitted on different texts, by several processes or machines.
+        """Merges decoders that were fitted on different texts, by several processes or machines.
 
-        It is their mean. Of Jacobian lenses, weighed by their prompts, that is the lens of all their texts. Of the
-        others, weighed by their tokens, it is not quite what a fit on all texts gives.
+        The result is their mean. For Jacobian lenses, weighted by their prompts, that is the lens of all their texts.
+        For the others, weighted by their tokens, it is close to a fit on all texts, but not the same.
 
         Args:
-            decoders: of one model and kind, with the same layers; each says how many prompts and tokens it was fitted
-                on (``about``), as those of :func:`bauklens.fit_decoder` and the files of Jacobian lenses do.
-            model: what to measure the quality anew with; without it, or without texts, the decoder has none.
+            decoders: decoders of one model and kind, with the same layers; each states how many prompts and tokens it
+                was fitted on (``about``), as those of :func:`bauklens.fit_decoder` and the files of Jacobian lenses do.
+            model: the model to measure the new quality with; without it, or without texts, the decoder has no quality.
             tokenizer: its tokenizer.
-            texts: as of :func:`bauklens.fit_decoder`, and none that a part was fitted on.
-            name: what results call the decoder; by default as the first of them.
+            texts: as for :func:`bauklens.fit_decoder`, but none that a part was fitted on.
+            name: what results call the decoder; by default the name of the first.
 
         Raises:
-            LensError: they are of different kinds, methods or models, or of the same texts; one does not say how many
-                prompts or tokens it was fitted on; or the model is another one, or no text long enough to measure on.
+            LensError: the decoders have different kinds, methods or models, or were fitted on the same texts; one does
+                not state how many prompts or tokens it was fitted on; or the model is another one, or no text is long
+                enough to measure on.
         """
         from bauklens.decoders.merging import merged
 
         return merged(decoders, model, tokenizer, texts, name)
 
     def with_quality(self, quality: Mapping[Any, Mapping[str, float]], about: Mapping[str, Any] | None = None) -> Self:
-        """The same decoder with another quality, in the place of what was known before; it shares the maps.
+        """The same decoder with another quality instead of the previous one; it shares the maps.
 
         Args:
             quality: as when a decoder is made, such as :meth:`bauklens.show.scores.Scores.quality` returns.
-            about: what else is known now, beside what was known before.
+            about: what else is known now, in addition to what was known before.
 
         Raises:
-            LensError: a layer has no map, a value is out of range, or what is known is not made of plain values.
+            LensError: a layer has no map, a value is out of range, or ``about`` holds something other than plain
+                values.
         """
         made = copy(self)
         made.quality = checked_quality(checked_labels(quality), self.layers)
@@ -197,9 +199,9 @@ class LearnedDecoder:
         """Writes the decoder to a file, or a folder; an old file is replaced only when the new one is complete.
 
         Args:
-            path: a ``.safetensors`` file, which keeps everything. Of a Jacobian lens also a ``.pt`` file as the
-                reference implementation and TransformerLens read it, in float16; of a tuned lens also a folder as
-                tuned-lens reads it.
+            path: a ``.safetensors`` file, which keeps everything. For a Jacobian lens also a ``.pt`` file, in float16,
+                which the reference implementation and TransformerLens can read; for a tuned lens also a folder, which
+                tuned-lens can read.
 
         Raises:
             LensError: the path has another suffix, or cannot be written, or the format cannot hold this decoder.
@@ -229,7 +231,7 @@ class LearnedDecoder:
         sources = {int(weight.shape[1]) for weight in self._weights.values()}
         targets = {int(each.shape[0]) for each in (*self._weights.values(), *self._biases.values())}
         if len(sources) > 1 or len(targets) > 1:
-            raise LensError("the maps of a decoder must be alike in shape: (target, source), and biases (target,)")
+            raise LensError("the maps of a decoder must all have one shape, (target, source), and biases (target,)")
         (target,) = targets
         (source,) = sources or {target}
         if self.is_residual and source != target:
@@ -253,5 +255,5 @@ class Parts(NamedTuple):
         return Parts(weights, biases, {label: each for label, each in decoder.temperatures.items() if label in labels})
 
     def replaced(self, other: "Parts") -> "Parts":
-        """The same, with what others there are in the place of these."""
+        """The same parts, with those that are given instead of these."""
         return Parts(self.weights | other.weights, self.biases | other.biases, self.temperatures | other.temperatures)

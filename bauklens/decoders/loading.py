@@ -26,15 +26,15 @@ def load_decoder(source: str | os.PathLike[str], *, force: bool = False, revisio
             Jacobian lens, of the reference implementation, TransformerLens and others, or a checkpoint of its fit; a
             folder of tuned-lens; ``"owner/repository"`` or ``"owner/repository:file"`` on the hub; or ``"demo"``, a
             Jacobian lens of the demo model, which is fitted the first time and kept in the user's cache.
-        force: use it with a model that it does not fit by what the file says (another model, another number of
-            blocks); a result then says so. A map of another width cannot be used in any case.
+        force: use it even with a model that it does not fit according to the file (another model, another number of
+            blocks); results then mention that. A map of another width cannot be used in any case.
         revision: branch, tag or commit on the hub.
 
     Returns:
         The decoder, for ``logit_lens(..., decoder=...)``.
 
     Raises:
-        LensError: there is no such file, or it is not a decoder, is damaged, or could run code.
+        LensError: the file does not exist, is not a decoder, is damaged, or could run code.
     """
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise LensError(f"a decoder's name must be text, not {source!r:.80}: pass a file, a folder, or a hub id")
@@ -67,25 +67,25 @@ def save(decoder: LearnedDecoder, path: str | os.PathLike[str]) -> None:
         write_atomically(path / CONFIG, json.dumps(config).encode())
     else:
         raise LensError(
-            f"cannot save {decoder!r} as {path.name!r}: pass a .safetensors file; of a Jacobian lens also a .pt file, "
-            "of a tuned lens also a folder, whose name has no suffix"
+            f"cannot save {decoder!r} as {path.name!r}: pass a .safetensors file; for a Jacobian lens also a .pt file, "
+            "for a tuned lens also a folder, whose name has no suffix"
         )
 
 
 def _located(name: str, revision: str | None) -> tuple[Path, str]:
-    """Where a decoder is on this machine, and what to call it if its file's name says nothing."""
+    """A decoder's place on this machine, and its name if its file's name is not specific."""
     try:
         path = Path(name).expanduser()
     except RuntimeError:
-        raise LensError(f"there is no file or folder {name}") from None
+        raise LensError(f"the file or folder {name} does not exist") from None
     if is_there(path):
         if revision is not None:
             raise LensError(f"revision= is for decoders on the hub, but {name} is on this machine: leave it out")
         return path, ""
     if path.suffix in (".safetensors", ".pt") and ":" not in name:
-        raise LensError(f"there is no file {name}")
+        raise LensError(f"the file {name} does not exist")
     if name.startswith(("/", "./", "../", "~")):
-        raise LensError(f"there is no file or folder {name}")
+        raise LensError(f"the file or folder {name} does not exist")
     from bauklens.decoders.hub import from_hub
 
     repository, _, file = name.partition(":")

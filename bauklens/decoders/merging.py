@@ -15,7 +15,7 @@ from bauklens.errors import LensError
 from bauklens.result.frozen import plain
 
 _COUNTED = {"jacobian": "prompts"}
-"""What a mean is weighed by, if not by tokens."""
+"""What a mean is weighted by, if not by tokens."""
 
 _HASHES = "texts hashes"
 """Under which a merged decoder keeps those of its parts, so that none is merged twice."""
@@ -97,17 +97,17 @@ def _require_alike(parts: Sequence[LearnedDecoder]) -> None:
         ):
             if one != other:
                 raise LensError(
-                    f"{where} has {what} {other!r:.100}, and the first has {one!r:.100}: merge like with like"
+                    f"{where} has {what} {other!r:.100}, but the first has {one!r:.100}: merge like with like"
                 )
         methods = [some.about.get("method") for some in (first, each)]
         if None not in methods and methods[0] != methods[1]:
             raise LensError(
-                f"{where} was fitted with method={methods[1]!r:.80}, and the first with {methods[0]!r:.80}: merge like "
+                f"{where} was fitted with method={methods[1]!r:.80}, but the first with {methods[0]!r:.80}: merge like "
                 "with like"
             )
         if _is_normalized(first) != _is_normalized(each):
             which = "the first was" if _is_normalized(first) else f"{where} was"
-            raise LensError(f"{which} fitted with normalize=True, and the other was not: merge like with like")
+            raise LensError(f"{which} fitted with normalize=True, but the other was not: merge like with like")
         prints = [plain(some.about.get("fingerprint")) for some in (each, first)]
         other = differences(prints[0], prints[1]) if all(isinstance(some, dict) for some in prints) else ""
         if other:
@@ -119,7 +119,7 @@ def _require_alike(parts: Sequence[LearnedDecoder]) -> None:
 
 
 def _is_normalized(decoder: LearnedDecoder) -> bool:
-    """Whether all windows counted alike, so that the scale is another one."""
+    """Whether all windows counted equally, so that the scale is different."""
     options = decoder.about.get("options")
     return isinstance(options, Mapping) and bool(options.get("normalize"))
 
@@ -140,7 +140,7 @@ def _count(decoder: LearnedDecoder) -> int:
     found = decoder.about.get(name)
     if not is_whole_number(found) or int(found) < 1:
         raise LensError(
-            f"the decoder {decoder.name!r:.80} does not say how many {name} it was fitted on (about[{name!r}])"
+            f"the decoder {decoder.name!r:.80} does not state how many {name} it was fitted on (about[{name!r}])"
         )
     return int(found)
 
@@ -157,7 +157,7 @@ def _mean(parts: Sequence[torch.Tensor | None], shares: Sequence[float]) -> torc
 
 
 def _about(parts: Sequence[LearnedDecoder]) -> dict[str, Any]:
-    """What all say alike, and what adds up."""
+    """What all of them have in common, and what adds up."""
     first: Mapping[str, Any] = parts[0].about
     about = {name: value for name, value in first.items() if all(each.about.get(name) == value for each in parts)}
     for name in ("prompts", "tokens", "failed"):

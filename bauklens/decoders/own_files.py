@@ -31,7 +31,7 @@ def read_own(path: Path) -> LearnedDecoder:
     """The decoder in a file.
 
     Raises:
-        LensError: it is not such a file, or is damaged; the message does not name it.
+        LensError: it is not such a file, or is damaged; the message does not contain its name.
     """
     require_regular(path)
     try:
@@ -88,7 +88,7 @@ def _decoder(told: dict[str, Any], arrays: dict[str, torch.Tensor]) -> LearnedDe
     for name, array in arrays.items():
         part, _, label = name.partition("/")
         if part not in parts or not label:
-            raise LensError(f"it has an array {name!r:.80}, which is no part of a decoder")
+            raise LensError(f"it has an array {name!r:.80}, which is not part of a decoder")
         parts[part][label] = array
     about, quality = told.get("about", {}), told.get("quality", {})
     if not isinstance(about, dict) or not isinstance(quality, dict):

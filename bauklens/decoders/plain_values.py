@@ -1,4 +1,4 @@
-"""What is kept of another tool's notes about a decoder: a few plain values, however deep or wide the notes are."""
+"""Keeps a few plain values of another tool's notes about a decoder, however deep or wide the notes are."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where in a prompt an evaluation reads the lens, and what the model is given for that."""
+"""The position of a prompt at which an evaluation reads the lens, and what the model is given for that."""
 
 from dataclasses import dataclass
 from itertools import takewhile
@@ -17,7 +17,7 @@ class Reading:
 
     Attributes:
         text: the whole prompt; of a chat, as the tokenizer's chat template formats it.
-        ids: the tokens up to the one that is read, which is the last of them; what comes after it cannot change it.
+        ids: the tokens up to and including the one that is read; later tokens cannot change it.
         rule: the rule that was followed.
     """
 
@@ -33,7 +33,7 @@ def reading_of(item: Item, tokenizer: Any, rule: str) -> Reading:
         rule: one of :data:`bauklens.vocabulary.READ_RULES`. Without a target, ``"before target"`` is ``"last"``.
 
     Raises:
-        LensError: the tokenizer fails, or there is no such token.
+        LensError: the tokenizer fails, or the prompt has no such token.
     """
     special = isinstance(item.prompt, str)  # a chat template writes those that it needs
     text = item.prompt if isinstance(item.prompt, str) else chat_text(tokenizer, item.prompt)
@@ -46,12 +46,12 @@ def reading_of(item: Item, tokenizer: Any, rule: str) -> Reading:
     texts = token_texts(tokenizer, ids)
     found = [place for place, each in enumerate(ids) if "\n" in texts[each]]
     if not found:
-        raise LensError("no token of the prompt holds a newline: pass read='last', or 'before target'")
+        raise LensError("no token of the prompt contains a newline: pass read='last', or 'before target'")
     return Reading(text, ids[: found[-1] + 1], rule)
 
 
 def _before(tokenizer: Any, text: str, target: str, special: bool) -> tuple[int, ...]:
-    """The tokens before the first one that holds a part of the target, if it follows the text.
+    """The tokens before the first one that contains a part of the target, if the target follows the text.
 
     A prompt that ends in a space is read before that space if the target's token takes it in.
     """
@@ -67,7 +67,7 @@ def _before(tokenizer: Any, text: str, target: str, special: bool) -> tuple[int,
     if first is None:
         raise LensError(f"the target {target!r:.80} has no token")
     if first == 0:
-        raise LensError(f"there is no token before the target {target!r:.80}")
+        raise LensError(f"no token comes before the target {target!r:.80}")
     return ids[:first]
 
 

@@ -1,4 +1,4 @@
-"""How well decoders say what the model itself says, layer by layer, on text that they were not fitted on."""
+"""How well decoders predict what the model itself says, layer by layer, on text that they were not fitted on."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -48,7 +48,7 @@ def score_decoder(
 ) -> Scores:
     """Scores decoders on text that they were not fitted on, with 95 % bootstrap intervals over the texts.
 
-    At every layer that a decoder maps, the mean over all positions that count of
+    At every layer that a decoder maps, it measures the mean over all positions that count of
 
     - ``kl``: KL(final row || row), nats;
     - ``agreement``: whether the most probable token is the model's own, 0..1;
@@ -58,34 +58,34 @@ def score_decoder(
       with how often that token is the next one of the text; the mean of the absolute differences, each bin weighted by
       its positions.
 
-    And if ``causal`` is asked for, as :mod:`bauklens.decoders.causal` has it,
+    If ``causal`` is asked for, it also measures (see :mod:`bauklens.decoders.causal`)
 
     - ``causal``: the mean gain in log p of a token when 0.3 of the state's norm is added along the decoder's direction
       for it, nats; ``causal_random``: the same along a random direction.
 
-    Memory does not grow with the texts, but for a few sums for each text. Logits are in the model's own precision.
+    Memory does not grow with the texts, except for a few sums for each text. Logits are in the model's own precision.
 
     Args:
         decoders: one, or several, as ``decoder`` of :func:`bauklens.logit_lens`.
         model: a causal language model.
         tokenizer: its tokenizer; may be None if the texts are token ids.
         texts: each a string, token ids, or a mapping with ``"text"`` or ``"input_ids"``; any iterable, read once.
-        layers: labels of the layers to score; None means all that a decoder maps. Of the logit lens, these are all but
+        layers: labels of the layers to score; None means all that a decoder maps. For the logit lens, these are all but
             the last block.
-        length: the most tokens of a window of text; a longer text makes several.
-        skip_first: positions at the beginning of each window that do not count; the last one does not either.
-        tokens: no more texts are read when so many positions are scored; None means all texts.
-        causal: whether to measure the causal gain, or of how many tokens in each text; True means 8.
-        seed: of the resamples of the intervals, and of tokens and directions for the causal gain.
+        length: the maximum number of tokens in a window of text; a longer text gives several windows.
+        skip_first: how many positions at the beginning of each window do not count; the last one does not either.
+        tokens: stop reading texts once this many positions are scored; None means all texts.
+        causal: whether to measure the causal gain, or for how many tokens in each text; True means 8.
+        seed: the random seed for the resamples of the intervals, and for tokens and directions of the causal gain.
         on_error: ``"raise"`` an error if a text fails, or ``"skip"`` it.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        The scores, the model's own final row among them.
+        The scores, including those of the model's own final row.
 
     Raises:
         LensError: a decoder does not fit the model, or maps none of the layers; no text is long enough; an argument is
-            out of range; or ``causal`` is asked for where it has no meaning.
+            out of range; or ``causal`` does not work for this model.
     """
     one_of("on_error", on_error, ON_ERROR)
     length, skip_first = checked_count("length", length), whole_number("skip_first", skip_first)
@@ -115,7 +115,7 @@ def score_decoder(
                     break
         if not scored.documents:
             if windows.failed:
-                raise LensError(f"{windows.failed:,} of {windows.texts:,} texts failed, and none was left to score on")
+                raise LensError(f"{windows.failed:,} of {windows.texts:,} texts failed, and none were left to score on")
             raise LensError(
                 f"no text is long enough to be scored: a window needs {windows.shortest} tokens, and {windows.texts} "
                 f"text{'s have' if windows.texts != 1 else ' has'} fewer"
@@ -147,9 +147,9 @@ def quality_of(
 
     Args:
         texts: one prompt each.
-        skip_first: so many positions at the beginning of each are left out, and so is the last.
+        skip_first: how many positions at the beginning of each are left out; so is the last.
         every: 1 measures all the others, 2 every second one, and so on.
-        anatomy: of the model, if it is not the one that is found without being told.
+        anatomy: the model's anatomy, if it is not the one that is found by default.
     """
     scored = Scored([decoder], None, skip_first, 0, every, anatomy)
     for number, inputs in enumerate(bar("Scoring", "text", list(texts))):

@@ -37,11 +37,11 @@ class Scored:
         documents: numbers of the texts that were read.
         labels: of each decoder, the layers at which it is scored.
         sums: of each decoder and text, (layer, part) float64: of KL, agreement and surprisal, and for each bin of the
-            top token's probability, of how often it was the next one less its probability.
+            top token's probability, of how often it was the next one, minus its probability.
         own: likewise of the model itself, (1, part).
         counts: of each text, positions, and those whose next token has a logit.
         prefixes: of each text, its first window.
-        frequency: (vocabulary,), how often each token comes in the texts, if causal gains are asked for.
+        frequency: (vocabulary,), how often each token occurs in the texts, if causal gains are asked for.
     """
 
     decoders: Sequence[Decoder]
@@ -80,7 +80,7 @@ class Scored:
         return int(sum(each[0] for each in self.counts))
 
     def add(self, model: nn.Module, inputs: Inputs, text: int) -> int:
-        """Runs a window of a text once, and adds what each decoder says of it; how many positions that are."""
+        """Runs a window of a text once, and adds each decoder's sums; returns how many positions were added."""
         anatomy = self.anatomy or resolve(model, inputs)
         run = Run(model, None, None, inputs, anatomy, trace_stream(model, anatomy, inputs), inputs.count)
         positions = list(range(self.skip_first, inputs.count - 1, self.every))
@@ -116,7 +116,7 @@ class Scored:
             taken = getattr(decoder, "stream", "hidden")
             if taken != "hidden":
                 raise LensError(
-                    f"the decoder {decoder.name!r} maps what the {taken} of a block adds: scores are of decoders that "
+                    f"the decoder {decoder.name!r} maps what the {taken} of a block adds: scores need decoders that "
                     "map the stream after a block"
                 )
             require_fit(decoder, model, anatomy, ["hidden"], "own")

@@ -1,7 +1,7 @@
-"""Texts, as many as there are, one after another -> windows of tokens that a model is run on.
+"""Texts, one after another -> windows of tokens that a model is run on.
 
-A text that is longer than a window makes several; each begins with the token that begins a text, if the tokenizer puts
-one there. A window that is too short to have a position that counts is passed over.
+A text that is longer than a window gives several windows; each begins with the token that begins a text, if the
+tokenizer adds one. A window that is too short to have a position that counts is skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,18 +44,19 @@ class Windows:
         model: it limits a window's length and the ids.
         tokenizer: may be None if all texts are token ids.
         texts: each a string, token ids, or a mapping with ``"text"`` or ``"input_ids"``, as the rows of a dataset are.
-        length: the most tokens of a window; less if the model's context is shorter.
-        skip_first: so many positions and the last one do not count, so that a window needs two tokens more.
-        skip_errors: pass over texts that fail.
+        length: the maximum number of tokens in a window; fewer if the model's context is shorter.
+        skip_first: how many positions at the beginning do not count, and nor does the last; a window needs at least two
+            more tokens.
+        skip_errors: whether to skip texts that fail.
 
     Attributes:
         texts, windows: how many were read so far.
         too_short: texts without a window that is long enough, so far.
-        failed: texts that were passed over because they failed, so far.
+        failed: texts that were skipped because they failed, so far.
 
     Raises:
-        LensError: ``texts`` is not several texts, or there is no room for a position that counts; while iterating, a
-            text is not one, or is not valid; it is named by its number.
+        LensError: ``texts`` is not a collection of texts, or no position would count; while iterating, an item is not a
+            text, or is not valid; the error contains its number.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Windows:
         return [encode(self._model, None, part) for part in cut if len(part) >= self.shortest]
 
     def _ids(self, text: Any) -> tuple[list[int], list[int]]:
-        """The token ids of a text, without that which begins a text, and that one, if there is one."""
+        """The token ids of a text, without the token that begins a text, and that token, if any."""
         if isinstance(text, Mapping):
             text = _of_row(text)
         if not isinstance(text, str):

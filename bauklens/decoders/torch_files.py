@@ -1,4 +1,4 @@
-"""Reading a file of torch.save that anyone may have written: no code is run, and nothing becomes larger than it is.
+"""Reads a torch.save file that anyone may have written: no code is run, and nothing grows larger than the file.
 
 Such a file is a pickle in a zip archive. It is read with ``weights_only=True``, which builds tensors and plain values
 only. Its tensors stay on the disk until :func:`in_memory` copies them.
@@ -16,9 +16,9 @@ from bauklens.errors import LensError
 from bauklens.reading_files import require_regular
 
 _SHARED = 64 << 20
-"""Bytes of maps that a file may hold once and name several times, such as an identity."""
+"""Bytes of maps that a file may hold once and refer to several times, such as an identity."""
 
-_PICKLED = "it is a pickle, which could run code: convert it where you trust it, with JacobianLens(...).save(...)"
+_PICKLED = "it is a pickle, which could run code: if you trust it, convert it with JacobianLens(...).save(...)"
 
 
 def read_torch_file(path: Path) -> Mapping[Any, Any]:
@@ -26,7 +26,7 @@ def read_torch_file(path: Path) -> Mapping[Any, Any]:
 
     Raises:
         LensError: it is not a regular file, not one of torch.save's, holds more than tensors and plain values, or is
-            damaged; the message does not name it.
+            damaged; the message does not contain its name.
     """
     require_regular(path)
     _require_archive(path)
@@ -46,19 +46,19 @@ def read_torch_file(path: Path) -> Mapping[Any, Any]:
 
 
 def in_memory(maps: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """Copies of checked maps of a file, which do not change, or vanish, as the file does.
+    """Copies of checked maps of a file, which do not change or vanish with the file.
 
     Raises:
         LensError: many maps are of the same numbers in the file, so that the copies would be far larger than it.
     """
     size = sum(each.numel() * each.element_size() for each in maps.values())
     if size > 2 * path.stat().st_size + _SHARED:
-        raise LensError("its maps share their numbers: together they are far larger than the file")
+        raise LensError("its maps share their memory: copied, they would be far larger than the file")
     return {label: each.clone() for label, each in maps.items()}
 
 
 def _require_archive(path: Path) -> None:
-    """Refuses a bare pickle, and an archive whose parts are packed, which could be small here and huge in memory."""
+    """Rejects a bare pickle, and an archive with compressed parts, which could be small on disk and huge in memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()

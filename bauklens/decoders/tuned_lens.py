@@ -40,7 +40,7 @@ def read_tuned_lens(folder: Path) -> TunedLens:
     if not isinstance(config, dict) or not {"d_model", "num_hidden_layers"} <= set(config):
         older = isinstance(config, dict) and {"include_input", "vocab_size"} & set(config)
         raise LensError(
-            "it is of the older format of tuned-lens, with a norm and a head of its own: fit it again, or take a newer "
+            "it has the older format of tuned-lens, with a norm and a head of its own: fit it again, or use a newer "
             "file"
             if older
             else f"its {CONFIG} is not that of a tuned lens: looked for d_model and num_hidden_layers"
@@ -49,20 +49,20 @@ def read_tuned_lens(folder: Path) -> TunedLens:
         raise LensError(f"its lens_type is {config['lens_type']!r:.80}; looked for 'linear_tuned_lens'")
     blocks, width = config["num_hidden_layers"], config["d_model"]
     if not is_whole_number(blocks) or not is_whole_number(width) or not 0 < blocks < 10_000:
-        raise LensError(f"its {CONFIG} has no sensible d_model and num_hidden_layers")
+        raise LensError(f"its {CONFIG} has no valid d_model and num_hidden_layers")
     state = dict(read_torch_file(folder / PARAMETERS))
     weights, biases = (
         {place: state.pop(f"{place}.{part}", None) for place in range(blocks)} for part in ("weight", "bias")
     )
     if state or any(each is None for each in weights.values()):
-        raise LensError(f"its {PARAMETERS} does not hold the {blocks} translators that its {CONFIG} says")
+        raise LensError(f"its {PARAMETERS} does not hold the {blocks} translators that its {CONFIG} states")
     missing = [place for place, each in biases.items() if each is None]
     if missing and len(missing) < blocks:
-        raise LensError(f"its translator {missing[0]} has no bias, and others have one")
+        raise LensError(f"its translator {missing[0]} has no bias, but others have one")
     labelled = [{_label(place): each for place, each in maps.items()} for maps in (weights, {} if missing else biases)]
     shapes = {tuple(each.shape) for each in weights.values() if isinstance(each, torch.Tensor)}
     if shapes != {(width, width)}:
-        raise LensError(f"its translators are not {width} x {width}, as its {CONFIG} says")
+        raise LensError(f"its translators are not {width} x {width}, as its {CONFIG} states")
     maps, shifts = (
         in_memory(checked_maps(what, maps, axes=axes), folder / PARAMETERS)
         for what, maps, axes in zip(("a map", "a bias"), labelled, (2, 1), strict=True)

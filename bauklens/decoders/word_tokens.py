@@ -43,7 +43,7 @@ def forms_of(word: str, forms: str) -> tuple[str, ...]:
 
 
 def variants_of(text: str) -> tuple[str, ...]:
-    """A text as it can stand in running text: with and without a space before it, as it is and capitalized.
+    """A text as it can appear in running text: with and without a space before it, as it is and capitalized.
 
     >>> variants_of("red")
     ('red', ' red', 'Red', ' Red')

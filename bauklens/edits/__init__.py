@@ -1,4 +1,4 @@
-"""Edits: changes of a model's states, as values, to test whether what a lens shows matters.
+"""Edits: changes to a model's states, as values, to test whether what a lens shows matters.
 
 >>> import bauklens
 >>> sorted(bauklens.edits.__all__)[:4]

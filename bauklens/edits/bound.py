@@ -1,4 +1,4 @@
-"""Edits, brought to a model and a prompt: what acts at which spot, and what is said of it."""
+"""Edits, bound to a model and a prompt: what acts where, and how results describe it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -30,11 +30,11 @@ class Bound(NamedTuple):
 
 
 def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
-    """Brings edits to a model and a prompt.
+    """Binds edits to a model and a prompt.
 
     Raises:
-        LensError: one names a layer, a position, a token or a vector that there is not, a decoder without a map for one
-            of its layers, or a sublayer that the model does not have.
+        LensError: an edit names a layer, a position, a token or a vector that does not exist in this model, a decoder
+            without a map for one of its layers, or a sublayer that the model does not have.
     """
     acted: list[Acted] = []
     described = []
@@ -51,7 +51,7 @@ def bound(edits: Sequence[Edit], setting: Setting) -> Bound:
 
 @unbroken
 def acting(model: nn.Module, edited: Bound | None) -> Iterator[nn.Module]:
-    """What to run in the place of a model so that edits act; the model itself if there are none."""
+    """What to run instead of a model so that edits act; the model itself without edits."""
     if edited is None:
         yield model
         return
@@ -75,7 +75,7 @@ def _labels(edit: Edit, setting: Setting) -> list[str]:
 
 
 def _require_head(edit: Edit, setting: Setting, label: str) -> None:
-    """Refuses a head that a layer does not have."""
+    """Rejects a head that a layer does not have."""
     if not isinstance(edit.where, int):
         return
     count = setting.head_count(label)
@@ -117,12 +117,12 @@ def _columns(edit: Edit, count: int) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _require_known(edit: Edit, count: int) -> None:
-    """Refuses positions for which an edit has nothing: of a patch, those without a counterpart."""
+    """Rejects positions for which an edit has nothing to put there: for a patch, those without a counterpart."""
     only = edit.kind.only_at(count)
     if only is None or edit.positions is None or edit.positions == PROMPT:
         return
     if edit.positions == NEW:
-        raise LensError("a patch has no states for what is generated: leave out positions='new'")
+        raise LensError("a patch has no states for generated tokens: leave out positions='new'")
     apart = [each for each in chosen_positions(count, edit.positions) if each not in only]  # type: ignore[arg-type]
     if apart:
         raise LensError(f"position {apart[0]} has no counterpart in the other prompt: name it in align=")

@@ -1,5 +1,6 @@
-"""An edit as a value: what is done to the states of which layers, at which positions. It acts once it is brought to a
-model (:mod:`bauklens.edits.bound`)."""
+"""An edit as a value: what is done to the states of which layers, at which positions. It acts once it is bound to a
+model (:mod:`bauklens.edits.bound`).
+"""
 
 import re
 from collections.abc import Iterator
@@ -28,16 +29,16 @@ class Kind(Protocol):
 
     @property
     def takes_directions(self) -> bool:
-        """Whether it takes directions of tokens, and so acts only where the decoder has a map."""
+        """Whether it uses directions of tokens, and so acts only at layers that the decoder has a map for."""
 
     def at(self, setting: Setting, site: Site) -> Change:
         """The change at one layer."""
 
     def only_at(self, count: int) -> list[int] | None:
-        """The only positions at which it changes anything, in a prompt of so many tokens; None if it can anywhere."""
+        """The positions of a prompt of that many tokens that it can change; None if it can change all."""
 
     def described(self, setting: Setting | None) -> dict[str, Any]:
-        """What it is, as plain values; with the tokens that are meant if it is brought to a model."""
+        """Its description as plain values; with the tokens that are meant if it is bound to a model."""
 
     @property
     def can_be_random(self) -> bool:
@@ -49,20 +50,20 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit; made by the functions of :mod:`bauklens.edits`, and added up to :class:`Edits`.
+    """One edit, made by the functions of :mod:`bauklens.edits`; the sum of several is an :class:`Edits`.
 
     Attributes:
         kind: what is done.
-        layers: labels of layers, as of :func:`bauklens.logit_lens`; None means every block that the decoder has a map
+        layers: labels of layers, as for :func:`bauklens.logit_lens`; None means every block that the decoder has a map
             for, or every block if none is needed.
-        positions: positions of the prompt, as of :func:`bauklens.logit_lens`; ``"prompt"``, all of these; ``"new"``,
-            those that are generated; None means all, and those that are generated too.
+        positions: positions of the prompt, as for :func:`bauklens.logit_lens`; ``"prompt"``, all of these; ``"new"``,
+            the generated ones; None means all, including the generated ones.
         where: what is changed: the stream after the block (``"hidden"``), between its attention and its MLP
             (``"mid"``), or what its ``"attention"`` or ``"mlp"`` writes; or what a head of its attention writes, by
             its number from 0, or ``"head 3"``.
 
     Raises:
-        LensError: one of these is not of its kind.
+        LensError: one of these has a wrong type or value.
     """
 
     kind: Kind
@@ -100,10 +101,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Edits:
-    """Several edits, which act in this order where they meet.
+    """Several edits, applied in this order if they overlap.
 
     Attributes:
-        parts: they.
+        parts: the edits.
     """
 
     parts: tuple[Edit, ...]

@@ -1,4 +1,4 @@
-"""trace_effect(): which states of a prompt make its answer, by putting them into another prompt, one at a time."""
+"""trace_effect(): which states of a prompt produce its answer, found by putting each into another prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,38 +45,39 @@ def trace_effect(
     align: Mapping[int, int] | None = None,
     results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Effects:
-    """Activation patching: puts each state of one prompt into another, and sees how much of the answer comes with it.
+    """Activation patching: puts each state of one prompt into another, and shows how much of the answer comes with it.
 
-    One state at a time, of one layer and one position, replaces what the other prompt has there; the model goes on, and
-    the logits at the last position are read. Places at which both prompts have the same state, to the last bit, are not
-    run: they change nothing.
+    One state at a time, at one layer and one position, replaces the other prompt's state there; the model continues,
+    and the logits at the last position are read. Places at which both prompts have exactly the same state are skipped,
+    because they change nothing.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer.
         prompt: the clean prompt, which has the answer in question.
         corrupted: a prompt that differs in what matters, and has another answer.
-        target: one token, whose log probability is followed; or two, the clean answer and the corrupted one, whose
-            logit difference is. As texts (of several tokens the first) or ids. By default the two prompts' own next
-            tokens.
+        target: one token, whose log probability is measured; or two, the clean answer and the corrupted one, whose
+            logit difference is measured. Each is a text (of several tokens, the first counts) or an id. By default,
+            these are the two prompts' own next tokens.
         into: ``"corrupted"``: states of the clean prompt are put into the corrupted one, which shows which of them are
-            enough to bring the answer back. ``"clean"``: the other way, which shows which are needed.
-        where: what is replaced: the stream after a block (``"hidden"``), between its attention and its MLP
-            (``"mid"``), what its ``"attention"`` or ``"mlp"`` writes, or what each of its ``"heads"`` does.
-        layers: labels of layers, as of :func:`bauklens.logit_lens`; None means all, and for ``"hidden"`` the stream
-            before block 0 (``"embed"``) too. Of heads, a number means all of a layer, and ``"20.h3"`` one.
-        positions: of the prompt that is run; None means all that have a counterpart.
-        align: {position in the corrupted prompt: position in the clean one}; needed if their lengths differ. None takes
-            the same positions.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+            sufficient to restore the answer. ``"clean"``: the other way round, which shows which are necessary.
+        where: what is replaced: the stream after a block (``"hidden"``), between its attention and its MLP (``"mid"``),
+            what its ``"attention"`` or ``"mlp"`` writes, or what each of its ``"heads"`` writes.
+        layers: labels of layers, as for :func:`bauklens.logit_lens`; None means all, and for ``"hidden"`` the stream
+            before block 0 (``"embed"``) too. For heads, a number means all heads of that layer, and ``"20.h3"`` a
+            single one.
+        positions: positions of the prompt that is run; None means all that have a counterpart.
+        align: {position in the corrupted prompt: position in the clean one}; required if their lengths differ. None
+            pairs equal positions.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        The logit difference with each state, by how much it is changed, and the share of the way from the corrupted
-        prompt's to the clean one's: a table of layers (or heads) and positions.
+        A table of layers (or heads) and positions: the logit difference with each state, how much it changed, and the
+        share of the way from the corrupted prompt's value to the clean one's.
 
     Raises:
-        LensError: the prompts have different lengths and there is no ``align``; both have the same answer, or the same
-            logit difference; the target is not one or two tokens; there is no such layer or position; the model's
+        LensError: the prompts have different lengths and ``align`` is missing; both have the same answer, or the same
+            logit difference; the target is not one or two tokens; a layer or position does not exist; the model's
             states are not (position, hidden), or it has no such sublayers; or memory runs out.
     """
     one_of("into", into, PROMPTS)
@@ -87,7 +88,9 @@ def trace_effect(
     pairs = _pairs(given, into, align)
     setting = Setting(model, tokenizer, resolve(model, run), run)
     if setting.anatomy.classes is not None:
-        raise LensError(f"trace_effect needs a model that predicts tokens; {setting.anatomy.model_class} has labels")
+        raise LensError(
+            f"trace_effect needs a model that predicts tokens; {setting.anatomy.model_class} predicts labels"
+        )
     columns = _columns(pairs, run.count, positions)
     sites = _sites(setting, where, layers)
     wheres = sorted({site.where for site in sites.values()}, key=str)
@@ -215,7 +218,7 @@ def _encoded(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     """A prompt as token ids, and nothing else."""
     inputs = encode(model, tokenizer, prompt)
     if inputs.extra or inputs.keyword != "input_ids":
-        raise LensError("trace_effect takes prompts that are text or token ids, of a model that needs nothing else")
+        raise LensError("trace_effect takes text or token ids, and a model that needs no other inputs")
     return inputs
 
 
@@ -225,14 +228,14 @@ def _pairs(given: Mapping[str, Inputs], into: str, align: Mapping[int, int] | No
     if align is None and clean != corrupted:
         raise LensError(
             f"the clean prompt has {clean} tokens and the corrupted one {corrupted}: pass align= with "
-            "pairs of positions that correspond, the corrupted prompt's first, such as the last ones, -1 and -1"
+            "pairs of corresponding positions, the corrupted prompt's first, such as the last ones, -1 and -1"
         )
     found = aligned(corrupted, clean, align)
     if into == CORRUPTED:
         return found
     other = {there: here for here, there in found.items()}
     if len(other) < len(found):
-        raise LensError("align names a position of the clean prompt twice, which cannot be turned around: pass it once")
+        raise LensError("align names a position of the clean prompt twice, which cannot be reversed: pass it once")
     return other
 
 

@@ -19,7 +19,7 @@ from bauklens.vocabulary import EMBED
 
 @dataclass(frozen=True)
 class MeanAblate(_Kind):
-    """The mean of what is there over the positions of some texts, each without its first."""
+    """The mean of what is there over the positions of some texts, leaving out the first of each."""
 
     texts: tuple[Prompt, ...] = ()
 
@@ -29,7 +29,7 @@ class MeanAblate(_Kind):
         return lambda states, _: mean.to(states).expand_as(states)
 
     def _means(self, setting: Setting, where: str | int) -> dict[str, torch.Tensor]:
-        """Of every layer, (hidden,) float32; each text is run once, and let go of."""
+        """(hidden,) float32 for every layer; each text is run once, and its states are dropped."""
         sites = setting.sites(where)
         sums, count = dict.fromkeys(sites, torch.zeros((), dtype=torch.float64, device="cpu")), 0
         for inputs in [encode(setting.model, setting.tokenizer, text) for text in self.texts] or [setting.inputs]:
@@ -80,10 +80,10 @@ class Patch(_Kind):
 
 
 def aligned(count: int, other: int, align: Mapping[int, int] | None) -> dict[int, int]:
-    """Position of this prompt -> position of the other; each its own if nothing is said.
+    """Position of this prompt -> position of the other; the same positions without ``align``.
 
     Raises:
-        LensError: they are of different length and nothing is said, or there is no such position.
+        LensError: the lengths differ and ``align`` is missing, or a position does not exist.
     """
     if align is None:
         if count != other:

@@ -1,4 +1,4 @@
-"""generate(): what a model goes on with under edits, beside what it says without them."""
+"""generate(): how a model continues a prompt with edits, next to its continuation without them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,31 +36,31 @@ def generate(
     results: str = "first",  # noqa: ARG001 - read by together()
     **options: Any,
 ) -> Generation:
-    """What a model goes on with after a prompt, as it is, under edits, and with random directions in their place.
+    """Continues a prompt without edits, with edits, and with random directions instead of the edits' own.
 
-    Which positions an edit changes is its own (``positions=``): by default all, of the prompt and of what is generated.
+    Each edit has its own ``positions=``: by default all, those of the prompt and the generated ones.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer.
-        prompt: as of :func:`bauklens.logit_lens`.
-        messages: a chat in the place of the prompt.
-        edits: an edit or a sum of them (:mod:`bauklens.edits`); None for none.
-        max_new_tokens: the most tokens.
-        control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
-        controls: how many random ones.
-        seed: of the first control, and of sampling if the options ask for that.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
-        options: of transformers' ``generate``; by default it is greedy.
+        prompt: as for :func:`bauklens.logit_lens`.
+        messages: a chat instead of the prompt.
+        edits: an edit or a sum of them (:mod:`bauklens.edits`); None for no edits.
+        max_new_tokens: the maximum number of tokens to generate.
+        control: ``"random"``, or None for no control. Edits without directions, such as ``zero``, have no control.
+        controls: how many random controls.
+        seed: the seed of the first control, and of sampling if the options ask for that.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
+        options: options of transformers' ``generate``, which is greedy by default.
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`.
+        LensError: as for :func:`bauklens.logit_lens`.
     """
     one_of("control", control, ("random", None))
     count = checked_count("controls", controls) if control else 0
     model, tokenizer = in_hand(model, tokenizer)
     if (prompt is None) == (messages is None):
-        raise LensError("pass a prompt or messages, and not both")
+        raise LensError("pass a prompt or messages, not both")
     inputs = encode(model, tokenizer, prompt if messages is None else chat_ids(tokenizer, messages))
 
     def said(edited: Bound | None) -> list[int]:

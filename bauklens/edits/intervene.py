@@ -1,4 +1,4 @@
-"""intervene(): what edits do to what a model says next, beside the same edits with random directions."""
+"""intervene(): how edits change what a model says next compared with the same edits with random directions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from bauklens.result.targets import SET, wanted_targets
 from bauklens.result.tokens import token_texts
 
 CONTROLS = 10
-"""Random controls, unless the caller says otherwise."""
+"""How many random controls, unless the caller passes another number."""
 
 
 @together
@@ -40,29 +40,29 @@ def intervene(
     seed: int = 0,
     results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Intervention:
-    """The next token of prompts as the model is, with edits, and with random directions in the place of theirs.
+    """The next token of prompts without edits, with edits, and with random directions instead of the edits' own.
 
-    A control has as many directions, of the same length, at the same layers and positions. An effect that random
-    directions have as well is no effect of the tokens.
+    A control has as many directions, of the same length, at the same layers and positions. If random directions have
+    the same effect, it is not due to the tokens.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer.
         prompts: one or several.
-        edits: an edit or a sum of them (:mod:`bauklens.edits`); a list has one for each prompt.
-        targets: tokens whose probabilities are followed, as texts (of several tokens the first) or ids; by default
-            those that the edits name, or else the model's own next token.
-        control: ``"random"``, or None for none. Edits without directions, such as ``zero``, have no control.
-        controls: how many random ones.
-        seed: of the first; the others follow it.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        edits: an edit or a sum of them (:mod:`bauklens.edits`); a list holds one for each prompt.
+        targets: tokens whose probabilities are followed, as texts (of several tokens, the first counts) or ids; by
+            default those that the edits name, or else the model's own next token.
+        control: ``"random"``, or None for no control. Edits without directions, such as ``zero``, have no control.
+        controls: how many random controls.
+        seed: the seed of the first control; the others count up from it.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        Probabilities and most probable tokens, and the shares of prompts in which these are the wanted one (of a swap,
-        the token that is put in; of steering, its token), the clean one, or another.
+        Probabilities and most probable tokens, and the shares of prompts for which the top token is the wanted one (for
+        a swap, the token that is put in; for steering, its token), the clean one, or another.
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`.
+        LensError: as for :func:`bauklens.logit_lens`.
     """
     one_of("control", control, ("random", None))
     count = checked_count("controls", controls) if control else 0
@@ -70,7 +70,7 @@ def intervene(
     model, tokenizer = in_hand(model, tokenizer)
     given = list(prompts) if _is_several(prompts) else [prompts]
     if not given:
-        raise LensError("there are no prompts: pass at least one")
+        raise LensError("prompts is empty: pass at least one")
     each_edits = _for_each(edits, len(given))
     is_random = all(edited.can_be_random for edited in each_edits)
     runs = []
@@ -104,7 +104,7 @@ class _Run:
         text: the prompt's.
         described: what was done.
         targets: the ids of the tokens that are followed.
-        wanted: the id of the token that is to come next; -1 if there is none.
+        wanted: the id of the token that should come next; -1 without one.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class _Run:
         if targets is not None:
             found = wanted_targets(setting.tokenizer, setting.anatomy.vocabulary, targets, "first")
             if any(each.part == SET for each in found):
-                raise LensError("targets of intervene are single tokens, not {name: [...]}: pass a text or id for each")
+                raise LensError("targets must be single tokens, not {name: [...]}: pass a text or id for each")
             return [each.token_ids[0] for each in found]
         named = setting.token_ids(list(dict.fromkeys(_named(edits)))) if _named(edits) else []
         return named or [int(self._logs[CLEAN].argmax())]
@@ -170,7 +170,7 @@ def _for_each(edits: Any, count: int) -> list[Edits]:
     """The edits of each prompt."""
     if isinstance(edits, (list, tuple)):
         if len(edits) != count:
-            raise LensError(f"there are {count} prompts and {len(edits)} edits: pass one for each, or add them with +")
+            raise LensError(f"there are {count} prompts and {len(edits)} edits: pass one each, or add them with +")
         return [Edits(edits_in(each)) for each in edits]
     return [Edits(edits_in(edits))] * count
 

@@ -1,4 +1,4 @@
-"""What an edit does to states, each (batch, position, hidden) float32 with the positions that they are of."""
+"""What edits do to states, which are (batch, position, hidden) float32, together with their positions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +30,11 @@ class _Kind:
 
     @property
     def can_be_random(self) -> bool:
-        """False: there is no direction to replace."""
+        """False: it has no direction to replace."""
         return False
 
     def randomized(self, seed: int) -> Self:  # noqa: ARG002
-        """The same: there is no direction to replace."""
+        """The edit itself: it has no direction to replace."""
         return self
 
     def only_at(self, count: int) -> list[int] | None:  # noqa: ARG002
@@ -44,12 +44,12 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Directed(_Kind):
-    """What kinds share that move states along directions of tokens.
+    """What the kinds that move states along directions of tokens share.
 
     Attributes:
         decoder: whose directions.
         strength: how much; 0 changes nothing, to the last bit.
-        seed: of random directions in their place, as a control; None for none.
+        seed: of random directions instead, as a control; None for the tokens' own.
     """
 
     decoder: Any = None
@@ -166,7 +166,7 @@ class Ablate(_Directed):
 
 @dataclass(frozen=True)
 class AblateTop(_Directed):
-    """As :class:`Ablate`, at each position with the k tokens that the decoder itself reads there first."""
+    """Like :class:`Ablate`, but at each position with the k tokens that the decoder ranks highest there."""
 
     k: int = 10
 
@@ -194,7 +194,7 @@ class AblateTop(_Directed):
         return {**self._described(setting, {}), "edit": "ablate top", "k": self.k}
 
     def _top(self, setting: Setting, site: Site, rows: torch.Tensor) -> torch.Tensor:
-        """(row, k), the ids of the tokens that the decoder reads first in each state."""
+        """(row, k), the ids of the tokens that the decoder ranks highest in each state."""
         return setting.read(self.decoder, rows, site).topk(self.k, dim=-1).indices
 
 
@@ -244,7 +244,7 @@ class Add(_Kind):
 
 @dataclass(frozen=True)
 class Zero(_Kind):
-    """0 in the place of what is there."""
+    """Replaces what is there with 0."""
 
     def at(self, setting: Setting, site: Site) -> Change:  # noqa: ARG002
         """The change at one layer."""

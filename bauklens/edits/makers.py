@@ -1,4 +1,4 @@
-"""The edits that there are, each made by a function of its name."""
+"""All kinds of edits, each made by the function of its name."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from bauklens.errors import LensError
 from bauklens.model.weights import whole
 
 Where = str | int
-"""What is changed, as of :class:`bauklens.edits.Edit`."""
+"""What is changed, as for :class:`bauklens.edits.Edit`."""
 
 
 def swap(
@@ -27,17 +27,17 @@ def swap(
     positions: Positions | str = None,
     where: Where = "hidden",
 ) -> Edit:
-    """Moves what a state says of one token to another: ``h + strength * c * (d_to - d_from)``.
+    """Moves what a state says about one token to another: ``h + strength * c * (d_to - d_from)``.
 
     ``d`` is the unit direction of a token, ``J' N' (W[t] - mean W)``, with J the decoder's map at the layer, N' the
     Jacobian of the final norm at the mean of the prompt's final states, and W the head; ``c`` is the coordinate of h
     along ``d_from``.
 
     Args:
-        decoder: as of :func:`bauklens.logit_lens`; None for the logit lens, which has no J.
-        source: the token to take away, as a text, of which the first token is taken, or as an id.
+        decoder: as for :func:`bauklens.logit_lens`; None for the logit lens, which has no J.
+        source: the token to remove, as a text, whose first token is used, or as an id.
         target: the token to put in its place.
-        strength: how much is moved; 0 changes nothing, to the last bit.
+        strength: how much to move; 0 changes nothing, to the last bit.
         layers: as for :class:`bauklens.edits.Edit`.
         positions: as for :class:`bauklens.edits.Edit`.
         where: as for :class:`bauklens.edits.Edit`.
@@ -56,11 +56,10 @@ def steer(
 ) -> Edit:
     """Adds a token's direction: ``h + strength * rms(h) * d``.
 
-    The unit is the state's own typical coordinate, the root of the mean of its squares, so that a strength means the
-    same at every layer.
+    The unit is the root mean square of the state's own coordinates, so that a strength means the same at every layer.
 
     Args:
-        token: as a text, of which the first token is taken, or as an id.
+        token: the token as a text, whose first token is used, or as an id.
         decoder: as for :func:`swap`.
         strength: as for :func:`swap`.
         layers: as for :class:`bauklens.edits.Edit`.
@@ -79,7 +78,7 @@ def ablate(
     positions: Positions | str = None,
     where: Where = "hidden",
 ) -> Edit:
-    """Takes the span of tokens' directions out of a state: ``h - strength * Q Q' h``.
+    """Removes the span of the tokens' directions from a state: ``h - strength * Q Q' h``.
 
     Args:
         tokens: one or several, each a text or an id.
@@ -93,7 +92,7 @@ def ablate(
         raise LensError("an edit takes single tokens, not {name: [...]}: pass a list of texts or ids")
     given = (tokens,) if isinstance(tokens, (str, int)) else tuple(tokens)
     if not given:
-        raise LensError("there are no tokens to ablate: pass at least one")
+        raise LensError("tokens to ablate are missing: pass at least one")
     return Edit(Ablate(decoder, _number(strength), None, given), layers, positions, where)
 
 
@@ -106,10 +105,10 @@ def ablate_top(
     positions: Positions | str = None,
     where: Where = "hidden",
 ) -> Edit:
-    """As :func:`ablate`, at each position with the k tokens that the decoder reads there first.
+    """Like :func:`ablate`, but at each position with the k tokens that the decoder ranks highest there.
 
     Args:
-        k: how many.
+        k: how many tokens.
         decoder: as for :func:`swap`.
         strength: as for :func:`swap`.
         layers: as for :class:`bauklens.edits.Edit`.
@@ -137,7 +136,7 @@ def add(
         where: as for :class:`bauklens.edits.Edit`.
 
     Raises:
-        LensError: it holds NaN or infinity, or is not one vector.
+        LensError: it contains NaN or infinity, or is not one vector.
     """
     found = torch.as_tensor(whole(vector), dtype=torch.float32, device="cpu").detach()
     if found.dim() != 1 or not found.isfinite().all():
@@ -146,7 +145,7 @@ def add(
 
 
 def zero(where: Where = "hidden", *, layers: Layers = None, positions: Positions | str = None) -> Edit:
-    """Puts 0 in the place of what is there: of what a sublayer writes, say.
+    """Replaces what is there with 0, such as what a sublayer writes.
 
     Args:
         where: as for :class:`bauklens.edits.Edit`.
@@ -163,7 +162,7 @@ def mean_ablate(
     layers: Layers = None,
     positions: Positions | str = None,
 ) -> Edit:
-    """Puts the mean over the positions of some texts in the place of what is there, each without its first position.
+    """Replaces what is there with its mean over the positions of some texts, leaving out the first position of each.
 
     Args:
         texts: prompts; None for the prompt itself.
@@ -183,11 +182,11 @@ def patch(
     positions: Positions | str = None,
     where: Where = "hidden",
 ) -> Edit:
-    """Puts the states of another prompt in the place of this one's (activation patching).
+    """Replaces this prompt's states with those of another prompt (activation patching).
 
     Args:
-        prompt: the other one, as of :func:`bauklens.logit_lens`.
-        align: position here -> position there; None takes the same position, of a prompt of the same length.
+        prompt: the other prompt, as for :func:`bauklens.logit_lens`.
+        align: position here -> position there; None pairs equal positions of prompts of the same length.
         layers: as for :class:`bauklens.edits.Edit`.
         positions: as for :class:`bauklens.edits.Edit`.
         where: as for :class:`bauklens.edits.Edit`.

@@ -1,4 +1,4 @@
-"""Where an edit acts: a model, a prompt, and what directions of tokens are there."""
+"""What an edit acts on: a model, a prompt, and the directions of tokens there."""
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import cached_property
@@ -27,7 +27,7 @@ from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 
 Token = str | int
-"""A text, of which the first token is taken, or a token's id."""
+"""A text, whose first token is used, or a token's id."""
 
 
 Made = TypeVar("Made")
@@ -44,7 +44,7 @@ class Site(NamedTuple):
 
 
 class Setting:
-    """A model and a prompt, to which edits are brought.
+    """A model and a prompt that edits are bound to.
 
     Args:
         model: the model itself.
@@ -54,7 +54,7 @@ class Setting:
     def __init__(self, model: nn.Module, tokenizer: Any, anatomy: Anatomy, inputs: Inputs) -> None:
         if not anatomy.plain:
             raise LensError(
-                f"edits need a model with a single stream of (position, hidden); {anatomy.model_class} has another"
+                f"edits need a model with a single stream of (position, hidden); {anatomy.model_class} has another kind"
             )
         self.model, self.tokenizer, self.anatomy, self.inputs = model, tokenizer, anatomy, inputs
         self._decoders: dict[int, tuple[Any, Decoder]] = {}
@@ -62,7 +62,9 @@ class Setting:
         self._made: dict[tuple[int, Hashable], tuple[object, Any]] = {}
 
     def once(self, owner: object, what: Hashable, make: Callable[[], Made]) -> Made:
-        """What somebody makes for this setting, once: what another run left serves all layers of an edit."""
+        """What ``make`` returns, called once for each owner and setting, so that all layers of an edit share another
+        run.
+        """
         key = id(owner), what
         if key not in self._made:
             self._made[key] = owner, make()
@@ -80,14 +82,14 @@ class Setting:
         """Those of every block, if what they write, or the stream between them, is to be changed.
 
         Raises:
-            LensError: that stream is to be changed, and there is none.
+            LensError: that stream is to be changed, but does not exist.
         """
         if not set(wheres) - {"hidden"}:
             return None
         if "mid" in wheres and not self.sublayers.sequential:
             raise LensError(
-                f"the blocks of {self.anatomy.model_class} give attention and MLP the same state, so there is no 'mid' "
-                "between them: pass where='attention', 'mlp' or 'hidden'"
+                f"the blocks of {self.anatomy.model_class} give attention and MLP the same state, so they have no "
+                "'mid' between the two: pass where='attention', 'mlp' or 'hidden'"
             )
         return self.sublayers
 
@@ -112,11 +114,11 @@ class Setting:
 
     @cached_property
     def clean(self) -> Stream:
-        """What the prompt leaves without an edit."""
+        """The states of the prompt without an edit."""
         return trace_stream(self.model, self.anatomy, self.inputs, Tracing(positions=-1))
 
     def stream_of(self, inputs: Inputs, wheres: Sequence[str | int]) -> Stream:
-        """What another prompt leaves, with what its sublayers write if that is wanted."""
+        """The states of another prompt, with what its sublayers write if that is wanted."""
         heads = self.heads if any(isinstance(each, int) for each in wheres) else None
         tracing = Tracing(sublayers=self.sublayers_for(wheres), heads=heads, positions=-1)
         return trace_stream(self.model, self.anatomy, inputs, tracing)
@@ -129,7 +131,7 @@ class Setting:
             require_fit(found, self.model, self.anatomy, ["hidden"], "own")
             if found is not LOGIT_LENS and not isinstance(found, LearnedDecoder):
                 raise LensError(
-                    f"the decoder {found.name!r} has no matrix, so that tokens have no direction in its basis: pass a "
+                    f"the decoder {found.name!r} has no matrix, so tokens have no direction in its basis: pass a "
                     "learned decoder, or None for the logit lens"
                 )
             known = self._decoders[id(given)] = (given, found)
@@ -163,22 +165,22 @@ class Setting:
     def directions(self, decoder: Any, token_ids: Sequence[int] | torch.Tensor, site: Site) -> torch.Tensor:
         """(..., token, hidden) float32, the unit direction along which each token's logit rises most.
 
-        The gradient of the token's logit, less the mean logit, through the decoder's map and the model's final norm at
-        the mean of the prompt's final states: ``J' N' (W[t] - mean W)``. Without a decoder there is no J.
+        The gradient of the token's logit, minus the mean logit, through the decoder's map and the model's final norm at
+        the mean of the prompt's final states: ``J' N' (W[t] - mean W)``. Without a decoder, J is left out.
 
         Raises:
             LensError: the decoder has no map for this layer, or the model's tail is not run position by position.
         """
         if self.anatomy.whole:
             raise LensError(
-                f"the logits of {self.anatomy.model_class} can only be read at all positions at once, as of a model "
-                "with hooks outside of its blocks, so that no token has a direction: pass edits without tokens"
+                f"the logits of {self.anatomy.model_class} can only be computed at all positions at once (it may "
+                "have hooks outside its blocks), so no token has a direction: pass edits without tokens"
             )
         found = self.decoder(decoder)
         basis = Basis(found, self.anatomy)
         if not basis.covers(site.label):
             raise LensError(
-                f"the decoder {found.name!r} has no map for layer {site.label}, so that tokens have no direction there"
+                f"the decoder {found.name!r} has no map for layer {site.label}, so tokens have no direction there"
             )
         pulled = self._pulled_rows(token_ids)
         if basis.maps(site.label) and isinstance(found, LearnedDecoder):
@@ -188,16 +190,16 @@ class Setting:
         return unit
 
     def read(self, decoder: Any, states: torch.Tensor, site: Site) -> torch.Tensor:
-        """(row, hidden) -> (row, vocabulary), what a decoder reads in states, in the order of their logits.
+        """(row, hidden) -> (row, vocabulary), scores of tokens in states, ordered like a decoder's logits.
 
-        It is read by the norm and the head alone, while the model runs, and so without what it does to its logits.
+        Only the norm and the head are applied, while the model runs, and not what the model does to its logits.
 
         Raises:
             LensError: the model does more than that between its last block and its logits.
         """
         if self.anatomy.post_ops is None or self.anatomy.post_ops.scale <= 0:
             raise LensError(
-                f"{self.anatomy.model_class} makes its logits by more than a norm and a head, so that they cannot be "
+                f"{self.anatomy.model_class} computes its logits with more than a norm and a head, so they cannot be "
                 "read while it runs: name the tokens to ablate"
             )
         own = self.clean.states.dtype
@@ -222,7 +224,7 @@ class Setting:
         if weight is None and getattr(head, "weight", None) is not None:
             raise LensError(
                 f"the weights of the head of {self.anatomy.model_class} cannot be read (it is offloaded, quantized "
-                "or split over ranks), so that no token has a direction: load the model with a head that is in memory"
+                "or split over ranks), so no token has a direction: load the model with a head that is in memory"
             )
         if weight is None or weight.dim() != 2 or len(weight) < self.anatomy.vocabulary:
             raise LensError(
@@ -233,15 +235,15 @@ class Setting:
         return found
 
     def _require_all_of_head(self, rows: torch.Tensor) -> None:
-        """Refuses a head that makes logits of more than its weights, such as one with an adapter on it."""
+        """Rejects a head that does more than multiply by its weights, such as one with an adapter."""
         probe = torch.linspace(-1, 1, rows.shape[1], dtype=torch.float32, device="cpu").to(rows)
         with evaluating(self.model, in_place=self.anatomy.in_place) as running, torch.no_grad():
             head = running.get_submodule(self.anatomy.head)
             one, other = head(torch.stack([probe, torch.zeros_like(probe)])).float()[:, : len(rows)]
         if not torch.cosine_similarity(one - other, rows.float() @ probe.float(), dim=0) > _SAME:
             raise LensError(
-                f"the head of {self.anatomy.model_class} does more than its weights say, as with an adapter on it, so "
-                "that tokens have no direction: merge the adapter into the model (merge_and_unload)"
+                f"the head of {self.anatomy.model_class} does more than multiply by its weights (it may have an "
+                "adapter), so tokens have no direction: merge the adapter into the model (merge_and_unload)"
             )
 
     @cached_property

@@ -37,8 +37,8 @@ def next_token(setting: Setting, edited: Bound | None, copies: int = 1) -> torch
 def next_token_of_each(setting: Setting, several: Sequence[Bound], clean: torch.Tensor) -> torch.Tensor:
     """(edits, vocabulary) float32 on the CPU, log p of the next token after each of several edits.
 
-    Each batch has one more copy, which is left as it is: if that is not what the prompt by itself gives, or if a hook
-    of the caller may look for a batch of one, the edits run one after another.
+    Each batch has one more copy, which is left unchanged. If its result is not that of the prompt by itself, or if a
+    hook of the caller may expect a batch of one, the edits run one after another.
 
     Args:
         several: the same edits with different directions, so that they act at the same places.
@@ -72,7 +72,7 @@ def next_token_of_each(setting: Setting, several: Sequence[Bound], clean: torch.
 
 
 def _most(setting: Setting) -> int:
-    """How many copies run at once, but for the one that is left as it is."""
+    """How many copies run at once, besides the unchanged one."""
     if is_hooked(setting.model) or setting.inputs.extra:
         return 1
     return max(1, min(POSITIONS, most_with_logits(setting.anatomy)) // setting.inputs.count - 1)

@@ -1,4 +1,4 @@
-"""The one place that knows all: a prompt and a model in, a result out."""
+"""Brings everything together: takes a prompt and a model, and returns a result."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a cell reads: the attention weights of one cell, or of all cells of a lens."""
+"""What a cell attends to: the attention weights of one cell, or of all cells of a lens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,28 +42,28 @@ def attention(
     *,
     results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Attention:
-    """From which positions of a prompt the attention of one block takes, at one position.
+    """The positions of a prompt that the attention of one block reads from, at one position.
 
-    The prompt is run up to that block with eager attention: no other way of computing it yields its weights. That is
-    switched on for this run only; the model and its configuration stay as they are. A run as the model is shows that
-    the states are the same, to rounding. Weights say from where a head takes, not what it takes from there, nor whether
-    that matters; :func:`bauklens.trace_effect` tests that.
+    The prompt runs up to that block with eager attention, the only implementation that returns its weights. It is
+    switched on for this run only; the model and its configuration stay as they are. A run without it verifies that the
+    states are the same, up to rounding. Weights show which positions a head reads from, not what it reads there, nor
+    whether that matters; :func:`bauklens.trace_effect` tests that.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer; may be None if the prompt is ids.
         prompt: a string, a list of token ids, or a 1-D tensor of them.
         layer: the number or label of a block; negative numbers count from the last.
-        position: the position that looks; negative ones count from the last.
-        head: the number of a head, whose weights are then ``weights``; None is the mean over heads.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        position: the position that attends; negative ones count from the last.
+        head: the number of the head whose weights are in ``weights``; None means the mean over heads.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
         The weights of all positions, and those of each head (``by_head``).
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`; or the model gives no attention weights, or with eager attention
-            has other states.
+        LensError: as for :func:`bauklens.logit_lens`; or the model returns no attention weights, or its states differ
+            with eager attention.
     """
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
@@ -71,7 +71,7 @@ def attention(
     (number, *others) = chosen_layers(anatomy.labels, layer, anatomy.idle)
     (column, *more) = chosen_positions(inputs.count, position)
     if others or more:
-        raise LensError("attention() is of one layer and one position: pass logit_lens(..., attention=True) for more")
+        raise LensError("attention() takes one layer and one position: use logit_lens(..., attention=True) for more")
     found: list[np.ndarray] = []
     state = watch_attention(
         model, anatomy, inputs, [number], lambda _, weights: found.append(weights[:, column].float().cpu().numpy())
@@ -86,20 +86,20 @@ def attended(run: Run, rows: Sequence[Rows], wanted: bool | str, acting: Acting 
     """The attention weights of all cells of a run's tables.
 
     Args:
-        rows: those of its tables, which have the same positions.
+        rows: the rows of its tables, which have the same positions.
         wanted: True or ``"heads"``.
         acting: edits that act in the run.
         results: how many results share the budget of bytes.
 
     Raises:
-        LensError: the model gives no attention weights; they would take too much memory; or the states with eager
+        LensError: the model returns no attention weights; they would take too much memory; or the states with eager
             attention are not those of the run.
     """
     anatomy, columns = run.anatomy, list(rows[0].positions)
     labels = {block_of(label) for each in rows for label in each.labels}
     blocks = [number for number, label in enumerate(anatomy.labels) if label in labels]
     if not blocks:
-        raise LensError("none of these rows is a block, so that none has attention: leave out attention=")
+        raise LensError("none of these rows is a block, so none has attention: leave out attention=")
     kept: dict[int, np.ndarray] = {}
     heads: dict[int, int] = {}
     room = _Room(len(blocks) * len(columns) * run.inputs.count, results)
@@ -126,11 +126,11 @@ def attended(run: Run, rows: Sequence[Rows], wanted: bool | str, acting: Acting 
 
 
 def _require_alike(anatomy: Anatomy, own: torch.Tensor, eager: torch.Tensor) -> None:
-    """Refuses weights of a run that went otherwise than the model does as it is; states are (position, hidden)."""
+    """Rejects weights of a run whose states are not those of the unchanged model; states are (position, hidden)."""
     if not are_alike(own[None], eager[None].to(own)):
         raise LensError(
-            f"with eager attention the states of {anatomy.model_class} are others than without, by more than rounding, "
-            "so that its weights are not those of the model as it is: load it with attn_implementation='eager'"
+            f"with eager attention the states of {anatomy.model_class} differ from those without it by more than "
+            "rounding, so the weights are not those of the unchanged model: load it with attn_implementation='eager'"
         )
 
 
@@ -150,7 +150,7 @@ class _Room:
         size = 2 * self._cells * heads
         if size > self._most:
             raise LensError(
-                f"the attention weights would take {size >> 20:,} MB, and there is room for {self._most >> 20:,} MB: "
+                f"the attention weights would take {size >> 20:,} MB, but only {self._most >> 20:,} MB are free: "
                 f"pass fewer layers= or positions={', or attention=True for the mean over heads' if heads > 1 else ''}"
             )
 

@@ -1,4 +1,4 @@
-"""What a chat is called: its last message, as the text of the prompt begins with a template's signs. Needs no torch."""
+"""A chat's name: its last message, as the prompt's text begins with markup of the template. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The parts of which a model's last state is the sum: the embedding, heads, attentions, MLPs, or whole blocks."""
+"""The parts whose sum is a model's last state: the embedding, heads, attentions, MLPs, or whole blocks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

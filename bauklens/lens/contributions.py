@@ -32,10 +32,10 @@ from bauklens.stream.states import trace_stream
 from bauklens.stream.tracing import Tracing
 
 _GRAINS = 8
-"""Rounding of the model's dtype that the sum of all parts may show, of the sum of their sizes."""
+"""How many rounding errors of the model's dtype the sum of all parts may have, relative to the sum of their sizes."""
 
 _AT_ONCE = 1_024
-"""States of parts that are read in one run of the model's end."""
+"""How many parts' states go through the model's end in one run."""
 
 
 @together
@@ -51,27 +51,28 @@ def contributions(
 ) -> Contributions:
     """What each part of a model adds to the logit of a token, or to the difference of two (direct logit attribution).
 
-    The state after the last block is the sum of the embedding, of what each head and the bias of each attention write,
-    and of what each MLP writes. The final norm is taken at the scale that it has at this position, so that it is linear
-    and the parts add up to the logit, before a soft-cap. A part's effect through later blocks is not in it.
+    The state after the last block is the sum of the embedding, what each attention head and each attention's bias
+    write, and what each MLP writes. The final norm keeps the scale that it has at this position. This makes it linear,
+    so that the parts add up to the logit, before any soft-cap. A part's effect through later blocks is not included.
 
     Args:
         model: a causal language model.
         tokenizer: its tokenizer; may be None if prompt and target are ids.
         prompt: a string or token ids.
-        target: a text (its first token counts) or an id; or two of them, for the logit of the first less
-            that of the second. None means the model's own next token.
-        position: a position in the prompt, whose logits are read; negative ones count from the last.
-        neurons: how many neurons of the MLPs to name, those that add or take away most.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        target: a text (its first token counts) or an id; or two of them, for the logit of the first minus that of the
+            second. None means the model's own next token.
+        position: the position in the prompt whose logits are used; negative ones count from the last.
+        neurons: how many MLP neurons to list: those that add or subtract the most.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block has no two
-        sublayers, it is one part, and a note says so. What neurons add is in the parts of their MLPs.
+        All parts, in the order of the model. If the heads of an attention cannot be told apart, or a block does not
+        have two sublayers, it is a single part, which a note mentions. What neurons add is included in the parts of
+        their MLPs.
 
     Raises:
-        LensError: as of :func:`bauklens.logit_lens`; or the model makes its logits by more than one norm and a head, or
-            the parts do not add up.
+        LensError: as for :func:`bauklens.logit_lens`; or the model computes its logits with more than one norm and a
+            head, or the parts do not add up.
     """
     model, tokenizer = in_hand(model, tokenizer)
     inputs = encode(model, tokenizer, prompt)
@@ -110,8 +111,8 @@ def contributions(
     rounding = logit - float(found.sum())
     if not abs(rounding) <= _GRAINS * torch.finfo(run.final.dtype).eps * float(found.abs().sum()) + 1e-6:
         raise LensError(
-            f"the parts of {anatomy.model_class} add up to {float(found.sum()):.5g}, and the logit is {logit:.5g}: its "
-            "logits are not linear in them"
+            f"the parts of {anatomy.model_class} add up to {float(found.sum()):.5g}, but the logit is {logit:.5g}: its "
+            "logits are not linear in the parts"
         )
     parts, kinds, layers = zip(*rows, ("bias", "bias", ""), strict=True)
     token = int(inputs.ids[0, column])
@@ -138,12 +139,12 @@ def contributions(
 def _neurons(
     run: Run, tracing: Tracing, column: int, read: Callable[[torch.Tensor], torch.Tensor], count: int
 ) -> tuple[tuple[Contribution, ...], tuple[str, ...]]:
-    """The neurons that add or take away most, the largest first, and what cannot be told apart, as sentences."""
+    """The neurons that add or subtract the most, the largest first, and what cannot be told apart, as sentences."""
     if not count:
         return (), ()
     written = run.stream.written
     if tracing.sublayers is None or written is None:
-        return (), ("Neurons are not told apart, as MLPs are not.",)
+        return (), ("Neurons are not listed, because MLPs are not separate parts.",)
     given = neuron_inputs(run.model, run.anatomy, run.inputs, tracing.sublayers, column)
     found: list[Contribution] = []
     for part in neuron_parts(run.model, run.anatomy, given, tracing.sublayers, written.mlp, column):
@@ -159,8 +160,8 @@ def _require_parts(anatomy: Anatomy) -> None:
     """Refuses a model whose logits are not a product with its head's weights, after one norm."""
     if not anatomy.plain or anatomy.whole or anatomy.post_ops is None or anatomy.classes is not None or anatomy.single:
         raise LensError(
-            f"{anatomy.model_class} makes its logits by more than one norm and a head, or each of several ranks has a "
-            "part of its head, so that they are not a sum of what its parts write"
+            f"{anatomy.model_class} computes its logits with more than one norm and a head, or its head is split over "
+            "ranks, so the logits are not a sum of what its parts write"
         )
 
 
@@ -168,7 +169,7 @@ def _ids_of(tokenizer: Any, anatomy: Anatomy, target: Any) -> list[int]:
     """The ids of one or two tokens."""
     given = list(target) if isinstance(target, (list, tuple)) else [target]
     if len(given) not in (1, 2):
-        raise LensError(f"target is one token, or two for their difference; got {len(given)}")
+        raise LensError(f"target must be one token, or two for their difference; got {len(given)}")
     found = wanted_targets(tokenizer, anatomy.vocabulary, given, "first")
     if any(each.part == SET for each in found):
         raise LensError("target is a set of tokens: pass one token, or two for their difference")
@@ -183,7 +184,7 @@ def _tracing(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Tracin
     try:
         sublayers = sublayers_of(model, anatomy, inputs)
     except LensError as error:
-        return Tracing(inputs=True), (f"Blocks are not told apart into attention and MLP: {_reason(error)}.",)
+        return Tracing(inputs=True), (f"Blocks are not split into attention and MLP: {_reason(error)}.",)
     try:
         heads = heads_of(model, anatomy, inputs)
     except LensError as error:
@@ -194,14 +195,14 @@ def _tracing(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> tuple[Tracin
 
 
 def _reason(error: LensError) -> str:
-    """An error without what it says to pass to a lens instead."""
+    """An error message without its advice on what to pass to a lens."""
     said = str(error).partition(": pass ")[0].partition("; pass ")[0]
     return said.replace("norm='final' needs", "contributions need")
 
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Leaves out of an error what to pass to a lens instead."""
+    """Removes the advice on what to pass to a lens from an error."""
     try:
         yield
     except NotProvedError:
@@ -212,7 +213,7 @@ def _without_advice() -> Iterator[None]:
 
 @unbroken
 def _reading(run: Run, column: int, ids: list[int]) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """(row, hidden) -> (row,), what states add to the logit, or to the difference of two."""
+    """(row, hidden) -> (row,), what states add to the logit, or to the difference of two logits."""
     positions = torch.tensor([column], device="cpu")
     with replaying(
         run.model,

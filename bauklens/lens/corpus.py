@@ -32,14 +32,14 @@ def summarize(
         model: the model to run prompts through.
         tokenizer: its tokenizer.
         skip_first: how many positions at the beginning of each prompt are left out of the averages. The first one, at
-            which a model has seen nothing yet, often has a state tens of times as long as all others.
+            which a model has seen nothing yet, often has a state tens of times longer than all others.
         options: as for :func:`bauklens.logit_lens`; ``on_error="skip"`` skips prompts that fail.
 
     Returns:
         The averages; for a list of decoders, a list of them.
 
     Raises:
-        LensError: there are no items; lenses do not match; there is a prompt but no model; and as for ``logit_lens``.
+        LensError: ``items`` is empty; lenses do not match; there is a prompt but no model; and as for ``logit_lens``.
     """
     if isinstance(items, (str, LensResult)):
         items = [items]

@@ -29,10 +29,10 @@ from bauklens.text_ids import is_unicode
 from bauklens.vocabulary import EMBED, GIVEN, MOST_TRACKED
 
 PROMPT = "Given vectors"
-"""What such a table has in the place of a prompt."""
+"""What such a table shows instead of a prompt."""
 
 COLUMN = "given vectors"
-"""What the one column of such a table is called."""
+"""The name of the only column of such a table."""
 
 
 @together
@@ -49,46 +49,47 @@ def decode_states(
     targets: Targets = None,
     results: str = "first",  # noqa: ARG001 - read by together()
 ) -> LensResult:
-    """Reads vectors that come from elsewhere, as a lens reads hidden states: of a probe, a feature, a steering vector.
+    """Decodes vectors from elsewhere (a probe, a feature, a steering vector) as a lens decodes hidden states.
 
-    Each vector goes through the decoder's map, if there is one, and the model's own final norm and head. A vector that
-    is a direction and no state has no length of its own: most final norms make that no matter, ``norm=None`` does not.
+    Each vector goes through the decoder's map, if there is one, and the model's own final norm and head. A direction,
+    unlike a state, has no length of its own. With most final norms that does not matter; with ``norm=None`` it does.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer, or None to show tokens as ids.
-        states: (row, width) numbers, as a tensor, an array or lists; or (width,), a single one.
-        labels: (row,), what each is called; by default its number, from 0.
-        decoder: what maps the vectors to the final basis, as of :func:`bauklens.logit_lens`; one.
-        layer: the layer that the vectors are of, which says which of the decoder's maps is used, as a number or label;
-            or a list of one for each row.
+        states: (row, width) numbers, as a tensor, an array or lists; or (width,) for a single vector.
+        labels: (row,), the name of each vector; by default its number, from 0.
+        decoder: maps the vectors to the final basis, as for :func:`bauklens.logit_lens`; a single one.
+        layer: the layer that the vectors come from, as a number or label, which determines which of the decoder's maps
+            is used; or a list with one layer per row.
         norm: ``"own"``, the model's final norm; or None, only the head.
-        topk: how many tokens to keep of each.
-        targets: tokens to follow, as of :func:`bauklens.logit_lens`; of texts of several tokens the first.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        topk: how many tokens to keep for each vector.
+        targets: tokens to follow, as for :func:`bauklens.logit_lens`; for a text of several tokens, only the first is
+            followed.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        A table with a row for each vector, under its label, and one column; like any other lens it can be shown, saved,
-        and turned into a frame. Its check is of the model's norm and head, on a prompt of one token.
+        A table with one row per vector, under its label, and a single column. Like any other lens, it can be shown,
+        saved and converted to a data frame. Its check covers the model's norm and head, on a prompt of one token.
 
     Raises:
         LensError: the vectors are not numbers of the model's width, or are NaN or infinite; the labels do not match
-            them; a decoder is given without a layer, or has no map for it; and as of :func:`bauklens.logit_lens`.
+            them; a decoder is given without a layer, or has no map for it; and as for :func:`bauklens.logit_lens`.
     """
     one_of("norm", norm, ("own", None))
     if is_several(decoder):
-        raise LensError("decode_states takes one decoder: call it for each")
+        raise LensError("decode_states takes one decoder: call it once for each")
     (chosen,) = chosen_decoders(decoder)
     model, tokenizer = in_hand(model, tokenizer)
     ran = run(model, tokenizer, [_some_token(tokenizer)])
     anatomy = ran.anatomy
     if not anatomy.plain:
         raise LensError(
-            f"decode_states needs a model whose states are (position, hidden); {anatomy.model_class} has another kind"
+            f"decode_states needs a model whose states are (position, hidden); those of {anatomy.model_class} are not"
         )
     given = _vectors(states, anatomy.width).to(ran.final)
     if not given.isfinite().all():
-        raise LensError(f"the vectors are beyond what {str(ran.final.dtype).removeprefix('torch.')} can hold")
+        raise LensError(f"the vectors exceed the range of {str(ran.final.dtype).removeprefix('torch.')}")
     named = _labels(labels, len(given))
     made_for = require_fit(chosen, model, anatomy, [getattr(chosen, "stream", "hidden")], norm)
     rows = [f"vector {number}" for number in range(len(given))]
@@ -122,7 +123,7 @@ def decode_states(
 
 
 class PlacedDecoder:
-    """A decoder whose rows have other names than layers.
+    """A decoder whose rows are not named after layers.
 
     Args:
         decoder: the decoder.
@@ -138,7 +139,7 @@ class PlacedDecoder:
         self.temperatures = {row: warm[layer] for row, layer in layers.items() if layer in warm}
 
     def __call__(self, states: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
-        """States in the final basis, as the decoder has it at each row's layer."""
+        """States in the final basis, mapped by the decoder at each row's layer."""
         return self._decoder(states, [self._layer_of[row] for row in layers])
 
 
@@ -174,15 +175,15 @@ def _labels(labels: Iterable[str] | None, count: int) -> list[str]:
     if not all(isinstance(each, str) and is_unicode(each) for each in found):
         raise LensError("labels must be texts, one for each row of the states")
     if len(found) != count:
-        raise LensError(f"there are {count} rows of states and {len(found)} labels: pass one for each")
+        raise LensError(f"there are {count} rows of states and {len(found)} labels: pass one label per row")
     for number, each in enumerate(found):
         if known.setdefault(each, number) != number:
-            raise LensError(f"the label {each!r} is given twice: pass another for each row")
+            raise LensError(f"the label {each!r} is given twice: pass a different one for each row")
     return found
 
 
 def _mapped(layer: Any, anatomy: Anatomy, decoder: Decoder, rows: Sequence[str]) -> dict[str, str]:
-    """Of the rows that are mapped, each one's name -> the label of its layer; states of the last block need no map.
+    """The name of each row that is mapped -> the label of its layer; states of the last block need no map.
 
     Raises:
         LensError: the layer does not exist, or the decoder has no map for it.
@@ -191,13 +192,13 @@ def _mapped(layer: Any, anatomy: Anatomy, decoder: Decoder, rows: Sequence[str])
         if decoder is LOGIT_LENS:
             return {}
         raise LensError(
-            f"the decoder {decoder.name!r} maps each layer in its own way: pass layer=, that of the vectors"
+            f"the decoder {decoder.name!r} has a different map for each layer: pass layer=, the layer of the vectors"
         )
     wanted = as_lists(layer)
     several = wanted if isinstance(wanted, list) else [wanted] * len(rows)
     if len(several) != len(rows):
         raise LensError(
-            f"there are {len(rows)} rows of states and {len(several)} layers: pass one, or one for each row"
+            f"there are {len(rows)} rows of states and {len(several)} layers: pass one layer, or one per row"
         )
     named, basis = [EMBED, *anatomy.labels], Basis(decoder, anatomy)
     found = [named[one_layer(named, "layer", each, anatomy.idle)] for each in several]
@@ -213,4 +214,4 @@ def _note(decoder: Decoder, layer: Any) -> str:
     several = isinstance(as_lists(layer), list)
     of = "its own layer" if several else f"layer {layer}"
     by = "" if decoder is LOGIT_LENS else f", read as a state of {of}"
-    return f"Each row is a vector that was handed over{by}. The check is of the model, on a prompt of one token."
+    return f"Each row is a given vector{by}. The check covers the model, on a prompt of one token."

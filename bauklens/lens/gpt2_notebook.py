@@ -41,7 +41,7 @@ class _Shown(LensResult):
 
     @property
     def is_shown(self) -> bool:
-        """Whether its cell runs still."""
+        """Whether its cell is still running."""
         return self.cell is not None and self.cell == _running_cell()
 
     def _repr_html_(self) -> str | None:  # type: ignore[override]
@@ -59,8 +59,8 @@ def show_logit_lens(
 ) -> LensResult | list[LensResult]:
     """Shows the logit lens of a prompt in a notebook (background by magnitude, text by probability) and returns it.
 
-    Outside of a notebook it shows nothing, which a line on standard error says: ``to_html`` of what it returns writes a
-    page.
+    Outside a notebook it shows nothing, and prints a line about that to standard error; use ``to_html`` of the result
+    to write a page.
 
     Args:
         model: a causal language model.
@@ -90,8 +90,8 @@ def show_logit_lens(
         made_for = require_fit(each, ran.model, ran.anatomy, [stream], "own")
         if each is not LOGIT_LENS and labels != [*ran.anatomy.labels]:
             raise LensError(
-                f"hs has {len(states)} layers, and the decoder {each.name!r} needs the states after the blocks "
-                f"{listed(ran.anatomy.labels)}, to map each by its own: pass one for each block, without the embedding"
+                f"hs has {len(states)} layers, but the decoder {each.name!r} needs the states after the blocks "
+                f"{listed(ran.anatomy.labels)}, to map each separately: pass one for each block, without the embedding"
             )
         how = How(
             topk,
@@ -149,7 +149,7 @@ def _name(hs: States | None) -> str | None:
 
 
 def _running_cell() -> int | None:
-    """The number of the notebook cell that runs now; None in a script, and in an IPython of a terminal."""
+    """The number of the notebook cell that runs now; None in a script, and in IPython in a terminal."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     is_notebook = shell is not None and type(shell).__name__ != "TerminalInteractiveShell"

@@ -12,13 +12,13 @@ class How:
     """How rows are decoded, and what is read off them; see :func:`bauklens.logit_lens`.
 
     Attributes:
-        called: what results call the decoder, if another has its name.
-        left_out: labels of rows that were asked for, and that the decoder has no map for.
-        track: how many tokens to track at most, if the budget of bytes allows it.
+        called: what results call the decoder, if another one has the same name.
+        left_out: labels of rows that were asked for, but that the decoder has no map for.
+        track: the maximum number of tokens to track, if the memory budget allows it.
         beside: how many results share that budget.
-        shared: tokens that are tracked in the results beside this one, too, the most important first.
+        shared: tokens that are also tracked in the results next to this one, the most important first.
         mass: sets of tokens whose probability is summed in every cell.
-        misfit: what the decoder was made for, in words, if that is another model and the caller uses it all the same.
+        misfit: what the decoder was made for, in words, if that is another model and the caller uses it anyway.
     """
 
     topk: int

@@ -16,24 +16,24 @@ from bauklens.model.together import on_all_ranks
 from bauklens.result.result import LensResult
 
 AT_ONCE = 64
-"""How many prompts are read before the first of them are handed on; those of about the same length run together."""
+"""How many prompts are read before the first results are returned; those of about the same length run together."""
 
 
 @on_all_ranks
 def lenses(
     prompts: Iterable[Prompt], model: nn.Module, tokenizer: Any = None, **options: Any
 ) -> Iterator[LensResult | list[LensResult] | None]:
-    """The lens of every prompt, in order, made as they are asked for.
+    """Yields the lens of every prompt, in order, each computed only when it is needed.
 
     Prompts of about the same length run together and are decoded together, 64 prompts at a time, so that many short
     ones take about as long as one long one, and memory does not grow with their number.
 
     Args:
-        prompts: texts or lists of token ids; may be an iterator that never ends.
+        prompts: texts or lists of token ids; may be an endless iterator.
         model: the model to run them through.
         tokenizer: its tokenizer; None if all prompts are ids.
-        options: as for :func:`bauklens.logit_lens`; ``track`` is 0 unless it is given, as tracked tokens are chosen for
-            each prompt by itself, which takes longer.
+        options: as for :func:`bauklens.logit_lens`; ``track`` is 0 unless it is given, because tracked tokens are
+            chosen for each prompt separately, which takes longer.
 
     Yields:
         The lens of each prompt, or a list of lenses for a list of streams or decoders; None for a prompt that fails,
@@ -62,10 +62,10 @@ def lenses(
 def each_of(
     prompts: Iterable[Prompt], model: nn.Module, tokenizer: Any, options: Options, at_once: int = AT_ONCE
 ) -> Iterator[list[LensResult] | LensError]:
-    """The results of every prompt, in order, one for each stream and decoder; or the error that it met.
+    """The results of every prompt, in order, one for each stream and decoder; or the error that it raised.
 
     Args:
-        at_once: prompts that are read before the first results are handed on.
+        at_once: how many prompts are read before the first results are returned.
 
     Raises:
         LensError: the options do not fit the model.

@@ -17,7 +17,7 @@ from bauklens.model.sublayers import Sublayers
 from bauklens.model.tracing import TraceDict
 
 _GRAINS = 8
-"""Rounding of the states' dtype that the sum of an MLP's neurons may show, of the sum of their sizes."""
+"""Rounding errors that the sum of an MLP's neurons may have, relative to the sum of their sizes."""
 
 
 class NeuronParts(NamedTuple):
@@ -25,7 +25,7 @@ class NeuronParts(NamedTuple):
 
     Attributes:
         label: the block's.
-        states: (neuron, hidden), what each writes; and a last row for what the MLP writes that is of none.
+        states: (neuron, hidden), what each writes; and a last row for what the MLP writes that belongs to no neuron.
     """
 
     label: str
@@ -49,7 +49,7 @@ class NeuronInputs(NamedTuple):
 def neuron_inputs(
     model: nn.Module, anatomy: Anatomy, inputs: Inputs, sublayers: Sublayers, column: int
 ) -> NeuronInputs:
-    """Runs the model once more, and keeps what the second projection of every MLP is given at one position."""
+    """Runs the model once more, and keeps the input of every MLP's second projection at one position."""
     with evaluating(model, in_place=anatomy.in_place) as own:
         calls, _ = record(own, inputs.first(PROBE), copies=lambda _: True)
         projections: dict[str, tuple[str, torch.Tensor]] = {}

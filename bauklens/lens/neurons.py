@@ -51,7 +51,7 @@ def top_neurons(
         layer: the number of the block; negative numbers count from the last.
         position: a position in the prompt; negative ones count from the last.
         k: how many neurons.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the MLP has no single second projection (a mixture of
@@ -105,16 +105,16 @@ def nearest_tokens(
 ) -> NearestTokens:
     """For each token of a prompt, the tokens of the vocabulary whose output embeddings are nearest to its embedding.
 
-    If a position reads a part of an image, this is the embedding of the placeholder there, not what the image becomes.
+    At a position that is part of an image, this is the embedding of the placeholder there, not the image's own.
 
     Args:
         model: a causal language model.
         tokenizer: its tokenizer, or None if the prompt is token ids.
         prompt: a string or token ids.
-        k: how many tokens, 1 .. vocabulary; of a classifier's labels all, if there are fewer.
+        k: how many tokens, 1 .. vocabulary; for a classifier with fewer labels, all of them.
         metric: ``"head"``: the logits that the head, without a norm, gives for the token's embedding; ``"cosine"``:
             the cosine between the embedding and each of the head's rows.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Raises:
         LensError: as for :func:`bauklens.logit_lens`; or the head does not take embeddings of this width; or, for the
@@ -167,7 +167,7 @@ def _columns(model: nn.Module, tokenizer: Any, inputs: Inputs) -> tuple[str, ...
 
 
 def _takes(head: nn.Module, width: int) -> bool:
-    """Whether a head is given states of this width, as far as it tells; the shape of packed weights tells nothing."""
+    """Whether a head takes states of this width, as far as is known; the shape of packed weights does not show it."""
     weight = weights_of(head)
     size = getattr(head, "in_features", None if weight is None else weight.shape[-1])
     return size is None or size == width

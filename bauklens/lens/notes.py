@@ -1,4 +1,4 @@
-"""What is to be said under a table of its prompt, and of what the model made of it."""
+"""The notes under a table, about its prompt and what the model generated."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def notes_of(
     """The notes of a run, as sentences.
 
     Args:
-        prompt: as it was asked for; of a chat, its ids.
+        prompt: as the caller gave it; for a chat, its ids.
         prompted: how many of the positions are the prompt's.
     """
     begins = getattr(text_config(model), "bos_token_id", None)

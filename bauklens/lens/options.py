@@ -35,13 +35,13 @@ _OF_PROMPTS = (
     *("messages", "template", "images", "audio", "text_target", "logits", "max_new_tokens", "seed", "on_error"),
     *("attention", "keep_states"),
 )
-"""Options about prompts and their runs, and not about how one is decoded."""
+"""Options about prompts and how they run, not about how they are decoded."""
 
 _OUTPUT = {
     *("conversation", "messages", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
     *("return_assistant_tokens_mask", "tokenizer_kwargs"),
 }
-"""Arguments of ``apply_chat_template`` that are no switches of a template."""
+"""Arguments of ``apply_chat_template`` that a chat template does not read."""
 
 
 class RowOptions(TypedDict, total=False):
@@ -67,7 +67,7 @@ class RowOptions(TypedDict, total=False):
 
 
 class PromptOptions(RowOptions, total=False):
-    """And what is done about prompts; of ``generate``'s options the usual ones, though it is given any."""
+    """Options about prompts as well, and the usual options of ``generate``, although any are passed on to it."""
 
     messages: Sequence[Mapping[str, Any]] | None
     template: Mapping[str, Any] | None
@@ -132,11 +132,11 @@ class Options:
     """The options of :func:`bauklens.logit_lens`, whose docstring explains them.
 
     Attributes:
-        inputs: further inputs of the model's forward, beside the prompt.
-        generate: what is handed to transformers' ``generate``.
+        inputs: further inputs to the model's forward, besides the prompt.
+        generate: options for transformers' ``generate``.
 
     Raises:
-        LensError: one is not of its kind; whether it fits a model shows when a run is planned.
+        LensError: an option has a wrong type or value; whether it fits a model is checked when a run is planned.
     """
 
     stream: str | Sequence[str] = "hidden"
@@ -174,10 +174,10 @@ class Options:
 
     @staticmethod
     def of(given: Mapping[str, Any], caller: str = "logit_lens", *, prompts: bool = True) -> "Options":
-        """The options that a function was called with; those that are not a lens's own are ``generate``'s.
+        """The options that a function was called with; those that do not belong to a lens go to ``generate``.
 
         Args:
-            caller: the function, as an error calls it.
+            caller: the function's name, for errors.
             prompts: whether it takes options about prompts.
 
         Raises:
@@ -192,8 +192,8 @@ class Options:
             raise TypeError(_unexpected(caller, name, known))
         if "top_k" in generate and "topk" not in given:
             warnings.warn(
-                f"top_k={generate['top_k']!r} is an option of generate, and changes which tokens are sampled; the "
-                f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= for that",
+                f"top_k={generate['top_k']!r} is an option of generate that changes which tokens are sampled; the "
+                f"table keeps {OPTIONS['topk']} tokens per cell: pass topk= to change that",
                 stacklevel=4,
             )
         own = {name: value for name, value in given.items() if name in known}
@@ -226,7 +226,7 @@ class Options:
         if self.edit_output is not None and not callable(self.edit_output):
             raise LensError(f"edit_output must be a function of (output, layer); got {type(self.edit_output).__name__}")
         if isinstance(self.text_target, (list, tuple)) and any(isinstance(each, str) for each in self.text_target):
-            raise LensError("text_target is one text, or its ids, and goes with every prompt: call logit_lens for each")
+            raise LensError("text_target must be one text, or its ids, for all prompts: call logit_lens for each")
         if self.logits is not None and not callable(self.logits):
             raise LensError(
                 "logits must be a function of what the model's forward returns, such as lambda output: output[0]; got "
@@ -234,12 +234,10 @@ class Options:
             )
         self._require_switches()
         if self.max_new_tokens and self.edit_output is not None:
-            raise LensError(
-                "edit_output acts on the lens, not on what is generated: generate first, then edit that text"
-            )
+            raise LensError("edit_output acts on the lens, not on generation: generate first, then edit that text")
 
     def _require_switches(self) -> None:
-        """Refuses switches of a chat template that are not a mapping, or that say what comes out of it."""
+        """Rejects options of a chat template that are not a mapping, or that determine the type of its output."""
         if self.template is None:
             return
         if not isinstance(self.template, Mapping) or not all(isinstance(name, str) for name in self.template):
@@ -249,7 +247,7 @@ class Options:
         if self.messages is None:
             raise LensError("template is for a chat: pass messages=[...] with it")
         for name in _OUTPUT & set(self.template):
-            raise LensError(f"template cannot set {name!r}: a lens needs the chat as a text")
+            raise LensError(f"template cannot set {name!r}: a lens needs the chat as text")
 
     @property
     def streams(self) -> list[str]:
@@ -285,7 +283,7 @@ OPTIONS = {each.name: each.default for each in fields(Options) if each.name not 
 
 
 def _unexpected(caller: str, name: str, known: Iterable[str]) -> str:
-    """What to say of a keyword that is not an option, with what was meant if that is likely."""
+    """The message for a keyword that is not an option, with a suggestion if there is a likely one."""
     near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     meant = MEANT.get(name) or (f"did you mean {near[0]}=?" if near else "")
     return f"{caller}() got an unexpected keyword argument {name!r}{meant and ': '}{meant}"

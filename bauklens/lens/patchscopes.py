@@ -1,4 +1,4 @@
-"""patchscope(): what a model says of its own states, put into another prompt, beside what a lens reads."""
+"""patchscope(): what a model says about its own states in another prompt, next to what a lens shows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,10 +31,10 @@ from bauklens.stream.tracing import Tracing
 from bauklens.vocabulary import EMBED
 
 IDENTITY = "cat -> cat; 1135 -> 1135; hello -> hello; x"
-"""A prompt that has a model repeat what is in the place of its last token (Ghandeharioun et al. 2024)."""
+"""A prompt that makes a model repeat what takes the place of its last token (Ghandeharioun et al. 2024)."""
 
 _AT_ONCE = 32
-"""Copies that generate in one batch."""
+"""How many copies generate in one batch."""
 
 
 @together
@@ -53,29 +53,30 @@ def patchscope(
     topk: int = 5,
     results: str = "first",  # noqa: ARG001 - read by together()
 ) -> Patchscope:
-    """Lets a model say what is in its states: puts each into another prompt, and has the model go on from there.
+    """Lets a model say what is in its states: puts each into another prompt, and lets the model continue from there.
 
-    Ghandeharioun et al. 2024, "Patchscopes". Layer by layer, the state of the prompt at one position takes the place of
-    that of the other prompt at one position and one layer, and the model goes on, greedily. A lens reads what a state
-    makes the model say next; this asks the later blocks as well, so that what is said may be theirs.
+    Ghandeharioun et al. 2024, "Patchscopes". For each layer, the prompt's state at one position replaces the other
+    prompt's state at one position and layer, and the model continues greedily. A lens shows what a state makes the
+    model say next. Here the later blocks run as well, so part of the answer may come from them.
 
     Args:
-        model: as of :func:`bauklens.logit_lens`.
+        model: as for :func:`bauklens.logit_lens`.
         tokenizer: its tokenizer.
-        prompt: the text whose states are looked at, or token ids.
-        layer: the layers whose states are, as of ``layers`` of :func:`bauklens.logit_lens`; None means all, and the
-            stream before block 0 (``"embed"``).
-        position: of the state in the prompt; negative ones count from the last.
-        into: the text that it is put into, or token ids; by default one in which words are repeated.
-        into_position: where it is put; negative positions count from the last.
-        into_layer: the layer after which it is put, by number or label; None puts each state where it is from.
-        max_new_tokens: the most tokens that the model goes on with.
-        decoder: what the lens beside it reads through, as of :func:`bauklens.logit_lens`; one.
-        topk: how many tokens to keep of the lens, and of what may come first.
-        results: which ranks of a model that is spread over them get the result, ``"first"`` or ``"all"``.
+        prompt: the text whose states are examined, or its token ids.
+        layer: the layers whose states are examined, as ``layers`` of :func:`bauklens.logit_lens`; None means all, and
+            the stream before block 0 (``"embed"``).
+        position: the state's position in the prompt; negative ones count from the last.
+        into: the text that the state is put into, or its token ids; by default one that repeats words.
+        into_position: the position at which the state is put; negative ones count from the last.
+        into_layer: the layer after which the state is put, by number or label; None uses the layer that the state comes
+            from.
+        max_new_tokens: the maximum number of tokens that the model generates.
+        decoder: the decoder of the lens next to it, as for :func:`bauklens.logit_lens`; a single one.
+        topk: how many of the lens's tokens, and of the most probable first tokens, to keep.
+        results: for a model spread over several ranks, which of them get the result: ``"first"`` or ``"all"``.
 
     Returns:
-        For each layer what the model goes on with, its most probable first tokens, and the lens's.
+        For each layer, the model's continuation, its most probable first tokens, and the lens's tokens.
 
     Raises:
         LensError: a layer or position does not exist, the prompts are not text or token ids only, the model predicts
@@ -87,7 +88,7 @@ def patchscope(
     setting = Setting(model, tokenizer, resolve(model, target), target)
     anatomy = setting.anatomy
     if anatomy.classes is not None:
-        raise LensError(f"patchscope needs a model that predicts tokens; {anatomy.model_class} has labels")
+        raise LensError(f"patchscope needs a model that predicts tokens; {anatomy.model_class} predicts labels")
     named = [EMBED, *anatomy.labels]
     rows = chosen_layers(named, layer, anatomy.idle)
     layers = [named[row] for row in rows]
@@ -134,7 +135,7 @@ def _encoded(model: nn.Module, tokenizer: Any, prompt: Prompt) -> Inputs:
     """A prompt as token ids, and nothing else."""
     inputs = encode(model, tokenizer, prompt)
     if inputs.extra or inputs.keyword != "input_ids":
-        raise LensError("patchscope takes prompts that are text or token ids, of a model that needs nothing else")
+        raise LensError("patchscope takes text or token ids, and a model that needs no other inputs")
     return inputs
 
 
@@ -145,7 +146,7 @@ def _lens(
     options: dict[str, Any] = {"missing": "plain", "topk": k, "measures": (), "track": 0}
     found = logit_lens(model, tokenizer, prompt, layers=layers, positions=position, decoder=decoder, **options)
     if not isinstance(found, LensResult):
-        raise LensError("patchscope takes one decoder: call it for each")
+        raise LensError("patchscope takes one decoder: call it once for each")
     return found
 
 
@@ -167,10 +168,10 @@ def _first(setting: Setting, places: Sequence[Place], clean: Stream, k: int) -> 
 
 
 def _said(setting: Setting, places: Sequence[Place], count: int) -> tuple[list[int], list[list[int]]]:
-    """What the model goes on with as it is, and with each place changed.
+    """The model's continuation as it is, and with each place changed.
 
-    Batches have one copy more, which is left as it is. If that does not go on as the prompt by itself, or the model
-    takes no batches, the others are run one by one.
+    Each batch has one more copy, which is left unchanged. If it does not continue like the prompt by itself, or the
+    model does not take batches, the others run one by one.
     """
     (clean,) = _go_on(setting, [], 1, count)
     at_once = 1 if is_hooked(setting.model) else _AT_ONCE
@@ -195,7 +196,7 @@ def _said(setting: Setting, places: Sequence[Place], count: int) -> tuple[list[i
 
 
 def _go_on(setting: Setting, places: Sequence[Place], copies: int, count: int) -> list[list[int]]:
-    """The ids that copies of the prompt go on with, the first of them with a state put in."""
+    """The ids that copies of the prompt continue with, the first of them with a state put in."""
     anatomy = setting.anatomy
     acting = acting_on_copies(anatomy, places)
     with evaluating(setting.model, in_place=anatomy.in_place) as running, acting.on(running):

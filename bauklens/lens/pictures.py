@@ -1,4 +1,4 @@
-"""The pictures of a prompt, as results hold them: what each position reads, and an image for display."""
+"""The pictures of a prompt, as results keep them: what each position reads, and an image for display."""
 
 import io
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def pictures_in(
 
 
 def _image(view: View, inputs: Inputs, processor: Any, images: "Sequence[Image] | None") -> bytes:
-    """What the grid covers, as a file; empty if that is not at hand."""
+    """What the grid covers, as a file; empty if that is not available."""
     if not view.shown or not images:
         return b""
     original = images[view.image] if view.image is not None and view.image < len(images) else None

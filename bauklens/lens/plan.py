@@ -40,7 +40,7 @@ from bauklens.stream.tracing import Tracing
 
 @dataclass(frozen=True)
 class Plan:
-    """Options, brought to a model.
+    """Options, applied to a model.
 
     Attributes:
         tracing: what the forward pass is traced for.
@@ -59,7 +59,7 @@ class Plan:
         return (*chosen, *(f"{MASS}{name}" for name in self.options.mass or {}))
 
     def require_positions(self, inputs: Inputs) -> None:
-        """Refuses a prompt without the positions that are asked for."""
+        """Rejects a prompt without the positions that are asked for."""
         chosen_positions(inputs.count, self.options.positions)
 
     def run(self, model: nn.Module, tokenizer: Any, prompt: Prompt, given: Prompted, stream: Stream) -> Run:
@@ -147,13 +147,13 @@ class Plan:
         return found
 
     def _left_out(self, rows: Rows) -> tuple[str, ...]:
-        """Labels of rows that were asked for and are not there."""
+        """Labels of rows that were asked for but do not exist."""
         named = labels(self.anatomy, rows.stream, self.tracing.heads)
         asked = [named[row] for row in chosen_rows(self.anatomy, named, self.options.layers)]
         return tuple(label for label in asked if label not in rows.labels)
 
     def _arguments(self, how: How, rows: Rows) -> dict[str, Any]:
-        """What a result's provenance says of the options."""
+        """The options, as a result's provenance records them."""
         return self.options.described(rows.stream, how.decoder, rows.labels, rows.positions)
 
 
@@ -228,7 +228,7 @@ def _sublayers(model: nn.Module, anatomy: Anatomy, inputs: Inputs, streams: Sequ
     found = sublayers_of(model, anatomy, inputs)
     if "mid" in streams and not found.sequential:
         raise LensError(
-            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so there is no stream 'mid' "
-            "between them: pass 'attention', 'mlp', 'delta' or 'hidden'"
+            f"the blocks of {anatomy.model_class} give attention and MLP the same state, so they have no stream 'mid' "
+            "between the two: pass 'attention', 'mlp', 'delta' or 'hidden'"
         )
     return found

@@ -55,7 +55,7 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
         if options.inputs:
             beside = next(iter(options.inputs))
             raise LensError(
-                f"a processor makes the inputs of images and sounds, but {beside} is given as well: leave it out, or "
+                f"a processor makes the inputs for images and audio, but {beside} is given as well: leave it out, or "
                 "pass what the processor returns as the prompt"
             )
         made = processed(
@@ -84,7 +84,7 @@ def prompted(model: nn.Module, tokenizer: Any, prompt: Prompt, options: Options,
 
 
 def _bound(model: nn.Module, tokenizer: Any, inputs: Inputs, options: Options) -> Bound | None:
-    """The edits that the options ask for, brought to a prompt; None if there are none."""
+    """The edits that the options ask for, bound to a prompt; None without edits."""
     if options.edits is None:
         return None
     anatomy = resolve(model, inputs, blocks=options.blocks, norm=named_norm(model, options.norm), head=options.head)

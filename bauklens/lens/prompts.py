@@ -1,4 +1,4 @@
-"""Prompts -> the results of each, those that can run and be decoded together together."""
+"""Prompts -> the results of each; prompts that can run and be decoded together are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ def lenses_of_prompts(
     """The results of every prompt, in order, one for each stream and decoder.
 
     Args:
-        refuse: called with the number of a prompt that could not be, from 0, and why; if it returns, None is in the
+        refuse: called with the number of a prompt that failed, from 0, and the error; if it returns, None takes the
             place of the results.
         processor: what makes inputs of images and sounds.
     """
@@ -88,7 +88,9 @@ def lenses_of_prompts(
 
 
 def _together(plan: Plan, traced: Traced, runs: Sequence[Run]) -> list[list[tuple[LensResult, How]]] | None:
-    """The results of prompts that ran together, if they can be decoded together; None if each is to be by itself."""
+    """The results of prompts that ran together, if they can be decoded together; None if each has to be decoded by
+    itself.
+    """
     if traced.batch is None or traced.batch.whole is None or not plan.decodes_together:
         return None
     together = replace(runs[0], inputs=traced.batch.inputs, stream=traced.batch.whole, together=len(runs))

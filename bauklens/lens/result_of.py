@@ -1,4 +1,4 @@
-"""What was decoded of a run's rows, as a result."""
+"""Turns the decoded rows of a run into a result."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -107,12 +107,12 @@ def _label_texts(classes: Sequence[str], numbers: Iterable[int]) -> dict[int, st
 
 
 def _of_source(run: Run) -> dict[str, str]:
-    """What the provenance says of the prompt of an encoder-decoder; nothing of other models."""
+    """What the provenance records about an encoder-decoder's prompt; nothing for other models."""
     return {"prompt is": SOURCE} if run.inputs.keyword == DECODER_IDS else {}
 
 
 def _of_decoder(how: How) -> dict[str, Any]:
-    """What the provenance says of a decoder; nothing of the logit lens."""
+    """What the provenance records about a decoder; nothing for the logit lens."""
     decoder = how.way.decoder
     if decoder is LOGIT_LENS:
         return {}

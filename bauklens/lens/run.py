@@ -1,4 +1,4 @@
-"""Rows of a run, decoded to a result, with the check."""
+"""Decodes rows of a run to a result, with the check."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,8 +42,8 @@ def lens_of(
 ) -> LensResult:
     """Decodes rows of a run to a result; raises as :func:`bauklens.logit_lens` does.
 
-    If what is decoded is not what the model says, as it does otherwise than when it was looked at, the next slower way
-    is taken, and the model is looked at anew the next time.
+    If the decoded logits are not the model's own, because it now behaves differently than when it was inspected, the
+    next slower way is used, and the model is inspected again the next time.
     """
     failed = None
     for by, anatomy in ways(run.anatomy).items():
@@ -69,7 +69,7 @@ def lenses_of(
         each_rows: its rows; the same layers of each.
 
     Raises:
-        LensError: something is wrong with the rows of one of them; :func:`lens_of` says with which.
+        LensError: something is wrong with the rows of one of them; :func:`lens_of` shows which one.
     """
     rows, parts = each_rows[0], []
     columns: list[int] = []
@@ -98,9 +98,9 @@ def decoded_values(run: Run, rows: Rows, how: How) -> Values:
 
 
 def near_top(run: Run, rows: Rows, how: How) -> list[int]:
-    """What is near the top at the last column in some row, the nearest first, so that lenses beside it track the same.
+    """Tokens near the top of some row at the last column, the nearest first, so that related lenses track the same.
 
-    Nothing of states that are decoded whole, nor if that does not succeed: the lens itself says why.
+    Empty for states that are decoded whole, and if decoding fails: the lens itself raises the error.
     """
     if not how.track or run.anatomy.whole:
         return []

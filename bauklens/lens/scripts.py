@@ -31,20 +31,20 @@ _CALLED = {"CJK": "Han", "IDEOGRAPHIC": "Han", "CANADIAN": "Canadian Aboriginal"
 """First words of such names -> the script's own name, if that is another."""
 
 _FORMS = {"FULLWIDTH", "HALFWIDTH", "COMBINING"}
-"""First words of the names of characters that say in what form a letter is written."""
+"""First words of the names of characters that describe the form of a letter."""
 
 _NO_SCRIPT = {"MATHEMATICAL", "DOUBLE-STRUCK", "BLACK-LETTER", "SCRIPT", "MICRO", "MODIFIER", "KATAKANA-HIRAGANA"}
 """First words of the names of letters that belong to no script, or to several."""
 
 
 def scripts_of(tokenizer: Any, vocabulary: int | None = None) -> dict[str, np.ndarray]:
-    """Sorts a vocabulary by the script in which its tokens are written, as Unicode names their letters.
+    """Sorts a vocabulary by the script of its tokens, according to the Unicode names of their letters.
 
     ``logit_lens(..., mass={"Latin": scripts["Latin"], "Han": scripts["Han"]})`` then shows in which script a model
     is about to write at each layer. A script is not a language: English and French share the Latin one.
 
     Args:
-        tokenizer: as of :func:`bauklens.logit_lens`.
+        tokenizer: as for :func:`bauklens.logit_lens`.
         vocabulary: how many tokens the model has, if its head has fewer than the tokenizer; None takes all.
 
     Returns:
@@ -54,7 +54,7 @@ def scripts_of(tokenizer: Any, vocabulary: int | None = None) -> dict[str, np.nd
         ``"Bytes"`` (parts of characters) and ``"Special"`` (special tokens). Every token is in one of them.
 
     Raises:
-        LensError: there is no tokenizer, or its vocabulary cannot be listed.
+        LensError: the tokenizer is None, or its vocabulary cannot be listed.
     """
     if tokenizer is None:
         raise LensError("scripts_of needs a tokenizer: pass one")
@@ -74,7 +74,7 @@ def scripts_of(tokenizer: Any, vocabulary: int | None = None) -> dict[str, np.nd
 
 
 def script_of(text: str) -> str:
-    """The script of a token's letters, or what it is if it has none.
+    """The script of a token's letters, or its category if it has none.
 
     >>> [script_of(each) for each in (" dog", "狗", "собака", " 12", "...", "  ", "⟨E4⟩⟨BD⟩", "dog狗")]
     ['Latin', 'Han', 'Cyrillic', 'Numbers', 'Symbols', 'Spaces', 'Bytes', 'Mixed']
@@ -109,4 +109,4 @@ def _count(tokenizer: Any) -> int:
         known = getattr(tokenizer, "vocab_size", None)
     if isinstance(known, int):
         return known
-    raise LensError(f"the tokenizer, a {type(tokenizer).__name__}, does not say how many tokens it has: pass another")
+    raise LensError(f"the tokenizer, a {type(tokenizer).__name__}, does not report its number of tokens: pass another")

@@ -43,11 +43,11 @@ def second_projection(
         if _is_projection(module) and not any(each.name.startswith(f"{call.name}.") for each in calls):
             raise LensError(
                 f"the weights of {call.name} ({type(module).__name__}) cannot be read (it is quantized, offloaded, "
-                "split over ranks, or has an adapter), so there are no neurons to rank: load the model without that"
+                "split over ranks, or has an adapter), so its neurons cannot be ranked: load the model without that"
             )
     raise LensError(
-        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection (it is a mixture of "
-        "experts, say), so there are no neurons to rank"
+        f"the output of {mlp} in {anatomy.model_class} does not come from a single projection (it may be a "
+        "mixture of experts), so it has no neurons to rank"
     )
 
 

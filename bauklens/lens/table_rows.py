@@ -1,4 +1,4 @@
-"""The rows of a table: what they are called, which are asked for, and the states that they are made of."""
+"""The rows of a table: their names, which of them are asked for, and their states."""
 
 from collections.abc import Iterable, Sequence
 
@@ -47,7 +47,7 @@ def chosen_rows(anatomy: Anatomy, named: Sequence[str], layers: Layers) -> list[
 
 
 def mapped_rows(anatomy: Anatomy, named: Sequence[str], layers: Layers, how: How) -> list[int]:
-    """Places of the rows that are asked for, and that a decoder has a map for or that are shown all the same.
+    """Places of the rows that are asked for, and that a decoder has a map for or that are shown anyway.
 
     Raises:
         LensError: there is none.

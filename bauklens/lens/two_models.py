@@ -58,7 +58,7 @@ def compare_models(
     if len(asked.streams) > 1:
         raise LensError("compare_models() takes one stream: pass its name")
     if is_several(asked.decoder):
-        raise LensError("compare_models() takes one decoder: pass it, and not a list")
+        raise LensError("compare_models() takes one decoder: pass it, not a list")
     decoders = chosen_decoders(asked.decoder)
     (model, tokenizer), (other, _) = in_hand(model, tokenizer), in_hand(other, None)
     models = model, other

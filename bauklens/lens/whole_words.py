@@ -24,9 +24,9 @@ from bauklens.stream.stream import Stream
 def with_whole_words(result: LensResult, run: Run, plan: Plan, decoded: How) -> LensResult:
     """A result whose targets of several tokens have the probability of all of them.
 
-    The model is given the text up to a position, and the word after it (teacher forcing): what the rows say there of
-    each of the word's tokens, the one after the other, is multiplied. One more forward pass for every position, of as
-    many at once as go together.
+    The model is given the text up to a position, followed by the word (teacher forcing), and the probabilities of the
+    word's tokens in the rows there are multiplied. This takes one more forward pass per position; as many as possible
+    run together.
 
     Raises:
         LensError: the text and the word are longer than the model's context; memory runs out.
@@ -80,7 +80,7 @@ def _followed(target: Target, result: LensResult, run: Run, plan: Plan, decoded:
 
 
 def _require_causal(target: Target, run: Run, longer: Stream, position: int) -> None:
-    """Refuses a prompt whose positions see those after them: the word would follow another text than is shown.
+    """Rejects a prompt whose positions see later ones: the word would follow a different text than the one shown.
 
     Args:
         longer: of the text up to the position, and the word after it.
@@ -97,7 +97,7 @@ def _require_causal(target: Target, run: Run, longer: Stream, position: int) -> 
 
 
 def _require_cut(target: Target, run: Run, positions: list[int]) -> None:
-    """Refuses positions after which the prompt cannot be cut off, as pictures or sounds beside it fill it later on.
+    """Rejects positions after which the prompt cannot be cut off, because its images or sounds come later.
 
     Raises:
         LensError: there are some.
@@ -108,7 +108,7 @@ def _require_cut(target: Target, run: Run, positions: list[int]) -> None:
     after = next((each for each in range(max(whole) + 1, run.inputs.count)), None)
     raise LensError(
         f"{target.text!r} has several tokens, which are followed after the text up to each position, but at position "
-        f"{whole[0]} this prompt cannot be cut off, as what it reads beside its text comes later: pass words='first'"
+        f"{whole[0]} this prompt cannot be cut off, because its images or sounds come later: pass words='first'"
         + ("" if after is None else f", or positions=slice({after}, None)")
     )
 

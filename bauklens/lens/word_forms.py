@@ -20,13 +20,14 @@ def variants(tokenizer: Any, word: str, translations: Iterable[str] = ()) -> Var
     together. The plural is formed as in English ("dogs", "boxes", "cities"); other forms can be added to the list.
 
     Args:
-        tokenizer: as of :func:`bauklens.logit_lens`.
+        tokenizer: as for :func:`bauklens.logit_lens`.
         word: the word; a space before it makes no difference.
         translations: the word in other languages, and synonyms, which are tried with and without a space and in each
             case, but not in the plural.
 
     Returns:
-        The forms, which can be passed as the members of a target; ``several`` names those that are no single token.
+        The forms, which can be passed as the members of a target; ``several`` lists the forms that are not a single
+        token.
 
     Raises:
         LensError: the word or a translation is not a text or is blank, or no form is a single token.

@@ -1,4 +1,4 @@
-"""How far a fit has come, in a file: killed at any moment and started again, it goes on from there.
+"""How far a fit has come, in a file: if it is killed at any moment and started again, it continues from there.
 
 A ``.safetensors`` file with the tensors of the fit. In its header, under ``bauklens.fit``, JSON: ``format``,
 ``version`` 2, ``arguments``, what the fit was asked for and of which model, ``done``, how far it has come, and
@@ -39,7 +39,7 @@ def _sum(tensors: Tensors) -> int:
 def require_alike(found: Tensors, own: Tensors) -> None:
     """Raises a ValueError if tensors of a file are not of the shapes and dtypes of a fit's own.
 
-    One that is empty as long as nothing was added may have any length.
+    One that is empty until something is added may have any length.
     """
     for name, like in own.items():
         given = found.get(name)
@@ -72,10 +72,10 @@ class Checkpoint:
         require_writable(self.path)
 
     def read(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """The tensors, and how far the fit has come; None if there is no file yet.
+        """The tensors, and how far the fit has come; None if the file does not exist yet.
 
         Raises:
-            LensError: the file is not a checkpoint, is damaged, or is of another model or another fit.
+            LensError: the file is not a checkpoint, is damaged, or belongs to another model or another fit.
         """
         if self.path is None or not self.path.exists():
             return None
@@ -127,6 +127,6 @@ class Checkpoint:
         for name in own | given:
             if own.get(name) != given.get(name):
                 raise LensError(
-                    f"the checkpoint {self.path} was begun with {name}={given.get(name)!r:.100}, and now it is "
+                    f"the checkpoint {self.path} was begun with {name}={given.get(name)!r:.100}, but now it is "
                     f"{own.get(name)!r:.100}: pass the same, or another name for the checkpoint"
                 )

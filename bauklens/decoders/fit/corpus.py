@@ -1,4 +1,4 @@
-"""Which windows of a corpus a decoder is fitted on, and which are kept apart, to choose by and to score it on."""
+"""Which windows of a corpus a decoder is fitted on, and which are kept apart to choose by and to score it on."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Corpus:
 
     Attributes:
         chosen, scored: those kept apart so far.
-        fitted, tokens: windows, and positions that count, that were handed over so far by :meth:`batch`.
+        fitted, tokens: windows, and positions that count, that :meth:`batch` has returned so far.
         digest: SHA-256 of the ids of all windows up to there, those kept apart among them.
     """
 
@@ -61,7 +61,7 @@ class Corpus:
         return found
 
     def skip(self, fitted: int, digest: str) -> None:
-        """Goes on after so many windows to fit on.
+        """Continues after so many windows to fit on.
 
         Raises:
             LensError: the windows up to there are not those that have this digest.
@@ -104,7 +104,7 @@ class Corpus:
                 self._kept.append(window)
 
     def _read(self, window: Window) -> None:
-        """Counts a window, and says at the first of a segment whether that is kept apart."""
+        """Counts a window, and decides at the first of a segment whether that segment is kept apart."""
         self._digest.update(window.inputs.ids.cpu().numpy().tobytes())
         of = (window.text, window.place // _SEGMENT)
         if of != self._of:

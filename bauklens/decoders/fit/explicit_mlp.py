@@ -6,7 +6,7 @@ takes a product with every projection, of the size of the hidden layer. To make 
 number of gradients, and then each gradient takes one of the size of the state. So for as many gradients as a state has
 numbers, M is less than half the work.
 
-Which modules are such MLPs is not told by their names: a module is taken for one if M gives its gradients.
+Such MLPs are not recognized by name: a module counts as one if M gives its gradients.
 """
 
 from collections.abc import Iterator, Mapping

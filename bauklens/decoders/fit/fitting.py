@@ -63,53 +63,54 @@ def fit_decoder(
 ) -> LearnedDecoder:
     """Fits a decoder to a model, and measures it on texts that it was not fitted on.
 
-    Every fifth text, until there are enough, is kept apart to choose by (lambda, temperatures), and another fifth to
-    measure the KL divergence and the agreement of each layer on, which :attr:`LearnedDecoder.quality` has.
+    Until there are enough, every fifth text is kept apart to choose lambda and temperatures, and another fifth to
+    measure each layer's KL divergence and agreement, which are in :attr:`LearnedDecoder.quality`.
 
     Args:
-        model: any causal language model of transformers.
+        model: any transformers causal language model.
         tokenizer: its tokenizer; may be None if all texts are token ids.
         texts: any iterable of strings, lists of token ids, or mappings with ``"text"`` or ``"input_ids"``, such as a
-            dataset of the library ``datasets``, which may be a stream: none is kept in memory. None: the model writes
-            its own.
+            dataset of the library ``datasets``, which may be a stream, because no texts are kept in memory. None: the
+            model writes its own texts.
         method: ``"jacobian"``, the mean Jacobian of the final state, by backward passes; ``"jacobian-mean-field"``, the
-            same in closed form, from forward passes only, of models whose blocks are like Llama's; ``"ridge"``, least
-            squares to the final state; ``"tuned"``, an affine map trained for what the model says in the end.
+            same in closed form, from forward passes only, for models with blocks like Llama's; ``"ridge"``, a least
+            squares fit of the final state; ``"tuned"``, an affine map trained to predict the model's own output.
         layers: the layers to fit, by number or label, or ``"embed"``; by default all before the target.
-        tokens: how many to fit on, about, counting the positions that are not left out. By default 11,100 (100 windows)
-            for ``"jacobian"``, 2,000 for ``"jacobian-mean-field"``, 65,536 otherwise, and fewer if the model writes.
+        tokens: about how many tokens to fit on, counting the positions that are not left out. By default 11,100 (100
+            windows) for ``"jacobian"``, 2,000 for ``"jacobian-mean-field"``, 65,536 otherwise, and fewer if the model
+            writes the texts.
         target_layer: the layer whose states the maps lead to; by default the last.
-        length: tokens of a window; a longer text makes several.
-        skip_first: positions at the beginning of each window that are left out, as is the last.
+        length: tokens per window; a longer text gives several windows.
+        skip_first: how many positions at the beginning of each window are left out; the last is left out too.
         name: what results call the decoder; by default the method.
-        checkpoint: a ``.safetensors`` file that is written after every few windows. If it is there already, the fit
-            goes on from it, with the same result to the last bit on the same machine.
-        memory: bytes for the sums of a ridge fit; if those of all layers need more, the texts are read several times,
-            and layers are fitted in groups.
-        seed: of the texts that a model writes, and of the order of windows in training.
-        on_error: ``"skip"`` passes over texts that fail.
-        dtype: in which the maps are kept, ``"float16"`` or ``"float32"``.
+        checkpoint: a ``.safetensors`` file that is written after every few windows. If it exists already, the fit
+            continues from it, with the same result, bit for bit, on the same machine.
+        memory: bytes for the sums of a ridge fit; if the sums of all layers need more, the texts are read several
+            times, and layers are fitted in groups.
+        seed: the random seed for the texts that a model writes, and for the order of windows in training.
+        on_error: ``"skip"`` leaves out texts that fail; ``"raise"`` raises their error.
+        dtype: the dtype in which the maps are kept, ``"float16"`` or ``"float32"``.
         blocks: as for :func:`bauklens.logit_lens`.
-        head: likewise.
+        head: as for :func:`bauklens.logit_lens`.
         anchors: for ``"jacobian"``: how many more windows to take, in closed form only. The closed form then serves as
             a control variate: the same number of exact Jacobians gives a mean with less variance. It needs blocks like
             Llama's.
-        dim_batch: for ``"jacobian"``: rows that one backward pass gives; by default chosen by memory.
-        normalize: for ``"jacobian"``: count every window alike, whatever the size of its Jacobian.
+        dim_batch: for ``"jacobian"``: how many rows one backward pass computes; by default as many as fit in memory.
+        normalize: for ``"jacobian"``: count every window equally, whatever the size of its Jacobian.
         tolerance: for ``"jacobian"``: stop when a window moves the mean of every layer by less than this, relative to
             its size.
-        steps: for ``"tuned"``: of training, by default 100.
-        rows_per_step: for ``"tuned"``: positions of a step, by default 100.
+        steps: for ``"tuned"``: how many training steps, by default 100.
+        rows_per_step: for ``"tuned"``: positions per step, by default 100.
         optimizer: for ``"tuned"``: ``"adamw"``, the default, or ``"sgd"`` with Nesterov's momentum.
-        learning_rate: for ``"tuned"``: at the beginning, for states with a root mean square of one.
+        learning_rate: for ``"tuned"``: the initial learning rate, for states with a root mean square of one.
 
     Returns:
         The decoder, for ``logit_lens(..., decoder=...)``; :meth:`LearnedDecoder.save` writes it to a file.
 
     Raises:
         LensError: the texts are too few or too short; a text fails, with its number; the model has no gradients, or its
-            blocks no closed form; the checkpoint is of another model, other texts or other arguments, or cannot be
-            written; memory runs out; an option is not one of this method.
+            blocks have no closed form; the checkpoint belongs to another model, other texts or other arguments, or
+            cannot be written; memory runs out; an option is not one of this method.
     """
     one_of("dtype", dtype, DTYPES)
     if name is not None and checked_name(name) == LOGIT:
@@ -137,10 +138,10 @@ def fit_decoder(
     memory = None if memory is None else checked_count("memory", memory)
     model, tokenizer = in_hand(model, tokenizer)
     if checkpoint is not None and ranks_of(model) is not None:
-        raise LensError("checkpoint= is for a model that one process holds, and this one is spread over ranks")
+        raise LensError("checkpoint= needs a model in one process, but this one is spread over ranks")
     if method != "ridge" and is_sharded(model):
         raise LensError(
-            f"method={method!r} takes gradients or weights of the model, which FSDP shards: pass method='ridge', or "
+            f"method={method!r} needs gradients or weights of the model, which FSDP shards: pass method='ridge', or "
             "load the model with tp_size= instead"
         )
     source = Source(model, tokenizer, texts, wanted)
@@ -151,8 +152,8 @@ def fit_decoder(
     groups = _groups(fitted, wanted, memory)
     if groups[1:] and source.once:
         raise LensError(
-            f"the sums of {len(labels)} layers need {len(labels) * bytes_of_layer(fitted.size) / 1e9:.2g} GB, so that "
-            "the texts would be read several times, and these can be read only once: pass a list, a dataset or a "
+            f"the sums of {len(labels)} layers need {len(labels) * bytes_of_layer(fitted.size) / 1e9:.2g} GB, so "
+            "the texts would be read several times, but these can be read only once: pass a list, a dataset or a "
             "file, fewer layers, or more memory"
         )
     done = []
@@ -164,7 +165,7 @@ def fit_decoder(
 
 
 def _groups(fitted: Fitted, wanted: Wanted, memory: int | None) -> list[tuple[str, ...]]:
-    """The layers, as many together as the sums of a ridge fit have room for."""
+    """Groups of layers, each as large as the memory for the sums of a ridge fit allows."""
     if wanted.method not in ("ridge", "tuned"):
         return [fitted.layers]
     room = free_bytes() // 2 if memory is None else memory
@@ -190,7 +191,7 @@ def _checkpoint(
 def _described(
     done: Sequence[Done], fitted: Fitted, wanted: Wanted, own: bool, name: str | None, dtype: torch.dtype
 ) -> LearnedDecoder:
-    """All layers as one decoder, with what is known of it."""
+    """All layers as one decoder, with what is known about it."""
     first = done[0]
     parts = Parts({}, {}, {})
     for each in done:
@@ -226,7 +227,7 @@ def _described(
 
 
 def _joined(abouts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of several groups of layers: mappings by layer and lists of layers as one."""
+    """What is known about several groups of layers, with mappings by layer and lists of layers joined."""
     found: dict[str, Any] = {}
     for name, value in (item for about in abouts for item in about.items()):
         known = found.get(name)

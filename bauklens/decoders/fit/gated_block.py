@@ -1,11 +1,11 @@
 """The mean Jacobian of a block like Llama's: ``m = x + attention(norm(x))``, and then ``m + mlp(norm(m))``.
 
 In the mean field, a block is the matrix ``(I + M) (I + A)``. A is the sum over heads of the attention that a position
-gives away in the mean, times ``W_o W_v G N``, and M is ``W_d [E(f(g)) W_u + E(u f'(g)) W_g] G N``, with N the mean
+gives away on average, times ``W_o W_v G N``, and M is ``W_d [E(f(g)) W_u + E(u f'(g)) W_g] G N``, with N the mean
 Jacobian of the norm, G its gain, f the activation, g and u what the two projections of the MLP return. Attention
 weights are taken as they are: their own dependence on the state is left out.
 
-What a block is made of is shown on the very run that it is taken from: its parts have to add up to what it returns.
+A block's structure is verified on the run that the matrix comes from: its parts have to add up to what it returns.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from bauklens.errors import LensError
 from bauklens.model.weights import is_plain
 
 _ALLOWED = 1e-3
-"""Relative to what is compared: more than rounding in float32, far less than a part that is missed."""
+"""Relative to what is compared: more than rounding in float32, far less than a missing part."""
 
 Took = Callable[[torch.Tensor], None]
 Passed = Callable[[torch.Tensor, torch.Tensor], None]
@@ -47,14 +47,14 @@ class GatedBlock:
             self._size = int(vars(attention)["head_dim"])
         except (AttributeError, KeyError):
             raise LensError(
-                f"{name} is not made of attention and a gated MLP as Llama's blocks are, of weights that can be read"
+                f"{name} is not made of attention and a gated MLP like Llama's blocks, with weights that can be read"
             ) from None
         self._heads = self._output.in_features // self._size
         self._shared = self._heads // (self._value.out_features // self._size)
 
     @contextmanager
     def linearized(self, positions: slice, took: Took, passed: Passed | None = None) -> Iterator[None]:
-        """While this is open, every run of the block is handed over as its matrix, (width, width) float32.
+        """While this is open, every run of the block gives its matrix, (width, width) float32.
 
         Args:
             positions: those that are averaged over; later ones are where attention may go to as well.

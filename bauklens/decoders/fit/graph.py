@@ -24,12 +24,12 @@ class _EndedError(Exception):
 
 @dataclass(frozen=True)
 class Graph:
-    """States that hang together by gradients.
+    """States that are connected by gradients.
 
     Attributes:
         sources: (layer,), each in the shape of the model's states; the first is a leaf.
         target: likewise.
-        positions: of their positions, those that count.
+        positions: those of their positions that count.
     """
 
     sources: list[torch.Tensor]
@@ -63,7 +63,7 @@ def graph_of(
 
     Args:
         model: what :func:`bauklens.model.guard.evaluating` yields.
-        leaf: what the model goes on with in the place of the state of the first layer.
+        leaf: what the model continues with instead of the state of the first layer.
         prefix: the positions that do not count, which ran already.
     """
     named, parts = (EMBED, *fitted.anatomy.labels), fitted.anatomy.parts
@@ -101,7 +101,7 @@ def run_to_target(
 
     Args:
         keep: is called with the place of a layer, counted from 0 for the state before block 0, and with what holds its
-            states, from the first layer that is fitted on; what it returns is what the model goes on with.
+            states, from the first layer that is fitted on; the model continues with what it returns.
     """
     named = (EMBED, *fitted.anatomy.labels)
     first, last, ran = named.index(fitted.layers[0]), named.index(fitted.target), 0
@@ -139,12 +139,12 @@ def run_to_target(
 
 
 _CACHES = ("cache", "past_key_values")
-"""What models call what they keep of the positions that ran; the second is the older name."""
+"""The names of models' argument for cached positions; the second is the older name."""
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The positions at the beginning of a window, which no gradient comes to: what a model caches of them.
+    """The cache of the positions at the beginning of a window, which no gradient reaches.
 
     Attributes:
         name: of the model's argument.

@@ -1,4 +1,4 @@
-"""The model's own tail as a differentiable function of states, for fits that look at what is said."""
+"""The model's own tail as a differentiable function of states, for fits that use the model's output."""
 
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -17,9 +17,9 @@ Head = Callable[[torch.Tensor], torch.Tensor]
 
 @unbroken
 def differentiable_head(fitted: Fitted, inputs: Inputs) -> Iterator[Head]:
-    """The tail; while this is open, the model's blocks stand aside.
+    """The tail; while this is open, the model's blocks are skipped.
 
-    Rows are taken as the positions of a prompt; a tail that looks at where they are is given any.
+    Rows are treated as the positions of a prompt; a tail that depends on positions gets arbitrary ones.
 
     Args:
         inputs: a window, whose ids are given to the model again.

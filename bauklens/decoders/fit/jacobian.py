@@ -1,14 +1,14 @@
 """The Jacobian of the target's states with respect to a layer's, of one window, by backward passes.
 
 The published estimator: ``J = mean over t of sum over t' of d target[t'] / d source[t]``, t and t' the positions that
-count, and t' from t on, as a causal model has no others. A gradient that starts with a one at dimension i of all t' at
+count, and t' >= t, because a causal model has no others. A gradient that starts with a one at dimension i of all t' at
 once gives row i of every layer's J.
 
 There is one forward pass for each window. Gradients run back on its one graph, many at once (``torch.vmap``), one layer
 after another (:mod:`bauklens.decoders.fit.segments`), through MLPs as matrices if that is less work
-(:mod:`bauklens.decoders.fit.explicit_mlp`). None comes to the positions at the beginning that do not count: if the
-model can, they are run before, and only what it caches of them is used. Each of these ways is tried on the first
-window, and taken if it is shown there to be right.
+(:mod:`bauklens.decoders.fit.explicit_mlp`). No gradient reaches the positions at the beginning that do not count: if
+the model can, they are run first, and only their cache is used. Each of these ways is tried on the first window, and
+used if its result there is right.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ MEMORY = 1 << 30
 """Bytes of gradients that are alive at once, about."""
 
 _ALIVE = 6
-"""How many times what a layer's gradient takes is alive: it, that of the layer after it, and what is in between."""
+"""How many times the memory of a layer's gradient is in use: it, that of the next layer, and what is in between."""
 
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Of a state's size: more than running a window in two parts changes it."""
@@ -68,10 +68,10 @@ class Jacobians:
         """(layer, size, size) float32 on the CPU, of one window.
 
         Args:
-            done: is told how many rows more are done.
+            done: is called with how many more rows are done.
 
         Raises:
-            LensError: there are no gradients, or not those of the forward pass; they are NaN or infinite; or memory
+            LensError: the model has no gradients, or not those of the forward pass; they are NaN or infinite; or memory
                 runs out.
         """
         fitted = self.fitted
@@ -146,9 +146,9 @@ def default_dim_batch(fitted: Fitted, inputs: Inputs, *, whole: bool) -> int:
 def prove_gradients(own: nn.Module, fitted: Fitted, inputs: Inputs, graph: Graph) -> None:
     """Shows by differences that gradients are those of the forward pass, so that no part is left out of them.
 
-    The first layer's states are moved in random directions, and the target's change along a random cotangent is set
-    against the gradient's inner product with the direction. In less than float32 the differences are rounding, and
-    nothing is shown, but that no module of a quantized model keeps its gradients to itself.
+    The first layer's states are moved in random directions, and the target's change along a random cotangent is
+    compared with the gradient's inner product with the direction. Below float32, the differences are only rounding, and
+    this shows only that no module of a quantized model stops the gradients.
 
     Raises:
         LensError: they are not.
@@ -267,7 +267,7 @@ def _mean(gradients: torch.Tensor, positions: slice, fitted: Fitted) -> torch.Te
 
 
 def _one_hot(like: torch.Tensor, positions: slice, fitted: Fitted, row: int) -> torch.Tensor:
-    """A one at a place of the state at all positions that count, in the shape of states."""
+    """A one at one place of the state, at all positions that count, in the shape of states."""
     axis = fitted.anatomy.position_axis
     along = torch.zeros_like(like.movedim(axis, 0), memory_format=torch.contiguous_format)
     along.flatten(1)[positions, row] = 1
@@ -275,7 +275,7 @@ def _one_hot(like: torch.Tensor, positions: slice, fitted: Fitted, row: int) -> 
 
 
 def _explained(error: BaseException, own: nn.Module, fitted: Fitted, inputs: Inputs) -> LensError:
-    """What to say of an error of a backward pass."""
+    """The error to raise for an error of a backward pass."""
     if isinstance(error, LensError):
         return error
     if out_of_memory(error):

@@ -1,8 +1,8 @@
 """The exact Jacobian lens: the mean of the Jacobians of windows.
 
-It can be anchored: then the mean of exact less closed-form Jacobians of some windows is added to the mean of
+It can be anchored: then the mean of exact minus closed-form Jacobians of some windows is added to the mean of
 closed-form ones of many more. The closed form is a control variate: it varies from window to window as the exact
-Jacobian does, so that their difference varies less, and the anchored mean has no other expectation than the exact one.
+Jacobian does, so that their difference varies less, and the anchored mean has the same expectation as the exact one.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ class JacobianFit:
     """The sum of the Jacobians of windows.
 
     Args:
-        dim_batch: as of :class:`bauklens.decoders.fit.jacobian.Jacobians`.
-        normalize: count every window's Jacobian alike, divided by its Frobenius norm, layer by layer; as a norm
-            follows, that changes how windows are weighed, and not the scale.
+        dim_batch: as for :class:`bauklens.decoders.fit.jacobian.Jacobians`.
+        normalize: count every window's Jacobian equally, divided by its Frobenius norm, layer by layer; because a norm
+            follows, that changes the weights of windows, not the scale.
         anchored: whether the closed form of every window is taken too.
-        done: is told how many rows of a Jacobian more are done.
+        done: is called with how many more rows of a Jacobian are done.
 
     Attributes:
         rows, windows: positions and windows that were added.
@@ -112,7 +112,7 @@ class JacobianFit:
         }
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint in the ways that were found then, so that no bit of the result differs."""
+        """Continues from a checkpoint in the ways that were found then, so that the result is the same bit for bit."""
         self._sums, self.change = tensors["jacobians"], float(tensors["change"])
         self._closed, self._anchors = tensors["closed"], tensors["anchors"]
         self.windows, self.rows, self.anchors = tensors["counts"].tolist()

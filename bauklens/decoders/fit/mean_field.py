@@ -1,4 +1,4 @@
-"""The Jacobian lens in closed form: the product of the blocks' mean Jacobians, from a forward pass and no backward one.
+"""The Jacobian lens in closed form: the product of the blocks' mean Jacobians, from a forward pass only.
 
 The Jacobian of the final state with respect to a layer's is the product of those of the blocks in between. Here each
 block's is averaged first, and then they are multiplied: a mean field, which leaves out how they vary together.
@@ -65,7 +65,7 @@ def block_jacobians(model: nn.Module, anatomy: Anatomy, inputs: Inputs, *, skip_
             ) from None
     if len(matrices) != len(anatomy.blocks):
         raise LensError(
-            f"{anatomy.model_class} has no Jacobian in closed form: its blocks ran {len(matrices)} times, and they are "
+            f"{anatomy.model_class} has no Jacobian in closed form: its blocks ran {len(matrices)} times, but it has "
             f"{len(anatomy.blocks)}"
         )
     return [matrix.detach() for matrix in matrices]

@@ -1,4 +1,4 @@
-"""The Jacobian lens in closed form, of as many texts as there are: the mean of the blocks' mean-field Jacobians."""
+"""The Jacobian lens in closed form, over any number of texts: the mean of the blocks' mean-field Jacobians."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from bauklens.model.inputs import Inputs
 
 
 def require_closed_form(fitted: Fitted) -> None:
-    """Refuses what no closed form leads to.
+    """Rejects models and targets without a closed form.
 
     Raises:
         LensError: states are not (position, hidden), or the target is not the last block.
@@ -64,7 +64,7 @@ class MeanFieldFit:
         return {"blocks": self._sums, "counts": torch.tensor([self.windows, self.rows], device="cpu")}
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint."""
+        """Continues from a checkpoint."""
         self._sums = tensors["blocks"]
         self.windows, self.rows = tensors["counts"].tolist()
 

@@ -1,4 +1,4 @@
-"""Texts that a model writes itself, for fitting where there are no others."""
+"""Texts that a model writes itself, for fits without given texts."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -27,8 +27,8 @@ def own_texts(model: nn.Module, texts: int, length: int, *, seed: int = 0, what:
     """So many texts of one length in tokens, sampled from a model at temperature 1.
 
     Args:
-        length: of each, the token that begins a text among them.
-        seed: of what is sampled; the caller's random state is restored afterwards.
+        length: tokens of each, including the one that begins a text.
+        seed: the seed of the sampling; the caller's random state is restored afterwards.
         what: the progress bar's name.
 
     Raises:
@@ -75,4 +75,4 @@ def _beginning(model: nn.Module) -> int:
         found = found[0] if isinstance(found, (list, tuple)) and found else found
         if isinstance(found, int):
             return found
-    raise LensError("the model's configuration names no token that begins a text (bos_token_id): pass texts")
+    raise LensError("the model's configuration has no token that begins a text (bos_token_id): pass texts")

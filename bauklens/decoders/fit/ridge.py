@@ -1,4 +1,4 @@
-"""The ridge fit: the affine map of a layer's states that comes nearest to the target's states, by least squares.
+"""The ridge fit: the affine map of a layer's states that is closest to the target's states, by least squares.
 
 ``[A, b]`` minimizes ``|Y - X [A, b]'|^2 + lambda sum_i d_i |A_i|^2``: X (row, size + 1) are a layer's states and a one,
 Y (row, size) the target's, and d the diagonal of ``X'X``, so that lambda is in the units of the states; b is free
@@ -66,7 +66,7 @@ class RidgeFit:
         }
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint."""
+        """Continues from a checkpoint."""
         self._squares, self._products = tensors["squares"], tensors["products"]
         self.rows, self.windows = tensors["counts"].tolist()
 
@@ -82,7 +82,7 @@ class RidgeFit:
         fitted = self.fitted
         if self.rows <= fitted.size:
             raise LensError(
-                f"the texts have {self.rows:,} tokens that count, and a map of width {fitted.size:,} needs "
+                f"the texts have {self.rows:,} tokens that count, but a map of width {fitted.size:,} needs "
                 f"{fitted.size + 1:,} or more: pass more texts"
             )
         if not chosen:

@@ -1,8 +1,8 @@
 """A window's run cut at the layers: from each layer's states to the next one's, with a graph of its own.
 
 Gradients run back through one segment after another, so that only those of a single layer are alive at a time. A model
-may pass more than the state from block to block (keys and values that blocks share, say); then the segments do not hang
-together by the states, and the run is not cut.
+may pass more than the state from block to block (keys and values that blocks share, say); then the segments are not
+connected by the states only, and the run is not cut.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _AT_ONCE = 64
 
 @dataclass
 class _Cut:
-    """Where a segment leaves out an MLP.
+    """The place at which a segment leaves out an MLP.
 
     Attributes:
         given: what it is given, with the graph up to there.

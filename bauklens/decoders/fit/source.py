@@ -1,4 +1,4 @@
-"""Where the windows of a fit come from: the caller's texts, or texts that the model writes; read again if need be."""
+"""The source of a fit's windows: the caller's texts, or texts that the model writes; read again if necessary."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -17,7 +17,7 @@ class Source:
     """The windows of texts.
 
     Args:
-        texts: as of :func:`bauklens.fit_decoder`.
+        texts: as for :func:`bauklens.fit_decoder`.
 
     Attributes:
         windows: the texts that were read last; None if the model writes them.
@@ -59,13 +59,13 @@ class Source:
         return self._anew() if begun is None else begun
 
     def too_short(self) -> LensError:
-        """What to say if there are too few windows."""
+        """The error to raise if there are too few windows."""
         assert self.windows is not None
         read = f"{self.windows.texts:,} text{'s' if self.windows.texts != 1 else ''}"
         if not self.windows.texts:
-            return LensError("there are no texts: pass at least one")
+            return LensError("texts is empty: pass at least one")
         if self.windows.failed:
-            return LensError(f"{self.windows.failed:,} of {read} failed, and none was left to fit on")
+            return LensError(f"{self.windows.failed:,} of {read} failed, and none were left to fit on")
         return LensError(
             f"{self.windows.too_short:,} of {read} too short: fewer than {self.windows.shortest} tokens, of which the "
             f"first {self._wanted.skip_first} and the last are left out; pass longer texts, or a smaller skip_first"

@@ -26,8 +26,8 @@ class Fitted:
 
     Attributes:
         layers: their labels, in the order of the run; ``"embed"`` may be the first.
-        target: the label of the layer whose states are what the others are mapped to.
-        skip_first: so many positions at the beginning of a window are left out, and so is the last.
+        target: the label of the layer whose states the others are mapped to.
+        skip_first: how many positions at the beginning of a window are left out; so is the last.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class Fitted:
         return slice(self.skip_first, inputs.count - 1)
 
     def require_positions(self, state: torch.Tensor, inputs: Inputs) -> None:
-        """Refuses states of more or fewer positions than a window has tokens, as it is not known which are which.
+        """Rejects states with more or fewer positions than a window has tokens, as it is not known which are which.
 
         Args:
             state: in the model's own shape.
@@ -54,8 +54,8 @@ class Fitted:
         found = state.shape[self.anatomy.position_axis]
         if found != inputs.count:
             raise LensError(
-                f"the states of {self.anatomy.model_class} have {found:,} positions for {inputs.count:,} tokens, and a "
-                "decoder is fitted on one for each token: read this model with the logit lens"
+                f"the states of {self.anatomy.model_class} have {found:,} positions for {inputs.count:,} tokens, but a "
+                "decoder is fitted on one for each token: use the logit lens for this model"
             )
 
     @property
@@ -114,17 +114,17 @@ def fitted_layers(anatomy: Anatomy, layers: Layers, target_layer: int | str | No
     """Labels of the layers to fit, and of the target, which is the last.
 
     Raises:
-        LensError: there is no such layer, or it does not come before the target; or states are of several streams that
+        LensError: a layer does not exist, or does not come before the target; or states are of several streams that
             cannot be told apart by position.
     """
     if not anatomy.plain and anatomy.streams != 1:
         raise LensError(
-            f"a decoder maps one state per position, and {anatomy.model_class} has {anatomy.streams}: it has no decoder"
+            f"a decoder maps one state per position, but {anatomy.model_class} has {anatomy.streams}: it has no decoder"
         )
     labels = anatomy.labels
     (target,) = chosen_layers(labels, -1 if target_layer is None else target_layer)
     if target == 0 and layers is None:
-        raise LensError(f"there is no layer before the target {labels[0]}: pass layers='embed'")
+        raise LensError(f"no layer comes before the target {labels[0]}: pass layers='embed'")
     named = (EMBED, *labels)
     chosen = chosen_layers(named, list(labels[:target]) if layers is None else layers)
     late = [named[place] for place in chosen if place > target]

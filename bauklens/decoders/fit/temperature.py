@@ -1,4 +1,4 @@
-"""The temperature of each layer: one number that its logits are divided by, so that it is as sure as it is right.
+"""The temperature of each layer: a number to divide its logits by, so that its confidence matches its accuracy.
 
 It gives the least mean ``KL(p || softmax(z / T))`` to the model's own prediction p. That is convex in ``1 / T``, with
 the derivative ``E_q[z] - E_p[z]`` and the second derivative ``Var_q[z]``, so that Newton's method finds it.
@@ -14,7 +14,7 @@ from bauklens.model.inputs import Inputs
 from bauklens.progress import bar
 
 ROWS = 64
-"""On which a temperature is chosen, from all windows alike."""
+"""How many rows a temperature is chosen on, evenly from all windows."""
 
 _LEAST, _MOST = 0.02, 50.0
 """Of a temperature."""

@@ -1,8 +1,8 @@
-"""The tuned lens: an affine map for each layer, trained so that its row says what the model says in the end.
+"""The tuned lens: an affine map for each layer, trained so that its row predicts the model's own output.
 
 The loss is ``KL(p || q)``, p the model's own prediction and q the row's (Belrose et al. 2023, eq. 3). It starts from
-the ridge lens of the same texts, its temperatures among them. Layers are trained one after another in each step, so
-that no more than one layer's logits are alive at a time.
+the ridge lens of the same texts, including its temperatures. Layers are trained one after another in each step, so that
+no more than one layer's logits are alive at a time.
 """
 
 import logging
@@ -41,9 +41,9 @@ class Training:
 
     Attributes:
         steps: how many.
-        rows: positions of a step, about; it takes whole windows.
+        rows: about how many positions per step; a step takes whole windows.
         optimizer: ``"adamw"``, without weight decay, or ``"sgd"`` with Nesterov's momentum, as published; the learning
-            rate falls to 0 in a line.
+            rate falls linearly to 0.
         rate: the learning rate at the beginning; by default that of :data:`RATES`.
         seed: of the order of windows.
     """
@@ -61,8 +61,8 @@ class TunedFit:
     def __init__(self, fitted: Fitted, training: Training) -> None:
         if fitted.anatomy.whole:
             raise LensError(
-                f"a tuned lens needs states that are decoded one by one, and those of {fitted.anatomy.model_class} are "
-                "decoded as a whole: fit method='ridge'"
+                f"a tuned lens needs states that are decoded one by one, but those of {fitted.anatomy.model_class} are "
+                "decoded as a whole: use method='ridge'"
             )
         self.fitted, self.training, self.ridge = fitted, training, RidgeFit(fitted)
         self._windows: list[torch.Tensor] = []
@@ -93,7 +93,7 @@ class TunedFit:
         return kept if self._maps is None else kept | self._maps.tensors()
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint."""
+        """Continues from a checkpoint."""
         self.ridge.restore(tensors)
         self._windows = list(torch.split(tensors["ids"], tensors["lengths"].tolist()))
         self._step = int(tensors["step"])
@@ -258,7 +258,7 @@ class _Maps:
             if isinstance(error, LensError) or out_of_memory(error):
                 raise
             raise LensError(
-                f"the head of {self._fitted.anatomy.model_class} passes no gradients on, as it is quantized, say: fit "
+                f"the head of {self._fitted.anatomy.model_class} passes no gradients on (it may be quantized): fit "
                 f"method='ridge', or load the model without quantization ({error!s:.200})"
             ) from None
 

@@ -9,7 +9,7 @@ from bauklens.errors import LensError
 from bauklens.vocabulary import FIT_METHODS, ON_ERROR, OPTIMIZERS
 
 DTYPES = ("float16", "float32")
-"""In which maps can be kept."""
+"""The dtypes in which maps can be kept."""
 
 _TOKENS = {"jacobian": 11_100, "jacobian-mean-field": 2_000, "ridge": 65_536, "tuned": 65_536}
 """To fit on by default. Of a Jacobian lens these are 100 windows, beyond which it hardly changes."""
@@ -23,7 +23,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "ridge": {},
     "tuned": {"steps": 100, "rows_per_step": 100, "optimizer": "adamw", "learning_rate": None},
 }
-"""What only some methods take, and what it is unless the caller says otherwise."""
+"""Options that only some methods take, and their defaults."""
 
 
 _MAY_CHANGE = ("anchors", "tolerance", "dim_batch")
@@ -35,7 +35,7 @@ class Wanted:
     """What a fit is asked for, apart from the model and the texts.
 
     Attributes:
-        skip: whether to pass over texts that fail.
+        skip: whether to leave out texts that fail.
         options: those of the method.
     """
 
@@ -56,7 +56,7 @@ class Wanted:
 
 
 def default_tokens(method: str, *, own: bool) -> int:
-    """About how many tokens a method is fitted on, if nothing is said.
+    """About how many tokens a method is fitted on by default.
 
     Args:
         own: whether the model writes the texts itself.
@@ -82,7 +82,7 @@ def wanted_of(
         options: those of all methods; None if they are not given.
 
     Raises:
-        LensError: something is not a number or a name that is known, or is no option of the method.
+        LensError: a value is not a valid number or name, or an option does not belong to the method.
     """
     one_of("method", method, FIT_METHODS)
     one_of("on_error", on_error, ON_ERROR)
@@ -93,7 +93,7 @@ def wanted_of(
             raise LensError(f"{name}= is not an option of method={method!r}, which takes {takes}")
     given = {name: known[name] if options.get(name) is None else options[name] for name in known}
     if given.get("anchors") is not None and given["normalize"]:
-        raise LensError("anchors need windows that count as they are: leave normalize out")
+        raise LensError("anchors do not work with normalize: leave one of them out")
     return Wanted(
         method,
         (_OWN_TOKENS if own else _TOKENS)[method] if tokens is None else checked_count("tokens", tokens),

@@ -57,7 +57,7 @@ class Fit(Protocol):
         """What a checkpoint keeps."""
 
     def restore(self, tensors: Tensors) -> None:
-        """Goes on from a checkpoint."""
+        """Continues from a checkpoint."""
 
     def decoder(self, chosen: Sequence[Inputs]) -> LearnedDecoder:
         """The lens; windows are given to choose by."""
@@ -127,7 +127,7 @@ class Work:
         if isinstance(fit, JacobianFit) and fit.settled(wanted.options["tolerance"]):
             return 0
         if self.failed > _MOST_FAILED + fit.windows:
-            log.warning("%d windows failed, and %d did not: no more texts are read", self.failed, fit.windows)
+            log.warning("%d windows failed and only %d did not: no more texts are read", self.failed, fit.windows)
             return 0
         return max(0, wanted.tokens - fit.rows)
 
@@ -151,7 +151,7 @@ class Work:
         return TunedFit(self.fitted, training)
 
     def _go_on(self, fit: Fit) -> None:
-        """Goes on from the checkpoint, if there is one."""
+        """Continues from the checkpoint, if there is one."""
         known = self.checkpoint.read()
         if known is None:
             return
@@ -170,7 +170,7 @@ class Work:
         self.checkpoint.write(fit.tensors(), {"windows": corpus.fitted, "digest": corpus.digest, "failed": self.failed})
 
     def _add(self, batch: Sequence[Window], add: Callable[[list[Inputs]], None]) -> None:
-        """Adds windows; those that fail are named, or passed over."""
+        """Adds windows; those that fail are named in an error, or left out."""
         try:
             add([window.inputs for window in batch])
         except NotFiniteError as error:
@@ -220,7 +220,7 @@ class Work:
 
     def _nothing(self) -> LensError:
         if self.failed:
-            return LensError(f"all {self.failed:,} windows of the texts failed, and none was left to fit on")
+            return LensError(f"all {self.failed:,} windows of the texts failed, and none were left to fit on")
         return self.source.too_short()
 
 

@@ -91,7 +91,7 @@ def rank_among(
     """Ranks tokens by their float32 numbers, among others that also have float32 numbers, and the rest in bfloat16.
 
     Args:
-        logits: (row, vocabulary) bfloat16, for which :func:`ready` has said so; those of the others are far below all others.
+        logits: (row, vocabulary) bfloat16, for which :func:`ready` has said so; others are far below.
         ids: (token,) int64.
         values: (row, token) float32, those of the tokens; a token that is among the others takes its score instead.
         others: (row, candidate) int64, their ids.

@@ -42,7 +42,7 @@ class Survey:
         drawn_ids: (row, draw) int64, tokens that are drawn from the others, in proportion to their powers.
         drawn: (row, draw) float32, their logits.
         is_drawn: (row, draw) bool, whether there was anything to draw.
-        logits: (row, padded vocabulary) bfloat16, those to be scored again are far below all others; None if they are not kept.
+        logits: (row, padded vocabulary) bfloat16, those to be scored again are far below; None if they are not kept.
             Valid until the next pass.
     """
 

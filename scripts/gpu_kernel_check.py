@@ -83,7 +83,7 @@ def not_finite(device: torch.device) -> bool:
 
 
 def machine_code(capability: int) -> dict[str, int]:
-    """Bytes of the kernel's code for GPUs of a capability (90 is an H100's), for each dtype; needs no GPU."""
+    """Bytes of the kernel's code for GPUs of a capability (an H100 has 90), for each dtype; needs no GPU."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 

@@ -52,7 +52,7 @@ def decode_states(
     """Decodes vectors from elsewhere (a probe, a feature, a steering vector) as a lens decodes hidden states.
 
     Each vector goes through the decoder's map, if there is one, and the model's own final norm and head. A direction,
-    unlike a state, has no length of its own. With most final norms that does not matter; with ``norm=None`` it does.
+    unlike a state, has no length of its own. Nearly all final norms do not see it; with ``norm=None`` it matters.
 
     Args:
         model: as for :func:`bauklens.logit_lens`.

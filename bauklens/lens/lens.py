@@ -109,7 +109,7 @@ def logit_lens(
         blocks (str | None): dotted name of the list of blocks, if the one found by running the model is wrong.
         head (str | None): dotted name of the head, if the one found by running the model is wrong.
         measures (str | list[str] | None): names of :data:`bauklens.MEASURES`, or ``"all"``; by default those that the
-            pass over the logits yields almost for free. With ``rank_of_next``, as with targets, all rows are decoded
+            pass over the logits yields at almost no cost. With ``rank_of_next``, as with targets, all rows are decoded
             exactly.
         targets (str | int | list | dict | None): texts and token ids to follow at every layer and position, whether or
             not they are in the top k: their probability, logit and rank, exactly (:class:`bauklens.Target`). A mapping
@@ -122,7 +122,7 @@ def logit_lens(
         track (int): the maximum number of tokens whose probability and rank are kept in every cell besides the top k,
             so that they can be pinned in the viewer: the model's own top tokens at every position, the top tokens of
             any layer at the last position, and the tokens of the text (:class:`bauklens.Tracked`). Fewer are kept if
-            they would take more than 64 MB in all results of a call. 0 keeps none.
+            they would take more than 64 MB in the results of a call. 0 keeps none.
         words (str): for a target of several tokens, ``"whole"``: the probability of all of them, each given those
             before it, which takes one more run of the model per position; ``"first"``: only that of the first. A set
             can contain such a text only with ``"first"``.
@@ -148,7 +148,7 @@ def logit_lens(
         attention (bool | str): True keeps which positions each block attends to, as the mean over its heads
             (:meth:`bauklens.LensResult.attention`; the viewer shades the headings with it); ``"heads"`` keeps each
             head. This takes a second run, with eager attention, so that everything else stays the same, bit for bit.
-            The weights are float16, 64 MB at most in all results of a call: the mean of 30 layers at 1,000 positions,
+            The weights are float16, 64 MB at most in the results of a call: the mean of 30 layers at 1,000 positions,
             or 9 heads each at 350. For a single cell, use :func:`bauklens.attention`.
         on_error (str): what to do when one prompt of a list fails: ``"raise"`` an error that gives its number, or
             ``"skip"`` it, which leaves None in its place.

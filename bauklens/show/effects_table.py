@@ -47,7 +47,7 @@ def effects_page(effects: Effects, title: str | None = None) -> str:
 
 
 def readable(effects: Effects) -> Effects:
-    """The same; if there are very many rows, only the few with the largest effects."""
+    """The same; if there are too many rows, only the few with the largest effects."""
     return effects if len(effects.layers) <= _MOST_ROWS else effects.strongest(_FEW_ROWS)
 
 

@@ -14,7 +14,7 @@ MOST_SHOWN = 40
 
 
 def folded(result: LensResult) -> list[int | Band]:
-    """The columns of a static table: places of columns, and bands if the pictures have very many columns."""
+    """The columns of a static table: places of columns, and bands if the pictures have too many columns."""
     bands = bands_of(result)
     if sum(len(band.columns) for band in bands) <= MOST_SHOWN:
         bands = []

@@ -150,7 +150,7 @@ def save_report(
     """Writes one HTML file with every result, its data and its provenance; the file makes no requests.
 
     Consecutive results for the same tokens share one viewer. If there are several viewers, a table above them has one
-    row per result, with its answer, and opens one viewer at a time. If a table has very many cells, its numbers are
+    row per result, with its answer, and opens one viewer at a time. If a table has too many cells, its numbers are
     rounded to about four digits, and without JavaScript only an excerpt is shown.
 
     Args:

@@ -47,7 +47,7 @@ _KEPT_BITS = 12
 """Bits kept of the 23 in a float32's fraction."""
 
 _FEWER_BITS = 10
-"""The same for very many numbers."""
+"""The same for huge results."""
 
 _BRIEF_BITS = 15
 """The same in a notebook."""

@@ -260,7 +260,7 @@ def _band_cell(
 
 
 def cell_text(text: str, written: Callable[[str], str]) -> str:
-    """A text as a cell shows it, cut if it is very long."""
+    """A text as a cell shows it, cut if it is too long."""
     seen = written(text[: _LONGEST + 1])
     return seen[:_LONGEST] + "…" if len(seen) > _LONGEST else seen
 

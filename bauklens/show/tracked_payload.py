@@ -21,7 +21,7 @@ MOST_COARSE = 12_000_000
 """The most further values with ranks in a page, in a quarter of a byte each; beyond, the last tokens are left out."""
 
 _TAKEN = 4
-"""How many fewer such values a page has for each number beside them, if these are very many."""
+"""How many fewer such values a page has for each number beside them, if these are too many to hold."""
 
 LIMIT = 300
 """The largest rank that a page has roughly."""

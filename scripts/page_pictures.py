@@ -50,6 +50,7 @@ NEEDLE = ". The Space Needle is located in"
 ALONE = ".panel {display: none !important} .body {display: block !important}"  # a viewer without what is at its side
 FRANCE = "The capital of France is not London but"
 COLOSSEUM = "The Colosseum is located in the city of"
+TEXTS = ("token", "predicted")
 PLACES = {
     "countries": [" Germany", " Britain", " France", " Italy", " Spain"],
     "cities": [" Paris", " Berlin", " London", " Rome", " Madrid"],
@@ -108,10 +109,10 @@ def printed(*words: str, columns: int = 100) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # which would be fetched from elsewhere
 
 
-def beside(results: list[Any], **options: Any) -> str:
-    """The page of several results side by side."""
+def several(results: list[Any], shown: str, **options: Any) -> str:
+    """The page of several results, with the tab that is shown: a number, or "beside"."""
     view = bauklens.view(results, **options)
-    return replace(view, state={**view.state, "show": "beside"}).to_html()
+    return replace(view, state={**view.state, "show": shown}).to_html()
 
 
 def annotated() -> str:
@@ -156,7 +157,7 @@ def fitted() -> Page:
     manual = [*topics.values()]
     ridge = bauklens.fit_decoder(model, tokenizer, manual, method="ridge", tokens=2_000, layers=range(4, 29, 4))
     results = lens("The Eiffel Tower is in", decoder=["logit", ridge, "demo"], layers=[*range(4, 29, 4), 29])
-    return Page(beside(results, pins=[" Paris"], width=76), width=760, style=ALONE)
+    return Page(several(results, "beside", pins=[" Paris"], width=76), width=760, style=ALONE)
 
 
 def scored() -> Figure:
@@ -169,7 +170,8 @@ def scored() -> Figure:
 def added() -> Page:
     """What the attention and the MLP of each layer add to the lead of one token over another."""
     results = lens(stream=["hidden", "attention", "mlp"], targets=[" Paris", " Rome"], norm="final")
-    return Page(beside(results, chart="difference", pins=[" Paris", " Rome"]), ".trajectories", scale=2)
+    html = several(results, "1", chart="difference", pins=[" Paris", " Rome"])
+    return Page(html, ".trajectories", style=".trajectories {padding: 6px}", tallest=360, scale=2)
 
 
 def viewed() -> Page:
@@ -185,7 +187,7 @@ def framed() -> Page:
     rows = frame[frame["layer"].isin(["28", "29"]) & (frame["position"] > 4)].iloc[:, :8]
     style = "table {border-collapse: collapse; font: 14px 'DejaVu Sans', sans-serif} th, td {padding: 5px 10px; "
     style += "border-bottom: 1px solid #d5d9df; text-align: right} th {background: #f4f6f8} body {margin: 12px}"
-    table = rows.to_html(index=False, border=0, float_format="{:.4g}".format)
+    table = rows.to_html(index=False, border=0, float_format="{:.4g}".format, formatters=dict.fromkeys(TEXTS, repr))
     return Page(f"<!doctype html><meta charset=utf-8><style>{style}</style>{table}", "table", 1400)
 
 
@@ -211,8 +213,8 @@ def classified() -> Page:
     shape = {"vocab_size": len(demo()[1]), "initializer_range": 0.3, "id2label": {0: "joy", 1: "anger", 2: "fear"}}
     config = BertConfig(**sizes, **shape)
     model = BertForSequenceClassification(config).eval()
-    found = bauklens.logit_lens(model, demo()[1], "What a wonderful day it is", targets=["fear"])
-    return Page(found.to_html(), width=1100, tallest=700)
+    found = bauklens.logit_lens(model, demo()[1], "What a wonderful day it is")
+    return Page(found.to_html(), width=760, style=ALONE)
 
 
 def notebook() -> Page:

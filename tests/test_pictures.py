@@ -29,7 +29,8 @@ def test_a_picture_is_small_and_called_like_its_page(name):
     assert path.stat().st_size <= pictures.LARGEST
     assert any((folder / f"{path.stem}.md").exists() for folder in (DOCS, DOCS / "guide"))
     if path.suffix == ".png":
-        assert Image.open(path).width <= pictures.WIDEST
+        with Image.open(path) as image:
+            assert image.width <= pictures.WIDEST
     else:
         assert not re.search(r"url\((?!#)|(href|src)=.http", path.read_text(encoding="utf-8"))  # fetches nothing
 

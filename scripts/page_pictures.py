@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes docs/pictures: for each page of the documentation one picture of what the page describes.
 
-The package makes each of them as its page says, with the demo model unless the case says otherwise. Charts of figures
-that were measured are drawn from the files in docs. With names, only these pictures are made.
+They are made by calling the package as the page shows, with the demo model unless a function below loads another one.
+Charts of measurements are drawn from the files in docs. If you pass names, only these pictures are made.
 
 \b
 .venv/bin/python scripts/page_pictures.py

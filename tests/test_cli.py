@@ -27,6 +27,7 @@ from bauklens.cli.as_options import as_options
 from bauklens.cli.commands import main
 from bauklens.cli.one_line import OneLineErrors
 from bauklens.cli.option_values import template_of
+from bauklens.cli.output import print_values
 from bauklens.cli.prompt_files import read_prompts
 from bauklens.model import caches, tracedict, tracing
 from bauklens.show.terminal import print_position
@@ -836,3 +837,9 @@ def test_files_are_written_though_no_one_reads_the_table(watched, tmp_path):
     os.close(theirs)
     assert (tmp_path / "page.html").exists()
     assert (tmp_path / "table.csv").exists()
+
+
+def test_values_are_not_coloured_like_their_names(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_values([("model", "tiny")], 8)
+    assert capsys.readouterr().out == "\x1b[36mmodel   \x1b[0mtiny\n"

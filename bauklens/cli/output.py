@@ -28,7 +28,7 @@ def print_values(values: Iterable[tuple[str, str]], width: int) -> None:
 
     console = Console()
     for name, value in values:
-        console.print(Text(name.ljust(width), style="cyan") + Text(printable(value)), soft_wrap=True)
+        console.print(Text.assemble((name.ljust(width), "cyan"), printable(value)), soft_wrap=True)
 
 
 def shown_first(show: Callable[[], object], write_files: Callable[[], object]) -> None:

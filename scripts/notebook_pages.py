@@ -14,7 +14,17 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-ORDER = ("does-it-matter", "change-its-mind", "early-decoding", "gpt2-xl", "embeddings", "practice")
+ORDER = (
+    "does-it-matter",
+    "change-its-mind",
+    "which-lens",
+    "early-decoding",
+    "corpus",
+    "images",
+    "gpt2-xl",
+    "embeddings",
+    "practice",
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -57,7 +67,8 @@ def executed(path: Path) -> Any:
     book = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(book, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
-        client.execute(env=os.environ | {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"})
+        quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
+        client.execute(env=os.environ | quiet | {"HF_HUB_OFFLINE": "1"})
     return book
 
 

@@ -46,6 +46,7 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; white-space: pre-wrap; ov
 .prompt, .anchor-link, .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 table.dataframe { border-collapse: collapse; font-size: 13px; }
 table.dataframe :is(td, th) { padding: 2px 9px; border: 1px solid light-dark(#d5d9df, #333942); text-align: right; }
+.text_cell_render :is(td, th) { padding: 2px 14px 2px 0; text-align: left; vertical-align: top; }
 {{ light }}
 @media (prefers-color-scheme: dark) { {{ dark }} }
 </style>

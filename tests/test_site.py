@@ -43,7 +43,7 @@ SHOWN = {
         "ranks": "image/png",
         "score": r"Scores of logit, demo, ridge .*: 10 texts, .*<th>kl</th>.*<th>24</th>\s*(<td>\d\.\d\d \(\d.*){3}",
         "curves": "image/png",
-        "disclose": r"\ndemo +\[' currency', .*' euro'.*\nridge .*\nthe model itself: \[' most', ' currency', ' euro', ",
+        "disclose": r"\ndemo +\[' currency', .*' euro'.*\nridge .*\nthe model itself: \[' most', ' currency', ",
     },
     "early-decoding": {
         "lens": r"28 ' D' 0\.14\d\d ' Paris' 0\.08\d\d .*29 ' France' 0\.78\d\d ' Paris' 0\.20\d\d ",

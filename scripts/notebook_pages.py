@@ -14,7 +14,17 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-ORDER = ("does-it-matter", "change-its-mind", "early-decoding", "gpt2-xl", "embeddings", "practice")
+ORDER = (
+    "does-it-matter",
+    "change-its-mind",
+    "which-lens",
+    "early-decoding",
+    "corpus",
+    "images",
+    "gpt2-xl",
+    "embeddings",
+    "practice",
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -36,6 +46,7 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; white-space: pre-wrap; ov
 .prompt, .anchor-link, .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 table.dataframe { border-collapse: collapse; font-size: 13px; }
 table.dataframe :is(td, th) { padding: 2px 9px; border: 1px solid light-dark(#d5d9df, #333942); text-align: right; }
+.text_cell_render :is(td, th) { padding: 2px 14px 2px 0; text-align: left; vertical-align: top; }
 {{ light }}
 @media (prefers-color-scheme: dark) { {{ dark }} }
 </style>
@@ -57,7 +68,8 @@ def executed(path: Path) -> Any:
     book = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(book, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
-        client.execute(env=os.environ | {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"})
+        quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
+        client.execute(env=os.environ | quiet | {"HF_HUB_OFFLINE": "1"})
     return book
 
 

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow  # everything that the pages show is run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
+TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]  # whose steps build on each other
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -99,8 +100,23 @@ def reader(tmp_path, monkeypatch):
     return tmp_path
 
 
+def shell_lines(code):
+    """The words of each line that runs here."""
+    lines = [line for line in code.splitlines() if not line.startswith(NOT_RUN_HERE)]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def run_command(words):
+    """Runs a line of bauklens in this process."""
+    assert words[0] == "bauklens", f"nothing here runs {words}"
+    with pytest.raises(SystemExit) as ended:
+        main(words[1:])
+    return ended.value.code
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_runs_and_prints_what_is_shown(page, reader):
+    """In tutorials, the lines of shell run in between, and what they print is shown as well."""
     names, printed = {}, None
     for number, (language, code) in enumerate(blocks(page), 1):
         if language == "python":
@@ -108,24 +124,26 @@ def test_python_runs_and_prints_what_is_shown(page, reader):
             with contextlib.redirect_stdout(said):
                 exec(compile(code, f"{page.name}, block {number}", "exec"), names)
             printed = said.getvalue()
+        elif language == "sh" and page in TUTORIALS and (lines := shell_lines(code)):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                ended = [run_command(words) for words in lines]
+            printed = said.getvalue()
+            assert not any(ended), f"block {number} printed:\n{printed}"
         elif language == "text" and printed is not None:  # before any code, it is a drawing
             shown = code.replace("[", "[[]")
             assert fnmatch.fnmatchcase(printed.strip(), shown.strip()), f"block {number} printed:\n{printed}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in TUTORIALS], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_lines_of_shell_run(page, reader, capfd):
     for language, code in blocks(page):
-        for line in code.splitlines() if language == "sh" else []:
-            words = shlex.split(line, comments=True)
-            if not words or line.startswith(NOT_RUN_HERE):
-                continue
-            assert words[0] == "bauklens", f"nothing here runs {line!r}"
-            with pytest.raises(SystemExit) as ended:
-                main(words[1:])
-            assert ended.value.code == 0, f"{line}\n{capfd.readouterr().err}"
+        for words in shell_lines(code) if language == "sh" else []:
+            assert run_command(words) == 0, f"{words}\n{capfd.readouterr().err}"
             named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in {"-o", "--json", "--csv"}]
-            assert {reader / name for name in named} <= set(reader.iterdir()), line
+            assert {reader / name for name in named} <= set(reader.iterdir()), words
             capfd.readouterr()
 
 

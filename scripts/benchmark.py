@@ -404,6 +404,9 @@ a row, and the second run counts; read the ratios, as machines are noisy. *Floor
 product with the unembedding for every layer, results discarded: a lower bound without leaving something out.
 *Notebook* is the plain way: hooks, the norm, the head, softmax and top-k of every layer at once. Memory is the peak of
 the process above that of the forward pass, the hidden states included.
+
+![Bars of the time of the floor, bauklens, and the notebook's way for 32, 128 and 512 tokens: bauklens stays close to
+the floor, and the notebook's way takes more and more forward passes](pictures/PERFORMANCE.svg)
 """
 
 

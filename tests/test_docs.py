@@ -95,6 +95,12 @@ def reader(tmp_path, monkeypatch):
     return tmp_path
 
 
+def is_shown(printed, code):
+    """Whether a block of text is what was printed, but for spaces at the ends of lines; * stands for what varies."""
+    printed, shown = ("\n".join(map(str.rstrip, text.strip().splitlines())) for text in (printed, code))
+    return fnmatch.fnmatchcase(printed, shown.replace("[", "[[]"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_runs_and_prints_what_is_shown(page, reader):
     names, printed = {}, None
@@ -104,14 +110,19 @@ def test_python_runs_and_prints_what_is_shown(page, reader):
             with contextlib.redirect_stdout(said):
                 exec(compile(code, f"{page.name}, block {number}", "exec"), names)
             printed = said.getvalue()
+        elif language == "sh":
+            printed = None  # what a command prints is compared where it runs
         elif language == "text" and printed is not None:  # before any code, it is a drawing
-            shown = code.replace("[", "[[]")
-            assert fnmatch.fnmatchcase(printed.strip(), shown.strip()), f"block {number} printed:\n{printed}"
+            assert is_shown(printed, code), f"block {number} printed:\n{printed}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_lines_of_shell_run(page, reader, capfd):
+    printed = None
     for language, code in blocks(page):
+        if language == "text" and printed is not None:
+            assert is_shown(printed, code), f"the command printed:\n{printed}"
+        printed = None
         for line in code.splitlines() if language == "sh" else []:
             words = shlex.split(line, comments=True)
             if not words or line.startswith(NOT_RUN_HERE):
@@ -122,7 +133,7 @@ def test_lines_of_shell_run(page, reader, capfd):
             assert ended.value.code == 0, f"{line}\n{capfd.readouterr().err}"
             named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in {"-o", "--json", "--csv"}]
             assert {reader / name for name in named} <= set(reader.iterdir()), line
-            capfd.readouterr()
+            printed = capfd.readouterr().out
 
 
 def test_what_a_comment_says_of_a_value_is_so(reader):

@@ -17,7 +17,6 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 import bauklens
-from bauklens import edits
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "tutorials"
 LOCATED, TOWER = "The Eiffel Tower is located in the city of", "The Eiffel Tower is in the city of"
@@ -58,16 +57,14 @@ def draw_scores(model: Any, tokenizer: Any) -> None:
 
 
 def photograph_lenses(model: Any, tokenizer: Any) -> None:
-    """Takes the screenshots: two lenses of one prompt, and one lens before and after a swap."""
+    """Takes the screenshots: two lenses of one prompt, and one lens."""
     shown: dict[str, Any] = {"layers": range(9, 30, 2), "positions": slice(-5, None)}
     two = bauklens.logit_lens(model, tokenizer, LOCATED, decoder=["logit", "demo"], targets=[" Paris"], **shown)
-    swap = edits.swap("demo", " Paris", " Rome", layers=range(10, 21))
-    shown |= {"decoder": "demo", "targets": [" Paris", " Rome"]}
-    before_after = [bauklens.logit_lens(model, tokenizer, TOWER, edits=each, **shown) for each in (None, swap)]
+    one = bauklens.logit_lens(model, tokenizer, TOWER, decoder="demo", targets=[" Paris", " Rome"], **shown)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
         photograph(browser, two, "two-lenses", 1300, {"width": 88})
-        photograph(browser, before_after, "swap", 1300, {"width": 88})
+        photograph(browser, [one], "paris", 1300, {"width": 88})
         browser.close()
 
 

@@ -293,7 +293,7 @@ def test_the_command_prints_json(folder):
         (("--json", "-", "--csv", "-"), "JSON and CSV cannot both go to standard output"),
         (("--target", "a", "--target", "b"), "--target is given once, or twice"),
         (("--position", "99"), "unknown position 99"),
-        (("-o", "nowhere/out.html"), "no folder"),
+        (("-o", "nowhere/out.html"), "does not exist"),
     ],
 )
 def test_the_command_refuses_in_one_line(folder, words, said):

@@ -486,7 +486,7 @@ class TestResult:
             (lambda data: data.update(format="x"), "not an evaluation: looked for format"),
             (lambda data: data.update(version=2), "has version 2; this bauklens reads version 1"),
             (lambda data: data.pop("ks"), "has no 'ks'"),
-            (lambda data: data.update(ks=[0]), "looked for a number from 1 on"),
+            (lambda data: data.update(ks=[0]), "looked for a number from 1 to"),
             (lambda data: data.update(ks=[5, 1]), "not ascending"),
             (lambda data: data.update(sets=[]), "is empty"),
             (lambda data: data.update(decoders=["a", "a"]), "the same name"),

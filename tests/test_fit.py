@@ -107,5 +107,5 @@ def test_texts_are_the_same_for_a_seed_and_leave_the_random_state(gpt2):
 
 def test_a_model_without_a_token_that_begins_a_text_is_refused(gpt2):
     gpt2.config.bos_token_id = gpt2.config.eos_token_id = None
-    with pytest.raises(LensError, match="names no token that begins a text"):
+    with pytest.raises(LensError, match="has no token that begins a text"):
         own_texts(gpt2, 1, 4)

@@ -259,7 +259,7 @@ class TestSettings:
             gpt2, None, PROMPT, max_new_tokens=3, repetition_penalty=2.0, do_sample=True, temperature=0.7, seed=0
         )
         assert lens.notes[0].startswith(
-            "The model's generation settings: no_repeat_ngram_size 2; options of generate: repetition_penalty 2.0, "
+            "The model's generation settings: no_repeat_ngram_size 2; the options of generate: repetition_penalty 2.0, "
             "do_sample True, temperature 0.7. A generated"
         )
         assert lens.provenance["generation settings"] == {"no_repeat_ngram_size": 2}
@@ -280,7 +280,7 @@ def test_an_option_without_generation_is_a_mistake(gpt2):
 
 def test_top_k_is_told_apart_from_topk(gpt2):
     sampling = {"max_new_tokens": 2, "do_sample": True, "seed": 0, "top_k": 7}
-    with pytest.warns(UserWarning, match=r"top_k=7 is an option of generate, .*the table keeps 5 tokens per cell"):
+    with pytest.warns(UserWarning, match=r"top_k=7 is an option of generate .*the table keeps 5 tokens per cell"):
         assert bauklens.logit_lens(gpt2, None, PROMPT, **sampling).topk == 5
     with warnings.catch_warnings():
         warnings.simplefilter("error")

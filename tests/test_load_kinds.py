@@ -195,7 +195,7 @@ class TestAdapters:
         config.num_hidden_layers = 2
         LlamaForCausalLM(config).save_pretrained(base / "shallow")
         with pytest.raises(
-            bauklens.LensError, match=r"has weights for model\.layers\.2\..* of which LlamaForCausalLM has"
+            bauklens.LensError, match=r"has weights for model\.layers\.2\..* which LlamaForCausalLM does not have"
         ):
             bauklens.load(base / "run" / "checkpoint-10", base=base / "shallow", device="cpu")
 
@@ -204,7 +204,7 @@ class TestAdapters:
         config = LlamaForCausalLM.from_pretrained(base / "base").config
         config.num_hidden_layers = 4
         LlamaForCausalLM(config).save_pretrained(base / "deep")
-        with pytest.raises(bauklens.LensError, match=r"has no model\.layers\.3\..* and \d+ others: pass base="):
+        with pytest.raises(bauklens.LensError, match=r"lacks model\.layers\.3\..* and \d+ others: pass base="):
             bauklens.load(base / "run" / "checkpoint-10", base=base / "deep", device="cpu")
 
     def test_one_of_a_wider_model(self, base):

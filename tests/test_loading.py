@@ -247,7 +247,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("device", ["cuda:99", "quantum", "meta:x"])
     def test_devices(self, device):
-        with pytest.raises(bauklens.LensError, match=f"no device '{device}' here: pass cpu"):
+        with pytest.raises(bauklens.LensError, match=f"device '{device}' is not available here: pass cpu"):
             bauklens.load("demo", device=device)
 
     @pytest.mark.parametrize("dtype", ["float33", "int8", "nn", torch.int8])

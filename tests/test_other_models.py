@@ -632,7 +632,7 @@ class TestPadding:
         [
             ({"attention_mask": "1"}, "attention_mask is a str"),
             ({"attention_mask": 1}, "attention_mask is a int"),
-            ({"position_ids": -torch.arange(7)[None]}, "does not run on input_ids, position_ids"),
+            ({"position_ids": -torch.arange(7)[None]}, "does not run with only input_ids, position_ids"),
             ({"attention_mask": torch.tensor(1)}, r"has shape \(\)"),
         ],
     )
@@ -683,7 +683,7 @@ class TestImagesThatAreMissing:
     def test_a_model_that_cannot_run_on_text(self):
         model = image_text.build("blip-2")
         with pytest.raises(
-            bauklens.LensError, match=r"does not run on only input_ids: .*; pass what else its forward needs"
+            bauklens.LensError, match=r"does not run with only input_ids: .*; pass what else its forward needs"
         ):
             bauklens.logit_lens(model, None, IDS)
 

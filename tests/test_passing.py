@@ -163,7 +163,7 @@ def test_an_encoder_decoder():
     ("options", "reason"),
     [
         ({"stream": "delta"}, "the stream 'delta' is computed from what blocks take and return"),
-        ({"stream": ["hidden", "mlp"]}, "the stream 'mlp' is made"),
+        ({"stream": ["hidden", "mlp"]}, "the stream 'mlp' is computed"),
         ({"attention": True}, "attention= uses the states again"),
         ({"edit_output": lambda output, layer: None}, r"edit_output would act twice \(pass edits= instead\)"),
         ({"layers": [1, 0]}, "layers= are not in the order of the model"),
@@ -183,7 +183,9 @@ def test_whole_words_need_them():
 
 
 def test_states_of_another_shape_are_kept():
-    with pytest.raises(bauklens.LensError, match=r"as the states of \w+ are not \(position, hidden\): leave it out"):
+    with pytest.raises(
+        bauklens.LensError, match=r"because the states of \w+ are not \(position, hidden\): leave it out"
+    ):
         bauklens.logit_lens(test_coverage.build("cpmant"), None, PROMPT, keep_states=False)
 
 

@@ -82,7 +82,7 @@ class TestSpecialTokens:
         tokenizer.backend_tokenizer.post_processor = pair
         ids = tokenizer("?!the city")["input_ids"]
         (note,) = prompt_notes(tokenizer, ids, begins=None, is_text=True)
-        assert note.startswith("The prompt begins with ?! twice, as")
+        assert note.startswith("The prompt begins with ?! twice, because")
 
     def test_the_end_of_a_text_is_said(self, gpt2):
         tokenizer = tokenizer_with(eos=True)

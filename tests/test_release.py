@@ -137,7 +137,7 @@ def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
 
 def test_the_version_is_the_same_everywhere():
     assert f"version: {bauklens.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1] in {
+    assert re.search(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1] in {
         bauklens.__version__,
         "Unreleased",
     }

@@ -481,7 +481,7 @@ def test_qualities_are_checked_and_unknown_ones_ignored():
     for wrong, message in (
         ({0: {"calibration": 1.5}}, "the calibration of layer 0 is 1.5: it must be a number from 0 to 1"),
         ({0: {"causal": float("nan")}}, "the causal of layer 0 is nan: it must be a number"),
-        ({0: {"kl_low": -1}}, "the kl_low of layer 0 is -1: it must be a number from 0 on"),
+        ({0: {"kl_low": -1}}, "the kl_low of layer 0 is -1: it must be a number of 0 or more"),
         ({7: {"kl": 1}}, "layer 7 has a quality, but no map"),
     ):
         with pytest.raises(LensError, match=re.escape(message)):

@@ -473,7 +473,7 @@ class TestInputs:
 
     def test_a_column_called_model_has_no_place_beside_several_models(self, tmp_path):
         write_model(tmp_path / "run" / "a")
-        with pytest.raises(LensError, match="both the input and the output have a column 'model'"):
+        with pytest.raises(LensError, match="both the list and the output have a column 'model'"):
             bauklens.sweep([{"prompt": "x", "model": "y"}], tmp_path / "out", str(tmp_path / "run" / "*"))
 
     @pytest.mark.parametrize(

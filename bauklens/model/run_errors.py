@@ -29,7 +29,7 @@ def explaining_missing_inputs(model: nn.Module, inputs: Inputs) -> Iterator[None
         if isinstance(error, IndexError) and not inputs.extra:
             raise LensError(f"{kind} does not run on this prompt of {inputs.count} tokens: {error!s:.300}") from error
         raise LensError(
-            f"{kind} does not run on only {given}: {error!s:.300}; pass what else its forward needs, "
+            f"{kind} does not run with only {given}: {error!s:.300}; pass what else its forward needs, "
             "such as pixel_values=, or what its processor returns"
         ) from error
 

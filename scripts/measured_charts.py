@@ -40,7 +40,7 @@ def performance() -> Figure:
     runs = json.loads((DOCS / "performance.json").read_text(encoding="utf-8"))
     runs = [run for run in runs if run["model"] == "demo" and run["tokens"] <= 512]
     named = {
-        "floor": "floor: and a bfloat16 product a layer",
+        "floor": "floor: plus one bfloat16 product per layer",
         "bauklens": "bauklens, with its measures",
         "notebook": "notebook: softmax of everything",
     }

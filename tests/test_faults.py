@@ -6,6 +6,7 @@ from tests.processes import ROOT, python
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_errors_interrupts_and_own_calls():
     """In a process of its own: pytest's and hypothesis's own functions are not to be interrupted."""
     ran = python("-m", "tests.faults", "60", cwd=ROOT)

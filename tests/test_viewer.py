@@ -123,7 +123,7 @@ class TestOverview:
         assert place.text_content() == "layer 4, position 7"
         for _ in range(4):  # of 39 positions four are surprising, here the first ones that are alike
             page.keyboard.press("Shift+N")
-        assert page.locator(".jumps [role=status]").text_content() == "none before"
+        assert page.locator(".jumps [role=status]").text_content() == "none before this"
         page.locator(".jumps select").select_option("entropy")
         page.get_by_role("button", name="next surprise").click()
         assert "position" in place.text_content()

@@ -113,8 +113,8 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", default="demo", show_default=True, help="A model on this machine: demo, or a folder.")
 @click.option("--tokens", multiple=True, default=(16, 128, 512), show_default=True, help="Lengths of prompts.")
-@click.option("--rounds", default=5, show_default=True)
-@click.option("--looks", default=2000, show_default=True, help="How many looks to measure the memory over.")
+@click.option("--rounds", default=15, show_default=True)
+@click.option("--looks", default=200, show_default=True, help="How many looks to measure the memory over.")
 @click.option("--pages", default=20, show_default=True, help="How many pages ask at once.")
 @click.option("--docs", is_flag=True, help="Write the table to docs/PERFORMANCE.md.")
 def main(model: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: int, docs: bool) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.test_viewer import rising
 
-pytestmark = pytest.mark.slow  # servers share their user's settings: tests/scheduling.py
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # servers share their user's settings: tests/scheduling.py
 
 CELLS = [
     "import bauklens\none = bauklens.LensResult.load('one.safetensors')",
@@ -163,7 +163,6 @@ def test_a_notebook_holds_the_viewer_once_and_every_output_works_also_after_a_re
     fresh.context.close()
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_notebook_7(browser, folder):
     """It looks at keys before the viewer does, and would delete a cell upon "d", "d"."""

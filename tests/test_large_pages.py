@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from bauklens import Target
 from scripts.viewer_cases import Case, lens_of, pins_of
 
-pytestmark = pytest.mark.slow  # millions of numbers
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # millions of numbers
 
 
 def numbers_of(page: str, name: str) -> np.ndarray:

@@ -34,7 +34,7 @@ FLOWS = [
     "without the token it says what to open",
 ]
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def live(demo):
         yield live
 
 
-@pytest.fixture(scope="module", params=["chrome", pytest.param("firefox", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=["chrome", "firefox"])
 def went(request, tmp_path_factory, live):
     """What the flows said of themselves in a browser: {flow: error or None}."""
     path = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)

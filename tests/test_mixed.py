@@ -440,6 +440,7 @@ def test_bad_arguments(argument, message):
         bauklens.logit_lens(wide_model("llama", "plain"), None, PROMPT, **argument)
 
 
+@pytest.mark.long
 def test_the_demo_model_on_a_page_of_text(numbers, always_pays, demo):
     """Against the exact way and against a plain softmax of every logit, at every place."""
     model, tokenizer = demo

@@ -36,7 +36,7 @@ export function stage(view) {
       edge.draw();
       legend.replaceChildren(...explained(table.lenses));
       if (isNew || changesPlaces(view.state, before)) show(table, false);
-      if (!before && !view.isPlaced && isNearlySeen(table.element)) table.element.scrollLeft = 0;
+      if (!before && !view.isPlaced && panes.length === 1 && isNearlySeen(table.element)) table.element.scrollLeft = 0;
     }
     if (!moved) align();
   }

@@ -1,5 +1,7 @@
 """What a model says after edits and their controls: all at once as one after another."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -143,3 +145,27 @@ def test_a_hook_of_the_caller_sees_one_prompt_at_a_time(llama):
 def test_a_control_that_breaks_the_model_is_named(llama):
     with pytest.raises(LensError, match=r"an edit at layer 1: steer.*pass a smaller strength"):
         controls_of(llama, edits.steer(None, ONE, strength=1e39, layers=1), 3)
+
+
+@pytest.mark.parametrize("controls", [0, 1, 7])
+@pytest.mark.parametrize("wanted", [3, -1])
+def test_a_result_is_shown_as_pandas_would_show_it_but_without_it(controls, wanted, monkeypatch):
+    drawn = np.random.default_rng(controls)
+    top = {"clean": np.array([1, 2]), "edited": np.array([3, 3]), "control": drawn.integers(1, 4, (controls, 2))}
+    found = bauklens.Intervention(
+        "made",
+        ("a", "b"),
+        ([], []),
+        ((" x", " <y>"),) * 2,
+        np.array([wanted, wanted]),
+        top,
+        {"clean": np.full((2, 2), 0.5), "edited": drawn.random((2, 2)), "control": drawn.random((controls, 2, 2))},
+        {1: "a", 2: "b", 3: "c"},
+    )
+    table = found.summary().round(3).to_string()
+    assert found.to_frame().shape == (2 * (2 + controls), 5)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert repr(found).partition("\n")[2] == table
+    assert "<th>p(&#39; &lt;y&gt;&#39;)</th>" in found._repr_html_()
+    with pytest.raises(bauklens.LensError, match="pip install pandas"):
+        found.summary()

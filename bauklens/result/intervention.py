@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
+
+from bauklens.optional import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +73,12 @@ class Intervention:
 
         For the controls, it is the mean over them, with one row for each end of the middle 95 %.
         """
-        import pandas as pd
+        rows = self._rows()
+        columns = {name: [row[name] for row in rows.values()] for name in next(iter(rows.values()))}
+        return data_frame(columns).set_axis(list(rows), axis="index")
 
+    def _rows(self) -> dict[str, dict[str, float]]:
+        """Condition -> the columns of the summary."""
         rows: dict[str, dict[str, float]] = {}
         for condition in (CLEAN, EDITED):
             rows[condition] = {**self.shares(condition), **self._means(self.probability[condition])}
@@ -81,12 +88,10 @@ class Intervention:
             rows[called] = {name: float(np.mean(value)) for name, value in each.items()}
             for name, percent in (("2.5 %", 2.5), ("97.5 %", 97.5)):
                 rows[f"controls, {name}"] = {key: _percentile(value, percent) for key, value in each.items()}
-        return pd.DataFrame.from_dict(rows, orient="index")
+        return rows
 
     def to_frame(self) -> "pd.DataFrame":
         """One row per prompt and condition: its most probable token, and the probability of each target."""
-        import pandas as pd
-
         rows = []
         for place, prompt in enumerate(self.prompts):
             runs = [
@@ -102,7 +107,7 @@ class Intervention:
                 rows.append(
                     {"prompt": prompt, "condition": condition, "top": self.vocabulary[int(top[place])], **named}
                 )
-        return pd.DataFrame(rows)
+        return data_frame({name: [row[name] for row in rows] for name in rows[0]})
 
     @property
     def _names(self) -> list[str]:
@@ -116,13 +121,44 @@ class Intervention:
 
     def __repr__(self) -> str:
         one = "1 prompt" if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
-        return f"<Intervention of {self.model}: {one}, {self.controls} controls>\n{self.summary().round(3).to_string()}"
+        return f"<Intervention of {self.model}: {one}, {self.controls} controls>\n{_as_text(self._rows())}"
 
     def _repr_html_(self) -> str:
-        return str(self.summary().to_html(float_format="{:.3f}".format, na_rep=""))
+        rows = self._rows()
+        heads = Markup("").join(Markup("<th>{}</th>").format(name) for name in ["", *next(iter(rows.values()))])
+        lines = [
+            Markup("<tr><th>{}</th>{}</tr>").format(
+                name, Markup("").join(Markup("<td>{}</td>").format(_as_cell(value)) for value in row.values())
+            )
+            for name, row in rows.items()
+        ]
+        return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(
+            heads, Markup("").join(lines)
+        )
 
 
 Intervention.__module__ = "bauklens"
+
+
+def _as_cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _as_text(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Rows as text, each column with as many digits as it needs, but no more than three."""
+    columns = [["", *rows]]
+    for name in next(iter(rows.values())):
+        values = [float(np.round(row[name], 3)) for row in rows.values()]
+        digits = max(
+            (len(f"{each:.3f}".rstrip("0").partition(".")[2]) for each in values if not np.isnan(each)), default=1
+        )
+        columns.append([name, *("NaN" if np.isnan(each) else f"{each:.{max(digits, 1)}f}" for each in values)])
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
+        for first, *cells in lines
+    )
 
 
 def _percentile(value: Any, percent: float) -> float:

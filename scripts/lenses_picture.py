@@ -4,13 +4,11 @@
 .venv/bin/python scripts/lenses_picture.py docs/lenses.png
 """
 
-import base64
-import json
 import sys
 import tempfile
 from pathlib import Path
 
-from picture import chromium_path
+from picture import chromium_path, tables_of
 from playwright.sync_api import sync_playwright
 
 import bauklens
@@ -28,16 +26,7 @@ def main(picture: Path, scheme: str = "light") -> None:
         page = Path(folder) / "lenses.html"
         bauklens.save_report(lenses, page)
         chromium = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"])
-        size = {"width": 1400, "height": 1200}
-        tab = chromium.new_page(viewport=size, device_scale_factor=1.5, color_scheme=scheme)  # type: ignore[arg-type]
-        state = base64.urlsafe_b64encode(json.dumps(STATE).encode()).decode().rstrip("=")
-        tab.goto(f"{page.as_uri()}#lens-0={state}")
-        tables = tab.locator("figure.mounted .stage").first
-        tables.wait_for()
-        for scroller in tables.locator(".frame > :first-child").all():
-            scroller.evaluate("element => element.scrollLeft = element.scrollWidth")
-        tab.wait_for_timeout(500)
-        tables.screenshot(path=picture)
+        picture.write_bytes(tables_of(chromium, page, 1400, STATE, scheme))
         chromium.close()
 
 

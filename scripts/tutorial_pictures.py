@@ -4,15 +4,13 @@
 .venv/bin/python scripts/tutorial_pictures.py
 """
 
-import base64
 import io
-import json
 import tempfile
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
-from picture import chromium_path
+from picture import chromium_path, tables_of
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
@@ -33,16 +31,7 @@ def photograph(browser: Browser, lenses: list[Any], name: str, width: int, state
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "lenses.html"
         bauklens.save_report(lenses, page)
-        tab = browser.new_page(viewport={"width": width, "height": 1000}, device_scale_factor=1.5, color_scheme="light")
-        told = base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
-        tab.goto(f"{page.as_uri()}#lens-0={told}")
-        tables = tab.locator("figure.mounted .stage").first
-        tables.wait_for()
-        for scroller in tables.locator(".frame > :first-child").all():
-            scroller.evaluate("element => element.scrollLeft = element.scrollWidth")
-        tab.wait_for_timeout(500)
-        write_small(tables.screenshot(), FOLDER / f"{name}.png")
-        tab.close()
+        write_small(tables_of(browser, page, width, state), FOLDER / f"{name}.png")
 
 
 def draw_scores(model: Any, tokenizer: Any) -> None:

@@ -12,7 +12,8 @@ from bauklens.decoders.fit.mean_field_fit import MeanFieldFit
 from bauklens.decoders.fit.ridge import RidgeFit
 from bauklens.decoders.fit.source import Source
 from bauklens.decoders.fit.states import Fitted
-from bauklens.decoders.fit.tuned import Training, TunedFit
+from bauklens.decoders.fit.trained_maps import Training
+from bauklens.decoders.fit.tuned import TunedFit
 from bauklens.decoders.fit.wanted import Wanted
 from bauklens.decoders.learned import LearnedDecoder
 from bauklens.decoders.texts import Window

@@ -1,6 +1,7 @@
 """The viewer on paper, in forced colours, and on a phone."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -343,6 +344,12 @@ class TestOpening:
         cell(page, 27, 1).click()
         page.keyboard.press("End")
         assert page.get_by_role("grid").evaluate("each => each.scrollLeft") > 0
+
+    def test_tables_side_by_side_open_at_what_the_model_says_next(self, shown):
+        page = shown([ten(), replace(ten(), decoder="other")], width=900)
+        assert page.get_by_role("button", name="side by side").get_attribute("aria-pressed") == "true"
+        ends = "all => all.map((e) => e.scrollLeft > 0 && e.scrollLeft + e.clientWidth + 1 >= e.scrollWidth)"
+        assert page.get_by_role("grid").evaluate_all(ends) == [True, True]
 
     def test_a_long_table_opens_at_what_the_model_says_next(self, shown):
         page = shown([made(12, 80, 2)], width=900)

@@ -17,7 +17,6 @@ pytestmark = [
 ]  # a single process builds the site and runs all of them: tests/scheduling.py
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 VIEWER = r'<figure class="bauklens'
 
@@ -143,26 +142,8 @@ def test_a_notebook_shows_what_it_speaks_of(site, name):
         assert re.search(expected, said[cell], re.DOTALL), f"{cell} showed:\n{said[cell][:2000]}"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_stored_without_outputs(path):
-    import nbformat  # which takes seconds
-
-    book = nbformat.read(path, as_version=4)
-    nbformat.validate(book)
-    assert path.stem in SHOWN
-    for cell in book.cells:
-        assert not cell.get("outputs")
-        assert cell.get("execution_count") is None
-
-
-def test_from_a_lens_to_a_swap_its_control_and_its_effect_takes_few_lines():
-    import nbformat  # which takes seconds
-
-    book = nbformat.read(ROOT / "notebooks" / "does-it-matter.ipynb", as_version=4)
-    lines = [
-        line for cell in book.cells if cell.cell_type == "code" for line in cell.source.splitlines() if line.strip()
-    ]
-    assert len(lines) < 25
+def test_every_notebook_is_looked_at():
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == set(SHOWN)
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -212,20 +193,3 @@ def test_every_page_of_the_site_asks_for_nothing_elsewhere(site, address, browse
             break
     page.locator(".md-search-result__link").first.wait_for(timeout=60_000)
     context.close()
-
-
-def test_the_picture_of_the_architecture_is_that_of_the_imports():
-    code = "import draw_architecture as d\nassert d.PICTURE.read_text() == d.drawn()"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True)
-    assert ran.returncode == 0, f"run scripts/draw_architecture.py\n{ran.stderr}"
-
-
-def test_every_module_of_the_picture_is_within_its_box():
-    drawing = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
-    boxes, lowest = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="(\d+)"', drawing), {}
-    for x, y in re.findall(r'<text class="small" x="([\d.]+)" y="([\d.]+)"', drawing):
-        above = [box for box in boxes if float(box[0]) + float(box[2]) / 2 == float(x) and float(box[1]) < float(y)]
-        box = max(above, key=lambda each: float(each[1]))
-        lowest[box] = max(float(y), lowest.get(box, 0))
-    assert len(lowest) == len(boxes)
-    assert all(y < float(box[1]) + float(box[3]) for box, y in lowest.items())

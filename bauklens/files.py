@@ -18,7 +18,7 @@ def is_there(path: str | Path) -> bool:
     """
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # longer than any file's name, say, or with a NUL
+    except (OSError, ValueError):  # for example a name that is too long, or has a NUL
         return False
 
 
@@ -99,7 +99,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.chmod(stat.S_IMODE(own if mode is None else mode))  # whoever wrote it may have made it anew
+        beside.chmod(stat.S_IMODE(own if mode is None else mode))  # the writer may have created the file again
         beside.replace(path)
     except OSError as error:
         raise LensError(f"cannot write {path}: {error.strerror or error}") from None

@@ -50,7 +50,7 @@ def csv_text(frame: "pandas.DataFrame") -> str:
         if frame[name].dtype.kind not in "biuf":
             safe[name] = frame[name].astype(object).map(_not_a_formula)
     safe = safe.rename(columns=_not_a_formula)
-    quoted = safe.to_csv(index=False, lineterminator="\r\n")  # so that a text with either of these is quoted
+    quoted = safe.to_csv(index=False, lineterminator="\r\n")  # so that a text with \r or \n is quoted
     return _QUOTED_OR_END.sub(lambda found: found[1] or "\n", quoted)
 
 

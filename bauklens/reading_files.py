@@ -35,10 +35,10 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE, most: int | None =
             it.
     """
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a pipe, without waiting for its writer
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # do not wait for the writer of a pipe
     except OSError as error:
         raise LensError(str(error.strerror)) from None
-    except ValueError as error:  # a NUL in its name
+    except ValueError as error:  # the name has a NUL
         raise LensError(str(error)) from None
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode):
@@ -60,7 +60,7 @@ def require_regular(path: str | Path) -> None:
         mode = Path(path).stat().st_mode
     except OSError as error:
         raise LensError(str(error.strerror)) from None
-    except ValueError as error:  # a NUL in its name
+    except ValueError as error:  # the name has a NUL
         raise LensError(str(error)) from None
     if not stat.S_ISREG(mode):
         raise LensError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
@@ -93,7 +93,7 @@ def is_pipe(path: str | Path) -> bool:
     """Whether there is a pipe at a path."""
     try:
         return Path(path).is_fifo()
-    except (OSError, ValueError):  # no path can be called so
+    except (OSError, ValueError):  # no path can have this name
         return False
 
 

@@ -114,7 +114,7 @@ class _Handlers:
         _handle_unless_inside_another()
 
     def _give_back(self) -> None:
-        for number, handler in reversed(self._before.items()):  # Ctrl-C, the likeliest to come, is the last
+        for number, handler in reversed(self._before.items()):  # Ctrl-C, the most likely, comes last
             if signal.getsignal(number) is self:
                 signal.signal(number, handler)
 

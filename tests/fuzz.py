@@ -182,7 +182,7 @@ def show(lens: LensResult, folder: Path) -> None:
         assert LensResult.load(folder / f"again{suffix}") == lens, f"{suffix} changes it"
     assert pickle.loads(pickle.dumps(lens)) == lens, "pickling changes it"
     for may_be_refused in (lens.to_logitlenskit, lambda: show_compared(lens, unseen)):
-        with suppress(LensError):  # there may be no block, or no token in common
+        with suppress(LensError):  # the models may share no block or token
             may_be_refused()
 
 

@@ -4,9 +4,11 @@ python -m tests.prose docs/guide/viewer.md bauklens/show   # prints where, and w
 """
 
 import ast
+import io
 import json
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,13 +66,16 @@ def _without_code(text: str) -> str:
 
 
 def _of_python(text: str) -> Iterator[Piece]:
-    """Docstrings, and all other texts that have more than one word."""
+    """Docstrings, all other texts that have more than one word, and comments."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr):
             joined = "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in node.values)
             yield node.lineno, _without_code(joined)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             yield node.lineno, _without_code(node.value)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], _without_code(token.string.lstrip("# "))
 
 
 def _of_javascript(text: str) -> Iterator[Piece]:

@@ -101,7 +101,7 @@ def test_those_of_about_the_same_length_run_together(gpt2):
     ran.clear()
     bauklens.logit_lens(gpt2, None, PROMPTS)
     alone, others = [(1, 1), (1, 7)], [(2, 4), (3, 10), (1, 20)]
-    assert sorted(ran) == sorted([*others, *alone])  # the shortest of each batch runs alone as well
+    assert sorted(ran) == sorted([*others, *alone])  # the shortest of each batch is also run by itself
 
 
 def test_where_a_hook_of_the_caller_may_look_each_runs_alone(gpt2):

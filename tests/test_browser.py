@@ -200,7 +200,7 @@ def test_the_table_scrolls_inside_its_own_box_with_its_headers_in_sight(show, wi
     assert moved["scrolled"] == [True, True]
     assert 0 <= moved["top"] <= 2
     assert 0 <= moved["left"] <= 2
-    assert 0 <= moved["bottom"] <= 20  # a scroll bar may stand there
+    assert 0 <= moved["bottom"] <= 20  # room for a scroll bar
 
 
 def test_hostile_texts_run_nothing_and_break_nothing(show):

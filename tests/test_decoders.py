@@ -254,7 +254,7 @@ class TestSeveral:
         alone = [logit_lens(gpt2, None, PROMPT, decoder=each) for each in decoders]
         calls = []
         pass_output_through(block_list(gpt2)[0], lambda *_: calls.append(1))
-        logit_lens(gpt2, None, PROMPT)  # which looks at the changed model anew
+        logit_lens(gpt2, None, PROMPT)  # reads the changed model again
         calls.clear()
         together = logit_lens(gpt2, None, PROMPT, decoder=decoders)
         assert len(calls) == 1

@@ -461,7 +461,7 @@ def held():
         slow = Slow(model.transformer.h[0].mlp)
         slow.open.set()
         model.transformer.h[0].mlp = slow
-        Client(live).events("/look", {"prompt": "the"})  # it is looked at anew
+        Client(live).events("/look", {"prompt": "the"})  # it is read again
         slow.begun.clear()
         slow.open.clear()
         yield live, slow

@@ -215,7 +215,7 @@ class TestTwoModels:
             both = Thread(target=take, args=named, kwargs={"before": waits, "after": Event()}, daemon=True)
             both.start()
             assert waits.wait(10)
-            time.sleep(0.3)  # until it stands before the first
+            time.sleep(0.3)  # until it is before the first
             alone = Thread(target=take, args=[second], kwargs={"before": Event(), "after": took_second}, daemon=True)
             alone.start()
             assert took_second.wait(10)

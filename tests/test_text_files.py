@@ -28,7 +28,7 @@ def test_running_text_is_cut_into_blocks_of_whole_lines(tmp_path):
     blocks = list(texts)
     assert "".join(blocks) == whole
     assert all(8_000 <= len(block) < 8_100 and block.endswith("\n") for block in blocks[:-1])
-    assert list(texts) == blocks  # read anew
+    assert list(texts) == blocks  # read again
 
 
 def test_a_line_without_end_is_cut_at_words(tmp_path):

@@ -11,7 +11,7 @@ from bauklens.lens.options import OPTIONS
 
 _VALUE = r"""'[^']*'|"[^"]*"|\[[^\[\]]*\]|\{[^{}]*\}|-?\w+(?:\.\d+)?|"""
 _NAMED = re.compile(
-    r"""(?P<apart>\w\([^()]*\)|(?<!\w)'[^']*'(?!\w)|"[^"]*")"""  # a call in Python, or what someone wrote
+    r"""(?P<apart>\w\([^()]*\)|(?<!\w)'[^']*'(?!\w)|"[^"]*")"""  # a call in Python, or a quoted value
     rf"""|(?<![\w./-])(?P<name>[a-z][a-z_]*)(?:=(?P<value>{_VALUE}))?(?![\w/=(]|\.\w)"""
 )
 _TWICE = re.compile(r"(--[\w-]+) \(\1\)")

@@ -26,7 +26,7 @@ def standard_error_held_back() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     before = sys.stderr
-    on_terminal = before is not None and before.isatty()  # asked now: soon its descriptor is that of the file
+    on_terminal = before is not None and before.isatty()  # ask now: below, its descriptor becomes that of the file
     with held, os.fdopen(shown, "w", buffering=1, errors="backslashreplace") as terminal:
         os.dup2(held.fileno(), _STANDARD_ERROR)
         if on_terminal:

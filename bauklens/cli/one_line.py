@@ -21,7 +21,7 @@ class OneLineErrors(click.Group):
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Runs the command and ends the process with its status."""
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a pipe may have an encoding without ␣
+            if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack ␣
                 stream.reconfigure(errors="backslashreplace")
         with standard_error_held_back() as forget:
             status, message = self._ended(*args, **options)

@@ -36,7 +36,7 @@ def shown_first(show: Callable[[], object], write_files: Callable[[], object]) -
     unread: BaseException | None = None
     try:
         show()
-    except (OSError, SystemExit) as error:  # a disk is full, or the reader of a pipe is gone, which rich ends with
+    except (OSError, SystemExit) as error:  # the disk is full, or the reader of a pipe is gone (rich raises SystemExit)
         unread = error
     write_files()
     if unread is not None:

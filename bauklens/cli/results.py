@@ -37,6 +37,6 @@ def _named(path: str, decoders: Sequence[str]) -> list[str]:
     whole = Path(path)
     plain = [re.sub(r"[^\w.]+", "-", decoder).strip("-.")[:80] or "decoder" for decoder in decoders]
     apart = [name if plain.count(name) == 1 else f"{name}-{place}" for place, name in enumerate(plain, 1)]
-    if len({name.casefold() for name in apart}) < len(apart):  # so that no file is written over another
+    if len({name.casefold() for name in apart}) < len(apart):  # two would overwrite each other
         apart = [f"{name}-{place}" for place, name in enumerate(plain, 1)]
     return [str(whole.with_name(f"{whole.stem}-{name}{whole.suffix}")) for name in apart]

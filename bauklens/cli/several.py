@@ -42,7 +42,7 @@ def compare(
 
     Example: bauklens compare "The Eiffel Tower is in" "The Space Needle is in" -o compared.html
     """
-    del look  # there is one only
+    del look  # these pages have only one look
     require_page(output)
     require_each_writable(output, csv_path)
     if (other is None) == (other_model is None):
@@ -129,7 +129,7 @@ def summarize(
 
     Example: bauklens summarize prompts.txt -o summary.html
     """
-    del look  # there is one only
+    del look  # these pages have only one look
     require_page(output)
     require_each_writable(output, csv_path)
     prompts = read_prompts(file)

@@ -101,7 +101,7 @@ class _Texts:
         for number, line in self._lines(_LONGEST):
             if not line.strip():
                 continue
-            if not line.endswith("\n") and len(line.encode("utf-8")) > _LONGEST - 4:  # of a last character that was cut
+            if not line.endswith("\n") and len(line.encode("utf-8")) > _LONGEST - 4:  # the last character may be cut
                 raise LensError(f"{self._called}, line {number}: it is longer than {_LONGEST >> 20} MiB")
             try:
                 entry = parse_json(line)
@@ -121,7 +121,7 @@ class _Texts:
                         found = text.as_py() or ""
                         number += 1
                         yield found
-            except (OSError, ValueError, KeyError, MemoryError) as error:  # those of Arrow are of these kinds
+            except (OSError, ValueError, KeyError, MemoryError) as error:  # Arrow's errors are of these kinds
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise LensError(f"cannot read {self._called} after row {number}: {first:.200}") from None
 

@@ -62,6 +62,6 @@ def _tokenizer_hash(tokenizer: Any, corpus: Corpus) -> str:
     for row in corpus.rows(0, min(_TOKENIZED, len(corpus))):
         text = row[corpus.column]
         if isinstance(text, str):
-            with suppress(Exception):  # of any kind: it is then the error of that prompt
+            with suppress(Exception):  # if this fails, the prompt itself will raise it
                 found.update(json.dumps(list(tokenizer(text)["input_ids"])).encode())
     return found.hexdigest()

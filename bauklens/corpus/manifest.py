@@ -158,12 +158,12 @@ def _write_once(path: Path, text: str) -> None:
     """Writes a file completely or not at all, and keeps the one that another process has written in the meantime."""
     beside = path.with_name(f"._{path.name}-{secrets.token_hex(8)}")
     try:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a pair, as JSON escapes it
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates, escaped as in JSON
         try:
             os.link(beside, path)
         except FileExistsError:
             return
-        except OSError:  # a file system without links
+        except OSError:  # this file system has no links
             if not path.exists():
                 beside.replace(path)
     finally:

@@ -110,7 +110,7 @@ def sweep(
         for name, place in places.items():
             swept_on_ray(texts, folder / place, name, dict(load or {}), asking, address=ray, workers=workers, tell=tell)
         return open_sweep(folder)
-    in_ranks = isinstance(model, nn.Module) and ranks_of(model) is not None  # which are not workers
+    in_ranks = isinstance(model, nn.Module) and ranks_of(model) is not None  # ranks of one model are not workers
     me = Worker(worker or 0, workers or 1) if in_ranks else this_worker(worker, workers)
     if isinstance(model, nn.Module):
         swept(corpus, folder, model, tokenizer, asked, me, tell)

@@ -22,7 +22,7 @@ _KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "tex
 _SCALARS = ("bool", "int", "uint", "halffloat", "float", "double", "string", "large_string")
 _DATES = ("date32", "date64", "timestamp")
 _AS_WRITTEN: Mapping[str, Mapping[str, Any]] = {
-    "text": {"encoding": "utf-8-sig"},  # the mark at the beginning of some files is not of the first prompt
+    "text": {"encoding": "utf-8-sig"},  # a byte-order mark is not part of the first prompt
     "csv": {"keep_default_na": False, "na_values": [""]},  # "NA" and "null" may be prompts, or languages
 }
 _AT_ONCE = 1_000
@@ -136,7 +136,7 @@ def open_corpus(
         wanted = f"column {column!r}" if column else f"column {', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}"
         raise LensError(f"{source} has no {wanted}: it has {', '.join(names) or 'none'}; pass column= with one of them")
     kept = _kept(data, source, column, keep, set(taken))
-    data = data.select_columns([column, *kept])  # others, such as images, are not even read
+    data = data.select_columns([column, *kept])  # other columns, such as images, are not even read
     if streamed:
         return StreamedCorpus(source, column, kept, range(limit or 0), data)
     count = len(data) if limit is None else min(limit, len(data))
@@ -190,7 +190,7 @@ def _data(datasets: Any, prompts: Any, split: str, config: str | None, streaming
         raise LensError(
             f"the text {error.object!r:.40} of the prompts is not valid Unicode: it contains half a surrogate pair"
         ) from None
-    except Exception as error:  # of Arrow, whatever the items are
+    except Exception as error:  # Arrow raises many kinds
         raise LensError(f"the prompts are not all of one type: {_first_line(error)}") from None
 
 
@@ -212,14 +212,14 @@ def _named(datasets: Any, name: str, split: str, config: str | None, streaming: 
                 raise LensError(f"it is not a file of prompts: pass {', '.join(_KINDS)}, or a data set")
             if not path.stat().st_size:
                 raise LensError("the file is empty")
-            plain = escape(str(path.resolve()))  # or it would be taken for a pattern of names
+            plain = escape(str(path.resolve()))  # datasets would read * and [ as patterns
             return datasets.load_dataset(kind, data_files=plain, split="train", **_AS_WRITTEN.get(kind, {}))
         if path.suffix.lower() in _KINDS:
             raise LensError("the file does not exist")
         return datasets.load_dataset(name, config, split=split, streaming=streaming)
     except LensError as error:
         raise LensError(f"cannot read {name}: {error}") from None
-    except Exception as error:  # of any kind: of Arrow, of the file system, of the hub
+    except Exception as error:  # Arrow, the file system and the hub raise many kinds
         raise LensError(f"cannot read {name}: {_first_line(_innermost(error))}") from None
 
 

@@ -105,10 +105,10 @@ def swept(
                     try:
                         sweeper.write(folder, manifest, shard, progress.prompts, followed=ranks is not None)
                     except LensError:
-                        if shard not in manifest.done(folder):  # else another process has just written it
+                        if shard not in manifest.done(folder):  # otherwise another process has just written it
                             raise
                     progress.shard()
-    with _as_first(ranks):  # so that none looks before the first has written
+    with _as_first(ranks):  # no rank looks before the first has written
         if progress.written:
             note(folder, worker, progress.written, progress.seconds)
         if writes:

@@ -28,7 +28,7 @@ class Bfloat16Product:
     name = "bfloat16"
 
     def __init__(self, owner: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, inputs: torch.Tensor) -> None:
-        sample = slice(0, len(weight), max(1, len(weight) // _SAMPLE))  # a copy of a stride is quick
+        sample = slice(0, len(weight), max(1, len(weight) // _SAMPLE))  # a strided sample is cheap to copy
         self._sample, self._sample_bias = weight[sample], bias[sample]
         centred = _have_much_in_common(self._sample, inputs)
 
@@ -40,7 +40,7 @@ class Bfloat16Product:
         self._rounded = self.head.converted
         self._has_gaps = len(self._rounded.weights) > len(weight) or not bool(bias.isfinite().all())
         self._places = places(weight.device)
-        self._buffer = self._rounded.weights.new_empty(0, len(self._rounded.weights))  # as fresh memory is slow
+        self._buffer = self._rounded.weights.new_empty(0, len(self._rounded.weights))  # new memory is slow
 
     @property
     def mean(self) -> torch.Tensor:

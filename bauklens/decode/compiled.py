@@ -204,10 +204,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 def _compute_alone() -> None:
     torch.set_num_threads(1)
-    torch.get_num_threads()  # torch takes what is set for all threads when it first meets one, which is now
+    torch.get_num_threads()  # torch reads the global setting when a thread first calls it, which is now
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
@@ -218,7 +218,7 @@ def _kernels() -> ModuleType | None:
 
         from bauklens.decode import compiled_pass, kernels
 
-        if getattr(config, "DISABLE_JIT", 0):  # by who debugs; loops would take hours
+        if getattr(config, "DISABLE_JIT", 0):  # set for debugging: plain Python loops would take hours
             return None
         loops = [partial(_counted, kernels), *compiled_pass.runs()]
         for run in bar("Compiling loops, once on this machine", "loop", loops):

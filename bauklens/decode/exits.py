@@ -53,7 +53,7 @@ class OwnLogits:
                 self._in_shards(_picked(kept, places)), None if call is None else call.of(places.to(kept.device))
             )
         said = self._exit(positions)
-        if known.any():  # the very logits of the forward pass
+        if known.any():  # the logits of the forward pass itself
             said.logits[known.to(kept.device)] = self._in_shards(kept[places[known].to(kept.device)]).to(said.logits)
         return said
 

@@ -38,7 +38,7 @@ class Int8Product:
     def __init__(self, head: Remembered[QuantizedHead]) -> None:
         self.head, self._head = head, head.converted
         self._places, weights = places(self._head.weights.device), self._head.weights
-        self._buffers: dict[int, torch.Tensor] = {}  # fresh memory costs as much as its use
+        self._buffers: dict[int, torch.Tensor] = {}  # new memory costs as much time as its use
         self._kept = torch.empty(0, len(weights), dtype=torch.bfloat16, device=weights.device)
 
     @property

@@ -196,7 +196,7 @@ def rank(
         ranks: (row, token) int32, to write to.
         sure: (row, token) bool, to write to: whether a rank is exact.
     """
-    even, odd = np.empty(bins, np.int32), np.empty(bins, np.int32)  # two, as a count just written is slow to read
+    even, odd = np.empty(bins, np.int32), np.empty(bins, np.int32)  # two tables: a count just written is slow to read
     codes, before = np.empty(_AT_ONCE, np.uint16), np.empty(bins // _BLOCK, np.int32)
     beyond = np.empty(values.shape[1], np.bool_)
     vocabulary = logits.shape[1]

@@ -69,7 +69,7 @@ def look(logits: torch.Tensor, count: int, scratch: Scratch, *, mean: bool) -> L
         return Looked(top, ids, sums[:, 0].float(), below)
     probabilities = torch.softmax(logits, dim=-1, dtype=torch.float32, out=scratch.like(logits, 0))
     top, ids = top_of(logits, count)  # not of probabilities: those of most tokens may be 0 in float32
-    one = probabilities.sum(dim=-1)  # to five digits alone, as softmax adds in single precision
+    one = probabilities.sum(dim=-1)  # only five digits are right: softmax adds in single precision
     total = one / probabilities.gather(1, ids[:, :1])[:, 0]
     if not mean:
         return Looked(top, ids, total, None)

@@ -111,7 +111,7 @@ class LowPrecisionHead:
 
         best = exact.amax(dim=-1)
         weights = (exact - best[:, None]).exp()
-        shift = (expected + seen.excess)[:, 0] / BITS - lower - best  # of a low logit and its excess -> below the best
+        shift = (expected + seen.excess)[:, 0] / BITS - lower - best  # the rest, relative to the best
         mass = seen.mass * shift.exp()
         normalizer = weights.sum(dim=-1) + mass
 
@@ -123,9 +123,9 @@ class LowPrecisionHead:
             values["max_logit"] = max_logit
         if seen.weighted is not None:
             weighted = torch.linalg.vecdot(weights, (exact - best[:, None]).clamp_min(-LEAST))
-            most = _BITS_APART * seen.mass  # what is left of sums that should be 0 is not to be made large by the shift
+            most = _BITS_APART * seen.mass  # the shift must not enlarge what rounding leaves of a sum of 0
             of_rest = seen.weighted.clamp(-most, most) * shift.exp() / BITS + shift * mass
-            values["entropy"] = entropy(normalizer.log(), (weighted + of_rest) / normalizer)  # less the best
+            values["entropy"] = entropy(normalizer.log(), (weighted + of_rest) / normalizer)  # relative to the best
         if "surprisal" in reading.measures:
             values["surprisal"] = surprisal(normalizer.log() + max_logit, self._following(inputs, reading, columns))
         if reading.has_linear_kl:

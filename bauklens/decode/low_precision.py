@@ -88,7 +88,7 @@ def low_precision(exact: Exact, everything: Tile, reading: Reading) -> LowPrecis
             low = LowPrecision(exact, trial, numbers)
             if is_worth_it(low, exact, trial, reading):
                 return low
-    except (RuntimeError, MemoryError) as error:  # no memory for a second head
+    except (RuntimeError, MemoryError) as error:  # a second head may not fit
         if not out_of_memory(error):
             raise
         free_memory(error)

@@ -63,7 +63,7 @@ class Low:
         if compiled.ready(self.logits):
             scale = (BITS, self.expected)
             return sure_up_to(*compiled.rank_among(self.logits, ids, own, again.ids, again.scores, self.proved, scale))
-        own = again.scores_of(ids, own)  # a token is not to be counted above itself, by what float32 adds otherwise
+        own = again.scores_of(ids, own)  # as scored again, if it is: rounding must not put a token above itself
         bits = BITS * own - self.expected
         best_first = again.scores.sort(dim=-1, descending=True).values
         among = torch.searchsorted(-best_first, -own).int()

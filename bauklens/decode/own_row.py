@@ -79,7 +79,7 @@ def own_of(
         return Own(reference, values, str(logits.dtype).removeprefix("torch."))
 
     count = len(unembed.rows.positions)
-    first = max(0, count - limit)  # the last columns come first, as they are looked at first
+    first = max(0, count - limit)  # the last columns are looked at first
     tiles = [Tile(range(1), each) for each in (range(first, count), range(first)) if each]
     what = "for the model's own logits at a single position"
     found = {int(tile.numbers(count)[0]): part for tile, part in in_tiles(tiles, read, limit=limit, what=what)}

@@ -196,7 +196,7 @@ def summarize(logits: Array, number: int, found: Array, ids: Array, sums: Array)
                         put(best, tokens, values[token], token)
         sort(best, tokens)
         token = 0
-        for each in range(len(tokens)):  # if fewer logits are finite
+        for each in range(len(tokens)):  # used if fewer logits are finite
             if tokens[each] < 0:
                 while values[token] > -np.inf:
                     token += 1

@@ -97,7 +97,7 @@ class QuantizedHead:
         size, used, lost = (_norm(each) for each in (turned, whole * step, turned - whole * step))
         lost = lost + _turning(width) * size
         margin = torch.maximum(lost / self.ratio, used) * (1 + (width + 32) * 2.0**-22)
-        products = step[:, 0] * self.largest_scale * width * _STEPS**2  # no product is larger, and it is to be finite
+        products = step[:, 0] * self.largest_scale * width * _STEPS**2  # no product is larger; it must be finite
         return whole.to(torch.int8), step[:, 0], torch.where(products.isfinite(), margin, torch.inf)
 
     def beside(self, inputs: torch.Tensor, score: torch.Tensor) -> torch.Tensor:

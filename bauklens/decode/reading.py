@@ -136,7 +136,7 @@ class Reading:
             for some in in_cache(logits)
         ]
         values = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
-        if len(self.tracked):  # of all rows at once, as threads of another kind take long to begin
+        if len(self.tracked):  # for all rows at once: switching to other threads is slow
             top, normalizer = (torch.cat(each) for each in zip(*(part[1:] for part in parts), strict=True))
             values |= self._tracked(logits, top, normalizer)
         return values

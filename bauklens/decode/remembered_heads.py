@@ -55,7 +55,7 @@ def remembered(
     by_kind: dict[tuple[int, str], Remembered[Converted]] = _known.get(owner, {})  # type: ignore[no-untyped-call]
     known = by_kind.pop((len(weight), kind), None)
     if known is None or not (torch.equal(known.products, products) and torch.equal(known.bias, bias)):
-        del known  # first, so that there are never two
+        del known  # first, so that memory never holds two
         known = Remembered(made(), products, bias.clone())
     by_kind[len(weight), kind] = known
     _known[owner] = by_kind

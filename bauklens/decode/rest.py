@@ -66,7 +66,7 @@ def survey(
         middle, high = groups.largest.amin(dim=-1, keepdim=True), groups.largest.amax(dim=-1, keepdim=True)
         mass, weighted, drawn_ids, drawn, is_drawn = _rest(logits, groups, found, ids, places)
         excess = groups.excess
-    mass = mass.masked_fill(found[:, 0] < -FARTHEST, torch.nan)  # all powers may be too small to be told from 0
+    mass = mass.masked_fill(found[:, 0] < -FARTHEST, torch.nan)  # all powers may underflow to 0
     bounds = middle - 2 * (high - middle), high
     kept = logits if wanted.kept else None
     return Survey(expected, found, ids, found[:, -1], mass, weighted, excess, bounds, drawn_ids, drawn, is_drawn, kept)

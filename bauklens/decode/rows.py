@@ -164,7 +164,7 @@ def decode_parts(
             for check, part, difference in zip(checks, parts, differences, strict=True)
         ]
     values = _with_own(values, own if needs_own else None)
-    precision = readout.precision or ("" if own is None else own.precision)  # if all of it is the model's own row
+    precision = readout.precision or ("" if own is None else own.precision)  # if there is only the model's own row
     columns = torch.cat(redone) % len(rows.positions)
     return [
         Decoded(

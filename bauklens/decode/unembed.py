@@ -96,7 +96,7 @@ class Unembed:
         self._factors = self._basis.factors(rows.labels)
         self._buffer = torch.empty(
             0, dtype=rows.states.dtype, device=rows.states.device
-        )  # for the logits, as fresh memory costs as much as its use
+        )  # for the logits: new memory costs as much time as its use
 
     @property
     def shard(self) -> HeadShard | None:
@@ -167,7 +167,7 @@ class Unembed:
             if self.by_product
             else self.tail(nothing, somewhere)
         ).flatten(0, 1)
-        logits = torch.where(logits.isfinite(), logits, 0)  # a token that is left out stays so
+        logits = torch.where(logits.isfinite(), logits, 0)  # tokens that are left out stay out
         any_at_all = bool(logits.any())
         if self.shard is not None:
             any_at_all = self.shard.largest(float(any_at_all)) > 0
@@ -207,7 +207,7 @@ class Unembed:
     def _replayed(self, tile: Some) -> torch.Tensor:
         """(row, vocabulary), by the model's own forward to its end."""
         if self._basis.reduces and isinstance(tile, Tile):
-            (row,) = tile.layers  # states that are whole are decoded a layer at a time
+            (row,) = tile.layers  # whole states are decoded one layer at a time
             label, states = self.rows.labels[row], self.rows.whole(row)
             if self._basis.maps(label):
                 columns = self._positions[tile.positions.start : tile.positions.stop]

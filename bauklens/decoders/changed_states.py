@@ -135,7 +135,7 @@ class _Whole:
 
     def __init__(self, running: nn.Module, prompt: Passed) -> None:
         self._running, self._ids, self._vocabulary = running, prompt.inputs.ids, prompt.anatomy.vocabulary
-        hooked = prompt.anatomy.hooked  # by someone who may look for all positions of one prompt
+        hooked = prompt.anatomy.hooked  # a hook of someone else's may expect all positions of one prompt
         self._options = {} if hooked else last_logits_only(running)
         most = _POSITIONS if self._options else min(_POSITIONS, most_with_logits(prompt.anatomy))
         self.at_once = 1 if hooked else max(1, min(_AT_ONCE, most // prompt.inputs.count))
@@ -159,7 +159,7 @@ class _Cached:
         ids = prompt.inputs.ids
         self._running, self._last, self._vocabulary = running, ids[:, -1:], prompt.anatomy.vocabulary
         known = inspect.signature(running.forward).parameters
-        self._name = "cache" if "cache" in known else "past_key_values"  # as older releases of transformers call it
+        self._name = "cache" if "cache" in known else "past_key_values"  # the name in older releases of transformers
         passed = running(input_ids=ids[:, :-1], use_cache=True, return_dict=True, **last_logits_only(running))
         self._cache = getattr(passed, self._name)
         self.unchanged = self.logits(2)[0].float().log_softmax(dim=-1)
@@ -172,7 +172,7 @@ class _Cached:
             return None
         try:
             made = cls(running, prompt)
-        except Exception as error:  # whatever a model raises that has another cache, or none
+        except Exception as error:  # a model with another cache, or none, may raise anything
             log.debug("no cache for %s: %r", prompt.anatomy.model_class, error)
             return None
         own = prompt.last.float()

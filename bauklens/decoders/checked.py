@@ -61,7 +61,7 @@ def _label(layer: Any) -> str:
         return layer
     if is_whole_number(layer) and 0 <= layer < _MOST:
         return str(int(layer))
-    is_huge = isinstance(layer, int) and abs(layer) >= _MOST  # too many digits for Python to write, perhaps
+    is_huge = isinstance(layer, int) and abs(layer) >= _MOST  # Python refuses to write an int with too many digits
     what = "a huge number" if is_huge else f"{layer!r:.80}"
     raise LensError(f"a decoder has a map for {what}, which is not a layer: 'embed', 0, 1, ...")
 

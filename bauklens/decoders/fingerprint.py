@@ -84,7 +84,7 @@ def _of_head(head: nn.Module) -> dict[str, Any]:
     with align_module_device(head), torch.inference_mode():
         parameters = list(head.parameters())
         if not parameters or not all(map(is_plain, parameters)):
-            return {"hash": None, "sample": []}  # quantized, and not what another quantization has
+            return {"hash": None, "sample": []}  # quantized weights differ between quantizations
         for parameter in parameters:
             rows = parameter.detach()
             rows = rows[:: max(1, len(rows) // _ROWS)] if rows.ndim > 1 else rows

@@ -50,7 +50,7 @@ def from_hub(name: str, revision: str | None) -> Path:
                 if found is not None:
                     return found if len(files) == 1 else found.parent
         there = hub.decoders()
-    except (HfHubHTTPError, OSError, ValueError) as error:  # one of a name that leads out of the repository, too
+    except (HfHubHTTPError, OSError, ValueError) as error:  # also if the name leads out of the repository
         log.debug("decoder %s", name, exc_info=error)
         raise LensError(f"cannot load the decoder {name!r}: {str(error).splitlines()[0]:.200}") from None
     what = f"the file {file}" if file else f"one of {', '.join(_USUAL)}, {CONFIG} with {PARAMETERS}"
@@ -95,7 +95,7 @@ class _Hub:
             return []
         try:
             files = HfApi().list_repo_files(self._repository, revision=self._revision)
-        except Exception as error:  # the message without it is clear as well
+        except Exception as error:  # the message is clear without it
             log.debug("files of %s", self._repository, exc_info=error)
             return []
         return [file for file in files if file.endswith((".safetensors", ".pt"))]

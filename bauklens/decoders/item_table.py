@@ -121,7 +121,7 @@ class ItemTable:
         if not word.token_ids or ranks is None:
             return EvaluatedWord(word.synonyms, word.by, word.token_ids, tokens, (), (), ())
         own = ranks[:, :, [ids.index(each) for each in word.token_ids]]  # (decoder, layer, token)
-        best = [int(each.flatten().argmin()) for each in own]  # the first, if several are the same
+        best = [int(each.flatten().argmin()) for each in own]  # the first of equals
         places = [divmod(each, len(word.token_ids)) for each in best]
         return EvaluatedWord(
             synonyms=word.synonyms,

@@ -83,7 +83,7 @@ def write_jlens(decoder: JacobianLens) -> dict[str, Any]:
     about = plain_values(decoder.about)
     notes = {name: value for name, value in about.items() if name not in ("model", "prompts", "target")}
     model = about.get("model", "")
-    notes |= {"model_name": model} if isinstance(model, str) and "/" in model else {}  # others compare it
+    notes |= {"model_name": model} if isinstance(model, str) and "/" in model else {}  # other tools compare it
     notes |= {"target_layer": int(about["target"])} if str(about.get("target", "")).isdecimal() else {}
     notes |= {} if decoder.stream == "hidden" else {"capture_point": _captured(decoder.stream)}
     prompts = about.get("prompts")
@@ -108,7 +108,7 @@ def _notes(content: Mapping[Any, Any]) -> dict[str, Any]:
         notes |= plain_values(content.get(name))
     own = ("model_name", "model_revision", "corpus", "target_layer", "skip_first")
     notes |= {name: value for name, value in plain_values(content).items() if name in own}
-    notes.pop("config_json", None)  # cut short, and so no JSON any more
+    notes.pop("config_json", None)  # it may be cut short, which is not valid JSON
     return plain_values(_configured(content)) | notes
 
 

@@ -76,7 +76,7 @@ def write_own(decoder: LearnedDecoder, path: Path) -> None:
     }
     header = json.dumps(plain(told), allow_nan=False)
     shared: set[int] = set()
-    for name, tensor in arrays.items():  # the format takes no memory twice
+    for name, tensor in arrays.items():  # safetensors refuses tensors that share memory
         start = tensor.untyped_storage().data_ptr()
         arrays[name] = tensor.clone() if start in shared else tensor
         shared.add(start)

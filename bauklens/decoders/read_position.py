@@ -35,7 +35,7 @@ def reading_of(item: Item, tokenizer: Any, rule: str) -> Reading:
     Raises:
         LensError: the tokenizer fails, or the prompt has no such token.
     """
-    special = isinstance(item.prompt, str)  # a chat template writes those that it needs
+    special = isinstance(item.prompt, str)  # a chat template writes its own special tokens
     text = item.prompt if isinstance(item.prompt, str) else chat_text(tokenizer, item.prompt)
     if rule == "before target" and item.target is not None:
         ids = _before(tokenizer, text, item.target, special)

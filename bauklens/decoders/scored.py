@@ -85,7 +85,7 @@ class Scored:
         run = Run(model, None, None, inputs, anatomy, trace_stream(model, anatomy, inputs), inputs.count)
         positions = list(range(self.skip_first, inputs.count - 1, self.every))
         following = inputs.ids[0, 1:].cpu()[positions]
-        following = torch.where(following < anatomy.vocabulary, following, -1)  # one that is never predicted
+        following = torch.where(following < anatomy.vocabulary, following, -1)  # some input ids are never predicted
         found = [
             _sums_of(run, decoder, labels, positions, following)
             for decoder, labels in zip(self.decoders, self.labels, strict=True)

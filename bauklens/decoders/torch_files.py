@@ -38,7 +38,7 @@ def read_torch_file(path: Path) -> Mapping[Any, Any]:
         ) from None
     except MemoryError:
         raise LensError("it is too large for the memory of this machine") from None
-    except Exception as error:  # whatever a damaged pickle makes of torch and of Python
+    except Exception as error:  # a damaged pickle may make torch and Python raise anything
         raise LensError(f"it is damaged: {error!s:.200}") from None
     if not isinstance(content, dict):
         raise LensError(f"looked for a mapping in it, and found {type(content).__name__}")

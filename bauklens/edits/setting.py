@@ -75,7 +75,7 @@ class Setting:
         """Those of every block."""
         try:
             return sublayers_of(self.model, self.anatomy, self.inputs)
-        except LensError as error:  # which names the option of a lens
+        except LensError as error:  # its message names an option of a lens
             raise LensError(str(error).replace("stream='hidden' or 'delta'", "where='hidden'")) from None
 
     def sublayers_for(self, wheres: Collection[str | int]) -> Sublayers | None:

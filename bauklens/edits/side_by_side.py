@@ -55,7 +55,7 @@ def next_token_of_each(setting: Setting, several: Sequence[Bound], clean: torch.
             logs = next_token(setting, _side_by_side(some), len(some) + 1)
         except LensError:
             raise
-        except Exception as error:  # whatever a model raises that takes a single prompt
+        except Exception as error:  # a model that takes only one prompt may raise anything
             if out_of_memory(error):
                 free_memory(error)
                 at_once = len(some) // 2

@@ -130,7 +130,7 @@ def nearest_tokens(
     with evaluating(model, in_place=anatomy.in_place) as own:
         head = own.get_submodule(anatomy.head)
         embedding = input_embeddings(own)
-        assert embedding is not None  # without one there are no inputs
+        assert embedding is not None  # without it, a model has no token inputs
         embedded = embedding(inputs.ids)[0]  # (position, hidden)
         if not _takes(head, embedded.shape[-1]):
             raise LensError(f"the head of {anatomy.model_class} does not take embeddings of width {embedded.shape[-1]}")

@@ -25,7 +25,7 @@ def notes_of(
     """
     begins = getattr(text_config(model), "bos_token_id", None)
     ids = inputs.ids[0, :prompted].tolist()
-    is_source = inputs.keyword == DECODER_IDS  # whose end belongs to it, and whose ids the decoder's are not
+    is_source = inputs.keyword == DECODER_IDS  # the source keeps its end token, and its ids are not the decoder's
     return (
         *(
             start_notes(tokenizer, missing_start(model, ids))

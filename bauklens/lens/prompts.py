@@ -96,7 +96,7 @@ def _together(plan: Plan, traced: Traced, runs: Sequence[Run]) -> list[list[tupl
     together = replace(runs[0], inputs=traced.batch.inputs, stream=traced.batch.whole, together=len(runs))
     try:
         return plan.results_together(together, runs)
-    except LensError:  # of one of them, which says so when it is decoded by itself
+    except LensError:  # one of the prompts failed, and raises it when it is decoded by itself
         return None
 
 

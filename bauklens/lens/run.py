@@ -140,8 +140,8 @@ def _following(run: Run, rows: Rows) -> torch.Tensor:
     following = torch.cat([run.inputs.ids[0, 1:].cpu(), torch.tensor([-1], device="cpu")])
     if run.anatomy.classes is not None:
         following[:] = -1  # no token of the text is predicted
-    following[:-1][run.inputs.filled[1:].cpu()] = -1  # what a picture fills is not a token
-    following[following >= run.anatomy.vocabulary] = -1  # an input that is never predicted: it has no logit
+    following[:-1][run.inputs.filled[1:].cpu()] = -1  # a picture's positions are not tokens
+    following[following >= run.anatomy.vocabulary] = -1  # some input ids are never predicted, and have no logit
     return following[rows.positions]
 
 

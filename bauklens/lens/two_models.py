@@ -64,7 +64,7 @@ def compare_models(
     models = model, other
     if {id(module) for module in models[0].modules()} & {id(module) for module in models[1].modules()}:
         raise LensError("the two models share modules: load each one separately")
-    with locked(*models):  # taken together, so that no other thread can hold one of them and wait for the other
+    with locked(*models):  # both at once: otherwise two threads could each hold one and wait for the other
         (one, here), (two, there) = (_run(each, tokenizer, prompt, asked, decoders) for each in models)
         pairs = ((one, here), (two, there))
         lenses = [with_whole_words(plan.results(run)[0][0], run, plan, plan.hows[0]) for run, plan in pairs]
@@ -88,7 +88,7 @@ def _run(
     given = prompted(model, tokenizer, prompt, options)
     plan = planned(model, tokenizer, given.inputs, options, decoders)
     plan.require_positions(given.inputs)
-    tracing = replace(plan.tracing, keep_states=True)  # both tables are read again, side by side
+    tracing = replace(plan.tracing, keep_states=True)  # both tables are read again together
     stream = trace_stream(model, plan.anatomy, given.inputs, tracing)
     return plan.run(model, tokenizer, prompt, given, stream), plan
 
@@ -112,7 +112,7 @@ def _apart(one: Unembed, other: Unembed, rows: Rows, way: Way) -> dict[str, np.n
         assert reference.probabilities is not None
         left_out = (theirs.isneginf() & (reference.probabilities > 0)).any(
             dim=-1
-        )  # what the one says, the other cannot
+        )  # a token that the other lens cannot give
         return values | {"kl": values["kl"].masked_fill(left_out, torch.inf)}
 
     with bar("Comparing", "row", total=everything.count) as rows_done:

@@ -27,7 +27,7 @@ class Apart:
             raised: list[BaseException] = []
 
             def end() -> None:
-                if not ended.done():  # whoever waited may be gone
+                if not ended.done():  # the one who waited may be gone
                     ended.set_result(None)
 
             def run() -> None:

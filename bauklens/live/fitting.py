@@ -47,7 +47,7 @@ class Quick:
         Raises:
             LensError: no quick way works with this model, or the file cannot be written.
         """
-        if NAME in looking.decoders:  # another page was before
+        if NAME in looking.decoders:  # another page was first
             return {"decoder": NAME, "called": looking.called(NAME)}
         refused = ""
         for method in METHODS:

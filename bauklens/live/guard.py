@@ -71,9 +71,9 @@ class Guard:
             return
         try:
             await self._app(scope, _limited(receive), guarded)
-        except ClientDisconnect:  # in the middle of its body
+        except ClientDisconnect:  # it left in the middle of its body
             return
-        except Exception as error:  # of a tokenizer, which anyone can have made
+        except Exception as error:  # a tokenizer may raise anything
             log.warning("a request failed", exc_info=True)
             if not has_begun:
                 await PlainTextResponse(told_of(error), 500)(scope, receive, guarded)

@@ -181,7 +181,7 @@ def _do(job: Job) -> None:
         job.tell("failed", str(error))
     except MemoryError:
         job.tell("failed", "out of memory: ask for less")
-    except BaseException as error:  # whatever a model raises, also to end a thread; the next page is none the worse
+    except BaseException as error:  # whatever a model raises, even SystemExit, must not affect the next page
         if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
             job.tell("stopped", None)
             raise

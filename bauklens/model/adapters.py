@@ -68,7 +68,7 @@ class Adapter:
         where = dict(self.where) | {"torch_device": "cpu"}
         adapted = peft.PeftModel.from_pretrained(model, self.source, _NAME, **where)
         inner: nn.Module = unwrapped(adapted)
-        found = adapted.load_adapter(self.source, _NAME, **where)  # once more, as only this says what does not fit
+        found = adapted.load_adapter(self.source, _NAME, **where)  # only this call says what does not fit
         lacking = [name for name in found.missing_keys if _NAME in name.split(".") and not _is_shared(name)]
         strange = [name for name in found.unexpected_keys if not self._is_repeated(name)]
         for names, what in ((strange, "has weights for {}, which {} does not have"), (lacking, "lacks {}")):

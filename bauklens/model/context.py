@@ -59,7 +59,7 @@ def _scaled(config: Any, named: int) -> Iterator[int]:
     several = _rotary(config)
     for kind, rotary in several:
         factor, original = rotary.get("factor"), rotary.get("original_max_position_embeddings")
-        if kind == "linear" and len(several) > 1:  # Gemma 3 names the context that its global layers reach
+        if kind == "linear" and len(several) > 1:  # Gemma 3 gives the context of its global layers
             continue
         if not _is_length(original):
             original = getattr(config, "original_max_position_embeddings", None)

@@ -35,7 +35,7 @@ def _convert(file: Path, folder: Path) -> None:
         tokenizer.save_pretrained(unfinished)
         try:
             unfinished.rename(folder)
-        except OSError:  # there is one already: of another process that was as quick, or what is left of an attempt
+        except OSError:  # another process was faster, or an attempt left one behind
             if not (folder / "config.json").is_file():
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)

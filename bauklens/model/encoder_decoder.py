@@ -51,7 +51,7 @@ def _encodes_apart(model: nn.Module, given: Mapping[str, Any]) -> bool:
     known, names = _apart.setdefault(original(model), {}), tuple(sorted(given))
     if names not in known:
         found = _gives_the_same(model, given)
-        if found is None:  # another source may run
+        if found is None:  # another prompt may run it
             return False
         known[names] = found
     return known[names]
@@ -109,11 +109,11 @@ def missing_start(model: nn.Module, ids: Sequence[int]) -> int | None:
     if not named or set(named) & set(ids):
         return None
     shifted = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-    if shifted is not None:  # mBART's start with the language, which its labels end with
+    if shifted is not None:  # mBART starts with the language, with which its labels end
         labels = torch.tensor([[*ids]], device=input_device(model))
         try:
             first = int(shifted(labels=labels)[0, 0])
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # it lacks a token for padding, say
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):  # it may lack a padding token
             return None
         if first not in named:
             return None
@@ -138,7 +138,7 @@ def _ids(model: nn.Module, tokenizer: Any, written: Any) -> torch.Tensor:
     labels = torch.tensor([tokenizer(text_target=written)["input_ids"]], device="cpu")
     ends = _end_token(model, tokenizer)
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
-        if ends is not None and ends not in labels[0, -2:]:  # what is left out is the text's end, if it has one
+        if ends is not None and ends not in labels[0, -2:]:  # the last label, which is left out, must be the end token
             labels = torch.cat([labels, torch.tensor([[ends]], device="cpu")], dim=1)
         return model.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator,no-any-return]
     end = getattr(tokenizer, "eos_token_id", None)

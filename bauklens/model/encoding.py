@@ -145,7 +145,7 @@ def _written_inputs(given: dict[str, Any]) -> Inputs:
 
 def _inputs(model: nn.Module, given: dict[str, Any]) -> Inputs:
     """For a model without its own encoder: ids without padding."""
-    given.pop("labels", None)  # of a loss, which a lens does not need
+    given.pop("labels", None)  # for the loss, which a lens does not need
     ids = given.pop("input_ids", None)
     if ids is None:
         raise LensError(f"the inputs contain no input_ids: got {', '.join(given) or 'nothing'}")
@@ -179,7 +179,7 @@ def _keyword(model: nn.Module) -> str:
     parameters = inspect.signature(type(model).forward).parameters
     named = [each.name for each in parameters.values() if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-    return "input_ids" if takes_any or "input_ids" in parameters or len(named) < 2 else named[1]  # after self
+    return "input_ids" if takes_any or "input_ids" in parameters or len(named) < 2 else named[1]  # the first is self
 
 
 def _checked(model: nn.Module, tokenizer: Any, inputs: Inputs) -> Inputs:

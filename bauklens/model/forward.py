@@ -69,7 +69,7 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 def last_logits_only(model: nn.Module, count: int = 1) -> dict[str, Any]:
     """Options with which a forward pass computes the logits of only the last few positions, if it can."""
-    supports = getattr(model, "_supports_logits_to_keep", None)  # of all models of transformers that generate
+    supports = getattr(model, "_supports_logits_to_keep", None)  # every transformers model that generates has it
     can = "logits_to_keep" in inspect.signature(model.forward).parameters if supports is None else supports()
     return {"logits_to_keep": count} if can else {}
 

@@ -57,7 +57,7 @@ def chat_text(tokenizer: Any, messages: Any, template: Mapping[str, Any] | None 
         raise LensError(
             f"the tokenizer's chat template did not finish within {SECONDS} seconds: pass a prompt or another tokenizer"
         ) from None
-    except Exception as error:  # the template's own, written by anyone
+    except Exception as error:  # a template may raise anything
         close = '; to close the last message, pass template={"continue_final_message": False}'
         raise LensError(
             f"the tokenizer's chat template does not accept these messages{_with(template)}: {error!s:.300}"

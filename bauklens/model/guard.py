@@ -51,7 +51,7 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
         before = [_Before(module) for module in model.modules()]
         try:
             for module in model.modules():
-                module.training = False  # not eval(), upon which some modules act (LoRA's may merge their weights)
+                module.training = False  # not eval(), which makes some modules act (LoRA may merge its weights)
             with _eager(model):
                 yield model
         finally:
@@ -154,7 +154,7 @@ def _eager(model: nn.Module) -> AbstractContextManager[Any]:
 def swapped(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
     """Replaces the modules with these dotted names by others; afterwards the model has its own again."""
     standing_in = {id(model.get_submodule(name)): module for name, module in replacements.items()}
-    originals = {  # under each of its names, as one module may stand in several places
+    originals = {  # under each of its names: one module may be in several places
         name: module for name, module in named_modules_of(model, under_each_name=True) if id(module) in standing_in
     }
     try:

@@ -150,6 +150,6 @@ def shard_of(head: nn.Module, vocabulary: int) -> HeadShard | None:
         return None
     weight, *bias = (each.to_local().detach() for each in kept)
     most = -(-len(head.weight) // mesh.size())  # as DTensor splits it
-    if not is_plain(weight) or most * (mesh.size() - 1) >= vocabulary:  # a rank would hold no tokens that count
+    if not is_plain(weight) or most * (mesh.size() - 1) >= vocabulary:  # some rank would hold only padding
         return None
     return HeadShard(weight, bias[0] if bias else None, vocabulary, most, mesh)

@@ -237,7 +237,7 @@ class _Place:
             written = HeadOutputs(self._model, Heads(call.name, count, norm, scale, True), given)
             biased = bool(written.of(None).any())
             return Heads(call.name, count, norm, scale, biased) if written.add_up_to(self._wrote) else None
-        except (LensError, *FAILURES):  # it is not a norm, or takes more than it was given here
+        except (LensError, *FAILURES):  # not a norm, or one with more arguments
             return None
 
     @property

@@ -119,7 +119,7 @@ def _opened(content: bytes, name: str) -> "Image":
             image = module.open(io.BytesIO(content), formats=FORMATS)
         except (module.DecompressionBombWarning, module.DecompressionBombError):
             raise _too_large(name) from None
-        except Exception:  # whatever a damaged file makes PIL raise
+        except Exception:  # PIL may raise anything for a damaged file
             raise LensError(f"{name} is not an image that can be read ({', '.join(FORMATS)})") from None
         return _checked(image, name, upright=True)
 
@@ -138,7 +138,7 @@ def _checked(image: "Image", name: str, *, upright: bool = False) -> "Image":
     try:
         turned = ImageOps.exif_transpose(image) if upright else image
         return turned.convert("RGB")
-    except Exception as error:  # whatever a damaged file makes PIL raise, now that its pixels are read
+    except Exception as error:  # PIL may raise anything when it reads the pixels of a damaged file
         raise LensError(f"{name} is damaged: {error!s:.200}") from None
 
 

@@ -101,7 +101,7 @@ def _parts(given: Given) -> list[Part] | None:
     try:
         return layout(given)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, ZeroDivisionError):
-        return None  # a configuration of another version of the type
+        return None  # the configuration is of another version
 
 
 def _placed(parts: Sequence[Part], positions: list[int]) -> list[View] | None:

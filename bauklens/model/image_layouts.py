@@ -66,7 +66,7 @@ _CONVOLVED = pixel_patches(_convolved, cut=True)
 _UNSHUFFLED = per_tile(lambda config: 1 / config.downsample_factor)
 _SHUFFLED = tiles_in_runs(per_tile(lambda config: config.downsample_ratio))
 _IDEFICS = tiles_apart(per_tile(lambda config: 1 / config.scale_factor), "<global-img>")
-_GEMMA = squares(lambda given: whole_root(given.config.mm_tokens_per_image), cut=True)  # it can pan and scan
+_GEMMA = squares(lambda given: whole_root(given.config.mm_tokens_per_image), cut=True)  # Gemma can pan and scan
 _TARGETS = listed_sizes("target_sizes", _minicpm, cut=True)
 
 LAYOUTS: dict[str, Layout] = {
@@ -81,7 +81,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "muse_glimmer": grid_thw("merge_size"),
     "muse_spark": grid_thw("merge_size"),
-    "kimi_k25": grid_thw("merge_kernel_size", shown=False),  # it pads pictures at the right and below
+    "kimi_k25": grid_thw("merge_kernel_size", shown=False),  # Kimi pads pictures on the right and at the bottom
     "hunyuan_vl": grid_thw(before=1, row_end=1, after=1),
     "hy_v4_vl": grid_thw(row_end=1),
     "inkling2": merged_grid_thw,

@@ -43,7 +43,7 @@ class Inputs:
     @property
     def given(self) -> dict[str, Any]:
         """The keywords of a forward pass."""
-        encoded = {ENCODED: deepcopy(self.extra[ENCODED])} if ENCODED in self.extra else {}  # some change it
+        encoded = {ENCODED: deepcopy(self.extra[ENCODED])} if ENCODED in self.extra else {}  # some models change it
         return {self.keyword: self.ids, **self.extra, **encoded}
 
     @property

@@ -152,7 +152,7 @@ def _load(source: str, options: dict[str, Any], adapter: Adapter | None = None) 
     if not options["trust_remote_code"] and "attn_implementation" not in options:
         options = options | without_hub_kernels(source, config)
     kind = class_for(source, config, own_code=options["trust_remote_code"], task=adapter.task if adapter else None)
-    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are told here, and in one line
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # reported here, in one line
     model, found = kind.from_pretrained(source, **told | options)
     mismatched = [] if options.get("ignore_mismatched_sizes") else sorted(found["mismatched_keys"])
     if mismatched:
@@ -179,7 +179,7 @@ def _adapter(source: str, options: dict[str, Any], base: str | None) -> Adapter 
     where = {key: options[key] for key in _SHARED if key in options and key not in _NOT_OF_FILES}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of proxies=, which newer versions of the hub's library do not know
+            warnings.simplefilter("ignore")  # about proxies=, which newer versions of the hub's library do not know
             file = find_adapter_config_file(source, **where)
     except OSError as error:  # the hub cannot be asked; whether there is a model is found out next
         log.debug("no adapter at %s", source, exc_info=error)

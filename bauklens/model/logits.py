@@ -139,7 +139,7 @@ def _with_head(model: nn.Module) -> str:
     default = "AutoModelForCausalLM"
     if not type(model).__module__.startswith("transformers."):
         return default
-    from bauklens.model.model_class import heads_of  # transformers is here, as the model is its
+    from bauklens.model.model_class import heads_of  # the model is one of transformers, so this import is free
 
     heads = heads_of(type(model))
     if not heads:
@@ -151,5 +151,5 @@ def _with_head(model: nn.Module) -> str:
 def _by(where: Callable[[Any], Any], output: Any, kind: str) -> Any:
     try:
         return where(output)
-    except Exception as error:  # the caller's own function
+    except Exception as error:  # the caller's own function may raise anything
         raise LensError(f"logits= fails on the output of {kind}: {type(error).__name__} {error}") from None

@@ -11,7 +11,7 @@ from bauklens.errors import LensError
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, of Python, of an accelerator, or of torch on the CPU."""
-    from accelerate.utils.memory import should_reduce_batch_size  # takes a while to import, and is seldom needed
+    from accelerate.utils.memory import should_reduce_batch_size  # slow to import, and rarely needed
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
         return True

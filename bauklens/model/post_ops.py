@@ -51,7 +51,7 @@ def is_readable(head: nn.Module) -> bool:
     """Whether a head is only its weights: a Linear without hooks that is not wrapped, offloaded or quantized."""
     return (
         type(head) is nn.Linear
-        and "forward" not in vars(head)  # accelerate replaces it where a module is offloaded or spread
+        and "forward" not in vars(head)  # accelerate replaces it if a module is offloaded or spread
         and not (head._forward_hooks or head._forward_pre_hooks or is_parametrized(head))
         and is_plain(head.weight)
     )

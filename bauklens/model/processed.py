@@ -79,7 +79,7 @@ def processed(
         messages, pictures, notes = _chat(processor, messages, pictures, sounds=audio is not None)
         text = chat_text(_formatter(processor), messages, template)
         begins = getattr(tokenizer_in(processor), "bos_token", None)
-        if begins and text.startswith(begins):  # the template wrote it
+        if begins and text.startswith(begins):  # the template already wrote it
             options["add_special_tokens"] = False
     run = _running(processor, pictures, audio, options)
     token, count = _token(processor), len(pictures)

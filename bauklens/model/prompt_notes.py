@@ -108,6 +108,6 @@ def _piece(tokenizer: Any, token_id: int) -> str | None:
     """The text of a token in the vocabulary; None if the tokenizer does not have it."""
     try:
         piece = tokenizer.convert_ids_to_tokens(token_id)
-    except Exception:  # no tokenizer, or one that anyone made
+    except Exception:  # None, or a tokenizer that raises anything
         return None
     return piece if isinstance(piece, str) else None

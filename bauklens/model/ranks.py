@@ -115,7 +115,7 @@ class Ranks:
             number = _calls[self.members] = _calls.get(self.members, 0) + 1
             base = f"bauklens/{'-'.join(map(str, self.members))}/{number}"
             verdict = f"{base}/verdict"
-            if store.check([verdict]):  # the others gave up on that call before this rank came, and are at a later one
+            if store.check([verdict]):  # the others gave up on that call before this rank came
                 continue
             store.set(f"{base}/{self.own}", digest)
             if store.add(f"{base}/came", 1) == len(self.members):
@@ -126,7 +126,7 @@ class Ranks:
                 self._forget(store, number - 2)
                 return base
             missing = [rank for rank in self.members if not store.check([f"{base}/{rank}"])]
-            if not missing:  # the last of them came as the first gave up
+            if not missing:  # the last rank came just as the first gave up
                 raise LensError(f"the ranks of this model called {what} more than {PATIENCE:g} seconds apart")
             raise LensError(
                 f"{what} was called on {_named([each for each in self.members if each not in missing])}, but not on "
@@ -139,7 +139,7 @@ class Ranks:
         base = f"bauklens/{'-'.join(map(str, self.members))}/{number}"
         ends = [str(self.own), *(("came", "verdict", _SHARED) if self.is_first else ())]
         for end in ends:
-            with suppress(RuntimeError):  # a file as a store cannot
+            with suppress(RuntimeError):  # a store in a file cannot
                 store.delete_key(f"{base}/{end}")
 
     def _difference(self, store: Any, base: str, text: str) -> str:
@@ -164,10 +164,10 @@ def ranks_of(model: nn.Module) -> Ranks | None:
     """The ranks that a model's weights are spread over; None if this process has all of it."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return None
-    from torch.distributed.tensor import DTensor  # a second that only a model over ranks is worth
+    from torch.distributed.tensor import DTensor  # takes a second, which only a model over ranks needs
 
     meshes = {each.device_mesh for each in model.parameters() if isinstance(each, DTensor)}
-    staged = getattr(model, "_device_mesh", None)  # of transformers: a stage of a pipeline has whole weights
+    staged = getattr(model, "_device_mesh", None)  # set by transformers; a stage of a pipeline has whole weights
     members = {
         rank for mesh in (*meshes, *([] if staged is None else [staged])) for rank in mesh.mesh.flatten().tolist()
     }

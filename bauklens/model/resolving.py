@@ -74,7 +74,7 @@ def resolve(
             anatomies[key] = known
         else:
             anatomy = find_anatomy(model, inputs, blocks, norm, head)
-            if math.isnan(anatomy.proof) or anatomy.idle:  # what is idle here may run on the next prompt
+            if math.isnan(anatomy.proof) or anatomy.idle:  # a block that is idle here may run on the next prompt
                 return anatomy
             while len(anatomies) >= _REMEMBERED:
                 del anatomies[next(iter(anatomies))]
@@ -101,11 +101,11 @@ def sublayers_of(model: nn.Module, anatomy: Anatomy, inputs: Inputs) -> Sublayer
     with evaluating(model, in_place=anatomy.in_place) as own:
         known = _known_of(original(model)).sublayers
         if anatomy.blocks not in known:
-            _, calls, _ = recorded(own, inputs, lambda _: True)  # what this raises is not remembered
+            _, calls, _ = recorded(own, inputs, lambda _: True)  # errors of this call are not remembered
             try:
                 known[anatomy.blocks] = find_sublayers(anatomy, calls)
             except LensError as error:
-                known[anatomy.blocks] = str(error)  # and not the error, whose traceback holds the model
+                known[anatomy.blocks] = str(error)  # not the error itself, whose traceback would keep the model alive
         found = known[anatomy.blocks]
         if isinstance(found, str):
             raise LensError(found)

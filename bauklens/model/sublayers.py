@@ -225,9 +225,9 @@ def _scales(writers: tuple[_Writer, ...], before: torch.Tensor, after: torch.Ten
     if not _close(outputs @ scales, added, after) or scales.abs().min() < _LEAST:
         return None
     best = (outputs @ scales - added).abs().max()
-    rounding = torch.finfo(after.dtype).eps * after.abs().max().double()  # of two additions
+    rounding = torch.finfo(after.dtype).eps * after.abs().max().double()  # the rounding of two additions
     for place in range(len(scales)):
-        for digits in range(1, _DIGITS + 1):  # a multiplier is written with few, and rounding hides the rest
+        for digits in range(1, _DIGITS + 1):  # multipliers are written with few digits, and rounding hides the rest
             simpler = scales.clone()
             simpler[place] = float(f"{float(scales[place]):.{digits}g}")
             if (outputs @ simpler - added).abs().max() <= torch.maximum(_AS_GOOD * best, rounding):

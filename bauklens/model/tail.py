@@ -108,7 +108,7 @@ class Tail:
         if self._through is None and last_logits_only(self._model):
             try:
                 found = self._of_whole(states, None, {"logits_to_keep": positions.to(self._inputs.ids.device)})[0]
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes a number alone
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes only a number
                 if out_of_memory(error):
                     raise
             else:
@@ -132,7 +132,7 @@ class Tail:
             kept, index = torch.unique(places, return_inverse=True)
             try:
                 found = self._logits(given, inputs, {"logits_to_keep": kept.to(inputs.ids.device)})
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes a number alone
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # it takes only a number
                 if out_of_memory(error):
                     raise
             else:
@@ -198,7 +198,7 @@ class Tail:
 
         def keep(inputs: torch.Tensor) -> torch.Tensor:
             seen.append(inputs)
-            return inputs.new_empty((*inputs.shape[:-1], 0))  # its input is all that counts
+            return inputs.new_empty((*inputs.shape[:-1], 0))  # only its input is needed
 
         self(states, positions, head=keep)
         found = seen[-1]

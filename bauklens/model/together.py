@@ -80,17 +80,17 @@ def _ranks_in(
         return None, {}
     try:
         given = signature.bind(*args, **options).arguments
-    except TypeError:  # which the function itself says best
+    except TypeError:  # the function's own message is best
         return None, {}
     for each in signature.parameters.values():
         if each.kind is inspect.Parameter.VAR_KEYWORD:
             given |= given.pop(each.name, {})
-    ranks = [_ranks_of(given.pop("model", None)), _ranks_of(given.get("other"))]  # the other of two models
+    ranks = [_ranks_of(given.pop("model", None)), _ranks_of(given.get("other"))]  # compare_models has a second model
     return next((each for each in ranks if each is not None), None), dict(given)
 
 
 def _ranks_of(model: Any) -> Ranks | None:
-    with suppress(LensError):  # which the function itself raises, too
+    with suppress(LensError):  # the function itself raises it too
         model, _ = in_hand(model, None)
     return ranks_of(model) if isinstance(model, nn.Module) else None
 
@@ -126,7 +126,7 @@ def described(value: Any, depth: int = 0) -> str:
 
 
 def _of_numbers(value: torch.Tensor | np.ndarray) -> str:
-    if isinstance(value, torch.Tensor) and type(value) not in (torch.Tensor, nn.Parameter):  # a part of one, say
+    if isinstance(value, torch.Tensor) and type(value) not in (torch.Tensor, nn.Parameter):  # for example a part of one
         return f"{type(value).__name__} {tuple(value.shape)}"
     flat = value.reshape(-1)
     flat = flat[:: max(1, len(flat) // _SAMPLED)]

@@ -75,7 +75,7 @@ class EncodingTokenizer:
         """The token as text or bytes; None if the id does not exist."""
         try:
             return self._piece_of(int(token_id))
-        except Exception:  # each library says in its own way that there is no such id
+        except Exception:  # each library has its own error for an unknown id
             return None
 
     def decode(self, token_ids: Iterable[int], **_: Any) -> str:

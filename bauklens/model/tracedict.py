@@ -88,7 +88,7 @@ class Trace:
             self.input = _copy(given, clone=self.clone, detach=self.detach)
         if self.retain_output:
             self.output = _copy(output, clone=self.clone, detach=self.detach, retain_grad=self.retain_grad)
-            if self.retain_grad:  # the model goes on with a copy, so that it may change it in place
+            if self.retain_grad:  # the model gets a copy, which it may change in place
                 output = _copy(self.output, clone=True)
         if self.stop:
             raise StopForward

@@ -77,7 +77,7 @@ def prove_decoding(
     require_chain(model, layout, inputs, calls)
     everywhere = torch.arange(count, device="cpu")
     with replaying(model, layout, inputs, through=norm, whole=True, in_place=in_place) as tail:
-        exits = torch.cat([tail(row[None], everywhere).clone() for row in rows])  # it may be written to again
+        exits = torch.cat([tail(row[None], everywhere).clone() for row in rows])  # the memory may be reused
 
         proof = prove(layout, exits[-1:], own, rows.dtype)
         require_dependence(layout, tail, rows[-1:], exits[-1:])
@@ -89,7 +89,7 @@ def prove_decoding(
     shard = shard_of(head, layout.vocabulary)
     if is_readable(head) or shard is not None:
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
-            post_ops = _after_head(tail, rows[-1:], everywhere)  # enough to find it; the others prove it
+            post_ops = _after_head(tail, rows[-1:], everywhere)  # one row finds it, the others prove it
             if post_ops is not None and _is_alike(
                 layout, _product(tail, post_ops, layout.vocabulary, shard), rows, exits, everywhere
             ):
@@ -135,7 +135,7 @@ def prove_single(
         proof = prove(layout, exits[-1:], own, rows.dtype)
         reads = read_position(model, layout, inputs, tail, rows[-1])
     there = torch.tensor([position_read(model, inputs, reads)], device="cpu")
-    proved_on = inputs.count if is_told_apart(model, inputs) else 1  # another prompt may show that it is the other one
+    proved_on = inputs.count if is_told_apart(model, inputs) else 1  # another prompt may show that it is the other way
     if is_readable(model.get_submodule(layout.head)):
         with replaying(model, layout, inputs, through=norm, to_head=True, in_place=in_place) as tail:
             post_ops = _after_head(tail, rows[:, there], there)

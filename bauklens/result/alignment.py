@@ -71,7 +71,7 @@ def _cheapest(one: Sequence[Hashable], other: Sequence[Hashable]) -> list[tuple[
         set_against = costs[place, :-1] + np.where(there == token, 0, _UNLIKE)
         row = costs[place] + _GAP
         row[1:] = np.minimum(row[1:], set_against)
-        costs[place + 1] = np.minimum.accumulate(row - steps) + steps  # tokens of the other that are left out
+        costs[place + 1] = np.minimum.accumulate(row - steps) + steps  # skipped tokens of the other text
     found = []
     row, column = len(here), len(there)
     while row and column:

@@ -126,7 +126,7 @@ class Effects(JsonValue):
         """
         gap = self.clean_difference - self.corrupted_difference
         values = (self.difference.astype(np.float64) - self.corrupted_difference) / (gap or np.nan)
-        return _read_only(values.astype(np.float32) + np.float32(0))  # and no -0
+        return _read_only(values.astype(np.float32) + np.float32(0))  # adding 0 turns -0 into 0
 
     @property
     def measured(self) -> str:

@@ -44,7 +44,7 @@ def frozen_array(name: str, value: Any, dtype: type) -> np.ndarray:
 def frozen_floats(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of a given shape as a read-only float32 array; None becomes NaN, which means no value."""
     try:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             array = np.array(value, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise LensError(f"{name} contains values that are not numbers") from None

@@ -47,7 +47,7 @@ def _differing(one: list[str], other: list[str]) -> list[str]:
             elif pair[side] is not None:
                 stretches[-1].append(words[pair[side] or 0])
         said = [" ".join(each) for each in stretches if each]
-        bare = dict.fromkeys(text.strip(_STRIPPED) or text for text in said)  # each once
+        bare = dict.fromkeys(text.strip(_STRIPPED) or text for text in said)  # without repetitions
         plain.append(_MORE.join(bare))
         texts.append(_MORE.join(said))
     if all(plain) and plain[0] != plain[1]:

@@ -24,7 +24,7 @@ _FIRST = 64
 
 _FAILURES = (
     *(OSError, ValueError, KeyError, TypeError, SafetensorError, MemoryError),
-    *(AttributeError, ImportError, RuntimeError),  # of a type of numbers that NumPy has not, such as float8
+    *(AttributeError, ImportError, RuntimeError),  # NumPy lacks some dtypes, such as float8
 )
 """The exceptions that reading a damaged file raises."""
 

@@ -71,7 +71,7 @@ def _piece(tokenizer: Any, token_id: int) -> str | bytes | None:
     """A token's entry in the vocabulary, or None, as the unembedding often has more rows than the vocabulary."""
     try:
         piece: str | bytes | None = tokenizer.convert_ids_to_tokens(token_id)
-    except (IndexError, KeyError, ValueError, OverflowError):  # as slow tokenizers say it
+    except (IndexError, KeyError, ValueError, OverflowError):  # slow tokenizers raise these for an unknown id
         return None
     return piece
 
@@ -126,7 +126,7 @@ def _character(units: Sequence[tuple[int, str]], positions: Sequence[int]) -> tu
     columns = [each for each, _ in units[:size]]
     apart = any(positions[after] - positions[before] != after - before for before, after in pairwise(columns))
     if column < columns[-1] and not apart:
-        with suppress(ValueError):  # units that are no bytes, or bytes that are no character
+        with suppress(ValueError):  # not bytes, or not a whole character
             return columns, bytes.fromhex("".join(unit[1:3] for _, unit in units[:size])).decode()
     return [column], first
 

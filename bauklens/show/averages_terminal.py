@@ -102,4 +102,4 @@ def _scores_table(shown: Mapping[str, Any], columns: slice) -> Table:
 
 
 def _mean(value: float) -> str:
-    return "" if value != value else readable_magnitude(float(value))  # NaN is unlike itself
+    return "" if value != value else readable_magnitude(float(value))  # NaN differs from itself

@@ -162,7 +162,7 @@ def _table(result: LensResult, plan: Plan, colours: Colours, drawing: Drawing, t
             box = (left + width * across, y, width - GAP, ROW * font - GAP)
             _cell(drawing, result, plan, colours, (row, column), texts, box)
     bottom = body + ROW * font * len(plan.rows)
-    if plan.classic:  # which has the heads below as well
+    if plan.classic:  # the classic layout repeats the headings at the bottom
         for place, column in enumerate(plan.columns):
             _head(drawing, result, plan, colours, column, heads[place], (left + width * place, bottom, width))
         bottom += HEAD * font

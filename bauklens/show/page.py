@@ -190,7 +190,7 @@ def _figure(
         _comparison_part(each, brief) if isinstance(each, Comparison) else _lens_part(each, beside, brief, hover)
         for each in results
     ]
-    if len({heading_of(each) for each in results}) > 1:  # only a list that a notebook shows
+    if len({heading_of(each) for each in results}) > 1:  # True only for a list shown in a notebook
         for each, part in zip(results, parts, strict=True):
             part["prompt"] = part["caption"] = shortened(heading_of(each))
     lenses = [lens for each in results for lens in (whole_lenses(each) if isinstance(each, Comparison) else [each])]

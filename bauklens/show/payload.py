@@ -200,7 +200,7 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
     texts |= lens.vocabulary
     kept = [*ids, *sorted(set(texts) - set(ids))]
     top = rank[places.ravel()].astype(np.uint16 if len(ids) <= 1 << 16 else np.uint32)
-    told = None if min(kept) < 0 else kept  # a file of another tool has none
+    told = None if min(kept) < 0 else kept  # another tool's file may lack them
     return {"ids": told, "texts": [texts[token] for token in kept]}, top
 
 

@@ -82,7 +82,7 @@ def _crossing(race: Race, lead: Lead) -> tuple[float, float]:
     """The layer, as a fraction, and the probability at which the two lines of a change meet."""
     before, after = (race.values[place] for place in (lead.before, lead.after))
     gap, now = before[lead.row - 1] - after[lead.row - 1], before[lead.row] - after[lead.row]
-    if not np.isfinite(gap) or gap < 0:  # a third one was ahead between, or nothing is known there
+    if not np.isfinite(gap) or gap < 0:  # a third token was ahead, or nothing is known here
         return lead.row, float(after[lead.row])
     part = float(gap / (gap - now))
     return lead.row - 1 + part, float(before[lead.row - 1] + part * (before[lead.row] - before[lead.row - 1]))

@@ -94,7 +94,7 @@ def _targets(result: LensResult, column: int) -> Table:
         cells = []
         for target in result.targets:
             rank = target.rank[row, column]
-            place = "" if rank != rank else f", rank {rank:,.0f}"  # a whole word has none
+            place = "" if rank != rank else f", rank {rank:,.0f}"  # a whole word has no rank
             cells.append(f"{readable_probability(float(target.probability[row, column]))}{place}")
         table.add_row(Text(printable(_marked(result, layer))), *cells)
     return table

@@ -116,7 +116,7 @@ class _Block:
         self._by_head = sorted(where for where in own if isinstance(where, int))
         self._heads = acting.heads[number] if self._by_head else None
         self._joined: torch.Tensor | None = None  # what the output projection is given
-        self._stream: torch.Tensor | None = None  # what the sublayer that runs is to add to
+        self._stream: torch.Tensor | None = None  # the stream that the running sublayer adds to
         self._written: list[torch.Tensor] = []
 
     def hooks(self) -> Iterator[Any]:
@@ -191,13 +191,13 @@ class _Block:
         if "mid" in wheres and "mid" in self._own:
             mid = self._clock.changed(after, self._own["mid"])
             if mid is not after:
-                moved = (mid != after).any(dim=-1, keepdim=True)  # at the others, subtraction would round
+                moved = (mid != after).any(dim=-1, keepdim=True)  # elsewhere, subtraction would round
                 found, after = torch.where(moved, mid - stream, found), mid
         self._written = []
         self._stream = after
         if found is whole:
             return None
-        touched = (found != whole).any(dim=-1, keepdim=True)  # the others keep their last digit
+        touched = (found != whole).any(dim=-1, keepdim=True)  # elsewhere, every digit is kept
         if sublayer.adds:
             changed = torch.where(touched, after, own)
         elif len(sublayer.names) == 1:

@@ -135,7 +135,7 @@ class _Watch:
         square = (self._count, self._count)
         if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[2:] != square or not tensor.is_floating_point():
             return False
-        sums = tensor.sum(dim=-1, dtype=torch.float32)  # an attention sink of its own (gpt-oss) takes the rest
+        sums = tensor.sum(dim=-1, dtype=torch.float32)  # an attention sink (gpt-oss) takes the rest
         most = 1 + _GRAINS * torch.finfo(tensor.dtype).eps
         return bool((tensor >= 0).all() and (sums <= most).all() and (sums > 0).all())
 

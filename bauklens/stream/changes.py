@@ -84,7 +84,7 @@ class Clock:
             found = change(own, positions[some])
             if found is own:
                 continue
-            found = found.to(whole)  # in which it may be infinite
+            found = found.to(whole)  # it may overflow in this dtype
             if said and not found.isfinite().all() and own.isfinite().all():
                 raise LensError(f"NaN or infinity after {said}; pass a smaller strength")
             whole = whole.clone() if whole is state else whole

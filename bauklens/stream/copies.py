@@ -126,12 +126,12 @@ class _Copies:
     def __init__(self, running: nn.Module, prompt: Copied) -> None:
         self._running, self._prompt, self._ids = running, prompt, prompt.inputs.ids
         codebooks = getattr(text_config(running), "num_codebooks", 1)
-        hooked = is_hooked(prompt.model)  # by someone who may look for all positions of one prompt
+        hooked = is_hooked(prompt.model)  # a hook of someone else's may expect all positions of one prompt
         self.at_once = 1 if hooked else _AT_ONCE
         self._options = {} if hooked else last_logits_only(running)
         self._begins_late = not hooked and codebooks == 1
         known = inspect.signature(running.forward).parameters
-        self._name = "cache" if "cache" in known else "past_key_values"  # as older releases of transformers call it
+        self._name = "cache" if "cache" in known else "past_key_values"  # the name in older releases of transformers
         self._cache: Any = None
         self._cached = 0  # positions in the cache
 
@@ -181,7 +181,7 @@ class _Copies:
             ids = self._ids[:, first:].expand(len(places) + 1, -1)
             with self._acting(places):
                 return self._read(self._passed(ids, cache, **self._options).logits)
-        except Exception as error:  # whatever a model raises that has another cache, or none
+        except Exception as error:  # a model with another cache, or none, may raise anything
             if out_of_memory(error):
                 self._cache = None  # it may be half filled
                 raise

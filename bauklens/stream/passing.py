@@ -129,7 +129,7 @@ def passing_stream(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: 
     def sample(number: int, states: torch.Tensor) -> None:
         require_finite(states, anatomy, number)
         if not number:
-            few.clear()  # of a pass that ran out of memory
+            few.clear()  # from a pass that ran out of memory
         few.append(states[0, columns])
 
     def again(hand_on: HandOn) -> None:

@@ -74,7 +74,7 @@ def require_finite(states: torch.Tensor, anatomy: Anatomy, first: int = 0) -> No
     Raises:
         NotFiniteError: a state is NaN or infinite.
     """
-    if states.sum(dtype=torch.float32).isfinite():  # a pass without memory; a sum that overflows is looked at again
+    if states.sum(dtype=torch.float32).isfinite():  # allocates nothing; if the sum overflows, look more closely
         return
     names = (EMBED, *(f"layer {label}" for label in anatomy.labels))
     bad = ~states.isfinite().all(dim=-1)  # (1 + layer, position), or more axes

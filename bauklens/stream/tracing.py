@@ -118,7 +118,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         return output
 
     embedding = () if anatomy.embedding is None else (anatomy.embedding,)
-    names = [*embedding, *(sublayers.names if sublayers else ()), *wanted]  # it stops after the last
+    names = [*embedding, *(sublayers.names if sublayers else ()), *wanted]  # the pass stops after the last of them
     logits, stop = None, tracing.blocks is not None
     shard = None
     if tracing.in_shards and anatomy.shards is not None:
@@ -135,7 +135,7 @@ def run_traced(model: nn.Module, anatomy: Anatomy, inputs: Inputs, tracing: Trac
         TraceDict(running, names, retain_output=False, edit_output=keep, stop=stop),
     ):
         logits = model_logits(running, inputs, **options)
-        if stop:  # the pass went on to its end, so that a block did not run; baukit's class fails on leaving unstopped
+        if stop:  # a block did not run, so nothing stopped the pass; baukit's class then fails on exit
             kept.whole()
     added = {} if tracing.acting is None else tracing.acting.added
     by_head = tuple(

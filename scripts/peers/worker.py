@@ -104,7 +104,7 @@ def main() -> None:
                     tell({"versions": worker.versions})
                 else:
                     tell(getattr(worker, asked.pop("do"))(**asked))
-            except Exception as error:  # whatever a tool raises is what its line in the table says
+            except Exception as error:  # whatever a tool raises goes into its line of the table
                 traceback.print_exc()
                 tell({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]})
 

@@ -88,7 +88,7 @@ class Jacobians:
                         self.dim_batch //= 2
                         free_memory(error)
                     elif self.together and not out_of_memory(error):
-                        self.together = False  # no rule for several at once
+                        self.together = False  # vmap has no rule for something in it
                     else:
                         raise _explained(error, own, fitted, inputs) from None
         _require_finite("gradients", found)
@@ -120,7 +120,7 @@ class Jacobians:
         fitted = self.fitted
         assert self.dim_batch is not None
         assert self.mlps is not None
-        with sdpa_kernel(SDPBackend.MATH) if self.together else nullcontext():  # the fast ones run back one by one
+        with sdpa_kernel(SDPBackend.MATH) if self.together else nullcontext():  # fast kernels go back one by one
             prefix = Prefix.of(own, inputs, fitted.skip_first) if self.in_parts else None
             positions = counted(fitted, inputs, prefix)
             if not self.in_segments:
@@ -203,7 +203,7 @@ def _runs_in_parts(own: nn.Module, fitted: Fitted, inputs: Inputs, whole: Graph)
         return False
     try:
         parts = graph_of(own, fitted, inputs, prefix=Prefix.of(own, inputs, fitted.skip_first))
-    except Exception as error:  # whatever a model raises that caches in another way, or not at all
+    except Exception as error:  # a model with another cache, or none, may raise anything
         if out_of_memory(error):
             raise
         return False

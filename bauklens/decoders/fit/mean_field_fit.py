@@ -33,7 +33,7 @@ def closed_blocks(fitted: Fitted, batch: Sequence[Inputs]) -> list[torch.Tensor]
     try:
         return block_jacobians(fitted.model, fitted.anatomy, inputs, skip_first=fitted.skip_first)
     except LensError:
-        fitted.states(batch, [fitted.last])  # NaN is told as such
+        fitted.states(batch, [fitted.last])  # raises a clearer error if there is NaN
         raise
 
 

@@ -148,6 +148,7 @@ def test_with_what_is_generated_targets_and_measures(gpt2, tokenizer):
         assert np.allclose(lens.target("xyz").probability, alone.target("xyz").probability, atol=1e-5)
 
 
+@pytest.mark.long
 def test_on_the_demo_model(demo):
     texts = ["The Eiffel Tower is located in the city of", "Water boils at", "The capital of Poland is", "1, 2, 3, 4,"]
     for text, lens in zip(texts, bauklens.logit_lens(*demo, texts), strict=True):

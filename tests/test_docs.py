@@ -30,6 +30,14 @@ pytestmark = pytest.mark.slow  # everything that the pages show is run
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]  # whose steps build on each other
+LONG = [*TUTORIALS, *(ROOT / "docs" / "guide" / name for name in ("command.md", "prompts.md", "testing.md"))]
+
+
+def each(pages):
+    """Parameters for a test of every page."""
+    long = [pytest.mark.long]
+    return [pytest.param(page, id=str(page.relative_to(ROOT)), marks=long if page in LONG else []) for page in pages]
+
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -120,7 +128,7 @@ def is_shown(printed, code):
     return fnmatch.fnmatchcase(printed, shown.replace("[", "[[]"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", each(PAGES))
 def test_python_runs_and_prints_what_is_shown(page, reader):
     """In tutorials, the lines of shell run in between, and what they print is shown as well."""
     names, printed = {}, None
@@ -142,9 +150,7 @@ def test_python_runs_and_prints_what_is_shown(page, reader):
             assert is_shown(printed, code), f"block {number} printed:\n{printed}"
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in TUTORIALS], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", each(page for page in PAGES if page not in TUTORIALS))
 def test_lines_of_shell_run(page, reader, capfd):
     for language, code in blocks(page):
         for words in shell_lines(code) if language == "sh" else []:
@@ -261,7 +267,7 @@ wait
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_for_slurm_with_the_variables_that_srun_sets(reader):
     """Three tasks, which share five shards of the prompts; of the two models that the page names, one is tiny here."""
     (script,) = [code for language, code in blocks(CORPORA) if language == "bash" and "#SBATCH" in code]

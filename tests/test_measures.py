@@ -192,6 +192,7 @@ def test_the_documented_json(gpt2):
     assert old.targets == ()
 
 
+@pytest.mark.long
 def test_a_page_of_text_on_the_demo_model(demo):
     """Against full logits of the model's own norm and head, to 1e-5."""
     model, tokenizer = demo

@@ -21,7 +21,8 @@ from bauklens.live import app, connections, looking, looks
 from bauklens.live.again import as_command
 from bauklens.live.asked import Asked
 from bauklens.live.looking import Looking
-from bauklens.live.worker import MOST_WAITING, BusyError, Job, Worker
+from bauklens.live.worker import MOST_WAITING, BusyError, Job, Stopped, Worker
+from bauklens.progress import watched
 from bauklens.result.tokens import visible
 from tests.live import Client, events_in, first
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -201,20 +202,77 @@ def test_a_table_is_told_from_below_and_its_cells_are_the_lens(model, client):
     assert rest == sorted(rest)
 
 
-def test_generated_tokens_are_told_as_they_come(client):
-    events = client.events("/look", {"prompt": TEXT, "new_tokens": 4})
-    told = [len(value["tokens"]) for name, value in events if name == "generated"]
-    assert told == list(range(1, len(told) + 1))
-    table = first(events, "table")
-    assert len(table["tokens"]) == table["generated"] + told[-1]
-    assert table["tokens"][table["generated"] :] == [v for n, v in events if n == "generated"][-1]["tokens"]
+def test_the_prompt_is_told_first_and_generated_columns_as_they_come(model, client):
+    events = client.events("/look", {"prompt": TEXT, "new_tokens": 8, "topk": 3})
+    generated = [value["tokens"] for name, value in events if name == "generated"]
+    assert [len(each) for each in generated] == list(range(1, 9))
+    tables = [value for name, value in events if name == "table"]
+    count = len(first(events, "prompt")["tokens"])
+    assert [each["positions"] for each in tables[:2]] == [list(range(count)), [count]]
+    assert tables[-1]["positions"] == list(range(count + 8))
+    assert tables[-1]["tokens"][count:] == generated[-1]
+    names = [name for name, _ in events if name != "progress"]
+    begun = names.index("generated")
+    assert "cells" in names[:begun]
+    assert "cells" in names[begun : names.index("generated", begun + 1)]
+
+    lens = bauklens.logit_lens(model, tiny_tokenizer(), TEXT, max_new_tokens=8, topk=3)
+    assert lens.generated_from == count
+    shown, positions = 0, []
+    for name, value in events:
+        if name == "table":
+            positions = value["positions"]
+        for row, column, token, share in value if name == "cells" else ():
+            place = row, positions[column]
+            assert token == visible(lens.vocabulary[int(lens.top_ids[place][0])])
+            assert share == pytest.approx(float(lens.top_probs[place][0]), abs=6e-4)
+            shown += 1
+    assert shown >= (2 * count + 9) * len(lens.layers)
+
+
+def test_columns_that_cannot_be_shown_early_come_with_the_finished_text(client, monkeypatch):
+    calls = []
+
+    def lens(*given, positions=None, **options):
+        calls.append(positions)
+        if len(calls) > 2:
+            raise LensError("this text cannot be read")
+        return bauklens.logit_lens(*given, positions=positions, **options)
+
+    monkeypatch.setattr(looking, "logit_lens", lens)
+    events = client.events("/look", {"prompt": TEXT, "new_tokens": 8})
+    assert len(calls) == 3
+    assert [len(value["tokens"]) for name, value in events if name == "generated"] == list(range(1, 9))
+    assert len(first(events, "table")["positions"]) + 8 == len([v for n, v in events if n == "table"][-1]["positions"])
+    assert events[-1][0] == "end"
+
+
+def test_a_look_is_stopped_while_it_shows_a_column(model):
+    there, tables = Looking.at(model, tiny_tokenizer(), []), []
+
+    def tell(name, value):
+        if name == "table":
+            tables.append(list(value.positions))
+            if len(tables) == 2:
+                job.cancel()
+
+    asked = Asked.of({"prompt": TEXT, "new_tokens": 8})
+    job = Job("", lambda _: None, tell, 60)
+    with watched(job), pytest.raises(Stopped):
+        there.look(asked, job)
+    assert [len(each) for each in tables[1:]] == [1]
+    expected = bauklens.logit_lens(model, tiny_tokenizer(), TEXT, max_new_tokens=8)
+    job = Job("", lambda _: None, lambda *_: None, 60)
+    with watched(job):
+        assert np.array_equal(there.look(asked, job).clean.top_ids, expected.top_ids)
 
 
 def test_a_long_table_fills_in_at_its_end(live):
-    events = Client(live).events("/look", {"prompt": "a b " * 14})
+    events = Client(live).events("/look", {"prompt": "a b " * 18})
     table = first(events, "table")
-    assert table["left_out"] + len(table["positions"]) == len(first(events, "prompt")["tokens"])
-    assert len(table["positions"]) <= 48
+    count = len(first(events, "prompt")["tokens"])
+    assert count > 48
+    assert table["positions"] == list(range(count - 48, count))
 
 
 @pytest.mark.parametrize(
@@ -594,6 +652,7 @@ def test_a_quick_decoder_is_fitted_and_is_there_the_next_time(tmp_path, monkeypa
         assert Client(live).json("/about")["fit"]
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_looks(live):
     import psutil
 

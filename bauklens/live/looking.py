@@ -17,6 +17,7 @@ from bauklens.errors import LensError
 from bauklens.lens.lens import logit_lens
 from bauklens.live.answers import answers
 from bauklens.live.asked import Asked, Change, Token
+from bauklens.live.growing import Growing
 from bauklens.live.worker import Job
 from bauklens.model.anatomy import Anatomy
 from bauklens.model.encoding import encode
@@ -24,6 +25,7 @@ from bauklens.model.generation import chat_ids
 from bauklens.model.in_hand import in_hand
 from bauklens.model.inputs import Inputs
 from bauklens.model.resolving import resolve
+from bauklens.progress import watched
 from bauklens.result.comparison import Comparison, compare
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
@@ -35,6 +37,9 @@ MOST_TOKENS = 4_096
 
 CONTROLS = 10
 """How many random changes are compared with the requested one."""
+
+COLUMNS = 48
+"""Only this many last columns of a table fill in while it is computed; the finished table has all."""
 
 AFTERWARDS = 16
 """How many tokens the model generates with a change and without it, unless more are asked for."""
@@ -119,7 +124,10 @@ class Looking:
             _require_short("the other prompt", self._encoded(asked.of_other))
         job.found("prompt", inputs.ids[0].tolist())
         edit = None if asked.change is None else self._edit(asked.change, decoder, asked)
-        clean = self._lens(asked, decoder, self._prompt(asked))
+        if asked.new_tokens and edit is None and not asked.replaced:
+            clean = self._generating(asked, decoder, job)
+        else:
+            clean = self._lens(replace(asked, new_tokens=0), decoder, self._prompt(asked))
         if edit is not None:
             return self._changed(asked, decoder, clean, edit, job)
         if asked.replaced:
@@ -154,10 +162,21 @@ class Looking:
         """The ids of the prompt, or of the chat in the model's template."""
         return [int(each) for each in self._encoded(asked).ids[0]]
 
+    def _generating(self, asked: Asked, decoder: Any, job: Job) -> LensResult:
+        """The lens of a prompt and of what the model generates, whose columns are shown as they come."""
+        ids, of_text = self.tokens(asked), replace(asked, messages=(), new_tokens=0)
+
+        def look(ids: list[int], columns: range) -> None:
+            self._lens(of_text, decoder, ids, positions=list(columns[-COLUMNS:]), track=0)
+
+        look(ids, range(len(ids)))
+        with watched(Growing(job, ids, look)):
+            return self._lens(asked, decoder, self._prompt(asked))
+
     def _changed(self, asked: Asked, decoder: Any, clean: LensResult, edit: Edit, job: Job) -> Looked:
         prompt = self._prompt(asked)
         job.found("prompt", self.tokens(asked))
-        edited = self._lens(asked, decoder, prompt, edit)
+        edited = self._lens(replace(asked, new_tokens=0), decoder, prompt, edit)
         told = Looked(asked, compare(clean, edited), clean)
         job.found("figure", told)
         ids = self.tokens(asked)
@@ -167,7 +186,14 @@ class Looking:
         job.found("answers", answers(next_token, text))
         return told
 
-    def _lens(self, asked: Asked, decoder: Any, prompt: Any, edit: Edit | None = None) -> LensResult:
+    def _lens(
+        self,
+        asked: Asked,
+        decoder: Any,
+        prompt: Any,
+        edit: Edit | None = None,
+        **options: Any,
+    ) -> LensResult:
         chat = asked.chat if prompt is None else None
         found = logit_lens(
             self.model,
@@ -179,8 +205,9 @@ class Looking:
             decoder=decoder,
             targets=_targets(asked),
             words="first",
-            max_new_tokens=0 if asked.change or asked.replaced else asked.new_tokens,
+            max_new_tokens=asked.new_tokens,
             edits=edit,
+            **options,
         )
         assert isinstance(found, LensResult)
         return found

@@ -5,13 +5,9 @@ from typing import Any
 from bauklens.decode.table import Cells
 from bauklens.decode.unembed import Rows
 from bauklens.live.events import Written
-from bauklens.live.looking import Looked
+from bauklens.live.looking import COLUMNS, Looked
 from bauklens.result.tokens import column_heads, token_texts, visible
 from bauklens.show.page import figure
-
-COLUMNS = 48
-"""Only this many last columns of a table fill in; the final figure has all."""
-
 
 _FILLING = ("prompt", "generated", "table", "cells")
 """The event that fills in a table until its figure is there; later runs are for other things."""
@@ -61,7 +57,7 @@ class _Telling:
         heads = self._heads([ids[each] for each in positions]) if positions[-1] < len(ids) else map(str, positions)
         seen = slice(self._first, None)
         written = {"layers": list(rows.labels), "positions": positions[seen], "tokens": [*heads][seen]}
-        return "table", written | {"generated": len(self._prompt), "left_out": self._first}
+        return "table", written | {"generated": len(self._prompt)}
 
     def _cells(self, cells: Cells) -> tuple[str, Any] | None:
         ids, shares = cells.top_ids[:, 0].tolist(), cells.top_probs[:, 0].tolist()

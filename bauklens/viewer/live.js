@@ -57,7 +57,10 @@ async function begin() {
         if (prompts++) said.part("With the change");
         shown.prompt(tokens);
       },
-      generated: shown.generated,
+      generated(told) {
+        said.step({ what: "Generating", unit: "token", done: told.tokens.length, total: ask.new_tokens });
+        shown.generated(told);
+      },
       table: shown.table,
       cells: shown.cells,
       figure(html) {

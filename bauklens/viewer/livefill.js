@@ -1,51 +1,77 @@
-// A table that fills in while it is computed: first its headings, then its cells as they come.
+// A table that fills in while it is computed: its headings first, then its cells as they come, and new columns on the right.
 
 import { make } from "./dom.js";
+
+const MOST = 48; // the columns that are shown: the last ones
 
 /** `element`, `begin()`, `prompt(tokens)`, `generated(tokens)`, `rows(table)`, `cells(cells)`. */
 export function filling() {
   const table = make("table", { class: "lens" });
   const note = make("p", { class: "note" });
-  const element = make("figure", { class: "bauklens filling" }, make("div", { class: "static" }, make("div", { class: "scroll" }, table)), note);
-  let heads = [];
-  let body = [];
+  const scroller = make("div", { class: "scroll" }, table);
+  const element = make("figure", { class: "bauklens filling" }, make("div", { class: "static" }, scroller), note);
+  let heads = []; // one per position
+  let begins = 0; // the first generated position
+  let layers = [];
+  let columns = new Map(); // position -> its cells, one per layer
+  let coming = []; // the positions that the next cells are of
+  let isFollowed = true;
+  scroller.addEventListener("scroll", () => (isFollowed = scroller.scrollLeft + scroller.clientWidth > scroller.scrollWidth - 2));
 
-  const heading = (token, position, isGenerated) => make("th", { scope: "col", class: isGenerated ? "generated" : null }, make("i", {}, String(position)), make("bdi", {}, token));
+  const heading = (position) => make("th", { scope: "col", class: position >= begins ? "generated" : null }, make("i", {}, String(position)), make("bdi", {}, heads[position]));
+  const cell = (position, row) => columns.get(position)?.[row] ?? make("td", { class: "coming" });
 
-  function head(tokens, positions, generated) {
-    const cells = tokens.map((token, place) => heading(token, positions[place], positions[place] >= generated));
-    table.replaceChildren(make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "corner" }, "layer"), ...cells)));
+  /** Keeps the last columns in view, until the reader scrolls back. */
+  function toEnd() {
+    if (isFollowed) scroller.scrollLeft = scroller.scrollWidth;
+  }
+
+  function draw() {
+    const positions = heads.map((_, position) => position).slice(-MOST);
+    const head = make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "corner" }, "layer"), ...positions.map(heading)));
+    const row = (layer, place) => make("tr", {}, make("th", { scope: "row" }, layer), ...positions.map((each) => cell(each, place)));
+    table.replaceChildren(head, make("tbody", {}, ...layers.map(row)));
+    toEnd();
+    note.textContent = heads.length > MOST ? `The last ${MOST} positions fill in here; all ${heads.length} come at the end.` : "";
+  }
+
+  function begin(tokens = []) {
+    [heads, begins, layers, coming] = [[...tokens], tokens.length, [], []];
+    columns = new Map();
+    isFollowed = true;
+    note.textContent = "";
   }
 
   return {
     element,
     begin() {
-      [heads, body] = [[], []];
+      begin();
       table.replaceChildren();
-      note.textContent = "";
     },
-    prompt: (tokens) => (heads = tokens),
+    prompt: begin,
     generated(tokens) {
-      const all = [...heads, ...tokens];
-      const first = Math.max(0, all.length - 48);
-      head(all.slice(first), all.slice(first).map((_, place) => first + place), heads.length);
+      heads = [...heads.slice(0, begins), ...tokens];
+      draw();
     },
-    rows({ layers, positions, tokens, generated, left_out }) {
-      head(tokens, positions, generated);
-      body = layers.map(() => positions.map(() => make("td", { class: "coming" })));
-      const named = (layer) => make("th", { scope: "row" }, layer);
-      table.append(make("tbody", {}, ...body.map((cells, row) => make("tr", {}, named(layers[row]), ...cells))));
-      note.textContent = left_out ? `The last ${positions.length} positions fill in here; all ${positions.length + left_out} come at the end.` : "";
+    rows(told) {
+      if (String(told.layers) !== String(layers)) columns = new Map();
+      [layers, begins, coming] = [told.layers, told.generated, told.positions];
+      told.positions.forEach((position, place) => {
+        heads[position] = told.tokens[place];
+        if (!columns.has(position)) columns.set(position, layers.map(() => make("td", { class: "coming" })));
+      });
+      draw();
     },
     cells(cells) {
       for (const [row, column, token, share] of cells) {
-        const cell = body[row]?.[column];
-        if (!cell) continue;
-        cell.classList.remove("coming");
-        cell.style.setProperty("--p", String(share));
-        cell.style.setProperty("--m", "0");
-        cell.replaceChildren(make("bdi", {}, token));
+        const found = columns.get(coming[column])?.[row];
+        if (!found) continue;
+        found.classList.remove("coming");
+        found.style.setProperty("--p", String(share));
+        found.style.setProperty("--m", "0");
+        found.replaceChildren(make("bdi", {}, token));
       }
+      toEnd();
     },
   };
 }

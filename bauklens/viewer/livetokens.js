@@ -11,32 +11,37 @@ export function previewOf(element, there, change) {
   let asking = null;
   let shown = ""; // what was answered last; its buttons stay if it comes again, as one may just be pressed
 
+  /** What is there before anything is typed: its line keeps the page from moving when the tokens come. */
+  function hint() {
+    element.replaceChildren("Press Enter to look, Shift+Enter for a new line.");
+    shown = "";
+  }
+
   async function show(said) {
     asking?.abort();
     const own = (asking = new AbortController());
     try {
       const answer = await (await there.ask("tokens", said, own.signal)).text();
-      if (answer === shown && !element.hidden) return;
+      if (answer === shown) return;
       const { tokens } = JSON.parse((shown = answer));
       const seen = tokens.slice(0, MOST_SHOWN).map(([id, text, isSpecial], position) => button(text, () => change({ text, position }), { class: isSpecial ? "special" : null, title: `position ${position}, id ${id}: press to replace it, or to patch its states` }));
       const more = tokens.length > MOST_SHOWN ? `… ${(tokens.length - MOST_SHOWN).toLocaleString("en")} more` : "";
       element.replaceChildren(make("span", {}, `${tokens.length.toLocaleString("en")} token${tokens.length === 1 ? "" : "s"}`), ...seen, more);
-      element.hidden = false;
     } catch (error) {
       if (error.name === "AbortError") return;
-      shown = "";
       element.replaceChildren(error.message);
-      element.hidden = false;
+      shown = "";
     }
   }
 
+  hint();
   return {
     of(said) {
       clearTimeout(waiting);
       const isEmpty = said.messages ? said.messages.every(({ content }) => !content) : !said.prompt;
       if (isEmpty) {
         asking?.abort();
-        element.hidden = true;
+        hint();
       } else waiting = setTimeout(() => show(said), PAUSE_TYPING);
     },
   };

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +29,9 @@ from tqdm import tqdm
 
 import bauklens
 
+GENERATED = 32
+"""How many tokens the model generates in the look that measures that."""
+
 
 @contextmanager
 def serving(model: str) -> Iterator[tuple[str, psutil.Process]]:
@@ -43,22 +46,26 @@ def serving(model: str) -> Iterator[tuple[str, psutil.Process]]:
             server.terminate()
 
 
-def look(address: str, prompt: str, page: str = "one") -> tuple[float, float]:
-    """Seconds until the first cells arrived, and until everything did."""
+def look(address: str, prompt: str, page: str = "one", new_tokens: int = 0) -> tuple[float, float, float]:
+    """Seconds until the first cells arrived, the first of a generated column, and everything."""
     place = urlsplit(address)
     headers = {"Authorization": f"Bearer {place.fragment.removeprefix('token=')}"}
     connection = http.client.HTTPConnection(place.hostname or "", place.port)
-    begun, first, last = time.perf_counter(), 0.0, b""
-    connection.request("POST", "/look", json.dumps({"prompt": prompt, "page": page}), headers)
+    begun, first, column, last, is_generating = time.perf_counter(), 0.0, 0.0, b"", False
+    asked = {"prompt": prompt, "page": page, "new_tokens": new_tokens}
+    connection.request("POST", "/look", json.dumps(asked), headers)
     for line in connection.getresponse():
         if line.startswith(b"event: "):
             last = line
-            if line == b"event: cells\n" and not first:
-                first = time.perf_counter() - begun
+            is_generating = is_generating or line == b"event: generated\n"
+            if line == b"event: cells\n":
+                passed = time.perf_counter() - begun
+                first = first or passed
+                column = column or (passed if is_generating else 0.0)
     connection.close()
     if last != b"event: end\n":
         raise SystemExit(f"a look ended with {last.decode()}")
-    return first, time.perf_counter() - begun
+    return first, column, time.perf_counter() - begun
 
 
 def forward(model: Any, ids: list[int]) -> float:
@@ -67,6 +74,13 @@ def forward(model: Any, ids: list[int]) -> float:
     begun = time.perf_counter()
     with torch.inference_mode():
         model(input_ids=given)
+    return time.perf_counter() - begun
+
+
+def finished(model: Any, tokenizer: Any, prompt: str, new_tokens: int) -> float:
+    """Seconds of the lens of a prompt and the text after it, without a page."""
+    begun = time.perf_counter()
+    bauklens.logit_lens(model, tokenizer, prompt, max_new_tokens=new_tokens)
     return time.perf_counter() - begun
 
 
@@ -80,10 +94,17 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
         for prompt in prompts.values():
             own = tokenizer(prompt).input_ids
             taken = [(forward(model, own), *look(address, prompt)) for _ in range(rounds + 1)][1:]
-            middles = [statistics.median(each) for each in zip(*taken, strict=True)]
-            found.append({"tokens": len(own), **dict(zip(("forward", "first", "whole"), middles, strict=True))})
+            found.append({"tokens": len(own), **_medians(("forward", "first", "column", "whole"), taken)})
         short = tokenizer.decode(ids[:16])
-        alone = sum(look(address, f"{short} {number}")[1] for number in range(pages))
+        texts = [
+            (
+                forward(model, tokenizer(short).input_ids),
+                finished(model, tokenizer, short, GENERATED),
+                *look(address, short, new_tokens=GENERATED),
+            )
+            for _ in range(max(1, rounds // 3) + 1)
+        ][1:]
+        alone = sum(look(address, f"{short} {number}")[-1] for number in range(pages))
         begun = time.perf_counter()
         with ThreadPoolExecutor(pages) as pool:
             list(pool.map(lambda number: look(address, f"{short} {number}", f"page {number}"), range(pages)))
@@ -98,6 +119,12 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
         "machine": machine(torch.device("cpu")),
         "rounds": rounds,
         "looks": found,
+        "text": {
+            "tokens": len(tokenizer(short).input_ids),
+            "generated": GENERATED,
+            "rounds": len(texts),
+            **_medians(("forward", "lens", "first", "column", "whole"), texts),
+        },
         "many": {
             "pages": pages,
             "tokens": len(tokenizer(f"{short} 0").input_ids),
@@ -108,6 +135,10 @@ def measure(name: str, tokens: tuple[int, ...], rounds: int, looks: int, pages: 
             "grown": sizes[-1] - sizes[0],
         },
     }
+
+
+def _medians(names: tuple[str, ...], rounds: Sequence[tuple[float, ...]]) -> dict[str, float]:
+    return dict(zip(names, map(statistics.median, zip(*rounds, strict=True)), strict=True))
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})

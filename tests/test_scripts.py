@@ -143,6 +143,9 @@ def test_benchmark_of_the_live_page(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"^\| 9 \| [\d.]+ s \| [\d.]+ s \| [\d.]+ \| [\d.]+ s \|$", ran.stdout, re.MULTILINE), ran.stdout
     assert "2 pages asked at once, for" in ran.stdout
+    assert re.search(
+        r"^If 32 tokens are generated after \d+, the first row comes after [\d.]+ forward", ran.stdout, re.MULTILINE
+    )
 
 
 def test_who_imports_a_large_package():

@@ -39,6 +39,9 @@ class TestSizes:
 
     def test_very_many_numbers_are_rounded_further_and_a_page_of_327_680_cells_is_below_12_mb(self):
         lens = lens_of(Case(80, 4096, 5))
+        probabilities = lens.top_probs.copy()
+        probabilities[0, 0] = [1, 1e-30, 1e-40, 1.4e-45, 0]  # the last but one is the smallest number in float32
+        lens = replace(lens, top_probs=probabilities)
         ranks = np.arange(1, lens.magnitude.size + 1).reshape(lens.magnitude.shape) % 8000 + 1
         values = {"probability": np.full(ranks.shape, 0.25), "logit": np.zeros(ranks.shape), "rank": ranks}
         followed = Target(text=" token 7", token_ids=(7,), part="token", note="", **values)

@@ -49,6 +49,9 @@ _KEPT_BITS = 12
 _FEWER_BITS = 10
 """The same for huge results."""
 
+_SMALLEST = -149
+"""The smallest positive float32 is two to this power."""
+
 _BRIEF_BITS = 15
 """The same in a notebook."""
 
@@ -218,7 +221,7 @@ def _thousandths(probabilities: np.ndarray) -> np.ndarray:
     """(any shape), 0..1 -> flat float32, each within 0.0003, and within 1 % if it is small."""
     flat = np.ascontiguousarray(probabilities, dtype="<f4").ravel()
     _, exponents = np.frexp(flat)
-    steps = np.ldexp(np.float32(1), np.minimum(exponents - 7, -_FEWER_BITS - 1))
+    steps = np.ldexp(np.float32(1), np.clip(exponents - 7, _SMALLEST, -_FEWER_BITS - 1))
     rounded: np.ndarray = (np.round(flat / steps) * steps).astype("<f4")
     return rounded
 

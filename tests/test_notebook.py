@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 
 import bauklens
 from bauklens import get_hidden_state_deltas, get_hidden_states, show_logit_lens
+from bauklens.show import payload
 from bauklens.show.page import fragment
 from tests.made import made, unpacked
 from tests.tiny import LAYERS, PROMPT, tiny_model, tiny_tokenizer
@@ -306,6 +307,33 @@ class TestOutputs:
         held = unpacked(fragment(lens))["probability"]
         assert np.abs(held / lens.top_probs.ravel() - 1).max() < 2e-5
         assert np.array_equal(unpacked(lens.to_html())["probability"], lens.top_probs.ravel())
+
+    @pytest.mark.parametrize(("limit", "digits"), [("", 5), ("_LOSSLESS", 4), ("_MANY", 3)])
+    def test_the_smallest_and_the_largest_numbers_are_none_the_less_themselves(self, limit, digits, monkeypatch):
+        if limit:
+            monkeypatch.setattr(payload, "_LOSSLESS", 0)
+            monkeypatch.setattr(payload, limit, 0)
+        values = [
+            0.0,
+            -0.0,
+            1e-45,
+            3e-45,
+            -3e-40,
+            1.17e-38,
+            1.18e-38,
+            -3.4028235e38,
+            3.4028235e38,
+            np.inf,
+            -np.inf,
+            np.nan,
+        ]
+        values = np.float32(values).reshape(3, 4)
+        probabilities = np.resize(np.float32([1, 1.17e-38, 3e-40, 1e-45, 1, 0]), (3, 4, 2))
+        lens = made(probabilities=probabilities, measures={"max_logit": values})
+        held = unpacked(lens.to_html() if limit else fragment(lens))
+        within = {"rtol": 10 ** (1 - digits), "atol": 0, "equal_nan": True}
+        assert np.allclose(held["measure max_logit"].astype(float), values.ravel().astype(float), **within)
+        assert np.allclose(held["probability"].astype(float), probabilities.ravel().astype(float), **within)
 
 
 def sanitised(html):

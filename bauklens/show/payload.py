@@ -52,6 +52,9 @@ _FEWER_BITS = 10
 _SMALLEST = -149
 """The smallest positive float32 is two to this power."""
 
+_NORMAL = np.float32(2**-126)
+"""The smallest positive float32 with all the bits of its fraction."""
+
 _BRIEF_BITS = 15
 """The same in a notebook."""
 
@@ -208,13 +211,16 @@ def _vocabulary(lens: LensResult) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _float32(value: np.ndarray, bits: int) -> np.ndarray:
-    """(any shape) -> flat float32; numbers are rounded to fewer bits if asked for."""
+    """(any shape) -> flat float32; numbers are rounded to fewer bits if asked for.
+
+    The smallest numbers, which have fewer bits than others, are kept, and so is what would become infinite.
+    """
     flat = np.ascontiguousarray(value, dtype="<f4").ravel()
     lost = 23 - bits
     if not lost:
         return flat
     rounded = ((flat.view("<u4").astype(np.uint64) + (1 << (lost - 1))) >> lost << lost).astype("<u4").view("<f4")
-    return np.where(np.isfinite(flat), rounded, flat).astype("<f4")
+    return np.where(np.isfinite(rounded) & (np.abs(flat) >= _NORMAL), rounded, flat).astype("<f4")
 
 
 def _thousandths(probabilities: np.ndarray) -> np.ndarray:

@@ -956,3 +956,14 @@ def test_neither_prompt_may_be_longer_than_what_is_said(client, monkeypatch):
         assert events[-1][0] == "failed"
         assert events[-1][1].startswith(f"{which} has ")
         assert events[-1][1].endswith(": shorten it to 5")
+
+
+def test_logits_that_are_not_finite_are_told_as_such():
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[7] = float("inf")
+    with bauklens.serve(model, tiny_tokenizer()) as live:
+        for count in (0, 3):
+            name, text = Client(live).events("/look", {"prompt": TEXT, "new_tokens": count})[-1]
+            assert name == "failed"
+            assert "contain NaN or infinity" in text

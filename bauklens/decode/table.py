@@ -64,8 +64,9 @@ class Table:
     def _show(self, numbers: torch.Tensor, values: Values, sure: torch.Tensor) -> None:
         if is_watched():
             rows, columns = numbers // len(self._rows.positions), numbers % len(self._rows.positions)
-            tops = (values[name].cpu()[sure] for name in ("top_ids", "top_probs"))
-            tell("cells", Cells(rows.tolist(), columns.tolist(), *tops))
+            ids, shares = (values[name].cpu()[sure] for name in ("top_ids", "top_probs"))
+            if shares.isfinite().all():  # keep() raises an error for others
+                tell("cells", Cells(rows.tolist(), columns.tolist(), ids, shares))
 
     def values(self) -> Values:
         """Name -> (layer, position, ...)."""

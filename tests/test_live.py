@@ -16,14 +16,18 @@ import torch
 from hypothesis import strategies as st
 
 import bauklens
+from bauklens.decode.unembed import Rows
 from bauklens.errors import LensError
-from bauklens.live import app, connections, looking, looks
+from bauklens.live import app, connections, growing, looking, looks
+from bauklens.live import told as told_module
 from bauklens.live.again import as_command
 from bauklens.live.asked import Asked
 from bauklens.live.looking import Looking
+from bauklens.live.told import told
 from bauklens.live.worker import MOST_WAITING, BusyError, Job, Stopped, Worker
+from bauklens.model.encoding import encode
 from bauklens.progress import watched
-from bauklens.result.tokens import visible
+from bauklens.result.tokens import column_heads, token_texts, visible
 from tests.live import Client, events_in, first
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -958,6 +962,25 @@ def test_neither_prompt_may_be_longer_than_what_is_said(client, monkeypatch):
         assert events[-1][1].endswith(": shorten it to 5")
 
 
+def heads(tokenizer, ids):
+    """What the columns of a text are called."""
+    texts = token_texts(tokenizer, ids)
+    return [visible(head) for head, _ in column_heads([texts[each] for each in ids], range(len(ids)))]
+
+
+def test_a_character_of_several_tokens_is_a_heading_wherever_the_columns_begin(model, monkeypatch):
+    monkeypatch.setattr(looking, "COLUMNS", 3)
+    monkeypatch.setattr(told_module, "COLUMNS", 3)
+    tokenizer = tiny_tokenizer()
+    ids = encode(model, tokenizer, "a 😀").ids[0].tolist()
+    assert heads(tokenizer, ids)[-4:] == ["😀", *"←←←"]
+    written = told(tokenizer)
+    written("prompt", ids[:-2])
+    assert written("generated", ids[-2:])[1] == {"tokens": ["←", "←"], "kept": 0}
+    rows = Rows("hidden", torch.zeros(1, len(ids), 2), ["0"], list(range(len(ids))))
+    assert written("table", rows)[1]["tokens"] == ["←", "←", "←"]
+
+
 def test_logits_that_are_not_finite_are_told_as_such():
     model = tiny_model("llama")
     with torch.no_grad():
@@ -967,3 +990,45 @@ def test_logits_that_are_not_finite_are_told_as_such():
             name, text = Client(live).events("/look", {"prompt": TEXT, "new_tokens": count})[-1]
             assert name == "failed"
             assert "contain NaN or infinity" in text
+
+
+@pytest.mark.parametrize(("text", "end"), [("a city is", 223), ("the tower in the sea", 299)])
+def test_a_beam_search_that_gives_up_tokens_gives_up_their_columns(text, end, monkeypatch):
+    monkeypatch.setattr(growing, "SHARE", float("inf"))
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    beams = {"num_beams": 4, "length_penalty": -2.0, "eos_token_id": end}  # the best text is not the last one
+    model.generation_config.update(**beams)
+    written, prompt, generated, changes = told(tokenizer), [], [], 0
+    columns, coming, seen, lengths = {}, [], [], []
+
+    def tell(name, value):
+        nonlocal prompt, generated, coming, changes
+        event = written(name, value)
+        if name == "prompt":
+            prompt = value
+        elif name == "generated":
+            changes += event[1]["kept"] < len(generated)
+            lengths.append(len(value))
+            assert {position for _, position in columns} == set(range(len(prompt) + len(generated)))
+            generated, kept = value, len(prompt) + event[1]["kept"]
+            for place in [each for each in columns if each[1] >= kept]:
+                del columns[place]
+        elif name == "table":
+            coming = event[1]["positions"]
+            assert event[1]["tokens"] == heads(tokenizer, [*prompt, *generated])[coming[0] : coming[-1] + 1]
+        elif name == "cells":
+            columns.update({(row, coming[column]): token for row, column, token, _ in event[1]})
+        seen.append(([*prompt, *generated], dict(columns)))
+
+    job = Job("", lambda _: None, tell, 60)
+    with watched(job):
+        found = Looking.at(model, tokenizer, []).look(Asked.of({"prompt": text, "new_tokens": 8}), job).clean
+    assert changes
+    assert lengths[-1] < lengths[-2] == 8
+    assert [*prompt, *generated] == found.token_ids.tolist()
+    assert len(columns) == found.top_ids[..., 0].size
+    lenses = {tuple(ids): bauklens.logit_lens(model, tokenizer, ids, track=0) for ids, _ in seen if ids}
+    for ids, shown in seen:
+        for place, token in shown.items():
+            lens = lenses[tuple(ids)]
+            assert token == visible(lens.vocabulary[int(lens.top_ids[place][0])])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -18,6 +19,7 @@ from tests.test_flows import BROWSERS
 from tests.tiny import tiny_model, tiny_tokenizer
 
 VIEWER = Path(__file__).parent / "viewer"
+PACKAGE = Path(bauklens.__file__).parent / "viewer"
 FLOWS = [
     "a table fills in, and becomes a viewer",
     "before the first look there are examples, and a number that is too large is not sent",
@@ -173,3 +175,53 @@ def test_a_fit_can_be_stopped_and_a_look_takes_its_place(browser, monkeypatch, t
         fit.wait_for(state="detached")
         assert page.get_by_label("Decoder").input_value() == "quick"
         page.close()
+
+
+@pytest.fixture
+def drawn(browser):
+    """Draws the events of a look as the page does: headings, and the cells under them."""
+    page = browser.new_page()
+    files = {"html": "text/html", "js": "text/javascript"}
+
+    def answer(route):
+        name = Path(urlsplit(route.request.url).path).name or "empty.html"
+        body = "<!doctype html>" if name == "empty.html" else (PACKAGE / name).read_text()
+        route.fulfill(body=body, content_type=files[name.rpartition(".")[2]])
+
+    page.route("http://viewer.test/**", answer)
+    page.goto("http://viewer.test/")
+
+    def draw(*events):
+        return page.evaluate(
+            """async (events) => {
+                const table = (await import("/livefill.js")).filling();
+                const calls = { ...table, prompt: ({ tokens }) => table.prompt(tokens), table: table.rows };
+                for (const [name, value] of events) calls[name](value);
+                const texts = (what) => [...table.element.querySelectorAll(what)].map((each) => each.textContent);
+                return { heads: texts("thead th:not(.corner)"), cells: texts("tbody td") };
+            }""",
+            events,
+        )
+
+    yield draw
+    page.close()
+
+
+def test_columns_of_tokens_that_a_search_gives_up_are_empty_until_they_come_again(drawn):
+    def told(positions, *tokens):
+        return {"layers": ["0"], "positions": positions, "tokens": tokens, "generated": 1}
+
+    events = [
+        ("prompt", {"tokens": ["a"]}),
+        ("table", told([0], "a")),
+        ("cells", [[0, 0, "A", 0.5]]),
+        ("generated", {"tokens": ["b", "c"], "kept": 0}),
+        ("table", told([1, 2], "b", "c")),
+        ("cells", [[0, 0, "B", 0.5], [0, 1, "C", 0.5]]),
+        ("generated", {"tokens": ["b", "d", "e"], "kept": 1}),
+    ]
+    assert drawn(*events) == {"heads": ["0a", "1b", "2d", "3e"], "cells": ["A", "B", "", ""]}
+    again = [("table", told([2, 3], "d", "e")), ("cells", [[0, 0, "D", 0.5], [0, 1, "E", 0.5]])]
+    assert drawn(*events, *again)["cells"] == ["A", "B", "D", "E"]
+    shorter = ("generated", {"tokens": ["b"], "kept": 1})
+    assert drawn(*events, *again, shorter) == {"heads": ["0a", "1b"], "cells": ["A", "B"]}

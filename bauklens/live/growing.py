@@ -1,7 +1,7 @@
 """A text that is being generated: its new columns are shown from time to time, long before it is finished."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bauklens.errors import LensError
@@ -23,7 +23,7 @@ class Growing:
     def __init__(self, job: Job, prompt: list[int], look: Callable[[list[int], range], None]) -> None:
         self._job, self._prompt, self._look = job, prompt, look
         self._begun, self._spent = time.monotonic(), 0.0
-        self._columns = len(prompt)
+        self._seen = prompt  # the text of which all columns have been shown
         self._is_looking = False
 
     def progressed(self, what: str, unit: str, done: int, total: int | None) -> None:
@@ -34,18 +34,31 @@ class Growing:
             self._job.progressed(what, unit, done, total)
 
     def found(self, what: str, value: Any) -> None:
-        """Passes on what was found; after a new token, it may look at the columns that came since the last look."""
-        self._job.found(what, value)
-        if what == "generated" and self._spent <= SHARE * (time.monotonic() - self._begun):
-            self._grown([*self._prompt, *value])
+        """Passes on what was found; after a new token, it may look at the columns that are new since the last look.
 
-    def _grown(self, ids: list[int]) -> None:
+        A beam search may change its mind about earlier tokens; columns from the first changed token on are new as well.
+        """
+        self._job.found(what, value)
+        if what == "generated":
+            ids = [*self._prompt, *value]
+            self._seen = ids[: alike(self._seen, ids)]
+            columns = range(len(self._seen), len(ids))
+            if columns and self._spent <= SHARE * (time.monotonic() - self._begun):
+                self._grown(ids, columns)
+
+    def _grown(self, ids: list[int], columns: range) -> None:
         begun, self._is_looking = time.monotonic(), True
         try:
-            self._look(ids, range(self._columns, len(ids)))
-            self._columns = len(ids)
+            self._look(ids, columns)
+            self._seen = ids
             self._spent += time.monotonic() - begun
         except LensError:  # the finished text will fail in the same way, or not at all
             self._spent = float("inf")
         finally:
             self._is_looking = False
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids at the beginning of two texts are the same."""
+    differing = (place for place, (here, there) in enumerate(zip(one, other, strict=False)) if here != there)
+    return next(differing, min(len(one), len(other)))

@@ -1,16 +1,21 @@
 """What a look finds on its way -> the events for its page: tokens of columns, cells as they come, figures, answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bauklens.decode.table import Cells
 from bauklens.decode.unembed import Rows
 from bauklens.live.events import Written
+from bauklens.live.growing import alike
 from bauklens.live.looking import COLUMNS, Looked
 from bauklens.result.tokens import column_heads, token_texts, visible
 from bauklens.show.page import figure
 
 _FILLING = ("prompt", "generated", "table", "cells")
 """The event that fills in a table until its figure is there; later runs are for other things."""
+
+_BEFORE = 3
+"""How many columns before one may have a part of its character."""
 
 
 def told(tokenizer: Any) -> Written:
@@ -34,8 +39,9 @@ class _Telling:
             self._prompt, self._generated = value, []
             return name, {"tokens": self._heads(value)}
         if name == "generated":
-            self._generated = value
-            return name, {"tokens": self._heads(value)}
+            kept, self._generated = alike(self._generated, value), value
+            first = len(self._prompt)
+            return name, {"tokens": self._heads_of(range(first, first + len(value))), "kept": kept}
         if name == "table":
             return self._table(value)
         if name == "cells":
@@ -50,13 +56,18 @@ class _Telling:
         texts = token_texts(self._tokenizer, ids)
         return [visible(head) for head, _ in column_heads([texts[each] for each in ids], range(len(ids)))]
 
+    def _heads_of(self, positions: Sequence[int]) -> list[str]:
+        """The heads of some columns of the text so far, which may be in the middle of a character."""
+        begin = max(0, positions[0] - _BEFORE)
+        heads = self._heads([*self._prompt, *self._generated][begin : positions[-1] + 1])
+        return [heads[each - begin] for each in positions]
+
     def _table(self, rows: Rows) -> tuple[str, Any] | None:
         positions = list(rows.positions)
         self._first = max(0, len(positions) - COLUMNS)
-        ids = [*self._prompt, *self._generated]
-        heads = self._heads([ids[each] for each in positions]) if positions[-1] < len(ids) else map(str, positions)
-        seen = slice(self._first, None)
-        written = {"layers": list(rows.labels), "positions": positions[seen], "tokens": [*heads][seen]}
+        seen, known = positions[self._first :], len(self._prompt) + len(self._generated)
+        heads = self._heads_of(seen) if seen[-1] < known else [*map(str, seen)]
+        written = {"layers": list(rows.labels), "positions": seen, "tokens": heads}
         return "table", written | {"generated": len(self._prompt)}
 
     def _cells(self, cells: Cells) -> tuple[str, Any] | None:

@@ -1,6 +1,6 @@
 """Generation: a prompt or a chat -> its ids, followed by those that the model generates."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -112,9 +112,11 @@ def continued(
     Raises:
         LensError: the text would be longer than the model's context, or the model cannot generate with these options.
     """
-    found = _generated(model, tokenizer, inputs, max_new_tokens, seed, options)
+    told = _Told(inputs.count)
+    found = _generated(model, tokenizer, inputs, max_new_tokens, seed, options, told)
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise LensError("a lens needs a single text: leave out num_return_sequences and return_dict_in_generate")
+    told.finish(found)
     return inputs.followed_by(found[0, inputs.count :])
 
 
@@ -147,6 +149,7 @@ def _generated(
     max_new_tokens: int,
     seed: int | None,
     options: Mapping[str, Any] | None,
+    told: "_Told | None" = None,
 ) -> Any:
     """(prompt, position), the ids of one prompt, or of copies of it, followed by those that the model generates."""
     count = checked_count("max_new_tokens", max_new_tokens)
@@ -164,15 +167,15 @@ def _generated(
         given["return_dict_in_generate"] = True
     given |= unsampled(model, given)
     if is_watched():
-        given["stopping_criteria"] = [*(given.get("stopping_criteria") or ()), _told_of(inputs.count)]
+        given["stopping_criteria"] = [*(given.get("stopping_criteria") or ()), told or _Told(inputs.count)]
     with evaluating(model) as own, random_state_kept(inputs.ids.device):
         seed = _drawn_alike(model) if seed is None else whole_number("seed", seed)
         if seed is not None:
             torch.manual_seed(seed)
         try:
             mask = {"attention_mask": torch.ones_like(inputs.ids)} if inputs.keyword == "input_ids" else {}
-            told = {name: value for name, value in inputs.given.items() if name != ENCODED}
-            found = own.generate(**{**mask, **told}, max_new_tokens=count, **given)  # type: ignore[operator]
+            beside = {name: value for name, value in inputs.given.items() if name != ENCODED}
+            found = own.generate(**{**mask, **beside}, max_new_tokens=count, **given)  # type: ignore[operator]
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             if isinstance(error, LensError) or out_of_memory(error):
                 raise
@@ -180,14 +183,30 @@ def _generated(
     return found if with_prompt else found.sequences
 
 
-def _told_of(prompt: int) -> Callable[..., torch.Tensor]:
-    """A stopping criterion, called by transformers after every token, that passes new tokens to the watcher."""
+class _Told:
+    """A stopping criterion, called by transformers after every token, that passes new tokens to the watcher.
 
-    def told(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
-        tell("generated", ids[0, prompt:].tolist())
+    Args:
+        prompt: how many tokens the prompt has.
+    """
+
+    def __init__(self, prompt: int) -> None:
+        self._prompt = prompt
+        self._last: list[int] = []
+
+    def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        self._tell(ids)
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
-    return told
+    def finish(self, ids: torch.Tensor) -> None:
+        """Passes on the finished text if it is another one, as after a beam search."""
+        self._tell(ids)
+
+    def _tell(self, ids: torch.Tensor) -> None:
+        found = ids[0, self._prompt :].tolist()
+        if found != self._last:
+            self._last = found
+            tell("generated", found)
 
 
 def _drawn_alike(model: nn.Module) -> int | None:

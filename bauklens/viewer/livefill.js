@@ -4,7 +4,7 @@ import { make } from "./dom.js";
 
 const MOST = 48; // the columns that are shown: the last ones
 
-/** `element`, `begin()`, `prompt(tokens)`, `generated(tokens)`, `rows(table)`, `cells(cells)`. */
+/** `element`, `begin()`, `prompt(tokens)`, `generated(told)`, `rows(table)`, `cells(cells)`. */
 export function filling() {
   const table = make("table", { class: "lens" });
   const note = make("p", { class: "note" });
@@ -49,7 +49,8 @@ export function filling() {
       table.replaceChildren();
     },
     prompt: begin,
-    generated(tokens) {
+    generated({ tokens, kept }) {
+      for (const each of [...columns.keys()]) if (each >= begins + kept) columns.delete(each); // of tokens that a search has given up
       heads = [...heads.slice(0, begins), ...tokens];
       draw();
     },

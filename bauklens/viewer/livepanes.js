@@ -86,7 +86,7 @@ function pane(there, said, changes, ...buttons) {
     figure,
     done,
     prompt: ({ tokens }) => table.prompt(tokens),
-    generated: ({ tokens }) => (table.generated(tokens), fresh(table.element)),
+    generated: (told) => (table.generated(told), fresh(table.element)),
     table: (told) => (table.rows(told), fresh(table.element)),
     cells: (cells) => table.cells(cells),
     answers: (answers) => below.replaceChildren(answersOf(answers)),

@@ -48,6 +48,15 @@ def test_measures_are_of_the_cells(gpt2, changed):
         found.difference("kld")
 
 
+def test_differences_of_infinite_measures_are_without_a_warning():
+    values = np.float32([np.inf, 3e38, 1, np.nan])
+    one, other = (made(1, 4, measures={"kl": sign * values[None]}) for sign in (-1, 1))
+    with np.errstate(all="raise"):
+        assert compare(one, one).difference("kl").tolist()[0][1:3] == [0, 0]
+        assert np.isnan(compare(one, one).to_frame()["kl difference"][[0, 3]]).all()
+        assert compare(one, other).difference("kl")[0, :3].tolist() == [np.inf, np.inf, 2]
+
+
 @pytest.mark.parametrize(
     "arguments", [{}, {"stream": "delta"}, {"layers": [0, 2], "positions": [1, -1]}, {"chunk_rows": 3}]
 )

@@ -107,7 +107,8 @@ class Comparison:
         known = [name for name in self.one.measures if name in self.other.measures]
         if measure not in known:
             raise LensError(f"unknown measure {measure!r}: both lenses have {', '.join(known)}")
-        larger: np.ndarray = self.other.measures[measure] - self.one.measures[measure]
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity minus infinity is not a number
+            larger: np.ndarray = self.other.measures[measure] - self.one.measures[measure]
         return larger
 
     def to_frame(self) -> "pandas.DataFrame":

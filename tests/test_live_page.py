@@ -145,6 +145,22 @@ def test_a_server_that_is_killed_in_the_middle_is_said_in_a_line(browser):
         page.close()
 
 
+def test_a_look_that_ends_with_its_server_does_not_seem_to_go_on(demo, browser):
+    with bauklens.serve(*demo) as live:
+        page = browser.new_page()
+        page.goto(live.url)
+        page.get_by_label("prompt", exact=True).fill("The sea")
+        page.get_by_label("Generate").fill("200")
+        page.get_by_role("button", name="Look").click()
+        page.locator("figure.filling th.generated").nth(3).wait_for()
+        ending = threading.Thread(target=live.stop)  # the page reads events in the meantime
+        ending.start()
+        expect(page.locator("#status")).to_contain_text("The server has stopped.")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+        ending.join()
+        page.close()
+
+
 def test_a_fit_can_be_stopped_and_a_look_takes_its_place(browser, monkeypatch, tmp_path):
     monkeypatch.setenv("BAUKLENS_CACHE", str(tmp_path))
     done = threading.Event()

@@ -26,7 +26,7 @@ export function server() {
   return {
     get: async (what) => (await answer(what, {})).json(),
     ask: (what, data, signal = undefined) => answer(what, asking(data, signal)),
-    /** Hands on every event until one of them is the last: "end", or "stopped" if another look took the place of this one. */
+    /** Hands on every event until one of them is the last: "end", or "stopped" if another look took the place of this one, or the server ends. */
     async stream(what, data, told, signal = undefined) {
       const { body } = await answer(what, asking(data, signal));
       let last = "";
@@ -34,6 +34,7 @@ export function server() {
         last = name;
         told(name, value);
       });
+      if (last === "stopped") throw new Error("The server has stopped."); // or nobody sees this, as another look is there
       if (!["end", "stopped", "failed"].includes(last)) throw new Error(GONE);
     },
   };

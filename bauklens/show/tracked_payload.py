@@ -30,7 +30,7 @@ _EXACT = 16
 """Ranks up to this one have a code each."""
 
 _STEPS = 12
-"""Codes for each further doubling of the rank, so that a rank is within 3 % of what its code means."""
+"""Codes for each further doubling of the rank. A rank is within 3 % of its code's, and within 5 % of that rounded."""
 
 _KEPT_BITS = 7
 """Leading bits kept of ranks in a notebook, so that they are within 0.8 % of what was tracked, and exact below 128."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import BigBirdConfig, BigBirdForCausalLM
 
 import bauklens
 from bauklens.decode import check
@@ -93,3 +94,18 @@ def test_a_list_that_only_looks_like_blocks_is_refused_if_it_is_named():
         bauklens.logit_lens(odd_models.Drafts(), None, PROMPT, blocks="drafts")
     with pytest.raises(bauklens.LensError, match="is not the list of blocks"):
         bauklens.logit_lens(odd_models.Probes(), None, PROMPT, blocks="probes")
+
+
+def test_a_model_that_rebuilds_itself_and_has_hooks_is_left_as_it_was():
+    """BigBird has other attention for short prompts from its first one on, in modules and in its settings."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    model = BigBirdForCausalLM(BigBirdConfig(**sizes, num_attention_heads=2, is_decoder=True)).eval()
+    plain = bauklens.logit_lens(model, None, PROMPT, max_new_tokens=2)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(0))
+    before = str(model), model.bert.attention_type
+    assert np.array_equal(bauklens.logit_lens(model, None, PROMPT, max_new_tokens=2).top_ids, plain.top_ids)
+    assert calls
+    assert (str(model), model.bert.attention_type) == before
+    assert model(torch.tensor([PROMPT])).logits.shape[1] == len(PROMPT)

@@ -55,8 +55,9 @@ def evaluating(model: nn.Module, *, in_place: bool = False) -> Iterator[nn.Modul
             with _eager(model):
                 yield model
         finally:
+            is_rebuilt = any(each.is_rebuilt for each in before)  # as BigBird is for a short prompt
             for each in before:
-                each.restore()
+                each.restore(settings=is_rebuilt)
 
 
 @unbroken
@@ -119,10 +120,22 @@ class _Before:
     def __init__(self, module: nn.Module) -> None:
         self.module, self.training, self.children = module, module.training, module._modules.copy()
         self.hooks = {name: set(vars(module)[name]) for name in HOOKS}
+        self.settings = {name: value for name, value in vars(module).items() if isinstance(value, (str, bool, int))}
 
-    def restore(self) -> None:
-        """Restores it."""
+    @property
+    def is_rebuilt(self) -> bool:
+        """Whether it has other modules now."""
+        return self.module._modules != self.children
+
+    def restore(self, *, settings: bool) -> None:
+        """Restores it.
+
+        Args:
+            settings: whether to restore its settings too, which may say which modules it has.
+        """
         module = self.module
+        if settings:
+            vars(module).update(self.settings)
         module.training = self.training
         module._modules.update(self.children)
         for name, before in self.hooks.items():

@@ -119,6 +119,20 @@ def test_anyone_can_use_it_before_the_first_look_in_the_dialog_and_after_a_chang
     context.close()
 
 
+@pytest.mark.parametrize(("first", "last"), [("10", "20"), ("20", "10")])
+def test_a_change_of_some_layers_in_the_middle(opened, first, last):
+    page = opened(1400, "light")
+    page.get_by_role("button", name="change ␣Paris").first.click()
+    page.get_by_label("the other token").fill("Rome")
+    page.get_by_label("the last layer").wait_for(state="hidden")
+    page.get_by_label("from this layer").check()
+    page.get_by_label("the layer", exact=True).select_option(first)
+    page.get_by_label("the last layer").select_option(last)
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_text("the stream after layers 10 to 20, at every position").wait_for(timeout=60_000)
+    page.get_by_text("None of 10 random changes of the same size leads to this answer.").wait_for(timeout=60_000)
+
+
 def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):
     with bauklens.serve(*demo) as live:
         page = browser.new_page()

@@ -61,5 +61,5 @@ def _told(found: Intervention) -> str:
     if clean == edited:
         return "The answer stays as it is."
     if alike:
-        return f"The answer changes, but so it does in {alike} of {found.controls} random changes of the same size."
-    return f"The answer changes, and in none of {found.controls} random changes of the same size does it become this."
+        return f"The answer changes, but with {alike} of {found.controls} random changes of the same size it becomes the same."
+    return f"The answer changes. None of {found.controls} random changes of the same size leads to this answer."

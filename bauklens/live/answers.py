@@ -61,5 +61,6 @@ def _told(found: Intervention) -> str:
     if clean == edited:
         return "The answer stays as it is."
     if alike:
-        return f"The answer changes, but with {alike} of {found.controls} random changes of the same size it becomes the same."
+        lead = "leads" if alike == 1 else "lead"
+        return f"The answer changes, but {alike} of {found.controls} random changes of the same size {lead} to it too."
     return f"The answer changes. None of {found.controls} random changes of the same size leads to this answer."

@@ -11,7 +11,7 @@ LONGEST = 24
 _STRIPPED = ".,;:!?"
 _MORE = " … "
 _PLACED = re.compile(r"( \([^()]*\))?: [^:]*$")
-"""The decoder of an edit, and where it acts."""
+"""The decoder of an edit, and its layers and positions."""
 
 
 def short_names(names: Sequence[str], attribute: str) -> list[str]:

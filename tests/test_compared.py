@@ -161,14 +161,12 @@ class TestNames:
         assert short_names(["org/one-1B", "org/two-1B"], "model") == ["one-1B", "two-1B"]
         assert short_names(["a/same", "b/same"], "model") == ["a/same", "b/same"]
 
-    def test_of_edits_what_is_done_and_where_only_if_they_differ_in_it(self):
-        swap, places = "swap ' Paris' → ' Rome' (demo)", ("the stream after layer 3", "the stream after layer 4")
-        assert short_names(["clean", f"{swap}: {places[0]}"], "edited") == ["clean", "swap ' Paris' → ' Rome'"]
-        one, other = short_names([f"{swap}: {each}" for each in places], "edited")
-        assert one.endswith("3")
-        assert other.endswith("4")
-        both = f"steer ' a': {places[0]}; zero: {places[1]}"
-        assert short_names(["clean", both], "edited") == ["clean", "steer ' a': the stream…"]
+    def test_of_edits_what_is_done_and_the_decoder_only_if_they_differ_in_it(self):
+        swap = "swap ' Paris' → ' Rome'"
+        assert short_names(["clean", f"{swap} (demo)"], "edited") == ["clean", swap]
+        apart = ["steer ' a' (one)", "steer ' a' (two)"]
+        assert short_names(apart, "edited") == apart
+        assert short_names(["clean", "zero; steer ' a' (one)"], "edited") == ["clean", "zero; steer ' a' (one)"]
 
     def test_long_ones_are_cut_and_stay_apart(self):
         names = short_names(["x" * 40 + "a", "x" * 40 + "b"], "decoder")

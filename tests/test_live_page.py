@@ -129,8 +129,9 @@ def test_in_a_narrow_window_some_of_what_is_seen_while_the_model_generates_has_c
         const generated = document.querySelectorAll("figure.filling th.generated").length;
         if (!box?.width || generated < 2) return;
         const cells = [...document.querySelectorAll("figure.filling tbody tr:last-child td")];
-        const isSeen = (cell) => cell.getBoundingClientRect().right > box.left + 60 && cell.getBoundingClientRect().left < box.right;
-        window.seen.push([generated, cells.filter((cell) => isSeen(cell) && !cell.matches(".coming")).length]);
+        const isSeen = ({ left, right }) => right > box.left + 60 && left < box.right;
+        const filled = cells.filter((cell) => isSeen(cell.getBoundingClientRect()) && !cell.matches(".coming"));
+        window.seen.push([generated, filled.length]);
       }, 50);
     """)
     page.goto(live.url)

@@ -10,8 +10,8 @@ LONGEST = 24
 
 _STRIPPED = ".,;:!?"
 _MORE = " … "
-_PLACED = re.compile(r"( \([^()]*\))?: [^:]*$")
-"""The decoder of an edit, and its layers and positions."""
+_DECODER = re.compile(r" \([^()]*\)$")
+"""The decoder of an edit, which a short name leaves out."""
 
 
 def short_names(names: Sequence[str], attribute: str) -> list[str]:
@@ -29,7 +29,7 @@ def short_names(names: Sequence[str], attribute: str) -> list[str]:
     elif attribute == "model":
         short = [name.rpartition("/")[2] or name for name in names]
     elif attribute == "edited":
-        short = [name if "; " in name else _PLACED.sub("", name) for name in names]
+        short = [name if "; " in name else _DECODER.sub("", name) for name in names]
     else:
         short = [" ".join(name.split()) for name in names]
     if len(set(short)) < len(names):

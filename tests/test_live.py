@@ -16,6 +16,7 @@ import torch
 from hypothesis import strategies as st
 
 import bauklens
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.live import app, connections, looking, looks
 from bauklens.live.again import as_command
@@ -25,7 +26,7 @@ from bauklens.live.worker import MOST_WAITING, BusyError, Job, Stopped, Worker
 from bauklens.progress import watched
 from bauklens.result.tokens import visible
 from tests.live import Client, events_in, first
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import WIDTH, tiny_model, tiny_tokenizer
 
 TEXT = "the tower in the city"
 
@@ -629,6 +630,18 @@ def suppressed(live):
     """A look whose server ends meanwhile."""
     with suppress(OSError, HTTPException, AssertionError, ValueError):
         Client(live).events("/look", {"prompt": "the", "new_tokens": 30})
+
+
+def test_a_page_knows_which_layers_a_decoder_has_a_map_for(model):
+    sparse = LearnedDecoder({"1": torch.eye(WIDTH)}, name="sparse")
+    with bauklens.serve(model, tiny_tokenizer(), decoders=sparse) as live:
+        client = Client(live)
+        mapped = client.json("/about")["mapped"]["sparse"]
+        assert mapped == ["1", "2"]  # the last block needs none
+        change = {"do": "swap", "token": " tower", "into": " city"}
+        for layers, last in ((mapped, "end"), (["0", *mapped], "failed")):
+            asked = {"prompt": TEXT, "decoder": "sparse", "change": {**change, "layers": layers}}
+            assert client.events("/look", asked)[-1][0] == last
 
 
 def test_a_quick_decoder_is_fitted_and_is_there_the_next_time(tmp_path, monkeypatch):

@@ -161,6 +161,13 @@ class TestNames:
         assert short_names(["org/one-1B", "org/two-1B"], "model") == ["one-1B", "two-1B"]
         assert short_names(["a/same", "b/same"], "model") == ["a/same", "b/same"]
 
+    def test_of_edits_what_is_done_and_the_decoder_only_if_they_differ_in_it(self):
+        swap = "swap ' Paris' → ' Rome'"
+        assert short_names(["clean", f"{swap} (demo)"], "edited") == ["clean", swap]
+        apart = ["steer ' a' (one)", "steer ' a' (two)"]
+        assert short_names(apart, "edited") == apart
+        assert short_names(["clean", "zero; steer ' a' (one)"], "edited") == ["clean", "zero; steer ' a' (one)"]
+
     def test_long_ones_are_cut_and_stay_apart(self):
         names = short_names(["x" * 40 + "a", "x" * 40 + "b"], "decoder")
         assert names == ["…" + "x" * 12 + "a", "…" + "x" * 12 + "b"]

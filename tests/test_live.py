@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import bauklens
 from bauklens.decode.unembed import Rows
+from bauklens.decoders.learned import LearnedDecoder
 from bauklens.errors import LensError
 from bauklens.live import app, connections, growing, looking, looks
 from bauklens.live import told as told_module
@@ -29,7 +30,7 @@ from bauklens.model.encoding import encode
 from bauklens.progress import watched
 from bauklens.result.tokens import column_heads, token_texts, visible
 from tests.live import Client, events_in, first
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import WIDTH, tiny_model, tiny_tokenizer
 
 TEXT = "the tower in the city"
 
@@ -633,6 +634,18 @@ def suppressed(live):
     """A look whose server ends meanwhile."""
     with suppress(OSError, HTTPException, AssertionError, ValueError):
         Client(live).events("/look", {"prompt": "the", "new_tokens": 30})
+
+
+def test_a_page_knows_which_layers_a_decoder_has_a_map_for(model):
+    sparse = LearnedDecoder({"1": torch.eye(WIDTH)}, name="sparse")
+    with bauklens.serve(model, tiny_tokenizer(), decoders=sparse) as live:
+        client = Client(live)
+        mapped = client.json("/about")["mapped"]["sparse"]
+        assert mapped == ["1", "2"]  # the last block needs none
+        change = {"do": "swap", "token": " tower", "into": " city"}
+        for layers, last in ((mapped, "end"), (["0", *mapped], "failed")):
+            asked = {"prompt": TEXT, "decoder": "sparse", "change": {**change, "layers": layers}}
+            assert client.events("/look", asked)[-1][0] == last
 
 
 def test_a_quick_decoder_is_fitted_and_is_there_the_next_time(tmp_path, monkeypatch):

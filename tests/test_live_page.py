@@ -121,6 +121,47 @@ def test_anyone_can_use_it_before_the_first_look_in_the_dialog_and_after_a_chang
     context.close()
 
 
+def test_in_a_narrow_window_some_of_what_is_seen_while_the_model_generates_has_cells(browser, live):
+    context = browser.new_context(viewport={"width": 480, "height": 900})
+    page = context.new_page()
+    page.add_init_script("""
+      window.seen = [];
+      setInterval(() => {
+        const box = document.querySelector("figure.filling .scroll")?.getBoundingClientRect();
+        const generated = document.querySelectorAll("figure.filling th.generated").length;
+        if (!box?.width || generated < 2) return;
+        const cells = [...document.querySelectorAll("figure.filling tbody tr:last-child td")];
+        const isSeen = ({ left, right }) => right > box.left + 60 && left < box.right;
+        const filled = cells.filter((cell) => isSeen(cell.getBoundingClientRect()) && !cell.matches(".coming"));
+        window.seen.push([generated, filled.length]);
+      }, 50);
+    """)
+    page.goto(live.url)
+    page.get_by_label("prompt", exact=True).fill("Once upon a time, there was a")
+    page.get_by_label("Generate").fill("60")
+    page.get_by_role("button", name="Look").click()
+    page.get_by_text("Done in").wait_for(timeout=60_000)
+    seen = page.evaluate("window.seen")
+    assert max(generated for generated, _ in seen) > 40
+    assert [generated for generated, cells in seen if not cells] == []
+    context.close()
+
+
+@pytest.mark.parametrize(("first", "last"), [("10", "20"), ("20", "10")])
+def test_a_change_of_some_layers_in_the_middle(opened, first, last):
+    page = opened(1400, "light")
+    page.get_by_role("button", name="change ␣Paris").first.click()
+    page.get_by_label("the other token").fill("Rome")
+    page.get_by_label("all layers").check()
+    page.get_by_label("the last layer").wait_for(state="hidden")
+    page.get_by_label("from one layer to another").check()
+    page.get_by_label("the layer", exact=True).select_option(first)
+    page.get_by_label("the last layer").select_option(last)
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_text("the stream after layers 10 to 20, at every position").wait_for(timeout=60_000)
+    page.get_by_text("None of 10 random changes of the same size leads to this answer.").wait_for(timeout=60_000)
+
+
 def test_a_server_that_is_gone_is_said_in_a_line(demo, browser):
     with bauklens.serve(*demo) as live:
         page = browser.new_page()

@@ -61,5 +61,6 @@ def _told(found: Intervention) -> str:
     if clean == edited:
         return "The answer stays as it is."
     if alike:
-        return f"The answer changes, but so it does in {alike} of {found.controls} random changes of the same size."
-    return f"The answer changes, and in none of {found.controls} random changes of the same size does it become this."
+        lead = "leads" if alike == 1 else "lead"
+        return f"The answer changes, but {alike} of {found.controls} random changes of the same size {lead} to it too."
+    return f"The answer changes. None of {found.controls} random changes of the same size leads to this answer."

@@ -92,6 +92,7 @@ class _Pages:
                 "decoders": [[LOGIT, "logit lens"], *([name, looking.called(name)] for name in looking.decoders)],
                 "streams": {name: STREAM_CAPTIONS[name] for name in looking.streams},
                 "layers": ["embed", *looking.anatomy.labels],
+                "mapped": {name: looking.mapped(name) for name in looking.decoders},
                 "chats": bool(getattr(looking.tokenizer, "chat_template", None)),
                 "fit": self._serving.quick.offer(looking),
             }

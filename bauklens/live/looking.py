@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from bauklens import edits
-from bauklens.decode.decoder import LOGIT_LENS, Decoder
+from bauklens.decode.decoder import LOGIT_LENS, Basis, Decoder
 from bauklens.decoders.chosen import told_apart
 from bauklens.decoders.fits import require_fit, require_text_model
 from bauklens.edits.edit import Edit
@@ -142,6 +142,11 @@ class Looking:
         kind = DECODER_KINDS.get(getattr(self.decoders[name], "kind", ""), "")
         return f"{kind} {name}".strip()
 
+    def mapped(self, name: str) -> list[str]:
+        """The labels of the layers that a decoder has a map for."""
+        basis = Basis(self.decoders[name], self.anatomy)
+        return [label for label in ["embed", *self.anatomy.labels] if basis.covers(label)]
+
     @property
     def streams(self) -> list[str]:
         """The streams of this model, except that of heads, which makes tables of hundreds of rows."""
@@ -186,14 +191,7 @@ class Looking:
         job.found("answers", answers(next_token, text))
         return told
 
-    def _lens(
-        self,
-        asked: Asked,
-        decoder: Any,
-        prompt: Any,
-        edit: Edit | None = None,
-        **options: Any,
-    ) -> LensResult:
+    def _lens(self, asked: Asked, decoder: Any, prompt: Any, edit: Edit | None = None, **options: Any) -> LensResult:
         chat = asked.chat if prompt is None else None
         found = logit_lens(
             self.model,

@@ -36,7 +36,7 @@ def mapped_in_words(result: "LensResult") -> str:
     left = known.get("left out") if isinstance(known, Mapping) else None
     if isinstance(left, tuple) and left:
         named = printable(", ".join(map(str, left)))
-        said.append(f"It has no map for {named}, left out here (missing='plain' shows the logit lens there).")
+        said.append(f"It has no map for {named}, left out here (the option “missing” can show the logit lens there).")
     other = known.get("made for") if isinstance(known, Mapping) else None
     if other:
         said.append(f"It was made for {printable(str(other))}, and its use was forced: its rows may be meaningless.")

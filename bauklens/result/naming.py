@@ -1,5 +1,6 @@
 """Short names for lenses: what they differ in; for two prompts, the words that differ. Needs no torch."""
 
+import re
 from collections.abc import Sequence
 
 from bauklens.result.alignment import aligned
@@ -9,6 +10,8 @@ LONGEST = 24
 
 _STRIPPED = ".,;:!?"
 _MORE = " … "
+_DECODER = re.compile(r" \([^()]*\)$")
+"""The decoder of an edit, which a short name leaves out."""
 
 
 def short_names(names: Sequence[str], attribute: str) -> list[str]:
@@ -25,6 +28,8 @@ def short_names(names: Sequence[str], attribute: str) -> list[str]:
         short = _differing(names[0].split(), names[1].split())
     elif attribute == "model":
         short = [name.rpartition("/")[2] or name for name in names]
+    elif attribute == "edited":
+        short = [name if "; " in name else _DECODER.sub("", name) for name in names]
     else:
         short = [" ".join(name.split()) for name in names]
     if len(set(short)) < len(names):

@@ -5,7 +5,7 @@ export const KEYS = [
   ["arrow keys", "move to another cell"],
   ["Home, End", "first or last cell in the row; with Ctrl, in the table"],
   ["Page Up, Page Down", "one screen up or down"],
-  ["p", "pin or unpin the cell's most probable token"],
+  ["p", "pin or unpin the cell’s most probable token"],
   ["Enter", "go to the cell’s tokens, or to its line in the reader"],
   ["Enter, Space", "on the column of an image: open or fold it; on a patch of an image: choose its cell"],
   ["n, Shift+N", "the next or previous surprise"],

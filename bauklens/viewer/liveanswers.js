@@ -14,6 +14,6 @@ export function answersOf({ targets, rows, told, done, controls }) {
       make("td", { class: "text" }, make("bdi", {}, text?.trimStart().replaceAll("\n", "↵") ?? (done ? "" : "…"))),
     );
   const table = make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...head.map((each) => make("th", { scope: "col" }, make("bdi", {}, each))))), make("tbody", {}, ...rows.map(line)));
-  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. If they have the same effect, it is not an effect of the token. Their row shows the most common next token, the mean probability, and the continuation of the first one." : "This change has no direction, so it cannot be compared with random ones.";
+  const about = controls ? "Random changes have directions of the same length, at the same layers and positions. If they have the same effect, it is not an effect of the token. Their row shows the most common next token, the mean probability, and the continuation of the first random change. A change that includes the last layers acts on the answer directly." : "This change has no direction, so it cannot be compared with random ones.";
   return make("div", {}, make("p", { class: "told" }, told), make("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "answers" }, table), make("p", { class: "note" }, about));
 }

@@ -1,6 +1,7 @@
 // The dialog in which a change is made: on a token of a cell, or on a token of the prompt.
 
 import { button, make } from "./dom.js";
+import { range } from "./numbers.js";
 
 const CELL_ACTS = [["swap", "Swap"], ["strengthen", "Strengthen"], ["remove", "Remove"]];
 const PROMPT_ACTS = [["replace", "Replace"], ["patch", "Patch states from another prompt"]];
@@ -26,13 +27,16 @@ export function changing(about, send) {
     const hint = make("p", { class: "hint" });
     const strength = make("input", { type: "number", step: "0.1", min: "-100", max: "100", value: "1", "aria-label": "strength" });
     const act = radios("act", acts, acts[0][0]);
-    const from = make("select", { "aria-label": "the layer" }, ...about.layers.map((each) => make("option", { value: each, selected: each === layer }, each)));
-    const where = radios("layers", [["all", "all layers"], ["from", "from this layer on"], ["here", "only this layer"]], layer === null || layer === about.layers.at(-1) ? "all" : "from");
+    const layers = (id !== null && about.mapped[ask.decoder]) || about.layers;
+    const [first, last] = suggested(layers, layer);
+    const layerMenu = (label, chosen) => make("select", { "aria-label": label }, ...layers.map((each, place) => make("option", { value: each, selected: place === chosen }, each)));
+    const [from, to] = [layerMenu("the layer", first), layerMenu("the last layer", last)];
+    const where = radios("layers", [["some", "from one layer to another"], ["here", "only one layer"], ["all", "all layers"]], id === null ? "all" : "some");
     const at = radios("positions", [["here", `only position ${position}`], ["all", "all positions"]], id === null ? "here" : "all");
     const form = make("form", { method: "dialog" },
       make("h2", {}, "Change ", make("bdi", {}, text), make("small", {}, layer === null ? ` position ${position}` : ` ${layerNamed(layer)}, position ${position}`)),
       make("fieldset", {}, make("legend", {}, "Action"), ...act.lines, make("label", { class: "into" }, id === null ? "with " : "for ", into), make("label", { class: "source" }, "Other prompt ", source), make("label", { class: "strength" }, "strength ", strength), hint),
-      make("fieldset", { class: "where" }, make("legend", {}, "Layers"), ...where.lines, make("label", { class: "from" }, "layer ", from)),
+      make("fieldset", { class: "where" }, make("legend", {}, "Layers"), ...where.lines, make("label", { class: "from" }, "layer ", from), make("label", { class: "to" }, "to ", to)),
       make("fieldset", { class: "where" }, make("legend", {}, "Positions"), ...at.lines),
       make("div", { class: "buttons" }, make("button", { type: "submit", class: "main" }, "Change"), button("Cancel", () => dialog.close())),
     );
@@ -44,6 +48,7 @@ export function changing(about, send) {
       into.required = ["swap", "replace"].includes(chosen);
       form.querySelector(".source").hidden = !(source.required = chosen === "patch");
       form.querySelector(".from").hidden = where.value() === "all";
+      form.querySelector(".to").hidden = where.value() !== "some";
       hint.textContent = HINTS[chosen];
     };
     form.addEventListener("change", draw);
@@ -58,13 +63,20 @@ export function changing(about, send) {
       const [chosen, token] = [act.value(), spaced(into.value, text)];
       if (chosen === "replace") return { replaced: [[position, token]], change: null, called: text };
       if (chosen === "patch") other = source.value;
-      const layers = { from: about.layers.slice(from.selectedIndex), here: [from.value], all: null }[where.value()];
-      const change = { do: chosen, layers, positions: at.value() === "here" ? [position] : null, strength: strength.valueAsNumber, called: { token: text, into: token.replace(/^ /, "␣") } };
+      const [begin, end] = range([from.selectedIndex, to.selectedIndex]);
+      const chosenLayers = { some: layers.slice(begin, end + 1), here: [from.value], all: null }[where.value()];
+      const change = { do: chosen, layers: chosenLayers, positions: at.value() === "here" ? [position] : null, strength: strength.valueAsNumber, called: { token: text, into: token.replace(/^ /, "␣") } };
       return { change: { ...change, token: id, into: chosen === "swap" ? token : null }, replaced: [], ...(chosen === "patch" ? { other } : {}) };
     }
   }
 
   return { open };
+}
+
+/** The places of the first and the last layer of a change, unless others are chosen: the last third acts on the answer directly. */
+export function suggested(layers, layer) {
+  const [place, last] = [layers.indexOf(layer), Math.floor((2 * layers.length) / 3)];
+  return [place < 0 || place > last ? Math.floor(layers.length / 3) : place, last];
 }
 
 const layerNamed = (layer) => (layer === "embed" ? "the embedding" : `layer ${layer}`);

@@ -15,15 +15,20 @@ export function filling() {
   let layers = [];
   let columns = new Map(); // position -> its cells, one per layer
   let coming = []; // the positions that the next cells are of
-  let isFollowed = true;
-  scroller.addEventListener("scroll", () => (isFollowed = scroller.scrollLeft + scroller.clientWidth > scroller.scrollWidth - 2));
+  let reached = -1; // the last position that has cells
+  let [isFollowed, scrolled] = [true, 0]; // and how far it was scrolled by us
+  scroller.addEventListener("scroll", () => (isFollowed = scroller.scrollLeft >= Math.min(scrolled, scroller.scrollWidth - scroller.clientWidth) - 2));
 
   const heading = (position) => make("th", { scope: "col", class: position >= begins ? "generated" : null }, make("i", {}, String(position)), make("bdi", {}, heads[position]));
   const cell = (position, row) => columns.get(position)?.[row] ?? make("td", { class: "coming" });
 
-  /** Keeps the last columns in view, until the reader scrolls back. */
+  /** Keeps the last columns in view, until the reader scrolls back; in a narrow window, the last ones that have cells. */
   function toEnd() {
-    if (isFollowed) scroller.scrollLeft = scroller.scrollWidth;
+    if (!isFollowed) return;
+    const [corner, ...columnHeads] = table.rows[0]?.cells ?? [];
+    const filled = reached < 0 ? undefined : columnHeads[reached - 1 - Math.max(0, heads.length - MOST)];
+    scroller.scrollLeft = filled ? Math.min(scroller.scrollWidth, filled.offsetLeft - corner.offsetWidth) : scroller.scrollWidth;
+    scrolled = scroller.scrollLeft;
   }
 
   function draw() {
@@ -38,7 +43,7 @@ export function filling() {
   function begin(tokens = []) {
     [heads, begins, layers, coming] = [[...tokens], tokens.length, [], []];
     columns = new Map();
-    isFollowed = true;
+    [isFollowed, scrolled, reached] = [true, 0, -1];
     note.textContent = "";
   }
 
@@ -67,6 +72,7 @@ export function filling() {
       for (const [row, column, token, share] of cells) {
         const found = columns.get(coming[column])?.[row];
         if (!found) continue;
+        reached = Math.max(reached, coming[column]);
         found.classList.remove("coming");
         found.style.setProperty("--p", String(share));
         found.style.setProperty("--m", "0");

@@ -134,8 +134,8 @@ const flows = {
     assert.ok(changed.startsWith("changed␣Rome"), changed);
     assert.ok(random.startsWith("random, 10 times␣Paris"), random);
     assert.match(changed, /Rome, Italy/);
-    await says(".live-answers .told", "in none of 10 random changes");
-    assert.ok((await heading())[0].endsWith("␣Paris → ␣Rome"));
+    await says(".live-answers .told", "None of 10 random changes");
+    assert.ok((await heading())[0].endsWith("␣Paris → ␣Rome (layers 10–20)"));
     assert.equal(await page.evaluate(() => document.activeElement.tagName), "H2"); // the button that was pressed is gone
     await by("button", "side by side");
     const said = await page.evaluate(() => window["said"]);

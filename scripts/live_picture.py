@@ -28,7 +28,7 @@ def main(picture: Path, width: int = 1240, height: int = 1180, scheme: str = "li
         tab.get_by_role("button", name="change ␣Paris").click(timeout=120_000)
         tab.get_by_label("the other token").fill("Rome")
         tab.get_by_role("button", name="Change", exact=True).click()
-        tab.get_by_text("in none of 10 random changes").wait_for(timeout=120_000)
+        tab.get_by_text("None of 10 random changes").wait_for(timeout=120_000)
         tab.get_by_text("Done in").wait_for(timeout=120_000)
         tab.mouse.move(0, 0)
         tab.screenshot(path=picture)

@@ -57,6 +57,15 @@ class TestThreads:
         compiled.side_by_side(lambda _: compiled.side_by_side(lambda some: counted.append(some.stop), 7), 4)
         assert counted == [7, 7]
 
+    def test_a_slice_that_is_divided_waits_for_no_other_whatever_torch_has_in_its_thread(self, monkeypatch):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        counted = []
+        divided = partial(compiled.side_by_side, lambda some: counted.append(some.stop), 7)
+        whole = Thread(target=compiled.side_by_side, args=(lambda _: divided(), 4), daemon=True)
+        whole.start()
+        whole.join(30)
+        assert counted == [7, 7]
+
     def test_what_one_raises_is_raised(self):
         with pytest.raises(ValueError, match="slice"):
             compiled.side_by_side(lambda some: (_ for _ in ()).throw(ValueError("slice")), 10)

@@ -144,10 +144,12 @@ print(compiled.ready(torch.zeros(2, 8)))
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_of_this_process_has_threads_of_its_own(monkeypatch):
+def test_a_child_of_this_process_has_threads_of_its_own(monkeypatch, request):
     """The threads of a process are not in its children, which would wait for them for ever."""
     monkeypatch.setattr(compiled, "READ_BEFORE", -1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    request.addfinalizer(lambda: torch.set_num_threads(before))
     logits, ids = logits_of("plain"), torch.arange(20)
     top = logits.topk(SURE).values
     assert compiled.ready(logits)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
-from threading import Barrier
+from threading import Barrier, local
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +22,9 @@ READ_BEFORE = 4_096
 """How many rows a process reads with torch's operators before it starts numba."""
 
 _rows_seen, _at_once = 0, False
+
+_here = local()
+"""Whether this thread is of a pool."""
 
 
 def ready(logits: torch.Tensor) -> bool:
@@ -172,8 +175,12 @@ def _counting() -> ModuleType:
 
 
 def side_by_side(run: Callable[[slice], None], rows: int) -> None:
-    """Runs a function on slices of rows, as many at once as torch has threads; inside it, torch has one thread."""
-    step = -(-rows // torch.get_num_threads())
+    """Runs a function on slices of rows, as many at once as torch has threads; inside it, torch has one thread.
+
+    A slice that is divided again runs as one: its thread would wait for those that wait for it.
+    """
+    threads = 1 if getattr(_here, "is_of_pool", False) else torch.get_num_threads()
+    step = -(-rows // threads)
     slices = [slice(start, min(start + step, rows)) for start in range(0, rows, step)] if rows else []
     if len(slices) == 1:
         run(slices[0])
@@ -184,7 +191,7 @@ def side_by_side(run: Callable[[slice], None], rows: int) -> None:
         with torch.inference_mode(is_inference), torch.no_grad():
             run(some)
 
-    for done in [_pool(torch.get_num_threads()).submit(run_here, some) for some in slices]:
+    for done in [_pool(threads).submit(run_here, some) for some in slices]:
         done.result()
 
 
@@ -203,6 +210,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _compute_alone() -> None:
+    _here.is_of_pool = True
     torch.set_num_threads(1)
     torch.get_num_threads()  # torch reads the global setting when a thread first calls it, which is now
 

@@ -308,10 +308,10 @@ class TestOutputs:
         assert np.abs(held / lens.top_probs.ravel() - 1).max() < 2e-5
         assert np.array_equal(unpacked(lens.to_html())["probability"], lens.top_probs.ravel())
 
-    @pytest.mark.parametrize(("limit", "digits"), [("", 5), ("_LOSSLESS", 4), ("_MANY", 3)])
-    def test_the_smallest_and_the_largest_numbers_are_none_the_less_themselves(self, limit, digits, monkeypatch):
+    @pytest.mark.parametrize(("limit", "digits"), [("", 5), ("LOSSLESS", 4), ("MANY", 3)])
+    def test_the_smallest_and_the_largest_numbers_stay_as_they_are(self, limit, digits, monkeypatch):
         if limit:
-            monkeypatch.setattr(payload, "_LOSSLESS", 0)
+            monkeypatch.setattr(payload, "LOSSLESS", 0)
             monkeypatch.setattr(payload, limit, 0)
         values = [
             0.0,

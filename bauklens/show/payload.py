@@ -28,7 +28,7 @@ from bauklens.show.tracked_payload import tracked_payload
 _PLAIN_BYTES = 32 << 10
 """A block up to this size is not packed, so that a browser without DecompressionStream can read it."""
 
-_LOSSLESS = 200_000
+LOSSLESS = 200_000
 """If a lens has more numbers than these, they are rounded to about four digits to keep the page small."""
 
 _LEVEL = 7
@@ -40,7 +40,7 @@ _LARGE = 1 << 20
 _REPEATING = "top"
 """The first array, in which the same stretches repeat, as tokens stay at the top for many layers."""
 
-_MANY = 2_000_000
+MANY = 2_000_000
 """If a lens has more numbers than these, they are rounded to about three digits, except those of targets."""
 
 _KEPT_BITS = 12
@@ -108,12 +108,12 @@ def _view(
         floats |= {f"target {place} {part}": getattr(target, part) for part in ("probability", "logit", "rank")}
     heads = column_heads(lens.tokens, lens.positions.tolist())
     count = sum(value.size for value in floats.values())
-    rounds = count > _LOSSLESS
-    bits = _FEWER_BITS if count > _MANY else _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
+    rounds = count > LOSSLESS
+    bits = _FEWER_BITS if count > MANY else _KEPT_BITS if rounds else _BRIEF_BITS if brief else 23
     places = {token: place for place, token in enumerate(vocabulary["ids"] or ())}
-    tracked = tracked_payload(lens.tracked, places, brief=brief, beside=max(0, count - _MANY))
+    tracked = tracked_payload(lens.tracked, places, brief=brief, beside=max(0, count - MANY))
     arrays: dict[str, Any] = {"top": top} | {key: _float32(value, bits) for key, value in floats.items()}
-    if count > _MANY:
+    if count > MANY:
         arrays["probability"] = _thousandths(lens.top_probs)
         arrays |= {key: _float32(value, _KEPT_BITS) for key, value in floats.items() if key.startswith("target ")}
     attention = attention_payload(lens, brief=brief)

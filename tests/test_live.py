@@ -657,6 +657,7 @@ def test_a_quick_decoder_is_fitted_and_is_there_the_next_time(tmp_path, monkeypa
         events = client.events("/fit", {})
         assert events[-1][0] == "end", events[-1]
         assert first(events, "fitted")["decoder"] == "quick"
+        assert first(events, "fitted")["mapped"] == client.json("/about")["mapped"]["quick"] == ["0", "1", "2"]
         assert any(name == "progress" for name, _ in events)
         assert client.json("/about")["decoders"] == [["logit", "logit lens"], ["quick", "Jacobian lens quick"]]
         quick = saved(client, client.events("/look", {"prompt": TEXT, "decoder": "quick"}))

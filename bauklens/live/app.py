@@ -31,7 +31,7 @@ from bauklens.reading_files import parse_json
 from bauklens.result.tokens import token_texts, visible
 from bauklens.show.cell_notes import with_notes
 from bauklens.show.page import page
-from bauklens.vocabulary import LOGIT, STREAM_CAPTIONS
+from bauklens.vocabulary import EMBED, LOGIT, STREAM_CAPTIONS
 
 SECONDS = 600.0
 """How long one request may take, by default."""
@@ -91,7 +91,7 @@ class _Pages:
                 "model": self._serving.name,
                 "decoders": [[LOGIT, "logit lens"], *([name, looking.called(name)] for name in looking.decoders)],
                 "streams": {name: STREAM_CAPTIONS[name] for name in looking.streams},
-                "layers": ["embed", *looking.anatomy.labels],
+                "layers": [EMBED, *looking.anatomy.labels],
                 "mapped": {name: looking.mapped(name) for name in looking.decoders},
                 "chats": bool(getattr(looking.tokenizer, "chat_template", None)),
                 "fit": self._serving.quick.offer(looking),

@@ -3,6 +3,7 @@
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bauklens.decoders.fingerprint import weights_hash
 from bauklens.decoders.fit.fitting import fit_decoder
@@ -41,14 +42,14 @@ class Quick:
         """Whether the page may offer to fit a decoder."""
         return not looking.decoders
 
-    def fit(self, looking: Looking) -> dict[str, str]:
-        """Fits a decoder, keeps its file, gives it to the server, and returns its name.
+    def fit(self, looking: Looking) -> dict[str, Any]:
+        """Fits a decoder, keeps its file, gives it to the server, and returns what a page shows of it.
 
         Raises:
             LensError: no quick way works with this model, or the file cannot be written.
         """
         if NAME in looking.decoders:  # another page was first
-            return {"decoder": NAME, "called": looking.called(NAME)}
+            return _shown(looking, NAME)
         refused = ""
         for method in METHODS:
             try:
@@ -60,9 +61,13 @@ class Quick:
             path.parent.mkdir(parents=True, exist_ok=True)
             decoder.save(path)
             looking.add(decoder, str(path))
-            return {"decoder": decoder.name, "called": looking.called(decoder.name)}
+            return _shown(looking, decoder.name)
         raise LensError(refused)
 
     def _path(self, looking: Looking, method: str) -> Path:
         model = hashlib.sha256(weights_hash(looking.model).encode()).hexdigest()[:16]
         return self._folder / f"{model}-{method}.safetensors"
+
+
+def _shown(looking: Looking, name: str) -> dict[str, Any]:
+    return {"decoder": name, "called": looking.called(name), "mapped": looking.mapped(name)}

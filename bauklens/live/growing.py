@@ -1,11 +1,12 @@
 """A text that is being generated: its new columns are shown from time to time, long before it is finished."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bauklens.errors import LensError
 from bauklens.live.worker import Job
+from bauklens.result.alignment import common
 
 SHARE = 1 / 3
 """The share of the time that looks may have taken when the next one begins: each reads the whole text so far."""
@@ -41,7 +42,7 @@ class Growing:
         self._job.found(what, value)
         if what == "generated":
             ids = [*self._prompt, *value]
-            self._seen = ids[: alike(self._seen, ids)]
+            self._seen = ids[: common(self._seen, ids)]
             columns = range(len(self._seen), len(ids))
             if columns and self._spent <= SHARE * (time.monotonic() - self._begun):
                 self._grown(ids, columns)
@@ -56,9 +57,3 @@ class Growing:
             self._spent = float("inf")
         finally:
             self._is_looking = False
-
-
-def alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids at the beginning of two texts are the same."""
-    differing = (place for place, (here, there) in enumerate(zip(one, other, strict=False)) if here != there)
-    return next(differing, min(len(one), len(other)))

@@ -30,7 +30,7 @@ from bauklens.result.comparison import Comparison, compare
 from bauklens.result.result import LensResult
 from bauklens.result.targets import wanted_targets
 from bauklens.result.tokens import token_texts
-from bauklens.vocabulary import DECODER_KINDS, LOGIT, STREAMS
+from bauklens.vocabulary import DECODER_KINDS, EMBED, LOGIT, STREAMS
 
 MOST_TOKENS = 4_096
 """The most tokens of a prompt."""
@@ -145,7 +145,7 @@ class Looking:
     def mapped(self, name: str) -> list[str]:
         """The labels of the layers that a decoder has a map for."""
         basis = Basis(self.decoders[name], self.anatomy)
-        return [label for label in ["embed", *self.anatomy.labels] if basis.covers(label)]
+        return [label for label in [EMBED, *self.anatomy.labels] if basis.covers(label)]
 
     @property
     def streams(self) -> list[str]:

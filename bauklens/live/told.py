@@ -6,8 +6,8 @@ from typing import Any
 from bauklens.decode.table import Cells
 from bauklens.decode.unembed import Rows
 from bauklens.live.events import Written
-from bauklens.live.growing import alike
 from bauklens.live.looking import COLUMNS, Looked
+from bauklens.result.alignment import common
 from bauklens.result.tokens import column_heads, token_texts, visible
 from bauklens.show.page import figure
 
@@ -39,7 +39,7 @@ class _Telling:
             self._prompt, self._generated = value, []
             return name, {"tokens": self._heads(value)}
         if name == "generated":
-            kept, self._generated = alike(self._generated, value), value
+            kept, self._generated = common(self._generated, value), value
             first = len(self._prompt)
             return name, {"tokens": self._heads_of(range(first, first + len(value))), "kept": kept}
         if name == "table":

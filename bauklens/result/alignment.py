@@ -40,8 +40,8 @@ def aligned(one: Sequence[Hashable], other: Sequence[Hashable]) -> list[Pair]:
 
 def _equal(one: Sequence[Hashable], other: Sequence[Hashable]) -> list[tuple[int, int]]:
     """The places of equal tokens that are brought together, in order."""
-    before = _common(one, other)
-    after = _common(one[before:][::-1], other[before:][::-1])
+    before = common(one, other)
+    after = common(one[before:][::-1], other[before:][::-1])
     inner = [each[before : len(each) - after] for each in (one, other)]
     if len(inner[0]) * len(inner[1]) > _MOST:
         blocks = SequenceMatcher(None, inner[0], inner[1], autojunk=False).get_matching_blocks()
@@ -54,8 +54,8 @@ def _equal(one: Sequence[Hashable], other: Sequence[Hashable]) -> list[tuple[int
     )
 
 
-def _common(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """How many tokens both begin with."""
+def common(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
+    """How many tokens at the beginning of two texts are the same."""
     unlike = (place for place, (here, there) in enumerate(zip(one, other, strict=False)) if here != there)
     return next(unlike, min(len(one), len(other)))
 

@@ -52,7 +52,7 @@ _FEWER_BITS = 10
 _SMALLEST = -149
 """The smallest positive float32 is two to this power."""
 
-_NORMAL = np.float32(2**-126)
+_NORMAL = np.finfo(np.float32).tiny
 """The smallest positive float32 with all the bits of its fraction."""
 
 _BRIEF_BITS = 15

@@ -17,6 +17,7 @@ export function fitting(about, there, said, form, begins) {
       await there.stream("fit", {}, (name, value) => {
         if (name === "fitted") {
           isThere = true;
+          about.mapped[value.decoder] = value.mapped;
           form.offer(value.decoder, value.called);
         }
         if (!isCurrent()) return;
